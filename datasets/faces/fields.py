@@ -1,0 +1,179 @@
+"""The head's displacement fields: what makes the template a face, what makes it a person, what makes it smile.
+
+Each entry is (dx, dy, dz) per unit weight, arrays over the head's grid. Identity weights are standard normal, so the
+factors here are one standard deviation of the population. Expression weights run from 0 to 1.
+"""
+
+import numpy as np
+
+from datasets.faces.head import (
+    CHART_P as P,
+)
+from datasets.faces.head import (
+    CHART_Q as Q,
+)
+from datasets.faces.head import (
+    CHIN_Q,
+    EYE_P,
+    EYE_Q,
+    MOUTH_BAND,
+    MOUTH_HALF_WIDTH,
+    MOUTH_Q,
+    VERTICES,
+    away,
+    both,
+    bump,
+    smoothstep,
+)
+
+X, Y, Z = np.moveaxis(VERTICES, -1, 0)
+FRONT = np.clip(Z / 0.5, 0.0, 1.0)  # 1 on the face, 0 behind the ears
+SIDE = np.sign(X)
+
+
+def _nose(q):
+    """Height and half width of the nose's ridge over the face."""
+    knots = np.array([0.12, 0.06, 0.0, -0.1, -0.2, -0.3, -0.36, -0.40, -0.43, -0.46, -0.49, -0.52])
+    height = np.array([0.0, 0.01, 0.03, 0.082, 0.140, 0.198, 0.228, 0.225, 0.185, 0.10, 0.025, 0.0])
+    width = np.array([0.08, 0.075, 0.068, 0.072, 0.080, 0.090, 0.098, 0.100, 0.10, 0.095, 0.09, 0.09])
+    return np.interp(-q, -knots, height), np.interp(-q, -knots, width)
+
+
+NOSE_HEIGHT, NOSE_WIDTH = _nose(Q)
+RIDGE = NOSE_HEIGHT * np.exp(-np.abs(P / NOSE_WIDTH) ** 2.2)
+JAW = smoothstep(-Q, 0.45, 1.1) * smoothstep(Z, -0.35, 0.35)  # what the jaw's hinge carries
+
+
+def _template_face():
+    """Depth that turns the smooth egg into a face."""
+    return (
+        RIDGE
+        + 0.095 * both(0.115, -0.425, 0.058, 0.050)  # wings of the nose
+        - 0.150 * both(EYE_P - 0.03, 0.045, 0.165, 0.115)  # sockets
+        + 0.050 * both(EYE_P, EYE_Q - 0.005, 0.125, 0.075)  # lids over the eyeballs
+        + 0.035 * both(0.24, 0.185, 0.19, 0.060)  # brow ridge
+        + 0.030 * both(0.43, -0.20, 0.17, 0.14)  # cheekbones
+        - 0.020 * both(0.46, -0.55, 0.16, 0.16)
+        + 0.045 * bump(0, -0.68, 0.23, 0.17)  # mound of the teeth
+        + 0.034 * bump(0, -0.655, 0.17, 0.034)  # lips
+        + 0.040 * bump(0, -0.760, 0.15, 0.042)
+        - 0.030 * both(MOUTH_HALF_WIDTH + 0.005, MOUTH_Q, 0.045, 0.05)  # corners of the mouth
+        - 0.014 * bump(0, -0.565, 0.030, 0.050)  # philtrum
+        - 0.045 * bump(0, -0.875, 0.19, 0.055)  # fold over the chin
+        + 0.055 * bump(0, -1.02, 0.19, 0.095)  # chin
+    )
+
+
+def _slit(q):
+    """+1 above the mouth's slit, -1 below, linear inside."""
+    return np.clip((q - MOUTH_Q) / MOUTH_BAND, -1.0, 1.0)
+
+
+def _open_mouth():
+    across = np.sqrt(np.clip(1.0 - (P / MOUTH_HALF_WIDTH) ** 2, 0.0, 1.0)) * FRONT
+    lower = (_slit(Q) < 0) * np.exp(-(((MOUTH_Q - Q) / 0.30) ** 2)) * across
+    upper = (_slit(Q) > 0) * np.exp(-(((Q - MOUTH_Q) / 0.10) ** 2)) * across
+    drop = 0.16 * JAW + 0.15 * lower - 0.018 * upper
+    return 0 * P, -drop, -0.05 * JAW - 0.03 * lower
+
+
+def _smile():
+    corner = both(0.27, MOUTH_Q + 0.01, 0.12, 0.11)
+    cheek = both(0.36, -0.36, 0.14, 0.12)
+    dx = 0.060 * away(0.27, MOUTH_Q + 0.01, 0.13, 0.12) + 0.018 * away(0.13, -0.44, 0.07, 0.07)
+    dy = 0.070 * corner + 0.025 * cheek - 0.012 * bump(0, -0.68, 0.15, 0.10)
+    dz = -0.055 * corner + 0.035 * cheek - 0.022 * bump(0, -0.70, 0.22, 0.11) - 0.022 * both(0.235, -0.56, 0.035, 0.09)
+    return dx, dy, dz
+
+
+def _teeth():
+    """The lips part a little: the smile that shows teeth."""
+    across = np.clip(1.0 - (P / MOUTH_HALF_WIDTH) ** 2, 0.0, 1.0) ** 0.6 * FRONT
+    upper = (_slit(Q) > 0) * np.exp(-(((Q - MOUTH_Q) / 0.09) ** 2)) * across
+    lower = (_slit(Q) < 0) * np.exp(-(((Q - MOUTH_Q) / 0.16) ** 2)) * across
+    return 0 * P, 0.042 * upper - 0.050 * lower, 0 * P
+
+
+def _brow_raise():
+    return 0 * P, 0.075 * both(0.30, 0.20, 0.24, 0.13), 0 * P
+
+
+def _frown():
+    return -0.030 * away(0.14, 0.17, 0.10, 0.09), -0.030 * both(0.16, 0.17, 0.12, 0.09), 0.012 * bump(0, 0.17, 0.06, 0.07)
+
+
+def _pucker():
+    return -0.075 * away(0.25, MOUTH_Q, 0.13, 0.11), 0 * P, 0.045 * bump(0, MOUTH_Q, 0.14, 0.12)
+
+
+def _zero(dx=0.0, dy=0.0, dz=0.0):
+    return tuple(np.broadcast_to(d, P.shape) for d in (dx, dy, dz))
+
+
+lower_face = smoothstep(-Q, -0.05, 1.0)
+skull = smoothstep(Q, 0.15, 0.9)
+jaw_angle = np.exp(-(((np.abs(P) - 0.56) / 0.22) ** 2) - ((Q + 0.95) / 0.38) ** 2)
+chin_edge = np.exp(-((P / 0.26) ** 2) - ((Q - CHIN_Q + 0.05) / 0.22) ** 2)
+under = smoothstep(-Q, 1.10, 1.35)
+nose_zone = np.exp(-((P / 0.20) ** 4)) * smoothstep(-Q, -0.10, 0.35) * smoothstep(Q, -0.62, -0.46)
+eye_bump = both(EYE_P, EYE_Q, 0.19, 0.12)
+eye_local_p = (np.abs(P) - EYE_P) * SIDE * eye_bump
+eye_zone = both(EYE_P, EYE_Q + 0.03, 0.26, 0.16)
+
+SHAPE = {
+    "face_width": _zero(dx=0.050 * X),
+    "face_length": _zero(dy=0.050 * (Y + 0.0) * (0.35 + 0.65 * lower_face)),
+    "jaw_width": _zero(dx=0.050 * SIDE * jaw_angle + 0.035 * X * lower_face),
+    "jaw_square": _zero(dx=0.040 * SIDE * jaw_angle, dy=-0.055 * jaw_angle),
+    "chin_length": _zero(dy=-0.055 * chin_edge - 0.035 * lower_face * FRONT * smoothstep(-Q, 0.75, 1.1)),
+    "chin_width": _zero(dx=0.24 * P * chin_edge * FRONT, dz=0.02 * both(0.13, -1.03, 0.10, 0.10)),
+    "chin_forward": _zero(dz=0.045 * bump(0, -1.02, 0.26, 0.16) + 0.012 * lower_face * FRONT),
+    "cheekbones": _zero(dx=0.026 * away(0.52, -0.16, 0.24, 0.17), dz=0.026 * both(0.42, -0.18, 0.18, 0.13)),
+    "cheek_fullness": _zero(dx=0.040 * away(0.52, -0.58, 0.25, 0.26), dz=0.030 * both(0.38, -0.52, 0.20, 0.20)),
+    "forehead_height": _zero(dy=0.050 * skull),
+    "forehead_slope": _zero(dz=0.045 * bump(0, 0.62, 0.55, 0.28)),
+    "temple_width": _zero(dx=0.032 * away(0.62, 0.28, 0.35, 0.30)),
+    "brow_ridge": _zero(dz=0.026 * both(0.22, 0.16, 0.20, 0.075)),
+    "brow_height": _zero(dy=0.024 * both(0.28, 0.18, 0.26, 0.09)),
+    "eye_size": _zero(dx=0.13 * eye_local_p, dy=0.17 * (Q - EYE_Q) * eye_bump),
+    "eye_opening": _zero(dy=0.20 * (Q - EYE_Q) * eye_bump),
+    "eye_spacing": _zero(dx=0.020 * away(EYE_P, EYE_Q + 0.04, 0.24, 0.22)),
+    "eye_tilt": _zero(dy=0.13 * (np.abs(P) - EYE_P) * eye_bump),
+    "eye_depth": _zero(dz=-0.026 * eye_zone),
+    "nose_length": _zero(dy=-0.036 * nose_zone * smoothstep(-Q, 0.05, 0.40)),
+    "nose_width": _zero(dx=0.024 * away(0.125, -0.42, 0.085, 0.085), dz=0.010 * both(0.12, -0.42, 0.06, 0.06)),
+    "bridge_width": _zero(dx=0.17 * P * bump(0, -0.10, 0.13, 0.22)),
+    "bridge_height": _zero(dz=0.024 * bump(0, -0.02, 0.085, 0.13) + 0.012 * bump(0, -0.15, 0.09, 0.16)),
+    "nose_projection": _zero(dz=0.17 * RIDGE),
+    "nose_hump": _zero(dz=0.020 * bump(0, -0.16, 0.07, 0.085)),
+    "tip_up": _zero(dy=0.028 * bump(0, -0.40, 0.13, 0.08)),
+    "tip_width": _zero(dx=0.20 * P * bump(0, -0.37, 0.10, 0.075), dz=0.014 * both(0.05, -0.38, 0.05, 0.055)),
+    "mouth_width": _zero(dx=0.026 * away(0.25, MOUTH_Q, 0.14, 0.13)),
+    "mouth_height": _zero(dy=0.020 * bump(0, MOUTH_Q, 0.36, 0.15)),
+    "upper_lip": _zero(dy=0.018 * bump(0, -0.625, 0.24, 0.048), dz=0.012 * bump(0, -0.655, 0.20, 0.04)),
+    "lower_lip": _zero(dy=-0.022 * bump(0, -0.80, 0.22, 0.055), dz=0.013 * bump(0, -0.76, 0.20, 0.05)),
+    "mouth_curve": _zero(dy=0.014 * both(0.26, MOUTH_Q, 0.09, 0.10)),
+    "jowls": _zero(dy=-0.030 * both(0.36, -1.0, 0.14, 0.16) - 0.03 * under * FRONT, dx=0.02 * away(0.4, -0.95, 0.16, 0.2)),
+}
+
+EXPRESSION = {
+    "smile": _smile(),
+    "open_mouth": _open_mouth(),
+    "teeth": _teeth(),
+    "brow_raise": _brow_raise(),
+    "frown": _frown(),
+    "pucker": _pucker(),
+    # Beard length is not an expression, but it is laid on the skin in the same way.
+    "beard_volume": _zero(dz=0.05 * smoothstep(-Q, 0.72, 1.0) * FRONT, dy=-0.05 * chin_edge, dx=0.03 * SIDE * jaw_angle),
+}
+
+NAMES = (*SHAPE, *EXPRESSION)
+TEMPLATE = VERTICES + np.stack([0 * P, 0 * P, _template_face() * smoothstep(Z, 0.0, 0.3)], -1)
+_FIELDS = {**SHAPE, **EXPRESSION}
+BASIS = np.stack([np.stack(_FIELDS[name], -1).reshape(-1) for name in NAMES], 1).astype(np.float32)  # [rows*columns*3, K]
+
+
+def vertices(weights):
+    """Head for {field name: weight}, absent names weigh 0: float32 [rows, columns, 3]."""
+    w = np.array([weights.get(name, 0.0) for name in NAMES], dtype=np.float32)
+    return TEMPLATE.astype(np.float32) + (BASIS @ w).reshape(TEMPLATE.shape)

@@ -1,0 +1,128 @@
+"""The head: one surface over a fixed chart, moved by named displacement fields.
+
+Units: 1.0 = 10 cm. x to the image's right, y up, z towards the viewer; y = 0 is the line of the eyes, z = 0 the plane of
+the ears. The chart (p, q) are the front coordinates x, y of the template head: a point of skin keeps its (p, q) under every
+identity and expression, so brows, lips and lids are drawn in the chart and follow the geometry by themselves.
+The head is linear in its parameters, as in Blanz & Vetter, "A Morphable Model for the Synthesis of 3D Faces" (1999), but its
+fields are written by hand: vertices = template + sum_k weight_k * field_k.
+"""
+
+import numpy as np
+
+COLUMNS = 88  # longitudes, dense at the front of the face
+FACE_ROWS, CROWN_ROWS, JAW_ROWS = 62, 15, 6
+EYE_P, EYE_Q, EYE_HALF_WIDTH = 0.315, 0.0, 0.150
+EYEBALL_RADIUS, EYEBALL_DEPTH = 0.128, 0.100
+MOUTH_Q, MOUTH_HALF_WIDTH, MOUTH_BAND = -0.70, 0.255, 0.012
+CHIN_Q, CROWN_Q = -1.13, 1.17
+JAW_RISE = 0.42  # the jaw's edge climbs from the chin to the angle below the ear
+
+# Silhouettes of the template as (q, value): half width, depth of the front, depth of the back.
+WIDTH = ((-1.20, 0.53), (-1.0, 0.565), (-0.8, 0.61), (-0.6, 0.655), (-0.4, 0.70), (-0.2, 0.728), (0.0, 0.745), (0.3, 0.76), (0.5, 0.76))
+FRONT = ((-1.20, 0.83), (-1.1, 0.885), (-0.95, 0.91), (-0.8, 0.93), (-0.6, 0.945), (-0.4, 0.945), (-0.2, 0.945), (0.0, 0.955), (0.25, 0.98), (0.5, 0.985))
+BACK = ((-1.20, 0.42), (-0.9, 0.5), (-0.6, 0.62), (-0.3, 0.78), (0.0, 0.90), (0.3, 0.95), (0.5, 0.955))
+
+
+def smoothstep(x, low, high):
+    t = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _curve(points, q):
+    """Cubic Hermite curve through (q, value), closed over the skull by a superellipse from q = 0.3 to the crown."""
+    knots, values = np.array(points).T
+    slopes = np.gradient(values, knots)
+    i = np.clip(np.searchsorted(knots, q) - 1, 0, len(knots) - 2)
+    h = knots[i + 1] - knots[i]
+    t = np.clip((q - knots[i]) / h, 0.0, 1.0)
+    cubic = (
+        (1 + 2 * t) * (1 - t) ** 2 * values[i]
+        + t * (1 - t) ** 2 * h * slopes[i]
+        + t * t * (3 - 2 * t) * values[i + 1]
+        + t * t * (t - 1) * h * slopes[i + 1]
+    )
+    dome = np.clip(1.0 - (np.clip(q - 0.3, 0.0, None) / (CROWN_Q - 0.3)) ** 2.3, 0.0, None) ** (1 / 2.1)
+    return cubic * dome
+
+
+def _longitudes(columns=COLUMNS):
+    """Angles from -pi to pi (both ends: the seam at the back is a double column), dense at 0."""
+    u = np.linspace(-1.0, 1.0, columns)
+    return np.pi * (0.36 * u + 0.64 * u**3)
+
+
+def _rows():
+    """Chart rows from the crown down to the jaw's edge, with two rows along the closed mouth's slit."""
+    crown = 0.30 + (CROWN_Q - 0.30) * np.sin(np.linspace(np.pi / 2, 0.0, CROWN_ROWS + 1)) ** 1.0
+    face = np.linspace(0.30, CHIN_Q, FACE_ROWS)
+    near = np.argsort(np.abs(face - MOUTH_Q))[:4]
+    face[np.sort(near)] = MOUTH_Q + np.array([2.6, 1.0, -1.0, -2.6]) * MOUTH_BAND  # the slit's edges are grid lines
+    return np.concatenate([crown[:-1], np.sort(face)[::-1]])
+
+
+def column_of(longitude):
+    """Fractional column of a longitude."""
+    return np.interp(longitude, LONGITUDES, np.arange(COLUMNS))
+
+
+LONGITUDES = _longitudes()
+ROWS = _rows()
+N_ROWS = len(ROWS) + JAW_ROWS
+
+
+def row_of(q):
+    """Fractional row of a chart height."""
+    return np.interp(-np.asarray(q), -ROWS, np.arange(len(ROWS)))
+
+
+def chart_to_grid(p, q):
+    """(p, q) on the front of the head -> fractional (row, column)."""
+    width = _curve(WIDTH, np.asarray(q, dtype=float))
+    return row_of(q), column_of(np.arcsin(np.clip(p / width, -1.0, 1.0)))
+
+
+def _template():
+    """Template vertices [rows, columns, 3] and chart coordinates p, q [rows, columns]."""
+    q, lon = ROWS[:, None], LONGITUDES[None, :]
+    width, front, back = (_curve(c, q) for c in (WIDTH, FRONT, BACK))
+    sin, cos = np.sin(lon), np.cos(lon)
+    rise = JAW_RISE * np.where(cos > 0, np.abs(sin) ** 2.4, 1.0 + 0.2 * cos**2)
+    x = width * sin
+    y = q + rise * smoothstep(-q, 0.30, 1.15)
+    z = np.where(cos > 0, front, back) * cos
+    p = width * np.where(cos > 0, sin, np.sign(sin) * (1.0 + np.abs(np.abs(lon) - np.pi / 2)))
+    face = np.stack([x, y, z], -1)  # [rows, columns, 3]
+    throat = np.array([0.0, -0.86, -0.05])
+    steps = np.linspace(0.0, 1.0, JAW_ROWS + 1)[1:, None, None]
+    under = face[-1] * (1 - steps) + throat * steps
+    under[..., 1] -= 0.10 * np.sin(np.pi * steps[..., 0]) * (cos > 0) * cos  # the soft floor of the mouth
+    under_q = CHIN_Q - 0.35 * steps[..., 0] + 0 * lon
+    vertices = np.concatenate([face, under])
+    return vertices, np.concatenate([p, p[-1:] + 0 * under_q]), np.concatenate([q + 0 * lon, under_q])
+
+
+VERTICES, CHART_P, CHART_Q = _template()
+
+
+def bump(p0, q0, sp, sq, p=CHART_P, q=CHART_Q):
+    return np.exp(-(((p - p0) / sp) ** 2) - ((q - q0) / sq) ** 2)
+
+
+def both(p0, q0, sp, sq, p=CHART_P, q=CHART_Q):
+    """A bump and its mirror image."""
+    return bump(p0, q0, sp, sq, p, q) + bump(-p0, q0, sp, sq, p, q)
+
+
+def away(p0, q0, sp, sq):
+    """A bump and its mirror image with opposite sign: sideways motion away from the middle."""
+    return bump(p0, q0, sp, sq) - bump(-p0, q0, sp, sq)
+
+
+def sample(vertices, row, column):
+    """Points of the surface at fractional (row, column): [..., 3] from vertices [rows, columns, 3]."""
+    r0 = np.minimum(row.astype(int), len(ROWS) - 2)
+    c0 = np.minimum(column.astype(int), COLUMNS - 2)
+    fr, fc = (row - r0)[..., None], (column - c0)[..., None]
+    top = vertices[r0, c0] * (1 - fc) + vertices[r0, c0 + 1] * fc
+    low = vertices[r0 + 1, c0] * (1 - fc) + vertices[r0 + 1, c0 + 1] * fc
+    return top * (1 - fr) + low * fr

@@ -1,0 +1,167 @@
+"""Who a face is (Identity) and how it is seen (Nuisance): two independent draws, so that one can be kept and the other changed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.faces.fields import SHAPE
+
+# Skin from the palest to the darkest, sRGB 0..255 at full light; a person lies between two neighbours.
+SKIN_TONES = np.array(
+    [(248, 222, 208), (240, 205, 184), (228, 185, 156), (213, 163, 129), (188, 133, 98), (152, 102, 73), (114, 74, 54), (82, 53, 41)]
+)
+# Hair: black, dark brown, brown, light brown, auburn, red, dark blond, blond, grey, white; how often each occurs.
+HAIR_COLOURS = np.array(
+    [(30, 26, 26), (52, 37, 29), (82, 56, 39), (122, 86, 56), (112, 56, 36), (168, 88, 44), (160, 124, 82), (214, 180, 124), (138, 136, 136), (222, 220, 216)]
+)
+HAIR_WEIGHTS = np.array([0.24, 0.20, 0.16, 0.10, 0.05, 0.04, 0.07, 0.07, 0.05, 0.02])
+DARK_HAIR = 3  # the first three colours are called dark
+IRIS_COLOURS = np.array([(62, 38, 24), (96, 62, 34), (124, 98, 52), (92, 118, 74), (84, 128, 158), (122, 142, 152)])
+IRIS_WEIGHTS = np.array([0.42, 0.20, 0.12, 0.09, 0.11, 0.06])
+HAIR_STYLES = ("bald", "buzz", "short", "side_part", "fringe", "swept_back", "curly", "afro", "bob", "long", "long_fringe", "bun")
+STYLE_WEIGHTS = np.array([0.06, 0.07, 0.14, 0.13, 0.06, 0.06, 0.07, 0.05, 0.10, 0.14, 0.06, 0.06])
+LONG_STYLES = ("bob", "long", "long_fringe")
+BEARDS = ("none", "stubble", "moustache", "goatee", "full")
+BEARD_WEIGHTS = np.array([0.66, 0.10, 0.06, 0.06, 0.12])
+LONGEST_CLIP = 2.2  # shape weights beyond this many standard deviations stop looking human
+
+
+def _choice(rng, weights):
+    """Index drawn with the given weights (one uniform number, so that streams stay aligned)."""
+    return int(np.searchsorted(np.cumsum(weights) / np.sum(weights), rng.random(), side="right"))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that stays when a person turns the head. Colours are sRGB in [0, 1]."""
+
+    shape: dict = field(default_factory=lambda: dict.fromkeys(SHAPE, 0.0))  # field name -> standard deviations
+    skin: tuple = (0.85, 0.65, 0.53)
+    hair: tuple = (0.25, 0.17, 0.12)
+    iris: tuple = (0.30, 0.20, 0.12)
+    lip: float = 0.4  # 0 skin-like .. 1 red
+    dark_hair: bool = True
+    hair_style: str = "short"
+    hair_volume: float = 0.0  # standard normal
+    hair_length: float = 0.5  # 0..1 within the style
+    hair_part: float = 0.0  # side of the parting, -1..1
+    hairline: float = 0.0  # standard normal, positive recedes
+    brow_thickness: float = 0.0  # standard normal
+    brow_arch: float = 0.0
+    brow_tilt: float = 0.0
+    brow_density: float = 0.8
+    beard: str = "none"
+    beard_length: float = 0.5
+    glasses: str = "none"  # none, round, square, wide
+    frame: tuple = (0.1, 0.1, 0.1)
+    frame_width: float = 0.5
+    cloth: tuple = (0.3, 0.35, 0.45)
+    neckline: float = 0.5
+    freckles: float = 0.0
+    age: float = 0.3  # 0..1, depth of the wrinkles
+    texture_seed: int = 0  # moles, freckles and strands
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> "Identity":
+        shape = np.clip(rng.standard_normal(len(SHAPE)), -LONGEST_CLIP, LONGEST_CLIP)
+        u = rng.random(20)
+        n = np.clip(rng.standard_normal(12), -2.0, 2.0)
+        tone = u[0] * (len(SKIN_TONES) - 1)
+        low = min(int(tone), len(SKIN_TONES) - 2)
+        skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
+        skin = skin * (1 + 0.03 * n[0] + 0.025 * n[1] * np.array([1.0, 0.0, -1.2]))
+        masculine = u[1] < 0.5
+        # Dark skin goes with dark hair and eyes more often than not: shift the draw towards the first entries.
+        darkness = tone / (len(SKIN_TONES) - 1)
+        colour = _choice(rng, HAIR_WEIGHTS * np.where(np.arange(10) < DARK_HAIR, 1.0, np.clip(1.35 - 1.5 * darkness, 0.04, 1.0)))
+        hair = HAIR_COLOURS[colour] * (1 + 0.10 * n[2] + 0.04 * n[3] * np.array([1.0, 0.0, -1.0]))
+        iris = IRIS_COLOURS[_choice(rng, IRIS_WEIGHTS * np.where(np.arange(6) < 2, 1.0, np.clip(1.2 - 1.6 * darkness, 0.02, 1.0)))]
+        long = np.isin(HAIR_STYLES, ("bob", "long", "long_fringe", "bun"))
+        style_weights = STYLE_WEIGHTS * np.where(long, 0.15 if masculine else 1.7, 1.0 if masculine else 0.45)
+        style = HAIR_STYLES[_choice(rng, style_weights)]
+        beard = BEARDS[_choice(rng, BEARD_WEIGHTS)] if masculine else "none"
+        frame = ((0.06, 0.06, 0.07), (0.28, 0.16, 0.10), (0.55, 0.52, 0.48), (0.45, 0.10, 0.12))[int(u[5] * 4)]
+        hue = np.array([0.5 + 0.5 * np.cos(2 * np.pi * (u[7] + k / 3)) for k in range(3)])
+        return cls(
+            shape=dict(zip(SHAPE, shape.tolist(), strict=True)),
+            skin=tuple(np.clip(skin / 255, 0, 1)),
+            hair=tuple(np.clip(hair / 255, 0, 1)),
+            iris=tuple(iris / 255),
+            lip=float(u[2] * (0.45 if masculine else 1.0)),
+            dark_hair=colour < DARK_HAIR,
+            hair_style=style,
+            hair_volume=n[4],
+            hair_length=u[3],
+            hair_part=float(np.sign(n[5]) * (0.5 + 0.5 * u[4])),
+            hairline=n[6],
+            brow_thickness=n[7] + (0.35 if masculine else -0.35),
+            brow_arch=n[8] + (-0.3 if masculine else 0.3),
+            brow_tilt=n[9],
+            brow_density=0.55 + 0.45 * u[6],
+            beard=beard,
+            beard_length=u[8],
+            glasses=("round", "square", "wide")[int(u[9] * 3)] if u[10] < 0.17 else "none",
+            frame=frame,
+            frame_width=u[11],
+            cloth=tuple(np.clip((0.1 + 0.7 * u[12]) * (0.55 + 0.45 * hue), 0, 1)),
+            neckline=u[13],
+            freckles=float(max(0.0, u[14] - 0.75) * 4 * np.clip(1.1 - 1.4 * darkness, 0, 1)),
+            age=u[15] ** 1.5,
+            texture_seed=int(u[16] * 65536),
+        )
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """Everything that changes from one photograph of a person to the next. Angles are degrees.
+
+    Positive yaw turns the face to the image's right, positive pitch raises the chin, positive roll tilts the head clockwise.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    smile: float = 0.0  # -0.3 (corners down) .. 1
+    teeth: float = 0.0
+    open_mouth: float = 0.0
+    pucker: float = 0.0
+    brow_raise: float = 0.0
+    frown: float = 0.0
+    eye_open: float = 1.0  # 0 shut .. 1.15 wide
+    gaze: tuple = (0.0, 0.0)  # degrees right, up, in the head's frame
+    light: tuple = (-0.35, 0.45, 0.82)  # direction towards the key light
+    light_warmth: float = 0.0  # -1 blue .. 1 orange
+    light_strength: float = 0.75
+    ambient: float = 0.42
+    background: tuple = (0.5, 0.5, 0.55)
+    background_seed: int = 0
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> "Nuisance":
+        n = np.clip(rng.standard_normal(12), -2.5, 2.5)
+        u = rng.random(16)
+        # FFHQ is mostly frontal with long tails: one head in eight is drawn from a wider spread.
+        yaw = float(np.clip(n[0] * (32.0 if u[0] < 0.12 else 14.0), -60.0, 60.0))
+        smile = float(np.clip(1.3 * u[1] - 0.35, -0.3, 0.9)) if u[2] < 0.75 else 0.0
+        azimuth, elevation = np.deg2rad(-70 + 140 * u[3]), np.deg2rad(5 + 50 * u[4])
+        light = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+        tint = np.array([0.5 + 0.5 * np.cos(2 * np.pi * (u[5] + k / 3)) for k in range(3)])
+        return cls(
+            yaw=yaw,
+            pitch=float(np.clip(n[1] * 5.0, -18.0, 18.0)),
+            roll=float(n[2] * 1.8),
+            smile=smile,
+            teeth=float(u[6]) if smile > 0.35 and u[6] > 0.35 else 0.0,
+            open_mouth=float(0.25 + 0.75 * u[7]) if u[8] < 0.12 else 0.0,
+            pucker=float(u[9]) * 0.8 if u[8] > 0.95 else 0.0,
+            brow_raise=float(np.clip(0.35 * n[3], -0.5, 1.0)),
+            frown=float(np.clip(0.5 * n[4] - 0.3, 0.0, 1.0)),
+            eye_open=float(np.clip(1.0 + 0.12 * n[5], 0.65, 1.15)) if u[10] > 0.03 else 0.05,
+            gaze=(float(np.clip(6 * n[6] - 0.25 * yaw, -18, 18)), float(np.clip(3 * n[7], -9, 9))),
+            light=tuple(float(c) for c in light),
+            light_warmth=float(0.5 * n[8]),
+            light_strength=float(0.55 + 0.45 * u[11]),
+            ambient=float(0.30 + 0.25 * u[12]),
+            background=tuple((0.12 + 0.68 * u[13]) * (1 - 0.45 * u[14] * (1 - tint))),
+            background_seed=int(u[15] * 65536),
+        )

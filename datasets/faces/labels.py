@@ -1,0 +1,107 @@
+"""Label ids of CelebAMask-HQ (Lee et al. 2020), the 68 iBUG landmarks and the attributes of a rendered face.
+
+Convention: l_ and r_ are the left and the right half of a frontal image, as the viewer sees it. A part keeps its name when
+the head turns.
+"""
+
+import numpy as np
+
+from datasets.faces import head
+
+LABELS = (
+    "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
+    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
+)  # fmt: skip
+ID = {name: i for i, name in enumerate(LABELS)}
+
+
+def upper_lid(s, eye_open):
+    """Height of the upper lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
+    return eye_open * 0.070 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
+
+
+def lower_lid(s, eye_open):
+    rest = -0.046 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
+    return np.minimum(rest * (0.8 + 0.2 * min(eye_open, 1.0)), upper_lid(s, eye_open))
+
+
+def upper_lip(p):
+    """Upper edge of the red of the lips: a bow with a dip in the middle."""
+    s = np.abs(p) / head.MOUTH_HALF_WIDTH
+    bow = np.clip(1.0 - s**1.5, 0.0, 1.0) * (1.0 - 0.22 * np.exp(-((s / 0.13) ** 2)))
+    return head.MOUTH_Q + head.MOUTH_BAND + 0.066 * bow
+
+
+def lower_lip(p):
+    s = np.abs(p) / head.MOUTH_HALF_WIDTH
+    return head.MOUTH_Q - head.MOUTH_BAND - 0.084 * np.clip(1.0 - s**2.4, 0.0, 1.0) ** 0.8
+
+
+def brow_line(p, identity):
+    """Middle of the brow at |p| and the position along it, 0 at the nose, 1 at the temple."""
+    a = (np.abs(p) - 0.115) / 0.40
+    arch = np.sin(np.pi * np.clip(a, 0.0, 1.0) ** 1.25) * (0.040 + 0.014 * identity.brow_arch)
+    return 0.170 + arch + 0.012 * identity.brow_tilt * (a - 0.4), a
+
+
+def _chart_points(identity, nuisance):
+    """The 51 inner landmarks (17..67) as p, q [51]."""
+    p, q = [], []
+
+    def add(ps, qs):
+        p.extend(np.atleast_1d(ps).tolist())
+        q.extend(np.atleast_1d(qs).tolist())
+
+    a = np.linspace(0.0, 1.0, 5)
+    brow_p = 0.115 + 0.40 * a
+    brow_q = brow_line(brow_p, identity)[0] + 0.012
+    add(-brow_p[::-1], brow_q[::-1])
+    add(brow_p, brow_q)
+    add([0, 0, 0, 0], [-0.02, -0.14, -0.26, -0.375])
+    add([-0.135, -0.07, 0, 0.07, 0.135], [-0.465, -0.485, -0.495, -0.485, -0.465])
+    s = np.array([-1.0, -0.38, 0.38, 1.0])
+    mid = head.EYE_P + head.EYE_HALF_WIDTH * s
+    up = head.EYE_Q + upper_lid(s, nuisance.eye_open)
+    low = head.EYE_Q + lower_lid(s, nuisance.eye_open)
+    add(-mid[[3, 2, 1, 0, 1, 2]], [up[3], up[2], up[1], up[0], low[1], low[2]])
+    add(mid[[0, 1, 2, 3, 2, 1]], [up[0], up[1], up[2], up[3], low[2], low[1]])
+    outer = np.array([-1.0, -0.62, -0.22, 0.0, 0.22, 0.62, 1.0]) * head.MOUTH_HALF_WIDTH
+    add(outer, [head.MOUTH_Q, *upper_lip(outer[1:-1]), head.MOUTH_Q])
+    add(outer[-2:0:-1], lower_lip(outer[-2:0:-1]))
+    inner = np.array([-0.88, -0.30, 0.0, 0.30, 0.88]) * head.MOUTH_HALF_WIDTH
+    band = 0.98 * head.MOUTH_BAND
+    add(inner, head.MOUTH_Q + band * np.array([0, 1, 1, 1, 0]))
+    add(inner[3:0:-1], [head.MOUTH_Q - band] * 3)
+    return np.array(p), np.array(q)
+
+
+# The 17 points of the face's edge from the ear on the left to the ear on the right, as (longitude in degrees, q).
+_EDGE = ((88, -0.05), (88, -0.24), (86, -0.44), (82, -0.68), (76, -1.00), (56, -1.12), (36, -1.12), (17, -1.12), (0, -1.12))
+EDGE_LONGITUDE = np.deg2rad([-a for a, _ in _EDGE] + [a for a, _ in _EDGE[-2::-1]])
+EDGE_Q = np.array([q for _, q in _EDGE] + [q for _, q in _EDGE[-2::-1]])
+
+
+def landmarks(vertices, identity, nuisance):
+    """The 68 landmarks in the head's frame, float64 [68, 3], as points of the surface."""
+    row, column = head.chart_to_grid(*_chart_points(identity, nuisance))
+    row = np.concatenate([head.row_of(EDGE_Q), row])
+    column = np.concatenate([head.column_of(EDGE_LONGITUDE), column])
+    return head.sample(vertices, row, column)
+
+
+def attributes(identity, nuisance):
+    """What a tagger would say, from the true parameters."""
+    return {
+        "glasses": identity.glasses != "none",
+        "beard": identity.beard in ("goatee", "full"),
+        "moustache": identity.beard in ("moustache", "goatee", "full"),
+        "bald": identity.hair_style == "bald",
+        "long_hair": identity.hair_style in ("bob", "long", "long_fringe"),
+        "fringe": identity.hair_style in ("fringe", "long_fringe"),
+        "dark_hair": identity.dark_hair and identity.hair_style != "bald",
+        "smile": nuisance.smile > 0.35,
+        "open_mouth": nuisance.open_mouth > 0.2 or nuisance.teeth > 0.3,
+        "eyes_closed": nuisance.eye_open < 0.2,
+        "dark_skin": bool(np.dot(identity.skin, (0.299, 0.587, 0.114)) < 0.45),
+        "wide_face": identity.shape.get("face_width", 0.0) > 0.8,
+    }

@@ -1,0 +1,71 @@
+"""The meshes beside the face: ears, neck and shoulders."""
+
+import numpy as np
+
+from datasets.faces.head import smoothstep
+from datasets.faces.raster import grid_triangles
+
+EAR_RINGS, EAR_ANGLES = 9, 22
+EAR_HALF_HEIGHT, EAR_HALF_WIDTH = 0.30, 0.165
+EAR_FLARE = np.deg2rad(27.0)
+BODY_ROWS, BODY_COLUMNS = 22, 40
+NECK_TOP, BODY_BOTTOM = -0.55, -2.3
+NECK_Z = -0.16
+
+EAR_TRIANGLES = grid_triangles(EAR_RINGS, EAR_ANGLES + 1)
+BODY_TRIANGLES = grid_triangles(BODY_ROWS, BODY_COLUMNS)
+
+
+def _ear_template():
+    """Local ear: across (front -1 .. back 1), up, relief, each [rings, angles + 1]; rings run from the rim to the middle."""
+    r = np.linspace(1.0, 0.0, EAR_RINGS)[:, None]
+    a = np.linspace(0.0, 2 * np.pi, EAR_ANGLES + 1)[None, :]
+    up = r * np.sin(a)
+    across = r * np.cos(a) * (0.86 + 0.26 * up - 0.10 * up**2)
+    relief = 0.045 * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.075 * np.exp(-(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2)
+    relief = relief + 0.03 * np.exp(-(((r - 0.5) / 0.12) ** 2)) * (up > -0.35) * (across > -0.1)
+    relief = relief - 0.10 * (r > 0.99)  # the rim rolls back to the head and hides the edge
+    return across, up + 0 * across, relief
+
+
+EAR_ACROSS, EAR_UP, EAR_RELIEF = _ear_template()
+
+
+def ear(head, side, size):
+    """Ear vertices float32 [rings, angles + 1, 3] on the head's side (-1 left of the image, +1 right)."""
+    scale = 1.0 + 0.10 * size
+    root = np.array([side * (head - 0.012), -0.13, -0.02])
+    back = EAR_HALF_WIDTH * scale * (EAR_ACROSS + 0.92)
+    out = back * np.sin(EAR_FLARE) + EAR_RELIEF
+    x = root[0] + side * out
+    y = root[1] + EAR_HALF_HEIGHT * scale * EAR_UP
+    z = root[2] - back * np.cos(EAR_FLARE) - 0.12 * EAR_UP * EAR_HALF_HEIGHT
+    return np.stack([x, y, z], -1).astype(np.float32)
+
+
+def ear_triangles(side):
+    """The left ear is a mirror image, so its triangles turn the other way."""
+    return EAR_TRIANGLES if side > 0 else EAR_TRIANGLES[:, ::-1]
+
+
+def _body_template():
+    y = np.linspace(NECK_TOP, BODY_BOTTOM, BODY_ROWS)[:, None]
+    a = np.linspace(-np.pi, np.pi, BODY_COLUMNS)[None, :]
+    slope = smoothstep(-y, 1.02, 1.95)
+    width = 0.43 + 0.06 * smoothstep(-y, 1.0, 1.3) + 1.25 * slope**1.3
+    depth = 0.44 + 0.16 * slope
+    z = NECK_Z - 0.30 * smoothstep(-y, 0.6, 1.5)
+    sin, cos = np.sin(a), np.cos(a)
+    cords = 0.02 * np.exp(-(((np.abs(a) - 0.45) / 0.16) ** 2)) * (1 - slope)  # the two muscles beside the throat
+    body = np.stack([width * sin, y + 0 * a, z + (depth + cords) * cos], -1)
+    return body, a + 0 * y, y + 0 * a
+
+
+BODY, BODY_ANGLE, BODY_Y = _body_template()
+
+
+def body(neck_width):
+    """Neck and shoulders, float32 [rows, columns, 3]."""
+    vertices = BODY.copy()
+    vertices[..., 0] *= 1.0 + 0.07 * neck_width
+    return vertices.astype(np.float32)

@@ -1,0 +1,230 @@
+"""From parameters to a G-buffer: build the meshes, turn them, frame them like FFHQ, rasterise, interpolate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.faces import fields, hair, head, labels, parts
+from datasets.faces.head import smoothstep
+from datasets.faces.identity import LONG_STYLES
+from datasets.faces.raster import grid_triangles, rasterise
+
+HEAD, LEFT_EAR, RIGHT_EAR, BODY, HAIR = range(5)
+BODY_FOLLOWS = 0.35  # how much of the head's turn the shoulders make
+_HEAD_TRIANGLES = grid_triangles(head.N_ROWS, head.COLUMNS)
+
+
+@dataclass
+class Mesh:
+    part: int
+    vertices: np.ndarray  # [rows, columns, 3], later in the view's frame
+    a: np.ndarray  # chart coordinates [rows, columns]
+    b: np.ndarray
+    triangles: np.ndarray
+    occlusion: np.ndarray | float = 1.0
+
+
+@dataclass
+class Pose:
+    """View = rotation @ head; pixel = centre + scale * (x, -y) of (view - middle), at image size 1."""
+
+    rotation: np.ndarray  # [3, 3]
+    middle: np.ndarray  # [2]
+    scale: float
+
+    def to_pixels(self, view, size):
+        x = size * (0.5 + self.scale * (view[..., 0] - self.middle[0]))
+        y = size * (0.5 - self.scale * (view[..., 1] - self.middle[1]))
+        return np.stack([x, y, size * self.scale * view[..., 2]], -1)
+
+
+@dataclass
+class Surface:
+    """What each covered pixel shows; all arrays are [M] or [M, 3]."""
+
+    pixel: np.ndarray
+    part: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    normal: np.ndarray  # view's frame, unit length
+    tangent: np.ndarray  # along the grid's columns: the strands of hair
+    position: np.ndarray  # view's frame
+    occlusion: np.ndarray
+    shadow: np.ndarray
+
+
+def rotation(yaw, pitch, roll):
+    """Rz(roll) Rx(pitch) Ry(yaw), degrees; positive yaw to the image's right, positive pitch up, positive roll clockwise."""
+    y, p, r = np.deg2rad([yaw, -pitch, -roll])
+    ry = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    rx = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    rz = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    return rz @ rx @ ry
+
+
+def expression_weights(identity, nuisance):
+    weights = dict(identity.shape)
+    for name in ("smile", "teeth", "open_mouth", "pucker", "brow_raise", "frown"):
+        weights[name] = getattr(nuisance, name)
+    if identity.beard == "full":
+        weights["beard_volume"] = 0.3 + 1.2 * identity.beard_length
+    return weights
+
+
+def frame(points, nuisance):
+    """Pose that puts the landmarks [68, 3] where FFHQ's alignment puts them (Karras et al. 2019, appendix A).
+
+    The crop is found before the head is tilted, so a small roll stays visible.
+    """
+    turn = rotation(nuisance.yaw, nuisance.pitch, 0.0)
+    view = (points @ turn.T)[:, :2]
+    eyes = (view[36:42].mean(0) + view[42:48].mean(0)) / 2
+    between = view[42:48].mean(0) - view[36:42].mean(0)
+    to_mouth = (view[48] + view[54]) / 2 - eyes
+    across = between + np.array([-to_mouth[1], to_mouth[0]])
+    half = max(2.0 * np.hypot(*between), 1.8 * np.hypot(*to_mouth))
+    centre = eyes + 0.1 * to_mouth
+    tilt = -np.rad2deg(np.arctan2(across[1], across[0]))
+    upright = rotation(nuisance.yaw, nuisance.pitch, nuisance.roll - tilt)
+    spin = rotation(0.0, 0.0, nuisance.roll - tilt)[:2, :2]
+    return Pose(upright, spin @ centre, 0.5 / half)
+
+
+def _normals(v):
+    """Unit normals and unit column tangents of a grid of vertices [rows, columns, 3]."""
+    du, dv = np.empty_like(v), np.empty_like(v)
+    du[:, 1:-1] = v[:, 2:] - v[:, :-2]
+    du[:, 0], du[:, -1] = v[:, 1] - v[:, 0], v[:, -1] - v[:, -2]
+    dv[1:-1] = v[2:] - v[:-2]
+    dv[0], dv[-1] = v[1] - v[0], v[-1] - v[-2]
+    n = np.stack([dv[..., 1] * du[..., 2] - dv[..., 2] * du[..., 1],
+                  dv[..., 2] * du[..., 0] - dv[..., 0] * du[..., 2],
+                  dv[..., 0] * du[..., 1] - dv[..., 1] * du[..., 0]], -1)  # fmt: skip
+    n /= np.sqrt((n * n).sum(-1, keepdims=True)) + 1e-9
+    dv /= np.sqrt((dv * dv).sum(-1, keepdims=True)) + 1e-9
+    return n, dv
+
+
+def _cavity(v, normal):
+    """Ambient occlusion from curvature: how far the neighbourhood rises over the tangent plane."""
+    mean = v.copy()
+    mean[3:-3, 3:-3] = (v[6:, 3:-3] + v[:-6, 3:-3] + v[3:-3, 6:] + v[3:-3, :-6]) * np.float32(0.25)
+    rise = ((mean - v) * normal).sum(-1)
+    return np.clip(1.0 - 9.0 * np.clip(rise, -0.01, 0.07), 0.35, 1.06)
+
+
+def meshes(identity, nuisance):
+    """Meshes in the head's frame, the head first, and the landmarks [68, 3]."""
+    v = fields.vertices(expression_weights(identity, nuisance))
+    points = labels.landmarks(v, identity, nuisance)
+    ear_row, ear_column = head.row_of(-0.12), head.column_of(np.deg2rad(92.0))
+    ear_x = float(head.sample(v, np.array([ear_row]), np.array([ear_column]))[0, 0])
+    size = identity.shape.get("face_length", 0.0) * 0.6 - identity.shape.get("face_width", 0.0) * 0.3
+    found = [Mesh(HEAD, v, head.CHART_P, head.CHART_Q, _HEAD_TRIANGLES)]
+    for part, side in ((LEFT_EAR, -1), (RIGHT_EAR, 1)):
+        ao = np.clip(1.0 + 6.0 * parts.EAR_RELIEF, 0.4, 1.0)
+        found.append(Mesh(part, parts.ear(ear_x, side, size), parts.EAR_ACROSS, parts.EAR_UP, parts.ear_triangles(side), ao))
+    under_jaw = 1.0 - 0.55 * smoothstep(parts.BODY_Y, -1.25, -0.85)
+    found.append(Mesh(BODY, parts.body(identity.shape.get("jaw_width", 0.0)), parts.BODY_ANGLE, parts.BODY_Y, parts.BODY_TRIANGLES, under_jaw))
+    if identity.hair_style != "bald":
+        shell, along = hair.shell(v, identity)
+        lon = np.broadcast_to(hair.LONGITUDE.astype(np.float32), along.shape)
+        ao = 0.75 + 0.25 * smoothstep(1.0 - along, 0.0, 0.5) if identity.hair_style not in LONG_STYLES else np.ones_like(along)
+        found.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao))
+        if identity.hair_style == "bun":
+            knot = hair.bun(identity)
+            a = np.broadcast_to(np.linspace(-3, 3, hair.BUN_COLUMNS), knot.shape[:2])
+            b = np.broadcast_to(np.linspace(0, 1, hair.BUN_ROWS)[:, None], knot.shape[:2])
+            found.append(Mesh(HAIR, knot, a, b, hair.BUN_TRIANGLES, np.full(knot.shape[:2], 0.9)))
+    return found, points
+
+
+def _shadow(view, light, part_of, cell, bias, soft):
+    """Soft shadow of each vertex from a depth map splatted along the light: [V], 1 = lit."""
+    light = np.asarray(light, np.float32)
+    right = np.cross([0, 1, 0], light).astype(np.float32)
+    right /= np.linalg.norm(right)
+    up = np.cross(light, right)
+    depth = view @ light
+    u, v = (view @ right + 2.6) / cell, (view @ up + 2.9) / cell
+    n = int(5.4 / cell)
+    i = np.clip(u, 1, n - 2).astype(np.int64)
+    j = np.clip(v, 1, n - 2).astype(np.int64)
+    deepest = np.full(n * n, -9.0, np.float32)
+    np.maximum.at(deepest, j * n + i, depth)
+    deepest = deepest.reshape(n, n)
+    fu, fv = np.clip(u - 0.5, 1, n - 2), np.clip(v - 0.5, 1, n - 2)
+    i, j = fu.astype(np.int64), fv.astype(np.int64)
+    fu, fv = fu - i, fv - j
+    lit = 0.0
+    for dj, wj in ((0, 1 - fv), (1, fv)):
+        for di, wi in ((0, 1 - fu), (1, fu)):
+            over = deepest[j + dj, i + di] - depth
+            lit = lit + wi * wj * (1.0 - np.clip((over - bias) / soft, 0.0, 1.0))
+    return lit
+
+
+def _blur(grid):
+    """3x3 mean of a [rows, columns] grid, edges kept."""
+    out = grid.copy()
+    out[1:-1] = (grid[:-2] + grid[1:-1] + grid[2:]) / 3
+    out[:, 1:-1] = (out[:, :-2] + out[:, 1:-1] + out[:, 2:]) / 3
+    return out
+
+
+def capture(identity, nuisance, size):
+    """Rasterise a face at size x size pixels: (Surface, Pose, landmarks in the view's frame [68, 3], head vertices)."""
+    found, points = meshes(identity, nuisance)
+    pose = frame(points, nuisance)
+    shoulders = rotation(BODY_FOLLOWS * nuisance.yaw, 0.35 * nuisance.pitch, 0.0)
+    spin = pose.rotation.astype(np.float32)
+    pivot = np.array([0.0, -0.8, -0.15], np.float32)
+    views, normals, tangents, ao, shade = [], [], [], [], []
+    for mesh in found:
+        turn = shoulders.astype(np.float32) if mesh.part == BODY else spin
+        v = mesh.vertices @ turn.T
+        if mesh.part == BODY:
+            v += pivot @ spin.T - pivot @ turn.T
+        n, t = _normals(v)
+        if mesh.part == LEFT_EAR:
+            n = -n
+        views.append(v)
+        normals.append(n)
+        tangents.append(t)
+        ao.append(_cavity(v, n) if mesh.part == HEAD else np.broadcast_to(mesh.occlusion, v.shape[:2]))
+    flat = np.concatenate([v.reshape(-1, 3) for v in views])
+    counts = [v.shape[0] * v.shape[1] for v in views]
+    own = np.arange(len(flat)) < counts[0]
+    lit = _shadow(flat, nuisance.light, own, 0.125, 0.10, 0.16)
+    face = _shadow(flat[: counts[0]], nuisance.light, own, 0.06, 0.05, 0.07)
+    lit[: counts[0]] = np.minimum(lit[: counts[0]], face)
+    start = 0
+    for v, count in zip(views, counts, strict=True):
+        smooth = _blur(_blur(lit[start : start + count].reshape(v.shape[:2])))
+        shade.append(smooth.ravel())
+        start += count
+    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    triangles = np.concatenate([m.triangles + o for m, o in zip(found, offsets, strict=True)])
+    part = np.repeat([m.part for m in found], [len(m.triangles) for m in found])
+    pixel, triangle, weight = rasterise(pose.to_pixels(flat, size).astype(np.float32), triangles, size, part == HAIR)
+
+    attributes = np.concatenate(
+        [
+            np.concatenate([m.a.reshape(-1, 1) for m in found]),
+            np.concatenate([m.b.reshape(-1, 1) for m in found]),
+            np.concatenate([n.reshape(-1, 3) for n in normals]),
+            np.concatenate([t.reshape(-1, 3) for t in tangents]),
+            flat,
+            np.concatenate([o.reshape(-1, 1) for o in ao]),
+            np.concatenate(shade)[:, None],
+        ],
+        axis=1,
+    ).astype(np.float32)  # [V, 13]
+    corners = triangles[triangle]
+    values = attributes[corners[:, 0]] * weight[:, :1]
+    values += attributes[corners[:, 1]] * weight[:, 1:2]
+    values += attributes[corners[:, 2]] * weight[:, 2:]  # [M, 13]
+    normal = values[:, 2:5]
+    normal = normal / (np.sqrt((normal * normal).sum(1, keepdims=True)) + 1e-6)
+    surface = Surface(pixel, part[triangle], values[:, 0], values[:, 1], normal, values[:, 5:8], values[:, 8:11], values[:, 11], values[:, 12])
+    return surface, pose, points @ pose.rotation.T, found[0].vertices

@@ -1,0 +1,76 @@
+"""Light: a key light with a warm soft edge on skin, sky and bounce light, a sheen, strands that shine, and the backdrop."""
+
+import numpy as np
+
+from datasets.faces.head import smoothstep
+from datasets.faces.texture import linear
+
+# Light that enters skin leaves it redder and further on: each channel wraps around the edge of the shadow by its own width.
+SKIN_WRAP = np.array([0.34, 0.18, 0.12], np.float32)
+HAIR_WRAP = np.array([0.25, 0.25, 0.25], np.float32)
+VIEW = np.array([0.0, 0.0, 1.0], np.float32)
+
+
+def _key(nuisance):
+    warmth = nuisance.light_warmth
+    return nuisance.light_strength * np.array([1.0 + 0.14 * warmth, 1.0, 1.0 - 0.20 * warmth], np.float32)
+
+
+def ambient(normal, occlusion, nuisance):
+    """Sky from above, a warmer bounce from below: [M, 3]."""
+    up = (0.5 + 0.5 * normal[:, 1])[:, None]
+    sky = np.array([0.96, 1.0, 1.06], np.float32)
+    ground = np.array([0.62, 0.55, 0.50], np.float32)
+    fill = (0.75 + 0.25 * normal[:, 2])[:, None]
+    return nuisance.ambient * occlusion[:, None] * (ground + (sky - ground) * up) * fill
+
+
+def matte(surface, nuisance, wrap):
+    """Diffuse light [M, 3]."""
+    light = np.asarray(nuisance.light, np.float32)
+    facing = surface.normal @ light
+    lit = np.clip((facing[:, None] + wrap) / (1.0 + wrap), 0.0, None) ** np.float32(1.25)
+    soft = 0.30 + 0.70 * surface.occlusion
+    red_edge = surface.shadow[:, None] ** np.array([0.8, 1.0, 1.1], np.float32)
+    return _key(nuisance) * lit * red_edge * soft[:, None] + ambient(surface.normal, surface.occlusion, nuisance)
+
+
+def sheen(normal, nuisance, power):
+    """Blinn-Phong highlight [M] for an orthographic eye."""
+    half = np.asarray(nuisance.light, np.float32) + VIEW
+    half /= np.linalg.norm(half)
+    return np.clip(normal @ half, 0.0, None) ** power * nuisance.light_strength
+
+
+def strand_sheen(tangent, nuisance, shift):
+    """Highlight [M] across strands (Kajiya & Kay 1989, eq. 14 with the half vector)."""
+    half = np.asarray(nuisance.light, np.float32) + VIEW
+    half /= np.linalg.norm(half)
+    along = tangent @ half + shift
+    return np.clip(1.0 - along * along, 0.0, 1.0) ** 14
+
+
+def to_display(light):
+    """Light -> sRGB-like values in [0, 1], with a shoulder that keeps bright skin from clipping."""
+    x = np.clip(light, 0.0, None)
+    x = x * (1.0 + x * 0.06) / (1.0 + 0.30 * x * x)
+    return np.clip(x, 0.0, 1.0) ** np.float32(1 / 2.2)
+
+
+def backdrop(nuisance, size):
+    """Blurred background, light [size, size, 3]."""
+    rng = np.random.Generator(np.random.PCG64(nuisance.background_seed))
+    u = rng.random(40)
+    t = (np.arange(size, dtype=np.float32) + 0.5) / size
+    base = linear(nuisance.background)
+    slope_x, slope_y = 0.6 * (u[0] - 0.5), 0.6 * (u[1] - 0.5)
+    shade = 1.0 + slope_x * (t[None, :] - 0.5) + slope_y * (t[:, None] - 0.5)
+    image = shade[..., None] * base
+    for k in range(int(u[2] * 5)):
+        cx, cy, r = u[3 + 7 * k], u[4 + 7 * k], 0.10 + 0.28 * u[5 + 7 * k]
+        gain = 0.75 * (u[6 + 7 * k] - 0.4)
+        tint = base * (1.0 + gain) * (0.75 + 0.5 * u[7 + 7 * k : 10 + 7 * k].astype(np.float32)) - base
+        bx = smoothstep(-np.abs(t - cx), -r, -0.4 * r)
+        by = smoothstep(-np.abs(t - cy), -1.3 * r, -0.5 * r)
+        image += (by[:, None] * bx[None, :])[..., None] * tint
+    return np.clip(image, 0.0, 1.2).astype(np.float32)

@@ -1,0 +1,48 @@
+"""From indexable images to an endless, resumable stream of batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.sampler import StreamSampler
+from stylegan2.runtime import images
+
+
+class MirroredImages(Dataset):
+    """`[(index, position)]` gives float32 [C, R, R]; with `mirror`, half of the positions are flipped."""
+
+    def __init__(self, pixels: Sequence[np.ndarray], mirror: bool, seed: int) -> None:
+        self.pixels, self.mirror, self.seed = pixels, mirror, seed
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+        index, position = key
+        image = images.to_tensor(self.pixels[index])  # [C, R, R]
+        # Drawn from the position, so the result does not depend on the number of workers or on where a run resumed.
+        flip = self.mirror and np.random.default_rng([self.seed, position]).random() < 0.5
+        return image.flip(2) if flip else image
+
+
+def stream_batches(
+    dataset: Dataset, length: int, batch_size: int, seed: int, workers: int
+) -> Callable[[int], Iterator[Tensor]]:
+    """A function that, given a position in the stream, iterates over batches from there on, for ever."""
+
+    def from_position(start: int) -> Iterator[Tensor]:
+        sampler = StreamSampler(length, seed, start)
+        loader = DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=True,
+        )
+        return iter(loader)
+
+    return from_position

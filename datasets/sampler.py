@@ -1,0 +1,29 @@
+"""Endless data order that can start anywhere: shuffled epochs, each a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class StreamSampler(Sampler):
+    """Yields (index, position): the sample to read and its place in the stream, which seeds its augmentation.
+
+    Args:
+        length: samples in the dataset.
+        start: position of the first sample, for resuming.
+        rank, world_size: this process takes every world_size-th position.
+    """
+
+    def __init__(self, length: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.length, self.seed = length, seed
+        self.start, self.rank, self.world_size = start, rank, world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position, shuffled, order = self.start + self.rank, -1, np.arange(0)
+        while True:
+            epoch, offset = divmod(position, self.length)
+            if epoch != shuffled:
+                order, shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.length), epoch
+            yield int(order[offset]), position
+            position += self.world_size

@@ -1,0 +1,85 @@
+"""Procedural faces with exact ground truth: the dataset that is always there.
+
+`SyntheticFaces(resolution)[index]` is a pure function of (seed, index): an endless stream of people who do not exist, with
+labels, landmarks, pose and attributes. Training reads seed 0; HELD_OUT_SEED gives people that training never sees.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from datasets.faces.identity import Identity, Nuisance
+from datasets.faces.render import Sample, picture
+from datasets.faces.render import render as _render
+from stylegan2.runtime.errors import UserError
+
+__all__ = ["HELD_OUT_SEED", "Identity", "Nuisance", "Sample", "SyntheticFaces", "render"]
+
+TRAINING_SEED, HELD_OUT_SEED = 0, 1
+MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
+
+
+def _check_resolution(resolution):
+    if not isinstance(resolution, int | np.integer) or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+        raise UserError(f"Synthetic faces are rendered at {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels, not {resolution!r}.")
+
+
+def render(identity: Identity, nuisance: Nuisance, resolution: int) -> Sample:
+    """Render one person under one condition. Raises UserError for a resolution outside 32..512."""
+    _check_resolution(resolution)
+    return _render(identity, nuisance, resolution)
+
+
+class SyntheticFaces:
+    """An endless indexable set of rendered faces: `faces[i]` is a Sample, the same on every machine and in any order.
+
+    length is only what len() says (for samplers); every index >= 0 exists.
+    """
+
+    def __init__(self, resolution: int, seed: int = TRAINING_SEED, length: int = 100_000):
+        _check_resolution(resolution)
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise UserError(f"The seed of synthetic faces must be a whole number from 0 on, not {seed!r}.")
+        if not isinstance(length, int | np.integer) or length < 1:
+            raise UserError(f"The length of synthetic faces must be a whole number from 1 on, not {length!r}.")
+        self.resolution, self.seed, self.length = int(resolution), int(seed), int(length)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def _rng(self, index, stream):
+        if not isinstance(index, int | np.integer) or index < 0:
+            raise UserError(f"Synthetic faces are counted from 0 in whole numbers; there is no index {index!r}.")
+        return np.random.Generator(np.random.PCG64([self.seed, int(index), stream]))
+
+    def identity(self, index: int) -> Identity:
+        """Who is shown at index; identity and nuisance have streams of their own."""
+        return Identity.random(self._rng(index, 0))
+
+    def nuisance(self, index: int) -> Nuisance:
+        """How the person at index is seen."""
+        return Nuisance.random(self._rng(index, 1))
+
+    def _draws(self, index, overrides):
+        """Identity and nuisance of index with fields replaced by name."""
+        parts = [self.identity(index), self.nuisance(index)]
+        names = [{f.name for f in dataclasses.fields(part)} for part in parts]
+        unknown = set(overrides) - names[0] - names[1]
+        if unknown:
+            known = ", ".join(sorted(names[0] | names[1]))
+            raise UserError(f"Unknown property of a synthetic face: {', '.join(sorted(unknown))} (there are {known}).")
+        return [
+            dataclasses.replace(part, **{k: v for k, v in overrides.items() if k in own})
+            for part, own in zip(parts, names, strict=True)
+        ]
+
+    def sample(self, index: int, **overrides) -> Sample:
+        """The face at index with properties replaced: `sample(3, yaw=0.0)` is the same person and light, seen from the front."""
+        return _render(*self._draws(index, overrides), self.resolution)
+
+    def image(self, index: int, **overrides) -> np.ndarray:
+        """The image alone, uint8 [H, W, 3]: the fast path for training."""
+        return picture(*self._draws(index, overrides), self.resolution)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample(index)

@@ -1,0 +1,6 @@
+"""psp: encode images into a generator's latent space and translate them on the way (pixel2style2pixel)."""
+
+from psp.load import load
+from psp.model import PSp
+
+__all__ = ["PSp", "load"]

@@ -1,0 +1,192 @@
+"""FFHQ alignment (Karras et al. 2018, arXiv 1812.04948, appendix A) and its inverse.
+
+A square is laid on the face from the centres of the eyes and the corners of the mouth, and resampled upright.
+Landmarks are (x, y) in pixels with the origin at the centre of the first pixel, as detectors report them. The corners of
+a `Crop` are measured from the outer corner of the first pixel, so they do not depend on where pixel centres lie.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from stylegan2.runtime.errors import UserError
+
+LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # of the 68; left as seen in the picture
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where an aligned picture lies in its photo: the corners of a square.
+
+    `quad`: upper left, lower left, lower right and upper right corner of the aligned picture, as (x, y) in the photo.
+    """
+
+    quad: tuple[Point, Point, Point, Point]
+
+    @property
+    def side(self) -> float:
+        """Length of the square's side in pixels of the photo."""
+        return float(np.hypot(*np.subtract(self.quad[1], self.quad[0])))
+
+    def moved(self, x: float, y: float, scale: float = 1.0) -> "Crop":
+        """The same square where the photo lost x columns and y rows and was then scaled."""
+        return Crop(_corners((np.array(self.quad) - (x, y)) * scale))
+
+
+def align(photo: np.ndarray, landmarks: np.ndarray, size: int = 256) -> tuple[np.ndarray, Crop]:
+    """Cuts the face out as FFHQ does.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        landmarks: [68, 2] (iBUG order) or [5, 2] (eyes, nose, mouth corners, as MTCNN gives them), (x, y) in pixels.
+        size: side of the result in pixels.
+
+    Returns:
+        (uint8 [size, size, 3], the crop, for `paste_back`). What lies outside the photo is its mirror image, blurred
+        and faded to its median colour.
+
+    Raises:
+        UserError: the landmarks are of another number, not finite, or fall into one point.
+    """
+    crop = ffhq_crop(landmarks)
+    return extract(photo, crop, size), crop
+
+
+def ffhq_crop(landmarks: np.ndarray) -> Crop:
+    """The FFHQ square around 68 or 5 landmarks."""
+    left_eye, right_eye, mouth = _eyes_and_mouth(np.asarray(landmarks, np.float64))
+    eyes = (left_eye + right_eye) / 2
+    across, down = right_eye - left_eye, mouth - eyes
+    # Half of the upper side: the mean of the eyes' direction and the face's axis turned by a right angle,
+    # as long as the larger of 2 eye distances and 1.8 distances from eyes to mouth.
+    half = across + (down[1], -down[0])
+    length = np.hypot(*half)
+    if not np.isfinite(length) or length < 1e-6:
+        raise UserError("the landmarks fall into one point, so there is no face to align")
+    half = half / length * max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down))
+    lower = np.array([-half[1], half[0]])  # the same, turned downwards
+    centre = eyes + 0.1 * down + 0.5  # + 0.5: from pixel centres to the outer corner
+    return Crop(_corners([centre - half - lower, centre - half + lower, centre + half + lower, centre + half - lower]))
+
+
+def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
+    """The square `crop` of a photo uint8 [H, W, 3], upright and antialiased: uint8 [size, size, 3]."""
+    image, crop = _neighbourhood(photo, crop, size)
+    # Pillow samples the square at points, so it is sampled at least as densely as the photo and then reduced.
+    dense = size * max(2, int(np.ceil(crop.side / size)))
+    corners = tuple(np.ravel(crop.quad))
+    warped = image.transform((dense, dense), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
+    return np.asarray(warped.resize((size, size), Image.Resampling.LANCZOS))  # [size, size, 3]
+
+
+def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: float = 0.1) -> np.ndarray:
+    """The inverse of `align`: lays a picture of the aligned face over the photo it was cut from.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        aligned: uint8 [S, S, 3], of any size S: the aligned face or its translation.
+        crop: what `align` returned.
+        feather: width of the soft seam, as a fraction of the side; 0 is a hard edge.
+
+    Returns:
+        A new photo, uint8 [H, W, 3]; unchanged outside of the crop.
+    """
+    left, upper, right, lower = _bounding_box(crop, margin=1, photo=photo)
+    if left >= right or upper >= lower:
+        return photo.copy()  # the crop lies outside of the photo
+    side = max(1, round(crop.side))
+    face = Image.fromarray(aligned)
+    if side < face.width:  # antialias, because the rotation below samples at points
+        face = face.resize((side, side), Image.Resampling.LANCZOS)
+    to_unit = _photo_to_unit(crop.moved(left, upper))  # [2, 3]
+    rotation = tuple((to_unit * face.width).ravel())
+    box = (right - left, lower - upper)
+    # One pixel of repeated edge, so that interpolation at the border does not mix in black.
+    face = Image.fromarray(np.pad(np.asarray(face), ((1, 1), (1, 1), (0, 0)), mode="edge"))  # [S + 2, S + 2, 3]
+    rotation = (*rotation[:2], rotation[2] + 1, *rotation[3:5], rotation[5] + 1)
+    warped = np.asarray(face.transform(box, Image.Transform.AFFINE, rotation, Image.Resampling.BICUBIC), np.float32)
+    opacity = _seam(to_unit, box, feather)[..., None]  # [h, w, 1]
+    result = photo.copy()
+    under = result[upper:lower, left:right]
+    under[...] = np.rint(under + (warped - under) * opacity).clip(0, 255)
+    return result
+
+
+def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre of the left eye, of the right eye and of the mouth's corners, each [2]."""
+    if points.shape == (68, 2):
+        return points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0), points[MOUTH_CORNERS].mean(0)
+    if points.shape == (5, 2):
+        return points[0], points[1], points[3:5].mean(0)
+    raise UserError(f"alignment takes 68 or 5 landmarks (x, y), not an array of shape {list(points.shape)}")
+
+
+def _corners(points) -> tuple[Point, Point, Point, Point]:
+    a, b, c, d = ((float(x), float(y)) for x, y in points)
+    return a, b, c, d
+
+
+def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) -> tuple[int, int, int, int]:
+    """(left, upper, right, lower) in whole pixels, clipped to the photo if one is given."""
+    quad = np.array(crop.quad)
+    left, upper = (int(v) for v in np.floor(quad.min(0) - margin))
+    right, lower = (int(v) for v in np.ceil(quad.max(0) + margin))
+    if photo is None:
+        return left, upper, right, lower
+    height, width = photo.shape[:2]
+    return max(left, 0), max(upper, 0), min(right, width), min(lower, height)
+
+
+def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Image, Crop]:
+    """The part of the photo around the crop, reduced if it is far too large and padded if it leaves the photo."""
+    border = max(round(0.1 * crop.side), 3)
+    wanted = _bounding_box(crop, border)
+    left, upper, right, lower = _bounding_box(crop, border, photo)
+    if left >= right or upper >= lower:
+        raise UserError("the face lies outside of the picture")
+    part = Image.fromarray(photo[upper:lower, left:right])
+    missing = [left - wanted[0], upper - wanted[1], wanted[2] - right, wanted[3] - lower]
+    shrink = max(int(crop.side / size / 2), 1)
+    if shrink > 1:
+        part = part.resize((max(1, part.width // shrink), max(1, part.height // shrink)), Image.Resampling.LANCZOS)
+    scale = part.width / (right - left)
+    crop = crop.moved(left, upper, scale)
+    if max(missing) <= border - 4:
+        return part, crop
+    widths = [max(round(m * scale), round(0.3 * crop.side)) for m in missing]  # left, upper, right, lower
+    return Image.fromarray(_soft_padding(np.asarray(part), widths, crop.side)), crop.moved(-widths[0], -widths[1])
+
+
+def _soft_padding(image: np.ndarray, widths: list[int], side: float) -> np.ndarray:
+    """Mirrors uint8 [h, w, 3] outwards; the mirror image is blurred and fades to the median colour."""
+    left, upper, right, lower = widths
+    mirrored = np.pad(image, ((upper, lower), (left, right), (0, 0)), mode="reflect")  # [H, W, 3]
+    height, width = mirrored.shape[:2]
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    # 1 at the outer edge, 0 where the picture begins, negative inside.
+    outside = np.maximum(
+        1 - np.minimum(x / left, (width - 1 - x) / right), 1 - np.minimum(y / upper, (height - 1 - y) / lower)
+    )[..., None]  # [H, W, 1]
+    blurred = np.asarray(Image.fromarray(mirrored).filter(ImageFilter.GaussianBlur(0.02 * side)), np.float32)
+    result = mirrored + (blurred - mirrored) * np.clip(3 * outside + 1, 0, 1)
+    median = np.median(result, axis=(0, 1))  # [3]
+    return np.rint(result + (median - result) * np.clip(outside, 0, 1)).astype(np.uint8)
+
+
+def _photo_to_unit(crop: Crop) -> np.ndarray:
+    """[2, 3]: the affine map of the photo's (x, y, 1) to the crop's (u, v), both from 0 to 1 inside."""
+    upper_left, lower_left, _, upper_right = np.array(crop.quad)
+    axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1)  # [2, 2]
+    inverse = np.linalg.inv(axes)
+    return np.concatenate([inverse, (-inverse @ upper_left)[:, None]], axis=1)  # [2, 3]
+
+
+def _seam(to_unit: np.ndarray, box: tuple[int, int], feather: float) -> np.ndarray:
+    """Opacity [h, w] of the pasted face: 1 inside, 0 outside, a smooth step of width `feather` at the border."""
+    x, y = np.arange(box[0]) + 0.5, (np.arange(box[1]) + 0.5)[:, None]
+    u, v = (a * x + b * y + c for a, b, c in to_unit)  # [h, w]
+    depth = np.minimum(np.minimum(u, 1 - u), np.minimum(v, 1 - v))
+    t = np.clip(depth / max(feather, 1e-9), 0, 1)
+    return t * t * (3 - 2 * t)

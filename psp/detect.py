@@ -1,0 +1,167 @@
+"""Faces and their landmarks in a photo: dlib (68 points) and MTCNN (5 points), both without a download."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import UserError
+
+# Longer sides of the copies that are searched, until one shows a face. dlib finds faces from about 80 px, so the first
+# copy shows heads of a ninth of the picture and more; the second shows smaller ones and takes four times as long.
+SEARCH_SIDES = (768, 1536)
+SMALL = 100  # pixels; smaller pictures are enlarged, because a face in them is near the detectors' limit
+ENLARGED = 256
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo; pixels are counted from the centre of the first one."""
+
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1"""
+    landmarks: np.ndarray
+    """[68, 2] or [5, 2], (x, y)"""
+    score: float
+    """the detector's own: dlib's margin (above 0) or MTCNN's probability"""
+
+    @property
+    def area(self) -> float:
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+
+Detector = Callable[[np.ndarray], list[Face]]
+
+
+def find_faces(image: np.ndarray, detector: str | Detector = "auto") -> list[Face]:
+    """The faces in a photo, the largest first.
+
+    Args:
+        image: uint8 [H, W, 3].
+        detector: "dlib", "mtcnn", "auto" (dlib, and MTCNN where dlib finds nothing), or a detector's instance.
+
+    Raises:
+        UserError: there is no such detector, or it is not installed.
+    """
+    if isinstance(detector, str):
+        detector = build_detector(detector)
+    return sorted(detector(image), key=lambda face: -face.area)
+
+
+@lru_cache(maxsize=8)
+def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
+    """The detector called `name`; `sides`: see `DlibDetector`. It may be used by several threads."""
+    if name == "dlib":
+        return DlibDetector(sides)
+    if name == "mtcnn":
+        return MtcnnDetector(max(sides))
+    if name == "auto":
+        return FirstOf(DlibDetector(sides), lambda image: build_detector("mtcnn", sides)(image))
+    raise UserError(f"there is no face detector {name!r}: choose one of auto, dlib, mtcnn")
+
+
+class FirstOf:
+    """Asks one detector after the other until one finds a face."""
+
+    def __init__(self, *detectors: Detector) -> None:
+        self.detectors = detectors
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        return next((faces for detector in self.detectors if (faces := detector(image))), [])
+
+
+class DlibDetector:
+    """dlib's frontal HOG detector and its predictor of 68 landmarks.
+
+    `sides`: longer sides of the copies of the photo that are searched, one after the other until one shows a face.
+    """
+
+    def __init__(self, sides: Sequence[int] = SEARCH_SIDES) -> None:
+        self.dlib = _import("dlib", "dlib-bin")
+        self.sides = sides
+        self.predictor = self.dlib.shape_predictor(str(weights.locate("dlib_landmarks_68")))
+        self._of_thread = threading.local()  # dlib's detector keeps the picture it works on
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        for side in _distinct_sides(image, self.sides):
+            if faces := self._search(image, side):
+                return faces
+        return []
+
+    def _search(self, image: np.ndarray, side: int) -> list[Face]:
+        picture, scale = _resized(image, side)
+        if not hasattr(self._of_thread, "detector"):
+            self._of_thread.detector = self.dlib.get_frontal_face_detector()
+        boxes, scores, _ = self._of_thread.detector.run(picture, 0, 0.0)
+        return [self._describe(image, picture, box, scale, score) for box, score in zip(boxes, scores, strict=True)]
+
+    def _describe(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
+        """Landmarks are whole pixels, so they are looked for in the larger of the photo and its copy."""
+        edges = tuple((v + 0.5) / scale - 0.5 for v in (box.left(), box.top(), box.right(), box.bottom()))
+        if scale < 1:
+            rectangle = self.dlib.rectangle(*(round(v) for v in edges))
+            picture, scale = image, 1.0
+        else:
+            rectangle = box
+        parts = self.predictor(picture, rectangle).parts()
+        points = np.array([(p.x, p.y) for p in parts], np.float64)  # [68, 2]
+        x0, y0, x1, y1 = edges
+        return Face((x0, y0, x1, y1), (points + 0.5) / scale - 0.5, float(score))
+
+
+class MtcnnDetector:
+    """MTCNN (arXiv 1604.02878) of facenet-pytorch, whose weights come in its wheel: 5 landmarks, also of turned faces.
+
+    `side`: larger photos are reduced to this. Faces below the probability `threshold` are left out.
+    """
+
+    def __init__(self, side: int = max(SEARCH_SIDES), threshold: float = 0.9) -> None:
+        self.network = _import("facenet_pytorch", "facenet-pytorch").MTCNN(keep_all=True, device="cpu")
+        self.side, self.threshold = side, threshold
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        picture, scale = _resized(image, _distinct_sides(image, (self.side,))[0])
+        boxes, scores, points = self.network.detect(picture, landmarks=True)
+        if boxes is None:
+            return []
+        found = []
+        for box, score, five in zip(boxes, scores, points, strict=True):
+            if score >= self.threshold:
+                x0, y0, x1, y1 = (float((v + 0.5) / scale - 0.5) for v in box)
+                found.append(Face((x0, y0, x1, y1), (np.float64(five) + 0.5) / scale - 0.5, float(score)))
+        return found
+
+
+def _distinct_sides(image: np.ndarray, sides: Sequence[int]) -> list[int]:
+    """The longer sides to search, without enlarging a picture that is not small."""
+    longer, shorter = max(image.shape[:2]), min(image.shape[:2])
+    if shorter < SMALL:
+        longer = round(longer * ENLARGED / shorter)
+    return sorted({min(side, longer) for side in sides})
+
+
+def _resized(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """The picture with that longer side, and the scale; no copy where it is so already."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale == 1:
+        return np.ascontiguousarray(image), 1.0
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)), scale
+
+
+def _import(module: str, distribution: str) -> Any:
+    """The optional module, or one sentence that says how to get it."""
+    try:
+        return __import__(module)
+    except ImportError as error:
+        raise UserError(
+            f"the face detector needs {module}, which cannot be imported ({error}): pip install {distribution}, "
+            "or use --no-align for pictures that are aligned already"
+        ) from error

@@ -1,0 +1,117 @@
+"""IR-SE trunk: ArcFace's improved residual units (arXiv 1801.07698, section 3.1) with squeeze and excitation.
+
+The names of the parameters are those of the published ArcFace and pSp weights, so either loads into it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.runtime.errors import UserError
+
+# Residual units in each of the four stages, by the number that the field calls the depth.
+UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
+SQUEEZE = 16  # reduction of the squeeze-and-excitation bottleneck
+
+
+def activation(channels: int, slope: float | None) -> nn.Module:
+    """PReLU as published; with a `slope` leaky ReLU, whose backward pass is five times faster on a CPU."""
+    return nn.PReLU(channels) if slope is None else nn.LeakyReLU(slope, inplace=True)
+
+
+class SqueezeExcite(nn.Module):
+    """Rescales every channel by a gate computed from the channel means (arXiv 1709.01507, eq. 2-4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // SQUEEZE, 1, bias=False)
+        self.fc2 = nn.Conv2d(channels // SQUEEZE, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = x.mean([2, 3], keepdim=True)  # [N, C, 1, 1]
+        gate = torch.sigmoid(self.fc2(torch.relu(self.fc1(gate))))
+        return x * gate
+
+
+class Bottleneck(nn.Module):
+    """BN - conv - PReLU - conv (stride) - BN - SE, plus a shortcut that is projected only where the width changes."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, slope: float | None = None) -> None:
+        super().__init__()
+        self.stride = stride
+        self.shortcut_layer = None
+        if in_channels != out_channels:
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.Conv2d(in_channels, out_channels, 3, 1, 1, bias=False),
+            activation(out_channels, slope),
+            nn.Conv2d(out_channels, out_channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            SqueezeExcite(out_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res_layer(x) + self.shortcut(x)  # [N, out, H / stride, W / stride]
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """The published 1 x 1 max pooling with a stride keeps every stride-th pixel; a slice does so without a copy."""
+        if self.shortcut_layer is not None:
+            return self.shortcut_layer(x)  # [N, out, H / stride, W / stride]
+        return x[:, :, :: self.stride, :: self.stride]  # [N, C, H / stride, W / stride]
+
+
+class IRSE(nn.Module):
+    """The convolutional trunk: a stem at full resolution, then four stages that each halve it.
+
+    `depth` (50, 100 or 152) chooses the residual units of each stage; `units` replaces that choice.
+    `widths` are the channels of the four stages; the stem has those of the first. `slope`: see `activation`.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        in_channels: int = 3,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        units: Sequence[int] | None = None,
+        slope: float | None = None,
+    ) -> None:
+        super().__init__()
+        if units is None and depth not in UNITS:
+            raise UserError(f"An IR-SE trunk has depth {', '.join(map(str, UNITS))}, not {depth}.")
+        self.units = tuple(units or UNITS[depth])
+        self.widths = tuple(widths)
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            activation(widths[0], slope),
+        )
+        self.body = nn.Sequential(*_bottlenecks(self.widths, self.units, slope))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See `features`."""
+        return self.features(images)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """images [N, C, H, W] in [-1, 1] -> one feature map a stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
+        x = self.input_layer(images)  # [N, widths[0], H, W]
+        blocks = iter(self.body)
+        features = []
+        for count in self.units:
+            for _ in range(count):
+                x = next(blocks)(x)
+            features.append(x)  # [N, widths[i], H / 2^(i+1), W / 2^(i+1)]
+        return features
+
+
+def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | None) -> list[Bottleneck]:
+    """All residual units in order; the first of each stage halves the resolution."""
+    blocks, in_channels = [], widths[0]
+    for width, count in zip(widths, units, strict=True):
+        for i in range(count):
+            blocks.append(Bottleneck(in_channels, width, 2 if i == 0 else 1, slope))
+            in_channels = width
+    return blocks

@@ -1,0 +1,42 @@
+"""Encoders by name, for checkpoints and the command line; the decorator stands beside the class it names."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from stylegan2.runtime.errors import UserError
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_encoder(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Class decorator: makes an encoder known under `name`."""
+
+    def register(cls: type[nn.Module]) -> type[nn.Module]:
+        if name in ENCODERS:
+            raise ValueError(f"two encoders are called {name!r}")
+        cls.registered_name = name  # type: ignore[attr-defined]
+        ENCODERS[name] = cls
+        return cls
+
+    return register
+
+
+def build_encoder(name: str, **settings: Any) -> nn.Module:
+    """The encoder registered under `name`, built from its constructor's arguments. UserError: an unknown name."""
+    if name not in ENCODERS:
+        raise UserError(f"There is no encoder called {name!r}; there are {', '.join(sorted(ENCODERS))}.")
+    return ENCODERS[name](**settings)
+
+
+def check_images(images: Tensor, channels: int, size: int) -> None:
+    """UserError unless images is [N, channels, size, size]: at any other size an encoder would be silently wrong."""
+    if images.ndim != 4 or images.shape[1] != channels:
+        raise UserError(
+            f"The encoder reads images [N, {channels}, {size}, {size}], but was given a tensor of shape "
+            f"{list(images.shape)}."
+        )
+    height, width = images.shape[2:]
+    if (height, width) != (size, size):
+        raise UserError(f"The encoder reads images of {size} x {size} pixels, not {height} x {width}: resize them.")

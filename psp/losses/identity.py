@@ -1,0 +1,65 @@
+"""Identity loss (pSp, arXiv 2008.00951, eq. 4): 1 - cosine of two face embeddings.
+
+The paper's network is ArcFace, whose file is not free to ship; dlib's comes with an installed package. Values of
+different networks are not comparable, so each is reported under its own name: id_arcface, id_dlib, id_facenet.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses.networks.arcface import ArcFace, load_arcface
+from psp.losses.networks.dlib_resnet import DlibResNet, load_dlib
+from psp.losses.networks.facenet import FaceNet, load_facenet
+from psp.losses.registry import register_loss
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import UserError
+
+IdentityNetwork = ArcFace | DlibResNet | FaceNet
+LOADERS = {"arcface": load_arcface, "dlib": load_dlib, "facenet": load_facenet}
+MIN_SIDE = 64
+"""Below, faces are told apart less and less well: with dlib, rank-1 recognition is 1.00 at 64 px and 0.86 at 32 px."""
+
+
+def identity_network(network: str = "auto", path: str | Path | None = None) -> IdentityNetwork:
+    """A frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`; `path` names the file of its weights.
+
+    "auto" takes arcface where its file is given or found, else dlib, and says so.
+    UserError: an unknown network, or its file is missing.
+    """
+    if network == "auto":
+        network = "arcface" if weights.find("arcface_ir_se50", path) else "dlib"
+        because = "" if network == "arcface" else ", because no model_ir_se50.pth was given for arcface"
+        print(f"Identity network: {network}{because}.")
+    if network not in LOADERS:
+        raise UserError(f"There is no identity network {network!r}; there are auto, {', '.join(LOADERS)}.")
+    return LOADERS[network](path)
+
+
+@register_loss("id")
+class Identity(nn.Module):
+    """1 - similarity of the faces in two FFHQ-aligned images."""
+
+    inputs = ("output", "target")
+
+    def __init__(self, network: str = "auto", path: str | Path | None = None) -> None:
+        super().__init__()
+        self.network = identity_network(network, path)
+        self.name = f"id_{self.network.name}"
+        self._warned = False
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """output, target [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N]."""
+        self._warn_small(min(target.shape[2:]))
+        with torch.no_grad():
+            wanted = self.network.embed(target)  # [N, D]
+        return 1 - self.network.similarity(self.network.embed(output), wanted)  # [N]
+
+    def _warn_small(self, side: int) -> None:
+        if side < MIN_SIDE and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"Identity is measured on {side} px images; below {MIN_SIDE} px it means little.", stacklevel=3
+            )

@@ -1,0 +1,24 @@
+"""Pixel-wise loss (pSp, arXiv 2008.00951, eq. 1)."""
+
+from torch import Tensor, nn
+
+from psp.losses.crop import FaceCrop
+from psp.losses.registry import register_loss
+
+
+@register_loss("l2")
+class L2(nn.Module):
+    """Mean squared difference of two images: published numbers average over pixels and channels, so this does too."""
+
+    name = "l2"
+    inputs = ("output", "target")
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """output, target [N, C, H, W] in [-1, 1] -> [N]."""
+        return (output - target.detach()).square().mean([1, 2, 3])  # [N]
+
+
+@register_loss("l2_crop")
+def l2_crop() -> FaceCrop:
+    """L2 of the face alone, as frontalization weights it."""
+    return FaceCrop(L2())

@@ -1,0 +1,90 @@
+"""LPIPS (arXiv 1801.03924, eq. 1), the perceptual loss of the pSp paper, by the package lpips.
+
+The linear heads come with the package; the network under them is torchvision's and must be on the machine. LPIPS on a
+random network is hardly better than the squared difference, so nothing here ever runs with one.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses.crop import FaceCrop
+from psp.losses.effnet import EffNet
+from psp.losses.registry import freeze, register_loss
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import UserError
+
+BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+"""LPIPS's name of a network and the name of its file in the table of pretrained files."""
+NETWORKS = ("auto", *BACKBONES, "effnet")
+
+
+@register_loss("lpips")
+class LPIPS(nn.Module):
+    """LPIPS version 0.1 on AlexNet ("alex", as in the paper), VGG-16 ("vgg") or SqueezeNet 1.1 ("squeeze").
+
+    `path` names the network's torchvision file where it is not in torchvision's own cache.
+    UserError: the file is not on this machine. CheckpointError: it is damaged or another network's.
+    """
+
+    inputs = ("output", "target")
+
+    def __init__(self, network: str = "alex", path: str | Path | None = None) -> None:
+        super().__init__()
+        if network not in BACKBONES:
+            raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}.")
+        path = weights.locate(BACKBONES[network], path)
+        self.name = f"lpips_{network}"
+        self.distance = freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """output, target [N, 3, H, W] in [-1, 1] -> [N]."""
+        return self.distance(output, target.detach()).flatten()  # [N]
+
+
+def _assemble(network: str, path: Path) -> nn.Module:
+    """The package's network, built without its download, with the weights of `path` in it."""
+    import lpips  # here, because it imports all of torchvision
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it still says `pretrained=False` to torchvision
+        distance = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
+    features = {
+        key.removeprefix("features."): value
+        for key, value in weights.load_tensors(path).items()
+        if key.startswith("features.")
+    }
+    # Its parameters are called sliceK.LAYER.REST, and LAYER.REST are torchvision's names.
+    ours = {key.split(".", 1)[1]: key for key in distance.net.state_dict()}
+    weights.fill(distance.net, {ours.get(key, key): value for key, value in features.items()}, path)
+    return distance
+
+
+@register_loss("perceptual")
+def build_perceptual(network: str = "auto", path: str | Path | None = None) -> nn.Module:
+    """A perceptual loss: LPIPS on "alex", "vgg" or "squeeze", or "effnet".
+
+    "auto" takes LPIPS on AlexNet where its file is on this machine (or at `path`), else effnet, and says so.
+    The loss's attribute `name` says what it is (lpips_alex, effnet, ...), and its numbers must be reported under it.
+    """
+    if network not in NETWORKS:
+        raise UserError(f"There is no perceptual network {network!r}; there are {', '.join(NETWORKS)}.")
+    if network == "auto":
+        network = "alex" if weights.find("alexnet", path) else "effnet"
+        because = "" if network == "alex" else ", because the AlexNet file of LPIPS is not on this machine"
+        print(f"Perceptual loss: {network}{because}.")
+    return EffNet(path) if network == "effnet" else LPIPS(network, path)
+
+
+def perceptual_loss(network: str = "auto", path: str | Path | None = None) -> tuple[str, nn.Module]:
+    """(name, loss) of `build_perceptual`: the name under which its numbers must be reported."""
+    loss = build_perceptual(network, path)
+    return str(loss.name), loss
+
+
+@register_loss("perceptual_crop")
+def perceptual_crop(network: str = "auto", path: str | Path | None = None) -> FaceCrop:
+    """The perceptual loss of the face alone, as frontalization weights it."""
+    return FaceCrop(build_perceptual(network, path))

@@ -1,0 +1,101 @@
+"""dlib's face recognition network as a PyTorch module (ResNet-29; D. King, dlib-ml, JMLR 10, 2009).
+
+Its weights come with the package face-recognition-models under CC0, so the identity loss needs no download.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.crop import Box, crop_resize
+from psp.losses.networks.dlib_file import DOWN, IMAGE_SIZE, STAGES, DlibFile, read_dlib_file
+from psp.losses.networks.dlib_mean import MEAN
+from psp.losses.registry import freeze
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import CheckpointError
+
+CHIP: Box = (65.8 / 256, 39.4 / 256, 178.6 / 256, 178.6 / 256)
+"""Where dlib's own 150 px chip lies in an FFHQ-aligned image, on the average."""
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; a block that halves the resolution pools its shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, down: bool) -> None:
+        super().__init__()
+        self.down = down
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2 if down else 1, padding=0 if down else 1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = F.avg_pool2d(x, 2) if self.down else x  # [N, in, H // 2, W // 2] or [N, in, H, W]
+        x = self.conv2(self.conv1(x).relu_())  # [N, out, (H - 1) // 2, (W - 1) // 2] or [N, out, H, W]
+        if self.down:  # dlib adds what differs in shape as if zeros continued the smaller one
+            missing = shortcut.shape[2] - x.shape[2], shortcut.shape[3] - x.shape[3]
+            x = F.pad(x, (0, missing[1], 0, missing[0]))  # [N, out, H // 2, W // 2]
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, x.shape[1] - shortcut.shape[1]))  # [N, out, H // 2, W // 2]
+        return (x + shortcut).relu_()
+
+
+class DlibResNet(nn.Module):
+    """Aligned face chips to dlib's 128-dimensional face descriptors."""
+
+    name = "dlib"
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (STAGES[0], *STAGES)
+        self.stem = nn.Conv2d(3, widths[0], 7, stride=2)
+        self.blocks = nn.ModuleList(Residual(widths[i], widths[i + 1], i in DOWN) for i in range(len(STAGES)))
+        self.projection = nn.Linear(widths[-1], len(MEAN), bias=False)
+        self.register_buffer("means", torch.zeros(3))
+        self.register_buffer("mean_embedding", torch.tensor(MEAN), persistent=False)
+
+    def forward(self, chips: Tensor) -> Tensor:
+        """chips [N, 3, 150, 150] RGB in [-1, 1] -> descriptors [N, 128], not of unit length, as dlib computes them."""
+        x = (chips * 127.5 + (127.5 - self.means[:, None, None])) / 256
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.max_pool2d(self.stem(x).relu_(), 3, 2)  # [N, 32, 35, 35]
+        for block in self.blocks:
+            x = block(x)
+        return self.projection(x.mean([2, 3]))  # [N, 128]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N, 128]."""
+        return self(crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE))
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine of two embeddings [N, 128] from the mean face -> [N].
+
+        All descriptors share a large common part: the plain cosine of two strangers is 0.8. Around the mean it is 0.
+        """
+        return F.cosine_similarity(a - self.mean_embedding, b - self.mean_embedding)  # [N]
+
+
+def load_dlib(path: str | Path | None = None) -> DlibResNet:
+    """The frozen network with the weights of face-recognition-models, or of a copy at `path`.
+
+    UserError: the file is not on this machine. CheckpointError: it is damaged.
+    """
+    path = weights.locate("dlib_resnet", path)
+    network = DlibResNet()
+    _fill(network, read_dlib_file(path), path)
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
+    """Copies the weights; the affine layer behind a convolution becomes part of it."""
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    found = [(tuple(w.shape), s, p) for w, s, p in zip(content.filters, content.strides, content.paddings, strict=True)]
+    if found != [(tuple(conv.weight.shape), conv.stride, conv.padding) for conv in convolutions]:
+        raise CheckpointError(f"{path} holds another network than dlib's face recognition network.")
+    for i, conv in enumerate(convolutions):
+        gamma, beta = torch.tensor(content.gammas[i]), torch.tensor(content.betas[i])
+        # gamma * (filters * x + bias) + beta
+        conv.weight.copy_(torch.tensor(content.filters[i]) * gamma[:, None, None, None])
+        conv.bias.copy_(torch.tensor(content.biases[i]) * gamma + beta)  # type: ignore[union-attr]
+    network.projection.weight.copy_(torch.tensor(content.projection.T))
+    network.means.copy_(torch.tensor(content.means))

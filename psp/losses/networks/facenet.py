@@ -1,0 +1,50 @@
+"""FaceNet (arXiv 1503.03832) on an Inception-ResNet v1 trained on VGGFace2, by the package facenet-pytorch."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.crop import Box, crop_resize
+from psp.losses.registry import freeze
+from stylegan2.runtime import weights
+
+IMAGE_SIZE = 160
+CHIP: Box = (45.5 / 256, 56.6 / 256, 189.9 / 256, 141.0 / 256)
+"""Where the package's MTCNN, with whose boxes the weights are used, finds the face in an FFHQ-aligned image (mean of 67)."""
+
+
+class FaceNet(nn.Module):
+    """Aligned faces to unit-length embeddings [N, 512]."""
+
+    name = "facenet"
+
+    def __init__(self) -> None:
+        super().__init__()
+        from facenet_pytorch import InceptionResnetV1  # here, because the package loads its detectors too
+
+        self.network = InceptionResnetV1(pretrained=None)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N, 512] of unit length."""
+        chips = crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE)  # [N, 3, 160, 160]
+        chips = chips * (127.5 / 128)  # the package's standardization: (0 to 255, minus 127.5, over 128)
+        return self.network(chips.contiguous(memory_format=torch.channels_last))  # [N, 512]
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine of two embeddings [N, 512] -> [N]."""
+        return F.cosine_similarity(a, b)  # [N]
+
+
+def load_facenet(path: str | Path | None = None) -> FaceNet:
+    """The frozen network with the weights that facenet-pytorch publishes, from torch's cache or from `path`.
+
+    UserError: there is no such file. CheckpointError: it is damaged or holds something else.
+    """
+    path = weights.locate("facenet_vggface2", path)
+    network = FaceNet()
+    classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
+    tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
+    weights.fill(network.network, tensors, path)
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]

@@ -1,0 +1,19 @@
+"""Regularization towards the average latent (pSp, arXiv 2008.00951, eq. 3)."""
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses.registry import register_loss
+
+
+@register_loss("w_norm")
+class WNorm(nn.Module):
+    """Euclidean distance of a code from the average latent, over all its styles jointly."""
+
+    name = "w_norm"
+    inputs = ("w_plus", "latent_avg")
+
+    def forward(self, w_plus: Tensor, latent_avg: Tensor) -> Tensor:
+        """w_plus [N, num_ws, w_dim], latent_avg [w_dim] or [num_ws, w_dim] -> [N]."""
+        offset = (w_plus - latent_avg.detach()).flatten(1)  # [N, num_ws * w_dim]
+        return torch.linalg.vector_norm(offset, dim=1)  # [N]

@@ -1,0 +1,306 @@
+"""The encoder loop: one step reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from psp.losses import WeightedLosses
+from psp.metrics import Meters, measure
+from psp.model import PSp
+from psp.optimizers import Ranger
+from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.interrupt import Interrupt
+from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.stats import Averages, StatsWriter
+
+OPTIMIZERS = {"ranger": Ranger, "adam": torch.optim.Adam}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of the encoder loop, counted in steps as in the published code."""
+
+    max_steps: int = 300_000
+    """train until this many steps"""
+    batch_size: int = 8
+    """images a step"""
+    test_batch_size: int = 8
+    """images a validation step"""
+    learning_rate: float = 1e-4
+    """of the optimizer"""
+    decay_from: float = 1.0
+    """share of max_steps after which the learning rate falls linearly to 0; 1 keeps it constant, as the paper does"""
+    optim_name: str = "ranger"
+    """ranger or adam"""
+    train_decoder: bool = False
+    """train the generator too"""
+    board_interval: int = 50
+    """steps between entries in TensorBoard and metrics.jsonl"""
+    image_interval: int = 500
+    """steps between image rows in TensorBoard"""
+    val_interval: int = 2_500
+    """steps between validations"""
+    save_interval: int = 5_000
+    """steps between checkpoints"""
+    keep_checkpoints: int = 3
+    """how many checkpoints stay on disk, beside the best"""
+    seed: int = 0
+    """seed of everything random"""
+
+    def __post_init__(self) -> None:
+        intervals = ("board_interval", "image_interval", "val_interval", "save_interval")
+        for name in ("max_steps", "batch_size", "test_batch_size", "keep_checkpoints", *intervals):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        if self.optim_name not in OPTIMIZERS:
+            raise UserError(f"--optim_name must be {' or '.join(OPTIMIZERS)}, not {self.optim_name!r}")
+        if self.learning_rate <= 0:
+            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
+
+
+@dataclass
+class TrainingState:
+    """All that a step changes: what a checkpoint holds."""
+
+    model: PSp
+    optimizer: torch.optim.Optimizer
+    cur_step: int = 0
+    best_loss: float = float("inf")
+
+
+def learning_rate(cur_step: int, s: TrainingSettings) -> float:
+    """The learning rate of the step that starts at cur_step."""
+    decay_start = s.decay_from * s.max_steps
+    if cur_step < decay_start:
+        return s.learning_rate
+    return s.learning_rate * (s.max_steps - cur_step) / max(s.max_steps - decay_start, 1)
+
+
+def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
+    """The generator is frozen unless it is trained too; the encoder's batch statistics are learned."""
+    model.requires_grad_(False).eval()
+    trained = model if s.train_decoder else model.encoder
+    trained.requires_grad_(True)
+    model.encoder.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return TrainingState(model, OPTIMIZERS[s.optim_name](parameters, lr=s.learning_rate))
+
+
+def step(state: TrainingState, source: Tensor, target: Tensor, losses: WeightedLosses, averages: Averages) -> None:
+    """One training step: source [N, C, S, S] -> codes -> image, compared with target [N, 3, T, T]."""
+    model = state.model
+    w_plus = model.encode(source)  # [N, num_ws, w_dim]
+    output = model.decode(w_plus, noise_mode="random")  # [N, 3, R, R]
+    output = shrink(output, target.shape[-1])  # [N, 3, T, T]
+    values = losses(source=source, target=target, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
+    loss = losses.total(values)
+
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimizer.step()
+    state.cur_step += 1
+
+    for name, value in values.items():
+        averages.add(f"train/loss_{name}", value)
+    averages.add("train/loss", loss)
+
+
+def shrink(x: Tensor, size: int) -> Tensor:
+    """Area-average to `size` pixels, as the paper does before its losses; smaller images stay. [N, C, ., .]."""
+    return x if x.shape[-1] <= size else F.adaptive_avg_pool2d(x, size)  # [N, C, size, size]
+
+
+def train(
+    model: PSp,
+    losses: WeightedLosses,
+    batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
+    held_out: Sequence[tuple[Tensor, Tensor]],
+    meters: Meters,
+    show_source: Callable[[Tensor], Tensor],
+    description: dict[str, Any],
+    run_dir: Path,
+    settings: TrainingSettings,
+    device: torch.device,
+) -> Path:
+    """Train until settings.max_steps, resuming from run_dir's newest intact checkpoint; returns the last checkpoint.
+
+    Args:
+        batches: given a position in the stream of images, endless (source, target) batches from there on.
+        held_out: batches of (source, target) for validation.
+        meters: what validation measures.
+        show_source: makes source batches visible, [N, C, S, S] -> [N, 3, S, S].
+        description: what to write beside the weights (encoder, generator, task).
+        run_dir: gets checkpoints/, logs/ (TensorBoard) and metrics.jsonl.
+
+    The result does not depend on where a run was stopped and resumed (bit for bit on the CPU).
+    """
+    s = settings
+    model.to(device=device, memory_format=torch.channels_last)
+    losses.to(device=device, memory_format=torch.channels_last)
+    meters.to(device)
+    state = build_state(model, s)
+    resume(state, run_dir, s, description)
+    averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step)
+    stream = batches(state.cur_step * s.batch_size)
+    started, started_step, saved_step = time.perf_counter(), state.cur_step, state.cur_step
+    progress = tqdm(total=s.max_steps, initial=state.cur_step, unit="step", desc="training", smoothing=0.05)
+
+    with Interrupt() as interrupt:
+        while state.cur_step < s.max_steps and not interrupt.requested:
+            # Fetch, then step; every step draws from a seed of its own.
+            source, target = (batch.to(device, non_blocking=True) for batch in next(stream))
+            seed_step(s.seed, 0, state.cur_step)
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(state.cur_step, s)
+            step(state, source, target, losses, averages)
+            progress.update()
+
+            # Report.
+            if state.cur_step % s.board_interval == 0:
+                values = averages.pop()
+                speed = (state.cur_step - started_step) * s.batch_size / (time.perf_counter() - started)
+                started, started_step = time.perf_counter(), state.cur_step
+                rates = {"train/learning_rate": learning_rate(state.cur_step - 1, s), "speed/images_per_second": speed}
+                stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
+                progress.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
+            if state.cur_step % s.image_interval == 0:
+                stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
+
+            # Validate and save.
+            if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
+                validate(state, losses, held_out, meters, stats, run_dir, description, s, show_source)
+            if state.cur_step % s.save_interval == 0:
+                save(state, checkpoint_path(run_dir, state.cur_step), description, s)
+                checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+                saved_step = state.cur_step
+
+    progress.close()
+    stats.close()
+    if saved_step != state.cur_step:
+        save(state, checkpoint_path(run_dir, state.cur_step), description, s)
+        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+    if interrupt.requested:
+        sys.exit(interrupt.exit_code)
+    return checkpoint_path(run_dir, state.cur_step)
+
+
+def similarities(values: dict[str, float], losses: WeightedLosses) -> dict[str, float]:
+    """Identity losses are 1 - similarity; people read the similarity."""
+    return {
+        f"train/similarity_{name}": 1 - values[f"train/loss_{name}"] for name in losses.weights if name.startswith("id")
+    }
+
+
+@torch.no_grad()
+def validate(
+    state: TrainingState,
+    losses: WeightedLosses,
+    held_out: Sequence[tuple[Tensor, Tensor]],
+    meters: Meters,
+    stats: StatsWriter,
+    run_dir: Path,
+    description: dict[str, Any],
+    s: TrainingSettings,
+    show_source: Callable[[Tensor], Tensor],
+) -> None:
+    """Losses and metrics on held-out pairs; the lowest loss so far is kept as best_model."""
+    model, averages = state.model, Averages()
+    device = model.latent_avg.device
+    model.encoder.eval()
+    for source, target in held_out:
+        source, target = source.to(device), target.to(device)
+        w_plus = model.encode(source)  # [N, num_ws, w_dim]
+        output = shrink(model.decode(w_plus), target.shape[-1])  # [N, 3, T, T]
+        values = losses(source=source, target=target, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
+        averages.add("val/loss", losses.total(values).repeat(len(source)))
+        for name, value in values.items():
+            averages.add(f"val/loss_{name}", value)
+        for name, value in measure(meters, output, target).items():
+            averages.add(f"val/{name}", value)
+    means = averages.pop()
+    stats.scalars(state.cur_step, means)
+    source, target = held_out[0]
+    stats.image(state.cur_step, "val/source_output_target", rows(model, source.to(device), target, show_source))
+    model.encoder.train()
+    tqdm.write(f"step {state.cur_step}: " + ", ".join(f"{k[4:]} {v:.4f}" for k, v in means.items()))
+    if means["val/loss"] < state.best_loss:
+        state.best_loss = means["val/loss"]
+        save(state, run_dir / "checkpoints" / "best_model.safetensors", description, s)
+
+
+@torch.no_grad()
+def rows(
+    model: PSp, source: Tensor, target: Tensor, show_source: Callable[[Tensor], Tensor], count: int = 8
+) -> np.ndarray:
+    """source | output | target, one sample a row, uint8 [H, W, 3]. Batch statistics are left as they are."""
+    was_training = model.encoder.training
+    model.encoder.eval()
+    output = model(source[:count])  # [N, 3, R, R]
+    model.encoder.train(was_training)
+    size = output.shape[2:]
+    shown = [show_source(source[:count]), output, target[:count].to(output.device)]
+    columns = [F.interpolate(x.cpu(), size, mode="bilinear", antialias=True) for x in shown]  # 3 x [N, 3, R, R]
+    return images.grid(torch.stack(columns, dim=1).flatten(0, 1), columns=3)
+
+
+# --- checkpoints ---
+
+
+def checkpoint_path(run_dir: Path, cur_step: int) -> Path:
+    return checkpoint.checkpoint_path(run_dir, "iteration", cur_step)
+
+
+def save(state: TrainingState, path: Path, description: dict[str, Any], s: TrainingSettings) -> None:
+    """Write the whole pair and the optimizer; `psp.load` reads the first and ignores the second."""
+    optimizer_tensors, optimizer = checkpoint.optimizer_tensors(
+        "optimizer", state.optimizer, state.model.named_parameters()
+    )
+    metadata = {
+        "kind": "psp",
+        **description,
+        "cur_step": state.cur_step,
+        "best_loss": state.best_loss if np.isfinite(state.best_loss) else None,
+        "settings": asdict(s),
+        "optimizer": optimizer,
+    }
+    checkpoint.save(path, model_tensors(state.model) | optimizer_tensors, metadata)
+
+
+def model_tensors(model: PSp) -> dict[str, Tensor]:
+    return {
+        **checkpoint.module_tensors("encoder", model.encoder),
+        **checkpoint.module_tensors("generator", model.generator),
+        "latent_avg": model.latent_avg,
+    }
+
+
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: dict[str, Any]) -> None:
+    """Continue from the newest intact checkpoint of run_dir, if there is one."""
+    newest = checkpoint.newest(run_dir)
+    if newest is None:
+        return
+    path, tensors, metadata = newest
+    for part, value in description.items():
+        if metadata.get(part) != value:
+            raise UserError(f"{path} was trained with another {part} than was asked for: use another --exp_dir")
+    if metadata["settings"]["batch_size"] != s.batch_size:
+        raise UserError(
+            f"{path} was trained with batch size {metadata['settings']['batch_size']}: keep it, or use another --exp_dir"
+        )
+    checkpoint.load_module(state.model.encoder, tensors, "encoder")
+    checkpoint.load_module(state.model.generator, tensors, "generator")
+    state.model.latent_avg.copy_(tensors["latent_avg"])
+    checkpoint.load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
+    state.cur_step = metadata["cur_step"]
+    state.best_loss = float("inf") if metadata["best_loss"] is None else metadata["best_loss"]
+    print(f"resuming from {path.name} at step {state.cur_step:,}")

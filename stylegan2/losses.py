@@ -1,0 +1,31 @@
+"""GAN losses as pure functions that return one value per sample, [N]."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def logistic_g(fake_logits: Tensor) -> Tensor:
+    """Non-saturating generator loss -log sigmoid(D(G(z))) (Goodfellow et al. 2014). [N, 1] -> [N]."""
+    return F.softplus(-fake_logits).squeeze(1)  # [N]
+
+
+def logistic_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """-log(1 - sigmoid(D(fake))) - log sigmoid(D(real)). [N, 1] each -> [N]."""
+    return (F.softplus(fake_logits) + F.softplus(-real_logits)).squeeze(1)  # [N]
+
+
+def r1(real_logits: Tensor, real_images: Tensor) -> Tensor:
+    """|| grad_x D(x) ||^2 at real images, to be weighted by gamma / 2 (Mescheder et al. 2018, eq. 9). -> [N]."""
+    (grad,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)  # [N, C, H, W]
+    return grad.square().sum([1, 2, 3])  # [N]
+
+
+def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
+    """|| J_w^T y || with y ~ N(0, 1) / sqrt(pixels), averaged over layers (StyleGAN2, eq. 4). -> [N].
+
+    Its squared deviation from a running mean, which starts at 0, is the penalty.
+    """
+    y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+    (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)  # [N, num_ws, w_dim]
+    return grad.square().sum(2).mean(1).sqrt()  # [N]

@@ -1,0 +1,107 @@
+"""Layers that the generations share: equalized learning rate (PGGAN, section 4.1) and minibatch stddev (section 3)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2 import ops
+
+
+class EqualLinear(nn.Module):
+    """Linear layer whose stored weight is ~ N(0, 1 / lr_multiplier^2) and is scaled to He's constant at run time.
+
+    The learning rate of an adaptive optimizer is thereby `lr_multiplier` times that of a unit-scale layer.
+    With `activate`, a leaky ReLU of gain sqrt(2) follows.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full([out_features], float(bias_init) / lr_multiplier))
+        self.lr_multiplier = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = ops.LRELU_GAIN if self.activate else 1.0
+        weight = self.weight * (gain * self.lr_multiplier / math.sqrt(self.weight.shape[1]))
+        x = F.linear(x, weight, self.bias * (gain * self.lr_multiplier))  # [N, out_features]
+        return ops.leaky_relu(x) if self.activate else x
+
+
+class EqualConv2d(nn.Module):
+    """Convolution with equalized learning rate, optional 2x downsampling and activation.
+
+    Downsampling low-passes first; a 1x1 kernel is then applied at the low resolution, which is the same and cheaper.
+    `gain` scales the output (residual branches use sqrt(1/2)).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        downsample: bool = False,
+        bias: bool = True,
+        activate: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.downsample = downsample
+        self.activate = activate
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.shape[-1]
+        gain = self.gain * (ops.LRELU_GAIN if self.activate else 1.0)
+        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
+        bias = None if self.bias is None else self.bias * gain
+        if self.downsample and kernel == 1:
+            x = F.conv2d(ops.downsample2x(x), weight, bias)  # [N, out_channels, H/2, W/2]
+        elif self.downsample:
+            x = ops.blur(x, padding=2)  # [N, in_channels, H+1, W+1]
+            x = F.conv2d(x, weight, bias, stride=2)  # [N, out_channels, H/2, W/2]
+        else:
+            x = F.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
+        return ops.leaky_relu(x) if self.activate else x
+
+
+def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Pixel norm (PGGAN, section 4.2) over dimension 1: mean square 1."""
+    return x * (x.square().mean(1, keepdim=True) + eps).rsqrt()
+
+
+def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -> Tensor:
+    """Append the standard deviation over groups of samples as feature maps (PGGAN, section 3).
+
+    Args:
+        x: [N, C, H, W].
+        group: group size; where it does not divide the batch, their greatest common divisor is used.
+        channels: how many statistics, each over C / channels features.
+        parts: independent batches stacked in x (fakes and reals in one pass must not share groups).
+
+    Returns:
+        [N, C + channels, H, W].
+    """
+    return torch.cat([_with_stddev(part, group, channels) for part in x.chunk(parts)])
+
+
+def _with_stddev(x: Tensor, group: int, channels: int) -> Tensor:
+    n, c, h, w = x.shape
+    group = math.gcd(n, group)
+    # Strided groups: sample i is grouped with i + N/G, so a strided sharding over processes keeps the groups.
+    y = x.reshape(group, n // group, channels, c // channels, h, w)  # [G, M, F, C/F, H, W]
+    y = (y.var(0, unbiased=False) + 1e-8).sqrt()  # [M, F, C/F, H, W]
+    y = y.mean([2, 3, 4])  # [M, F]
+    y = y.repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)  # [N, F, H, W]
+    return torch.cat([x, y], dim=1)  # [N, C + F, H, W]

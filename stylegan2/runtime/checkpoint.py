@@ -1,0 +1,366 @@
+"""Checkpoints: one safetensors file that holds tensors and JSON, replaced atomically and verified when it is read."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from stylegan2.runtime.errors import CheckpointError
+
+FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
+PARTIAL_PREFIX = ".partial-"
+NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
+DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
+    """`folder/checkpoints/NAME-000123456.safetensors`; `number` is cur_nimg or the step."""
+    return Path(folder) / "checkpoints" / f"{name}-{number:09d}.safetensors"
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
+    """A binary file to write that takes the place of `path` only once it is complete.
+
+    The parent folder is created. When the block raises, `path` is as before and no partial file stays.
+    `durable` waits until the data has reached the disk, so that a power cut cannot leave an empty file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(PARTIAL_PREFIX + uuid.uuid4().hex)
+    try:
+        with open(unfinished, "xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself durable. Windows and some network file systems cannot: the data is on disk already."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# ------------------------------------------------------------------------------------------- one file
+
+
+def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write `tensors` and JSON `metadata` to `path` (.safetensors) atomically, with a SHA-256 over both.
+
+    Tensors may be on any device, shared, strided or 0-dimensional; each is stored whole and by itself.
+    Raises CheckpointError when the disk refuses (full, read-only) or a tensor cannot be stored; `path` is then
+    as before.
+    """
+    dense = {name: _dense(name, tensor) for name, tensor in tensors.items()}
+    header = _header(dense, json.dumps(metadata))
+    try:
+        with atomic_file(path) as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for name in _storage_order(dense):
+                file.write(_bytes(dense[name]))
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot save checkpoint {str(path)!r}: {reason}; nothing there was changed") from error
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU, metadata) of a file that `save` wrote, after its SHA-256 was verified.
+
+    Raises CheckpointError when there is no such file, when it is damaged, or when it is not one of ours.
+    """
+    name = repr(str(path))
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no checkpoint file {name}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            # Copies: memory-mapped tensors would change, or crash the process, with the file behind them.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as error:  # the parser, the disk and memory fail in their own ways on a damaged file
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{name} is damaged or not a checkpoint of this package ({reason})") from error
+    if FORMAT_KEY not in header:
+        raise CheckpointError(f"{name} is a safetensors file, but not a checkpoint of this package")
+    if header[FORMAT_KEY] != FORMAT_VERSION:
+        raise CheckpointError(f"{name} has checkpoint format {header[FORMAT_KEY]!r}: it needs another version of psp")
+    text = header.get("metadata", "")
+    if header.get("sha256") != _digest(tensors, text):
+        raise CheckpointError(f"{name} is damaged: its content does not match its SHA-256")
+    return tensors, json.loads(text)
+
+
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    if name == "__metadata__" or tensor.dtype not in DTYPE_NAMES or tensor.layout != torch.strided:
+        raise CheckpointError(f"a checkpoint cannot hold tensor {name!r} ({tensor.dtype}, {tensor.layout})")
+    return tensor.detach().cpu().contiguous()
+
+
+def _bytes(dense: Tensor) -> np.ndarray:
+    return dense.reshape(-1).view(torch.uint8).numpy()  # [numel * itemsize]
+
+
+def _storage_order(dense: Mapping[str, Tensor]) -> list[str]:
+    """Widest items first, so that every tensor is aligned in the file (as safetensors itself does)."""
+    return sorted(dense, key=lambda name: (-dense[name].element_size(), name))
+
+
+def _digest(dense: Mapping[str, Tensor], metadata: str) -> str:
+    """SHA-256 over the metadata and, in the order of names, each tensor's name, dtype, shape and bytes."""
+    sha = hashlib.sha256(metadata.encode())
+    for name in sorted(dense):
+        tensor = dense[name]
+        sha.update(json.dumps([name, DTYPE_NAMES.get(tensor.dtype), list(tensor.shape)]).encode())
+        sha.update(_bytes(tensor))
+    return sha.hexdigest()
+
+
+def _header(dense: Mapping[str, Tensor], metadata: str) -> bytes:
+    """The JSON header of the safetensors format: dtype, shape and byte range of each tensor, and text metadata."""
+    entries: dict[str, Any] = {
+        "__metadata__": {FORMAT_KEY: FORMAT_VERSION, "sha256": _digest(dense, metadata), "metadata": metadata}
+    }
+    end = 0
+    for name in _storage_order(dense):
+        tensor = dense[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+# ------------------------------------------------------------------------------------- a folder of files
+
+
+def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+    """(path, tensors, metadata) of the newest intact checkpoint of a run; None when the run has none yet.
+
+    Looks at `*.safetensors` in folder/checkpoints, or in `folder` when that does not exist. Newest is the highest
+    number in the name, then the latest modification. Prints one line when it passes over a damaged file.
+    Raises CheckpointError when there are checkpoints and none can be read: starting afresh would hide the loss.
+    """
+    damaged = []
+    for path in _newest_first(folder):
+        try:
+            tensors, metadata = read(path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            print(f"{'; '.join(damaged)}; taking {str(path)!r} instead")
+        return path, tensors, metadata
+    if damaged:
+        raise CheckpointError(
+            f"no checkpoint in {str(folder)!r} can be read; move them away to start afresh: {damaged[0]}"
+        )
+    return None
+
+
+def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
+    """Delete the numbered checkpoints beyond the `keep` newest, never the newest intact one; returns the deleted.
+
+    Files whose names carry no number are the user's and stay. Leftovers of a save that was killed are removed too,
+    so only the process that saves may call this.
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, not {keep}")
+    for leftover in _checkpoint_folder(folder).glob(PARTIAL_PREFIX + "*"):
+        leftover.unlink(missing_ok=True)
+    numbered = [path for path in _newest_first(folder) if _number(path) >= 0]
+    if len(numbered) <= keep:
+        return []
+    newest_intact = next((path for path in numbered if _is_intact(path)), None)
+    if newest_intact is None:
+        return []
+    deleted = [path for path in numbered[keep:] if path != newest_intact]
+    for path in deleted:
+        path.unlink(missing_ok=True)
+    return deleted
+
+
+def _checkpoint_folder(folder: str | os.PathLike) -> Path:
+    inner = Path(folder) / "checkpoints"
+    return inner if inner.is_dir() else Path(folder)
+
+
+def _number(path: Path) -> int:
+    match = NUMBERED.fullmatch(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def _newest_first(folder: str | os.PathLike) -> list[Path]:
+    paths = _checkpoint_folder(folder).glob("*.safetensors")
+    return sorted(paths, key=lambda path: (_number(path), path.stat().st_mtime_ns, path.name), reverse=True)
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        read(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------- modules and optimizers <-> tensors
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """{"PREFIX.NAME": tensor} of all parameters and persistent buffers; not copies, so save before the next step."""
+    return {f"{prefix}.{name}": tensor.detach() for name, tensor in module.state_dict().items()}
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Copy the tensors under `prefix` into `module`, whose names and shapes must match exactly.
+
+    Raises CheckpointError that names what is missing, extra or of another shape; `module` is then unchanged.
+    """
+    start = prefix + "."
+    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    wanted = module.state_dict()
+    both = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
+    shapes = [f"{name} {list(found[name].shape)} for {list(wanted[name].shape)}" for name in both]
+    problems = {
+        "missing": [name for name in wanted if name not in found],
+        "extra": [name for name in found if name not in wanted],
+        "of another shape": shapes,
+    }
+    text = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
+    if text:
+        raise CheckpointError(f"the checkpoint's {prefix!r} does not fit this {type(module).__name__}: {text}")
+    module.load_state_dict(found)
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def optimizer_tensors(
+    prefix: str, optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """({"PREFIX.PARAMETER.KEY": tensor}, JSON) of the whole state, keyed by the names of the parameters.
+
+    `named_parameters` (such as `module.named_parameters()`) must name every parameter of the optimizer. The state may
+    be made of tensors, Python scalars, strings, None, and lists, tuples and dicts of these. Not copies.
+    """
+    names: dict[Tensor, str] = {parameter: name for name, parameter in named_parameters}
+    if len(set(names.values())) != len(names):
+        raise ValueError("two parameters share a name: give each module's parameters a prefix of their own")
+    tensors: dict[str, Tensor] = {}
+    state = {
+        names[parameter]: _pack(value, f"{prefix}.{names[parameter]}", tensors)
+        for parameter, value in optimizer.state.items()
+    }
+    groups = [
+        {
+            "params": [names[parameter] for parameter in group["params"]],
+            "options": _pack({k: v for k, v in group.items() if k != "params"}, f"{prefix}.group{index}", tensors),
+        }
+        for index, group in enumerate(optimizer.param_groups)
+    ]
+    return tensors, {"class": type(optimizer).__name__, "state": state, "groups": groups}
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer,
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+) -> None:
+    """Restore what `optimizer_tensors` gave, bit for bit.
+
+    (`Optimizer.load_state_dict` would cast the state to the dtype of the weights.)
+    Raises CheckpointError when the optimizer's class or its groups of parameters differ; it is then unchanged.
+    """
+    parameters = dict(named_parameters)
+    names = {parameter: name for name, parameter in parameters.items()}
+    groups = [[names.get(parameter) for parameter in group["params"]] for group in optimizer.param_groups]
+    kind = type(optimizer).__name__
+    if settings["class"] != kind:
+        raise CheckpointError(f"the checkpoint holds the state of {settings['class']}, not of {kind}")
+    if [group["params"] for group in settings["groups"]] != groups:
+        raise CheckpointError(f"the checkpoint's {kind} was built for other parameters or in other groups")
+    fused = {
+        parameter: bool(group.get("fused") or group.get("capturable"))
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+    def fetch(name: str, parameter: nn.Parameter) -> Tensor:
+        stored = tensors[name]
+        # Step counts are 0-dimensional and stay on the CPU, unless a fused optimizer counts on the device.
+        return stored.to(parameter.device, copy=True) if stored.dim() or fused[parameter] else stored.clone()
+
+    try:
+        options = [_unpack(group["options"], lambda name: tensors[name].clone()) for group in settings["groups"]]
+        state = {
+            parameters[name]: _unpack(value, partial(fetch, parameter=parameters[name]))
+            for name, value in settings["state"].items()
+        }
+    except KeyError as error:
+        raise CheckpointError(f"the checkpoint lacks {error} of the state of {kind}") from error
+    for group, values in zip(optimizer.param_groups, options, strict=True):
+        group.update(values)
+    optimizer.state.clear()
+    for parameter, value in state.items():
+        optimizer.state[parameter] = value
+
+
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for `value`; its tensors go to `tensors`, under `name` and their place within `value`."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach()
+        return {"tensor": name}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _pack(item, f"{name}.{key}", tensors) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_pack(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _unpack(packed: Any, fetch: Callable[[str], Tensor]) -> Any:
+    """The inverse of `_pack`."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, content),) = packed.items()
+    if kind == "tensor":
+        return fetch(content)
+    if kind == "dict":
+        return {key: _unpack(item, fetch) for key, item in content.items()}
+    items = [_unpack(item, fetch) for item in content]
+    return items if kind == "list" else tuple(items)

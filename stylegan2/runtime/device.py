@@ -1,0 +1,37 @@
+"""Choice of the device, and the process settings that decide speed on it."""
+
+import ctypes
+import sys
+
+import torch
+
+from stylegan2.runtime.errors import UserError
+
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; a device that is not there is refused."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there)
+    kind = name.split(":")[0]
+    if not available.get(kind, False):
+        there = ", ".join(kind for kind, yes in available.items() if yes)
+        raise UserError(f"device {name!r} is not available here: use --device auto or one of {there}")
+    return torch.device(name)
+
+
+def tune_process() -> None:
+    """Keep freed memory in the process and flush denormals.
+
+    With glibc's defaults every large temporary is mapped afresh and page-faults, which costs more than many operators.
+    """
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        except (OSError, AttributeError):  # not glibc: nothing to tune
+            return

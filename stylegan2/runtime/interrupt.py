@@ -1,0 +1,60 @@
+"""Ask a training loop to stop at a good moment when the scheduler or the user interrupts it."""
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+MESSAGE = b"\nstopping after this step and saving; press Ctrl-C again to stop at once\n"
+
+
+class Interrupt:
+    """Remembers the first SIGTERM or SIGINT, so that the loop can finish its step, save and exit with `exit_code`.
+
+        with Interrupt() as interrupt:
+            while not done:
+                step()
+                if interrupt.requested:
+                    save()
+                    sys.exit(interrupt.exit_code)
+
+    A Ctrl-C after the first signal raises KeyboardInterrupt at once. The earlier handlers return when the block ends.
+    Outside the main thread, where Python cannot handle signals, it does nothing and `requested` stays False.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None  # the first signal that arrived
+        self._earlier: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    @property
+    def requested(self) -> bool:
+        return self.signum is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal, as a shell reports it: 143 after SIGTERM, 130 after SIGINT; 0 when nothing arrived."""
+        return 0 if self.signum is None else 128 + self.signum
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._earlier[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for signum, handler in self._earlier.items():
+            signal.signal(signum, handler or signal.SIG_DFL)  # None: a handler that was not set from Python
+        self._earlier.clear()
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.requested:
+            return
+        self.signum = int(signum)
+        if os.getpid() == self._process:  # forked data workers inherit this handler and stay silent
+            with contextlib.suppress(OSError):
+                os.write(2, MESSAGE)  # print is not safe here: the signal may have interrupted a print

@@ -1,0 +1,81 @@
+"""Training statistics: accumulated on the device, written to TensorBoard and to metrics.jsonl."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Averages:
+    """Means of what was reported since the last `pop`; no host synchronisation until then."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Report a tensor of any shape; each element counts as one observation."""
+        total = values.detach().double().sum() if values.device.type != "mps" else values.detach().sum()
+        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._counts[name] = self._counts.get(name, 0) + values.numel()
+
+    def pop(self) -> dict[str, float]:
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class StatsWriter:
+    """TensorBoard events under run_dir/logs and one JSON object a line in run_dir/metrics.jsonl.
+
+    A run that resumes at `start` (the unit of `position`: images or steps) drops what was written after it, so
+    both read as one uninterrupted run.
+    """
+
+    def __init__(self, run_dir: Path, position: str, start: int) -> None:
+        self.position = position
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.path = run_dir / "metrics.jsonl"
+        self._drop_after(start)
+        self._jsonl = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
+
+    def _drop_after(self, start: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if self._is_before(line, start)]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        partial.replace(self.path)
+
+    def _is_before(self, line: str, start: int) -> bool:
+        try:
+            return json.loads(line)[self.position] <= start
+        except (ValueError, KeyError, TypeError):  # the last line of a killed run may be cut short
+            return False
+
+    def scalars(self, at: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(name, value, at)
+        record: dict[str, Any] = {self.position: at, **values}
+        self._jsonl.write(json.dumps(record) + "\n")
+        self._jsonl.flush()
+
+    def image(self, at: int, name: str, image: np.ndarray) -> None:
+        """A uint8 picture [H, W, C]."""
+        self._board.add_image(name, image, at, dataformats="HWC")
+        self._board.flush()
+
+    def close(self) -> None:
+        self._jsonl.close()
+        self._board.close()
+
+
+def all_finite(values: dict[str, Tensor]) -> Tensor:
+    """One boolean on the device: every value of every term is finite."""
+    return torch.stack([value.detach().isfinite().all() for value in values.values()]).all()

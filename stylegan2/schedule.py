@@ -1,0 +1,38 @@
+"""Everything that changes over training, as pure functions of cur_nimg (the number of real images shown so far)."""
+
+
+def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: float | None = 0.05) -> float:
+    """Decay of the generator's moving average for one step, given its half-life in images.
+
+    Early in training the half-life is at most `rampup` times what has been seen, so that the average keeps up
+    (StyleGAN2-ADA, appendix C).
+    """
+    if rampup is not None:
+        half_life_nimg = min(half_life_nimg, cur_nimg * rampup)
+    return 0.5 ** (batch_size / max(half_life_nimg, 1e-8))
+
+
+def is_due(cur_nimg: int, batch_size: int, interval: int) -> bool:
+    """Whether a lazy phase runs in the step that starts at cur_nimg: every `interval` steps, also in the first."""
+    return interval > 0 and (cur_nimg // batch_size) % interval == 0
+
+
+def passed(cur_nimg: int, batch_size: int, interval_nimg: int) -> bool:
+    """Whether the step that ended at cur_nimg crossed a multiple of interval_nimg."""
+    return interval_nimg > 0 and cur_nimg // interval_nimg > (cur_nimg - batch_size) // interval_nimg
+
+
+def lazy_adam(learning_rate: float, betas: tuple[float, float], interval: int) -> tuple[float, tuple[float, float]]:
+    """Adam's settings when every k steps one regularization step is added: c = k / (k + 1), lr c, beta^c.
+
+    StyleGAN2, appendix B, "lazy regularization"; an interval of 0 means no such step.
+    """
+    if interval == 0:
+        return learning_rate, betas
+    c = interval / (interval + 1)
+    return learning_rate * c, (betas[0] ** c, betas[1] ** c)
+
+
+def r1_gamma(img_resolution: int, batch_size: int) -> float:
+    """The heuristic weight 0.0002 * pixels / batch (StyleGAN2-ADA, `auto` configuration)."""
+    return 0.0002 * img_resolution**2 / batch_size

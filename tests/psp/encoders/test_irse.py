@@ -1,0 +1,50 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from psp.encoders.irse import IRSE, Bottleneck
+from stylegan2.runtime.errors import UserError
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(50, 3), (50, 19), (100, 1), (152, 3)])
+def test_keys_and_shapes_are_the_published_ones(layouts, depth, channels):
+    with torch.device("meta"):
+        trunk = IRSE(depth, channels)
+    assert {key: tuple(value.shape) for key, value in trunk.state_dict().items()} == layouts["trunk"](depth, channels)
+
+
+def test_published_size():
+    with torch.device("meta"):
+        trunk = IRSE()
+    assert round(sum(p.numel() for p in trunk.parameters()) / 1e6, 1) == 30.9
+    projected = [i for i, block in enumerate(trunk.body) if block.shortcut_layer is not None]
+    assert projected == [3, 7, 21]
+
+
+@pytest.mark.parametrize("size", [64, 112])
+def test_one_feature_map_a_stage(size):
+    trunk = IRSE(widths=(16, 32, 48, 64), units=(1, 2, 1, 1)).eval()
+    shapes = [tuple(x.shape) for x in trunk(torch.zeros(2, 3, size, size))]
+    assert shapes == [(2, width, size >> i, size >> i) for i, width in enumerate((16, 32, 48, 64), start=1)]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [8, 7])
+def test_sliced_shortcut_equals_max_pooling(stride, size):
+    x = torch.randn(2, 16, size, size)
+    assert torch.equal(Bottleneck(16, 16, stride).shortcut(x), F.max_pool2d(x, 1, stride))
+
+
+def test_channels_last_gives_the_same_numbers():
+    trunk = IRSE(widths=(16, 32, 48, 64), units=(1, 1, 1, 1)).double().eval()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    expected = trunk(images)
+    trunk.to(memory_format=torch.channels_last)
+    for x, y in zip(trunk(images.contiguous(memory_format=torch.channels_last)), expected, strict=True):
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(x, y)
+
+
+def test_unknown_depth_is_refused():
+    with pytest.raises(UserError, match="50, 100, 152, not 34"):
+        IRSE(34)
