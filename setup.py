@@ -35,7 +35,7 @@ setup(
         "dev": [
             "hypothesis>=6.100",
             "import-linter>=2.5",
-            "pyright>=1.1.400",
+            "pyright[nodejs]>=1.1.400",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "ruff>=0.12",

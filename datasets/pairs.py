@@ -13,9 +13,7 @@ HELD_OUT_SHARE = 0.05
 class TaskPairs(Dataset):
     """`[(index, position)]` gives (source [C, S, S], target [3, T, T]); the position seeds what is random."""
 
-    def __init__(
-        self, pixels: Sequence[np.ndarray], task: type, source_size: int, target_size: int, seed: int
-    ) -> None:
+    def __init__(self, pixels: Sequence[np.ndarray], task: type, source_size: int, target_size: int, seed: int) -> None:
         self.pixels, self.task, self.seed = pixels, task, seed
         self.sizes = (source_size, target_size)
 
@@ -48,8 +46,8 @@ def split(pixels: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
     return Subset(pixels, sorted(order[:-count]) or order), Subset(pixels, sorted(order[-count:]))
 
 
-def fixed_batches(pairs: TaskPairs, count: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
-    """The first `count` pairs in order, the same at every call."""
+def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
+    """The first `count` pairs, in order: the same at every call."""
     count = min(count, len(pairs))
     loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])  # type: ignore[arg-type]
     return list(loader)

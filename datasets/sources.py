@@ -6,10 +6,12 @@ import numpy as np
 
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
-from datasets.synthetic import RENDERER_VERSION, SyntheticFaces
+from datasets.pairs import split
+from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from stylegan2.runtime.errors import UserError
 
 SYNTHETIC = "synthetic"
+RENDERER_VERSION = 1  # names the cache: raise it whenever the renders change
 SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
 
 
@@ -24,6 +26,22 @@ class SyntheticPixels:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.faces.image(index)
+
+
+def open_split(
+    data: str, test_data: str | None, resolution: int
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+    """(training, held-out) images: `test_data` where given, else other faces, else a fixed share of the data."""
+    if test_data is not None:
+        return open_images(data, resolution), open_images(test_data, resolution)
+    if data == SYNTHETIC:
+        return open_images(data, resolution), open_images(data, resolution, seed=HELD_OUT_SEED)
+    return split(open_images(data, resolution))
+
+
+def open_held_out(data: str, resolution: int) -> Sequence[np.ndarray]:
+    """Images to measure on: procedural faces that no training sees, or all of a folder or zip."""
+    return open_images(data, resolution, seed=HELD_OUT_SEED)
 
 
 def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Sequence[np.ndarray]:

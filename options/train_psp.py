@@ -32,8 +32,15 @@ class LossSettings:
 
     def lambdas(self, defaults: dict[str, float]) -> dict[str, float]:
         """{loss: weight}: the flags over the task's defaults."""
-        given = {"l2": self.l2_lambda, "lpips": self.lpips_lambda, "id": self.id_lambda, "w_norm": self.w_norm_lambda}
+        given = {"l2": self.l2_lambda, "perceptual": self.lpips_lambda, "id": self.id_lambda, "w_norm": self.w_norm_lambda}
         return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
+
+    def networks(self) -> dict[str, dict]:
+        """{loss: keyword arguments of its network}."""
+        return {
+            "perceptual": {"network": self.perceptual, "path": self.perceptual_weights},
+            "id": {"network": self.identity, "path": self.identity_weights},
+        }
 
 
 @dataclass(frozen=True)

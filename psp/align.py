@@ -1,8 +1,8 @@
 """FFHQ alignment (Karras et al. 2018, arXiv 1812.04948, appendix A) and its inverse.
 
 A square is laid on the face from the centres of the eyes and the corners of the mouth, and resampled upright.
-Landmarks are (x, y) in pixels with the origin at the centre of the first pixel, as detectors report them. The corners of
-a `Crop` are measured from the outer corner of the first pixel, so they do not depend on where pixel centres lie.
+Landmarks are (x, y) in pixels with the origin at the centre of the first pixel, as detectors report them. The corners
+of a `Crop` are measured from the outer corner of the first pixel, so they do not depend on where pixel centres lie.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def ffhq_crop(landmarks: np.ndarray) -> Crop:
     across, down = right_eye - left_eye, mouth - eyes
     # Half of the upper side: the mean of the eyes' direction and the face's axis turned by a right angle,
     # as long as the larger of 2 eye distances and 1.8 distances from eyes to mouth.
-    half = across + (down[1], -down[0])
+    half = across + np.array([down[1], -down[0]])
     length = np.hypot(*half)
     if not np.isfinite(length) or length < 1e-6:
         raise UserError("the landmarks fall into one point, so there is no face to align")

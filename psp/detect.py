@@ -134,7 +134,7 @@ class MtcnnDetector:
         for box, score, five in zip(boxes, scores, points, strict=True):
             if score >= self.threshold:
                 x0, y0, x1, y1 = (float((v + 0.5) / scale - 0.5) for v in box)
-                found.append(Face((x0, y0, x1, y1), (np.float64(five) + 0.5) / scale - 0.5, float(score)))
+                found.append(Face((x0, y0, x1, y1), (np.asarray(five, np.float64) + 0.5) / scale - 0.5, float(score)))
         return found
 
 

@@ -1,93 +1,107 @@
-"""psp.load: a checkpoint, an experiment folder, a shipped model or a published pSp file -> (model, metadata)."""
+"""One door to every pSp model: our checkpoints and experiment folders, shipped models, published pSp files."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from psp.convert import from_official
 from psp.encoders import ENCODERS
 from psp.model import PSp
+from stylegan2 import networks
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
+KIND = "psp"
+SHIPPED = "shipped:psp"
 
-def load(source: str | Path) -> tuple[PSp, dict[str, Any]]:
-    """Opens a pSp model.
+
+def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
+    """(model in evaluation mode, metadata) from whatever holds a pSp model.
 
     Args:
-        source: our checkpoint (`.safetensors`), an experiment's folder (its newest intact checkpoint), the name of a
-            model that comes with the package, or a published pSp file (`.pt`).
+        path_or_name: a checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
+            the name of a model that comes with the package, or a published pSp file (.pt).
 
     Returns:
-        (model on the CPU in evaluation mode, metadata as it was saved).
+        A model in float32 on the CPU, and {"kind": "psp", "encoder": {"name": ..., **config}, "generator": ..., ...}.
 
     Raises:
-        UserError: there is no such file, folder or model.
-        CheckpointError: the file is damaged, holds another kind of model, or has tensors missing or left over.
+        UserError: there is nothing of that name.
+        CheckpointError: the file is damaged, or not (exactly) a pSp model.
     """
-    path = Path(source)
-    if path.is_file() and path.suffix != ".safetensors":
-        from psp.convert import from_official
-
+    path = Path(path_or_name).expanduser()
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.is_file():
+        path = _shipped(str(path_or_name))
+    if path.suffix != ".safetensors":
         model, metadata = from_official(path)
         return model, describe(model) | metadata
-    path, tensors, metadata = _read(path, str(source))
-    if metadata.get("kind") != "psp":
-        raise CheckpointError(f"{path} holds a {metadata.get('kind', 'foreign')} checkpoint, not a pSp model.")
-    try:
-        return from_tensors(tensors, metadata), metadata
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r} cannot be opened: {error}") from error
+    return _restore(path, *checkpoint.read(path))
 
 
-def from_tensors(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> PSp:
-    """The model that `metadata` describes with `tensors` (`encoder.*`, `generator.*`, `latent_avg`), strictly.
+def describe(model: PSp) -> dict[str, Any]:
+    """The metadata that `load` needs beside a model's state dict to build it again."""
+    return {"kind": KIND, "encoder": _config(model.encoder), "generator": _config(model.generator)}
+
+
+def _config(part: Any) -> dict[str, Any]:
+    return {"name": part.registered_name, **part.config}
+
+
+def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> PSp:
+    """The model that `metadata` describes, with `tensors`: `encoder.*`, `generator.*`, `latent_avg`, strictly.
 
     Tensors of other names (an optimizer's) are left alone. CheckpointError names what is missing or left over.
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")
-    with torch.random.fork_rng(devices=[]):  # the weights are loaded, not drawn: leave the caller's randomness alone
+    for module in iter_modules(networks.__path__):  # generators register themselves when their file is imported
+        import_module(f"{networks.__name__}.{module.name}")
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
         encoder = _build(ENCODERS, metadata, "encoder")
         generator = _build(GENERATORS, metadata, "generator")
     checkpoint.load_module(encoder, tensors, "encoder")
     checkpoint.load_module(generator, tensors, "generator")
-    return PSp(encoder, generator, tensors["latent_avg"]).eval()
+    return PSp(encoder, generator, tensors["latent_avg"].float()).eval()
 
 
-def describe(model: PSp) -> dict[str, Any]:
-    """What `from_tensors` needs beside the tensors: kind, encoder {name, **config} and generator {name, **config}."""
-    parts = {"encoder": model.encoder, "generator": model.generator}
-    return {"kind": "psp"} | {key: {"name": part.registered_name, **part.config} for key, part in parts.items()}
-
-
-def _read(path: Path, name: str) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    """The file behind the source, its tensors and its metadata."""
-    if path.is_dir():
-        found = checkpoint.newest(path)
-        if found is None:
-            raise UserError(f"The folder {path} holds no intact checkpoint.")
-        return found
-    if not path.is_file():
-        shipped = [key for key, entry in weights.PRETRAINED.items() if entry.found.startswith("shipped:")]
-        if name not in shipped:
-            raise UserError(
-                f"There is no file or folder {name}, and no model of that name comes with the package "
-                f"({', '.join(shipped) or 'it ships none'})."
-            )
-        path = weights.locate(name)
-    return path, *checkpoint.read(path)
-
-
-def _build(registry: dict[str, Any], metadata: dict[str, Any], part: str) -> nn.Module:
-    """The registered encoder or generator that the metadata describes."""
-    settings = dict(metadata.get(part) or {})
-    name = settings.pop("name", None)
+def _build(registry: Mapping[str, Any], metadata: Mapping[str, Any], part: str) -> nn.Module:
+    config = dict(metadata.get(part) or {})
+    name = config.pop("name", None)
     if name not in registry:
         raise CheckpointError(f"its {part} is called {name!r}; there are {', '.join(sorted(registry))}")
     try:
-        return registry[name](**settings)
+        return registry[name](**config)
     except TypeError as error:
-        raise CheckpointError(f"its {part} was described by another version ({error})") from error
+        raise CheckpointError(f"its {part} was written by another version of this package: {error}") from error
+
+
+def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[PSp, dict[str, Any]]:
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a pSp model")
+    try:
+        return from_tensors(tensors, metadata), metadata
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from error
+
+
+def _from_folder(folder: Path) -> tuple[PSp, dict[str, Any]]:
+    found = checkpoint.newest(folder)
+    if found is None:
+        raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
+    return _restore(*found)
+
+
+def _shipped(name: str) -> Path:
+    names = sorted(key for key, entry in weights.PRETRAINED.items() if entry.found == SHIPPED)
+    if name not in names:
+        shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
+        raise UserError(f"there is no pSp model {name!r}: give a file or an experiment folder{shipped}")
+    return weights.locate(name)

@@ -1,4 +1,4 @@
-"""How good a reconstruction is: one value per sample, under the name of what measured it."""
+"""How good a reconstruction is: one value per sample."""
 
 import torch
 from torch import Tensor, nn
@@ -7,25 +7,29 @@ from psp.losses import LOSSES
 
 
 class Meters(nn.Module):
-    """The networks that measure: a perceptual distance and an identity similarity, both frozen."""
+    """The networks that measure: a perceptual distance and an identity similarity, both frozen.
+
+    `names` says which they are, {"perceptual": "effnet", "identity": "id_dlib"}: values of different networks must not
+    be compared, so reports put the name beside the number.
+    """
 
     def __init__(self, perceptual: nn.Module, identity: nn.Module) -> None:
         super().__init__()
         self.perceptual, self.identity = perceptual, identity
+        self.names = {"perceptual": str(perceptual.name), "identity": str(identity.name)}
         self.requires_grad_(False).eval()
 
-    @property
-    def perceptual_name(self) -> str:
-        return str(self.perceptual.name)
-
-    @property
-    def identity_name(self) -> str:
-        return str(self.identity.name)
+    def label(self, metric: str) -> str:
+        """The metric with its network, for a chart or a table: "perceptual (effnet)"."""
+        return f"{metric} ({self.names[metric]})" if metric in self.names else metric
 
 
-def default_meters(perceptual: str = "auto", identity: str = "auto") -> Meters:
-    """Meters of named networks; `auto` takes the paper's where their files are, else those that need no download."""
-    return Meters(LOSSES["perceptual"](network=perceptual), LOSSES["id"](network=identity))
+def build_meters(**networks: dict) -> Meters:
+    """Meters of named networks, `perceptual={"network": NAME, "path": FILE}, id={...}`.
+
+    By default `auto`: the paper's networks where their files are, else those that need no download.
+    """
+    return Meters(*(LOSSES[name](**networks.get(name, {})) for name in ("perceptual", "id")))
 
 
 @torch.no_grad()
@@ -38,6 +42,6 @@ def measure(meters: Meters, output: Tensor, target: Tensor) -> dict[str, Tensor]
     output = output.clamp(-1, 1)
     return {
         "mse": (output - target).square().mean([1, 2, 3]),  # [N]
-        f"perceptual_{meters.perceptual_name}": meters.perceptual(output, target),  # [N]
-        f"identity_{meters.identity_name}": 1 - meters.identity(output, target),  # [N]
+        "perceptual": meters.perceptual(output, target),  # [N]
+        "identity": 1 - meters.identity(output, target),  # [N]
     }

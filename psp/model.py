@@ -24,13 +24,14 @@ class PSp(nn.Module):
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, latent_avg: Tensor | None = None) -> None:
         super().__init__()
-        rows, w_dim = generator.num_ws, generator.w_dim
+        rows: int = generator.num_ws  # type: ignore[assignment]
+        w_dim: int = generator.w_dim  # type: ignore[assignment]
         if (encoder.num_ws, encoder.w_dim) != (rows, w_dim):
             raise UserError(
                 f"The encoder answers with {encoder.num_ws} codes of {encoder.w_dim} numbers, but this generator takes "
                 f"{rows} of {w_dim}: build the encoder with the generator's num_ws and w_dim."
             )
-        average = generator.w_avg if latent_avg is None else latent_avg
+        average: Tensor = generator.w_avg if latent_avg is None else latent_avg  # type: ignore[assignment]
         if tuple(average.shape) not in {(w_dim,), (1, w_dim), (rows, w_dim)}:
             raise UserError(f"latent_avg has shape {list(average.shape)}, but this generator's is [{rows}, {w_dim}].")
         self.encoder = encoder
@@ -43,7 +44,7 @@ class PSp(nn.Module):
 
     def decode(self, w_plus: Tensor, noise_mode: str = "const") -> Tensor:
         """w_plus [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped)."""
-        return self.generator.synthesis(w_plus, noise_mode=noise_mode)
+        return self.generator.synthesis(w_plus, noise_mode=noise_mode)  # type: ignore[operator]
 
     def forward(self, images: Tensor, noise_mode: str = "const") -> Tensor:
         """images [N, C, S, S] in [-1, 1] -> images [N, img_channels, R, R]."""

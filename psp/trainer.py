@@ -226,7 +226,7 @@ def validate(
         for name, value in values.items():
             averages.add(f"val/loss_{name}", value)
         for name, value in measure(meters, output, target).items():
-            averages.add(f"val/{name}", value)
+            averages.add(f"val/{meters.label(name)}", value)
     means = averages.pop()
     stats.scalars(state.cur_step, means)
     source, target = held_out[0]

@@ -10,15 +10,15 @@ import torch
 import psp
 import stylegan2
 from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs, fixed_batches, held_out_images
-from datasets.sources import open_images
+from datasets.pairs import TaskPairs, fixed_batches
+from datasets.sources import open_split
 from datasets.tasks import find_task
 from options import presets
 from options.parse import parse, run
 from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
 from psp.losses import build_losses
-from psp.metrics import Meters
+from psp.metrics import build_meters
 from psp.model import PSp
 from psp.trainer import train
 from stylegan2.runtime.device import pick_device, tune_process
@@ -48,15 +48,12 @@ def main() -> None:
     target_size = min(LOSS_SIZE, model.generator.img_resolution)
     sizes = (model.encoder.input_size, target_size)
 
-    pixels, held_out = held_out_images(open_images, o.data, o.test_data, max(sizes))
+    pixels, held_out = open_split(o.data, o.test_data, max(sizes))
     seed = o.training.seed
     pairs = TaskPairs(pixels, task, *sizes, seed)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
-    losses = build_losses(
-        o.losses.lambdas(task.lambdas),
-        lpips={"network": o.losses.perceptual, "path": o.losses.perceptual_weights},
-        id={"network": o.losses.identity, "path": o.losses.identity_weights},
-    )
+    losses = build_losses(o.losses.lambdas(task.lambdas), **o.losses.networks())
+    meters = build_meters(**o.losses.networks())
     description = {
         "task": o.task,
         "encoder": {"name": model.encoder.registered_name, **model.encoder.config},
@@ -67,7 +64,7 @@ def main() -> None:
         losses,
         stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers),
         fixed_batches(TaskPairs(held_out, task, *sizes, seed), o.training.test_batch_size),
-        Meters.like(losses),
+        meters,
         task.show_source,
         description,
         o.exp_dir,

@@ -6,7 +6,7 @@ from datasets.faces import head, labels
 from datasets.faces.head import smoothstep
 from datasets.faces.texture import STRANDS, linear, look_up, mix
 
-SCLERA = np.array([0.72, 0.68, 0.65], np.float32)
+SCLERA = np.array([0.58, 0.54, 0.52], np.float32)
 CARUNCLE = np.array([0.55, 0.25, 0.22], np.float32)
 IRIS_ANGLE, PUPIL_ANGLE, LIMBUS = np.deg2rad(28.5), np.deg2rad(11.0), 0.18
 

@@ -34,13 +34,13 @@ SIDE = np.sign(X)
 def _nose(q):
     """Height and half width of the nose's ridge over the face."""
     knots = np.array([0.12, 0.06, 0.0, -0.1, -0.2, -0.3, -0.36, -0.40, -0.43, -0.46, -0.49, -0.52])
-    height = np.array([0.0, 0.01, 0.03, 0.082, 0.140, 0.198, 0.228, 0.225, 0.185, 0.10, 0.025, 0.0])
-    width = np.array([0.08, 0.075, 0.068, 0.072, 0.080, 0.090, 0.098, 0.100, 0.10, 0.095, 0.09, 0.09])
+    height = np.array([0.0, 0.012, 0.03, 0.072, 0.118, 0.165, 0.192, 0.190, 0.155, 0.085, 0.022, 0.0])
+    width = np.array([0.09, 0.085, 0.080, 0.086, 0.096, 0.106, 0.112, 0.114, 0.112, 0.105, 0.10, 0.10])
     return np.interp(-q, -knots, height), np.interp(-q, -knots, width)
 
 
 NOSE_HEIGHT, NOSE_WIDTH = _nose(Q)
-RIDGE = NOSE_HEIGHT * np.exp(-np.abs(P / NOSE_WIDTH) ** 2.2)
+RIDGE = NOSE_HEIGHT * np.exp(-np.abs(P / NOSE_WIDTH) ** 2.0)
 JAW = smoothstep(-Q, 0.45, 1.1) * smoothstep(Z, -0.35, 0.35)  # what the jaw's hinge carries
 
 
@@ -49,11 +49,11 @@ def _template_face():
     return (
         RIDGE
         + 0.095 * both(0.115, -0.425, 0.058, 0.050)  # wings of the nose
-        - 0.150 * both(EYE_P - 0.03, 0.045, 0.165, 0.115)  # sockets
+        - 0.120 * both(EYE_P - 0.03, 0.035, 0.170, 0.115)  # sockets
         + 0.050 * both(EYE_P, EYE_Q - 0.005, 0.125, 0.075)  # lids over the eyeballs
-        + 0.035 * both(0.24, 0.185, 0.19, 0.060)  # brow ridge
+        + 0.028 * both(0.24, 0.185, 0.19, 0.060)  # brow ridge
         + 0.030 * both(0.43, -0.20, 0.17, 0.14)  # cheekbones
-        - 0.020 * both(0.46, -0.55, 0.16, 0.16)
+        + 0.015 * both(0.42, -0.60, 0.20, 0.22)  # flesh between cheekbone and jaw
         + 0.045 * bump(0, -0.68, 0.23, 0.17)  # mound of the teeth
         + 0.034 * bump(0, -0.655, 0.17, 0.034)  # lips
         + 0.040 * bump(0, -0.760, 0.15, 0.042)
@@ -122,14 +122,14 @@ eye_zone = both(EYE_P, EYE_Q + 0.03, 0.26, 0.16)
 
 SHAPE = {
     "face_width": _zero(dx=0.050 * X),
-    "face_length": _zero(dy=0.050 * (Y + 0.0) * (0.35 + 0.65 * lower_face)),
-    "jaw_width": _zero(dx=0.050 * SIDE * jaw_angle + 0.035 * X * lower_face),
-    "jaw_square": _zero(dx=0.040 * SIDE * jaw_angle, dy=-0.055 * jaw_angle),
+    "face_length": _zero(dy=0.042 * (Y + 0.0) * (0.35 + 0.65 * lower_face)),
+    "jaw_width": _zero(dx=0.030 * SIDE * jaw_angle + 0.035 * X * lower_face),
+    "jaw_square": _zero(dx=0.022 * SIDE * jaw_angle, dy=-0.035 * jaw_angle),
     "chin_length": _zero(dy=-0.055 * chin_edge - 0.035 * lower_face * FRONT * smoothstep(-Q, 0.75, 1.1)),
     "chin_width": _zero(dx=0.24 * P * chin_edge * FRONT, dz=0.02 * both(0.13, -1.03, 0.10, 0.10)),
     "chin_forward": _zero(dz=0.045 * bump(0, -1.02, 0.26, 0.16) + 0.012 * lower_face * FRONT),
-    "cheekbones": _zero(dx=0.026 * away(0.52, -0.16, 0.24, 0.17), dz=0.026 * both(0.42, -0.18, 0.18, 0.13)),
-    "cheek_fullness": _zero(dx=0.040 * away(0.52, -0.58, 0.25, 0.26), dz=0.030 * both(0.38, -0.52, 0.20, 0.20)),
+    "cheekbones": _zero(dx=0.022 * away(0.52, -0.20, 0.26, 0.24), dz=0.016 * both(0.42, -0.18, 0.20, 0.16)),
+    "cheek_fullness": _zero(dx=0.034 * away(0.52, -0.62, 0.25, 0.30), dz=0.030 * both(0.38, -0.52, 0.20, 0.20)),
     "forehead_height": _zero(dy=0.050 * skull),
     "forehead_slope": _zero(dz=0.045 * bump(0, 0.62, 0.55, 0.28)),
     "temple_width": _zero(dx=0.032 * away(0.62, 0.28, 0.35, 0.30)),
@@ -140,11 +140,11 @@ SHAPE = {
     "eye_spacing": _zero(dx=0.020 * away(EYE_P, EYE_Q + 0.04, 0.24, 0.22)),
     "eye_tilt": _zero(dy=0.13 * (np.abs(P) - EYE_P) * eye_bump),
     "eye_depth": _zero(dz=-0.026 * eye_zone),
-    "nose_length": _zero(dy=-0.036 * nose_zone * smoothstep(-Q, 0.05, 0.40)),
+    "nose_length": _zero(dy=-0.028 * nose_zone * smoothstep(-Q, 0.05, 0.40)),
     "nose_width": _zero(dx=0.024 * away(0.125, -0.42, 0.085, 0.085), dz=0.010 * both(0.12, -0.42, 0.06, 0.06)),
     "bridge_width": _zero(dx=0.17 * P * bump(0, -0.10, 0.13, 0.22)),
     "bridge_height": _zero(dz=0.024 * bump(0, -0.02, 0.085, 0.13) + 0.012 * bump(0, -0.15, 0.09, 0.16)),
-    "nose_projection": _zero(dz=0.17 * RIDGE),
+    "nose_projection": _zero(dz=0.15 * RIDGE),
     "nose_hump": _zero(dz=0.020 * bump(0, -0.16, 0.07, 0.085)),
     "tip_up": _zero(dy=0.028 * bump(0, -0.40, 0.13, 0.08)),
     "tip_width": _zero(dx=0.20 * P * bump(0, -0.37, 0.10, 0.075), dz=0.014 * both(0.05, -0.38, 0.05, 0.055)),
@@ -169,11 +169,12 @@ EXPRESSION = {
 
 NAMES = (*SHAPE, *EXPRESSION)
 TEMPLATE = VERTICES + np.stack([0 * P, 0 * P, _template_face() * smoothstep(Z, 0.0, 0.3)], -1)
+TEMPLATE = TEMPLATE.astype(np.float32)
 _FIELDS = {**SHAPE, **EXPRESSION}
-BASIS = np.stack([np.stack(_FIELDS[name], -1).reshape(-1) for name in NAMES], 1).astype(np.float32)  # [rows*columns*3, K]
+BASIS = np.stack([np.stack(_FIELDS[name], -1).reshape(-1) for name in NAMES]).astype(np.float32)  # [K, rows*columns*3]
 
 
 def vertices(weights):
     """Head for {field name: weight}, absent names weigh 0: float32 [rows, columns, 3]."""
     w = np.array([weights.get(name, 0.0) for name in NAMES], dtype=np.float32)
-    return TEMPLATE.astype(np.float32) + (BASIS @ w).reshape(TEMPLATE.shape)
+    return TEMPLATE + (w @ BASIS).reshape(TEMPLATE.shape)

@@ -8,7 +8,7 @@ from datasets.faces import head
 from datasets.faces.head import smoothstep
 from datasets.faces.raster import grid_triangles
 
-COLUMNS, SKULL_ROWS, HANG_ROWS = 80, 22, 12
+COLUMNS, SKULL_ROWS, HANG_ROWS = 72, 20, 9
 ROWS = SKULL_ROWS + HANG_ROWS
 LONGITUDE = np.linspace(-np.pi, np.pi, COLUMNS)
 TRIANGLES = grid_triangles(ROWS, COLUMNS)
@@ -16,7 +16,7 @@ _COLUMN = head.column_of(LONGITUDE)
 _HANG_FROM = 0.16  # long hair leaves the head at this height
 
 # Where the hair ends, as (|longitude| in degrees, q): temples, sideburn, over the ear, nape.
-HAIRLINE = ((0, 0.66), (25, 0.65), (42, 0.58), (54, 0.40), (64, 0.16), (72, -0.10), (80, -0.16), (84, 0.02), (100, 0.08), (114, -0.25), (128, -0.75), (180, -0.95))
+HAIRLINE = ((0, 0.70), (22, 0.70), (38, 0.63), (50, 0.46), (60, 0.22), (70, -0.04), (78, -0.16), (84, 0.02), (100, 0.08), (114, -0.25), (128, -0.75), (180, -0.95))
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,19 @@ class Style:
     curl: float = 0.0  # waviness of the surface
     open_at: float = 62.0  # longitude where long hair starts to hang, degrees
     recede: float = 0.0
+    comb: float = 0.0  # how far strands turn sideways on their way to the front, radians
 
 
 STYLES = {
     "buzz": Style(0.022, 0.018, 0.020),
-    "short": Style(0.085, 0.045, 0.06, fringe=0.05),
-    "side_part": Style(0.115, 0.045, 0.06, sweep=0.10, fringe=0.04),
+    "short": Style(0.085, 0.045, 0.06, fringe=0.03, comb=2.0),
+    "side_part": Style(0.13, 0.05, 0.06, sweep=0.12, fringe=0.03, comb=3.5),
     "fringe": Style(0.11, 0.065, 0.08, fringe=0.30, sweep=0.05),
-    "swept_back": Style(0.12, 0.05, 0.08, recede=0.05),
+    "swept_back": Style(0.13, 0.05, 0.08, recede=0.03),
     "curly": Style(0.17, 0.10, 0.12, curl=0.040, fringe=0.10),
     "afro": Style(0.32, 0.26, 0.28, curl=0.030),
-    "bob": Style(0.095, 0.10, 0.12, drop=-0.85, sweep=0.06),
-    "long": Style(0.085, 0.085, 0.11, drop=-1.7, sweep=0.06),
+    "bob": Style(0.10, 0.10, 0.12, drop=-0.85, sweep=0.10, comb=2.0),
+    "long": Style(0.09, 0.085, 0.11, drop=-1.7, sweep=0.10, comb=1.5),
     "long_fringe": Style(0.10, 0.10, 0.12, drop=-1.5, fringe=0.30),
     "bun": Style(0.045, 0.035, 0.05, recede=0.02),
 }
@@ -62,6 +63,12 @@ def hairline(style, identity):
     # Receding temples: hairlines that climb do so first beside the forelock.
     temples = np.exp(-(((degrees - 38.0) / 14.0) ** 2))
     return end + 0.07 * temples * max(identity.hairline, 0.0) * (style.fringe < 0.2)
+
+
+def front(end):
+    """The hairline over the front of the head as (p, q), for painting the roots."""
+    face = np.abs(LONGITUDE) < np.pi / 2
+    return 0.76 * np.sin(LONGITUDE[face]), end[face]
 
 
 def shell(vertices, identity):
@@ -85,7 +92,9 @@ def shell(vertices, identity):
     thick = thick * (1.0 + 0.35 * (style.sweep > 0) * np.tanh(2.5 * (identity.hair_part * LONGITUDE[None, :])) * np.clip(cos, 0, 1))
     if style.curl:
         thick = thick + style.curl * _curls(s, identity.texture_seed)
-    tuck = np.sqrt(np.clip((1.0 - s) / 0.22, 0.0, 1.0))
+    # A fringe ends in a thick edge; hair combed back rises slowly from the forehead.
+    rise = 0.22 + (0.50 * np.clip(cos, 0, 1) ** 2 if style.fringe < 0.2 else 0.0)
+    tuck = np.clip((1.0 - s) / rise, 0.0, 1.0) ** (0.5 if style.fringe > 0.2 else 0.7)
     thick = volume * thick * (tuck + (1 - tuck) * hangs) - 0.012 * (1 - hangs) * (s > 0.999)
     on_head = base + outward * thick[..., None]
 

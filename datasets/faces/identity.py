@@ -8,7 +8,7 @@ from datasets.faces.fields import SHAPE
 
 # Skin from the palest to the darkest, sRGB 0..255 at full light; a person lies between two neighbours.
 SKIN_TONES = np.array(
-    [(248, 222, 208), (240, 205, 184), (228, 185, 156), (213, 163, 129), (188, 133, 98), (152, 102, 73), (114, 74, 54), (82, 53, 41)]
+    [(243, 208, 188), (236, 193, 167), (224, 177, 146), (208, 157, 122), (185, 130, 96), (152, 102, 74), (118, 77, 57), (90, 59, 46)]
 )
 # Hair: black, dark brown, brown, light brown, auburn, red, dark blond, blond, grey, white; how often each occurs.
 HAIR_COLOURS = np.array(
@@ -64,8 +64,8 @@ class Identity:
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Identity":
         shape = np.clip(rng.standard_normal(len(SHAPE)), -LONGEST_CLIP, LONGEST_CLIP)
-        u = rng.random(20)
-        n = np.clip(rng.standard_normal(12), -2.0, 2.0)
+        u = rng.random(20).tolist()
+        n = np.clip(rng.standard_normal(12), -2.0, 2.0).tolist()
         tone = u[0] * (len(SKIN_TONES) - 1)
         low = min(int(tone), len(SKIN_TONES) - 2)
         skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
@@ -138,8 +138,8 @@ class Nuisance:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Nuisance":
-        n = np.clip(rng.standard_normal(12), -2.5, 2.5)
-        u = rng.random(16)
+        n = np.clip(rng.standard_normal(12), -2.5, 2.5).tolist()
+        u = rng.random(16).tolist()
         # FFHQ is mostly frontal with long tails: one head in eight is drawn from a wider spread.
         yaw = float(np.clip(n[0] * (32.0 if u[0] < 0.12 else 14.0), -60.0, 60.0))
         smile = float(np.clip(1.3 * u[1] - 0.35, -0.3, 0.9)) if u[2] < 0.75 else 0.0
@@ -160,8 +160,8 @@ class Nuisance:
             gaze=(float(np.clip(6 * n[6] - 0.25 * yaw, -18, 18)), float(np.clip(3 * n[7], -9, 9))),
             light=tuple(float(c) for c in light),
             light_warmth=float(0.5 * n[8]),
-            light_strength=float(0.55 + 0.45 * u[11]),
-            ambient=float(0.30 + 0.25 * u[12]),
+            light_strength=float(0.50 + 0.35 * u[11]),
+            ambient=float(0.26 + 0.18 * u[12]),
             background=tuple((0.12 + 0.68 * u[13]) * (1 - 0.45 * u[14] * (1 - tint))),
             background_seed=int(u[15] * 65536),
         )

@@ -17,11 +17,11 @@ ID = {name: i for i, name in enumerate(LABELS)}
 
 def upper_lid(s, eye_open):
     """Height of the upper lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
-    return eye_open * 0.070 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
+    return eye_open * 0.080 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
 
 
 def lower_lid(s, eye_open):
-    rest = -0.046 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
+    rest = -0.050 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
     return np.minimum(rest * (0.8 + 0.2 * min(eye_open, 1.0)), upper_lid(s, eye_open))
 
 

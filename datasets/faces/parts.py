@@ -8,7 +8,7 @@ from datasets.faces.raster import grid_triangles
 EAR_RINGS, EAR_ANGLES = 9, 22
 EAR_HALF_HEIGHT, EAR_HALF_WIDTH = 0.30, 0.165
 EAR_FLARE = np.deg2rad(27.0)
-BODY_ROWS, BODY_COLUMNS = 22, 40
+BODY_ROWS, BODY_COLUMNS = 20, 32
 NECK_TOP, BODY_BOTTOM = -0.55, -2.3
 NECK_Z = -0.16
 
@@ -34,10 +34,10 @@ EAR_ACROSS, EAR_UP, EAR_RELIEF = _ear_template()
 def ear(head, side, size):
     """Ear vertices float32 [rings, angles + 1, 3] on the head's side (-1 left of the image, +1 right)."""
     scale = 1.0 + 0.10 * size
-    root = np.array([side * (head - 0.012), -0.13, -0.02])
+    root = np.array([side * (head - 0.035), -0.13, -0.02])
     back = EAR_HALF_WIDTH * scale * (EAR_ACROSS + 0.92)
     out = back * np.sin(EAR_FLARE) + EAR_RELIEF
-    x = root[0] + side * out
+    x = root[0] + side * (out - 0.07 * np.clip(-EAR_UP, 0, 1) ** 1.5)
     y = root[1] + EAR_HALF_HEIGHT * scale * EAR_UP
     z = root[2] - back * np.cos(EAR_FLARE) - 0.12 * EAR_UP * EAR_HALF_HEIGHT
     return np.stack([x, y, z], -1).astype(np.float32)

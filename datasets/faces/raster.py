@@ -1,9 +1,9 @@
-"""A z-buffer in NumPy: every (triangle, pixel) candidate of one bounding-box size is tested in one array operation."""
+"""A z-buffer in NumPy: all rows of all triangles at once, then all pixels of all rows."""
 
 import numpy as np
 
-BOX_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048)
 _DEPTH_STEPS = 1 << 22
+_SEAM = 2e-3  # pixels by which neighbours overlap, so that rounding opens no crack between them
 
 
 def grid_triangles(rows, columns):
@@ -13,64 +13,83 @@ def grid_triangles(rows, columns):
     return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]).astype(np.int32)
 
 
-def _candidates(box, count_x, count_y, size):
-    """Offsets of the k*k pixels of each box and which of them belong to it."""
-    k = np.arange(size, dtype=np.int32)
-    dx, dy = np.tile(k, size), np.repeat(k, size)
-    return dx, dy, (dx < count_x[box, None]) & (dy < count_y[box, None])
-
-
 def rasterise(vertices, triangles, size, two_sided):
     """Nearest surface at each pixel centre of a size x size image.
 
     vertices float32 [V, 3] in pixels (x right, y down, z towards the viewer); triangles int [T, 3]; two_sided bool [T].
-    Returns (pixel [M], triangle [M], weights [M, 3]) for the M covered pixels, barycentric weights for the three corners.
+    Returns (pixel [M], triangle [M], weights 3 x [M]) for the M covered pixels, barycentric weights of the three corners.
     """
-    corner = vertices[triangles]  # [T, 3, 3]
-    x, y, z = corner[:, :, 0], corner[:, :, 1], corner[:, :, 2]
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    left = np.maximum(np.ceil(x.min(1) - 0.5), 0).astype(np.int32)
-    top = np.maximum(np.ceil(y.min(1) - 0.5), 0).astype(np.int32)
-    count_x = np.minimum(np.floor(x.max(1) - 0.5).astype(np.int32) + 1, size) - left
-    count_y = np.minimum(np.floor(y.max(1) - 0.5).astype(np.int32) + 1, size) - top
-    facing = (area < -1e-6) | (two_sided & (area > 1e-6))  # image y points down, so outside is clockwise
-    keep = np.flatnonzero(facing & (count_x > 0) & (count_y > 0))
-    extent = np.maximum(count_x[keep], count_y[keep])
-    bucket = np.searchsorted(BOX_SIZES, extent)
-
-    pixels, owners, weights, depths = [], [], [], []
-    for b in np.unique(bucket):
-        tri = keep[bucket == b]
-        dx, dy, inside = _candidates(tri, count_x, count_y, BOX_SIZES[b])
-        x0, y0 = left[tri] + np.float32(0.5), top[tri] + np.float32(0.5)
-        scale = 1.0 / area[tri]
-        edges = []
-        for i, j in ((1, 2), (2, 0)):  # weight of corner 0, then of corner 1
-            ex, ey = (x[tri, j] - x[tri, i]) * scale, (y[tri, j] - y[tri, i]) * scale
-            start = ex * (y0 - y[tri, i]) - ey * (x0 - x[tri, i])
-            edges.append(start[:, None] + (ex[:, None] * dy - ey[:, None] * dx))  # [t, k*k]
-        w0, w1 = edges
-        inside &= (w0 >= 0) & (w1 >= 0) & (w0 + w1 <= 1)
-        t, k = np.nonzero(inside)
-        w0, w1 = w0[t, k], w1[t, k]
-        owner = tri[t]
-        pixels.append((top[owner] + dy[k]) * size + left[owner] + dx[k])
-        owners.append(owner)
-        weights.append(np.stack([w0, w1, 1 - w0 - w1], 1))
-        depths.append((weights[-1] * z[owner]).sum(1))
-    if not pixels:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
-    pixel, owner, weight, depth = (np.concatenate(a) for a in (pixels, owners, weights, depths))
-    return _nearest(pixel, owner, weight, depth, size)
+    px, py, pz = np.ascontiguousarray(vertices.T)
+    a, b, c = np.ascontiguousarray(triangles.T)
+    xa, ya = px[a], py[a]
+    abx, aby, acx, acy = px[b] - xa, py[b] - ya, px[c] - xa, py[c] - ya
+    area = abx * acy - acx * aby  # the image's y points down, so a triangle seen from outside is clockwise
+    tri = np.flatnonzero((area < -1e-6) | (two_sided & (area > 1e-6)))
+    left, count_x = _span(xa[tri], abx[tri], acx[tri], size)
+    top, count_y = _span(ya[tri], aby[tri], acy[tri], size)
+    seen = np.flatnonzero((count_x > 0) & (count_y > 0))
+    tri, left, top, count_x, count_y = tri[seen], left[seen], top[seen], count_x[seen], count_y[seen]
+    # Weights of b and c are linear in the pixel; here at the box's first pixel and their steps along x and y.
+    scale = 1.0 / area[tri]
+    x0, y0 = left + np.float32(0.5) - xa[tri], top + np.float32(0.5) - ya[tri]
+    bx, by, cx, cy = acy[tri] * scale, -acx[tri] * scale, -aby[tri] * scale, abx[tri] * scale
+    b0, c0 = bx * x0 + by * y0, cx * x0 + cy * y0
+    # One entry per row of every triangle, then one per pixel of every row.
+    t, dy = _enumerate(count_y)
+    y = dy.astype(np.float32)
+    rb, rc, sb, sc = b0[t] + by[t] * y, c0[t] + cy[t] * y, bx[t], cx[t]
+    first, count = _inside(((rb, sb), (rc, sc), (1 - rb - rc, -sb - sc)), count_x[t])
+    row, dx = _enumerate(count)
+    if not len(row):
+        empty = np.zeros(0, np.int64)
+        return empty, empty, (np.zeros(0, np.float32),) * 3
+    dx += first[row]
+    x = dx.astype(np.float32)
+    wb, wc = rb[row] + sb[row] * x, rc[row] + sc[row] * x
+    t, dy = t[row], dy[row]
+    owner = tri[t]
+    pixel = (top[t] + dy) * size + left[t] + dx
+    wa = 1 - wb - wc
+    depth = wa * pz[a[owner]] + wb * pz[b[owner]] + wc * pz[c[owner]]
+    covered, winner = _nearest(pixel, depth, size)
+    return covered, owner[winner], (wa[winner], wb[winner], wc[winner])
 
 
-def _nearest(pixel, owner, weight, depth, size):
-    """Keep the fragment with the largest depth at each pixel; a tie goes to the later fragment, on every machine alike."""
+def _span(start, to_b, to_c, size):
+    """First pixel and number of pixels whose centres lie within a triangle's extent along one axis, inside the image."""
+    low = start + np.minimum(np.minimum(to_b, to_c), 0)
+    high = start + np.maximum(np.maximum(to_b, to_c), 0)
+    first = np.maximum(np.ceil(low - 0.5), 0).astype(np.int32)
+    last = np.minimum(np.floor(high - 0.5), size - 1).astype(np.int32)
+    return first, last - first + 1
+
+
+def _enumerate(count):
+    """Owner and position of each element when owner i has count[i] elements: count (2, 1) -> (0, 0, 1), (0, 1, 0)."""
+    owner = np.repeat(np.arange(len(count), dtype=np.int32), count)
+    start = np.cumsum(count, dtype=np.int32) - count
+    return owner, np.arange(len(owner), dtype=np.int32) - start[owner]
+
+
+def _inside(weights, limit):
+    """First pixel and number of pixels of a row where each weight, value + slope * x, is not negative; x in 0..limit-1."""
+    low, high = np.zeros(len(limit), np.float32), (limit - 1).astype(np.float32)
+    for value, slope in weights:
+        slope = np.where(np.abs(slope) < 1e-12, np.float32(1e-12), slope)
+        root = -value / slope
+        rising = slope > 0
+        low = np.maximum(low, np.where(rising, root, 0))
+        high = np.minimum(high, np.where(rising, high, root))
+    first = np.ceil(low - _SEAM).astype(np.int32)
+    return first, np.maximum(np.floor(high + _SEAM).astype(np.int32) - first + 1, 0)
+
+
+def _nearest(pixel, depth, size):
+    """(pixel, index of its fragment of largest depth); a tie goes to the later fragment, on every machine alike."""
     low, high = depth.min(), depth.max()
     key = ((depth - low) * (_DEPTH_STEPS / max(high - low, 1e-6))).astype(np.int64) << 32
     key |= np.arange(len(key))
     best = np.full(size * size, -1, np.int64)
     np.maximum.at(best, pixel, key)
     covered = np.flatnonzero(best >= 0)
-    winner = best[covered] & 0xFFFFFFFF
-    return covered, owner[winner], weight[winner]
+    return covered, best[covered] & 0xFFFFFFFF

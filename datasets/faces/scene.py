@@ -10,6 +10,7 @@ from datasets.faces.identity import LONG_STYLES
 from datasets.faces.raster import grid_triangles, rasterise
 
 HEAD, LEFT_EAR, RIGHT_EAR, BODY, HAIR = range(5)
+NECK_PIVOT = np.array([0.0, -0.8, -0.15], np.float32)
 BODY_FOLLOWS = 0.35  # how much of the head's turn the shoulders make
 _HEAD_TRIANGLES = grid_triangles(head.N_ROWS, head.COLUMNS)
 
@@ -37,17 +38,23 @@ class Pose:
         y = size * (0.5 - self.scale * (view[..., 1] - self.middle[1]))
         return np.stack([x, y, size * self.scale * view[..., 2]], -1)
 
+    def to_view(self, pixel, size):
+        """x, y of pixel centres in the view's frame, float32."""
+        step = 1.0 / (size * self.scale)
+        x = self.middle[0] + (pixel % size + (0.5 - size / 2)) * step
+        y = self.middle[1] - (pixel // size + (0.5 - size / 2)) * step
+        return x.astype(np.float32), y.astype(np.float32)
+
 
 @dataclass
 class Surface:
-    """What each covered pixel shows; all arrays are [M] or [M, 3]."""
+    """What the pixels of one part show; all arrays are [M] or [M, 3]."""
 
     pixel: np.ndarray
-    part: np.ndarray
     a: np.ndarray
     b: np.ndarray
     normal: np.ndarray  # view's frame, unit length
-    tangent: np.ndarray  # along the grid's columns: the strands of hair
+    tangent: np.ndarray | None  # hair only: along the strands
     position: np.ndarray  # view's frame
     occlusion: np.ndarray
     shadow: np.ndarray
@@ -87,7 +94,7 @@ def frame(points, nuisance):
     tilt = -np.rad2deg(np.arctan2(across[1], across[0]))
     upright = rotation(nuisance.yaw, nuisance.pitch, nuisance.roll - tilt)
     spin = rotation(0.0, 0.0, nuisance.roll - tilt)[:2, :2]
-    return Pose(upright, spin @ centre, 0.5 / half)
+    return Pose(upright, spin @ centre, float(0.5 / half))
 
 
 def _normals(v):
@@ -110,7 +117,7 @@ def _cavity(v, normal):
     mean = v.copy()
     mean[3:-3, 3:-3] = (v[6:, 3:-3] + v[:-6, 3:-3] + v[3:-3, 6:] + v[3:-3, :-6]) * np.float32(0.25)
     rise = ((mean - v) * normal).sum(-1)
-    return np.clip(1.0 - 9.0 * np.clip(rise, -0.01, 0.07), 0.35, 1.06)
+    return np.clip(1.0 - 7.0 * np.clip(rise, -0.01, 0.07), 0.45, 1.06)
 
 
 def meshes(identity, nuisance):
@@ -139,7 +146,7 @@ def meshes(identity, nuisance):
     return found, points
 
 
-def _shadow(view, light, part_of, cell, bias, soft):
+def _shadow(view, light, cell, bias, soft):
     """Soft shadow of each vertex from a depth map splatted along the light: [V], 1 = lit."""
     light = np.asarray(light, np.float32)
     right = np.cross([0, 1, 0], light).astype(np.float32)
@@ -172,59 +179,73 @@ def _blur(grid):
     return out
 
 
-def capture(identity, nuisance, size):
-    """Rasterise a face at size x size pixels: (Surface, Pose, landmarks in the view's frame [68, 3], head vertices)."""
-    found, points = meshes(identity, nuisance)
-    pose = frame(points, nuisance)
-    shoulders = rotation(BODY_FOLLOWS * nuisance.yaw, 0.35 * nuisance.pitch, 0.0)
+def _turn(found, pose, nuisance):
+    """Meshes into the view's frame; the shoulders follow the head's turn only in part."""
     spin = pose.rotation.astype(np.float32)
-    pivot = np.array([0.0, -0.8, -0.15], np.float32)
-    views, normals, tangents, ao, shade = [], [], [], [], []
+    shoulders = rotation(BODY_FOLLOWS * nuisance.yaw, 0.35 * nuisance.pitch, 0.0).astype(np.float32)
     for mesh in found:
-        turn = shoulders.astype(np.float32) if mesh.part == BODY else spin
-        v = mesh.vertices @ turn.T
-        if mesh.part == BODY:
-            v += pivot @ spin.T - pivot @ turn.T
-        n, t = _normals(v)
-        if mesh.part == LEFT_EAR:
-            n = -n
-        views.append(v)
-        normals.append(n)
-        tangents.append(t)
-        ao.append(_cavity(v, n) if mesh.part == HEAD else np.broadcast_to(mesh.occlusion, v.shape[:2]))
-    flat = np.concatenate([v.reshape(-1, 3) for v in views])
-    counts = [v.shape[0] * v.shape[1] for v in views]
-    own = np.arange(len(flat)) < counts[0]
-    lit = _shadow(flat, nuisance.light, own, 0.125, 0.10, 0.16)
-    face = _shadow(flat[: counts[0]], nuisance.light, own, 0.06, 0.05, 0.07)
-    lit[: counts[0]] = np.minimum(lit[: counts[0]], face)
-    start = 0
-    for v, count in zip(views, counts, strict=True):
-        smooth = _blur(_blur(lit[start : start + count].reshape(v.shape[:2])))
-        shade.append(smooth.ravel())
-        start += count
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    triangles = np.concatenate([m.triangles + o for m, o in zip(found, offsets, strict=True)])
-    part = np.repeat([m.part for m in found], [len(m.triangles) for m in found])
-    pixel, triangle, weight = rasterise(pose.to_pixels(flat, size).astype(np.float32), triangles, size, part == HAIR)
+        own = shoulders if mesh.part == BODY else spin
+        mesh.vertices = mesh.vertices @ own.T + NECK_PIVOT @ (spin - own).T
 
-    attributes = np.concatenate(
-        [
-            np.concatenate([m.a.reshape(-1, 1) for m in found]),
-            np.concatenate([m.b.reshape(-1, 1) for m in found]),
-            np.concatenate([n.reshape(-1, 3) for n in normals]),
-            np.concatenate([t.reshape(-1, 3) for t in tangents]),
-            flat,
-            np.concatenate([o.reshape(-1, 1) for o in ao]),
-            np.concatenate(shade)[:, None],
-        ],
-        axis=1,
-    ).astype(np.float32)  # [V, 13]
-    corners = triangles[triangle]
-    values = attributes[corners[:, 0]] * weight[:, :1]
-    values += attributes[corners[:, 1]] * weight[:, 1:2]
-    values += attributes[corners[:, 2]] * weight[:, 2:]  # [M, 13]
-    normal = values[:, 2:5]
-    normal = normal / (np.sqrt((normal * normal).sum(1, keepdims=True)) + 1e-6)
-    surface = Surface(pixel, part[triangle], values[:, 0], values[:, 1], normal, values[:, 5:8], values[:, 8:11], values[:, 11], values[:, 12])
-    return surface, pose, points @ pose.rotation.T, found[0].vertices
+
+def _shadows(flat, found, light):
+    """Light that reaches each vertex: [V]. The face has a finer depth map of its own, for nose and brows."""
+    lit = _shadow(flat, light, 0.125, 0.10, 0.16)
+    n = found[0].triangles.max() + 1
+    lit[:n] = np.minimum(lit[:n], _shadow(flat[:n], light, 0.06, 0.05, 0.07))
+    start = 0
+    for mesh in found:
+        rows, columns = mesh.vertices.shape[:2]
+        grid = lit[start : start + rows * columns].reshape(rows, columns)
+        grid[:] = _blur(_blur(grid))
+        start += rows * columns
+    return lit
+
+
+def _vertex_table(found, flat, lit):
+    """a, b, normal, depth, occlusion, shadow of every vertex float32 [V, 8], and the hair's tangents [V, 3]."""
+    table, tangents = np.empty((len(flat), 8), np.float32), np.zeros((len(flat), 3), np.float32)
+    start = 0
+    for mesh in found:
+        normal, tangent = _normals(mesh.vertices)
+        if mesh.part == LEFT_EAR:
+            normal = -normal  # a mirror image
+        n = normal.shape[0] * normal.shape[1]
+        rows = table[start : start + n]
+        rows[:, 0], rows[:, 1] = mesh.a.ravel(), mesh.b.ravel()
+        rows[:, 2:5] = normal.reshape(-1, 3)
+        occlusion = _cavity(mesh.vertices, normal) if mesh.part == HEAD else np.broadcast_to(mesh.occlusion, normal.shape[:2])
+        rows[:, 6] = occlusion.ravel()
+        if mesh.part == HAIR:
+            tangents[start : start + n] = tangent.reshape(-1, 3)
+        start += n
+    table[:, 5], table[:, 7] = flat[:, 2], lit
+    return table, tangents
+
+
+def capture(identity, nuisance, size):
+    """Rasterise a face at size x size pixels: (surfaces by part, Pose, landmarks in the view's frame [68, 3], head vertices)."""
+    found, points = meshes(identity, nuisance)
+    vertices = found[0].vertices
+    pose = frame(points, nuisance)
+    _turn(found, pose, nuisance)
+    flat = np.concatenate([m.vertices.reshape(-1, 3) for m in found])
+    table, tangents = _vertex_table(found, flat, _shadows(flat, found, nuisance.light))
+    offsets = np.cumsum([0, *(m.vertices.shape[0] * m.vertices.shape[1] for m in found)])
+    triangles = np.concatenate([m.triangles + o for m, o in zip(found, offsets, strict=False)])
+    part = np.repeat(np.array([m.part for m in found], np.uint8), [len(m.triangles) for m in found])
+    pixel, triangle, weights = rasterise(pose.to_pixels(flat, size), triangles, size, part == HAIR)
+
+    order = np.argsort(part[triangle], kind="stable")  # one contiguous block of pixels for each part
+    pixel, triangle, weights = pixel[order], triangle[order], [w[order, None] for w in weights]
+    corners = [triangles[:, i][triangle] for i in range(3)]
+    values = sum(table.take(c, 0) * w for c, w in zip(corners, weights, strict=True))  # [M, 8]
+    normal = values[:, 2:5] / (np.sqrt(np.einsum("ij,ij->i", values[:, 2:5], values[:, 2:5])) + 1e-6)[:, None]
+    bounds = np.searchsorted(part[triangle], np.arange(HAIR + 2))
+    surfaces = []
+    for k in range(HAIR + 1):
+        own = slice(bounds[k], bounds[k + 1])
+        tangent = sum(tangents[c[own]] * w[own] for c, w in zip(corners, weights, strict=True)) if k == HAIR else None
+        position = np.stack([*pose.to_view(pixel[own], size), values[own, 5]], 1)
+        surfaces.append(Surface(pixel[own], values[own, 0], values[own, 1], normal[own], tangent, position, values[own, 6], values[own, 7]))
+    return surfaces, pose, points @ pose.rotation.T, vertices

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from datasets.faces.head import smoothstep
 from datasets.faces.texture import linear
 
 # Light that enters skin leaves it redder and further on: each channel wraps around the edge of the shadow by its own width.
@@ -29,10 +28,11 @@ def matte(surface, nuisance, wrap):
     """Diffuse light [M, 3]."""
     light = np.asarray(nuisance.light, np.float32)
     facing = surface.normal @ light
-    lit = np.clip((facing[:, None] + wrap) / (1.0 + wrap), 0.0, None) ** np.float32(1.25)
-    soft = 0.30 + 0.70 * surface.occlusion
-    red_edge = surface.shadow[:, None] ** np.array([0.8, 1.0, 1.1], np.float32)
-    return _key(nuisance) * lit * red_edge * soft[:, None] + ambient(surface.normal, surface.occlusion, nuisance)
+    lit = np.maximum((facing[:, None] + wrap) / (1.0 + wrap), 0.0)
+    lit *= np.sqrt(np.sqrt(lit))  # power 1.25: a rounder edge than the plain wrap's
+    lit *= 1.0 - (1.0 - surface.shadow[:, None]) * np.array([0.90, 1.0, 1.0], np.float32)
+    lit *= (0.30 + 0.70 * surface.occlusion)[:, None]
+    return _key(nuisance) * lit + ambient(surface.normal, surface.occlusion, nuisance)
 
 
 def sheen(normal, nuisance, power):
@@ -70,7 +70,6 @@ def backdrop(nuisance, size):
         cx, cy, r = u[3 + 7 * k], u[4 + 7 * k], 0.10 + 0.28 * u[5 + 7 * k]
         gain = 0.75 * (u[6 + 7 * k] - 0.4)
         tint = base * (1.0 + gain) * (0.75 + 0.5 * u[7 + 7 * k : 10 + 7 * k].astype(np.float32)) - base
-        bx = smoothstep(-np.abs(t - cx), -r, -0.4 * r)
-        by = smoothstep(-np.abs(t - cy), -1.3 * r, -0.5 * r)
+        bx, by = np.exp(-(((t - cx) / r) ** 2)), np.exp(-(((t - cy) / r) ** 2))
         image += (by[:, None] * bx[None, :])[..., None] * tint
     return np.clip(image, 0.0, 1.2).astype(np.float32)

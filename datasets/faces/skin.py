@@ -3,7 +3,7 @@
 import numpy as np
 
 from datasets.faces import head, labels
-from datasets.faces.head import both, bump, smoothstep
+from datasets.faces.head import both, bump, saturate, smoothstep
 from datasets.faces.texture import MOTTLE, SPECKS, STRANDS, linear, look_up, mix
 
 ID = labels.ID
@@ -16,7 +16,7 @@ _CHEEK_Q = np.array([-0.545, -0.54, -0.56, -0.64, -0.62, -0.50, -0.34, -0.08, 0.
 
 def _edge(distance, pixel):
     """Coverage of a region from the signed distance to its border (inside positive), soft over about one pixel."""
-    return np.clip(distance / pixel + 0.5, 0.0, 1.0)
+    return saturate(distance * (1.0 / pixel) + 0.5)
 
 
 def complexion(p, q, identity, pixel):
@@ -83,7 +83,7 @@ def lips(p, q, albedo, gloss, label, identity, pixel):
     label[near[is_lip & ~upper]] = ID["l_lip"]
 
 
-def mouth(p, q, albedo, gloss, label, opening, nuisance):
+def mouth(p, q, albedo, gloss, label, opening):
     """The slit: a dark line when closed, teeth, tongue and darkness when open. opening: its height in the middle."""
     near = np.flatnonzero((np.abs(q - head.MOUTH_Q) < head.MOUTH_BAND) & (np.abs(p) < head.MOUTH_HALF_WIDTH))
     mp = p[near]

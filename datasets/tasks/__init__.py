@@ -10,10 +10,10 @@ A task is a class with
 from importlib import import_module
 from pkgutil import iter_modules
 
-from datasets.tasks.registry import TASKS, register_task
+from datasets.tasks.registry import TASKS, find_task, register_task
 
 # Every file of this folder registers its own task, so that a new task is one new file.
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["TASKS", "register_task"]
+__all__ = ["TASKS", "find_task", "register_task"]

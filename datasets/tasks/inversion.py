@@ -10,7 +10,7 @@ from stylegan2.runtime import images
 @register_task("inversion")
 class Inversion:
     source_channels = 3
-    lambdas = {"l2": 1.0, "lpips": 0.8, "id": 0.1, "w_norm": 0.0}  # noqa: RUF012
+    lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.0}  # noqa: RUF012
 
     @staticmethod
     def make_pair(

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from stylegan2.runtime.errors import UserError
+
 TASKS: dict[str, type] = {}
 
 
@@ -12,3 +14,9 @@ def register_task(name: str) -> Callable[[type], type]:
         return cls
 
     return register
+
+
+def find_task(name: str) -> type:
+    if name not in TASKS:
+        raise UserError(f"there is no task called {name!r}; there are {', '.join(sorted(TASKS))}")
+    return TASKS[name]

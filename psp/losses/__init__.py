@@ -35,7 +35,7 @@ class WeightedLosses(nn.Module):
     @property
     def inputs(self) -> set[str]:
         """The names of the tensors that at least one term needs."""
-        return {name for loss in self.losses.values() for name in loss.inputs}  # type: ignore[union-attr]
+        return {name for loss in self.losses.values() for name in loss.inputs}  # type: ignore
 
     def forward(self, **available: Tensor) -> dict[str, Tensor]:
         """Unweighted values {name: [N]}. Tensors that no term needs may be given too."""
@@ -43,7 +43,7 @@ class WeightedLosses(nn.Module):
         if missing:
             raise ValueError(f"the losses {', '.join(self.losses)} need also {', '.join(missing)}")
         return {
-            name: loss(**{key: available[key] for key in loss.inputs})  # type: ignore[union-attr]
+            name: loss(**{key: available[key] for key in loss.inputs})  # type: ignore
             for name, loss in self.losses.items()
         }
 

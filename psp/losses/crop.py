@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 FACE: Box = (35 / 256, 32 / 256, 188 / 256, 188 / 256)
-"""The face in an FFHQ-aligned image as pSp cuts it for ArcFace and for its crop losses: rows 35:223, columns 32:220 of 256."""
+"""The face in an FFHQ-aligned image as pSp cuts it (ArcFace, crop losses): rows 35:223, columns 32:220 at 256."""
 
 
 def crop_resize(images: Tensor, box: Box, height: int, width: int) -> Tensor:
@@ -51,7 +51,7 @@ def resample_matrix(
 
 
 class FaceCrop(nn.Module):
-    """Another loss of two images, of the face in them alone (pSp, section 4.2: frontalization)."""
+    """Another loss of two images, of the face in them alone (pSp trains frontalization with it)."""
 
     inputs = ("output", "target")
 

@@ -17,9 +17,9 @@ from psp.losses.registry import register_loss
 TAPS = {0: 0.02, 1: 0.03, 3: 0.05, 5: 0.1, 11: 0.15, 16: 0.15}
 """Weight of the stem (0) and of blocks 0, 2, 4, 10 and 15 (1 + block).
 
-On 13 orderings that a viewer would give (a shift by 2 px is nearer than a blur of sigma 2, ...; 16 portraits at 128 px)
-the stem alone is right in 0.67 of the cases, the blocks in 0.65, 0.82, 0.99, 1.00 and 1.00, all weighted equally in 0.92, with
-these weights in 0.99. The early ones keep a little weight, because their gradient is the one that knows single pixels.
+On 13 orderings that a viewer would give (a shift by 2 px is nearer than a blur of sigma 2, ...; 16 portraits at
+128 px) the stem alone is right in 0.67 of the cases, the blocks in 0.65, 0.82, 0.99, 1.00 and 1.00, all six weighted
+equally in 0.92, with these weights in 0.99. The early ones keep a little: their gradient is the one that knows pixels.
 The sum is such that values are of the size of LPIPS: 0.25 for the blur, 0.55 between two portraits.
 """
 MIN_SIDE = 64

@@ -1,4 +1,4 @@
-"""Identity loss (pSp, arXiv 2008.00951, eq. 4): 1 - cosine of two face embeddings.
+"""Identity loss (L_ID of pSp, arXiv 2008.00951, Loss Functions): 1 - cosine of two face embeddings.
 
 The paper's network is ArcFace, whose file is not free to ship; dlib's comes with an installed package. Values of
 different networks are not comparable, so each is reported under its own name: id_arcface, id_dlib, id_facenet.
@@ -24,7 +24,7 @@ MIN_SIDE = 64
 
 
 def identity_network(network: str = "auto", path: str | Path | None = None) -> IdentityNetwork:
-    """A frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`; `path` names the file of its weights.
+    """A frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`; its weights are read from `path`.
 
     "auto" takes arcface where its file is given or found, else dlib, and says so.
     UserError: an unknown network, or its file is missing.

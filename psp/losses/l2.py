@@ -1,4 +1,4 @@
-"""Pixel-wise loss (pSp, arXiv 2008.00951, eq. 1)."""
+"""Pixel-wise loss (L_2 of pSp, arXiv 2008.00951, Loss Functions)."""
 
 from torch import Tensor, nn
 

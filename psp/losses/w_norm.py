@@ -1,4 +1,4 @@
-"""Regularization towards the average latent (pSp, arXiv 2008.00951, eq. 3)."""
+"""Regularization towards the average latent (L_reg of pSp, arXiv 2008.00951, Loss Functions)."""
 
 import torch
 from torch import Tensor, nn

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -129,8 +128,8 @@ def _dense(name: str, tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def _bytes(dense: Tensor) -> np.ndarray:
-    return dense.reshape(-1).view(torch.uint8).numpy()  # [numel * itemsize]
+def _bytes(dense: Tensor) -> memoryview:
+    return dense.reshape(-1).view(torch.uint8).numpy().data  # [numel * itemsize]
 
 
 def _storage_order(dense: Mapping[str, Tensor]) -> list[str]:

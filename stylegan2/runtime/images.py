@@ -109,36 +109,40 @@ def _name(source: object) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ImageError):
+        return str(error)  # one of the refusals below
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return f"it is damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if not path.is_file():  # opening a pipe or a device could wait for ever
-            raise ValueError("it is a folder" if path.is_dir() else "there is no such file")
+            raise ImageError("it is a folder" if path.is_dir() else "there is no such file")
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     else:
         data = source if isinstance(source, bytes) else source.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MB")
+        raise ImageError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MB")
     return data
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
     """The header only: format and size are known and allowed, no pixel is decoded yet."""
     if not data:
-        raise ValueError("the file is empty")
+        raise ImageError("the file is empty")
     reader = next((reader for magic, reader in READERS if data.startswith(magic)), None)
     if reader is None:
-        raise ValueError(f"it is not a PNG, JPEG, WEBP, BMP, TIFF or PPM file (it begins with {data[:8]!r})")
+        raise ImageError(f"it is not a PNG, JPEG, WEBP, BMP, TIFF or PPM file (it begins with {data[:8]!r})")
     image = reader(io.BytesIO(data))
     for width, height in (image.size, getattr(image, "_tile_size", image.size)):  # a TIFF is decoded in tiles
         if width * height > MAX_PIXELS:
-            raise ValueError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels")
+            raise ImageError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels")
+    if image.format == "PNG" and data[24] == 16 and image.mode == "RGB" and "transparency" in image.info:
+        raise ImageError("Pillow cannot tell its transparent colour at 16 bits; save it with an alpha channel")
     return image
 
 
@@ -152,9 +156,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _colours(image: Image.Image, mode: str, matte: tuple[int, int, int]) -> np.ndarray:
     image = _eight_bit(image)
-    if image.has_transparency_data or mode == "rgba":
-        image = image.convert("RGBA")
-    if mode != "rgba" and image.mode == "RGBA":
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode == "RGBA" and mode != "rgba":
         canvas = Image.new("RGB", image.size, matte)
         canvas.paste(image, mask=image)
         image = canvas
@@ -178,26 +181,26 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image, values: np.ndarray) -> float:
-    """The value of white in an image of more than 8 bits. ValueError when the format does not settle it."""
+    """The value of white in an image of more than 8 bits. ImageError when the format does not settle it."""
     low, high = float(values.min()), float(values.max())  # NaN fails every comparison below
     if image.mode == "F" and low >= 0 and high <= 255:
         return 1.0 if high <= 1 else 255.0
     if image.mode != "F" and low >= 0 and high <= 65535:
         bits = image.tag_v2.get(258, (16,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (16,)
         return 4095.0 if bits == (12,) else 65535.0
-    raise ValueError(f"its values go from {low:g} to {high:g}, where white is unknown; save it with 8 or 16 bits")
+    raise ImageError(f"its values go from {low:g} to {high:g}, where white is unknown; save it with 8 or 16 bits")
 
 
 def _labels(image: Image.Image) -> np.ndarray:
     if image.format == "JPEG":
-        raise ValueError("JPEG blurs class indices into one another; save label maps as PNG")
+        raise ImageError("JPEG blurs class indices into one another; save label maps as PNG")
     values = np.asarray(image)  # [H, W] or [H, W, C]
     if image.mode == "RGB" and (values == values[:, :, :1]).all():
         values = values[:, :, 0]  # [H, W]
     if values.ndim != 2 or image.mode == "F":
-        raise ValueError("it is a colour image, not a label map; save one class index per pixel (palette or gray PNG)")
+        raise ImageError("it is a colour image, not a label map; save one class index per pixel (palette or gray PNG)")
     if values.min() < 0 or values.max() > 255:
-        raise ValueError(f"its class indices go up to {values.max()}, beyond 255")
+        raise ImageError(f"its class indices go up to {values.max()}, beyond 255")
     return values.astype(np.uint8)
 
 
@@ -221,12 +224,13 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
         with atomic_file(path, durable=False) as file:
             image.save(file, image_format, **options)
     except OSError as error:
-        raise ImageError(f"cannot write {str(path)!r}: {_reason(error)}") from error
+        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
     """uint8 [H, W, C] -> float32 [C, H, W] in [-1, 1]."""
-    return torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1)  # [C, H, W]
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1), np.float32)  # [C, H, W]
+    return torch.from_numpy(planes / 127.5 - 1)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

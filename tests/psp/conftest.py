@@ -70,7 +70,9 @@ def decoder_layout(resolution, width=16, w_dim=32, mapping_layers=2):
     def styled(name):
         return modulated(name, width, 3) | {f"{name}.noise.weight": (1,), f"{name}.activate.bias": (width,)}
 
-    layout |= styled("conv1") | modulated("to_rgb1", 3, 1) | {"to_rgb1.bias": (1, 3, 1, 1), "noises.noise_0": (1, 1, 4, 4)}
+    layout |= (
+        styled("conv1") | modulated("to_rgb1", 3, 1) | {"to_rgb1.bias": (1, 3, 1, 1), "noises.noise_0": (1, 1, 4, 4)}
+    )
     for j in range(round(math.log2(resolution)) - 2):
         size = 2 ** (j + 3)
         layout |= styled(f"convs.{2 * j}") | {f"convs.{2 * j}.conv.blur.kernel": (4, 4)} | styled(f"convs.{2 * j + 1}")
@@ -87,7 +89,10 @@ def filled(layout, prefix="", seed=0):
     for key, shape in layout.items():
         if key.endswith("num_batches_tracked"):
             tensors[prefix + key] = torch.tensor(7)
-        elif key.endswith(("running_var", ".kernel")):
+        elif key.endswith(".kernel"):
+            taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+            tensors[prefix + key] = taps[:, None] * taps / 64 * 4
+        elif key.endswith("running_var"):
             tensors[prefix + key] = torch.rand(shape, generator=draw) + 0.5
         else:
             fan_in = math.prod(shape[1:]) if len(shape) == 4 and shape[0] > 1 else 1

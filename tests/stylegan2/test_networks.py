@@ -200,7 +200,7 @@ def test_synthesis_equals_the_papers_formulas(architecture, resolution, channels
     torch.testing.assert_close(images, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("architecture", ["skip", "plain"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_clamp_bounds_every_layer(architecture):
     generator = small_generator(16, architecture, conv_clamp=0.7)
     ws = rows(generator)

@@ -36,7 +36,7 @@ class ArcFace(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """chips [N, 3, 112, 112] RGB in [-1, 1] -> [N, 512] of unit length."""
         x = self.input_layer(chips.contiguous(memory_format=torch.channels_last))  # [N, 64, 112, 112]
-        x = self.body(x).contiguous()  # [N, 512, 7, 7], in the order that the linear layer was trained on
+        x = self.body(x)  # [N, 512, 7, 7]
         return F.normalize(self.output_layer(x))  # [N, 512]
 
     def embed(self, images: Tensor) -> Tensor:
@@ -56,4 +56,4 @@ def load_arcface(path: str | Path | None = None) -> ArcFace:
     path = weights.locate("arcface_ir_se50", path)
     network = ArcFace()
     weights.fill(network, weights.load_tensors(path), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore

@@ -67,10 +67,16 @@ class DlibFile:
 
 def read_dlib_file(path: str | Path) -> DlibFile:
     """The weights in `path`; CheckpointError where it is cut short, too long, altered or another network."""
-    reader = _Reader(Path(path))
+    return parse(Path(path).read_bytes(), str(path))
+
+
+def parse(data: bytes, name: str) -> DlibFile:
+    """As `read_dlib_file`, for the bytes of the file called `name`."""
+    reader = _Reader(data, name)
     content = DlibFile()
     reader.expect(reader.integer() == 1 and reader.string() == "loss_metric_2", "a metric network")
-    reader.real(), reader.real()  # margin and threshold of the training loss
+    for _ in range(2):
+        reader.real()  # margin and threshold of the training loss
     for i in reversed(range(len(LAYERS))):  # the outermost layer writes its version first
         version = 3 if i == 0 else 1 if LAYERS[i] in ("tag", "skip") else 2
         reader.expect(reader.integer() == version, f"a {LAYERS[i]} layer")
@@ -143,7 +149,8 @@ def _read_fc(reader: "_Reader", content: DlibFile, record: str) -> None:
     weights = reader.tensor()
     reader.expect(weights.size == inputs * outputs, "as many weights as its shapes say")
     content.projection = weights.reshape(inputs, outputs)
-    reader.alias(), reader.alias()
+    for _ in range(2):
+        reader.alias()
     reader.expect(reader.integer() == 1, "no bias")
     for _ in range(4):
         reader.real()
@@ -155,15 +162,15 @@ _SETTINGS = {"con": _read_con, "affine": _read_affine, "pool": _read_pool, "fc":
 class _Reader:
     """The bytes of a file and a position in them. Every read checks that the file reaches that far."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.data = path.read_bytes()
+    def __init__(self, data: bytes, name: str) -> None:
+        self.data = data
+        self.name = name
         self.position = 0
 
     def expect(self, condition: bool, what: str) -> None:
         if not condition:
             raise CheckpointError(
-                f"{self.path} is damaged or not dlib's face recognition network: expected {what}, byte {self.position}."
+                f"{self.name} is damaged or not dlib's face recognition network: expected {what}, byte {self.position}."
             )
 
     def take(self, count: int) -> bytes:

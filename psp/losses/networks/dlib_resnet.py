@@ -43,6 +43,8 @@ class DlibResNet(nn.Module):
     """Aligned face chips to dlib's 128-dimensional face descriptors."""
 
     name = "dlib"
+    means: Tensor
+    mean_embedding: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
     path = weights.locate("dlib_resnet", path)
     network = DlibResNet()
     _fill(network, read_dlib_file(path), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
 
 
 @torch.no_grad()
@@ -96,6 +98,6 @@ def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
         gamma, beta = torch.tensor(content.gammas[i]), torch.tensor(content.betas[i])
         # gamma * (filters * x + bias) + beta
         conv.weight.copy_(torch.tensor(content.filters[i]) * gamma[:, None, None, None])
-        conv.bias.copy_(torch.tensor(content.biases[i]) * gamma + beta)  # type: ignore[union-attr]
+        conv.bias.copy_(torch.tensor(content.biases[i]) * gamma + beta)  # type: ignore
     network.projection.weight.copy_(torch.tensor(content.projection.T))
     network.means.copy_(torch.tensor(content.means))

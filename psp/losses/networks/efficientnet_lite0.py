@@ -18,7 +18,7 @@ STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3)
 STAGES = (*STAGES, (6, 3, 1, 320, 1))
 STEM, HEAD, CLASSES = 32, 1280, 1000
 STRIDE = 32
-"""Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is the same at every layer."""
+"""Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is that of SameConv."""
 BN_EPS = 1e-3  # the value of the TensorFlow original
 
 
@@ -98,7 +98,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
     network = EfficientNetLite0()
     tensors = weights.load_tensors(path)
     weights.fill(network, _folded(network, tensors), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
 
 
 def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

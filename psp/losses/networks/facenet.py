@@ -12,7 +12,7 @@ from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160
 CHIP: Box = (45.5 / 256, 56.6 / 256, 189.9 / 256, 141.0 / 256)
-"""Where the package's MTCNN, with whose boxes the weights are used, finds the face in an FFHQ-aligned image (mean of 67)."""
+"""Where the package's MTCNN, whose boxes the weights expect, finds the face in an FFHQ-aligned image (mean of 67)."""
 
 
 class FaceNet(nn.Module):
@@ -47,4 +47,4 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
     tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
     weights.fill(network.network, tensors, path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[return-value]
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore

@@ -1,0 +1,180 @@
+"""From the command line to a settings dataclass (tyro), and from a user's mistake to one sentence and exit code 2."""
+
+import contextlib
+import difflib
+import io
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+from stylegan2.runtime.errors import UserError
+
+Settings = TypeVar("Settings")
+Presets = dict[str, dict[str, Any]]
+YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Flag:
+    field: str
+    boolean: bool
+    required: bool
+
+
+def parse(
+    settings: type[Settings],
+    presets: Presets | None = None,
+    description: str | None = None,
+    args: Sequence[str] | None = None,
+) -> Settings:
+    """The settings that the command line gives.
+
+    Args:
+        settings: a dataclass. Each field is a flag of its name (underscores or hyphens), the docstring below it is its
+            help, and without a default it is required. A bool is `--flag` or `--no_flag`; `--flag false` works too.
+            A field that is a dataclass is annotated with `tyro.conf.OmitArgPrefixes`, so that its flags stand beside
+            the others.
+        presets: {name: {field: value}}, chosen with the field `preset`; flags given beside it win.
+        description: heads the help; by default the docstring of the dataclass.
+        args: by default those of the process.
+
+    Raises:
+        UserError: an unknown flag (the sentence names the nearest), a missing or invalid value, or whatever the
+            dataclass's own checks raise.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    if "-h" in args or "--help" in args:
+        args = ["--help"]  # prints and exits with code 0
+    else:
+        flags = _flags(settings)
+        args = _canonical(args, flags)
+        args = _of_preset(args, presets or {}, flags) + args  # the last one of equal flags wins
+        _check_required(args, flags)
+    with _tyro_errors():
+        return tyro.cli(settings, args=args, use_underscores=True, description=description)
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Calls a script's `main` and exits with the code it returns: 0 for None, 2 for a UserError, 130 for Ctrl-C."""
+    with exit_on_user_error():
+        sys.exit(main() or 0)
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """A UserError becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _flags(settings: type) -> dict[str, Flag]:
+    """{flag as it is typed, with underscores: what it sets}, those of nested dataclasses included."""
+    hints = typing.get_type_hints(settings, include_extras=True)
+    found: dict[str, Flag] = {}
+    for field in fields(settings):
+        kind, *extras = _annotation(hints[field.name])
+        if is_dataclass(kind):
+            found |= _flags(typing.cast(type, kind))
+            continue
+        required = field.default is MISSING and field.default_factory is MISSING
+        aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
+        for name in (f"--{field.name}", *aliases):
+            found[_underscored(name)] = Flag(field.name, kind is bool, required)
+            if kind is bool:
+                found[_underscored("--no_" + name[2:])] = Flag(field.name, False, False)
+    return found
+
+
+def _annotation(hint: Any) -> tuple[Any, ...]:
+    """(type, *what `Annotated` adds to it)"""
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+
+
+def _underscored(flag: str) -> str:
+    return "--" + flag[2:].replace("-", "_")
+
+
+def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
+    """`--a-b=c` as `--a_b c`, and `--flag false` as `--no_flag`. UserError for a flag that does not exist."""
+    words: list[str] = []
+    for arg in args:
+        if not arg.startswith("--"):
+            words.append(arg)
+            continue
+        name, equals, value = arg.partition("=")
+        name = _underscored(name)
+        if name not in flags:
+            nearest = difflib.get_close_matches(name, flags, n=1)
+            raise UserError(
+                f"there is no option {name}: " + (f"did you mean {nearest[0]}?" if nearest else "see --help")
+            )
+        words += [name, value] if equals else [name]
+    return _switches(words, flags)
+
+
+def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
+    """Replaces a bool's value by the form of its flag."""
+    result: list[str] = []
+    for word in words:
+        before = flags.get(result[-1]) if result else None
+        if before is not None and before.boolean and word.lower() in YES_NO:
+            result[-1] = result[-1] if YES_NO[word.lower()] else "--no_" + result[-1][2:]
+        else:
+            result.append(word)
+    return result
+
+
+def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:
+    """The arguments for which the chosen preset stands."""
+    if "--preset" not in args[:-1]:
+        return []
+    name = args[len(args) - args[::-1].index("--preset")]
+    if name not in presets:
+        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(presets) or '(this script has none)'}")
+    words: list[str] = []
+    for field, value in presets[name].items():
+        if isinstance(value, bool):
+            words.append(f"--{field}" if value else f"--no_{field}")
+        else:
+            words += [f"--{field}", *(map(str, value) if isinstance(value, tuple | list) else (str(value),))]
+    return _canonical(words, flags)
+
+
+def _check_required(args: list[str], flags: dict[str, Flag]) -> None:
+    given = {flags[word].field for word in args if word in flags}
+    missing = [f"--{flag.field}" for flag in flags.values() if flag.required and flag.field not in given]
+    if missing:
+        raise UserError(f"{' and '.join(dict.fromkeys(missing))} must be given: see --help")
+
+
+@contextlib.contextmanager
+def _tyro_errors() -> Iterator[None]:
+    """The box that tyro prints about an invalid value, as a UserError of one sentence."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_sentence(printed.getvalue())) from None
+
+
+def _sentence(box: str) -> str:
+    """The lines between the box's title and its first rule, joined."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and set(line) <= set("─-")]
+    lines = lines[1 : rules[0]] if rules else lines
+    lines = [line for line in lines if line and not set(line) <= set("─-")]
+    text = " ".join(lines).removeprefix("Error parsing ").removesuffix(".").replace(". ", "; ")
+    return f"{text[:1].lower()}{text[1:]} (see --help)"

@@ -1,0 +1,55 @@
+"""Inversion by optimisation: Adam on the codes of each image, the slow baseline that an encoder is measured against."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses import WeightedLosses
+
+
+def ramped(progress: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+    """Share of the learning rate at `progress` in [0, 1]: linear up, cosine down (StyleGAN2, appendix D)."""
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - progress) / rampdown))
+    return down * min(1.0, progress / rampup)
+
+
+def optimize_w_plus(
+    generator: nn.Module,
+    target: Tensor,
+    losses: WeightedLosses,
+    start: Tensor,
+    steps: int = 500,
+    learning_rate: float = 0.1,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Tensor:
+    """Codes whose rendering is closest to the target.
+
+    Args:
+        generator: frozen here; noise is its stored one.
+        target: [N, 3, T, T] in [-1, 1]; renderings are area-averaged to T.
+        losses: terms on (output, target), one value per sample, so that samples do not influence one another.
+        start: [num_ws, w_dim] or [N, num_ws, w_dim], such as the latent average or an encoder's codes.
+        on_step: called after each step with the number of steps done.
+
+    Returns:
+        w_plus [N, num_ws, w_dim].
+    """
+    w_plus = start.detach().expand(len(target), -1, -1).clone().requires_grad_(True)  # [N, num_ws, w_dim]
+    optimizer = torch.optim.Adam([w_plus], lr=learning_rate, betas=(0.9, 0.999))
+    frozen = [p for p in generator.parameters() if p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * ramped((step + 1) / steps)
+        output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
+        output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
+        loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        on_step(step + 1)
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    return w_plus.detach()

@@ -1,0 +1,69 @@
+"""Measure an encoder: python scripts/evaluate.py --checkpoint_path runs/psp --data FOLDER"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from tqdm import tqdm
+
+import psp
+from datasets.sources import open_held_out
+from options.evaluate import Evaluate
+from options.parse import parse, run
+from psp.evaluation import Method, encode_and_render, evaluate, mean_face, optimise, table
+from psp.losses import build_losses
+from psp.metrics import build_meters
+from stylegan2.runtime import images
+from stylegan2.runtime.device import pick_device, tune_process
+from stylegan2.runtime.randomness import seed_step
+
+SHOWN = 8  # images in the comparison picture
+LOSS_SIZE = 256
+
+
+def build_methods(o: Evaluate, model: psp.PSp, networks: dict[str, dict]) -> dict[str, Method]:
+    methods = {"mean face": mean_face(model), "encoder": encode_and_render(model)}
+    if o.optimisation_steps:
+        losses = build_losses({"l2": 1.0, "perceptual": 0.8}, perceptual=networks["perceptual"])
+        methods["W+ optimisation"] = optimise(model, losses.to(model.latent_avg.device), o.optimisation_steps)
+    return methods
+
+
+def main() -> None:
+    o = parse(Evaluate)
+    device = pick_device(o.device)
+    tune_process()
+    seed_step(o.seed, 0, 0)
+    model, _ = psp.load(o.checkpoint_path)
+    model.to(device=device, memory_format=torch.channels_last)
+    networks = {"perceptual": {"network": o.perceptual}, "id": {"network": o.identity}}
+    meters = build_meters(**networks).to(device)
+    size = min(LOSS_SIZE, model.generator.img_resolution)
+    pixels = open_held_out(o.data, size)
+    count = min(o.num_images, len(pixels))
+    starts = range(0, count, o.batch_size)
+
+    results, columns = {}, []
+    for name, method in build_methods(o, model, networks).items():
+        batches = (
+            torch.stack([images.to_tensor(pixels[i]) for i in range(start, min(start + o.batch_size, count))]).to(device)
+            for start in tqdm(starts, desc=name, unit="batch")
+        )  # each [N, 3, T, T]
+        results[name], outputs = evaluate(method, batches, meters, keep=SHOWN)
+        columns.append(outputs)  # [SHOWN, 3, T, T]
+    targets = torch.stack([images.to_tensor(pixels[i]) for i in range(min(SHOWN, count))])  # [SHOWN, 3, T, T]
+    shown = torch.stack([targets, *columns], dim=1).flatten(0, 1)  # [SHOWN * columns, 3, T, T]
+    images.write_image(o.exp_dir / "comparison.png", images.grid(shown, columns=len(columns) + 1))
+
+    report = {"images": count, "data": o.data, "networks": meters.names, "results": results}
+    (o.exp_dir / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (o.exp_dir / "table.md").write_text(table(results, meters), encoding="utf-8")
+    print(table(results, meters))
+    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png (target | {' | '.join(results)})")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,108 @@
+"""What the formats share: sizes from shapes, strict renaming of tensors, and the mean of W where a file lacks it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2 import ops
+from stylegan2.networks.stylegan2 import Generator, feature_maps
+from stylegan2.runtime.errors import CheckpointError
+
+W_AVG_SAMPLES = 10_000
+CHUNK = 1_000
+W_AVG = "mapping.w_avg"
+NOISE_NOTE = "the file holds no noise maps; they were drawn with a fixed seed"
+W_AVG_NOTE = f"the file holds no mean of W; it was estimated from {W_AVG_SAMPLES} samples with a fixed seed"
+
+
+def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
+    """{resolution: channels} -> the `channel_base` and `channel_max` that give these widths (`feature_maps`).
+
+    Where every width is the maximum, the base is the smallest one that fits.
+    Raises CheckpointError when no pair gives these widths.
+    """
+    channel_max = max(widths.values())
+    channel_base = max(resolution * width for resolution, width in widths.items())
+    for resolution, width in widths.items():
+        if feature_maps(resolution, channel_base, channel_max) != width:
+            found = ", ".join(f"{r}: {w}" for r, w in sorted(widths.items()))
+            raise CheckpointError(
+                f"the generator's widths ({found}) are not min(base / resolution, max) for any base and max, "
+                "so it is no StyleGAN2 of a size that this package has"
+            )
+    return {"channel_base": channel_base, "channel_max": channel_max}
+
+
+def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """The shape of a weight matrix. Raises CheckpointError when it is none."""
+    shape = state[name].shape
+    if len(shape) != 2:
+        raise CheckpointError(f"{name!r} has the shape {list(shape)}, which is no matrix")
+    return shape[0], shape[1]
+
+
+def check_names(state: Mapping[str, Tensor], wanted: Iterable[str], ignored: Iterable[str] = ()) -> None:
+    """Raises CheckpointError that names what `state` lacks, and what it has beyond `wanted` and `ignored`."""
+    wanted = list(wanted)
+    known = {*wanted, *ignored}
+    missing = [name for name in wanted if name not in state]
+    extra = [name for name in state if name not in known]
+    problems = {"missing": missing, "not known": extra}
+    text = "; ".join(f"{len(names)} tensors are {kind}: {_some(names)}" for kind, names in problems.items() if names)
+    if text:
+        raise CheckpointError(f"the file is not the generator that it seems to be: {text}")
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float) -> None:
+    """Raises CheckpointError unless each of the resampling filters is StyleGAN2's [1, 3, 3, 1] and sums to `gain`."""
+    expected = ops.fir_kernel(1, gain, torch.empty(0))[0, 0]  # [4, 4]
+    for name in names:
+        kernel = state[name].float()
+        if kernel.shape != expected.shape or not torch.allclose(kernel, expected, atol=1e-5):
+            raise CheckpointError(f"{name!r} is another filter than the [1, 3, 3, 1] that this package has")
+
+
+def build(config: Mapping[str, Any], names: Mapping[str, str], state: Mapping[str, Tensor]) -> Generator:
+    """A Generator of this configuration with the tensors of `state`, given {our name: its name}.
+
+    Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.
+    """
+    with torch.device("meta"):  # costs neither memory nor random numbers
+        generator = Generator(**config)
+    tensors = {}
+    for ours, own in generator.state_dict().items():
+        if ours == W_AVG and ours not in names:
+            tensors[ours] = torch.zeros(own.shape)
+            continue
+        theirs = state[names[ours]]
+        if [d for d in theirs.shape if d != 1] != [d for d in own.shape if d != 1]:
+            raise CheckpointError(f"{names[ours]!r} has the shape {list(theirs.shape)}, not {list(own.shape)}")
+        tensors[ours] = theirs.detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
+    generator.load_state_dict(tensors, assign=True)
+    if W_AVG not in names:
+        generator.w_avg.copy_(mean_of_w(generator))
+    return generator
+
+
+@torch.no_grad()
+def mean_of_w(generator: Generator) -> Tensor:
+    """Monte Carlo estimate of E[f(z)], [w_dim], with a seed of its own: the same on every call."""
+    source = torch.Generator().manual_seed(0)
+    total = torch.zeros_like(generator.w_avg)
+    for _ in range(W_AVG_SAMPLES // CHUNK):
+        z = torch.randn(CHUNK, generator.z_dim, generator=source)
+        total += generator.mapping(z)[:, 0].mean(0)  # [w_dim]
+    return total / (W_AVG_SAMPLES // CHUNK)
+
+
+def seeded_noise(layers: int) -> list[Tensor]:
+    """Noise maps [r, r] for the layers of a synthesis network: 4, 8, 8, 16, 16, ..."""
+    source = torch.Generator().manual_seed(0)
+    sizes = [4 * 2 ** ((layer + 1) // 2) for layer in range(layers)]
+    return [torch.randn(size, size, generator=source) for size in sizes]

@@ -1,0 +1,141 @@
+"""Reading pickles that others made, without executing anything that they contain.
+
+A pickle is a program: it names functions and calls them. Here it can name only what this file lists, and each of those
+is either a container or a function of this file.
+"""
+
+import argparse
+import io
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan2.runtime.errors import CheckpointError
+
+
+def read_torch(path: str | os.PathLike) -> Any:
+    """What torch.save wrote: tensors, containers, numbers, text and argparse.Namespace only, tensors on the CPU.
+
+    Raises CheckpointError, in one sentence, when the file is damaged or refers to anything else.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{str(path)!r} is damaged, or holds more than tensors and settings; nothing in it was executed"
+        ) from error
+    except Exception as error:  # the unzipper, the unpickler and memory fail in their own ways on a damaged file
+        raise CheckpointError(f"{str(path)!r} is damaged or no PyTorch file ({type(error).__name__})") from error
+
+
+class StoredModule(NamedTuple):
+    """A module as `torch_utils.persistence` of NVIDIA's projects stores it, without its source code.
+
+    `state` is the module's __dict__: `_parameters`, `_buffers`, `_modules`, `_init_kwargs` and plain attributes.
+    """
+
+    class_name: str
+    state: dict[str, Any]
+
+
+def read_persistence_pickle(path: str | os.PathLike) -> Any:
+    """The object in a pickle of NVIDIA's PyTorch projects, with a StoredModule for each of their modules.
+
+    Raises CheckpointError, in one sentence, when the file is damaged or names anything that such a file has no need of.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _Unpickler(file).load()
+    except _RefusedError as error:
+        raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
+    except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
+        raise CheckpointError(f"{str(path)!r} is damaged or no generator's pickle ({type(error).__name__})") from error
+
+
+class _RefusedError(Exception):
+    """The predicate of a sentence about the file."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file)
+        self.known = _known()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("dnnlib.tflib"):
+            raise _RefusedError(
+                "is a TensorFlow pickle of the original StyleGAN or StyleGAN2, which is not read here: "
+                "convert it once to PyTorch with legacy.py of NVIDIA's stylegan2-ada-pytorch"
+            )
+        if (module, name) not in self.known:
+            reference = repr(f"{module}.{name}"[:80])
+            raise _RefusedError(f"was refused because it names {reference}, of which a generator's file has no need")
+        return self.known[module, name]
+
+
+def _known() -> dict[tuple[str, str], Callable[..., Any]]:
+    """All that a pickle may name. The functions are made anew for each file, so that none can alter another's."""
+
+    def module(meta: dict[str, Any]) -> StoredModule:
+        if not isinstance(meta["state"], dict):
+            raise TypeError("the state of a module is a dict")
+        return StoredModule(str(meta["class_name"]), meta["state"])
+
+    def storage(data: bytes) -> torch.TypedStorage:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if not isinstance(content, torch.TypedStorage):
+            raise TypeError("a tensor's data is a storage")
+        return content
+
+    def tensor(source: torch.TypedStorage, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+        # Checked here and in as_strided: Tensor.set_ would enlarge a storage that is too small.
+        flat = torch.empty(0, dtype=source.dtype).set_(source._untyped_storage)  # [numel of the storage]
+        if prod(size) > flat.numel():
+            raise ValueError("a tensor is larger than its storage")
+        return flat.as_strided(size, stride, offset)  # [*size]
+
+    def parameter(data: Tensor, *_: Any) -> Tensor:
+        return data
+
+    def scalar(dtype: _NumpyType, data: bytes) -> int | float | bool:
+        return np.frombuffer(data, dtype.resolve())[0].item()
+
+    known: dict[tuple[str, str], Callable[..., Any]] = {
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): module,
+        ("dnnlib.util", "EasyDict"): dict,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("builtins", "set"): set,
+        ("torch.storage", "_load_from_bytes"): storage,
+        ("torch._utils", "_rebuild_tensor_v2"): tensor,
+        ("torch._utils", "_rebuild_parameter"): parameter,
+        ("numpy", "dtype"): _NumpyType,
+        ("numpy.core.multiarray", "scalar"): scalar,
+        ("numpy._core.multiarray", "scalar"): scalar,
+    }
+    return known
+
+
+class _NumpyType:
+    """Stands for numpy.dtype: the pickle's arguments are text, and only plain numbers are resolved."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code = str(code)
+        self.order = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = str(state[1])
+
+    def resolve(self) -> np.dtype:
+        dtype = np.dtype(self.code)
+        if dtype.kind not in "biuf":
+            raise TypeError("a scalar is a plain number")
+        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype

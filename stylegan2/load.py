@@ -1,0 +1,122 @@
+"""One door to every generator: our checkpoints and experiment folders, shipped models, rosinality and NVIDIA files."""
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2 import convert, networks
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.runtime import checkpoint, weights
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+PREFIX = "G_ema"
+KIND = "stylegan2"
+SHIPPED = "shipped:stylegan2"
+
+
+def load(path_or_name: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """(generator in eval mode, metadata) from whatever holds a generator.
+
+    Args:
+        path_or_name: a checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
+            the name of a model that comes with the package, a rosinality .pt or an NVIDIA .pkl.
+
+    Returns:
+        A generator in float32 on the CPU, and {"kind": "stylegan2", "generator": {"name": ..., **config}, ...}.
+
+    Raises:
+        UserError: there is nothing of that name.
+        CheckpointError: the file is damaged, or not (exactly) a generator.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.is_file():
+        path = _shipped(str(path_or_name))
+    if convert.recognise(path) != convert.OURS:
+        return convert.load_foreign(path)
+    return _restore(path, *checkpoint.read(path))
+
+
+def save_generator(
+    path: str | os.PathLike, generator: nn.Module, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+) -> None:
+    """Write a generator alone, as `load` reads it.
+
+    Args:
+        path: a .safetensors file, replaced atomically.
+        generator: of a registered class.
+        metadata: JSON beside it (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
+        dtype: how the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
+
+    Raises:
+        CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
+    """
+    tensors = {name: _cast(name, t, dtype) for name, t in checkpoint.module_tensors(PREFIX, generator).items()}
+    name = getattr(type(generator), "registered_name", None)
+    if GENERATORS.get(name or "") is not type(generator):
+        raise UserError(f"{type(generator).__name__} is no registered generator, so a file of it could not be loaded")
+    config = {"name": name, **generator.config}  # type: ignore[dict-item]
+    checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": config})
+
+
+def _cast(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    cast = tensor.to(dtype)
+    if not cast.isfinite().all():
+        raise CheckpointError(f"{name!r} has values beyond the range of {dtype}: save it in a wider type")
+    return cast
+
+
+def _from_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    found = checkpoint.newest(folder)
+    if found is None:
+        raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
+    return _restore(*found)
+
+
+def _shipped(name: str) -> Path:
+    names = sorted(key for key, entry in weights.PRETRAINED.items() if entry.found == SHIPPED)
+    if name not in names:
+        shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
+        raise UserError(f"there is no generator {name!r}: give a file or an experiment folder{shipped}")
+    return weights.locate(name)
+
+
+def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
+    generator = _build(path, metadata.get("generator"))
+    try:
+        checkpoint.load_module(
+            generator, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, PREFIX
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from error
+    return generator.eval(), metadata
+
+
+def _build(path: Path, config: Any) -> nn.Module:
+    config = dict(config) if isinstance(config, dict) else {}
+    name = config.pop("name", None)
+    _import_networks()
+    if name not in GENERATORS:
+        raise CheckpointError(f"{str(path)!r} holds a generator {name!r}; there are {', '.join(sorted(GENERATORS))}")
+    try:
+        with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+            return GENERATORS[name](**config)
+    except TypeError as error:
+        raise CheckpointError(f"{str(path)!r} was written by another version of this package: {error}") from error
+
+
+def _import_networks() -> None:
+    """Classes register themselves when their file is imported."""
+    for module in pkgutil.iter_modules(networks.__path__):
+        importlib.import_module(f"{networks.__name__}.{module.name}")
