@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-HELD_OUT_MAX = 256  # images for validation
+HELD_OUT_MAX = 128  # images for validation
 HELD_OUT_SHARE = 0.05
 
 

@@ -17,7 +17,8 @@ from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
-ROWS_A_SHEET = 40
+ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
+Row = tuple[list[np.ndarray], str]  # pictures and caption
 
 
 class Names:
@@ -86,7 +87,7 @@ class Report:
         self.entries: list[dict[str, Any]] = []
         self.latent_names: list[str] = []
         self.latents = [np.zeros((0, *code_shape), np.float32)]
-        self.rows: list[tuple[list[np.ndarray], str]] = []
+        self.rows: list[Row] = []
         self.sheets = 0
         _check_writable(folder)
 
@@ -129,7 +130,7 @@ class Report:
         pending.entry["seconds"] = round(pending.entry["seconds"] + seconds, 4)
         self.latent_names.append(name)
         self.latents.append(code[None])  # [1, num_ws, w_dim]
-        pictures = [shrink(picture, THUMBNAIL) for picture in (portrait.picture, rgb)]
+        pictures = [images.resize(picture, (THUMBNAIL, THUMBNAIL)) for picture in (portrait.picture, rgb)]
         self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *pictures], name)
 
     def summarize(self, seconds: float) -> int:
@@ -153,9 +154,8 @@ class Report:
 
     def _write_sheet(self) -> None:
         self.sheets += 1
-        pictures, captions = zip(*self.rows, strict=True)
-        sheet = images.labelled_sheet(pictures, ("source", "aligned", "output"), [_printable(c) for c in captions])
-        images.write_image(self._sheet_path(self.sheets), sheet)
+        blocks = [self.rows[start : start + ROWS_A_BLOCK] for start in range(0, len(self.rows), ROWS_A_BLOCK)]
+        images.write_image(self._sheet_path(self.sheets), _side_by_side([_block(rows) for rows in blocks]))
         self.rows = []
 
     def _finish(self) -> None:
@@ -195,6 +195,19 @@ def _check_writable(folder: Path) -> None:
 
 def _box(portrait: Portrait) -> list[float] | None:
     return [round(v, 1) for v in portrait.face.box] if portrait.face else None
+
+
+def _block(rows: list[Row]) -> np.ndarray:
+    """A contact sheet of some rows, uint8 [H, W, 3]."""
+    captions = [_printable(caption) for _, caption in rows]
+    return images.labelled_sheet([pictures for pictures, _ in rows], ("source", "aligned", "output"), captions)
+
+
+def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [h, w, 3] in one row, white below those that are not as high as the highest: [H, W, 3]."""
+    height = max(len(block) for block in blocks)
+    filled = [np.pad(b, ((0, height - len(b)), (0, 0), (0, 0)), constant_values=255) for b in blocks]  # [H, w, 3]
+    return np.concatenate(filled, axis=1)
 
 
 def _key(path: Path) -> str:

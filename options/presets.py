@@ -33,4 +33,25 @@ STYLEGAN2: dict[str, dict[str, Any]] = {
     },
 }
 
-PSP: dict[str, dict[str, Any]] = {}
+PSP: dict[str, dict[str, Any]] = {
+    # A few minutes on a laptop: enough to see the faces turn into the right ones.
+    "demo": {
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "optim_name": "adam",
+        "board_interval": 10,
+        "image_interval": 50,
+        "val_interval": 200,
+        "save_interval": 200,
+    },
+    # The light encoder of a small generator, on a laptop in some hours.
+    "light": {
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "decay_from": 0.3,
+        "max_steps": 30_000,
+        "val_interval": 1_000,
+        "save_interval": 1_000,
+        "image_interval": 500,
+    },
+}

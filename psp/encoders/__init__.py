@@ -7,10 +7,29 @@ An encoder carries `input_size`, `input_channels`, `num_ws`, `w_dim` and `config
 from importlib import import_module
 from pkgutil import iter_modules
 
+from torch import nn
+
 from psp.encoders.registry import ENCODERS, build_encoder, register_encoder
 
 # Every file of this folder registers its own encoder, so that a new encoder is one new file.
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["ENCODERS", "build_encoder", "register_encoder"]
+__all__ = ["ENCODERS", "build_encoder", "encoder_for", "register_encoder"]
+
+LIGHT_MAX = 128  # generators up to here get the light encoder by default
+PUBLISHED_SIZE = 256  # what the paper's encoder looks at, whatever the generator's resolution
+
+
+def encoder_for(generator: nn.Module, name: str = "auto", input_channels: int = 3) -> nn.Module:
+    """An untrained encoder that fits a generator; `auto` takes `light` up to 128 px and the paper's above."""
+    resolution = generator.img_resolution
+    if name == "auto":
+        name = "light" if resolution <= LIGHT_MAX else "gradual"
+    return build_encoder(
+        name,
+        num_ws=generator.num_ws,
+        w_dim=generator.w_dim,
+        input_channels=input_channels,
+        input_size=max(32, min(resolution, PUBLISHED_SIZE)) if name == "light" else PUBLISHED_SIZE,
+    )

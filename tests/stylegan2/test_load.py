@@ -1,4 +1,4 @@
-"""One door: our files, folders and shipped models, and other projects' files; strict, and a sentence when it is not one."""
+"""One door to our files, folders and shipped models and to other projects' files; strict, and clear when it refuses."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 """Files of other projects, synthesised from the published layouts, and a naive forward pass in rosinality's terms."""
 
+import itertools
 import math
 import pickle
 import sys
@@ -23,9 +24,10 @@ STYLE_DIM = 16
 # rosinality
 
 
-def paper_widths(resolution: int, multiplier: int) -> dict[int, int]:
-    full = dict.fromkeys((4, 8, 16, 32), 512) | {64: 256 * multiplier, 128: 128 * multiplier, 256: 64 * multiplier}
-    return {r: w for r, w in full.items() if r <= resolution}
+def paper_widths(resolution: int, multiplier: int, divisor: int = 1) -> dict[int, int]:
+    """512 up to 32 px, then 256, 128, ... times the multiplier; `divisor` narrows every width alike."""
+    full = {r: 512 if r <= 32 else multiplier * 16384 // r for r in (4, 8, 16, 32, 64, 128, 256, 512, 1024)}
+    return {r: width // divisor for r, width in full.items() if r <= resolution}
 
 
 def rosinality_state(
@@ -57,7 +59,7 @@ def rosinality_state(
         state |= {f"style.{i}.weight": 100 * rand(style_dim, style_dim), f"style.{i}.bias": 10 * rand(style_dim)}
     state |= {"input.input": rand(1, widths[4], 4, 4)} | layer("conv1", widths[4], widths[4])
     state |= to_rgb("to_rgb1", widths[4])
-    for j, (low, high) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for j, (low, high) in enumerate(itertools.pairwise(sizes)):
         state |= layer(f"convs.{2 * j}", widths[high], widths[low])
         state |= {f"convs.{2 * j}.conv.blur.kernel": 4 * KERNEL}
         state |= layer(f"convs.{2 * j + 1}", widths[high], widths[high])

@@ -47,16 +47,16 @@ def test_rosinality_gives_the_same_image(foreign, mapping_layers, channels):
     assert generator.img_channels == channels
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("multiplier", [1, 2])
-def test_rosinality_at_the_papers_widths(foreign, multiplier):
-    state = foreign.rosinality_state(foreign.paper_widths(64, multiplier), mapping_layers=2, style_dim=512)
-    generator = from_rosinality(state, torch.zeros(512))
+def test_channel_multipliers(foreign, multiplier):
+    state = foreign.rosinality_state(foreign.paper_widths(64, multiplier, divisor=32), mapping_layers=2)
+    generator = from_rosinality(state, W_AVG)
     ws = rows(generator, n=1)
     with torch.no_grad():
         torch.testing.assert_close(generator.synthesis(ws), foreign.rosinality_image(state, ws), **CLOSE)
-    assert generator.config["channel_base"] == 16384 * multiplier
-    assert generator.config["channel_max"] == 512
+    assert generator.config["channel_base"] == 16384 * multiplier // 32
+    full = {"channel_base": 16384 * multiplier, "channel_max": 512}
+    assert [layout.channel_settings(foreign.paper_widths(r, multiplier)) for r in (64, 1024)] == [full, full]
 
 
 def test_input_tensors_are_copied(foreign):

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -100,7 +101,7 @@ def test_nothing_and_read_tensors_do_not_hang_on_the_file(tmp_path):
     assert tensors["a"].sum() == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.text(max_size=5), st.lists(st.floats(width=32), max_size=5), max_size=4),
     st.dictionaries(
@@ -151,13 +152,13 @@ def test_truncation_at_any_length_is_found(tmp_path):
 
 
 def test_any_changed_byte_is_found(tmp_path):
-    """Every byte of header and payload, changed in three ways; blanks that pad the header mean nothing."""
+    """Every byte of header and payload, changed in two ways; blanks that pad the header mean nothing."""
     path = tmp_path / "a.safetensors"
     data = small_checkpoint(path)
     tensors, metadata = checkpoint.read(path)
     unnoticed = []
     for offset in range(len(data)):
-        for change in (1, 0x20, 0xFF):
+        for change in (1, 0xA0):
             changed = bytearray(data)
             changed[offset] ^= change
             path.write_bytes(changed)
@@ -172,21 +173,27 @@ def test_any_changed_byte_is_found(tmp_path):
     assert len(unnoticed) < 8
 
 
-@settings(max_examples=200, deadline=None)
-@given(edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
-def test_any_damage_gives_the_content_or_one_sentence(tmp_path_factory, edits):
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory) -> tuple[Path, bytes, dict, dict]:
+    """(a path to write to, the bytes of a whole checkpoint, its tensors and metadata)."""
     path = tmp_path_factory.mktemp("damage") / "a.safetensors"
-    data = bytearray(small_checkpoint(path))
-    expected = checkpoint.read(path)
+    return path, small_checkpoint(path), *checkpoint.read(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
+def test_any_damage_gives_the_content_or_one_sentence(intact, edits):
+    path, data, expected, expected_metadata = intact
+    changed = bytearray(data)
     for offset, value in edits:
-        data[offset % len(data)] = value
-    path.write_bytes(data)
+        changed[offset % len(data)] = value
+    path.write_bytes(changed)
     try:
         tensors, metadata = checkpoint.read(path)
     except CheckpointError:
         return
-    assert_same(tensors, expected[0])
-    assert metadata == expected[1]
+    assert_same(tensors, expected)
+    assert metadata == expected_metadata
 
 
 def test_foreign_files_are_named_for_what_they_are(tmp_path):
@@ -237,7 +244,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(CheckpointError, match="cannot save checkpoint .* File too large"):
+        with pytest.raises(CheckpointError, match=r"cannot save checkpoint .* File too large"):
             checkpoint.save(path, {"w": torch.zeros(100_000)}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
