@@ -2,7 +2,7 @@
 
 import warnings
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -30,10 +30,12 @@ class ImageFolder:
     def _list(self) -> list[str]:
         if self.path.is_dir():
             return [str(file) for file in images.find_images(self.path)]
-        if zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                return sorted(n for n in archive.namelist() if Path(n).suffix.lower() in images.EXTENSIONS)
-        raise UserError(f"{self.path} is neither a folder nor a zip file of images")
+        if not self.path.exists():
+            raise UserError(f"there is no folder or zip file {str(self.path)!r}")
+        if not zipfile.is_zipfile(self.path):
+            raise UserError(f"{self.path} is neither a folder nor a zip file of images")
+        with zipfile.ZipFile(self.path) as archive:
+            return sorted(name for name in archive.namelist() if _is_image(name))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,14 +52,20 @@ class ImageFolder:
         raise UserError(f"no image of {self.path} can be read")
 
     def _read(self, index: int) -> np.ndarray:
-        source = self.names[index] if self.path.is_dir() else self._member(self.names[index])
-        image = images.center_crop_square(images.read_image(source, self.mode))  # [S, S, C]
+        name = self.names[index]
+        image = images.read_image(name, self.mode) if self.path.is_dir() else self._read_member(name)  # [H, W, C]
+        image = images.center_crop_square(image)  # [S, S, C]
         return images.resize(image, (self.resolution, self.resolution))  # [R, R, C]
 
-    def _member(self, name: str) -> bytes:
+    def _read_member(self, name: str) -> np.ndarray:
         if self._zip is None:
             self._zip = zipfile.ZipFile(self.path)
-        return self._zip.read(name)
+        try:
+            member = self._zip.open(name)
+        except Exception as error:  # zipfile raises several kinds on damaged or encrypted members
+            raise ImageError(f"{name!r} cannot be read: {error}") from error
+        with member:
+            return images.read_image(member, self.mode)  # [H, W, C]
 
     def _count(self, index: int, error: ImageError) -> None:
         if index not in self.bad:
@@ -65,3 +73,9 @@ class ImageFolder:
             warnings.warn(f"left out: {error}", stacklevel=2)
         if len(self.bad) > max(1, MAX_BAD_FRACTION * len(self)):
             raise UserError(f"{len(self.bad)} of {len(self)} images of {self.path} cannot be read; the last: {error}")
+
+
+def _is_image(member: str) -> bool:
+    """What `find_images` would list, were the zip file unpacked: macOS adds hidden files to its archives."""
+    name = PurePosixPath(member).name
+    return name.lower().endswith(images.EXTENSIONS) and not name.startswith(".") and not member.endswith("/")

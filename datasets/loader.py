@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.sampler import StreamSampler
 from stylegan2.runtime import images
+from stylegan2.runtime.errors import UserError
 
 
 class MirroredImages(Dataset):
@@ -43,6 +44,14 @@ def stream_batches(
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
         )
-        return iter(loader)
+        try:
+            yield from loader
+        except UserError as error:
+            raise UserError(_sentence(error) if workers else str(error)) from None
 
     return from_position
+
+
+def _sentence(error: UserError) -> str:
+    """PyTorch hands on a worker's mistake as its traceback, whose last line is `class: sentence`."""
+    return str(error).rstrip().splitlines()[-1].partition(": ")[2]

@@ -99,10 +99,10 @@ class LabelReader:
 
     def __call__(self, file: Path) -> Photo:
         labels = images.center_crop_square(images.read_image(file, "labels"))
-        labels = images.resize(labels, (self.size, self.size))  # [S, S]
+        labels = images.resize(labels, (self.size, self.size)).astype(np.int64)  # [S, S]
         if labels.max() >= self.classes:
             raise ImageError(f"{str(file)!r} has class {labels.max()}, but this model knows 0 to {self.classes - 1}")
-        source = F.one_hot(torch.from_numpy(labels).long(), self.classes).permute(2, 0, 1).float()  # [classes, S, S]
+        source = F.one_hot(torch.from_numpy(labels), self.classes).permute(2, 0, 1).float()  # [classes, S, S]
         gray = labels.astype(np.float32) * (255 / max(self.classes - 1, 1))
         picture = np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)  # [S, S, 3]
         return Photo(file, "ok", None, shrink(picture, THUMBNAIL), [Portrait(source, picture)])

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datasets.photos import THUMBNAIL, Photo, Portrait, shrink
+from datasets.photos import THUMBNAIL, Photo, Portrait
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError

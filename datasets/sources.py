@@ -11,7 +11,7 @@ from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from stylegan2.runtime.errors import UserError
 
 SYNTHETIC = "synthetic"
-RENDERER_VERSION = 1  # names the cache: raise it whenever the renders change
+RENDERER_VERSION = 2  # names the cache: raise it whenever the renders change
 SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
 
 

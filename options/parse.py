@@ -7,6 +7,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from itertools import groupby
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -20,8 +21,10 @@ YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 @dataclass(frozen=True)
 class Flag:
-    field: str
+    name: str
+    """as tyro knows it; an alias has the name of its field"""
     boolean: bool
+    """is switched on without a value"""
     required: bool
 
 
@@ -89,9 +92,9 @@ def _flags(settings: type) -> dict[str, Flag]:
         required = field.default is MISSING and field.default_factory is MISSING
         aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
         for name in (f"--{field.name}", *aliases):
-            found[_underscored(name)] = Flag(field.name, kind is bool, required)
+            found[_underscored(name)] = Flag(f"--{field.name}", kind is bool, required)
             if kind is bool:
-                found[_underscored("--no_" + name[2:])] = Flag(field.name, False, False)
+                found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, False)
     return found
 
 
@@ -105,7 +108,7 @@ def _underscored(flag: str) -> str:
 
 
 def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
-    """`--a-b=c` as `--a_b c`, and `--flag false` as `--no_flag`. UserError for a flag that does not exist."""
+    """`--a-b=c` as `--a_b c`, `--flag false` as `--no_flag`, no aliases. UserError for an unknown flag."""
     words: list[str] = []
     for arg in args:
         if not arg.startswith("--"):
@@ -118,7 +121,7 @@ def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
             raise UserError(
                 f"there is no option {name}: " + (f"did you mean {nearest[0]}?" if nearest else "see --help")
             )
-        words += [name, value] if equals else [name]
+        words += [flags[name].name, value] if equals else [flags[name].name]
     return _switches(words, flags)
 
 
@@ -151,8 +154,7 @@ def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> lis
 
 
 def _check_required(args: list[str], flags: dict[str, Flag]) -> None:
-    given = {flags[word].field for word in args if word in flags}
-    missing = [f"--{flag.field}" for flag in flags.values() if flag.required and flag.field not in given]
+    missing = [flag.name for flag in flags.values() if flag.required and flag.name not in args]
     if missing:
         raise UserError(f"{' and '.join(dict.fromkeys(missing))} must be given: see --help")
 
@@ -171,10 +173,9 @@ def _tyro_errors() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """The lines between the box's title and its first rule, joined."""
+    """What the box says between its title and the rule after that."""
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
-    rules = [i for i, line in enumerate(lines) if line and set(line) <= set("─-")]
-    lines = lines[1 : rules[0]] if rules else lines
-    lines = [line for line in lines if line and not set(line) <= set("─-")]
-    text = " ".join(lines).removeprefix("Error parsing ").removesuffix(".").replace(". ", "; ")
+    parts = [list(part) for rule, part in groupby(lines[1:], key=lambda line: set(line) <= set("─-")) if not rule]
+    text = " ".join(parts[0] if parts else lines)
+    text = text.removeprefix("Error parsing ").removesuffix(".").replace(". ", "; ")
     return f"{text[:1].lower()}{text[1:]} (see --help)"

@@ -13,7 +13,7 @@ STYLEGAN2: dict[str, dict[str, Any]] = {
         "mapping_layers": 4,
         "batch_size": 16,
         "ema_nimg": 5_000,
-        "r1_gamma": 0.1,
+        "r1_gamma": 0.5,
         "total_nimg": 500_000,
         "save_interval": 20_000,
     },

@@ -73,7 +73,7 @@ def evaluate(
 def table(results: dict[str, dict[str, float]], meters: Meters) -> str:
     """A Markdown table, one method a row."""
     metrics = list(next(iter(results.values())))
-    lines = ["| method | " + " | ".join(meters.label(m).replace("_", " ") for m in metrics) + " |"]
+    lines = ["| method | " + " | ".join(meters.label(m.replace("_", " ")) for m in metrics) + " |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for name, values in results.items():
         lines.append(f"| {name} | " + " | ".join(f"{values[m]:.4f}" for m in metrics) + " |")

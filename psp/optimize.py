@@ -41,15 +41,17 @@ def optimize_w_plus(
     frozen = [p for p in generator.parameters() if p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * ramped((step + 1) / steps)
-        output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
-        output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
-        loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        on_step(step + 1)
-    for parameter in frozen:
-        parameter.requires_grad_(True)
+    try:
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = learning_rate * ramped((step + 1) / steps)
+            output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
+            output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
+            loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            on_step(step + 1)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
     return w_plus.detach()

@@ -66,6 +66,8 @@ class TrainingSettings:
             raise UserError(f"--optim_name must be {' or '.join(OPTIMIZERS)}, not {self.optim_name!r}")
         if self.learning_rate <= 0:
             raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
+        if self.seed < 0:
+            raise UserError(f"--seed must not be negative, but is {self.seed}")
 
 
 @dataclass

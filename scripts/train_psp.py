@@ -21,6 +21,7 @@ from psp.losses import build_losses
 from psp.metrics import build_meters
 from psp.model import PSp
 from psp.trainer import train
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.device import pick_device, tune_process
 from stylegan2.runtime.randomness import seed_step
 
@@ -35,7 +36,7 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
     model = PSp(encoder, generator, latent_avg)
     if o.checkpoint_path is not None:
         start, _ = psp.load(o.checkpoint_path)
-        model.encoder.load_state_dict(start.encoder.state_dict())
+        checkpoint.load_module(model.encoder, checkpoint.module_tensors("encoder", start.encoder), "encoder")
     return model
 
 

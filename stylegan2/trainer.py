@@ -59,6 +59,9 @@ class TrainingSettings:
         for name in ("total_nimg", "batch_size", "log_interval", "image_interval", "save_interval", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("r1_interval", "path_length_interval", "seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
 

@@ -1,5 +1,6 @@
 """What every test may rely on: one thread, a fixed seed, and the photographs where a machine has them."""
 
+import json
 import os
 import random
 from pathlib import Path
@@ -32,3 +33,20 @@ def photos() -> Path:
     if not folder.is_dir():
         pytest.skip(f"test photographs are not at {folder}; set PSP_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def golden(request):
+    """Compare {name: numbers} with tests/golden/TEST.json, or write that file when PSP_WRITE_GOLDEN is set."""
+    path = REPOSITORY / "tests" / "golden" / f"{request.node.name.removeprefix('test_')}.json"
+
+    def compare(values: dict[str, list[float]], rtol: float) -> None:
+        if os.environ.get("PSP_WRITE_GOLDEN"):
+            path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+            pytest.skip(f"wrote {path.name}")
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        assert values.keys() == stored.keys()
+        for name, numbers in values.items():
+            np.testing.assert_allclose(numbers, stored[name], rtol=rtol, atol=1e-6, err_msg=name)
+
+    return compare

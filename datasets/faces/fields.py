@@ -82,7 +82,7 @@ def _smile():
     cheek = both(0.36, -0.36, 0.14, 0.12)
     dx = 0.060 * away(0.27, MOUTH_Q + 0.01, 0.13, 0.12) + 0.018 * away(0.13, -0.44, 0.07, 0.07)
     dy = 0.070 * corner + 0.025 * cheek - 0.012 * bump(0, -0.68, 0.15, 0.10)
-    dz = -0.055 * corner + 0.035 * cheek - 0.022 * bump(0, -0.70, 0.22, 0.11) - 0.022 * both(0.235, -0.56, 0.035, 0.09)
+    dz = -0.040 * corner + 0.035 * cheek - 0.022 * bump(0, -0.70, 0.22, 0.11) - 0.022 * both(0.235, -0.56, 0.035, 0.09)
     return dx, dy, dz
 
 
@@ -124,19 +124,19 @@ SHAPE = {
     "face_width": _zero(dx=0.050 * X),
     "face_length": _zero(dy=0.042 * (Y + 0.0) * (0.35 + 0.65 * lower_face)),
     "jaw_width": _zero(dx=0.030 * SIDE * jaw_angle + 0.035 * X * lower_face),
-    "jaw_square": _zero(dx=0.022 * SIDE * jaw_angle, dy=-0.035 * jaw_angle),
+    "jaw_square": _zero(dx=0.024 * SIDE * jaw_angle, dy=-0.015 * jaw_angle),
     "chin_length": _zero(dy=-0.055 * chin_edge - 0.035 * lower_face * FRONT * smoothstep(-Q, 0.75, 1.1)),
     "chin_width": _zero(dx=0.24 * P * chin_edge * FRONT, dz=0.02 * both(0.13, -1.03, 0.10, 0.10)),
     "chin_forward": _zero(dz=0.045 * bump(0, -1.02, 0.26, 0.16) + 0.012 * lower_face * FRONT),
     "cheekbones": _zero(dx=0.022 * away(0.52, -0.20, 0.26, 0.24), dz=0.016 * both(0.42, -0.18, 0.20, 0.16)),
-    "cheek_fullness": _zero(dx=0.034 * away(0.52, -0.62, 0.25, 0.30), dz=0.030 * both(0.38, -0.52, 0.20, 0.20)),
+    "cheek_fullness": _zero(dx=0.024 * away(0.52, -0.66, 0.30, 0.40), dz=0.020 * both(0.38, -0.55, 0.22, 0.24)),
     "forehead_height": _zero(dy=0.050 * skull),
     "forehead_slope": _zero(dz=0.045 * bump(0, 0.62, 0.55, 0.28)),
     "temple_width": _zero(dx=0.032 * away(0.62, 0.28, 0.35, 0.30)),
     "brow_ridge": _zero(dz=0.026 * both(0.22, 0.16, 0.20, 0.075)),
     "brow_height": _zero(dy=0.024 * both(0.28, 0.18, 0.26, 0.09)),
-    "eye_size": _zero(dx=0.13 * eye_local_p, dy=0.17 * (Q - EYE_Q) * eye_bump),
-    "eye_opening": _zero(dy=0.20 * (Q - EYE_Q) * eye_bump),
+    "eye_size": _zero(dx=0.11 * eye_local_p, dy=0.13 * (Q - EYE_Q) * eye_bump),
+    "eye_opening": _zero(dy=0.16 * (Q - EYE_Q) * eye_bump),
     "eye_spacing": _zero(dx=0.020 * away(EYE_P, EYE_Q + 0.04, 0.24, 0.22)),
     "eye_tilt": _zero(dy=0.13 * (np.abs(P) - EYE_P) * eye_bump),
     "eye_depth": _zero(dz=-0.026 * eye_zone),
@@ -153,7 +153,7 @@ SHAPE = {
     "upper_lip": _zero(dy=0.018 * bump(0, -0.625, 0.24, 0.048), dz=0.012 * bump(0, -0.655, 0.20, 0.04)),
     "lower_lip": _zero(dy=-0.022 * bump(0, -0.80, 0.22, 0.055), dz=0.013 * bump(0, -0.76, 0.20, 0.05)),
     "mouth_curve": _zero(dy=0.014 * both(0.26, MOUTH_Q, 0.09, 0.10)),
-    "jowls": _zero(dy=-0.030 * both(0.36, -1.0, 0.14, 0.16) - 0.03 * under * FRONT, dx=0.02 * away(0.4, -0.95, 0.16, 0.2)),
+    "jowls": _zero(dy=-0.012 * both(0.36, -1.05, 0.16, 0.20) - 0.02 * under * FRONT, dx=0.018 * away(0.42, -0.95, 0.22, 0.30)),
 }
 
 EXPRESSION = {

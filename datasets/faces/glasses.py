@@ -96,7 +96,7 @@ def paint(image, depth, label, glasses, pose, identity, nuisance):
     t = (glasses.z - origin[..., 2]) / forward[2]
     frame, lens = glasses.coverage(origin[..., 0] + t * forward[0], origin[..., 1] + t * forward[1], pixel)
     visible = t > deep
-    glare = 0.035 * nuisance.light_strength * np.clip(1.0 - (origin[..., 1] - glasses.centre[1]) / 0.25, 0.2, 1.5)
+    glare = 0.018 * nuisance.light_strength * np.clip(1.0 - (origin[..., 1] - glasses.centre[1]) / 0.25, 0.2, 1.5)
     tint = (lens * visible)[..., None]
     picture += tint * (glare[..., None] - 0.06 * picture)
     facing = np.isin(ids, (labels.ID["skin"], labels.ID["nose"])) & (lens * visible > 0.5)

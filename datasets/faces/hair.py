@@ -8,6 +8,7 @@ from datasets.faces import head
 from datasets.faces.head import smoothstep
 from datasets.faces.raster import grid_triangles
 
+PARTING = 18.0  # degrees of longitude of the parting at hair_part = 1
 COLUMNS, SKULL_ROWS, HANG_ROWS = 72, 20, 9
 ROWS = SKULL_ROWS + HANG_ROWS
 LONGITUDE = np.linspace(-np.pi, np.pi, COLUMNS)
@@ -32,19 +33,20 @@ class Style:
     curl: float = 0.0  # waviness of the surface
     open_at: float = 62.0  # longitude where long hair starts to hang, degrees
     recede: float = 0.0
+    parted: float = 0.0  # how much the hairline falls away on both sides of a parting
     comb: float = 0.0  # how far strands turn sideways on their way to the front, radians
 
 
 STYLES = {
     "buzz": Style(0.022, 0.018, 0.020),
     "short": Style(0.085, 0.045, 0.06, fringe=0.03, comb=2.0),
-    "side_part": Style(0.13, 0.05, 0.06, sweep=0.12, fringe=0.03, comb=3.5),
+    "side_part": Style(0.13, 0.05, 0.06, sweep=0.06, parted=0.35, comb=3.0),
     "fringe": Style(0.11, 0.065, 0.08, fringe=0.30, sweep=0.05),
     "swept_back": Style(0.13, 0.05, 0.08, recede=0.03),
     "curly": Style(0.17, 0.10, 0.12, curl=0.040, fringe=0.10),
     "afro": Style(0.32, 0.26, 0.28, curl=0.030),
-    "bob": Style(0.10, 0.10, 0.12, drop=-0.85, sweep=0.10, comb=2.0),
-    "long": Style(0.09, 0.085, 0.11, drop=-1.7, sweep=0.10, comb=1.5),
+    "bob": Style(0.10, 0.10, 0.12, drop=-0.85, parted=0.8, comb=1.0),
+    "long": Style(0.09, 0.085, 0.11, drop=-1.7, parted=1.0),
     "long_fringe": Style(0.10, 0.10, 0.12, drop=-1.5, fringe=0.30),
     "bun": Style(0.045, 0.035, 0.05, recede=0.02),
 }
@@ -60,6 +62,8 @@ def hairline(style, identity):
     front = smoothstep(-degrees, -62.0, -30.0)
     lean = np.clip(identity.hair_part * np.rad2deg(LONGITUDE) / 45.0, -1.0, 1.0)
     end = end + front * (0.045 * identity.hairline + style.recede - style.fringe - style.sweep * (0.5 + lean))
+    from_parting = np.abs(np.rad2deg(LONGITUDE) - PARTING * identity.hair_part)
+    end = end + style.parted * front * (0.09 - 0.34 * (from_parting / 50.0) ** 1.5)
     # Receding temples: hairlines that climb do so first beside the forelock.
     temples = np.exp(-(((degrees - 38.0) / 14.0) ** 2))
     return end + 0.07 * temples * max(identity.hairline, 0.0) * (style.fringe < 0.2)
@@ -80,7 +84,7 @@ def shell(vertices, identity):
     hangs = smoothstep(degrees, style.open_at - 4, style.open_at + 6) if style.drop else 0.0 * degrees
     end = end + hangs * (np.maximum(end, _HANG_FROM) - end)
 
-    s = np.linspace(0.0, 1.0, SKULL_ROWS)[:, None] ** 0.9
+    s = np.linspace(0.0, 1.0, SKULL_ROWS)[:, None] ** 1.35  # dense at the crown, where the skull is round
     q = head.CROWN_Q + (end[None, :] - head.CROWN_Q) * s  # [rows, columns]
     row = head.row_of(q)
     base = head.sample(vertices, row, np.broadcast_to(_COLUMN, row.shape))
@@ -90,6 +94,9 @@ def shell(vertices, identity):
     low = smoothstep(-q, -0.85, -0.25)  # 0 at the crown, 1 at the ears' height
     thick = style.top * (1 - low) + low * np.where(cos > 0, style.sides + (style.top - style.sides) * np.clip(cos, 0, 1) ** 2, style.sides + (style.back - style.sides) * -cos)
     thick = thick * (1.0 + 0.35 * (style.sweep > 0) * np.tanh(2.5 * (identity.hair_part * LONGITUDE[None, :])) * np.clip(cos, 0, 1))
+    if style.parted:
+        groove = np.exp(-(((np.rad2deg(LONGITUDE)[None, :] - PARTING * identity.hair_part) / 9.0) ** 2))
+        thick = thick * (1.0 - 0.45 * groove * smoothstep(s, 0.1, 0.4))
     if style.curl:
         thick = thick + style.curl * _curls(s, identity.texture_seed)
     # A fringe ends in a thick edge; hair combed back rises slowly from the forehead.

@@ -9,8 +9,8 @@ fields are written by hand: vertices = template + sum_k weight_k * field_k.
 
 import numpy as np
 
-COLUMNS = 88  # longitudes, dense at the front of the face
-FACE_ROWS, CROWN_ROWS, JAW_ROWS = 62, 15, 6
+COLUMNS = 78  # longitudes, dense at the front of the face
+FACE_ROWS, CROWN_ROWS, JAW_ROWS = 56, 13, 5
 EYE_P, EYE_Q, EYE_HALF_WIDTH = 0.315, 0.0, 0.158
 EYEBALL_RADIUS, EYEBALL_DEPTH = 0.128, 0.100
 MOUTH_Q, MOUTH_HALF_WIDTH, MOUTH_BAND = -0.70, 0.255, 0.012
@@ -18,7 +18,7 @@ CHIN_Q, CROWN_Q = -1.13, 1.17
 JAW_RISE = 0.42  # the jaw's edge climbs from the chin to the angle below the ear
 
 # Silhouettes of the template as (q, value): half width, depth of the front, depth of the back.
-WIDTH = ((-1.20, 0.53), (-1.0, 0.565), (-0.8, 0.61), (-0.6, 0.655), (-0.4, 0.70), (-0.2, 0.728), (0.0, 0.745), (0.3, 0.76), (0.5, 0.76))
+WIDTH = ((-1.20, 0.56), (-1.0, 0.59), (-0.8, 0.625), (-0.6, 0.662), (-0.4, 0.70), (-0.2, 0.728), (0.0, 0.745), (0.3, 0.76), (0.5, 0.76))
 FRONT = ((-1.20, 0.83), (-1.1, 0.885), (-0.95, 0.91), (-0.8, 0.93), (-0.6, 0.945), (-0.4, 0.945), (-0.2, 0.945), (0.0, 0.955), (0.25, 0.98), (0.5, 0.985))
 BACK = ((-1.20, 0.42), (-0.9, 0.5), (-0.6, 0.62), (-0.3, 0.78), (0.0, 0.90), (0.3, 0.95), (0.5, 0.955))
 
@@ -72,6 +72,7 @@ def column_of(longitude):
 
 LONGITUDES = _longitudes()
 ROWS = _rows()
+ROW_WIDTHS = _curve(WIDTH, ROWS)
 N_ROWS = len(ROWS) + JAW_ROWS
 
 
@@ -82,8 +83,9 @@ def row_of(q):
 
 def chart_to_grid(p, q):
     """(p, q) on the front of the head -> fractional (row, column)."""
-    width = _curve(WIDTH, np.asarray(q, dtype=float))
-    return row_of(q), column_of(np.arcsin(np.clip(p / width, -1.0, 1.0)))
+    row = row_of(q)
+    width = np.interp(row, np.arange(len(ROWS)), ROW_WIDTHS)
+    return row, column_of(np.arcsin(np.clip(p / width, -1.0, 1.0)))
 
 
 def _template():
@@ -91,13 +93,13 @@ def _template():
     q, lon = ROWS[:, None], LONGITUDES[None, :]
     width, front, back = (_curve(c, q) for c in (WIDTH, FRONT, BACK))
     sin, cos = np.sin(lon), np.cos(lon)
-    rise = JAW_RISE * np.where(cos > 0, np.abs(sin) ** 2.4, 1.0 + 0.2 * cos**2)
+    rise = JAW_RISE * np.where(cos > 0, np.abs(sin) ** 2.4, 1.0 + 0.7 * cos**2)
     x = width * sin
     y = q + rise * smoothstep(-q, 0.30, 1.15)
     z = np.where(cos > 0, front, back) * cos
     p = width * np.where(cos > 0, sin, np.sign(sin) * (1.0 + np.abs(np.abs(lon) - np.pi / 2)))
     face = np.stack([x, y, z], -1)  # [rows, columns, 3]
-    throat = np.array([0.0, -0.86, -0.05])
+    throat = np.array([0.0, -0.64, -0.05])
     steps = np.linspace(0.0, 1.0, JAW_ROWS + 1)[1:, None, None]
     under = face[-1] * (1 - steps) + throat * steps
     under[..., 1] -= 0.10 * np.sin(np.pi * steps[..., 0]) * (cos > 0) * cos  # the soft floor of the mouth

@@ -17,7 +17,7 @@ ID = {name: i for i, name in enumerate(LABELS)}
 
 def upper_lid(s, eye_open):
     """Height of the upper lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
-    return eye_open * 0.080 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
+    return eye_open * 0.074 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
 
 
 def lower_lid(s, eye_open):

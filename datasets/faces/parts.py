@@ -7,7 +7,9 @@ from datasets.faces.raster import grid_triangles
 
 EAR_RINGS, EAR_ANGLES = 9, 22
 EAR_HALF_HEIGHT, EAR_HALF_WIDTH = 0.30, 0.165
-EAR_FLARE = np.deg2rad(27.0)
+EAR_Y = -0.13
+ROOT_UP = (-1.0, -0.5, 0.0, 0.5, 1.0)
+EAR_FLARE, EAR_FLARE_UNDER_HAIR = np.deg2rad(27.0), np.deg2rad(4.0)
 BODY_ROWS, BODY_COLUMNS = 20, 32
 NECK_TOP, BODY_BOTTOM = -0.55, -2.3
 NECK_Z = -0.16
@@ -22,7 +24,9 @@ def _ear_template():
     a = np.linspace(0.0, 2 * np.pi, EAR_ANGLES + 1)[None, :]
     up = r * np.sin(a)
     across = r * np.cos(a) * (0.86 + 0.26 * up - 0.10 * up**2)
-    relief = 0.045 * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.075 * np.exp(-(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2)
+    # The rim starts at the head and curls around the hollow; in front it would hide the view into the ear.
+    rim = smoothstep(across, -0.75, 0.0) + 0.5 * (up > 0.6)
+    relief = 0.045 * np.minimum(rim, 1.0) * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.055 * np.exp(-(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2)
     relief = relief + 0.03 * np.exp(-(((r - 0.5) / 0.12) ** 2)) * (up > -0.35) * (across > -0.1)
     relief = relief - 0.10 * (r > 0.99)  # the rim rolls back to the head and hides the edge
     return across, up + 0 * across, relief
@@ -31,15 +35,18 @@ def _ear_template():
 EAR_ACROSS, EAR_UP, EAR_RELIEF = _ear_template()
 
 
-def ear(head, side, size):
-    """Ear vertices float32 [rings, angles + 1, 3] on the head's side (-1 left of the image, +1 right)."""
+def ear(head, side, size, flare=EAR_FLARE):
+    """Ear vertices float32 [rings, angles + 1, 3] on the head's side (-1 left of the image, +1 right).
+
+    head: the head's half width at the heights ROOT_UP of the ear, so that no gap opens between the two.
+    """
     scale = 1.0 + 0.10 * size
-    root = np.array([side * (head - 0.035), -0.13, -0.02])
+    root = np.interp(EAR_UP, ROOT_UP, head) - 0.03
     back = EAR_HALF_WIDTH * scale * (EAR_ACROSS + 0.92)
-    out = back * np.sin(EAR_FLARE) + EAR_RELIEF
-    x = root[0] + side * (out - 0.07 * np.clip(-EAR_UP, 0, 1) ** 1.5)
-    y = root[1] + EAR_HALF_HEIGHT * scale * EAR_UP
-    z = root[2] - back * np.cos(EAR_FLARE) - 0.12 * EAR_UP * EAR_HALF_HEIGHT
+    out = back * np.sin(flare) + EAR_RELIEF
+    x = side * (root + out)
+    y = EAR_Y + EAR_HALF_HEIGHT * scale * EAR_UP
+    z = -0.02 - back * np.cos(flare) - 0.12 * EAR_UP * EAR_HALF_HEIGHT
     return np.stack([x, y, z], -1).astype(np.float32)
 
 
@@ -52,7 +59,7 @@ def _body_template():
     y = np.linspace(NECK_TOP, BODY_BOTTOM, BODY_ROWS)[:, None]
     a = np.linspace(-np.pi, np.pi, BODY_COLUMNS)[None, :]
     slope = smoothstep(-y, 1.02, 1.95)
-    width = 0.43 + 0.06 * smoothstep(-y, 1.0, 1.3) + 1.25 * slope**1.3
+    width = 0.46 + 0.05 * smoothstep(-y, 1.0, 1.3) + 1.25 * slope**1.3
     depth = 0.44 + 0.16 * slope
     z = NECK_Z - 0.30 * smoothstep(-y, 0.6, 1.5)
     sin, cos = np.sin(a), np.cos(a)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.faces import fields, hair, head, labels, parts
-from datasets.faces.head import smoothstep
+from datasets.faces.head import saturate, smoothstep
 from datasets.faces.identity import LONG_STYLES
 from datasets.faces.raster import grid_triangles, rasterise
 
@@ -23,6 +23,7 @@ class Mesh:
     b: np.ndarray
     triangles: np.ndarray
     occlusion: np.ndarray | float = 1.0
+    two_sided_from: int = 1 << 30  # rows from which both sides show: ears, hanging hair
 
 
 @dataclass
@@ -124,20 +125,21 @@ def meshes(identity, nuisance):
     """Meshes in the head's frame, the head first, and the landmarks [68, 3]."""
     v = fields.vertices(expression_weights(identity, nuisance))
     points = labels.landmarks(v, identity, nuisance)
-    ear_row, ear_column = head.row_of(-0.12), head.column_of(np.deg2rad(92.0))
-    ear_x = float(head.sample(v, np.array([ear_row]), np.array([ear_column]))[0, 0])
+    root_q = parts.EAR_Y + parts.EAR_HALF_HEIGHT * np.array(parts.ROOT_UP)
+    ear_x = head.sample(v, head.row_of(root_q), np.full(len(root_q), head.column_of(np.deg2rad(92.0))))[:, 0]
     size = identity.shape.get("face_length", 0.0) * 0.6 - identity.shape.get("face_width", 0.0) * 0.3
+    flare = parts.EAR_FLARE_UNDER_HAIR if identity.hair_style in LONG_STYLES else parts.EAR_FLARE
     found = [Mesh(HEAD, v, head.CHART_P, head.CHART_Q, _HEAD_TRIANGLES)]
     for part, side in ((LEFT_EAR, -1), (RIGHT_EAR, 1)):
         ao = np.clip(1.0 + 6.0 * parts.EAR_RELIEF, 0.4, 1.0)
-        found.append(Mesh(part, parts.ear(ear_x, side, size), parts.EAR_ACROSS, parts.EAR_UP, parts.ear_triangles(side), ao))
+        found.append(Mesh(part, parts.ear(ear_x, side, size, flare), parts.EAR_ACROSS, parts.EAR_UP, parts.ear_triangles(side), ao, 0))
     under_jaw = 1.0 - 0.55 * smoothstep(parts.BODY_Y, -1.25, -0.85)
     found.append(Mesh(BODY, parts.body(identity.shape.get("jaw_width", 0.0)), parts.BODY_ANGLE, parts.BODY_Y, parts.BODY_TRIANGLES, under_jaw))
     if identity.hair_style != "bald":
         shell, along = hair.shell(v, identity)
         lon = np.broadcast_to(hair.LONGITUDE.astype(np.float32), along.shape)
         ao = 0.75 + 0.25 * smoothstep(1.0 - along, 0.0, 0.5) if identity.hair_style not in LONG_STYLES else np.ones_like(along)
-        found.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao))
+        found.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao, hair.SKULL_ROWS - 3))
         if identity.hair_style == "bun":
             knot = hair.bun(identity)
             a = np.broadcast_to(np.linspace(-3, 3, hair.BUN_COLUMNS), knot.shape[:2])
@@ -148,27 +150,24 @@ def meshes(identity, nuisance):
 
 def _shadow(view, light, cell, bias, soft):
     """Soft shadow of each vertex from a depth map splatted along the light: [V], 1 = lit."""
-    light = np.asarray(light, np.float32)
-    right = np.cross([0, 1, 0], light).astype(np.float32)
-    right /= np.linalg.norm(right)
-    up = np.cross(light, right)
-    depth = view @ light
-    u, v = (view @ right + 2.6) / cell, (view @ up + 2.9) / cell
-    n = int(5.4 / cell)
-    i = np.clip(u, 1, n - 2).astype(np.int64)
-    j = np.clip(v, 1, n - 2).astype(np.int64)
+    to_light = np.asarray(light, np.float32)
+    right = np.array([to_light[2], 0.0, -to_light[0]], np.float32)
+    right /= np.sqrt(right @ right)
+    up = np.array([to_light[1] * right[2], to_light[2] * right[0] - to_light[0] * right[2], -to_light[1] * right[0]])
+    u, v, depth = np.stack([right / cell, up / cell, to_light]).astype(np.float32) @ view.T
+    n = int(5.6 / cell)
+    u, v = (np.minimum(np.maximum(x + n / 2, 1), n - 3) for x in (u, v))
     deepest = np.full(n * n, -9.0, np.float32)
-    np.maximum.at(deepest, j * n + i, depth)
-    deepest = deepest.reshape(n, n)
-    fu, fv = np.clip(u - 0.5, 1, n - 2), np.clip(v - 0.5, 1, n - 2)
-    i, j = fu.astype(np.int64), fv.astype(np.int64)
-    fu, fv = fu - i, fv - j
-    lit = 0.0
-    for dj, wj in ((0, 1 - fv), (1, fv)):
-        for di, wi in ((0, 1 - fu), (1, fu)):
-            over = deepest[j + dj, i + di] - depth
-            lit = lit + wi * wj * (1.0 - np.clip((over - bias) / soft, 0.0, 1.0))
-    return lit
+    np.maximum.at(deepest, v.astype(np.int32) * n + u.astype(np.int32), depth)
+    u, v = u - 0.5, v - 0.5
+    i, j = u.astype(np.int32), v.astype(np.int32)
+    u, v = u - i, v - j
+    corner = j * n + i
+    shade = 0.0
+    for step, weight in ((0, (1 - u) * (1 - v)), (1, u * (1 - v)), (n, (1 - u) * v), (n + 1, u * v)):
+        over = deepest.take(corner + step) - depth
+        shade = shade + weight * saturate((over - bias) * (1.0 / soft))
+    return 1.0 - shade
 
 
 def _blur(grid):
@@ -234,7 +233,8 @@ def capture(identity, nuisance, size):
     offsets = np.cumsum([0, *(m.vertices.shape[0] * m.vertices.shape[1] for m in found)])
     triangles = np.concatenate([m.triangles + o for m, o in zip(found, offsets, strict=False)])
     part = np.repeat(np.array([m.part for m in found], np.uint8), [len(m.triangles) for m in found])
-    pixel, triangle, weights = rasterise(pose.to_pixels(flat, size), triangles, size, part == HAIR)
+    two_sided = np.concatenate([m.triangles[:, 0] >= m.two_sided_from * m.vertices.shape[1] for m in found])
+    pixel, triangle, weights = rasterise(pose.to_pixels(flat, size), triangles, size, two_sided)
 
     order = np.argsort(part[triangle], kind="stable")  # one contiguous block of pixels for each part
     pixel, triangle, weights = pixel[order], triangle[order], [w[order, None] for w in weights]

@@ -58,18 +58,18 @@ def to_display(light):
 
 
 def backdrop(nuisance, size):
-    """Blurred background, light [size, size, 3]."""
-    rng = np.random.Generator(np.random.PCG64(nuisance.background_seed))
-    u = rng.random(40)
+    """Blurred background, light [size, size, 3]: a slope and a few out-of-focus blobs, all sums of products of x and y."""
+    u = np.random.Generator(np.random.PCG64(nuisance.background_seed)).random(40).astype(np.float32)
     t = (np.arange(size, dtype=np.float32) + 0.5) / size
     base = linear(nuisance.background)
-    slope_x, slope_y = 0.6 * (u[0] - 0.5), 0.6 * (u[1] - 0.5)
-    shade = 1.0 + slope_x * (t[None, :] - 0.5) + slope_y * (t[:, None] - 0.5)
-    image = shade[..., None] * base
+    across, down = [np.ones(size, np.float32), t - 0.5, np.ones(size)], [np.ones(size, np.float32), np.ones(size), t - 0.5]
+    colours = [base, 0.6 * (u[0] - 0.5) * base, 0.6 * (u[1] - 0.5) * base]
     for k in range(int(u[2] * 5)):
-        cx, cy, r = u[3 + 7 * k], u[4 + 7 * k], 0.10 + 0.28 * u[5 + 7 * k]
-        gain = 0.75 * (u[6 + 7 * k] - 0.4)
-        tint = base * (1.0 + gain) * (0.75 + 0.5 * u[7 + 7 * k : 10 + 7 * k].astype(np.float32)) - base
-        bx, by = np.exp(-(((t - cx) / r) ** 2)), np.exp(-(((t - cy) / r) ** 2))
-        image += (by[:, None] * bx[None, :])[..., None] * tint
-    return np.clip(image, 0.0, 1.2).astype(np.float32)
+        cx, cy, gain, tint = u[3 + 7 * k], u[4 + 7 * k], 0.75 * (u[6 + 7 * k] - 0.4), u[7 + 7 * k : 10 + 7 * k]
+        r = 0.10 + 0.28 * u[5 + 7 * k]
+        across.append(np.exp(-(((t - cx) / r) ** 2)))
+        down.append(np.exp(-(((t - cy) / r) ** 2)))
+        colours.append(base * ((1.0 + gain) * (0.75 + 0.5 * tint) - 1.0))
+    weights = (np.stack(across)[:, :, None] * np.stack(colours)[:, None, :]).reshape(len(across), -1)  # [K, size * 3]
+    image = np.stack(down, 1).astype(np.float32) @ weights.astype(np.float32)
+    return np.minimum(np.maximum(image, 0.0), 1.2).reshape(size, size, 3)

@@ -119,7 +119,7 @@ def brows(p, q, albedo, label, identity, pixel):
     inside = half - np.abs(bq - line)
     soft = np.maximum(pixel, 0.020)
     cover = _edge(inside, soft) * smoothstep(a, -0.06, 0.05) * smoothstep(-a, -1.04, -0.92)
-    cover = cover * np.clip(identity.brow_density + 0.12 * hairs, 0.0, 1.0)
+    cover = cover * np.clip(identity.brow_density + 0.08 * hairs, 0.0, 1.0)
     colour = linear(identity.hair)
     colour = np.minimum(colour * 0.75, 0.16 + 0.25 * colour) * (0.5 + 0.5 * linear(identity.skin)[0])
     albedo[near] = mix(albedo[near], colour, cover)
@@ -137,11 +137,12 @@ def beard(p, q, albedo, gloss, identity):
         -bq, 0.60, 0.68
     ) * smoothstep(bq, -1.1, -0.9)
     full = smoothstep(np.interp(ap, _CHEEK_P, _CHEEK_Q) - bq, -0.02, 0.07) * smoothstep(-ap, -0.92, -0.80)
-    lips_free = 1.0 - smoothstep(0.27 - ap, -0.02, 0.03) * smoothstep(bq, -0.83, -0.80) * smoothstep(-bq, 0.60, 0.625)
+    on_lips = np.minimum(labels.upper_lip(bp) + 0.010 - bq, bq - labels.lower_lip(bp) + 0.012)
+    lips_free = 1.0 - smoothstep(on_lips, -0.012, 0.006) * (ap < 0.27)
     area = {"moustache": moustache, "goatee": np.maximum(moustache, goatee), "full": full, "stubble": full}[identity.beard]
-    strands = look_up(STRANDS, bp * 1.3 + 0.2 * bq, bq * 0.35)
+    strands = look_up(STRANDS, bp * 0.9, bq * 0.22)
     cover = np.clip(area, 0, 1) * lips_free
-    colour = linear(identity.hair) * (0.8 + 0.18 * np.clip(strands, -1.5, 1.5))[:, None]
+    colour = linear(identity.hair) * (0.9 + 0.12 * np.clip(strands, -1.5, 1.5))[:, None]
     if identity.beard == "stubble":
         grain = look_up(SPECKS, bp * 1.6, bq * 1.6)
         cover = cover * (0.22 + 0.25 * identity.beard_length + 0.06 * grain)
@@ -154,7 +155,7 @@ def beard(p, q, albedo, gloss, identity):
 def scalp(p, q, albedo, gloss, identity, line):
     """Roots of the hair: the hairline fades into the skin instead of ending at the shell's edge. line: q at each |p|."""
     near = np.flatnonzero(q > -0.3)
-    over = q[near] - np.interp(p[near], *line)
-    cover = smoothstep(over, -0.05, 0.03) * 0.75
+    over = q[near] - np.interp(p[near], *line) + 0.022 * look_up(STRANDS, p[near] * 0.9, q[near] * 0.2)
+    cover = smoothstep(over, -0.06, 0.03) * 0.75
     albedo[near] = mix(albedo[near], linear(identity.hair), cover)
     gloss[near] *= 1 - cover

@@ -61,5 +61,6 @@ class Identity(nn.Module):
         if side < MIN_SIDE and not self._warned:
             self._warned = True
             warnings.warn(
-                f"Identity is measured on {side} px images; below {MIN_SIDE} px it means little.", stacklevel=3
+                f"Identity is measured on {side} px images; below {MIN_SIDE} px people are told apart less well.",
+                stacklevel=3,
             )

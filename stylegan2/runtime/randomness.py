@@ -3,9 +3,13 @@
 import numpy as np
 import torch
 
+from stylegan2.runtime.errors import UserError
+
 
 def derive_seed(*position: int) -> int:
     """A well-mixed 63-bit seed from integers such as (seed, rank, cur_nimg)."""
+    if min(position) < 0:
+        raise UserError(f"a seed must not be negative, but is {min(position)}")
     return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from stylegan2.runtime.errors import UserError
+
 
 class Averages:
     """Means of what was reported since the last `pop`; no host synchronisation until then."""
@@ -39,7 +41,10 @@ class StatsWriter:
 
     def __init__(self, run_dir: Path, position: str, start: int) -> None:
         self.position = position
-        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to the folder {str(run_dir)!r}: {error.strerror}") from error
         self.path = run_dir / "metrics.jsonl"
         self._drop_after(start)
         self._jsonl = self.path.open("a", encoding="utf-8")

@@ -51,9 +51,7 @@ def published_quad(left_eye, right_eye, mouth):
     return [centre - x - y, centre - x + y, centre + x + y, centre + x - y]
 
 
-@given(
-    st.floats(0.2, 20), st.floats(-180, 180), st.floats(-500, 500), st.floats(0.5, 2), st.integers(0, 2**31)
-)
+@given(st.floats(0.2, 20), st.floats(-180, 180), st.floats(-500, 500), st.floats(0.5, 2), st.integers(0, 2**31))
 def test_crop_follows_the_published_formula(scale, degrees, shift, stretch, seed):
     points = FIVE * (1, stretch) + np.random.default_rng(seed).normal(0, 2, (5, 2))
     points = similarity(points, scale, degrees, (shift, -shift))
@@ -62,7 +60,8 @@ def test_crop_follows_the_published_formula(scale, degrees, shift, stretch, seed
     np.testing.assert_allclose(found, expected, atol=1e-6 * scale * 1000)
 
 
-def test_68_landmarks_give_the_crop_of_their_eyes_and_mouth(rng=np.random.default_rng(3)):
+def test_68_landmarks_give_the_crop_of_their_eyes_and_mouth():
+    rng = np.random.default_rng(3)
     points = rng.uniform(0, 100, (68, 2))
     points[36:42] = FIVE[0] + rng.normal(0, 1, (6, 2))
     points[42:48] = FIVE[1] + rng.normal(0, 1, (6, 2))
@@ -70,10 +69,10 @@ def test_68_landmarks_give_the_crop_of_their_eyes_and_mouth(rng=np.random.defaul
     np.testing.assert_allclose(ffhq_crop(points).quad, ffhq_crop(five).quad)
 
 
-@pytest.mark.parametrize(("scale", "degrees"), [(1, 0), (1, 30), (3, -75), (8, 160), (2.3, 181)])
+@pytest.mark.parametrize(("scale", "degrees"), [(2, 0), (3, 30), (3, -75), (8, 160), (2.3, 181)])
 def test_eyes_and_mouth_come_to_the_same_places(scale, degrees):
     upright = disc_centres(align(draw_face(FIVE * 4, (400, 500), 12), FIVE * 4, 256)[0])
-    centred = similarity(FIVE - (50, 60), scale, degrees) + (100 * scale, 100 * scale)
+    centred = similarity(FIVE - (50, 60), scale, degrees) + np.array([100, 100]) * scale
     aligned, _ = align(draw_face(centred, (int(200 * scale),) * 2, 3 * scale), centred, 256)
     np.testing.assert_allclose(disc_centres(aligned), upright, atol=1.5)
     left_eye, right_eye, *mouth = upright
@@ -82,16 +81,16 @@ def test_eyes_and_mouth_come_to_the_same_places(scale, degrees):
     assert np.mean(mouth, axis=0)[0] == pytest.approx(127.5, abs=1)
 
 
-@pytest.mark.parametrize(("scale", "size"), [(3, 256), (12, 64), (30, 48)])
+@pytest.mark.parametrize(("scale", "size"), [(3, 256), (6, 64), (10, 40)])
 def test_pixels_are_those_of_a_naive_dense_warp(scale, size):
-    """4 x 4 bilinear samples for every source pixel, averaged; also where the photo is reduced first."""
+    """Bilinear samples at least as dense as the photo, averaged; also where `align` reduces the photo first."""
     height, width = 160 * scale, 150 * scale
     y, x = np.mgrid[:height, :width] / scale
     photo = np.stack([np.sin(x / 5) * 90, np.cos(y / 4) * 90, np.sin((x + y) / 7) * 90], axis=2) + 128
     photo = np.rint(photo).astype(np.uint8)
     landmarks = similarity(FIVE - (50, 60), scale, 12) + np.array([75.0, 75.0]) * scale
     aligned, crop = align(photo, landmarks, size)
-    dense = size * max(4, int(4 * crop.side / size))
+    dense = size * max(4, int(np.ceil(crop.side / size)))
     u = (np.arange(dense) + 0.5) / dense
     a, b, _, d = np.array(crop.quad)
     points = a + u[None, :, None] * (d - a) + u[:, None, None] * (b - a) - 0.5
@@ -114,7 +113,8 @@ def test_outside_of_the_photo_is_soft_and_inside_is_untouched():
     assert roughness[: column // 3].mean() < 0.3 * roughness[column + 20 :].mean()
     wide = np.pad(photo, ((200, 200), (200, 200), (0, 0)))
     plain = extract(wide, crop.moved(-200, -200), 128)
-    inner = slice(column + int(0.1 * 128) + 3, 110)
+    fade = int((left_part + 0.1) / 3 * 128)  # the blur begins at a third of the padding's width
+    inner = slice(column + fade + 3, 110)
     assert np.abs(aligned[20:108, inner].astype(int) - plain[20:108, inner]).max() <= 2
 
 
@@ -123,7 +123,7 @@ def test_outside_of_the_photo_is_soft_and_inside_is_untouched():
 def test_paste_back_undoes_align(degrees, size):
     y, x = np.mgrid[:300, :280]
     photo = np.stack([128 + 100 * np.sin(x / 17), 128 + 100 * np.cos(y / 13), (x + y) / 3], axis=2).astype(np.uint8)
-    landmarks = similarity(FIVE - (50, 60), 2.2, degrees) + (140, 150)
+    landmarks = similarity(FIVE - (50, 60), 2.2, degrees) + np.array([140, 150])
     aligned, crop = align(photo, landmarks, size)
     again = paste_back(photo, aligned, crop)
     assert np.abs(again.astype(int) - photo).mean() < (0.5 if size > crop.side else 1.5)
@@ -134,7 +134,7 @@ def test_paste_back_undoes_align(degrees, size):
 @pytest.mark.parametrize(("feather", "inner"), [(0.0, 0.02), (0.1, 0.12), (0.3, 0.35)])
 def test_paste_back_covers_the_crop_and_nothing_else(feather, inner):
     photo = np.zeros((240, 260, 3), np.uint8)
-    crop = ffhq_crop(similarity(FIVE - (50, 60), 1.5, 20) + (110, 120))
+    crop = ffhq_crop(similarity(FIVE - (50, 60), 1.5, 20) + np.array([110, 120]))
     result = paste_back(photo, np.full((64, 64, 3), 200, np.uint8), crop, feather)
     a, b, _, d = np.array(crop.quad)
     y, x = np.mgrid[:240, :260] + 0.5

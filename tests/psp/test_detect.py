@@ -11,7 +11,7 @@ from psp.align import align, ffhq_crop
 from psp.detect import DlibDetector, Face, FirstOf, MtcnnDetector, build_detector, find_faces
 from stylegan2.runtime.errors import UserError
 
-EYES = np.array([[202.5, 115.0], [238.5, 109.0]])  # of the astronaut, read off the photo
+EYES = np.array([[203.0, 101.0], [247.0, 103.0]])  # of the astronaut, read off the photo
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_astronaut(astronaut, name):
     (face,) = find_faces(astronaut, name)
     points = face.landmarks
     eyes = points[:2] if len(points) == 5 else np.array([points[36:42].mean(0), points[42:48].mean(0)])
-    np.testing.assert_allclose(eyes, EYES, atol=6)
+    np.testing.assert_allclose(eyes, EYES, atol=4)
     x0, y0, x1, y1 = face.box
     assert x0 < eyes[0, 0] < eyes[1, 0] < x1
     assert y0 < eyes[0, 1] < y1
@@ -51,7 +51,7 @@ def test_a_small_head_in_a_large_photo_is_found(astronaut):
     photo[1000:1512, 1200:1712] = astronaut
     (face,) = find_faces(photo, DlibDetector())
     eyes = np.array([face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)])
-    np.testing.assert_allclose(eyes, EYES + (1200, 1000), atol=6)
+    np.testing.assert_allclose(eyes, EYES + np.array([1200, 1000]), atol=4)
     assert find_faces(photo, DlibDetector(sides=(768,))) == []
 
 
@@ -91,6 +91,14 @@ def test_one_detector_serves_several_threads(astronaut):
     with ThreadPoolExecutor(3) as pool:
         together = [faces[0].landmarks for faces in pool.map(detector, copies)]
     np.testing.assert_array_equal(alone, together)
+
+
+def test_a_patch_that_hardly_looks_like_a_face_is_left_out(astronaut):
+    """Her jacket scores 0.04 beside her own picture."""
+    smaller = np.asarray(Image.fromarray(astronaut).resize((400, 400)))
+    pair = np.concatenate([np.pad(smaller, ((0, 112), (0, 0), (0, 0)), mode="edge"), astronaut], axis=1)
+    assert len(find_faces(pair, DlibDetector((1536,), threshold=0.0))) > 2
+    assert len(find_faces(pair, DlibDetector((1536,)))) == 2
 
 
 def test_improbable_faces_are_left_out(astronaut):

@@ -13,9 +13,15 @@ from torch import Tensor, nn
 from psp.losses.registry import freeze
 from stylegan2.runtime import weights
 
-# Expansion, kernel, stride of the first, channels, count (the paper's table 1, with the widths of the Lite0 variant).
-STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4))
-STAGES = (*STAGES, (6, 3, 1, 320, 1))
+STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (the paper's table 1)
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
 STEM, HEAD, CLASSES = 32, 1280, 1000
 STRIDE = 32
 """Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is that of SameConv."""

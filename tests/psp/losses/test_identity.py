@@ -115,7 +115,7 @@ def test_arcface_has_the_published_layout(arcface_file):
 
 def test_arcface_cuts_the_face_as_the_paper_does(arcface_file, monkeypatch):
     network = load_arcface(arcface_file)
-    images = torch.nn.functional.interpolate(torch.rand(2, 3, 32, 32) * 2 - 1, size=(256, 256), mode="bicubic")
+    images = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8) * 2 - 1, size=(256, 256), mode="bicubic")
     chips = torch.nn.functional.adaptive_avg_pool2d(images[:, :, 35:223, 32:220], 112)
     embedding = network.embed(images)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))

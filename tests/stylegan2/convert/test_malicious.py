@@ -213,16 +213,22 @@ def test_numpy_objects_are_refused(tmp_path, marker):
         assert_refused(path, marker)
 
 
-def test_recursive_modules_end(foreign, tmp_path, marker):
+def test_numpy_scalars_are_plain_numbers(foreign, tmp_path, marker):
+    tensors = foreign.nvidia_state(foreign.rosinality_state(mapping_layers=2), torch.zeros(foreign.STYLE_DIM))
+    for value in (np.float32(1), np.int64(1), np.bool_(True), np.dtype(">f8").type(1)):
+        convert.load_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", tensors, {"gain": value}))
+    for value in (np.datetime64("2020-01-01"), np.str_("text"), np.bytes_(b"text"), np.complex64(1)):
+        assert_refused(foreign.nvidia_pickle(tmp_path / "n.pkl", tensors, {"gain": value}), marker)
+
+
+def test_a_module_within_itself(tmp_path, marker):
     path = tmp_path / "n.pkl"
-    with foreign.NvidiaModules():
-        state = {"_modules": {}, "_parameters": {}, "_buffers": {}}
-        inner = foreign.Persistent("Generator", state, "")
-        path.write_bytes(pickle.dumps({"G_ema": inner}))
-        assert_refused(path, marker)
-        for _ in range(50):
-            inner = foreign.Persistent("Generator", {"_modules": {"a": inner}}, "")
-        path.write_bytes(pickle.dumps({"G_ema": inner}))
+    module = stack_global("torch_utils.persistence", "_reconstruct_persistent_obj")
+    module += b"}\x8c\x0aclass_name\x8c\x01Gs\x8c\x05state}\x94s\x85R\x94"  # memo 0: its state, 1: the module
+    inside = b"h\x00\x8c\x08_modules}\x8c\x01ah\x01ss0"
+    path.write_bytes(b"\x80\x04}\x8c\x05G_ema" + module + inside + b"s.")
+    with pytest.raises(CheckpointError, match="no module"):
+        convert.load_foreign(path)
     assert_refused(path, marker)
 
 

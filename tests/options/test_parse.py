@@ -1,0 +1,154 @@
+"""Flags, presets, and one sentence for every mistake."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import tyro
+
+from options.inference import Inference
+from options.parse import exit_on_user_error, parse, run
+from stylegan2.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Inner settings."""
+
+    learning_rate: float = 0.002
+    """step width"""
+    betas: tuple[float, ...] = (0.0, 0.99)
+    """moments"""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise UserError("the learning rate must be positive")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """What the program does."""
+
+    exp_dir: Path
+    """where results go"""
+    mirror_images: bool = False
+    """flip half of them"""
+    align: bool = True
+    """find faces"""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["--test-batch"])] = 4
+    """images a step"""
+    mode: Literal["fast", "slow"] = "fast"
+    """how"""
+    limit: int | None = None
+    """at most this many"""
+    preset: str | None = None
+    """named defaults"""
+    inner: tyro.conf.OmitArgPrefixes[Inner] = field(default_factory=Inner)
+
+
+PRESETS = {"small": {"batch_size": 2, "mirror_images": True, "align": False, "limit": None, "betas": (0.5, 0.9)}}
+
+
+def outer(*args, presets=None):
+    return parse(Outer, presets, args=["--exp_dir", "x", *args])
+
+
+def test_defaults_and_nested_flags():
+    assert outer() == Outer(Path("x"))
+    assert outer("--learning_rate", "0.1").inner == Inner(0.1)
+
+
+@pytest.mark.parametrize("form", [["--batch_size", "9"], ["--batch-size", "9"], ["--batch_size=9"], ["--test_batch=9"]])
+def test_underscores_hyphens_equals_and_aliases(form):
+    assert outer(*form).batch_size == 9
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--mirror_images"], (True, True)),
+        (["--mirror-images", "--no-align"], (True, False)),
+        (["--no_align"], (False, False)),
+        (["--align", "False"], (False, False)),
+        (["--align=false", "--mirror_images", "TRUE"], (True, False)),
+        (["--no_align", "--align"], (False, True)),
+    ],
+)
+def test_booleans(args, expected):
+    settings = outer(*args)
+    assert (settings.mirror_images, settings.align) == expected
+
+
+def test_preset_and_the_flags_beside_it():
+    settings = outer("--preset", "small", "--batch_size", "7", "--no_mirror_images", presets=PRESETS)
+    assert settings == Outer(Path("x"), False, False, 7, preset="small", inner=Inner(betas=(0.5, 0.9)))
+    assert outer("--batch_size=7", "--preset=small", presets=PRESETS).batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--btch_size", "3"], "no option --btch_size: did you mean --batch_size"),
+        (["--learning-rat", "3"], "did you mean --learning_rate"),
+        (["--qqqq"], "no option --qqqq: see --help"),
+        (["--batch_size", "three"], "--batch_size.*'three'"),
+        (["--batch_size"], "[Mm]issing value.*--batch_size"),
+        (["--mode", "medium"], "'medium'.*'fast', 'slow'"),
+        (["--align", "perhaps"], "perhaps"),
+        (["stray"], "stray"),
+        (["--learning_rate", "-1"], "must be positive"),
+        (["--preset", "huge"], "no preset 'huge': choose one of small"),
+    ],
+)
+def test_mistakes_are_one_sentence(args, words, capsys):
+    with pytest.raises(UserError, match=words) as caught:
+        outer(*args, presets=PRESETS)
+    assert "\n" not in str(caught.value)
+    assert "─" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_required_is_named():
+    with pytest.raises(UserError, match="--data_path and --exp_dir must be given"):
+        parse(Inference, args=["--no_align"])
+    assert parse(Inference, args=["--data", "a", "--exp_dir", "b"]).data_path == Path("a")
+
+
+def test_help_explains_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(Outer, args=["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    for word in (
+        "What the program does",
+        "--exp_dir",
+        "where results go",
+        "--learning_rate",
+        "step width",
+        "--no_align",
+    ):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code", "text"),
+    [(UserError("two\nlines"), 2, "error: two lines\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
+)
+def test_exit_codes_of_mistakes(mistake, code, text, capsys):
+    with pytest.raises(SystemExit) as stop, exit_on_user_error():
+        raise mistake
+    assert stop.value.code == code
+    assert capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_run_exits_with_the_answer_of_main(answer, code):
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: answer)
+    assert stop.value.code == code
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)

@@ -1,0 +1,373 @@
+"""The encoder loop with a 16 px generator and a narrow encoder: what it learns, and that resuming changes nothing."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+import psp
+from datasets.loader import stream_batches
+from datasets.pairs import TaskPairs, fixed_batches
+from datasets.tasks import find_task
+from psp.encoders import build_encoder
+from psp.load import describe
+from psp.losses import WeightedLosses
+from psp.losses.l2 import L2
+from psp.losses.w_norm import WNorm
+from psp.metrics import Meters
+from psp.model import PSp
+from psp.trainer import TrainingSettings, build_state, learning_rate, rows, shrink, step, train
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.stats import Averages
+
+SETTINGS = TrainingSettings(
+    max_steps=9,
+    batch_size=4,
+    test_batch_size=3,
+    learning_rate=1e-3,
+    decay_from=0.5,
+    board_interval=1,
+    image_interval=4,
+    val_interval=3,
+    save_interval=4,
+)
+CPU = torch.device("cpu")
+TASK = find_task("inversion")
+
+
+class FakeIdentity(nn.Module):
+    """1 - cosine of the pixels: cheap, and of an identity loss's form."""
+
+    name = "id_pixels"
+    inputs = ("output", "target")
+
+    def forward(self, output, target):
+        return 1 - torch.cosine_similarity(output.flatten(1), target.flatten(1))  # [N]
+
+
+def fake_losses():
+    return WeightedLosses({"l2": (L2(), 1.0), "id_pixels": (FakeIdentity(), 0.1), "w_norm": (WNorm(), 0.005)})
+
+
+def tiny_model(head_width=8):
+    torch.manual_seed(0)
+    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator.mapping.w_avg.normal_()
+    for layer in generator.synthesis.layers:
+        layer.noise_strength.data.fill_(0.1)  # so that random noise shows
+    encoder = build_encoder(
+        "gradual", num_ws=6, w_dim=8, input_size=32, widths=(16, 16, 16, 16), units=(1, 1, 1, 1), head_width=head_width
+    )
+    return PSp(encoder, generator)
+
+
+def pixels(count):
+    ramp = np.linspace(0, 255, 32)
+    colours = np.random.default_rng(0).uniform(0, 1, (count, 1, 1, 3))
+    return list((ramp[None, :, None, None] * colours * np.ones((1, 1, 32, 1))).astype(np.uint8))  # each [32, 32, 3]
+
+
+def pair_batches(workers=0, batch_size=4):
+    pairs = TaskPairs(pixels(10), TASK, 32, 16, seed=0)
+    return stream_batches(pairs, len(pairs), batch_size, seed=0, workers=workers)
+
+
+def run(run_dir, batches=None, model=None, settings=SETTINGS):
+    model = model or tiny_model()
+    description = {"task": "inversion", **describe(model)}
+    held_out = fixed_batches(TaskPairs(pixels(7), TASK, 32, 16, seed=1), settings.test_batch_size)
+    return train(
+        model,
+        fake_losses(),
+        batches or pair_batches(),
+        held_out,
+        Meters(L2(), FakeIdentity()),
+        TASK.show_source,
+        description,
+        run_dir,
+        settings,
+        CPU,
+    )
+
+
+def stopping(batches, after, stop):
+    """The same batches; before the step after the next `after` ones, `stop()` is called."""
+
+    def from_position(start):
+        for count, batch in enumerate(batches(start)):
+            if count == after:
+                stop()
+            yield batch
+
+    return from_position
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crash():
+    raise RuntimeError("power cut")
+
+
+def assert_equal_checkpoints(path, other):
+    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
+    assert tensors.keys() == others.keys()
+    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
+    assert metadata == other_metadata
+
+
+def records(run_dir, but="speed/images_per_second"):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != but} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(folder, last checkpoint) of a run that nothing interrupted."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    return run_dir, run(run_dir)
+
+
+# --- resume ---
+
+
+@pytest.mark.parametrize(("workers", "after"), [(0, 4), (2, 1)])
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, workers, after):
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, stopping(pair_batches(workers), after, terminate))
+    assert stopped.value.code == 143
+    assert (tmp_path / "checkpoints" / f"iteration-{after + 1:09d}.safetensors").is_file()
+    last = run(tmp_path, pair_batches(2 - workers))
+    assert_equal_checkpoints(last, finished[1])
+    assert records(tmp_path) == records(finished[0])
+    best = "checkpoints/best_model.safetensors"
+    assert_equal_checkpoints(tmp_path / best, finished[0] / best)
+
+
+@pytest.mark.parametrize("changes", [{"optim_name": "adam"}, {"train_decoder": True}])
+def test_resuming_is_exact_in_every_mode(tmp_path, changes):
+    settings = replace(SETTINGS, max_steps=5, val_interval=5, **changes)
+    whole = run(tmp_path / "whole", settings=settings)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "parts", stopping(pair_batches(), 2, terminate), settings=settings)
+    assert_equal_checkpoints(run(tmp_path / "parts", settings=settings), whole)
+
+
+def test_a_checkpoint_holds_the_whole_state(finished):
+    tensors, metadata = checkpoint.read(finished[1])
+    model = tiny_model()
+    for name, value in model.encoder.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            assert not torch.equal(tensors[f"encoder.{name}"], value), f"{name} has not learned"
+        if name.endswith("num_batches_tracked"):
+            assert tensors[f"encoder.{name}"] == 9
+    for name, _ in model.encoder.named_parameters():
+        assert {f"optimizer.encoder.{name}.{key}" for key in ("exp_avg", "exp_avg_sq", "slow")} <= tensors.keys()
+    assert not any(name.startswith("optimizer.generator") for name in tensors)
+    assert (metadata["cur_step"], metadata["task"]) == (9, "inversion")
+    assert metadata["best_loss"] == min(record["val/loss"] for record in records(finished[0]) if "val/loss" in record)
+
+
+def test_a_crash_goes_back_to_the_last_checkpoint_and_arrives_at_the_same(finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, stopping(pair_batches(), 7, crash))
+    assert records(tmp_path)[-1]["cur_step"] == 7
+    assert_equal_checkpoints(run(tmp_path), finished[1])
+    assert records(tmp_path) == records(finished[0])
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(finished, tmp_path, capsys):
+    with pytest.raises(RuntimeError):
+        run(tmp_path, stopping(pair_batches(), 8, crash))
+    newest = tmp_path / "checkpoints" / "iteration-000000008.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    capsys.readouterr()
+    last = run(tmp_path)
+    printed = capsys.readouterr().out
+    assert f"{newest.name}' is damaged" in printed
+    assert "resuming from iteration-000000004.safetensors at step 4" in printed
+    assert_equal_checkpoints(last, finished[1])
+
+
+def test_a_finished_run_stays_as_it_is(finished):
+    before = finished[1].read_bytes()
+    assert run(finished[0]) == finished[1]
+    assert finished[1].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        ({"head_width": 16}, {}, "was trained with another encoder than was asked for"),
+        ({}, {"batch_size": 2}, "was trained with batch size 4: keep it"),
+        ({}, {"optim_name": "adam"}, "the state of Ranger, not of Adam"),
+        ({}, {"train_decoder": True}, "built for other parameters"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_sentence(finished, model, changes, words):
+    with pytest.raises(UserError, match=words) as caught:
+        run(finished[0], model=tiny_model(**model), settings=replace(SETTINGS, **changes))
+    assert "\n" not in str(caught.value)
+
+
+# --- what a run leaves behind ---
+
+
+def test_metrics(finished):
+    found = records(finished[0])
+    training = [record for record in found if "train/loss" in record]
+    validation = [record for record in found if "val/loss" in record]
+    assert [record["cur_step"] for record in found] == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9]
+    assert [record["cur_step"] for record in training] == list(range(1, 10))
+    assert [record["cur_step"] for record in validation] == [3, 6, 9]
+    assert all(np.isfinite(list(record.values())).all() for record in found)
+    for record in training:
+        total = record["train/loss_l2"] + 0.1 * record["train/loss_id_pixels"] + 0.005 * record["train/loss_w_norm"]
+        assert record["train/loss"] == pytest.approx(total, rel=1e-5)
+        assert record["train/similarity_id_pixels"] == pytest.approx(1 - record["train/loss_id_pixels"])
+        assert record["train/learning_rate"] == learning_rate(record["cur_step"] - 1, SETTINGS)
+    wanted = {"val/loss_l2", "val/mse", "val/perceptual (l2)", "val/identity (id_pixels)"}
+    assert all(wanted <= record.keys() for record in validation)
+
+
+@torch.no_grad()
+def test_validation_measures_the_model_in_evaluation_mode(finished):
+    model, _ = psp.load(finished[0])
+    held_out = fixed_batches(TaskPairs(pixels(7), TASK, 32, 16, seed=1), 7)
+    ((source, target),) = held_out
+    last = records(finished[0])[-1]
+    assert last["val/loss_l2"] == pytest.approx((model(source) - target).square().mean().item(), rel=1e-4)
+    assert last["val/mse"] == pytest.approx((model(source).clamp(-1, 1) - target).square().mean().item(), rel=1e-4)
+
+
+def test_best_model_has_the_lowest_validation_loss(finished):
+    _, metadata = psp.load(finished[0] / "checkpoints" / "best_model.safetensors")
+    validation = {record["cur_step"]: record["val/loss"] for record in records(finished[0]) if "val/loss" in record}
+    assert metadata["best_loss"] == min(validation.values()) == validation[metadata["cur_step"]]
+
+
+def test_checkpoints_and_the_newest_loads(finished):
+    run_dir, last = finished
+    names = sorted(path.name for path in run_dir.glob("checkpoints/*"))
+    assert names == ["best_model.safetensors", *(f"iteration-{n:09d}.safetensors" for n in (4, 8, 9))]
+    model, metadata = psp.load(run_dir)
+    assert metadata["cur_step"] == 9
+    tensors, _ = checkpoint.read(last)
+    assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())
+
+
+def test_only_so_many_checkpoints_are_kept(tmp_path):
+    last = run(tmp_path, settings=replace(SETTINGS, max_steps=4, save_interval=1, keep_checkpoints=2, val_interval=1))
+    names = sorted(path.name for path in last.parent.glob("*"))
+    assert names == ["best_model.safetensors", "iteration-000000003.safetensors", "iteration-000000004.safetensors"]
+
+
+def test_image_rows_are_logged(finished):
+    board = EventAccumulator(str(finished[0] / "logs")).Reload()
+    assert [event.step for event in board.Images("train/source_output_target")] == [4, 8]
+    assert [event.step for event in board.Images("val/source_output_target")] == [3, 6, 9]
+    image = board.Images("train/source_output_target")[0]
+    assert (image.height, image.width) == (4 * 16, 3 * 16)
+
+
+def test_rows_show_source_output_target():
+    model = tiny_model().train()
+    source, target = torch.full((2, 3, 32, 32), -1.0), torch.ones(2, 3, 16, 16)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    picture = rows(model, source, target, TASK.show_source)
+    assert picture.shape == (2 * 16, 3 * 16, 3)
+    assert (picture[:, :16] == 0).all()
+    assert (picture[:, 32:] == 255).all()
+    assert len(np.unique(picture[:, 16:32])) > 2
+    assert model.encoder.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_psp_losses(golden, tmp_path):
+    run(tmp_path, settings=replace(SETTINGS, max_steps=20, val_interval=20, save_interval=20))
+    names = ("train/loss", "train/loss_l2", "train/loss_id_pixels", "train/loss_w_norm")
+    found = [record for record in records(tmp_path) if "train/loss" in record]
+    golden({name: [record[name] for record in found] for name in names}, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optim_name", ["ranger", "adam"])
+def test_it_learns(tmp_path, optim_name):
+    run(tmp_path, settings=replace(SETTINGS, max_steps=30, val_interval=15, save_interval=30, optim_name=optim_name))
+    losses = [record["train/loss_l2"] for record in records(tmp_path) if "train/loss" in record]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+# --- one step ---
+
+
+def one_step(settings):
+    model = tiny_model()
+    state = build_state(model, settings)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    step(state, torch.randn(4, 3, 32, 32), torch.randn(4, 3, 16, 16), fake_losses(), Averages())
+    return state, [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+
+
+def test_the_generator_is_frozen_by_default():
+    state, changed = one_step(SETTINGS)
+    assert changed
+    assert all(name.startswith("encoder.") for name in changed)
+    still = {name for name, _ in state.model.encoder.named_parameters()} - {name[8:] for name in changed}
+    assert not still
+    assert not any(parameter.requires_grad for parameter in state.model.generator.parameters())
+    assert not state.model.generator.training
+    assert state.model.encoder.training
+
+
+def test_train_decoder_trains_the_synthesis_network_too():
+    _, changed = one_step(replace(SETTINGS, train_decoder=True))
+    assert "generator.synthesis.const" in changed
+    assert not any(name.startswith("generator.mapping") for name in changed)
+    assert "latent_avg" not in changed
+    assert not any(name.endswith("noise_const") for name in changed)
+
+
+def test_a_batch_of_the_target_size_is_compared_at_that_size():
+    x = torch.randn(2, 3, 16, 16)
+    expected = x.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean([3, 5])
+    torch.testing.assert_close(shrink(x, 8), expected)
+    assert shrink(x, 16) is x
+    assert shrink(x, 32) is x
+
+
+# --- settings ---
+
+
+def test_learning_rate_is_constant_then_falls_linearly():
+    settings = TrainingSettings(max_steps=100, learning_rate=1.0, decay_from=0.6)
+    rates = [learning_rate(n, settings) for n in range(100)]
+    assert rates[:60] == [1.0] * 60
+    assert rates[60] == 1.0
+    assert rates[80] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.025)
+    constant = TrainingSettings(max_steps=100, learning_rate=1.0)
+    assert {learning_rate(n, constant) for n in range(100)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
+        ({"val_interval": 0}, "--val_interval must be at least 1"),
+        ({"optim_name": "sgd"}, "--optim_name must be ranger or adam, not 'sgd'"),
+        ({"learning_rate": -1.0}, "--learning_rate must be positive"),
+        ({"seed": -1}, "--seed must not be negative"),
+    ],
+)
+def test_impossible_settings_are_refused(change, words):
+    with pytest.raises(UserError, match=words):
+        TrainingSettings(**change)

@@ -1,0 +1,62 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.stats import Averages, StatsWriter
+
+
+def test_averages_count_every_element_once():
+    averages = Averages()
+    averages.add("a", torch.tensor([1.0, 2.0, 3.0]))
+    averages.add("a", torch.tensor(10.0, requires_grad=True))
+    averages.add("b", torch.tensor([[2.0], [4.0]]))
+    assert averages.pop() == {"a": 4.0, "b": 3.0}
+    assert averages.pop() == {}
+
+
+def test_averages_do_not_lose_small_terms():
+    averages = Averages()
+    averages.add("a", torch.tensor([2.0**24]))
+    for _ in range(9):
+        averages.add("a", torch.tensor([1.0]))
+    assert averages.pop()["a"] == (2**24 + 9) / 10
+
+
+def records(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_was_written_after_the_resumed_position_goes(tmp_path):
+    writer = StatsWriter(tmp_path, "cur_nimg", 0)
+    for at in (10, 20, 30):
+        writer.scalars(at, {"loss": at / 10})
+    writer.image(30, "samples", np.zeros((4, 4, 3), np.uint8))
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"cur_nimg": 40, "lo')  # a run that was killed while it wrote
+    writer = StatsWriter(tmp_path, "cur_nimg", 20)
+    writer.scalars(30, {"loss": 7.0})
+    writer.close()
+    assert records(tmp_path) == [{"cur_nimg": n, "loss": loss} for n, loss in ((10, 1.0), (20, 2.0), (30, 7.0))]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "metrics.jsonl"]
+
+    board = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert [(event.step, event.value) for event in board.Scalars("loss")] == [(10, 1.0), (20, 2.0), (30, 7.0)]
+
+
+def test_a_fresh_run_drops_everything(tmp_path):
+    writer = StatsWriter(tmp_path, "cur_step", 0)
+    writer.scalars(5, {"loss": 1.0})
+    writer.close()
+    StatsWriter(tmp_path, "cur_step", 0).close()
+    assert records(tmp_path) == []
+
+
+def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="cannot write to the folder .*run'"):
+        StatsWriter(tmp_path / "run", "cur_step", 0)

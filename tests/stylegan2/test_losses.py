@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stylegan2 import losses
+
+
+def naive_log_sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.log(1 / (1 + np.exp(-x)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logistic_losses_are_the_log_likelihoods(dtype):
+    fake, real = torch.linspace(-20, 20, 41, dtype=dtype)[:, None], torch.randn(41, 1, dtype=dtype) * 5
+    f, r = fake.double().numpy()[:, 0], real.double().numpy()[:, 0]
+    expected_g = -naive_log_sigmoid(f)
+    expected_d = -naive_log_sigmoid(-f) - naive_log_sigmoid(r)  # 1 - sigmoid(x) = sigmoid(-x)
+    np.testing.assert_allclose(losses.logistic_g(fake).numpy(), expected_g, rtol=1e-5)
+    np.testing.assert_allclose(losses.logistic_d(fake, real).numpy(), expected_d, rtol=1e-5)
+
+
+def test_logistic_losses_do_not_overflow():
+    logits = torch.tensor([[-1e4], [1e4]])
+    assert losses.logistic_g(logits).tolist() == [1e4, 0.0]
+    assert losses.logistic_d(logits, logits.flip(0)).tolist() == [0.0, 2e4]
+
+
+def quadratic(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """D(x) = sum a x^2 / 2 + b x, whose gradient is a x + b. [N, C, H, W] -> [N, 1]."""
+    return (a * x.square() / 2 + b * x).sum([1, 2, 3])[:, None]
+
+
+def test_r1_is_the_squared_gradient_norm_of_each_sample():
+    a, b = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True), torch.randn(3, 4, 4, dtype=torch.float64)
+    x = torch.randn(5, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    penalty = losses.r1(quadratic(x, a, b), x)
+    gradient = a * x + b
+    torch.testing.assert_close(penalty, gradient.square().sum([1, 2, 3]))
+
+    # Training needs the gradient of the penalty with respect to the weights: d/da |a x + b|^2 = 2 (a x + b) x.
+    (weight_gradient,) = torch.autograd.grad(penalty.sum(), a)
+    torch.testing.assert_close(weight_gradient, (2 * gradient * x).sum(0))
+
+
+def linear_generator(jacobian: Tensor, ws: Tensor) -> Tensor:
+    """images = sum over layers of J_l w_l: J [L, K, C, H, W], ws [N, L, K] -> [N, C, H, W]."""
+    return torch.einsum("lkchw,nlk->nchw", jacobian, ws)
+
+
+def test_path_lengths_of_a_linear_map_by_its_jacobian():
+    jacobian = torch.randn(3, 5, 2, 4, 4, dtype=torch.float64)
+    ws = torch.randn(6, 3, 5, dtype=torch.float64, requires_grad=True)
+    images = linear_generator(jacobian, ws)
+    torch.manual_seed(5)
+    lengths = losses.path_lengths(images, ws)
+    torch.manual_seed(5)
+    y = torch.randn_like(images) / 4  # sqrt(4 * 4)
+    for n in range(6):
+        products = [jacobian[layer].flatten(1) @ y[n].flatten() for layer in range(3)]  # J_l^T y, each [K]
+        expected = sum(float(p @ p) for p in products) / 3
+        assert lengths[n].item() == pytest.approx(expected**0.5, rel=1e-12)
+
+
+def test_path_lengths_estimate_the_jacobians_norm():
+    """E_y |J^T y|^2 = |J|_F^2 / pixels, averaged over layers: the identity on which eq. 4 rests."""
+    jacobian = torch.randn(2, 3, 1, 4, 4, dtype=torch.float64)
+    ws = torch.zeros(20_000, 2, 3, dtype=torch.float64, requires_grad=True)
+    lengths = losses.path_lengths(linear_generator(jacobian, ws), ws)
+    expected = jacobian.square().sum([1, 2, 3, 4]).mean() / 16
+    assert lengths.square().mean().item() == pytest.approx(expected.item(), rel=0.03)
+
+
+def test_path_lengths_can_be_differentiated_again():
+    jacobian = torch.randn(2, 3, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    ws = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def penalty(j: Tensor) -> Tensor:
+        torch.manual_seed(1)  # the same y for every finite difference
+        return losses.path_lengths(linear_generator(j, ws), ws)
+
+    assert torch.autograd.gradcheck(penalty, jacobian)

@@ -1,0 +1,413 @@
+"""The GAN loop on 16 px random images: what it optimises, and that stopping and resuming changes nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.loader import MirroredImages, stream_batches
+from stylegan2 import load, trainer
+from stylegan2.networks.stylegan2 import Discriminator, Generator
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import read_image
+from stylegan2.runtime.stats import Averages
+from stylegan2.trainer import TrainingSettings, build_state, map_with_mixing, step, track, train
+
+BATCH = 4
+SIZES = {"channel_base": 128, "channel_max": 8}
+SETTINGS = {
+    "total_nimg": 12 * BATCH,
+    "batch_size": BATCH,
+    "r1_gamma": 1.0,
+    "r1_interval": 4,
+    "path_length_interval": 3,
+    "ema_nimg": 40,
+    "log_interval": BATCH,
+    "image_interval": 6 * BATCH,
+    "save_interval": 5 * BATCH,
+}
+
+
+def networks(channel_max=8, d_architecture="residual"):
+    torch.manual_seed(0)
+    sizes = {"channel_base": 128, "channel_max": channel_max}
+    G, G_ema = (Generator(16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
+    return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema
+
+
+def image_batches(workers=0):
+    pixels = list(np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8))
+    return stream_batches(MirroredImages(pixels, mirror=True, seed=0), len(pixels), BATCH, seed=0, workers=workers)
+
+
+def run(run_dir, batches=None, nets=None, **changes):
+    settings = TrainingSettings(**{**SETTINGS, **changes})
+    return train(*(nets or networks()), batches or image_batches(), run_dir, settings, torch.device("cpu"))
+
+
+def stopping(batches, after, stop):
+    """The same batches; before the step after the next `after` ones, `stop()` is called."""
+
+    def from_position(start):
+        for count, batch in enumerate(batches(start)):
+            if count == after:
+                stop()
+            yield batch
+
+    return from_position
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crash():
+    raise RuntimeError("power cut")
+
+
+def assert_equal_checkpoints(path, other):
+    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
+    assert tensors.keys() == others.keys()
+    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
+    assert metadata == other_metadata
+
+
+def records(run_dir, but="speed/images_per_second"):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != but} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(folder, last checkpoint) of a run that nothing interrupted."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    torch.manual_seed(0)
+    return run_dir, run(run_dir)
+
+
+# --- resume ---
+
+
+@pytest.mark.parametrize(("workers", "after"), [(0, 7), (2, 1)])
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, workers, after):
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, stopping(image_batches(workers), after, terminate))
+    assert stopped.value.code == 143
+    steps = after + 1  # the signal arrives before a step, which is finished
+    assert [path.name for path in tmp_path.glob("checkpoints/*")][-1] == f"network-{steps * BATCH:09d}.safetensors"
+    last = run(tmp_path, image_batches(2 - workers))  # any number of workers may go on
+    assert_equal_checkpoints(last, finished[1])
+    assert records(tmp_path) == records(finished[0])
+
+
+def test_a_checkpoint_holds_the_whole_state(finished):
+    tensors, metadata = checkpoint.read(finished[1])
+    G, D, _ = networks()
+    for name, module in (("opt_G", G), ("opt_D", D)):
+        for parameter, _ in module.named_parameters():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                assert f"{name}.{parameter}.{key}" in tensors
+    assert tensors["path_length_mean"] > 0
+    assert tensors["opt_G.synthesis.const.step"] == 12 + 4  # a step each, and every third the path length's
+    assert tensors["opt_D.out.weight.step"] == 12 + 3
+    assert metadata["cur_nimg"] == 12 * BATCH
+    assert metadata["settings"]["batch_size"] == BATCH
+
+
+def test_a_crash_goes_back_to_the_last_checkpoint_and_arrives_at_the_same(finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, stopping(image_batches(), 8, crash))
+    assert [path.name for path in tmp_path.glob("checkpoints/*")] == [f"network-{5 * BATCH:09d}.safetensors"]
+    assert records(tmp_path)[-1]["cur_nimg"] == 8 * BATCH  # ahead of the checkpoint; dropped when it resumes
+    assert_equal_checkpoints(run(tmp_path), finished[1])
+    assert [record["cur_nimg"] for record in records(tmp_path)] == [n * BATCH for n in range(1, 13)]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(finished, tmp_path, capsys):
+    run(tmp_path, total_nimg=10 * BATCH)
+    newest = tmp_path / "checkpoints" / f"network-{10 * BATCH:09d}.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-5000])
+    capsys.readouterr()
+    last = run(tmp_path)
+    printed = capsys.readouterr().out
+    assert f"{newest.name}' is damaged" in printed
+    assert f"resuming from network-{5 * BATCH:09d}.safetensors at {5 * BATCH}" in printed
+    assert_equal_checkpoints(last, finished[1])
+
+
+def test_a_finished_run_stays_as_it_is(finished):
+    before = finished[1].read_bytes()
+    assert run(finished[0]) == finished[1]
+    assert finished[1].read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_killed_at_any_moment_and_resumed_equals_uninterrupted(finished, tmp_path):
+    code = f"""
+import importlib.util, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+spec = importlib.util.spec_from_file_location("test_trainer", {__file__!r})
+test_trainer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_trainer)
+test_trainer.torch.set_num_threads(1)
+print("ready", flush=True)
+test_trainer.run(Path({str(tmp_path)!r}), save_interval={BATCH})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(random.SystemRandom().uniform(0, 1.0))
+    process.kill()
+    process.communicate(timeout=60)
+    last = run(tmp_path, save_interval=BATCH)
+    (tensors, _), (expected, _) = checkpoint.read(last), checkpoint.read(finished[1])
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert [record["cur_nimg"] for record in records(tmp_path)] == [n * BATCH for n in range(1, 13)]
+    assert not list(tmp_path.glob("checkpoints/.*"))  # no half-written file stays
+
+
+@pytest.mark.parametrize(
+    ("nets", "changes", "words"),
+    [
+        ({"channel_max": 4}, {}, "holds another architecture than was asked for"),
+        ({"d_architecture": "skip"}, {}, "the checkpoint's 'D' does not fit this Discriminator"),
+        ({}, {"batch_size": 8}, "was trained with batch size 4: keep it"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_sentence(finished, nets, changes, words):
+    with pytest.raises(UserError, match=words) as caught:
+        run(finished[0], nets=networks(**nets), **changes)
+    assert "\n" not in str(caught.value)
+
+
+# --- what a run leaves behind ---
+
+
+def test_metrics_are_monotone_finite_and_complete(finished):
+    found = records(finished[0])
+    assert [record["cur_nimg"] for record in found] == [n * BATCH for n in range(1, 13)]
+    assert all(np.isfinite(list(record.values())).all() for record in found)
+    for index, record in enumerate(found):
+        assert {"loss/G", "loss/D", "logits/sign_real", "logits/sign_fake"} <= record.keys()
+        assert ("loss/r1" in record) == (index % 4 == 0)
+        assert ("path_length/penalty" in record) == (index % 3 == 0)
+
+
+def test_samples_and_checkpoints_are_kept(finished):
+    run_dir = finished[0]
+    names = [path.name for path in sorted(run_dir.glob("checkpoints/*"))]
+    assert names == [f"network-{n * BATCH:09d}.safetensors" for n in (5, 10, 12)]
+    samples = sorted(run_dir.glob("samples/*"))
+    assert [path.name for path in samples] == [f"{n * BATCH:09d}.png" for n in (6, 12)]
+    assert read_image(samples[0]).shape == (8 * 16, 8 * 16, 3)
+    assert not np.array_equal(*map(read_image, samples))
+    assert list(run_dir.glob("logs/events*"))
+
+
+def test_the_oldest_checkpoints_go(tmp_path):
+    last = run(tmp_path, save_interval=BATCH, keep_checkpoints=2, total_nimg=5 * BATCH)
+    assert [path.name[8:-12] for path in sorted(last.parent.glob("*"))] == ["000000016", "000000020"]
+
+
+def test_the_generator_that_loads_is_the_average(finished):
+    generator, metadata = load(finished[0])
+    tensors, _ = checkpoint.read(finished[1])
+    assert metadata["cur_nimg"] == 12 * BATCH
+    for name, value in generator.state_dict().items():
+        assert torch.equal(value, tensors[f"G_ema.{name}"])
+    assert torch.equal(tensors["G_ema.mapping.w_avg"], tensors["G.mapping.w_avg"])
+    assert not torch.equal(tensors["G_ema.synthesis.const"], tensors["G.synthesis.const"])
+
+
+def test_stylegan2_losses(golden, tmp_path):
+    run(tmp_path, total_nimg=20 * BATCH, r1_interval=1, path_length_interval=1)
+    names = ("loss/G", "loss/D", "loss/r1", "path_length/length", "path_length/penalty")
+    found = records(tmp_path)
+    golden({name: [record[name] for record in found] for name in names}, rtol=1e-4)
+
+
+# --- one step ---
+
+
+@pytest.fixture
+def state():
+    settings = TrainingSettings(**SETTINGS)
+    return build_state(*networks(), settings), settings
+
+
+def copies(*modules):
+    return [{name: value.clone() for name, value in module.state_dict().items()} for module in modules]
+
+
+def changed(module, before):
+    return [name for name, value in module.state_dict().items() if not torch.equal(value, before[name])]
+
+
+def real_images(count=BATCH):
+    return torch.rand(count, 3, 16, 16) * 2 - 1
+
+
+def test_one_step_changes_every_weight_but_stored_noise(state):
+    state, settings = state
+    before_G, before_D, before_ema = copies(state.G, state.D, state.G_ema)
+    step(state, real_images(), settings, 1.0, Averages())
+    still = {name for name in before_G if name.endswith("noise_const")}
+    assert set(changed(state.G, before_G)) == before_G.keys() - still
+    assert set(changed(state.D, before_D)) == before_D.keys()
+    assert set(changed(state.G_ema, before_ema)) == before_G.keys() - still
+    assert state.cur_nimg == BATCH
+    assert all(parameter.requires_grad for parameter in state.D.parameters())
+    assert not any(parameter.requires_grad for parameter in state.G_ema.parameters())
+
+
+def test_each_optimizer_moves_its_own_network(state):
+    state, settings = state
+    for still, optimizer in ((state.G, state.opt_G), (state.D, state.opt_D)):
+        for group in optimizer.param_groups:
+            group["lr"], kept = 0.0, group["lr"]
+        before_G, before_D = copies(state.G, state.D)
+        step(state, real_images(), settings, 1.0, Averages())
+        moved = changed(state.G, before_G), changed(state.D, before_D)
+        assert [name for name in moved[0] if name != "mapping.w_avg"] == [] or still is not state.G
+        assert (moved[1] == []) == (still is state.D)
+        assert (len(moved[0]) > 1) == (still is state.D)
+        for group in optimizer.param_groups:
+            group["lr"] = kept
+
+
+def test_lazy_terms_carry_their_weights(state, monkeypatch):
+    state, settings = state
+    minimised = []
+    monkeypatch.setattr(trainer, "update", lambda optimizer, loss: minimised.append((optimizer, loss.item())))
+    averages = Averages()
+    step(state, real_images(), settings, 3.0, averages)
+    means = averages.pop()
+    assert [optimizer for optimizer, _ in minimised] == [state.opt_D, state.opt_D, state.opt_G, state.opt_G]
+    expected = [
+        means["loss/D"],
+        means["loss/r1"] * 3.0 / 2 * settings.r1_interval,
+        means["loss/G"],
+        means["path_length/penalty"] * settings.path_length_weight * settings.path_length_interval,
+    ]
+    assert [loss for _, loss in minimised] == pytest.approx(expected, rel=1e-5)
+    # The mean path length starts at 0 and moves by 1 % towards this batch's before it is subtracted.
+    assert state.path_length_mean.item() == pytest.approx(0.01 * means["path_length/length"], rel=1e-5)
+
+    minimised.clear()
+    step(state, real_images(), settings, 3.0, averages)
+    assert len(minimised) == 2  # the second step has no lazy phase
+
+
+def test_optimizers_are_corrected_for_lazy_phases(state):
+    state, _ = state
+    (G,), (D,) = state.opt_G.param_groups, state.opt_D.param_groups
+    assert (G["lr"], D["lr"]) == pytest.approx((0.002 * 3 / 4, 0.002 * 4 / 5))
+    assert (G["betas"][1], D["betas"][1]) == pytest.approx((0.99 ** (3 / 4), 0.99 ** (4 / 5)))
+
+
+def test_the_average_follows_with_its_decay(state):
+    state, settings = state
+    state.cur_nimg = 10_000  # far behind the ramp-up, with a half-life of 40 images
+    before = copies(state.G_ema)[0]
+    step(state, real_images(), settings, 1.0, Averages())
+    decay = 0.5 ** (BATCH / 40)
+    for name, parameter in state.G.named_parameters():
+        expected = decay * before[name] + (1 - decay) * parameter.detach()
+        torch.testing.assert_close(state.G_ema.get_parameter(name), expected)
+
+
+def test_buffers_are_copied_to_the_average():
+    G, _, G_ema = networks()
+    G.mapping.w_avg.fill_(7.0)
+    track(G_ema, G, decay=0.9)
+    assert (G_ema.w_avg == 7).all()
+
+
+def test_an_update_starts_from_zero_gradients():
+    layer = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
+    for _ in range(2):
+        trainer.update(optimizer, layer(torch.ones(1, 3)).sum())
+        assert layer.weight.grad.tolist() == [[1.0, 1.0, 1.0]]
+
+
+# --- style mixing and the mean of W ---
+
+
+def test_no_mixing_gives_one_w_to_all_layers():
+    G = networks()[0]
+    z = torch.randn(5, 8)
+    assert torch.equal(map_with_mixing(G, z, 0.0), G.mapping(z))
+
+
+def test_mixing_takes_the_later_layers_from_another_latent():
+    G = networks()[0]
+    z = torch.randn(400, 8)
+    ws, own = map_with_mixing(G, z, 1.0), G.mapping(z)
+    is_own = (ws == own).all(2)  # [N, num_ws]
+    assert is_own[:, 0].all()
+    assert not is_own[:, -1].any()
+    crossovers = is_own.sum(1)
+    assert (is_own[:, :-1] >= is_own[:, 1:]).all()  # own layers first, then the other's
+    assert set(crossovers.tolist()) == set(range(1, G.num_ws))
+    assert torch.bincount(crossovers)[1:].min() > 400 / (G.num_ws - 1) / 2  # each about equally often
+    last = ws[torch.arange(400), crossovers]  # the first layer of the other latent
+    assert (ws[:, -1] == last).all()
+
+
+def test_a_share_of_the_samples_is_mixed():
+    G = networks()[0]
+    z = torch.randn(2000, 8)
+    mixed = (map_with_mixing(G, z, 0.3) != G.mapping(z)).any(2).any(1)
+    assert mixed.float().mean().item() == pytest.approx(0.3, abs=0.04)
+
+
+@torch.no_grad()
+def test_w_avg_is_the_mean_of_w():
+    G = networks()[0]
+    w = G.mapping(torch.randn(50_000, 8))[:, 0]
+    for _ in range(1500):
+        map_with_mixing(G, torch.randn(32, 8), 0.9)
+    standard_error = w.std(0) / (32 * 1.995 / 0.005) ** 0.5  # of a moving average of means of 32
+    assert ((G.w_avg - w.mean(0)).abs() < 5 * standard_error).all()
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
+        ({"save_interval": 0}, "--save_interval must be at least 1"),
+        ({"learning_rate": 0.0}, "--learning_rate must be positive"),
+        ({"r1_interval": -1}, "--r1_interval must not be negative, but is -1"),
+        ({"path_length_interval": -2}, "--path_length_interval must not be negative"),
+        ({"seed": -1}, "--seed must not be negative"),
+    ],
+)
+def test_impossible_settings_are_refused(change, words):
+    with pytest.raises(UserError, match=words):
+        TrainingSettings(**change)
+
+
+def test_regularization_can_be_turned_off(tmp_path):
+    run(tmp_path, r1_interval=0, path_length_interval=0, style_mixing=0.0, total_nimg=2 * BATCH)
+    assert all(record.keys().isdisjoint({"loss/r1", "path_length/length"}) for record in records(tmp_path))
+
+
+def test_batches_are_the_streams_from_where_a_run_stands():
+    whole = list(islice(image_batches()(0), 6))
+    later = list(islice(image_batches()(3 * BATCH), 3))
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], later, strict=True))
