@@ -1,5 +1,6 @@
 """From indexable images to an endless, resumable stream of batches."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -29,6 +30,12 @@ class MirroredImages(Dataset):
         return image.flip(2) if flip else image
 
 
+def leave_signals_to_the_loop(worker_id: int) -> None:
+    """A scheduler signals every process of a job: the workers must live until the loop has saved."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def stream_batches(
     dataset: Dataset, length: int, batch_size: int, seed: int, workers: int
 ) -> Callable[[int], Iterator[Tensor]]:
@@ -43,6 +50,7 @@ def stream_batches(
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
+            worker_init_fn=leave_signals_to_the_loop,
         )
         try:
             yield from loader

@@ -282,8 +282,9 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
     path, tensors, metadata = newest
     if metadata.get("generator") != {"name": "stylegan2", **state.G.config}:
         raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
-    if metadata["settings"]["batch_size"] != s.batch_size:
-        raise UserError(f"{path} was trained with batch size {metadata['settings']['batch_size']}: keep it, or use another --exp_dir")
+    batch_size = metadata["settings"]["batch_size"]
+    if batch_size != s.batch_size:
+        raise UserError(f"{path} was trained with batch size {batch_size}: keep it, or use another --exp_dir")
     for name in ("G", "D", "G_ema"):
         checkpoint.load_module(getattr(state, name), tensors, name)
     for name, module in (("opt_G", state.G), ("opt_D", state.D)):

@@ -3,6 +3,7 @@
 The three architectures of the paper's figure 7 are available to both networks: skip, residual and plain.
 """
 
+import itertools
 import math
 
 import torch
@@ -49,7 +50,7 @@ class Mapping(nn.Module):
         sizes = [z_dim] + [w_dim] * layers
         self.layers = nn.ModuleList(
             EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            for a, b in itertools.pairwise(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
@@ -277,7 +278,7 @@ class Discriminator(nn.Module):
         self.from_rgbs = nn.ModuleList(EqualConv2d(img_channels, width, 1) for width in inputs)
         self.blocks = nn.ModuleList(
             DiscriminatorBlock(a, b, residual=architecture == "residual")
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in itertools.pairwise(widths)
         )
         last = widths[-1]
         self.conv = EqualConv2d(last + mbstd_channels, last, 3)

@@ -163,6 +163,7 @@ def test_impossible_landmarks_are_a_sentence(landmarks, words):
         align(np.zeros((64, 64, 3), np.uint8), landmarks)
 
 
+@pytest.mark.slow
 def test_all_photos_are_aligned(photos):
     """The eyes of every aligned face, found anew, are level and where the recipe puts them."""
     files = sorted((photos / "photos").glob("*.jpg"))

@@ -84,6 +84,7 @@ def save(path, image, **options):
 # ------------------------------------------------------------------------------------ the whole program
 
 
+@pytest.mark.slow
 def test_a_folder_from_another_working_directory(tmp_path, model_file):
     """As a user runs it: a face, a picture without one and a file that is no image."""
     save(tmp_path / "in" / "astronaut.png", Image.fromarray(data.astronaut()))
