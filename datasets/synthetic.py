@@ -1,7 +1,7 @@
 """Procedural faces with exact ground truth: the dataset that is always there.
 
-`SyntheticFaces(resolution)[index]` is a pure function of (seed, index): an endless stream of people who do not exist, with
-labels, landmarks, pose and attributes. Training reads seed 0; HELD_OUT_SEED gives people that training never sees.
+`SyntheticFaces(resolution)[index]` is a pure function of (seed, index): an endless stream of people who do not exist,
+with labels, landmarks, pose and attributes. Training reads seed 0; HELD_OUT_SEED gives people that training never sees.
 """
 
 import dataclasses
@@ -21,7 +21,9 @@ MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 
 def _check_resolution(resolution):
     if not isinstance(resolution, int | np.integer) or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise UserError(f"Synthetic faces are rendered at {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels, not {resolution!r}.")
+        raise UserError(
+            f"Synthetic faces are rendered at {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels, not {resolution!r}."
+        )
 
 
 def render(identity: Identity, nuisance: Nuisance, resolution: int) -> Sample:
@@ -74,7 +76,7 @@ class SyntheticFaces:
         ]
 
     def sample(self, index: int, **overrides) -> Sample:
-        """The face at index with properties replaced: `sample(3, yaw=0.0)` is the same person and light, seen from the front."""
+        """The face at index with properties replaced: `sample(3, yaw=0.0)` is the same person, seen from the front."""
         return _render(*self._draws(index, overrides), self.resolution)
 
     def image(self, index: int, **overrides) -> np.ndarray:

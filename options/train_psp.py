@@ -22,11 +22,11 @@ class LossSettings:
     w_norm_lambda: float | None = None
     """weight of the distance to the latent average"""
     perceptual: str = "auto"
-    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its weights are, else effnet"""
+    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its file is, else effnet"""
     perceptual_weights: Path | None = None
     """file of the perceptual network's weights"""
     identity: str = "auto"
-    """identity network: arcface, dlib, facenet, or auto: arcface where its file is given, else dlib"""
+    """identity network: arcface, dlib, facenet, or auto: arcface where its file is, else dlib"""
     identity_weights: Path | None = None
     """file of the identity network's weights, such as model_ir_se50.pth"""
 
@@ -61,6 +61,8 @@ class TrainPSp:
     """start from the encoder of this checkpoint or experiment folder"""
     encoder_type: str = "auto"
     """an encoder of psp/encoders; auto takes `light` for generators up to 128 px, else `gradual`"""
+    trunk_weights: Path | None = None
+    """start the trunk of the encoder from an ArcFace IR-SE50 file (model_ir_se50.pth), as the paper does"""
     start_from_latent_avg: bool = True
     """let the encoder predict offsets to the generator's mean latent"""
     preset: str | None = None

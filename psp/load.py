@@ -13,6 +13,7 @@ from psp.convert import from_official
 from psp.encoders import ENCODERS
 from psp.model import PSp
 from stylegan2 import networks
+from stylegan2.load import cast
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -53,6 +54,27 @@ def describe(model: PSp) -> dict[str, Any]:
 
 def _config(part: Any) -> dict[str, Any]:
     return {"name": part.registered_name, **part.config}
+
+
+def save_model(
+    path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+) -> None:
+    """Write encoder, generator and latent average alone, as `load` reads them.
+
+    Args:
+        path: a .safetensors file, replaced atomically.
+        metadata: JSON beside it (licence, task, data, ...); "kind", "encoder" and "generator" are filled in.
+        dtype: how the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
+
+    Raises:
+        CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
+    """
+    tensors = {
+        **checkpoint.module_tensors("encoder", model.encoder),
+        **checkpoint.module_tensors("generator", model.generator),
+        "latent_avg": model.latent_avg,
+    }
+    checkpoint.save(path, cast(tensors, dtype), {**metadata, **describe(model)})
 
 
 def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> PSp:

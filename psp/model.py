@@ -1,5 +1,7 @@
 """pSp: an encoder in front of a generator (arXiv 2008.00951, eq. 1: pSp(x) = G(E(x) + w_avg))."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import UserError
@@ -21,6 +23,8 @@ class PSp(nn.Module):
     """
 
     latent_avg: Tensor
+    encoder: Any
+    generator: Any
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, latent_avg: Tensor | None = None) -> None:
         super().__init__()

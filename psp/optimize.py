@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ def ramped(progress: float, rampup: float = 0.05, rampdown: float = 0.25) -> flo
 
 
 def optimize_w_plus(
-    generator: nn.Module,
+    generator: Any,
     target: Tensor,
     losses: WeightedLosses,
     start: Tensor,

@@ -1,4 +1,4 @@
-"""The encoder loop: one step reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
+"""The encoder loop: a step reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
 
 import sys
 import time
@@ -18,6 +18,7 @@ from psp.metrics import Meters, measure
 from psp.model import PSp
 from psp.optimizers import Ranger
 from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step
@@ -147,9 +148,8 @@ def train(
     The result does not depend on where a run was stopped and resumed (bit for bit on the CPU).
     """
     s = settings
-    model.to(device=device, memory_format=torch.channels_last)
-    losses.to(device=device, memory_format=torch.channels_last)
-    meters.to(device)
+    for module in (model, losses, meters):
+        place(module, device)
     state = build_state(model, s)
     resume(state, run_dir, s, description)
     averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step)
@@ -295,10 +295,9 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
     for part, value in description.items():
         if metadata.get(part) != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another --exp_dir")
-    if metadata["settings"]["batch_size"] != s.batch_size:
-        raise UserError(
-            f"{path} was trained with batch size {metadata['settings']['batch_size']}: keep it, or use another --exp_dir"
-        )
+    batch_size = metadata["settings"]["batch_size"]
+    if batch_size != s.batch_size:
+        raise UserError(f"{path} was trained with batch size {batch_size}: keep it, or use another --exp_dir")
     checkpoint.load_module(state.model.encoder, tensors, "encoder")
     checkpoint.load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -17,7 +19,7 @@ from psp.evaluation import Method, encode_and_render, evaluate, mean_face, optim
 from psp.losses import build_losses
 from psp.metrics import build_meters
 from stylegan2.runtime import images
-from stylegan2.runtime.device import pick_device, tune_process
+from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.randomness import seed_step
 
 SHOWN = 8  # images in the comparison picture
@@ -32,29 +34,31 @@ def build_methods(o: Evaluate, model: psp.PSp, networks: dict[str, dict]) -> dic
     return methods
 
 
+def stack(pixels: Sequence[np.ndarray], start: int, stop: int) -> torch.Tensor:
+    """Images start to stop as one batch [N, 3, T, T]."""
+    return torch.stack([images.to_tensor(pixels[i]) for i in range(start, stop)])  # [N, 3, T, T]
+
+
 def main() -> None:
     o = parse(Evaluate)
     device = pick_device(o.device)
     tune_process()
     seed_step(o.seed, 0, 0)
     model, _ = psp.load(o.checkpoint_path)
-    model.to(device=device, memory_format=torch.channels_last)
+    place(model, device)
     networks = {"perceptual": {"network": o.perceptual}, "id": {"network": o.identity}}
     meters = build_meters(**networks).to(device)
     size = min(LOSS_SIZE, model.generator.img_resolution)
     pixels = open_held_out(o.data, size)
     count = min(o.num_images, len(pixels))
-    starts = range(0, count, o.batch_size)
 
     results, columns = {}, []
     for name, method in build_methods(o, model, networks).items():
-        batches = (
-            torch.stack([images.to_tensor(pixels[i]) for i in range(start, min(start + o.batch_size, count))]).to(device)
-            for start in tqdm(starts, desc=name, unit="batch")
-        )  # each [N, 3, T, T]
+        starts = tqdm(range(0, count, o.batch_size), desc=name, unit="batch")
+        batches = (stack(pixels, start, min(start + o.batch_size, count)).to(device) for start in starts)
         results[name], outputs = evaluate(method, batches, meters, keep=SHOWN)
         columns.append(outputs)  # [SHOWN, 3, T, T]
-    targets = torch.stack([images.to_tensor(pixels[i]) for i in range(min(SHOWN, count))])  # [SHOWN, 3, T, T]
+    targets = stack(pixels, 0, min(SHOWN, count))  # [SHOWN, 3, T, T]
     shown = torch.stack([targets, *columns], dim=1).flatten(0, 1)  # [SHOWN * columns, 3, T, T]
     images.write_image(o.exp_dir / "comparison.png", images.grid(shown, columns=len(columns) + 1))
 

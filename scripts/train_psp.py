@@ -17,6 +17,7 @@ from options import presets
 from options.parse import parse, run
 from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
+from psp.encoders.irse import start_trunk
 from psp.losses import build_losses
 from psp.metrics import build_meters
 from psp.model import PSp
@@ -32,6 +33,8 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
     generator, _ = stylegan2.load(o.stylegan_weights)
     seed_step(o.training.seed, 0, 0)
     encoder = encoder_for(generator, o.encoder_type, source_channels)
+    if o.trunk_weights is not None:
+        start_trunk(encoder, o.trunk_weights)
     latent_avg = None if o.start_from_latent_avg else torch.zeros_like(generator.w_avg)
     model = PSp(encoder, generator, latent_avg)
     if o.checkpoint_path is not None:

@@ -58,7 +58,7 @@ def save_generator(
     Raises:
         CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
     """
-    tensors = {name: _cast(name, t, dtype) for name, t in checkpoint.module_tensors(PREFIX, generator).items()}
+    tensors = cast(checkpoint.module_tensors(PREFIX, generator), dtype)
     name = getattr(type(generator), "registered_name", None)
     if GENERATORS.get(name or "") is not type(generator):
         raise UserError(f"{type(generator).__name__} is no registered generator, so a file of it could not be loaded")
@@ -66,13 +66,13 @@ def save_generator(
     checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": config})
 
 
-def _cast(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    if dtype is None or not tensor.is_floating_point():
-        return tensor
-    cast = tensor.to(dtype)
-    if not cast.isfinite().all():
-        raise CheckpointError(f"{name!r} has values beyond the range of {dtype}: save it in a wider type")
-    return cast
+def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Floating-point tensors in another type (None: as they are). CheckpointError: a value does not fit into it."""
+    result = {name: t.to(dtype) if dtype is not None and t.is_floating_point() else t for name, t in tensors.items()}
+    for name, tensor in result.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{name!r} has values beyond the range of {dtype}: save it in a wider type")
+    return result
 
 
 def _from_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from stylegan2 import losses, schedule
 from stylegan2.networks.stylegan2 import Discriminator, Generator
 from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step, seeded_normal
@@ -171,7 +172,8 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 @torch.no_grad()
 def track(average: nn.Module, module: nn.Module, decay: float) -> None:
     """average <- decay * average + (1 - decay) * module; buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+    for kept, current in zip(average.parameters(), module.parameters(), strict=True):
+        kept.lerp_(current, 1 - decay)
     for kept, current in zip(average.buffers(), module.buffers(), strict=True):
         kept.copy_(current)
 
@@ -195,7 +197,7 @@ def train(
     """
     s = settings
     for module in (G, D, G_ema):
-        module.to(device=device, memory_format=torch.channels_last)
+        place(module, device)
     state = build_state(G, D, G_ema, s)
     resume(state, run_dir, s)
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma

@@ -31,7 +31,7 @@ def paint(surface, p, q, albedo, gloss, label, vertices, rotation, identity, nui
         near = np.flatnonzero((np.abs(side * p - head.EYE_P) < 0.24) & (np.abs(q) < 0.20))
         s = (side * p[near] - head.EYE_P) / head.EYE_HALF_WIDTH
         h = q[near] - head.EYE_Q
-        up, low = labels.upper_lid(s, nuisance.eye_open), labels.lower_lid(s, nuisance.eye_open)
+        up, low = labels.upper_lid(s, nuisance.eye_open), labels.lower_lid(s)
         _lids(near, s, h, up, low, albedo, identity, nuisance, pixel)
         inside = (h < up) & (h > low) & (np.abs(s) < 1)
         eye = near[inside]

@@ -7,12 +7,8 @@ factors here are one standard deviation of the population. Expression weights ru
 import numpy as np
 
 from datasets.faces.head import (
-    CHART_P as P,
-)
-from datasets.faces.head import (
-    CHART_Q as Q,
-)
-from datasets.faces.head import (
+    CHART_P,
+    CHART_Q,
     CHIN_Q,
     EYE_P,
     EYE_Q,
@@ -26,6 +22,7 @@ from datasets.faces.head import (
     smoothstep,
 )
 
+P, Q = CHART_P, CHART_Q
 X, Y, Z = np.moveaxis(VERTICES, -1, 0)
 FRONT = np.clip(Z / 0.5, 0.0, 1.0)  # 1 on the face, 0 behind the ears
 SIDE = np.sign(X)
@@ -40,7 +37,7 @@ def _nose(q):
 
 
 NOSE_HEIGHT, NOSE_WIDTH = _nose(Q)
-RIDGE = NOSE_HEIGHT * np.exp(-np.abs(P / NOSE_WIDTH) ** 2.0)
+RIDGE = NOSE_HEIGHT * np.exp(-(np.abs(P / NOSE_WIDTH) ** 2.0))
 JAW = smoothstep(-Q, 0.45, 1.1) * smoothstep(Z, -0.35, 0.35)  # what the jaw's hinge carries
 
 
@@ -99,61 +96,70 @@ def _brow_raise():
 
 
 def _frown():
-    return -0.030 * away(0.14, 0.17, 0.10, 0.09), -0.030 * both(0.16, 0.17, 0.12, 0.09), 0.012 * bump(0, 0.17, 0.06, 0.07)
+    return (
+        -0.030 * away(0.14, 0.17, 0.10, 0.09),
+        -0.030 * both(0.16, 0.17, 0.12, 0.09),
+        0.012 * bump(0, 0.17, 0.06, 0.07),
+    )
 
 
 def _pucker():
     return -0.075 * away(0.25, MOUTH_Q, 0.13, 0.11), 0 * P, 0.045 * bump(0, MOUTH_Q, 0.14, 0.12)
 
 
-def _zero(dx=0.0, dy=0.0, dz=0.0):
+def level(q0, sq):
+    """A belt around the head. Widths scale x by belts: a bump at the side would leave a shelf behind the jaw."""
+    return np.exp(-(((Q - q0) / sq) ** 2))
+
+
+def _move(dx=0.0, dy=0.0, dz=0.0):
     return tuple(np.broadcast_to(d, P.shape) for d in (dx, dy, dz))
 
 
-lower_face = smoothstep(-Q, -0.05, 1.0)
-skull = smoothstep(Q, 0.15, 0.9)
-jaw_angle = np.exp(-(((np.abs(P) - 0.56) / 0.22) ** 2) - ((Q + 0.95) / 0.38) ** 2)
-chin_edge = np.exp(-((P / 0.26) ** 2) - ((Q - CHIN_Q + 0.05) / 0.22) ** 2)
-under = smoothstep(-Q, 1.10, 1.35)
-nose_zone = np.exp(-((P / 0.20) ** 4)) * smoothstep(-Q, -0.10, 0.35) * smoothstep(Q, -0.62, -0.46)
-eye_bump = both(EYE_P, EYE_Q, 0.19, 0.12)
-eye_local_p = (np.abs(P) - EYE_P) * SIDE * eye_bump
-eye_zone = both(EYE_P, EYE_Q + 0.03, 0.26, 0.16)
+LOWER_FACE = smoothstep(-Q, -0.05, 1.0)
+SKULL = smoothstep(Q, 0.15, 0.9)
+JAW_ANGLE = np.exp(-(((np.abs(P) - 0.56) / 0.22) ** 2) - ((Q + 0.95) / 0.38) ** 2)
+CHIN_EDGE = np.exp(-((P / 0.26) ** 2) - ((Q - CHIN_Q + 0.05) / 0.22) ** 2)
+UNDER = smoothstep(-Q, 1.10, 1.35)
+NOSE_ZONE = np.exp(-((P / 0.20) ** 4)) * smoothstep(-Q, -0.10, 0.35) * smoothstep(Q, -0.62, -0.46)
+EYE_BUMP = both(EYE_P, EYE_Q, 0.19, 0.12)
+EYE_LOCAL_P = (np.abs(P) - EYE_P) * SIDE * EYE_BUMP
+EYE_ZONE = both(EYE_P, EYE_Q + 0.03, 0.26, 0.16)
 
 SHAPE = {
-    "face_width": _zero(dx=0.050 * X),
-    "face_length": _zero(dy=0.042 * (Y + 0.0) * (0.35 + 0.65 * lower_face)),
-    "jaw_width": _zero(dx=0.030 * SIDE * jaw_angle + 0.035 * X * lower_face),
-    "jaw_square": _zero(dx=0.024 * SIDE * jaw_angle, dy=-0.015 * jaw_angle),
-    "chin_length": _zero(dy=-0.055 * chin_edge - 0.035 * lower_face * FRONT * smoothstep(-Q, 0.75, 1.1)),
-    "chin_width": _zero(dx=0.24 * P * chin_edge * FRONT, dz=0.02 * both(0.13, -1.03, 0.10, 0.10)),
-    "chin_forward": _zero(dz=0.045 * bump(0, -1.02, 0.26, 0.16) + 0.012 * lower_face * FRONT),
-    "cheekbones": _zero(dx=0.022 * away(0.52, -0.20, 0.26, 0.24), dz=0.016 * both(0.42, -0.18, 0.20, 0.16)),
-    "cheek_fullness": _zero(dx=0.024 * away(0.52, -0.66, 0.30, 0.40), dz=0.020 * both(0.38, -0.55, 0.22, 0.24)),
-    "forehead_height": _zero(dy=0.050 * skull),
-    "forehead_slope": _zero(dz=0.045 * bump(0, 0.62, 0.55, 0.28)),
-    "temple_width": _zero(dx=0.032 * away(0.62, 0.28, 0.35, 0.30)),
-    "brow_ridge": _zero(dz=0.026 * both(0.22, 0.16, 0.20, 0.075)),
-    "brow_height": _zero(dy=0.024 * both(0.28, 0.18, 0.26, 0.09)),
-    "eye_size": _zero(dx=0.11 * eye_local_p, dy=0.13 * (Q - EYE_Q) * eye_bump),
-    "eye_opening": _zero(dy=0.16 * (Q - EYE_Q) * eye_bump),
-    "eye_spacing": _zero(dx=0.020 * away(EYE_P, EYE_Q + 0.04, 0.24, 0.22)),
-    "eye_tilt": _zero(dy=0.13 * (np.abs(P) - EYE_P) * eye_bump),
-    "eye_depth": _zero(dz=-0.026 * eye_zone),
-    "nose_length": _zero(dy=-0.028 * nose_zone * smoothstep(-Q, 0.05, 0.40)),
-    "nose_width": _zero(dx=0.024 * away(0.125, -0.42, 0.085, 0.085), dz=0.010 * both(0.12, -0.42, 0.06, 0.06)),
-    "bridge_width": _zero(dx=0.17 * P * bump(0, -0.10, 0.13, 0.22)),
-    "bridge_height": _zero(dz=0.024 * bump(0, -0.02, 0.085, 0.13) + 0.012 * bump(0, -0.15, 0.09, 0.16)),
-    "nose_projection": _zero(dz=0.15 * RIDGE),
-    "nose_hump": _zero(dz=0.020 * bump(0, -0.16, 0.07, 0.085)),
-    "tip_up": _zero(dy=0.028 * bump(0, -0.40, 0.13, 0.08)),
-    "tip_width": _zero(dx=0.20 * P * bump(0, -0.37, 0.10, 0.075), dz=0.014 * both(0.05, -0.38, 0.05, 0.055)),
-    "mouth_width": _zero(dx=0.026 * away(0.25, MOUTH_Q, 0.14, 0.13)),
-    "mouth_height": _zero(dy=0.020 * bump(0, MOUTH_Q, 0.36, 0.15)),
-    "upper_lip": _zero(dy=0.018 * bump(0, -0.625, 0.24, 0.048), dz=0.012 * bump(0, -0.655, 0.20, 0.04)),
-    "lower_lip": _zero(dy=-0.022 * bump(0, -0.80, 0.22, 0.055), dz=0.013 * bump(0, -0.76, 0.20, 0.05)),
-    "mouth_curve": _zero(dy=0.014 * both(0.26, MOUTH_Q, 0.09, 0.10)),
-    "jowls": _zero(dy=-0.012 * both(0.36, -1.05, 0.16, 0.20) - 0.02 * under * FRONT, dx=0.018 * away(0.42, -0.95, 0.22, 0.30)),
+    "face_width": _move(dx=0.050 * X),
+    "face_length": _move(dy=0.042 * (Y + 0.0) * (0.35 + 0.65 * LOWER_FACE)),
+    "jaw_width": _move(dx=0.080 * X * LOWER_FACE),
+    "jaw_square": _move(dx=0.030 * X * smoothstep(-Q, 0.5, 1.1), dy=-0.012 * JAW_ANGLE),
+    "chin_length": _move(dy=-0.055 * CHIN_EDGE - 0.035 * LOWER_FACE * FRONT * smoothstep(-Q, 0.75, 1.1)),
+    "chin_width": _move(dx=0.24 * P * CHIN_EDGE * FRONT, dz=0.02 * both(0.13, -1.03, 0.10, 0.10)),
+    "chin_forward": _move(dz=0.045 * bump(0, -1.02, 0.26, 0.16) + 0.012 * LOWER_FACE * FRONT),
+    "cheekbones": _move(dx=0.032 * X * level(-0.20, 0.26), dz=0.016 * both(0.42, -0.18, 0.20, 0.16)),
+    "cheek_fullness": _move(dx=0.040 * X * level(-0.64, 0.36), dz=0.020 * both(0.38, -0.55, 0.22, 0.24)),
+    "forehead_height": _move(dy=0.050 * SKULL),
+    "forehead_slope": _move(dz=0.045 * bump(0, 0.62, 0.55, 0.28)),
+    "temple_width": _move(dx=0.042 * X * level(0.30, 0.32)),
+    "brow_ridge": _move(dz=0.026 * both(0.22, 0.16, 0.20, 0.075)),
+    "brow_height": _move(dy=0.024 * both(0.28, 0.18, 0.26, 0.09)),
+    "eye_size": _move(dx=0.11 * EYE_LOCAL_P, dy=0.13 * (Q - EYE_Q) * EYE_BUMP),
+    "eye_opening": _move(dy=0.16 * (Q - EYE_Q) * EYE_BUMP),
+    "eye_spacing": _move(dx=0.020 * away(EYE_P, EYE_Q + 0.04, 0.24, 0.22)),
+    "eye_tilt": _move(dy=0.13 * (np.abs(P) - EYE_P) * EYE_BUMP),
+    "eye_depth": _move(dz=-0.026 * EYE_ZONE),
+    "nose_length": _move(dy=-0.028 * NOSE_ZONE * smoothstep(-Q, 0.05, 0.40)),
+    "nose_width": _move(dx=0.024 * away(0.125, -0.42, 0.085, 0.085), dz=0.010 * both(0.12, -0.42, 0.06, 0.06)),
+    "bridge_width": _move(dx=0.17 * P * bump(0, -0.10, 0.13, 0.22)),
+    "bridge_height": _move(dz=0.024 * bump(0, -0.02, 0.085, 0.13) + 0.012 * bump(0, -0.15, 0.09, 0.16)),
+    "nose_projection": _move(dz=0.15 * RIDGE),
+    "nose_hump": _move(dz=0.020 * bump(0, -0.16, 0.07, 0.085)),
+    "tip_up": _move(dy=0.028 * bump(0, -0.40, 0.13, 0.08)),
+    "tip_width": _move(dx=0.20 * P * bump(0, -0.37, 0.10, 0.075), dz=0.014 * both(0.05, -0.38, 0.05, 0.055)),
+    "mouth_width": _move(dx=0.026 * away(0.25, MOUTH_Q, 0.14, 0.13)),
+    "mouth_height": _move(dy=0.020 * bump(0, MOUTH_Q, 0.36, 0.15)),
+    "upper_lip": _move(dy=0.018 * bump(0, -0.625, 0.24, 0.048), dz=0.012 * bump(0, -0.655, 0.20, 0.04)),
+    "lower_lip": _move(dy=-0.022 * bump(0, -0.80, 0.22, 0.055), dz=0.013 * bump(0, -0.76, 0.20, 0.05)),
+    "mouth_curve": _move(dy=0.014 * both(0.26, MOUTH_Q, 0.09, 0.10)),
+    "jowls": _move(dy=-0.012 * both(0.36, -1.05, 0.16, 0.20) - 0.02 * UNDER * FRONT, dx=0.020 * X * level(-0.98, 0.28)),
 }
 
 EXPRESSION = {
@@ -164,7 +170,9 @@ EXPRESSION = {
     "frown": _frown(),
     "pucker": _pucker(),
     # Beard length is not an expression, but it is laid on the skin in the same way.
-    "beard_volume": _zero(dz=0.05 * smoothstep(-Q, 0.72, 1.0) * FRONT, dy=-0.05 * chin_edge, dx=0.03 * SIDE * jaw_angle),
+    "beard_volume": _move(
+        dz=0.05 * smoothstep(-Q, 0.72, 1.0) * FRONT, dy=-0.05 * CHIN_EDGE, dx=0.03 * SIDE * JAW_ANGLE
+    ),
 }
 
 NAMES = (*SHAPE, *EXPRESSION)

@@ -1,4 +1,4 @@
-"""Glasses as a plane in front of the eyes and two planes for the arms: each pixel's ray meets them exactly, at any angle."""
+"""Glasses: a plane in front of the eyes and two for the arms; each pixel's ray meets them exactly, at any angle."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,9 @@ class Glasses:
         inside = self.rim_distance(x, y)
         frame = np.clip((inside + self.rim) / pixel + 0.5, 0, 1) * np.clip(-inside / pixel + 0.5, 0, 1)
         bridge_y = self.centre[1] + 0.30 * self.half[1] + 0.020 * np.cos(np.clip(x / 0.1, -1.5, 1.5))
-        bridge = np.clip((0.8 * self.rim - np.abs(y - bridge_y)) / pixel + 0.5, 0, 1) * (np.abs(x) < self.centre[0] - 0.80 * self.half[0])
+        bridge = np.clip((0.8 * self.rim - np.abs(y - bridge_y)) / pixel + 0.5, 0, 1) * (
+            np.abs(x) < self.centre[0] - 0.80 * self.half[0]
+        )
         bridge = bridge * (inside < 0)
         return np.maximum(frame, bridge), np.clip(inside / pixel + 0.5, 0, 1)
 
@@ -50,7 +52,9 @@ def fit(vertices, identity):
     side = head.sample(vertices, np.array([head.row_of(0.02)]), np.array([head.column_of(np.deg2rad(88.0))]))[0, 0]
     x = 0.5 * (np.abs(eye[:, 0]).mean() + 0.33)
     rim = 0.012 + 0.020 * identity.frame_width
-    return Glasses(np.array([x, eye[:, 1].mean() - DROP]), z, (w, h), power, rim, x + w + 0.5 * rim, max(side + 0.02, x + w))
+    return Glasses(
+        np.array([x, eye[:, 1].mean() - DROP]), z, (w, h), power, rim, x + w + 0.5 * rim, max(side + 0.02, x + w)
+    )
 
 
 def shadow(glasses, points, light, soft=0.03):
@@ -64,7 +68,7 @@ def shadow(glasses, points, light, soft=0.03):
 
 
 def paint(image, depth, label, glasses, pose, identity, nuisance):
-    """Draw frame, arms and lenses over image [S, S, 3] in light; depth [S, S] in the view's frame, -inf on the background."""
+    """Draw frame, arms and lenses over light [S, S, 3]; depth [S, S] in the view's frame, -inf on the background."""
     size = image.shape[0]
     pixel = 1.0 / (size * pose.scale)
     x = pose.middle[0] + (np.arange(size) + 0.5 - size / 2) * pixel
@@ -89,7 +93,10 @@ def paint(image, depth, label, glasses, pose, identity, nuisance):
             continue
         t = (glasses.temple - (side * origin[..., 0] + slope * origin[..., 2])) / toward
         z, h = origin[..., 2] + t * forward[2], origin[..., 1] + t * forward[1]
-        edge = np.minimum(ARM_HALF_HEIGHT + 0.4 * glasses.rim - np.abs(h - glasses.centre[1] - 0.45 * glasses.half[1]), np.minimum(z + 0.02, glasses.z - z))
+        edge = np.minimum(
+            ARM_HALF_HEIGHT + 0.4 * glasses.rim - np.abs(h - glasses.centre[1] - 0.45 * glasses.half[1]),
+            np.minimum(z + 0.02, glasses.z - z),
+        )
         cover = np.clip(edge / pixel + 0.5, 0, 1) * (t > deep - 0.01)
         _blend(picture, ids, cover, metal * light * 0.8)
 

@@ -1,4 +1,4 @@
-"""Hair as a shell: strands leave the crown, follow the skull to the hairline and, in long styles, hang down from there."""
+"""Hair as a shell: strands leave the crown, follow the skull to the hairline and, in long styles, hang down."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,20 @@ _COLUMN = head.column_of(LONGITUDE)
 _HANG_FROM = 0.16  # long hair leaves the head at this height
 
 # Where the hair ends, as (|longitude| in degrees, q): temples, sideburn, over the ear, nape.
-HAIRLINE = ((0, 0.70), (22, 0.70), (38, 0.63), (50, 0.46), (60, 0.22), (70, -0.04), (78, -0.16), (84, 0.02), (100, 0.08), (114, -0.25), (128, -0.75), (180, -0.95))
+HAIRLINE = (
+    (0, 0.70),
+    (22, 0.70),
+    (38, 0.63),
+    (50, 0.46),
+    (60, 0.22),
+    (70, -0.04),
+    (78, -0.16),
+    (84, 0.02),
+    (100, 0.08),
+    (114, -0.25),
+    (128, -0.75),
+    (180, -0.95),
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,10 @@ def front(end):
 
 
 def shell(vertices, identity):
-    """Hair over head vertices [rows, columns, 3]: (float32 [ROWS, COLUMNS, 3], along [ROWS, COLUMNS] from root 0 to tip 1)."""
+    """Hair over head vertices [rows, columns, 3].
+
+    Returns (vertices float32 [ROWS, COLUMNS, 3], along float32 [ROWS, COLUMNS]: 0 at the crown, 1 at a long tip).
+    """
     style = STYLES[identity.hair_style]
     volume = 1.0 + 0.18 * identity.hair_volume
     end = hairline(style, identity)
@@ -92,8 +108,14 @@ def shell(vertices, identity):
     outward = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     cos = np.cos(LONGITUDE)[None, :]
     low = smoothstep(-q, -0.85, -0.25)  # 0 at the crown, 1 at the ears' height
-    thick = style.top * (1 - low) + low * np.where(cos > 0, style.sides + (style.top - style.sides) * np.clip(cos, 0, 1) ** 2, style.sides + (style.back - style.sides) * -cos)
-    thick = thick * (1.0 + 0.35 * (style.sweep > 0) * np.tanh(2.5 * (identity.hair_part * LONGITUDE[None, :])) * np.clip(cos, 0, 1))
+    thick = style.top * (1 - low) + low * np.where(
+        cos > 0,
+        style.sides + (style.top - style.sides) * np.clip(cos, 0, 1) ** 2,
+        style.sides + (style.back - style.sides) * -cos,
+    )
+    thick = thick * (
+        1.0 + 0.35 * (style.sweep > 0) * np.tanh(2.5 * (identity.hair_part * LONGITUDE[None, :])) * np.clip(cos, 0, 1)
+    )
     if style.parted:
         groove = np.exp(-(((np.rad2deg(LONGITUDE)[None, :] - PARTING * identity.hair_part) / 9.0) ** 2))
         thick = thick * (1.0 - 0.45 * groove * smoothstep(s, 0.1, 0.4))

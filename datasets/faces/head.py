@@ -1,10 +1,10 @@
 """The head: one surface over a fixed chart, moved by named displacement fields.
 
-Units: 1.0 = 10 cm. x to the image's right, y up, z towards the viewer; y = 0 is the line of the eyes, z = 0 the plane of
-the ears. The chart (p, q) are the front coordinates x, y of the template head: a point of skin keeps its (p, q) under every
-identity and expression, so brows, lips and lids are drawn in the chart and follow the geometry by themselves.
-The head is linear in its parameters, as in Blanz & Vetter, "A Morphable Model for the Synthesis of 3D Faces" (1999), but its
-fields are written by hand: vertices = template + sum_k weight_k * field_k.
+Units: 1.0 = 10 cm. x to the image's right, y up, z towards the viewer; y = 0 is the line of the eyes, z = 0 the plane
+of the ears. The chart (p, q) holds the front coordinates x, y of the template head: a point of skin keeps its (p, q)
+under every identity and expression, so brows, lips and lids are drawn in the chart and follow the geometry.
+The head is linear in its parameters, as in Blanz & Vetter, "A Morphable Model for the Synthesis of 3D Faces" (1999),
+but its fields are written by hand: vertices = template + sum_k weight_k * field_k.
 """
 
 import numpy as np
@@ -18,8 +18,29 @@ CHIN_Q, CROWN_Q = -1.13, 1.17
 JAW_RISE = 0.42  # the jaw's edge climbs from the chin to the angle below the ear
 
 # Silhouettes of the template as (q, value): half width, depth of the front, depth of the back.
-WIDTH = ((-1.20, 0.56), (-1.0, 0.59), (-0.8, 0.625), (-0.6, 0.662), (-0.4, 0.70), (-0.2, 0.728), (0.0, 0.745), (0.3, 0.76), (0.5, 0.76))
-FRONT = ((-1.20, 0.83), (-1.1, 0.885), (-0.95, 0.91), (-0.8, 0.93), (-0.6, 0.945), (-0.4, 0.945), (-0.2, 0.945), (0.0, 0.955), (0.25, 0.98), (0.5, 0.985))
+WIDTH = (
+    (-1.20, 0.56),
+    (-1.0, 0.59),
+    (-0.8, 0.625),
+    (-0.6, 0.662),
+    (-0.4, 0.70),
+    (-0.2, 0.728),
+    (0.0, 0.745),
+    (0.3, 0.76),
+    (0.5, 0.76),
+)
+FRONT = (
+    (-1.20, 0.83),
+    (-1.1, 0.885),
+    (-0.95, 0.91),
+    (-0.8, 0.93),
+    (-0.6, 0.945),
+    (-0.4, 0.945),
+    (-0.2, 0.945),
+    (0.0, 0.955),
+    (0.25, 0.98),
+    (0.5, 0.985),
+)
 BACK = ((-1.20, 0.42), (-0.9, 0.5), (-0.6, 0.62), (-0.3, 0.78), (0.0, 0.90), (0.3, 0.95), (0.5, 0.955))
 
 

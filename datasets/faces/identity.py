@@ -1,29 +1,64 @@
-"""Who a face is (Identity) and how it is seen (Nuisance): two independent draws, so that one can be kept and the other changed."""
+"""Who a face is (Identity) and how it is seen (Nuisance): independent draws, so that one can change alone."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from datasets.faces.fields import SHAPE
+from stylegan2.runtime.errors import UserError
 
 # Skin from the palest to the darkest, sRGB 0..255 at full light; a person lies between two neighbours.
 SKIN_TONES = np.array(
-    [(243, 208, 188), (236, 193, 167), (224, 177, 146), (208, 157, 122), (185, 130, 96), (152, 102, 74), (118, 77, 57), (90, 59, 46)]
+    [
+        (243, 208, 188),
+        (236, 193, 167),
+        (224, 177, 146),
+        (208, 157, 122),
+        (185, 130, 96),
+        (152, 102, 74),
+        (118, 77, 57),
+        (90, 59, 46),
+    ]
 )
 # Hair: black, dark brown, brown, light brown, auburn, red, dark blond, blond, grey, white; how often each occurs.
 HAIR_COLOURS = np.array(
-    [(30, 26, 26), (52, 37, 29), (82, 56, 39), (122, 86, 56), (112, 56, 36), (168, 88, 44), (160, 124, 82), (214, 180, 124), (138, 136, 136), (222, 220, 216)]
+    [
+        (30, 26, 26),
+        (52, 37, 29),
+        (82, 56, 39),
+        (122, 86, 56),
+        (112, 56, 36),
+        (168, 88, 44),
+        (160, 124, 82),
+        (214, 180, 124),
+        (138, 136, 136),
+        (222, 220, 216),
+    ]
 )
 HAIR_WEIGHTS = np.array([0.24, 0.20, 0.16, 0.10, 0.05, 0.04, 0.07, 0.07, 0.05, 0.02])
 DARK_HAIR = 3  # the first three colours are called dark
 IRIS_COLOURS = np.array([(62, 38, 24), (96, 62, 34), (124, 98, 52), (92, 118, 74), (84, 128, 158), (122, 142, 152)])
 IRIS_WEIGHTS = np.array([0.42, 0.20, 0.12, 0.09, 0.11, 0.06])
-HAIR_STYLES = ("bald", "buzz", "short", "side_part", "fringe", "swept_back", "curly", "afro", "bob", "long", "long_fringe", "bun")
+HAIR_STYLES = (
+    "bald",
+    "buzz",
+    "short",
+    "side_part",
+    "fringe",
+    "swept_back",
+    "curly",
+    "afro",
+    "bob",
+    "long",
+    "long_fringe",
+    "bun",
+)
 STYLE_WEIGHTS = np.array([0.06, 0.07, 0.14, 0.13, 0.06, 0.06, 0.07, 0.05, 0.10, 0.14, 0.06, 0.06])
 LONG_STYLES = ("bob", "long", "long_fringe")
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
+LENS_SHAPES = ("none", "round", "square", "wide")
 BEARD_WEIGHTS = np.array([0.66, 0.10, 0.06, 0.06, 0.12])
-LONGEST_CLIP = 2.2  # shape weights beyond this many standard deviations stop looking human
+SHAPE_CLIP = 2.2  # shape weights beyond this many standard deviations stop looking human
 
 
 def _choice(rng, weights):
@@ -52,7 +87,7 @@ class Identity:
     brow_density: float = 0.8
     beard: str = "none"
     beard_length: float = 0.5
-    glasses: str = "none"  # none, round, square, wide
+    glasses: str = "none"
     frame: tuple = (0.1, 0.1, 0.1)
     frame_width: float = 0.5
     cloth: tuple = (0.3, 0.35, 0.45)
@@ -61,9 +96,17 @@ class Identity:
     age: float = 0.3  # 0..1, depth of the wrinkles
     texture_seed: int = 0  # moles, freckles and strands
 
+    def __post_init__(self):
+        for name, known in (("hair_style", HAIR_STYLES), ("beard", BEARDS), ("glasses", LENS_SHAPES)):
+            if getattr(self, name) not in known:
+                raise UserError(f"There is no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        unknown = set(self.shape) - set(SHAPE)
+        if unknown:
+            raise UserError(f"Unknown shape of a face: {', '.join(sorted(unknown))}; there are {', '.join(SHAPE)}.")
+
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Identity":
-        shape = np.clip(rng.standard_normal(len(SHAPE)), -LONGEST_CLIP, LONGEST_CLIP)
+        shape = np.clip(rng.standard_normal(len(SHAPE)), -SHAPE_CLIP, SHAPE_CLIP)
         u = rng.random(20).tolist()
         n = np.clip(rng.standard_normal(12), -2.0, 2.0).tolist()
         tone = u[0] * (len(SKIN_TONES) - 1)
@@ -73,9 +116,13 @@ class Identity:
         masculine = u[1] < 0.5
         # Dark skin goes with dark hair and eyes more often than not: shift the draw towards the first entries.
         darkness = tone / (len(SKIN_TONES) - 1)
-        colour = _choice(rng, HAIR_WEIGHTS * np.where(np.arange(10) < DARK_HAIR, 1.0, np.clip(1.35 - 1.5 * darkness, 0.04, 1.0)))
+        colour = _choice(
+            rng, HAIR_WEIGHTS * np.where(np.arange(10) < DARK_HAIR, 1.0, np.clip(1.35 - 1.5 * darkness, 0.04, 1.0))
+        )
         hair = HAIR_COLOURS[colour] * (1 + 0.10 * n[2] + 0.04 * n[3] * np.array([1.0, 0.0, -1.0]))
-        iris = IRIS_COLOURS[_choice(rng, IRIS_WEIGHTS * np.where(np.arange(6) < 2, 1.0, np.clip(1.2 - 1.6 * darkness, 0.02, 1.0)))]
+        iris = IRIS_COLOURS[
+            _choice(rng, IRIS_WEIGHTS * np.where(np.arange(6) < 2, 1.0, np.clip(1.2 - 1.6 * darkness, 0.02, 1.0)))
+        ]
         long = np.isin(HAIR_STYLES, ("bob", "long", "long_fringe", "bun"))
         style_weights = STYLE_WEIGHTS * np.where(long, 0.15 if masculine else 1.7, 1.0 if masculine else 0.45)
         style = HAIR_STYLES[_choice(rng, style_weights)]
@@ -100,7 +147,7 @@ class Identity:
             brow_density=0.55 + 0.45 * u[6],
             beard=beard,
             beard_length=u[8],
-            glasses=("round", "square", "wide")[int(u[9] * 3)] if u[10] < 0.17 else "none",
+            glasses=LENS_SHAPES[1 + int(u[9] * 3)] if u[10] < 0.17 else "none",
             frame=frame,
             frame_width=u[11],
             cloth=tuple(np.clip((0.1 + 0.7 * u[12]) * (0.55 + 0.45 * hue), 0, 1)),
@@ -115,7 +162,8 @@ class Identity:
 class Nuisance:
     """Everything that changes from one photograph of a person to the next. Angles are degrees.
 
-    Positive yaw turns the face to the image's right, positive pitch raises the chin, positive roll tilts the head clockwise.
+    FFHQ's crop turns every face upright; roll is what is added after that.
+    Positive yaw turns the face to the image's right, positive pitch raises the chin, positive roll tilts clockwise.
     """
 
     yaw: float = 0.0
@@ -135,6 +183,11 @@ class Nuisance:
     ambient: float = 0.42
     background: tuple = (0.5, 0.5, 0.55)
     background_seed: int = 0
+
+    def __post_init__(self):
+        for name, limit in (("yaw", 90.0), ("pitch", 60.0), ("roll", 180.0)):
+            if not abs(getattr(self, name)) <= limit:  # also catches nan
+                raise UserError(f"A face's {name} must lie within {limit:g} degrees, not {getattr(self, name)!r}.")
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Nuisance":

@@ -1,7 +1,7 @@
 """Label ids of CelebAMask-HQ (Lee et al. 2020), the 68 iBUG landmarks and the attributes of a rendered face.
 
-Convention: l_ and r_ are the left and the right half of a frontal image, as the viewer sees it. A part keeps its name when
-the head turns.
+Convention: l_ and r_ are the left and the right half of a frontal image, as the viewer sees it (landmarks 36-41 lie on
+l_eye). A part keeps its name when the head turns.
 """
 
 import numpy as np
@@ -15,14 +15,16 @@ LABELS = (
 ID = {name: i for i, name in enumerate(LABELS)}
 
 
+def lower_lid(s):
+    """Height of the lower lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
+    return -0.050 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
+
+
 def upper_lid(s, eye_open):
-    """Height of the upper lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
-    return eye_open * 0.074 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
-
-
-def lower_lid(s, eye_open):
-    rest = -0.050 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
-    return np.minimum(rest * (0.8 + 0.2 * min(eye_open, 1.0)), upper_lid(s, eye_open))
+    """Height of the upper lid: it falls onto the lower lid as the eye shuts."""
+    wide = 0.074 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
+    low = lower_lid(s)
+    return low + (wide - low) * eye_open
 
 
 def upper_lip(p):
@@ -62,7 +64,7 @@ def _chart_points(identity, nuisance):
     s = np.array([-1.0, -0.38, 0.38, 1.0])
     mid = head.EYE_P + head.EYE_HALF_WIDTH * s
     up = head.EYE_Q + upper_lid(s, nuisance.eye_open)
-    low = head.EYE_Q + lower_lid(s, nuisance.eye_open)
+    low = head.EYE_Q + lower_lid(s)
     add(-mid[[3, 2, 1, 0, 1, 2]], [up[3], up[2], up[1], up[0], low[1], low[2]])
     add(mid[[0, 1, 2, 3, 2, 1]], [up[0], up[1], up[2], up[3], low[2], low[1]])
     outer = np.array([-1.0, -0.62, -0.22, 0.0, 0.22, 0.62, 1.0]) * head.MOUTH_HALF_WIDTH
@@ -76,7 +78,17 @@ def _chart_points(identity, nuisance):
 
 
 # The 17 points of the face's edge from the ear on the left to the ear on the right, as (longitude in degrees, q).
-_EDGE = ((88, -0.05), (88, -0.24), (86, -0.44), (82, -0.68), (76, -1.00), (56, -1.12), (36, -1.12), (17, -1.12), (0, -1.12))
+_EDGE = (
+    (88, -0.05),
+    (88, -0.24),
+    (86, -0.44),
+    (82, -0.68),
+    (76, -1.00),
+    (56, -1.12),
+    (36, -1.12),
+    (17, -1.12),
+    (0, -1.12),
+)
 EDGE_LONGITUDE = np.deg2rad([-a for a, _ in _EDGE] + [a for a, _ in _EDGE[-2::-1]])
 EDGE_Q = np.array([q for _, q in _EDGE] + [q for _, q in _EDGE[-2::-1]])
 

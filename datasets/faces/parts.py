@@ -19,14 +19,16 @@ BODY_TRIANGLES = grid_triangles(BODY_ROWS, BODY_COLUMNS)
 
 
 def _ear_template():
-    """Local ear: across (front -1 .. back 1), up, relief, each [rings, angles + 1]; rings run from the rim to the middle."""
+    """Local ear: across (front -1 .. back 1), up, relief, each [rings, angles + 1]; rings run from rim to middle."""
     r = np.linspace(1.0, 0.0, EAR_RINGS)[:, None]
     a = np.linspace(0.0, 2 * np.pi, EAR_ANGLES + 1)[None, :]
     up = r * np.sin(a)
     across = r * np.cos(a) * (0.86 + 0.26 * up - 0.10 * up**2)
     # The rim starts at the head and curls around the hollow; in front it would hide the view into the ear.
     rim = smoothstep(across, -0.75, 0.0) + 0.5 * (up > 0.6)
-    relief = 0.045 * np.minimum(rim, 1.0) * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.055 * np.exp(-(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2)
+    relief = 0.045 * np.minimum(rim, 1.0) * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.055 * np.exp(
+        -(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2
+    )
     relief = relief + 0.03 * np.exp(-(((r - 0.5) / 0.12) ** 2)) * (up > -0.35) * (across > -0.1)
     relief = relief - 0.10 * (r > 0.99)  # the rim rolls back to the head and hides the edge
     return across, up + 0 * across, relief

@@ -17,7 +17,7 @@ def rasterise(vertices, triangles, size, two_sided):
     """Nearest surface at each pixel centre of a size x size image.
 
     vertices float32 [V, 3] in pixels (x right, y down, z towards the viewer); triangles int [T, 3]; two_sided bool [T].
-    Returns (pixel [M], triangle [M], weights 3 x [M]) for the M covered pixels, barycentric weights of the three corners.
+    Returns (pixel [M], triangle [M], weights 3 x [M]) of the M covered pixels, barycentric weights of the corners.
     """
     px, py, pz = np.ascontiguousarray(vertices.T)
     a, b, c = np.ascontiguousarray(triangles.T)
@@ -56,7 +56,7 @@ def rasterise(vertices, triangles, size, two_sided):
 
 
 def _span(start, to_b, to_c, size):
-    """First pixel and number of pixels whose centres lie within a triangle's extent along one axis, inside the image."""
+    """First pixel and number of pixels whose centres lie in a triangle's extent along one axis, inside the image."""
     low = start + np.minimum(np.minimum(to_b, to_c), 0)
     high = start + np.maximum(np.maximum(to_b, to_c), 0)
     first = np.maximum(np.ceil(low - 0.5), 0).astype(np.int32)
@@ -72,7 +72,7 @@ def _enumerate(count):
 
 
 def _inside(weights, limit):
-    """First pixel and number of pixels of a row where each weight, value + slope * x, is not negative; x in 0..limit-1."""
+    """First pixel and number of pixels of a row where no weight, value + slope * x, is negative; x in 0..limit-1."""
     low, high = np.zeros(len(limit), np.float32), (limit - 1).astype(np.float32)
     for value, slope in weights:
         slope = np.where(np.abs(slope) < 1e-12, np.float32(1e-12), slope)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.faces import eyes, glasses, hair, head, labels, scene, shading, skin
+from datasets.faces.identity import Identity, Nuisance
 from datasets.faces.texture import STRANDS, linear, look_up
 
 SUPERSAMPLE = 2
@@ -20,8 +21,8 @@ class Sample:
     landmarks: np.ndarray  # float32 [68, 2], pixels (x, y)
     pose: tuple  # yaw, pitch, roll in degrees
     attributes: dict  # name -> bool
-    identity: object
-    nuisance: object
+    identity: Identity
+    nuisance: Nuisance
 
 
 def _hair_colour(part, identity, nuisance, pixel):
@@ -31,11 +32,15 @@ def _hair_colour(part, identity, nuisance, pixel):
     # Combed hair leaves the parting sideways: the texture turns around the crown on its way to the front.
     a = a + style.comb * identity.hair_part * b * b * np.maximum(np.cos(a), 0)
     seed = identity.texture_seed * 0.0137
-    locks = look_up(STRANDS, a * (0.32 if pixel < 0.03 else 0.20) + seed, b * 0.12)
+    locks = look_up(STRANDS, a * 0.26 + seed, b * 0.12)
     fine = look_up(STRANDS, a * 1.1 + 0.05 * locks + seed, b * 0.3) if pixel < 0.015 else 0.0
     tone = 1.0 + 0.20 * np.clip(locks, -2, 2) + 0.14 * np.clip(fine, -2, 2)
     albedo = linear(identity.hair) * np.clip(tone, 0.3, 1.8)[:, None]
-    shine = shading.strand_sheen(part.tangent, nuisance, 0.06 * locks + 0.12) * np.maximum(part.normal[:, 2], 0) * part.shadow
+    shine = (
+        shading.strand_sheen(part.tangent, nuisance, 0.06 * locks + 0.12)
+        * np.maximum(part.normal[:, 2], 0)
+        * part.shadow
+    )
     colour = 0.35 * linear(identity.hair) + 0.04
     return albedo, (0.55 if identity.hair_style not in ("afro", "curly") else 0.25) * shine[:, None] * colour
 
@@ -57,7 +62,9 @@ def _face(part, pose, vertices, identity, nuisance, pixel):
     eyes.paint(part, p, q, albedo, gloss, ids, vertices, pose.rotation, identity, nuisance, pixel)
     if identity.glasses != "none":
         points = part.position @ pose.rotation.astype(np.float32)
-        part.shadow *= glasses.shadow(glasses.fit(vertices, identity), points, pose.rotation.T @ np.asarray(nuisance.light))
+        part.shadow *= glasses.shadow(
+            glasses.fit(vertices, identity), points, pose.rotation.T @ np.asarray(nuisance.light)
+        )
     light = albedo * shading.matte(part, nuisance, shading.SKIN_WRAP)
     shine = gloss * (0.10 * shading.sheen(part.normal, nuisance, 14) + 0.05 * shading.sheen(part.normal, nuisance, 50))
     shine *= part.shadow * part.occlusion
@@ -86,7 +93,9 @@ def _hair(part, identity, nuisance, pixel):
     part.normal[inner] *= -1.0
     part.occlusion *= np.where(inner, 0.35, 1.0)
     albedo, shine = _hair_colour(part, identity, nuisance, pixel)
-    return albedo * shading.matte(part, nuisance, shading.HAIR_WRAP) + shine * (~inner[:, None] * nuisance.light_strength)
+    return albedo * shading.matte(part, nuisance, shading.HAIR_WRAP) + shine * (
+        ~inner[:, None] * nuisance.light_strength
+    )
 
 
 def _shade(surfaces, pose, vertices, identity, nuisance, pixel):

@@ -62,7 +62,7 @@ class Surface:
 
 
 def rotation(yaw, pitch, roll):
-    """Rz(roll) Rx(pitch) Ry(yaw), degrees; positive yaw to the image's right, positive pitch up, positive roll clockwise."""
+    """Rz(roll) Rx(pitch) Ry(yaw) of degrees: yaw to the image's right, pitch up and roll clockwise are positive."""
     y, p, r = np.deg2rad([yaw, -pitch, -roll])
     ry = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     rx = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -132,13 +132,36 @@ def meshes(identity, nuisance):
     found = [Mesh(HEAD, v, head.CHART_P, head.CHART_Q, _HEAD_TRIANGLES)]
     for part, side in ((LEFT_EAR, -1), (RIGHT_EAR, 1)):
         ao = np.clip(1.0 + 6.0 * parts.EAR_RELIEF, 0.4, 1.0)
-        found.append(Mesh(part, parts.ear(ear_x, side, size, flare), parts.EAR_ACROSS, parts.EAR_UP, parts.ear_triangles(side), ao, 0))
+        found.append(
+            Mesh(
+                part,
+                parts.ear(ear_x, side, size, flare),
+                parts.EAR_ACROSS,
+                parts.EAR_UP,
+                parts.ear_triangles(side),
+                ao,
+                0,
+            )
+        )
     under_jaw = 1.0 - 0.55 * smoothstep(parts.BODY_Y, -1.25, -0.85)
-    found.append(Mesh(BODY, parts.body(identity.shape.get("jaw_width", 0.0)), parts.BODY_ANGLE, parts.BODY_Y, parts.BODY_TRIANGLES, under_jaw))
+    found.append(
+        Mesh(
+            BODY,
+            parts.body(identity.shape.get("jaw_width", 0.0)),
+            parts.BODY_ANGLE,
+            parts.BODY_Y,
+            parts.BODY_TRIANGLES,
+            under_jaw,
+        )
+    )
     if identity.hair_style != "bald":
         shell, along = hair.shell(v, identity)
         lon = np.broadcast_to(hair.LONGITUDE.astype(np.float32), along.shape)
-        ao = 0.75 + 0.25 * smoothstep(1.0 - along, 0.0, 0.5) if identity.hair_style not in LONG_STYLES else np.ones_like(along)
+        ao = (
+            0.75 + 0.25 * smoothstep(1.0 - along, 0.0, 0.5)
+            if identity.hair_style not in LONG_STYLES
+            else np.ones_like(along)
+        )
         found.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao, hair.SKULL_ROWS - 3))
         if identity.hair_style == "bun":
             knot = hair.bun(identity)
@@ -213,7 +236,9 @@ def _vertex_table(found, flat, lit):
         rows = table[start : start + n]
         rows[:, 0], rows[:, 1] = mesh.a.ravel(), mesh.b.ravel()
         rows[:, 2:5] = normal.reshape(-1, 3)
-        occlusion = _cavity(mesh.vertices, normal) if mesh.part == HEAD else np.broadcast_to(mesh.occlusion, normal.shape[:2])
+        occlusion = (
+            _cavity(mesh.vertices, normal) if mesh.part == HEAD else np.broadcast_to(mesh.occlusion, normal.shape[:2])
+        )
         rows[:, 6] = occlusion.ravel()
         if mesh.part == HAIR:
             tangents[start : start + n] = tangent.reshape(-1, 3)
@@ -223,7 +248,10 @@ def _vertex_table(found, flat, lit):
 
 
 def capture(identity, nuisance, size):
-    """Rasterise a face at size x size pixels: (surfaces by part, Pose, landmarks in the view's frame [68, 3], head vertices)."""
+    """Rasterise a face at size x size pixels.
+
+    Returns (surfaces by part, Pose, landmarks in the view's frame [68, 3], head vertices in the head's frame).
+    """
     found, points = meshes(identity, nuisance)
     vertices = found[0].vertices
     pose = frame(points, nuisance)
@@ -247,5 +275,16 @@ def capture(identity, nuisance, size):
         own = slice(bounds[k], bounds[k + 1])
         tangent = sum(tangents[c[own]] * w[own] for c, w in zip(corners, weights, strict=True)) if k == HAIR else None
         position = np.stack([*pose.to_view(pixel[own], size), values[own, 5]], 1)
-        surfaces.append(Surface(pixel[own], values[own, 0], values[own, 1], normal[own], tangent, position, values[own, 6], values[own, 7]))
+        surfaces.append(
+            Surface(
+                pixel[own],
+                values[own, 0],
+                values[own, 1],
+                normal[own],
+                tangent,
+                position,
+                values[own, 6],
+                values[own, 7],
+            )
+        )
     return surfaces, pose, points @ pose.rotation.T, vertices

@@ -1,10 +1,10 @@
-"""Light: a key light with a warm soft edge on skin, sky and bounce light, a sheen, strands that shine, and the backdrop."""
+"""Light: a key light with a warm soft edge on skin, sky and bounce, sheen on skin and strands, and the backdrop."""
 
 import numpy as np
 
 from datasets.faces.texture import linear
 
-# Light that enters skin leaves it redder and further on: each channel wraps around the edge of the shadow by its own width.
+# Light that enters skin leaves it redder and further on: each channel wraps around the shadow's edge by its own width.
 SKIN_WRAP = np.array([0.34, 0.18, 0.12], np.float32)
 HAIR_WRAP = np.array([0.25, 0.25, 0.25], np.float32)
 VIEW = np.array([0.0, 0.0, 1.0], np.float32)
@@ -58,11 +58,14 @@ def to_display(light):
 
 
 def backdrop(nuisance, size):
-    """Blurred background, light [size, size, 3]: a slope and a few out-of-focus blobs, all sums of products of x and y."""
+    """Blurred background, light [size, size, 3]: a slope and a few soft blobs, each a product of a row and a column."""
     u = np.random.Generator(np.random.PCG64(nuisance.background_seed)).random(40).astype(np.float32)
     t = (np.arange(size, dtype=np.float32) + 0.5) / size
     base = linear(nuisance.background)
-    across, down = [np.ones(size, np.float32), t - 0.5, np.ones(size)], [np.ones(size, np.float32), np.ones(size), t - 0.5]
+    across, down = (
+        [np.ones(size, np.float32), t - 0.5, np.ones(size)],
+        [np.ones(size, np.float32), np.ones(size), t - 0.5],
+    )
     colours = [base, 0.6 * (u[0] - 0.5) * base, 0.6 * (u[1] - 0.5) * base]
     for k in range(int(u[2] * 5)):
         cx, cy, gain, tint = u[3 + 7 * k], u[4 + 7 * k], 0.75 * (u[6 + 7 * k] - 0.4), u[7 + 7 * k : 10 + 7 * k]

@@ -23,20 +23,33 @@ def complexion(p, q, identity, pixel):
     """Albedo [M, 3] and gloss [M] of bare skin."""
     base = linear(identity.skin)
     seed = identity.texture_seed
-    flush = 0.9 * both(0.36, -0.30, 0.20, 0.18, p, q) + 0.7 * bump(0, -0.40, 0.13, 0.09, p, q) + 0.4 * bump(0, -1.02, 0.2, 0.12, p, q)
+    flush = (
+        0.9 * both(0.36, -0.30, 0.20, 0.18, p, q)
+        + 0.7 * bump(0, -0.40, 0.13, 0.09, p, q)
+        + 0.4 * bump(0, -1.02, 0.2, 0.12, p, q)
+    )
     flush = flush * 0.9 + 0.10 * look_up(MOTTLE, p * 0.35 + seed * 0.013, q * 0.35)
     albedo = base * (1.0 + flush[:, None] * np.array([0.02, -0.13, -0.14], np.float32))
-    tired = both(0.29, -0.115, 0.13, 0.05, p, q) * (0.10 + 0.14 * identity.age) + 0.16 * both(0.31, 0.075, 0.15, 0.05, p, q)
+    tired = both(0.29, -0.115, 0.13, 0.05, p, q) * (0.10 + 0.14 * identity.age) + 0.16 * both(
+        0.31, 0.075, 0.15, 0.05, p, q
+    )
     albedo *= 1.0 - tired[:, None] * np.array([0.75, 1.0, 0.95], np.float32)
     if identity.freckles > 0 and pixel < 0.03:
         spots = smoothstep(look_up(SPECKS, p * 0.8 + seed * 0.017, q * 0.8), 0.9, 1.7)
         where = both(0.30, -0.22, 0.24, 0.16, p, q) + bump(0, -0.2, 0.2, 0.14, p, q)
-        albedo *= 1.0 - (0.55 * identity.freckles * spots * np.clip(where, 0, 1))[:, None] * np.array([0.55, 0.85, 1.0], np.float32)
+        albedo *= 1.0 - (0.55 * identity.freckles * spots * np.clip(where, 0, 1))[:, None] * np.array(
+            [0.55, 0.85, 1.0], np.float32
+        )
     rng = np.random.Generator(np.random.PCG64(seed))
     for mp, mq, size in rng.uniform((-0.55, -1.0, 0.010), (0.55, 0.5, 0.020), (int(seed % 3 == 0) * 2, 3)):
         near = (np.abs(p - mp) < 0.05) & (np.abs(q - mq) < 0.05)
         albedo[near] *= 1.0 - 0.6 * bump(mp, mq, size, size, p[near], q[near])[:, None]
-    gloss = 0.5 + 0.6 * bump(0, -0.2, 0.12, 0.3, p, q) + 0.35 * bump(0, 0.45, 0.4, 0.22, p, q) + 0.2 * bump(0, -1.02, 0.15, 0.1, p, q)
+    gloss = (
+        0.5
+        + 0.6 * bump(0, -0.2, 0.12, 0.3, p, q)
+        + 0.35 * bump(0, 0.45, 0.4, 0.22, p, q)
+        + 0.2 * bump(0, -1.02, 0.15, 0.1, p, q)
+    )
     return albedo, gloss
 
 
@@ -44,7 +57,11 @@ def wrinkles(p, q, identity, nuisance):
     """Darkening [M] of folds: beside the mouth, over the eyes and on the forehead."""
     smile = max(nuisance.smile, 0.0)
     t = (-0.42 - q) / 0.34
-    fold = np.exp(-(((np.abs(p) - (0.19 + 0.15 * np.clip(t, 0, 1) ** 0.8)) / 0.020) ** 2)) * smoothstep(t, -0.1, 0.25) * smoothstep(-t, -1.05, -0.6)
+    fold = (
+        np.exp(-(((np.abs(p) - (0.19 + 0.15 * np.clip(t, 0, 1) ** 0.8)) / 0.020) ** 2))
+        * smoothstep(t, -0.1, 0.25)
+        * smoothstep(-t, -1.05, -0.6)
+    )
     dark = fold * (0.06 + 0.26 * identity.age + 0.26 * smile)
     lines = np.exp(-(((np.mod(q - 0.40, 0.13) - 0.065) / 0.014) ** 2)) * bump(0, 0.52, 0.42, 0.17, p, q)
     dark = dark + lines * (0.30 * max(identity.age - 0.35, 0.0) + 0.22 * max(nuisance.brow_raise, 0.0))
@@ -70,9 +87,9 @@ def lips(p, q, albedo, gloss, label, identity, pixel):
     blur = max(pixel, 0.012)
     inside = _edge(top - lq, blur) * _edge(lq - low, blur) * _edge(ends, 2 * blur)
     red = (0.30 + 0.55 * identity.lip) * inside
-    colour = linear(identity.skin) * np.array([0.86, 0.52, 0.50], np.float32) * (1 - 0.5 * identity.lip) + 0.5 * identity.lip * LIP_RED * (
-        0.35 + 0.65 * linear(identity.skin)[0]
-    )
+    colour = linear(identity.skin) * np.array([0.86, 0.52, 0.50], np.float32) * (
+        1 - 0.5 * identity.lip
+    ) + 0.5 * identity.lip * LIP_RED * (0.35 + 0.65 * linear(identity.skin)[0])
     grain = 1.0 + 0.05 * look_up(STRANDS, lp * 1.1, lq * 0.4)
     albedo[near] = mix(albedo[near], colour * grain[:, None], np.clip(red * 1.15, 0, 1))
     upper = lq > head.MOUTH_Q
@@ -102,7 +119,11 @@ def mouth(p, q, albedo, gloss, label, opening):
     depth = np.clip(below / 0.05, 0.35, 1.0)
     tooth = np.array([0.78, 0.74, 0.66], np.float32) * (gaps * (0.35 + 0.65 * arch) * (0.55 + 0.45 * depth))[:, None]
     tongue = smoothstep(-above, -0.16, -0.03) * np.clip(1.0 - (mp / 0.17) ** 2, 0.0, 1.0)
-    cavity = mix(np.full((len(near), 3), 0.012, np.float32) * np.array([1.6, 0.7, 0.7], np.float32), np.array([0.25, 0.07, 0.07], np.float32), tongue)
+    cavity = mix(
+        np.full((len(near), 3), 0.012, np.float32) * np.array([1.6, 0.7, 0.7], np.float32),
+        np.array([0.25, 0.07, 0.07], np.float32),
+        tongue,
+    )
     colour = mix(cavity, tooth, np.clip(upper_teeth + 0.8 * lower_teeth, 0.0, 1.0))
     albedo[near] = mix(albedo[near], colour, _edge(across - np.abs(t), 0.25))
     gloss[near[inside]] = 0.25
@@ -132,14 +153,20 @@ def beard(p, q, albedo, gloss, identity):
         return
     near = np.flatnonzero((q < 0.05) & (np.abs(p) < 0.95))
     bp, bq, ap = p[near], q[near], np.abs(p[near])
-    moustache = smoothstep(0.30 - ap, 0.0, 0.07) * smoothstep(-bq, 0.515, 0.56) * smoothstep(bq, -0.72 - 0.1 * (ap > 0.25), -0.64)
-    goatee = smoothstep(0.27 - ap, 0.0, 0.06) * smoothstep(-bq, 0.80, 0.86) * (bq > -1.4) + smoothstep(0.06 - np.abs(ap - 0.29), 0.0, 0.05) * smoothstep(
-        -bq, 0.60, 0.68
-    ) * smoothstep(bq, -1.1, -0.9)
+    moustache = (
+        smoothstep(0.30 - ap, 0.0, 0.07)
+        * smoothstep(-bq, 0.515, 0.56)
+        * smoothstep(bq, -0.72 - 0.1 * (ap > 0.25), -0.64)
+    )
+    goatee = smoothstep(0.27 - ap, 0.0, 0.06) * smoothstep(-bq, 0.80, 0.86) * (bq > -1.4) + smoothstep(
+        0.06 - np.abs(ap - 0.29), 0.0, 0.05
+    ) * smoothstep(-bq, 0.60, 0.68) * smoothstep(bq, -1.1, -0.9)
     full = smoothstep(np.interp(ap, _CHEEK_P, _CHEEK_Q) - bq, -0.02, 0.07) * smoothstep(-ap, -0.92, -0.80)
     on_lips = np.minimum(labels.upper_lip(bp) + 0.010 - bq, bq - labels.lower_lip(bp) + 0.012)
     lips_free = 1.0 - smoothstep(on_lips, -0.012, 0.006) * (ap < 0.27)
-    area = {"moustache": moustache, "goatee": np.maximum(moustache, goatee), "full": full, "stubble": full}[identity.beard]
+    area = {"moustache": moustache, "goatee": np.maximum(moustache, goatee), "full": full, "stubble": full}[
+        identity.beard
+    ]
     strands = look_up(STRANDS, bp * 0.9, bq * 0.22)
     cover = np.clip(area, 0, 1) * lips_free
     colour = linear(identity.hair) * (0.9 + 0.12 * np.clip(strands, -1.5, 1.5))[:, None]
@@ -153,7 +180,7 @@ def beard(p, q, albedo, gloss, identity):
 
 
 def scalp(p, q, albedo, gloss, identity, line):
-    """Roots of the hair: the hairline fades into the skin instead of ending at the shell's edge. line: q at each |p|."""
+    """Roots of the hair: the hairline fades into the skin instead of ending at the shell's edge. line: (p, q)."""
     near = np.flatnonzero(q > -0.3)
     over = q[near] - np.interp(p[near], *line) + 0.022 * look_up(STRANDS, p[near] * 0.9, q[near] * 0.2)
     cover = smoothstep(over, -0.06, 0.03) * 0.75

@@ -6,6 +6,7 @@ An encoder carries `input_size`, `input_channels`, `num_ws`, `w_dim` and `config
 
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from torch import nn
 
@@ -21,7 +22,7 @@ LIGHT_MAX = 128  # generators up to here get the light encoder by default
 PUBLISHED_SIZE = 256  # what the paper's encoder looks at, whatever the generator's resolution
 
 
-def encoder_for(generator: nn.Module, name: str = "auto", input_channels: int = 3) -> nn.Module:
+def encoder_for(generator: Any, name: str = "auto", input_channels: int = 3) -> nn.Module:
     """An untrained encoder that fits a generator; `auto` takes `light` up to 128 px and the paper's above."""
     resolution = generator.img_resolution
     if name == "auto":

@@ -4,14 +4,18 @@ The names of the parameters are those of the published ArcFace and pSp weights, 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.weights import load_tensors
 
 # Residual units in each of the four stages, by the number that the field calls the depth.
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
+TRUNK = ("input_layer.", "body.")  # where the parameters of the trunk are
+STEM = "input_layer.0.weight"
 SQUEEZE = 16  # reduction of the squeeze-and-excitation bottleneck
 
 
@@ -115,3 +119,18 @@ def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | Non
             blocks.append(Bottleneck(in_channels, width, 2 if i == 0 else 1, slope))
             in_channels = width
     return blocks
+
+
+def start_trunk(encoder: nn.Module, path: str | Path) -> None:
+    """Copy the trunk of an ArcFace file (model_ir_se50.pth) into an encoder; its head is left out.
+
+    Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code.
+    CheckpointError: the file does not hold the trunk of this encoder.
+    """
+    own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(TRUNK)}
+    found = {name: tensor for name, tensor in load_tensors(path).items() if name.startswith(TRUNK)}
+    if STEM in found and own[STEM].shape[1] != found[STEM].shape[1]:
+        found[STEM] = own[STEM]
+    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
+        raise CheckpointError(f"{path} does not hold the trunk of this encoder: it fits --encoder_type gradual only")
+    encoder.load_state_dict(found, strict=False)  # the heads are not in such a file

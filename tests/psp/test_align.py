@@ -101,6 +101,15 @@ def test_pixels_are_those_of_a_naive_dense_warp(scale, size):
     assert difference.max() < 16
 
 
+@pytest.mark.parametrize("reduction", [1.7, 3.5, 9.0])
+def test_fine_texture_becomes_gray_not_moire(reduction):
+    y, x = np.mgrid[:700, :700]
+    photo = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
+    landmarks = similarity(FIVE - (50, 60), 4.5, 20) + np.array([350, 350])
+    aligned, _ = align(photo, landmarks, round(ffhq_crop(landmarks).side / reduction))
+    assert np.abs(aligned[2:-2, 2:-2].astype(int) - 127.5).max() < 40
+
+
 def test_outside_of_the_photo_is_soft_and_inside_is_untouched():
     rng = np.random.default_rng(0)
     photo = np.kron(rng.integers(0, 255, (25, 25, 3)), np.ones((8, 8, 1))).astype(np.uint8)  # [200, 200, 3]

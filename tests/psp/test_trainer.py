@@ -299,11 +299,12 @@ def test_psp_losses(golden, tmp_path):
     golden({name: [record[name] for record in found] for name in names}, rtol=1e-4)
 
 
-@pytest.mark.parametrize("optim_name", ["ranger", "adam"])
-def test_it_learns(tmp_path, optim_name):
-    run(tmp_path, settings=replace(SETTINGS, max_steps=30, val_interval=15, save_interval=30, optim_name=optim_name))
-    losses = [record["train/loss_l2"] for record in records(tmp_path) if "train/loss" in record]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+@pytest.mark.parametrize(("optim_name", "rate"), [("ranger", 0.05), ("adam", 0.01)])
+def test_it_learns(tmp_path, optim_name, rate):
+    changes = {"max_steps": 24, "val_interval": 6, "save_interval": 24, "learning_rate": rate, "optim_name": optim_name}
+    run(tmp_path, settings=replace(SETTINGS, **changes))
+    losses = [record["val/loss_l2"] for record in records(tmp_path) if "val/loss" in record]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 # --- one step ---
@@ -318,8 +319,7 @@ def one_step(settings):
 
 
 def test_the_generator_is_frozen_by_default():
-    state, changed = one_step(SETTINGS)
-    assert changed
+    state, changed = one_step(replace(SETTINGS, optim_name="adam"))
     assert all(name.startswith("encoder.") for name in changed)
     still = {name for name, _ in state.model.encoder.named_parameters()} - {name[8:] for name in changed}
     assert not still

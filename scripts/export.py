@@ -1,0 +1,44 @@
+"""Write a trained model alone: python scripts/export.py --checkpoint_path runs/mine --out mine.safetensors --half"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+import psp
+import stylegan2
+from options.export import Export
+from options.parse import parse, run
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of the model
+
+
+def main() -> None:
+    o = parse(Export)
+    if o.out.suffix != ".safetensors":
+        raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
+    dtype = torch.float16 if o.half else None
+    load, save = loaders(Path(o.checkpoint_path))
+    model, metadata = load(o.checkpoint_path)
+    kept = {key: value for key, value in metadata.items() if key not in HISTORY}
+    save(o.out, model, {**kept, "licence": o.licence}, dtype)
+    print(f"{o.out}: {o.out.stat().st_size / 1e6:.1f} MB")
+
+
+def loaders(path: Path) -> tuple:
+    """(load, save) of the kind of model that the checkpoint holds."""
+    found = checkpoint.newest(path) if path.is_dir() else (path, *checkpoint.read(path))
+    if found is None:
+        raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
+    kind = found[2].get("kind")
+    if kind == "psp":
+        return psp.load, psp.save_model
+    return stylegan2.load, stylegan2.save_generator
+
+
+if __name__ == "__main__":
+    run(main)

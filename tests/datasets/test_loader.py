@@ -1,0 +1,78 @@
+import warnings
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.folder import ImageFolder
+from datasets.loader import MirroredImages, stream_batches
+from datasets.sampler import StreamSampler
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import to_tensor
+
+PIXELS = list(np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8))
+
+
+def batches(count, start=0, workers=0, mirror=True, batch_size=3, pixels=PIXELS):
+    stream = stream_batches(MirroredImages(pixels, mirror, seed=0), len(pixels), batch_size, seed=0, workers=workers)
+    return list(islice(stream(start), count))
+
+
+def test_a_batch_is_what_the_sampler_says():
+    found = torch.cat(batches(4, mirror=False))
+    expected = [to_tensor(PIXELS[index]) for index, _ in islice(StreamSampler(7, seed=0), 12)]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.stack(expected))
+
+
+def test_half_of_the_positions_are_mirrored():
+    images = MirroredImages(PIXELS, mirror=True, seed=0)
+    plain = to_tensor(PIXELS[2])
+    flipped = [torch.equal(images[2, position], plain.flip(2)) for position in range(400)]
+    straight = [torch.equal(images[2, position], plain) for position in range(400)]
+    assert all(a != b for a, b in zip(flipped, straight, strict=True))
+    assert 150 < sum(flipped) < 250
+
+
+def test_mirroring_depends_on_the_position_alone():
+    images, other = MirroredImages(PIXELS, mirror=True, seed=0), MirroredImages(PIXELS, mirror=True, seed=1)
+    flips = [[not torch.equal(images[i, p], to_tensor(PIXELS[i])) for p in range(64)] for i in range(7)]
+    assert all(row == flips[0] for row in flips)
+    np.random.seed(7)
+    assert torch.equal(images[3, 5], images[3, 5])
+    assert any(not torch.equal(other[0, p], images[0, p]) for p in range(64))
+
+
+def test_without_mirror_nothing_is_flipped():
+    images = MirroredImages(PIXELS, mirror=False, seed=0)
+    assert all(torch.equal(images[1, p], to_tensor(PIXELS[1])) for p in range(32))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_stream_does_not_depend_on_the_number_of_workers(workers):
+    expected, found = batches(9), batches(9, workers=workers)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_may_start_anywhere(workers):
+    whole = torch.cat(batches(8))
+    later = torch.cat(batches(4, start=10, workers=workers))
+    assert torch.equal(later, whole[10:22])
+
+
+def test_a_batch_may_be_larger_than_the_dataset():
+    (batch,) = batches(1, batch_size=20)
+    assert batch.shape == (20, 3, 8, 8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mistake_in_a_worker_is_still_one_sentence(tmp_path, workers):
+    for n in range(6):
+        (tmp_path / f"{n}.png").write_text("not an image: really")
+    with pytest.raises(UserError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        batches(1, workers=workers, pixels=ImageFolder(tmp_path, 8))
+    assert str(caught.value).startswith(f"2 of 6 images of {tmp_path} cannot be read; the last: ")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+
+from psp.losses import WeightedLosses
+from psp.losses.l2 import L2
+from psp.optimize import optimize_w_plus, ramped
+from stylegan2.networks.stylegan2 import Generator
+
+
+@pytest.fixture
+def generator():
+    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
+    generator.mapping.w_avg.normal_()
+    return generator
+
+
+@pytest.fixture
+def target(generator):
+    """[3, 3, 16, 16], renderings of the generator itself, so that there is something to find."""
+    with torch.no_grad():
+        return generator(torch.randn(3, 8))
+
+
+def start(generator):
+    return generator.w_avg.expand(generator.num_ws, -1)  # [num_ws, w_dim]
+
+
+def losses():
+    return WeightedLosses({"l2": (L2(), 1.0)})
+
+
+def error(generator, w_plus, target):
+    with torch.no_grad():
+        return (generator.synthesis(w_plus) - target).square().mean([1, 2, 3])  # [N]
+
+
+def test_no_step_gives_the_start(generator, target):
+    w_plus = optimize_w_plus(generator, target, losses(), start(generator), steps=0)
+    assert torch.equal(w_plus, start(generator).expand(3, -1, -1))
+
+
+def test_the_first_step_is_adams(generator, target):
+    """It moves every number by the learning rate, against its gradient, whatever the gradient's size."""
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        def synthesis(self, ws, noise_mode):
+            seen.append(ws.detach().clone())
+            return generator.synthesis(ws, noise_mode)
+
+    optimize_w_plus(Recorder(), target, losses(), start(generator), steps=40, learning_rate=0.1)
+    ws = seen[0].clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad((generator.synthesis(ws) - target).square().sum(), ws)
+    moved = gradient.abs() > 1e-4
+    step = 0.1 * ramped(1 / 40) * gradient.sign()
+    assert moved.float().mean() > 0.9
+    torch.testing.assert_close((seen[0] - seen[1])[moved], step[moved], rtol=1e-3, atol=1e-6)
+
+
+def test_the_error_falls_for_every_sample(generator, target):
+    before = error(generator, start(generator).expand(3, -1, -1), target)
+    w_plus = optimize_w_plus(generator, target, losses(), start(generator), steps=60)
+    assert (error(generator, w_plus, target) < 0.3 * before).all()
+    assert not w_plus.requires_grad
+
+
+def test_samples_do_not_influence_one_another(generator, target):
+    together = optimize_w_plus(generator, target, losses(), start(generator), steps=10)
+    alone = [optimize_w_plus(generator, sample[None], losses(), start(generator), steps=10) for sample in target]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
+
+
+def test_it_may_start_from_codes_of_its_own_for_each(generator, target):
+    codes = torch.randn(3, generator.num_ws, 8)
+    before = codes.clone()
+    w_plus = optimize_w_plus(generator, target, losses(), codes, steps=5)
+    assert torch.equal(codes, before)
+    assert not torch.equal(w_plus, codes)
+
+
+def test_targets_may_be_smaller_than_the_renderings(generator, target):
+    small = torch.nn.functional.avg_pool2d(target, 2)
+    w_plus = optimize_w_plus(generator, small, losses(), start(generator), steps=30)
+    with torch.no_grad():
+        outputs = [generator.synthesis(w) for w in (w_plus, start(generator).expand(3, -1, -1))]
+    found, first = ((torch.nn.functional.avg_pool2d(x, 2) - small).square().mean() for x in outputs)
+    assert found < 0.5 * first
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_generator_is_as_before(generator, target, fails):
+    generator.synthesis.const.requires_grad_(False)
+    flags = [parameter.requires_grad for parameter in generator.parameters()]
+    weights = [parameter.clone() for parameter in generator.parameters()]
+
+    def stop(step):
+        assert not any(parameter.requires_grad for parameter in generator.parameters())
+        if fails:
+            raise KeyboardInterrupt
+
+    try:
+        optimize_w_plus(generator, target, losses(), start(generator), steps=2, on_step=stop)
+    except KeyboardInterrupt:
+        assert fails
+    assert [parameter.requires_grad for parameter in generator.parameters()] == flags
+    assert all(torch.equal(p, w) for p, w in zip(generator.parameters(), weights, strict=True))
+    assert all(parameter.grad is None for parameter in generator.parameters())
+
+
+def test_the_rate_ramps_up_linearly_and_down_as_a_cosine():
+    assert ramped(0.025) == pytest.approx(0.5)
+    assert [ramped(p) for p in (0.05, 0.4, 0.75)] == pytest.approx([1.0, 1.0, 1.0])
+    assert ramped(0.875) == pytest.approx(0.5)
+    assert ramped(0.95) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.2))
+    assert ramped(1.0) == pytest.approx(0.0)
