@@ -1,6 +1,8 @@
 """From indexable images to an endless, resumable stream of batches."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -31,9 +33,17 @@ class MirroredImages(Dataset):
 
 
 def leave_signals_to_the_loop(worker_id: int) -> None:
-    """A scheduler signals every process of a job: the workers must live until the loop has saved."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """A scheduler signals every process of a job: workers must live until the loop has saved and ends them itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows, where a signalled worker ends at once
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def stream_batches(
