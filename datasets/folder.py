@@ -25,7 +25,9 @@ class ImageFolder:
         self.names = self._list()
         self.bad: set[int] = set()
         if not self.names:
-            raise UserError(f"{self.path} holds no images: give a folder or zip with PNG, JPEG, WEBP, BMP or TIFF files")
+            raise UserError(
+                f"{self.path} holds no images: give a folder or zip with PNG, JPEG, WEBP, BMP or TIFF files"
+            )
 
     def _list(self) -> list[str]:
         if self.path.is_dir():

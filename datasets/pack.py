@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stylegan2.runtime.errors import UserError
+
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/psp, by default ~/.cache/psp; may be deleted at any time between runs."""
@@ -41,9 +43,13 @@ class DiskCache:
         return np.array(self._pixels[index])
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._pixels = _sparse_file(self.path, (len(self), *self.shape))
-        self._flags = _sparse_file(self.path.with_suffix(".flags"), (len(self),))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._pixels = _sparse_file(self.path, (len(self), *self.shape))
+            self._flags = _sparse_file(self.path.with_suffix(".flags"), (len(self),))
+        except OSError as error:
+            folder = str(self.path.parent)
+            raise UserError(f"cannot write to {folder!r}: {error.strerror}; set XDG_CACHE_HOME to a folder") from error
 
 
 def _sparse_file(path: Path, shape: tuple[int, ...]) -> np.memmap:

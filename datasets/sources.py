@@ -7,11 +7,10 @@ import numpy as np
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
 from datasets.pairs import split
-from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
+from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
 from stylegan2.runtime.errors import UserError
 
 SYNTHETIC = "synthetic"
-RENDERER_VERSION = 2  # names the cache: raise it whenever the renders change
 SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
 
 
@@ -28,9 +27,7 @@ class SyntheticPixels:
         return self.faces.image(index)
 
 
-def open_split(
-    data: str, test_data: str | None, resolution: int
-) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+def open_split(data: str, test_data: str | None, resolution: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
     """(training, held-out) images: `test_data` where given, else other faces, else a fixed share of the data."""
     if test_data is not None:
         return open_images(data, resolution), open_images(test_data, resolution)

@@ -16,6 +16,7 @@ from stylegan2.runtime.errors import UserError
 __all__ = ["HELD_OUT_SEED", "Identity", "Nuisance", "Sample", "SyntheticFaces", "render"]
 
 TRAINING_SEED, HELD_OUT_SEED = 0, 1
+RENDERER_VERSION = 3  # names cached renders: raise it whenever the pixels change
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 
 

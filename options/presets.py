@@ -11,7 +11,7 @@ STYLEGAN2: dict[str, dict[str, Any]] = {
         "channel_base": 2048,
         "channel_max": 128,
         "mapping_layers": 4,
-        "batch_size": 16,
+        "batch_size": 8,
         "ema_nimg": 5_000,
         "r1_gamma": 0.5,
         "total_nimg": 500_000,

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from psp.trainer import TrainingSettings
+from stylegan2.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,12 @@ class LossSettings:
 
     def lambdas(self, defaults: dict[str, float]) -> dict[str, float]:
         """{loss: weight}: the flags over the task's defaults."""
-        given = {"l2": self.l2_lambda, "perceptual": self.lpips_lambda, "id": self.id_lambda, "w_norm": self.w_norm_lambda}
+        given = {
+            "l2": self.l2_lambda,
+            "perceptual": self.lpips_lambda,
+            "id": self.id_lambda,
+            "w_norm": self.w_norm_lambda,
+        }
         return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
 
     def networks(self) -> dict[str, dict]:
@@ -73,3 +79,7 @@ class TrainPSp:
     """processes that read or render images"""
     losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UserError(f"--workers must not be negative, but is {self.workers}")

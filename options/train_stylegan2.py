@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from stylegan2.networks.stylegan2 import check_sizes
+from stylegan2.runtime.errors import UserError
 from stylegan2.trainer import TrainingSettings
 
 
@@ -37,6 +38,13 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         check_sizes(self.resolution, self.channels, self.g_architecture)
         check_sizes(self.resolution, self.channels, self.d_architecture)
+        for name in ("z_dim", "w_dim", "channel_max", "mapping_layers", "mbstd_group"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        if self.channel_base < self.resolution:
+            raise UserError(
+                f"--channel_base must be at least the resolution, {self.resolution}, not {self.channel_base}"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,3 +65,7 @@ class TrainStyleGAN2:
     """processes that read or render images"""
     network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UserError(f"--workers must not be negative, but is {self.workers}")

@@ -56,9 +56,7 @@ def _config(part: Any) -> dict[str, Any]:
     return {"name": part.registered_name, **part.config}
 
 
-def save_model(
-    path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
-) -> None:
+def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
     """Write encoder, generator and latent average alone, as `load` reads them.
 
     Args:

@@ -21,9 +21,7 @@ def build_networks(n: NetworkSettings) -> tuple[Generator, Discriminator, Genera
     sizes = {"z_dim": n.z_dim, "w_dim": n.w_dim, "mapping_layers": n.mapping_layers, **widths}
     G = Generator(n.resolution, n.channels, architecture=n.g_architecture, **sizes)
     G_ema = Generator(n.resolution, n.channels, architecture=n.g_architecture, **sizes)
-    D = Discriminator(
-        n.resolution, n.channels, architecture=n.d_architecture, mbstd_group=n.mbstd_group, **widths
-    )
+    D = Discriminator(n.resolution, n.channels, architecture=n.d_architecture, mbstd_group=n.mbstd_group, **widths)
     return G, D, G_ema
 
 

@@ -31,7 +31,7 @@ def rasterise(vertices, triangles, size, two_sided):
     tri, left, top, count_x, count_y = tri[seen], left[seen], top[seen], count_x[seen], count_y[seen]
     # Weights of b and c are linear in the pixel; here at the box's first pixel and their steps along x and y.
     scale = 1.0 / area[tri]
-    x0, y0 = left + np.float32(0.5) - xa[tri], top + np.float32(0.5) - ya[tri]
+    x0, y0 = left.astype(np.float32) + 0.5 - xa[tri], top.astype(np.float32) + 0.5 - ya[tri]
     bx, by, cx, cy = acy[tri] * scale, -acx[tri] * scale, -aby[tri] * scale, abx[tri] * scale
     b0, c0 = bx * x0 + by * y0, cx * x0 + cy * y0
     # One entry per row of every triangle, then one per pixel of every row.
@@ -80,8 +80,10 @@ def _inside(weights, limit):
         rising = slope > 0
         low = np.maximum(low, np.where(rising, root, 0))
         high = np.minimum(high, np.where(rising, high, root))
-    first = np.ceil(low - _SEAM).astype(np.int32)
-    return first, np.maximum(np.floor(high + _SEAM).astype(np.int32) - first + 1, 0)
+    # A nearly constant weight has its root far outside; clamp it before it no longer fits an integer.
+    first = np.ceil(np.minimum(low, limit) - _SEAM).astype(np.int32)
+    last = np.floor(np.maximum(high, -1.0) + _SEAM).astype(np.int32)
+    return first, np.maximum(last - first + 1, 0)
 
 
 def _nearest(pixel, depth, size):

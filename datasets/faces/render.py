@@ -9,6 +9,7 @@ from datasets.faces.identity import Identity, Nuisance
 from datasets.faces.texture import STRANDS, linear, look_up
 
 SUPERSAMPLE = 2
+FINE_STRANDS = 0.015  # pixels smaller than this (in 10 cm) resolve single strands; larger ones would alias
 ID = labels.ID
 
 
@@ -33,8 +34,9 @@ def _hair_colour(part, identity, nuisance, pixel):
     a = a + style.comb * identity.hair_part * b * b * np.maximum(np.cos(a), 0)
     seed = identity.texture_seed * 0.0137
     locks = look_up(STRANDS, a * 0.26 + seed, b * 0.12)
-    fine = look_up(STRANDS, a * 1.1 + 0.05 * locks + seed, b * 0.3) if pixel < 0.015 else 0.0
-    tone = 1.0 + 0.20 * np.clip(locks, -2, 2) + 0.14 * np.clip(fine, -2, 2)
+    tone = 1.0 + 0.20 * np.clip(locks, -2, 2)
+    if pixel < FINE_STRANDS:
+        tone += 0.14 * np.clip(look_up(STRANDS, a * 1.1 + 0.05 * locks + seed, b * 0.3), -2, 2)
     albedo = linear(identity.hair) * np.clip(tone, 0.3, 1.8)[:, None]
     shine = (
         shading.strand_sheen(part.tangent, nuisance, 0.06 * locks + 0.12)

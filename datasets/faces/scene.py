@@ -31,13 +31,13 @@ class Pose:
     """View = rotation @ head; pixel = centre + scale * (x, -y) of (view - middle), at image size 1."""
 
     rotation: np.ndarray  # [3, 3]
-    middle: np.ndarray  # [2]
+    middle: tuple  # x, y; plain floats, so that float32 points stay float32
     scale: float
 
     def to_pixels(self, view, size):
         x = size * (0.5 + self.scale * (view[..., 0] - self.middle[0]))
         y = size * (0.5 - self.scale * (view[..., 1] - self.middle[1]))
-        return np.stack([x, y, size * self.scale * view[..., 2]], -1)
+        return np.stack([x, y, size * self.scale * view[..., 2]], -1)  # [..., 3]
 
     def to_view(self, pixel, size):
         """x, y of pixel centres in the view's frame, float32."""
@@ -95,7 +95,7 @@ def frame(points, nuisance):
     tilt = -np.rad2deg(np.arctan2(across[1], across[0]))
     upright = rotation(nuisance.yaw, nuisance.pitch, nuisance.roll - tilt)
     spin = rotation(0.0, 0.0, nuisance.roll - tilt)[:2, :2]
-    return Pose(upright, spin @ centre, float(0.5 / half))
+    return Pose(upright, tuple((spin @ centre).tolist()), float(0.5 / half))
 
 
 def _normals(v):
@@ -184,7 +184,7 @@ def _shadow(view, light, cell, bias, soft):
     np.maximum.at(deepest, v.astype(np.int32) * n + u.astype(np.int32), depth)
     u, v = u - 0.5, v - 0.5
     i, j = u.astype(np.int32), v.astype(np.int32)
-    u, v = u - i, v - j
+    u, v = u - i.astype(np.float32), v - j.astype(np.float32)
     corner = j * n + i
     shade = 0.0
     for step, weight in ((0, (1 - u) * (1 - v)), (1, u * (1 - v)), (n, (1 - u) * v), (n + 1, u * v)):

@@ -182,7 +182,9 @@ def beard(p, q, albedo, gloss, identity):
 def scalp(p, q, albedo, gloss, identity, line):
     """Roots of the hair: the hairline fades into the skin instead of ending at the shell's edge. line: (p, q)."""
     near = np.flatnonzero(q > -0.3)
-    over = q[near] - np.interp(p[near], *line) + 0.022 * look_up(STRANDS, p[near] * 0.9, q[near] * 0.2)
+    over = (
+        q[near] - np.interp(p[near], *line).astype(np.float32) + 0.022 * look_up(STRANDS, p[near] * 0.9, q[near] * 0.2)
+    )
     cover = smoothstep(over, -0.06, 0.03) * 0.75
     albedo[near] = mix(albedo[near], linear(identity.hair), cover)
     gloss[near] *= 1 - cover

@@ -9,6 +9,8 @@ TASKS: dict[str, type] = {}
 
 def register_task(name: str) -> Callable[[type], type]:
     def register(cls: type) -> type:
+        if name in TASKS:
+            raise ValueError(f"two tasks are called {name!r}")
         cls.registered_name = name
         TASKS[name] = cls
         return cls

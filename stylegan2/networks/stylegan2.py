@@ -49,8 +49,7 @@ class Mapping(nn.Module):
         self.num_ws = num_ws
         sizes = [z_dim] + [w_dim] * layers
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True)
-            for a, b in itertools.pairwise(sizes)
+            EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True) for a, b in itertools.pairwise(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
@@ -277,8 +276,7 @@ class Discriminator(nn.Module):
         inputs = widths if architecture == "skip" else widths[:1]
         self.from_rgbs = nn.ModuleList(EqualConv2d(img_channels, width, 1) for width in inputs)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(a, b, residual=architecture == "residual")
-            for a, b in itertools.pairwise(widths)
+            DiscriminatorBlock(a, b, residual=architecture == "residual") for a, b in itertools.pairwise(widths)
         )
         last = widths[-1]
         self.conv = EqualConv2d(last + mbstd_channels, last, 3)

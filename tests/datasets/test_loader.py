@@ -49,7 +49,7 @@ def test_without_mirror_nothing_is_flipped():
     assert all(torch.equal(images[1, p], to_tensor(PIXELS[1])) for p in range(32))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_stream_does_not_depend_on_the_number_of_workers(workers):
     expected, found = batches(9), batches(9, workers=workers)
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))

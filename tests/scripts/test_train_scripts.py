@@ -1,0 +1,242 @@
+"""The training scripts as a user runs them: generator, encoder, measurement, and every kind of mistake."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import psp
+import stylegan2
+from stylegan2.runtime import checkpoint, device
+from stylegan2.runtime.images import read_image, write_image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
+TINY = "--z_dim 8 --w_dim 8 --channel_base 128 --channel_max 8 --mapping_layers 2 --device cpu".split()
+GAN = ["--resolution", 16, "--batch_size", 4, "--save_interval", 8, "--log_interval", 4, "--image_interval", 8, *TINY]
+ENCODER = "--device cpu --workers 0 --batch_size 2 --test_batch_size 2 --board_interval 1 --val_interval 2".split()
+MEASURES = "--perceptual effnet --identity dlib".split()
+
+
+@pytest.fixture(autouse=True)
+def _like_a_process_of_its_own(monkeypatch, tmp_path):
+    """In another folder; and what a script does to its process stays in this test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(device, "tune_process", lambda: None)
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Runs a script in this process: (exit code, stdout, stderr)."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+def write_pictures(path, count=6):
+    colours = np.random.default_rng(0).integers(0, 256, (count, 1, 1, 3), np.uint8)
+    shade = np.linspace(0, 1, 40)[:, None, None]
+    for n, colour in enumerate(colours):
+        write_image(path / f"{n}.png", np.broadcast_to(colour * shade, (40, 40, 3)).astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory, pictures):
+    """A generator trained from another folder, in an environment that has Hugging Face's package `datasets`."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "site" / "datasets").mkdir(parents=True)
+    (folder / "site" / "datasets" / "__init__.py").write_text("raise RuntimeError('this is Hugging Face datasets')")
+    command = [sys.executable, SCRIPTS / "train_stylegan2.py", "--data", pictures, "--exp_dir", "gan", "--mirror"]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "OMP_NUM_THREADS": "1"}
+    shadowed = subprocess.run([sys.executable, "-c", "import datasets"], env=environment, cwd=folder, check=False,
+                              capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert "this is Hugging Face datasets" in shadowed.stderr
+    done = subprocess.run([*map(str, command), *map(str, GAN), "--total_nimg", "12"], cwd=folder, env=environment,
+                          check=False, capture_output=True, text=True, timeout=250)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"6 images of {pictures} at 16 px, on cpu" in done.stdout
+    assert "done: gan/checkpoints/network-000000012.safetensors" in done.stdout
+    return folder / "gan"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help(script, name):
+    code, out, _ = script(name, "--help")
+    assert code == 0
+    assert "--exp_dir" in out or name == "export.py"
+    assert "usage" in out.lower()
+
+
+def test_a_generator_is_trained(gan):
+    assert sorted(path.name for path in gan.iterdir()) == ["checkpoints", "logs", "metrics.jsonl", "samples"]
+    lines = [json.loads(line) for line in (gan / "metrics.jsonl").read_text().splitlines()]
+    assert [line["cur_nimg"] for line in lines] == [4, 8, 12]
+    assert read_image(gan / "samples" / "000000008.png").shape == (128, 128, 3)
+    generator, metadata = stylegan2.load(gan)
+    assert (generator.img_resolution, generator.w_dim, metadata["cur_nimg"]) == (16, 8, 12)
+
+
+def test_the_same_command_goes_on(script, gan, pictures, tmp_path):
+    arguments = ["--data", pictures, "--mirror", "--workers", 0, *GAN]
+    assert script("train_stylegan2.py", *arguments, "--exp_dir", "run", "--total_nimg", 8)[0] == 0
+    code, out, _ = script("train_stylegan2.py", *arguments, "--exp_dir", "run", "--total_nimg", 12)
+    assert code == 0
+    assert "resuming from network-000000008.safetensors at 8 images" in out
+    paths = [folder / "checkpoints" / "network-000000012.safetensors" for folder in (tmp_path / "run", gan)]
+    (tensors, _), (expected, _) = map(checkpoint.read, paths)
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+
+
+def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_path):
+    arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *MEASURES]
+    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+        code, out, _ = script("train_psp.py", *arguments, "--max_steps", 1)
+    assert code == 0
+    assert f"5 images of {pictures} for training, 1 held out; on cpu" in out
+    code, out, _ = script("train_psp.py", *arguments, "--max_steps", 3)
+    assert code == 0
+    assert "resuming from iteration-000000001.safetensors at step 1" in out
+    lines = [json.loads(line) for line in (tmp_path / "encoder" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["cur_step"] for line in lines] == [1, 1, 2, 2, 3, 3]
+    assert {"train/loss_effnet", "train/similarity_id_dlib"} <= lines[0].keys()
+    assert {"val/perceptual (effnet)", "val/identity (id_dlib)", "val/mse"} <= lines[1].keys()
+    model, metadata = psp.load("encoder")
+    assert (metadata["cur_step"], metadata["task"], model.encoder.input_size) == (3, "inversion", 32)
+    assert torch.equal(model.generator.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
+
+    flags = ["--num_images", 3, "--batch_size", 2, "--optimisation_steps", 2, "--device", "cpu", *MEASURES]
+    code, out, _ = script("evaluate.py", "--checkpoint_path", "encoder", "--data", pictures, "--exp_dir", "out", *flags)
+    assert code == 0
+    report = json.loads(Path("out/metrics.json").read_text())
+    assert report["networks"] == {"perceptual": "effnet", "identity": "id_dlib"}
+    assert report["images"] == 3
+    assert list(report["results"]) == ["mean face", "encoder", "W+ optimisation"]
+    for values in report["results"].values():
+        assert list(values) == ["mse", "perceptual", "identity", "seconds_per_image"]
+        assert np.isfinite(list(values.values())).all()
+    assert Path("out/table.md").read_text() in out
+    assert read_image("out/comparison.png").shape == (3 * 16, 4 * 16, 3)
+
+    start = ["--checkpoint_path", tmp_path / "encoder", *ENCODER, "--max_steps", 1, "--lpips_lambda", 0, *MEASURES]
+    common = ["--data", pictures, "--stylegan_weights", gan, "--id_lambda", 0]
+    assert script("train_psp.py", *common, *start, "--exp_dir", "second", "--learning_rate", 1e-12)[0] == 0
+    started = psp.load("second")[0].encoder.get_parameter("styles.0.linear.weight")
+    torch.testing.assert_close(started, model.encoder.get_parameter("styles.0.linear.weight"))
+
+    code, _, err = script("train_psp.py", *common, *start, "--exp_dir", "third", "--encoder_type", "gradual")
+    assert code == 2
+    assert err.startswith("error: the checkpoint's 'encoder' does not fit this GradualStyleEncoder: ")
+    assert err.count("\n") == 1
+
+
+MISTAKES = [
+    ("train_stylegan2.py", "--resolutoin 64", "there is no option --resolutoin: did you mean --resolution?"),
+    ("train_stylegan2.py", "--preset paper265", "there is no preset 'paper265': choose one of tiny-cpu, "),
+    ("train_stylegan2.py", "--resolution 48", "the resolution must be a power of two from 16 to 1024, not 48"),
+    ("train_stylegan2.py", "--resolution big", "--resolution"),
+    ("train_stylegan2.py", "--data nowhere", "there is no folder or zip file 'nowhere'"),
+    ("train_stylegan2.py", "--channels 2", "not 2"),
+    ("train_stylegan2.py", "--channels 1", "the procedural faces have 3 channels, not 1"),
+    ("train_stylegan2.py", "--channel_base 32", "--channel_base must be at least the resolution, 64, not 32"),
+    ("train_stylegan2.py", "--w_dim 0", "--w_dim must be at least 1, not 0"),
+    ("train_stylegan2.py", "--d_architecture resnet", "unknown architecture 'resnet'"),
+    ("train_stylegan2.py", "--batch_size 0", "--batch_size must be at least 1, not 0"),
+    ("train_stylegan2.py", "--seed -1", "--seed must not be negative, but is -1"),
+    ("train_stylegan2.py", "--workers -1", "--workers must not be negative, but is -1"),
+    ("train_stylegan2.py", "--device tpu", "device 'tpu' is not available here"),
+    ("train_psp.py", "--lerning_rate 1", "there is no option --lerning_rate: did you mean --learning_rate?"),
+    ("train_psp.py", "--preset fast", "there is no preset 'fast': choose one of "),
+    ("train_psp.py", "--task toonifi", "there is no task called 'toonifi'"),
+    ("train_psp.py", "--optim_name sgd", "--optim_name must be ranger or adam, not 'sgd'"),
+    ("train_psp.py", "--stylegan_weights nowhere", "there is no generator 'nowhere'"),
+    ("train_psp.py", "--workers -1", "--workers must not be negative, but is -1"),
+    ("evaluate.py", "--checkpoint_path nowhere", "there is no pSp model 'nowhere'"),
+    ("evaluate.py", "--num_images 0", "--num_images must be at least 1, not 0"),
+    ("evaluate.py", "--seed -1", "a seed must not be negative, but is -1"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "words"), MISTAKES, ids=lambda value: str(value)[:30])
+def test_a_mistake_is_one_sentence_at_once(script, tmp_path, name, arguments, words):
+    started = time.process_time()
+    code, _, err = script(name, *arguments.split())
+    assert time.process_time() - started < 2
+    assert code == 2
+    assert err.startswith("error: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_for_the_encoder_that_are_not_there(script, gan):
+    code, _, err = script("train_psp.py", "--stylegan_weights", gan, "--data", "nowhere")
+    assert (code, err) == (2, "error: there is no folder or zip file 'nowhere'\n")
+
+
+def test_an_experiment_folder_that_is_a_file(script, pictures, tmp_path):
+    (tmp_path / "run").write_text("")
+    code, _, err = script("train_stylegan2.py", "--data", pictures, *GAN, "--workers", 0, "--exp_dir", "run")
+    assert code == 2
+    assert "error: cannot write to the folder 'run'" in err
+
+
+def start_training(folder, data, *arguments):
+    command = [SCRIPTS / "train_stylegan2.py", "--data", data, "--exp_dir", folder, *GAN, "--workers", 2, *arguments]
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers tell their parent's signals from others on Linux only")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_all_processes_of_a_job_saves_and_ends(pictures, tmp_path, signum, code):
+    process = start_training(tmp_path / "run", pictures, "--save_interval", 4)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("run/checkpoints/network-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "stopping after this step and saving" in err
+    assert "Traceback" not in err
+    assert checkpoint.newest(tmp_path / "run")[2]["cur_nimg"] >= 4
+
+
+@pytest.mark.slow
+def test_bad_data_found_by_a_worker_end_the_training(tmp_path):
+    for n in range(6):
+        (tmp_path / f"{n}.png").write_text("not an image")
+    process = start_training(tmp_path / "run", tmp_path)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert f"error: 2 of 6 images of {tmp_path} cannot be read" in err
+    assert "Traceback" not in err

@@ -1,0 +1,102 @@
+"""The rules of the house that a machine can check; docs say why."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ("stylegan2", "psp")
+PACKAGES = (*LIBRARY, "datasets", "options", "scripts")
+MODULES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+LIBRARY_MODULES = [path for path in MODULES if path.parts[0] in LIBRARY]
+FUNCTION_LINES, MODULE_LINES, SCRIPT_LINES = 90, 400, 90
+
+
+def read(module):
+    return (ROOT / module).read_text(encoding="utf-8")
+
+
+def lint_imports(folder):
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_imports_go_one_way():
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 kept, 0 broken" in result.stdout
+
+
+def test_an_import_the_other_way_would_be_seen(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(read("pyproject.toml"))
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+    (tmp_path / "scripts" / "train.py").write_text("import datasets.folder\nimport options\nimport psp\n")
+    (tmp_path / "datasets" / "folder.py").write_text("import psp\nimport stylegan2\n")
+    assert lint_imports(tmp_path).returncode == 0
+    (tmp_path / "stylegan2" / "trainer.py").write_text("import psp\n")
+    assert lint_imports(tmp_path).returncode != 0
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_modules_are_short(module):
+    limit = SCRIPT_LINES if module.parts[0] == "scripts" else MODULE_LINES
+    assert len(read(module).splitlines()) <= limit
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_functions_are_short(module):
+    for node in ast.walk(ast.parse(read(module))):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < FUNCTION_LINES, node.name
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_modules_say_what_they_are(module):
+    source = read(module)
+    assert not source.strip() or ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("module", LIBRARY_MODULES, ids=str)
+def test_the_library_names_no_device_and_reads_no_command_line(module):
+    """Devices come from arguments, settings from the application."""
+    source = read(module)
+    if module.name != "device.py":
+        assert not re.search(r"\.cuda\(|\.to\(\s*[\"'](cuda|mps)|device=[\"'](cuda|mps)", source)
+    assert not re.search(r"\bargparse\b|\bimport tyro\b|\bsys\.argv\b|\bfrom tyro\b", source)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_nothing_is_left_undone(module):
+    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|breakpoint\(", read(module))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_nothing_unpickles_but_the_guarded_reader(module):
+    for node in ast.walk(ast.parse(read(module))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+            safe = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert safe.get("weights_only") == "True", f"line {node.lineno}"
+
+
+def test_the_wheel_holds_the_library_alone():
+    """A top-level `datasets` from a wheel would overwrite Hugging Face's package of that name."""
+    assert 'include=["psp", "psp.*", "stylegan2", "stylegan2.*"]' in read("setup.py")
+
+
+def test_every_script_puts_its_checkout_first():
+    for path in sorted((ROOT / "scripts").glob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        first = next(n for n, line in enumerate(lines) if line.startswith("sys.path.insert(0, "))
+        ours = [n for n, line in enumerate(lines) if re.match(rf"(from|import) ({'|'.join(PACKAGES)})\b", line)]
+        assert ours
+        assert first < min(ours), path.name
