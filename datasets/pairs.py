@@ -1,29 +1,52 @@
-"""Pairs of a task, made on the fly; each depends on its image and its place in the stream alone."""
+"""Pairs of a task, made on the fly; each depends on its example and its place in the stream alone."""
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datasets.examples import Example
+from datasets.sampler import StreamSampler
+from datasets.tasks import Task
+from datasets.transforms import Augment
+from stylegan2.runtime import images
+
 HELD_OUT_MAX = 128  # images for validation
 HELD_OUT_SHARE = 0.05
+SHEET_ROWS, SHEET_COLUMNS = 5, 4  # of pairs
+SHEET_SIDE = 128  # pixels of a picture in the sheet, at least
 
 
 class TaskPairs(Dataset):
     """`[(index, position)]` gives (source [C, S, S], target [3, T, T]); the position seeds what is random."""
 
-    def __init__(self, pixels: Sequence[np.ndarray], task: type, source_size: int, target_size: int, seed: int) -> None:
-        self.pixels, self.task, self.seed = pixels, task, seed
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        task: Task,
+        source_size: int,
+        target_size: int,
+        seed: int,
+        augment: bool = False,
+    ) -> None:
+        self.examples, self.task, self.seed = examples, task, seed
         self.sizes = (source_size, target_size)
+        self.augment = Augment() if augment else None
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.examples)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, position = key
         rng = np.random.default_rng([self.seed, position])
-        return self.task.make_pair(self.pixels[index], *self.sizes, rng)
+        example = self.examples[index]
+        if self.augment is not None:
+            example = self.augment(example, rng)
+        return self.task.make_pair(example, *self.sizes, rng)
 
 
 class Subset:
@@ -35,15 +58,15 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> Any:
         return self.items[self.indices[index]]
 
 
-def split(pixels: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
-    """Training and held-out images: the last of a fixed shuffle are held out."""
-    count = min(HELD_OUT_MAX, max(1, int(len(pixels) * HELD_OUT_SHARE)))
-    order = np.random.default_rng(seed).permutation(len(pixels)).tolist()
-    return Subset(pixels, sorted(order[:-count]) or order), Subset(pixels, sorted(order[-count:]))
+def split(items: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
+    """Training and held-out items: the last of a fixed shuffle are held out."""
+    count = min(HELD_OUT_MAX, max(1, int(len(items) * HELD_OUT_SHARE)))
+    order = np.random.default_rng(seed).permutation(len(items)).tolist()
+    return Subset(items, sorted(order[:-count]) or order), Subset(items, sorted(order[-count:]))
 
 
 def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
@@ -51,3 +74,20 @@ def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) 
     count = min(count, len(pairs))
     loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])  # type: ignore[arg-type]
     return list(loader)
+
+
+def write_sheet(pairs: TaskPairs, path: Path) -> None:
+    """The first pairs of the training as a picture: what the encoder sees beside what it should render."""
+    keys = islice(StreamSampler(len(pairs), pairs.seed), SHEET_ROWS * SHEET_COLUMNS)
+    pictures = []
+    for source, target in (pairs[key] for key in keys):
+        pictures += [_picture(pairs.task.show_source(source[None])), _picture(target[None])]
+    rows = [pictures[start : start + 2 * SHEET_COLUMNS] for start in range(0, len(pictures), 2 * SHEET_COLUMNS)]
+    images.write_image(path, images.labelled_sheet(rows, ("source", "target") * SHEET_COLUMNS))
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    """float [1, 3, S, S] -> uint8 [P, P, 3], small ones enlarged so that each pixel is a square."""
+    pixels = images.to_uint8(image.cpu())[0]  # [S, S, 3]
+    times = -(-SHEET_SIDE // len(pixels))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)  # [P, P, 3]

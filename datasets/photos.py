@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from datasets.tasks import Task
+from datasets.tasks.inversion import Inversion
 from psp.align import Crop, align
 from psp.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
 from stylegan2.runtime import images
@@ -32,7 +32,7 @@ class Portrait:
     source: Tensor
     """float32 [C, S, S], what the encoder gets"""
     picture: np.ndarray
-    """uint8 [S, S, 3], the same for people"""
+    """uint8 [P, P, 3], the same for people"""
     face: Face | None = None
     crop: Crop | None = None
 
@@ -58,9 +58,13 @@ class FaceReader:
     """pixels of an aligned picture's side"""
     detector: Detector
     every_face: bool = False
+    task: Task = field(default_factory=Inversion)
+    """says what the encoder reads of a picture"""
+    input_size: int | None = None
+    """side of the encoder's input; by default `size`"""
 
     def __call__(self, file: Path) -> Photo:
-        photo = images.read_image(file)  # [H, W, 3]
+        photo = self.task.read_file(file)  # [H, W, C]
         thumbnail = shrink(photo, THUMBNAIL)
         portraits = self._portraits(photo)
         if not portraits:
@@ -69,10 +73,11 @@ class FaceReader:
 
     def _portraits(self, photo: np.ndarray) -> list[Portrait]:
         portraits = []
-        for face in find_faces(photo, self.detector):
+        for face in find_faces(np.ascontiguousarray(photo[..., :3]), self.detector):
             with contextlib.suppress(UserError):  # landmarks of no face: outside of the picture, or in one point
-                picture, crop = align(photo, face.landmarks, self.size)  # [S, S, 3]
-                portraits.append(Portrait(images.to_tensor(picture), picture, face, crop))
+                picture, crop = align(photo, face.landmarks, self.size)  # [S, S, C]
+                source, picture = self.task.read_source(picture, self.input_size or self.size, crop.side)
+                portraits.append(Portrait(source, picture, face, crop))
         return portraits
 
 
@@ -82,57 +87,43 @@ class AlignedReader:
 
     size: int
     """pixels of its side"""
+    task: Task = field(default_factory=Inversion)
+    """says what the encoder reads of a picture"""
+    input_size: int | None = None
+    """side of the encoder's input; by default `size`"""
 
     def __call__(self, file: Path) -> Photo:
-        photo = images.read_image(file)  # [H, W, 3]
-        picture = images.resize(images.center_crop_square(photo), (self.size, self.size))  # [S, S, 3]
-        portrait = Portrait(images.to_tensor(picture), picture)
-        return Photo(file, "ok", None, shrink(photo, THUMBNAIL), [portrait])
+        photo = self.task.read_file(file)  # [H, W, C], or label ids [H, W]
+        square = images.center_crop_square(photo)
+        picture = images.resize(square, (self.size, self.size))  # [S, S, C] or [S, S]
+        source, picture = self.task.read_source(picture, self.input_size or self.size, len(square))
+        thumbnail = shrink(picture if photo.ndim == 2 else photo, THUMBNAIL)
+        return Photo(file, "ok", None, thumbnail, [Portrait(source, picture)])
 
 
-@dataclass(frozen=True)
-class LabelReader:
-    """Reads a segmentation: one class index per pixel, one channel per class, 0 or 1."""
-
-    size: int
-    classes: int
-
-    def __call__(self, file: Path) -> Photo:
-        labels = images.center_crop_square(images.read_image(file, "labels"))
-        labels = images.resize(labels, (self.size, self.size)).astype(np.int64)  # [S, S]
-        if labels.max() >= self.classes:
-            raise ImageError(f"{str(file)!r} has class {labels.max()}, but this model knows 0 to {self.classes - 1}")
-        source = F.one_hot(torch.from_numpy(labels), self.classes).permute(2, 0, 1).float()  # [classes, S, S]
-        gray = labels.astype(np.float32) * (255 / max(self.classes - 1, 1))
-        picture = np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)  # [S, S, 3]
-        return Photo(file, "ok", None, shrink(picture, THUMBNAIL), [Portrait(source, picture)])
-
-
-Reader = FaceReader | AlignedReader | LabelReader
+Reader = FaceReader | AlignedReader
 
 
 def build_reader(
-    encoder_input: tuple[int, int], size: int, aligning: bool, detector: str = "auto", every_face: bool = False
+    task: Task, input_size: int, size: int, aligning: bool, detector: str = "auto", every_face: bool = False
 ) -> Reader:
     """How the sources of an encoder are read.
 
     Args:
-        encoder_input: its channels and its side; channels other than 1 and 3 are the classes of a segmentation.
+        task: what the model was trained for.
+        input_size: side of the encoder's input.
         size: side of the pictures to write.
         aligning: find faces and align them.
         detector, every_face: see `psp.detect.find_faces` and `FaceReader`.
     """
-    channels, input_size = encoder_input
-    if channels not in (1, 3):
-        if aligning:
-            raise UserError("this model reads segmentations, in which no faces can be found: add --no_align")
-        return LabelReader(input_size, channels)
     size = max(size, input_size)
     if not aligning:
-        return AlignedReader(size)
+        return AlignedReader(size, task, input_size)
+    if not task.aligns:
+        raise UserError("this model reads label maps, in which no faces can be found: add --no_align")
     # One face: stop at the first copy of the photo that shows one. All: look for the small ones at once.
     sides = SEARCH_SIDES[-1:] if every_face else SEARCH_SIDES
-    return FaceReader(size, build_detector(detector, sides), every_face)
+    return FaceReader(size, build_detector(detector, sides), every_face, task, input_size)
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:

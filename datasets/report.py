@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from datasets.pasting import PASTED, PastedPhoto
 from datasets.photos import THUMBNAIL, Photo, Portrait
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
@@ -18,6 +19,8 @@ from stylegan2.runtime.errors import UserError
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
+OUTPUTS_A_ROW = 4  # so many outputs of a source are on a sheet
+CELLS_A_ROW = 6  # of the grid of a source and its outputs
 Row = tuple[list[np.ndarray], str]  # pictures and caption
 
 
@@ -25,13 +28,15 @@ class Names:
     """One output name per picture, such that no output overwrites another, also where case does not count.
 
     `a/x.jpg` becomes `a/x`. If `a/x.png` is there too, they become `a/x_jpg` and `a/x_png`; further faces of a photo
-    are `a/x_face1`, `a/x_face2` ... The names depend on the files and on the number of faces in each alone.
+    are `a/x_face1`, `a/x_face2` ..., and several outputs of a face `a/x_mix0`, `a/x_mix1` ... The names depend on the
+    files and on the number of faces in each alone.
     """
 
-    def __init__(self, files: Iterable[Path], root: Path) -> None:
+    def __init__(self, files: Iterable[Path], root: Path, reserved: Iterable[str] = ()) -> None:
         relative = {file: Path(os.path.relpath(file, root)) for file in files}
         # A result must not take the name of a folder that is needed: `b.jpg` beside a folder `b.png`.
         self.taken = {_key(parent) for path in relative.values() for parent in path.parents}
+        self.taken.update(_key(Path(name + ".png")) for name in reserved)
         wanted: dict[str, list[Path]] = {}
         for file, path in relative.items():
             wanted.setdefault(_key(path.with_suffix(".png")), []).append(file)
@@ -49,6 +54,10 @@ class Names:
         name = self.of_file[file]
         return name if index == 0 else self._take(Path(f"{name}_face{index}"))
 
+    def of_outputs(self, name: str, count: int) -> list[str]:
+        """The names for the outputs of a face."""
+        return [name] if count == 1 else [self._take(Path(f"{name}_mix{k}")) for k in range(count)]
+
     def _take(self, path: Path) -> str:
         candidate, number = path.as_posix(), 1
         while _key(Path(candidate + ".png")) in self.taken:
@@ -63,10 +72,13 @@ class Pending:
     """A portrait on its way through the networks."""
 
     name: str
+    outputs: list[str]
+    """names of what will be made of it"""
     portrait: Portrait
     thumbnail: np.ndarray | None
     entry: dict[str, Any]
     """the manifest's, of the photo"""
+    pasted: PastedPhoto | None = None
 
 
 class Report:
@@ -75,14 +87,23 @@ class Report:
     Args:
         folder: the results' place; UserError if it cannot be written.
         files, root: all photos of the run, and the folder that their names are relative to.
-        couple: write source and output side by side too.
+        couple: write source and output side by side too; several outputs become a grid.
         code_shape: (num_ws, w_dim).
+        outputs: results for each face.
+        paste: lay the results over the full photos too.
     """
 
     def __init__(
-        self, folder: Path, files: Iterable[Path], root: Path, couple: bool, code_shape: tuple[int, ...]
+        self,
+        folder: Path,
+        files: Iterable[Path],
+        root: Path,
+        couple: bool,
+        code_shape: tuple[int, ...],
+        outputs: int = 1,
+        paste: bool = False,
     ) -> None:
-        self.folder, self.root, self.couple = folder, root, couple
+        self.folder, self.root, self.couple, self.outputs, self.paste = folder, root, couple, outputs, paste
         self.names = Names(files, root)
         self.entries: list[dict[str, Any]] = []
         self.latent_names: list[str] = []
@@ -113,25 +134,36 @@ class Report:
         if photo.status != "ok" and photo.thumbnail is not None:
             self._row([photo.thumbnail], f"{entry['file']}: {photo.reason}")
         names = [self.names.of_face(photo.file, index) for index in range(len(photo.portraits))]
-        return [Pending(n, p, photo.thumbnail, entry) for n, p in zip(names, photo.portraits, strict=True)]
+        outputs = [self.names.of_outputs(name, self.outputs) for name in names]
+        pasted = None
+        if self.paste and names:  # the largest face's outputs give the photos their names
+            pasted = PastedPhoto(photo.file, [f"{PASTED}/{name}.png" for name in outputs[0]], len(names))
+        return [
+            Pending(name, own, portrait, photo.thumbnail, entry, pasted)
+            for name, own, portrait in zip(names, outputs, photo.portraits, strict=True)
+        ]
 
-    def write(self, pending: Pending, image: np.ndarray, code: np.ndarray, seconds: float) -> None:
-        """One result: image uint8 [R, R, C], code [num_ws, w_dim] and what the networks took."""
-        name, portrait = pending.name, pending.portrait
-        output = {"name": name, "result": f"{RESULTS}/{name}.png", "box": _box(portrait)}
-        output["quad"] = portrait.crop.quad if portrait.crop else None
-        images.write_image(self.folder / output["result"], image)
-        rgb = image[..., :3] if image.shape[2] >= 3 else np.repeat(image, 3, axis=2)  # [R, R, 3]
+    def write(self, pending: Pending, results: Sequence[np.ndarray], codes: np.ndarray, seconds: float) -> None:
+        """The results of a face: images uint8 [R, R, C], codes [K, num_ws, w_dim] and what the networks took."""
+        portrait, entry = pending.portrait, pending.entry
+        colours = [_rgb(image) for image in results]
+        shared = {"box": _box(portrait), "quad": portrait.crop.quad if portrait.crop else None}
         if self.couple:
-            output["coupled"] = f"{COUPLED}/{name}.png"
-            source = images.resize(portrait.picture, image.shape[:2])  # [R, R, 3]
-            images.write_image(self.folder / output["coupled"], np.concatenate([source, rgb], axis=1))  # [R, 2R, 3]
-        pending.entry["outputs"].append(output)
-        pending.entry["seconds"] = round(pending.entry["seconds"] + seconds, 4)
-        self.latent_names.append(name)
-        self.latents.append(code[None])  # [1, num_ws, w_dim]
-        pictures = [images.resize(picture, (THUMBNAIL, THUMBNAIL)) for picture in (portrait.picture, rgb)]
-        self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *pictures], name)
+            shared["coupled"] = f"{COUPLED}/{pending.name}.png"
+            source = images.resize(portrait.picture, colours[0].shape[:2])  # [R, R, 3]
+            images.write_image(self.folder / shared["coupled"], _tiled([source, *colours]))
+        for name, image in zip(pending.outputs, results, strict=True):
+            output = {"name": name, "result": f"{RESULTS}/{name}.png", **shared}
+            images.write_image(self.folder / output["result"], image)
+            entry["outputs"].append(output)
+        if pending.pasted is not None and portrait.crop is not None:
+            entry["pasted"] = pending.pasted.add(self.folder, portrait.crop, colours)
+        entry["seconds"] = round(entry["seconds"] + seconds, 4)
+        self.latent_names += pending.outputs
+        self.latents.append(codes)  # [K, num_ws, w_dim]
+        pictures = [portrait.picture, *colours[:OUTPUTS_A_ROW]]
+        thumbnails = [images.resize(picture, (THUMBNAIL, THUMBNAIL)) for picture in pictures]
+        self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
 
     def summarize(self, seconds: float) -> int:
         """Prints what was done, and each file that was not; the exit code: 0 if every file gave a result, else 1."""
@@ -173,7 +205,7 @@ class Report:
 
 def own_outputs(folder: Path) -> list[Path]:
     """Where earlier runs wrote pictures: they are no sources, even if the folder lies among the photos."""
-    return [folder / RESULTS, folder / COUPLED, *folder.glob(f"{SHEET}*.jpg")]
+    return [folder / RESULTS, folder / COUPLED, folder / PASTED, *folder.glob(f"{SHEET}*.jpg")]
 
 
 @contextlib.contextmanager
@@ -200,7 +232,22 @@ def _box(portrait: Portrait) -> list[float] | None:
 def _block(rows: list[Row]) -> np.ndarray:
     """A contact sheet of some rows, uint8 [H, W, 3]."""
     captions = [_printable(caption) for _, caption in rows]
-    return images.labelled_sheet([pictures for pictures, _ in rows], ("source", "aligned", "output"), captions)
+    outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
+    titles = ("source", "aligned", *["output"] * outputs)
+    return images.labelled_sheet([pictures for pictures, _ in rows], titles, captions)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 [R, R, C] -> [R, R, 3]."""
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+
+
+def _tiled(cells: list[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [R, R, 3] row by row; cells left over are black."""
+    columns = min(len(cells), CELLS_A_ROW)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    rows[-1] = rows[-1] + [np.zeros_like(cells[0])] * (columns - len(rows[-1]))
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])  # [rows * R, columns * R, 3]
 
 
 def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:

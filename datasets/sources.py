@@ -4,14 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.examples import Example
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
+from datasets.paired import PairedFolders
 from datasets.pairs import split
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
+from datasets.tasks import Task
 from stylegan2.runtime.errors import UserError
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
+
+
+# --- images, as a generator is trained on ---
 
 
 class SyntheticPixels:
@@ -27,15 +33,6 @@ class SyntheticPixels:
         return self.faces.image(index)
 
 
-def open_split(data: str, test_data: str | None, resolution: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """(training, held-out) images: `test_data` where given, else other faces, else a fixed share of the data."""
-    if test_data is not None:
-        return open_images(data, resolution), open_images(test_data, resolution)
-    if data == SYNTHETIC:
-        return open_images(data, resolution), open_images(data, resolution, seed=HELD_OUT_SEED)
-    return split(open_images(data, resolution))
-
-
 def open_held_out(data: str, resolution: int) -> Sequence[np.ndarray]:
     """Images to measure on: procedural faces that no training sees, or all of a folder or zip."""
     return open_images(data, resolution, seed=HELD_OUT_SEED)
@@ -47,5 +44,108 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
         return ImageFolder(data, resolution, channels)
     if channels != 3:
         raise UserError(f"the procedural faces have 3 channels, not {channels}: give a folder with --data")
-    key = f"faces v{RENDERER_VERSION} {resolution} px seed {seed}"
-    return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), key)
+    return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
+
+
+def _cache_key(resolution: int, seed: int, rendering: str = "") -> str:
+    return f"faces v{RENDERER_VERSION} {resolution} px seed {seed}" + (f" {rendering}" if rendering else "")
+
+
+# --- examples, as a task makes pairs of ---
+
+
+def open_split(
+    task: Task,
+    data: str,
+    resolution: int,
+    source_data: str | None = None,
+    test_data: str | None = None,
+    test_source_data: str | None = None,
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    """(training, held-out) examples: the test data where given, else other faces, else a fixed share of the data."""
+    if test_source_data is not None and test_data is None:
+        raise UserError("--test_source_data needs the images that belong to them: give --test_data too")
+    training = open_examples(task, data, resolution, source_data)
+    if test_data is not None:
+        return training, open_examples(task, test_data, resolution, test_source_data, HELD_OUT_SEED)
+    if data == SYNTHETIC:
+        return training, open_examples(task, data, resolution, seed=HELD_OUT_SEED)
+    return split(training)
+
+
+def open_examples(
+    task: Task, data: str, resolution: int, source_data: str | None = None, seed: int = 0
+) -> Sequence[Example]:
+    """Indexable examples for a task, from a folder or zip, from two matched by name, or of procedural faces.
+
+    Args:
+        resolution: side of targets and sources in pixels.
+        source_data: a folder or zip of the sources that belong to `data`.
+        seed: of the procedural faces; HELD_OUT_SEED gives people that no training sees.
+    """
+    if data == SYNTHETIC:
+        if source_data is not None:
+            raise UserError("--source_data belong to images of your own: give their folder with --data")
+        return RenderedExamples(task, resolution, seed)
+    if source_data is not None:
+        return PairedFolders(data, source_data, resolution, task.source_mode)
+    if task.needs_source:
+        raise UserError(
+            f"the task {task.registered_name} cannot derive its sources from images: give their folder with"
+            " --source_data, one file for each image and of its name"
+        )
+    return PlainExamples(ImageFolder(data, resolution))
+
+
+class PlainExamples:
+    """Images whose sources a task derives."""
+
+    def __init__(self, pixels: Sequence[np.ndarray]) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(self.pixels[index])
+
+
+class RenderedExamples:
+    """A task's examples of procedural faces, rendered once and kept on disk.
+
+    Target and source lie there as one array [R, R, 3 + C]. Tasks of one `rendering` share it, and those that take the
+    plain picture share it with the generators' training.
+    """
+
+    def __init__(self, task: Task, resolution: int, seed: int) -> None:
+        packed = _Packed(task, SyntheticFaces(resolution, seed=seed))
+        source = task.render(packed.faces, 0).source if task.rendering else None
+        self.source_shape = None if source is None else source.shape
+        channels = 3 + (0 if source is None else source[0, 0].size)
+        key = _cache_key(resolution, seed, task.rendering)
+        self.cache = DiskCache(packed, (resolution, resolution, channels), key)
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __getitem__(self, index: int) -> Example:
+        array = self.cache[index]  # [R, R, 3 + C]
+        if self.source_shape is None:
+            return Example(array)
+        return Example(np.ascontiguousarray(array[..., :3]), array[..., 3:].reshape(self.source_shape))
+
+
+class _Packed:
+    """`[index]` gives target and source of a rendered example in one array, uint8 [R, R, 3 + C]."""
+
+    def __init__(self, task: Task, faces: SyntheticFaces) -> None:
+        self.task, self.faces = task, faces
+
+    def __len__(self) -> int:
+        return SYNTHETIC_LENGTH
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        example = self.task.render(self.faces, index)
+        if example.source is None:
+            return example.target
+        return np.concatenate([example.target, np.atleast_3d(example.source)], axis=2)  # [R, R, 3 + C]

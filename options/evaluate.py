@@ -6,11 +6,12 @@ from typing import Annotated
 
 import tyro
 
+from options.machine import Machine
 from stylegan2.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Machine):
     """Measure an encoder on held-out images, beside the mean face and W+ optimisation."""
 
     checkpoint_path: str = "synthfaces64_inversion"
@@ -29,8 +30,6 @@ class Evaluate:
     """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
     identity: str = "auto"
     """identity network: arcface, dlib, facenet, or auto"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
     seed: int = 0
     """seed of what is random"""
 

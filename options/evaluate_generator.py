@@ -6,11 +6,12 @@ from typing import Annotated
 
 import tyro
 
+from options.machine import Machine
 from stylegan2.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
-class EvaluateGenerator:
+class EvaluateGenerator(Machine):
     """How often a face detector finds a face in a generator's samples, and in the data treated the same way."""
 
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
@@ -23,8 +24,6 @@ class EvaluateGenerator:
     """samples, and images of the data"""
     truncation_psi: float = 1.0
     """1 leaves the samples as they are; a smaller number truncates more"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
     seed: int = 0
     """seed of the samples"""
 

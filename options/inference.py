@@ -1,17 +1,74 @@
-"""Command line of scripts/inference.py."""
+"""Command line of scripts/inference.py and scripts/style_mixing.py."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from options.machine import Machine
+from psp.losses import build_losses
+from psp.mixing import Mixing
+from psp.translate import Refinement
 from stylegan2.runtime.errors import UserError
+
+REFINEMENT_LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # as inversion is trained
 
 
 @dataclass(frozen=True)
-class Inference:
+class MultiModal:
+    """Several outputs for each source, with random styles in some rows of w+."""
+
+    n_outputs: Annotated[int, tyro.conf.arg(aliases=["--n_outputs_to_generate"])] = 1
+    """outputs for each face; more than one differ in the rows of --latent_mask"""
+    latent_mask: str | None = None
+    """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; if not given, fine"""
+    mix_alpha: float = 1.0
+    """share of the random style in these rows, from 0 to 1"""
+
+    def mixing(self, seed: int) -> Mixing | None:
+        """None where the one output is the encoder's."""
+        if self.n_outputs == 1 and self.latent_mask is None:
+            return None
+        return Mixing(self.latent_mask or "fine", self.n_outputs, self.mix_alpha, seed)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """What is optimised for each photo after encoding."""
+
+    refine: int = 0
+    """steps of W+ optimisation from the encoder's codes"""
+    pivotal: int = 0
+    """steps of tuning a copy of the generator around the codes, for each face its own; the paper takes 350"""
+    locality: float = 0.0
+    """weight of the regularization of --pivotal that keeps the neighbourhood as it was; published: 0.1"""
+    save_generators: bool = False
+    """write the tuned generators to generators/"""
+    perceptual: str = "auto"
+    """perceptual network of --refine and --pivotal: alex, vgg or squeeze (LPIPS), effnet, or auto"""
+    perceptual_weights: Path | None = None
+    """file of that network's weights"""
+
+    def __post_init__(self) -> None:
+        for name in ("refine", "pivotal", "locality"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.save_generators and not self.pivotal:
+            raise UserError("--save_generators writes what --pivotal tunes: give --pivotal STEPS too")
+
+    def refinement(self, seed: int) -> Refinement | None:
+        """None where nothing is optimised."""
+        if not self.refine and not self.pivotal:
+            return None
+        network = {"network": self.perceptual, "path": self.perceptual_weights}
+        losses = build_losses(REFINEMENT_LAMBDAS, perceptual=network)
+        return Refinement(losses, self.refine, self.pivotal, self.locality, seed)
+
+
+@dataclass(frozen=True)
+class Inference(Machine):
     """Translate a folder of photos: faces are found, aligned, encoded and rendered again."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
@@ -30,16 +87,44 @@ class Inference:
     """write inference_coupled/ too: aligned source and output side by side"""
     test_batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch_size"])] = 8
     """images translated at a time"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
     workers: int = min(4, os.cpu_count() or 1)
     """threads that read and align photos; the results do not depend on it"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """noise of the generator: the stored maps, fresh draws or none"""
     seed: int = 0
-    """seed of the fresh draws of --noise_mode random"""
+    """seed of the random styles and of the fresh draws of --noise_mode random"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is faster on many machines; it is compared with fp32 first, and fp32 is used if the outputs differ"""
+    paste_back: bool = False
+    """write inference_pasted/ too: the photos with the results laid over their faces"""
+    multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
+    optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
+    mask_data: str | None = None
+    """inpainting: a folder or zip of masks, white where the photo is missing: one of each photo's name, or one for all;
+    a photo's own transparency is a hole too"""
+    paste_known: bool = False
+    """inpainting: put the known pixels of the photo back into the result"""
+    resize_factor: Annotated[int | None, tyro.conf.arg(aliases=["--resize_factors"])] = None
+    """super-resolution: shrink each photo by this factor first, unless it is that small already"""
 
     def __post_init__(self) -> None:
         for name in ("test_batch_size", "workers"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
+        if self.paste_back and not self.align:
+            raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
+        self.multi_modal.mixing(self.seed)  # a number out of its range is a mistake to say now
+
+    def task_settings(self) -> dict[str, Any]:
+        """{setting: value} of the flags that only some tasks have."""
+        settings = {"mask_data": self.mask_data, "resize_factor": self.resize_factor}
+        if self.paste_known:
+            settings["paste_known"] = True
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StyleMixing(Inference):
+    """Several outputs for each photo: most of w+ is the encoder's, and the rows of --latent_mask get random styles."""
+
+    multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=lambda: MultiModal(n_outputs=5))

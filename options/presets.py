@@ -44,6 +44,19 @@ PSP: dict[str, dict[str, Any]] = {
         "val_interval": 200,
         "save_interval": 200,
     },
+    # e4e for a small generator: the deltas begin to learn at the same share of the training as published.
+    "light-e4e": {
+        "encoder_type": "light_e4e",
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "decay_from": 0.3,
+        "max_steps": 30_000,
+        "progressive_start": 3_000,
+        "progressive_step_every": 300,
+        "val_interval": 1_000,
+        "save_interval": 1_000,
+        "image_interval": 500,
+    },
     # The light encoder of a small generator, on a laptop in some hours.
     "light": {
         "batch_size": 16,

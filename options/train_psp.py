@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from options.machine import Machine
 from psp.trainer import TrainingSettings
 from stylegan2.runtime.errors import UserError
 
@@ -22,6 +23,14 @@ class LossSettings:
     """weight of the identity loss"""
     w_norm_lambda: float | None = None
     """weight of the distance to the latent average"""
+    l2_lambda_crop: float | None = None
+    """weight of the pixel-wise loss of the face alone"""
+    lpips_lambda_crop: float | None = None
+    """weight of the perceptual loss of the face alone"""
+    delta_norm_lambda: float | None = None
+    """weight of the norms of an encoder's deltas; by default 0.0002 for e4e and 0 for all others"""
+    moco_lambda: float | None = None
+    """weight of the MoCo similarity, for data without faces; needs --id_lambda 0"""
     perceptual: str = "auto"
     """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its file is, else effnet"""
     perceptual_weights: Path | None = None
@@ -30,6 +39,8 @@ class LossSettings:
     """identity network: arcface, dlib, facenet, or auto: arcface where its file is, else dlib"""
     identity_weights: Path | None = None
     """file of the identity network's weights, such as model_ir_se50.pth"""
+    moco_weights: Path | None = None
+    """file of the MoCo network's weights, such as moco_v2_800ep_pretrain.pth.tar"""
 
     def lambdas(self, defaults: dict[str, float]) -> dict[str, float]:
         """{loss: weight}: the flags over the task's defaults."""
@@ -38,45 +49,91 @@ class LossSettings:
             "perceptual": self.lpips_lambda,
             "id": self.id_lambda,
             "w_norm": self.w_norm_lambda,
+            "l2_crop": self.l2_lambda_crop,
+            "perceptual_crop": self.lpips_lambda_crop,
+            "delta_norm": self.delta_norm_lambda,
+            "moco": self.moco_lambda,
         }
         return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
 
     def networks(self) -> dict[str, dict]:
         """{loss: keyword arguments of its network}."""
+        perceptual = {"network": self.perceptual, "path": self.perceptual_weights}
         return {
-            "perceptual": {"network": self.perceptual, "path": self.perceptual_weights},
+            "perceptual": perceptual,
+            "perceptual_crop": perceptual,
             "id": {"network": self.identity, "path": self.identity_weights},
+            "moco": {"path": self.moco_weights},
         }
 
 
 @dataclass(frozen=True)
-class TrainPSp:
+class TaskFlags:
+    """Settings of the tasks; a task takes its own and refuses those of others."""
+
+    label_nc: int | None = None
+    """segmentation: how many labels there are; by default the 19 of CelebAMask-HQ"""
+    resize_factors: str | None = None
+    """super-resolution: factors to shrink by, such as 1,2,4,8,16,32 (the default) or 8"""
+    mask_kinds: str | None = None
+    """inpainting: rectangles,strokes,triangles,halves (the default) or some of them"""
+    mask_data: str | None = None
+    """inpainting: a folder or zip of masks to draw from, white where the image is missing"""
+
+    def given(self) -> dict[str, Any]:
+        """{setting: value} of the flags that were given."""
+        settings = {
+            "label_nc": self.label_nc,
+            "resize_factors": None if self.resize_factors is None else numbers(self.resize_factors),
+            "mask_kinds": None if self.mask_kinds is None else tuple(self.mask_kinds.split(",")),
+            "mask_data": self.mask_data,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """1,2,4 -> (1, 2, 4)"""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--resize_factors are whole numbers with commas between them, not {text!r}") from None
+
+
+@dataclass(frozen=True)
+class TrainPSp(Machine):
     """Train a pSp encoder for a generator. To resume, run the same command again."""
 
     task: str = "inversion"
     """the translation to learn: a file of datasets/tasks"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
     """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
+    source_data: str | None = None
+    """a folder or zip of what the encoder sees of each image of --data, matched by name"""
     test_data: Annotated[str | None, tyro.conf.arg(aliases=["--test_data_path"])] = None
     """images for validation; by default some of the data are held out"""
+    test_source_data: str | None = None
+    """what the encoder sees of each image of --test_data"""
+    augment: bool = False
+    """change place and colours of the training images a little"""
     exp_dir: Path = Path("runs/psp")
-    """experiment folder: checkpoints, TensorBoard logs, metrics.jsonl"""
-    stylegan_weights: str = "synthfaces64"
-    """the generator: a shipped name, an experiment folder, or a file of ours, rosinality's or NVIDIA's"""
+    """experiment folder: checkpoints, TensorBoard logs, metrics.jsonl, a sheet of training pairs"""
+    stylegan_weights: str | None = None
+    """the generator: a shipped name, an experiment folder, or a file of ours, rosinality's or NVIDIA's; by default that
+    of --checkpoint_path, and synthfaces64 without one"""
     checkpoint_path: Path | None = None
-    """start from the encoder of this checkpoint or experiment folder"""
+    """start from the encoder of this checkpoint, experiment folder or published pSp, e4e or ReStyle file"""
     encoder_type: str = "auto"
-    """an encoder of psp/encoders; auto takes `light` for generators up to 128 px, else `gradual`"""
+    """an encoder of psp/encoders; auto takes that of --checkpoint_path, else `light` for generators up to 128 px and
+    `gradual` above"""
     trunk_weights: Path | None = None
     """start the trunk of the encoder from an ArcFace IR-SE50 file (model_ir_se50.pth), as the paper does"""
     start_from_latent_avg: bool = True
     """let the encoder predict offsets to the generator's mean latent"""
     preset: str | None = None
     """a named set of defaults; flags given beside it win"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
     workers: int = 1
     """processes that read or render images"""
+    task_flags: tyro.conf.OmitArgPrefixes[TaskFlags] = field(default_factory=TaskFlags)
     losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 

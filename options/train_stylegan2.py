@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from options.machine import Machine
 from stylegan2.networks.stylegan2 import check_sizes
 from stylegan2.runtime.errors import UserError
 from stylegan2.trainer import TrainingSettings
@@ -48,7 +49,7 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True)
-class TrainStyleGAN2:
+class TrainStyleGAN2(Machine):
     """Train a StyleGAN2 generator. To resume, run the same command again."""
 
     data: str = "synthetic"
@@ -59,8 +60,6 @@ class TrainStyleGAN2:
     """a named set of defaults; flags given beside it win"""
     mirror: bool = False
     """flip half of the images"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
     workers: int = 1
     """processes that read or render images"""
     network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)

@@ -39,12 +39,12 @@ def align(photo: np.ndarray, landmarks: np.ndarray, size: int = 256) -> tuple[np
     """Cuts the face out as FFHQ does.
 
     Args:
-        photo: uint8 [H, W, 3].
+        photo: uint8 [H, W, 3], or [H, W, 4] with transparency.
         landmarks: [68, 2] (iBUG order) or [5, 2] (eyes, nose, mouth corners, as MTCNN gives them), (x, y) in pixels.
         size: side of the result in pixels.
 
     Returns:
-        (uint8 [size, size, 3], the crop, for `paste_back`). What lies outside the photo is its mirror image, blurred
+        (uint8 [size, size, C], the crop, for `paste_back`). What lies outside the photo is its mirror image, blurred
         and faded to its median colour.
 
     Raises:
@@ -72,13 +72,13 @@ def ffhq_crop(landmarks: np.ndarray) -> Crop:
 
 
 def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-    """The square `crop` of a photo uint8 [H, W, 3], upright and antialiased: uint8 [size, size, 3]."""
+    """The square `crop` of a photo uint8 [H, W, C], upright and antialiased: uint8 [size, size, C]."""
     image, crop = _neighbourhood(photo, crop, size)
     # Pillow samples the square at points, so it is sampled at least as densely as the photo and then reduced.
     dense = size * max(2, int(np.ceil(crop.side / size)))
     corners = tuple(np.ravel(crop.quad))
     warped = image.transform((dense, dense), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
-    return np.asarray(warped.resize((size, size), Image.Resampling.LANCZOS))  # [size, size, 3]
+    return np.asarray(warped.resize((size, size), Image.Resampling.LANCZOS))  # [size, size, C]
 
 
 def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: float = 0.1) -> np.ndarray:

@@ -110,15 +110,17 @@ class DlibDetector:
     def _describe(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
         """Landmarks are whole pixels, so they are looked for in the larger of the photo and its copy."""
         edges = tuple((v + 0.5) / scale - 0.5 for v in (box.left(), box.top(), box.right(), box.bottom()))
-        if scale < 1:
-            rectangle = self.dlib.rectangle(*(round(v) for v in edges))
-            picture, scale = image, 1.0
-        else:
-            rectangle = box
-        parts = self.predictor(picture, rectangle).parts()
-        points = np.array([(p.x, p.y) for p in parts], np.float64)  # [68, 2]
         x0, y0, x1, y1 = edges
-        return Face((x0, y0, x1, y1), (points + 0.5) / scale - 0.5, float(score))
+        if scale < 1:
+            return Face((x0, y0, x1, y1), self.landmarks(image, (x0, y0, x1, y1)), float(score))
+        return Face((x0, y0, x1, y1), (self._landmarks(picture, box) + 0.5) / scale - 0.5, float(score))
+
+    def landmarks(self, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+        """The 68 landmarks [68, 2] of the face in a box x0, y0, x1, y1 of an image uint8 [H, W, 3]."""
+        return self._landmarks(image, self.dlib.rectangle(*(round(v) for v in box)))
+
+    def _landmarks(self, picture: np.ndarray, rectangle: Any) -> np.ndarray:
+        return np.array([(p.x, p.y) for p in self.predictor(picture, rectangle).parts()], np.float64)  # [68, 2]
 
 
 class MtcnnDetector:

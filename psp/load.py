@@ -47,6 +47,22 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
     return _restore(path, *checkpoint.read(path))
 
 
+def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:
+    """`load`, to go on training with images of so many channels; UserError where its encoder is not the one asked for.
+
+    encoder_name: "auto" for any.
+    """
+    model, _ = load(path_or_name)
+    name, channels = model.encoder.registered_name, model.encoder.input_channels
+    if encoder_name not in ("auto", name) or channels != input_channels:
+        wanted = "one" if encoder_name == "auto" else encoder_name
+        raise UserError(
+            f"{str(path_or_name)!r} has an encoder {name} that reads {channels} channels, but {wanted} for "
+            f"{input_channels} was asked for"
+        )
+    return model
+
+
 def describe(model: PSp) -> dict[str, Any]:
     """The metadata that `load` needs beside a model's state dict to build it again."""
     return {"kind": KIND, "encoder": _config(model.encoder), "generator": _config(model.generator)}

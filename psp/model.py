@@ -1,7 +1,13 @@
-"""pSp: an encoder in front of a generator (arXiv 2008.00951, eq. 1: pSp(x) = G(E(x) + w_avg))."""
+"""pSp: an encoder in front of a generator (arXiv 2008.00951, eq. 1: pSp(x) = G(E(x) + w_avg)).
+
+An iterative encoder (ReStyle, arXiv 2104.02699, figure 2) starts from the latent average and corrects itself:
+w_{t+1} = w_t + E(x, G(w_t)).
+"""
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import UserError
@@ -11,7 +17,8 @@ class PSp(nn.Module):
     """Images -> w+ -> images.
 
     Args:
-        encoder: images -> offsets to the latent average [N, num_ws, w_dim].
+        encoder: images -> offsets to the latent average [N, num_ws, w_dim]; one with an attribute `iterations` takes
+            images and their current rendering, and gives offsets to the codes of that rendering.
         generator: has `num_ws`, `w_dim`, `w_avg` [w_dim] and `synthesis(ws, noise_mode)`.
         latent_avg: [num_ws, w_dim], or one row [w_dim] or [1, w_dim] for all; by default the generator's `w_avg`.
 
@@ -42,9 +49,36 @@ class PSp(nn.Module):
         self.generator = generator
         self.register_buffer("latent_avg", average.detach().expand(rows, w_dim).clone())  # [num_ws, w_dim]
 
+    @property
+    def iterations(self) -> int:
+        """Passes of the encoder over an image: 1, unless it corrects itself."""
+        return getattr(self.encoder, "iterations", 1)
+
     def encode(self, images: Tensor) -> Tensor:
-        """images [N, C, S, S] in [-1, 1], S the encoder's input_size -> w_plus [N, num_ws, w_dim]."""
-        return self.encoder(images) + self.latent_avg
+        """images [N, C, S, S] in [-1, 1], S the encoder's input_size -> w_plus [N, num_ws, w_dim].
+
+        Of several passes only the last one can be differentiated: each starts from what the one before arrived at.
+        """
+        w_plus = rendering = None
+        with torch.no_grad():
+            for _ in range(self.iterations - 1):
+                w_plus = self.refine(images, w_plus, rendering)
+                rendering = self.decode(w_plus)
+        return self.refine(images, w_plus, rendering)
+
+    def refine(self, images: Tensor, w_plus: Tensor | None = None, rendering: Tensor | None = None) -> Tensor:
+        """One pass of the encoder, from codes and their rendering or, in the first pass, from the latent average.
+
+        images [N, C, S, S], w_plus [N, num_ws, w_dim], rendering [N, img_channels, R, R] -> w_plus [N, num_ws, w_dim].
+        No gradient reaches the codes and the rendering given. An encoder that does not correct itself ignores them.
+        """
+        if not hasattr(self.encoder, "iterations"):
+            return self.encoder(images) + self.latent_avg
+        if w_plus is None or rendering is None:
+            w_plus = self.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]
+            rendering = self.decode(self.latent_avg[None]).expand(len(images), -1, -1, -1)  # [N, img_channels, R, R]
+        seen = fit(rendering.detach(), self.encoder.input_size)  # [N, img_channels, S, S]
+        return w_plus.detach() + self.encoder(images, seen)
 
     def decode(self, w_plus: Tensor, noise_mode: str = "const") -> Tensor:
         """w_plus [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped)."""
@@ -53,3 +87,12 @@ class PSp(nn.Module):
     def forward(self, images: Tensor, noise_mode: str = "const") -> Tensor:
         """images [N, C, S, S] in [-1, 1] -> images [N, img_channels, R, R]."""
         return self.decode(self.encode(images), noise_mode)
+
+
+def fit(x: Tensor, size: int) -> Tensor:
+    """A square image at another size: area-averaged to a smaller one, bilinear to a larger one. [N, C, size, size]."""
+    if x.shape[-1] == size:
+        return x
+    if x.shape[-1] > size:
+        return F.adaptive_avg_pool2d(x, size)  # [N, C, size, size]
+    return F.interpolate(x, (size, size), mode="bilinear", align_corners=False)  # [N, C, size, size]

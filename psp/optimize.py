@@ -23,7 +23,7 @@ def optimize_w_plus(
     start: Tensor,
     steps: int = 500,
     learning_rate: float = 0.1,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> Tensor:
     """Codes whose rendering is closest to the target.
 

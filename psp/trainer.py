@@ -13,6 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from psp.encoders.e4e import has_deltas, unlocked_deltas
+from psp.latent_discriminator import (
+    Adversary,
+    adversary_tensors,
+    build_adversary,
+    deception_loss,
+    load_adversary,
+    train_discriminator,
+)
 from psp.losses import WeightedLosses
 from psp.metrics import Meters, measure
 from psp.model import PSp
@@ -25,6 +34,7 @@ from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
 
 OPTIMIZERS = {"ranger": Ranger, "adam": torch.optim.Adam}
+DELTAS_ADVERSARY = 0.1  # weight of the latent discriminator as published (e4e)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,16 @@ class TrainingSettings:
     """ranger or adam"""
     train_decoder: bool = False
     """train the generator too"""
+    progressive_start: int = 20_000
+    """encoders of deltas (e4e): step from which the first delta learns"""
+    progressive_step_every: int = 2_000
+    """encoders of deltas (e4e): steps until the next one learns too; 0 starts all at once"""
+    w_discriminator_lambda: float | None = None
+    """weight of the latent discriminator; by default 0.1 for encoders of deltas (e4e) and 0 for all others"""
+    w_discriminator_lr: float = 2e-5
+    """learning rate of the latent discriminator"""
+    w_pool_size: int = 50
+    """earlier codes that the latent discriminator is shown again; 0 for none"""
     board_interval: int = 50
     """steps between entries in TensorBoard and metrics.jsonl"""
     image_interval: int = 500
@@ -65,10 +85,12 @@ class TrainingSettings:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         if self.optim_name not in OPTIMIZERS:
             raise UserError(f"--optim_name must be {' or '.join(OPTIMIZERS)}, not {self.optim_name!r}")
-        if self.learning_rate <= 0:
-            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
-        if self.seed < 0:
-            raise UserError(f"--seed must not be negative, but is {self.seed}")
+        for name in ("learning_rate", "w_discriminator_lr"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"--{name} must be positive, not {getattr(self, name)}")
+        for name in ("seed", "progressive_start", "progressive_step_every", "w_discriminator_lambda", "w_pool_size"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
 
 
 @dataclass
@@ -77,6 +99,7 @@ class TrainingState:
 
     model: PSp
     optimizer: torch.optim.Optimizer
+    adversary: Adversary | None = None
     cur_step: int = 0
     best_loss: float = float("inf")
 
@@ -89,6 +112,17 @@ def learning_rate(cur_step: int, s: TrainingSettings) -> float:
     return s.learning_rate * (s.max_steps - cur_step) / max(s.max_steps - decay_start, 1)
 
 
+def schedule(state: TrainingState, s: TrainingSettings) -> None:
+    """Set what changes over training to its value in the step that starts at cur_step."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(state.cur_step, s)
+    encoder = state.model.encoder
+    if has_deltas(encoder):
+        encoder.unlocked = unlocked_deltas(
+            state.cur_step, s.progressive_start, s.progressive_step_every, encoder.num_ws - 1
+        )
+
+
 def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
     """The generator is frozen unless it is trained too; the encoder's batch statistics are learned."""
     model.requires_grad_(False).eval()
@@ -96,26 +130,54 @@ def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
     trained.requires_grad_(True)
     model.encoder.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return TrainingState(model, OPTIMIZERS[s.optim_name](parameters, lr=s.learning_rate))
+    optimizer = OPTIMIZERS[s.optim_name](parameters, lr=s.learning_rate)
+    weight = s.w_discriminator_lambda
+    if weight is None:
+        weight = DELTAS_ADVERSARY if has_deltas(model.encoder) else 0.0
+    if weight == 0:
+        return TrainingState(model, optimizer)
+    seed_step(s.seed, 0, 0)  # the discriminator's first weights
+    sizes = (model.generator.w_dim, weight, s.w_discriminator_lr, s.w_pool_size)
+    return TrainingState(model, optimizer, build_adversary(*sizes, model.latent_avg.device))
 
 
 def step(state: TrainingState, source: Tensor, target: Tensor, losses: WeightedLosses, averages: Averages) -> None:
-    """One training step: source [N, C, S, S] -> codes -> image, compared with target [N, 3, T, T]."""
-    model = state.model
-    w_plus = model.encode(source)  # [N, num_ws, w_dim]
-    output = model.decode(w_plus, noise_mode="random")  # [N, 3, R, R]
-    output = shrink(output, target.shape[-1])  # [N, 3, T, T]
-    values = losses(source=source, target=target, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
-    loss = losses.total(values)
+    """One training step: source [N, C, S, S] -> codes -> image, compared with target [N, 3, T, T].
 
+    An encoder that corrects itself is compared after each of its passes; their gradients add up.
+    """
+    model, adversary = state.model, state.adversary
+    w_plus = rendering = None
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    for _ in range(model.iterations):
+        w_plus = model.refine(source, w_plus, rendering)  # [N, num_ws, w_dim]
+        rendering = model.decode(w_plus, noise_mode="random")  # [N, 3, R, R]
+        output = shrink(rendering, target.shape[-1])  # [N, 3, T, T]
+        values = losses(source=source, target=target, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
+        loss = losses.total(values)
+        if adversary is not None:
+            values["w_discriminator"] = deception_loss(adversary.network, learning_rows(model, w_plus))  # [N]
+            loss = loss + adversary.weight * values["w_discriminator"].mean()
+        loss.backward()
+        for name, value in values.items():
+            averages.add(f"train/loss_{name}", value)
+        averages.add("train/loss", loss)
     state.optimizer.step()
+
+    if adversary is not None and w_plus is not None:
+        with torch.no_grad():
+            z = torch.randn(len(source), model.generator.z_dim, device=source.device)
+            real = model.generator.mapping(z)[:, 0]  # [N, w_dim]
+        for name, value in train_discriminator(
+            adversary, real, learning_rows(model, w_plus.detach()), state.cur_step
+        ).items():
+            averages.add(f"train/loss_{name}", value)
     state.cur_step += 1
 
-    for name, value in values.items():
-        averages.add(f"train/loss_{name}", value)
-    averages.add("train/loss", loss)
+
+def learning_rows(model: PSp, w_plus: Tensor) -> Tensor:
+    """The rows of the codes that learn: all, unless they are deltas of which some still wait. [N, rows, w_dim]."""
+    return w_plus[:, : model.encoder.unlocked + 1] if has_deltas(model.encoder) else w_plus  # [N, rows, w_dim]
 
 
 def shrink(x: Tensor, size: int) -> Tensor:
@@ -162,8 +224,7 @@ def train(
             # Fetch, then step; every step draws from a seed of its own.
             source, target = (batch.to(device, non_blocking=True) for batch in next(stream))
             seed_step(s.seed, 0, state.cur_step)
-            for group in state.optimizer.param_groups:
-                group["lr"] = learning_rate(state.cur_step, s)
+            schedule(state, s)
             step(state, source, target, losses, averages)
             progress.update()
 
@@ -275,7 +336,11 @@ def save(state: TrainingState, path: Path, description: dict[str, Any], s: Train
         "settings": asdict(s),
         "optimizer": optimizer,
     }
-    checkpoint.save(path, model_tensors(state.model) | optimizer_tensors, metadata)
+    tensors = model_tensors(state.model) | optimizer_tensors
+    if state.adversary is not None:
+        more, optimizer = adversary_tensors(state.adversary)
+        tensors, metadata = tensors | more, metadata | {"optimizers": {"w_discriminator": optimizer}}
+    checkpoint.save(path, tensors, metadata)
 
 
 def model_tensors(model: PSp) -> dict[str, Tensor]:
@@ -302,6 +367,8 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
     checkpoint.load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])
     checkpoint.load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
+    if state.adversary is not None:
+        load_adversary(state.adversary, tensors, metadata.get("optimizers", {}).get("w_discriminator"))
     state.cur_step = metadata["cur_step"]
     state.best_loss = float("inf") if metadata["best_loss"] is None else metadata["best_loss"]
     print(f"resuming from {path.name} at step {state.cur_step:,}")

@@ -1,8 +1,8 @@
-"""Images in, images and latents out."""
+"""Images in, images and latents out: encode, refine, mix, render."""
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -10,23 +10,52 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
+from psp.losses import WeightedLosses
+from psp.mixing import Mixing, Variants
 from psp.model import PSp
+from psp.optimize import optimize_w_plus
+from psp.pivotal import tune_generator
+from psp.precision import autocast, check_precision
+from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
+LOSS_SIZE = 256  # what the paper's losses look at; pivotal tuning looks at all pixels
+PIXELS_AT_ONCE = (
+    2**18
+)  # rendered together: more share a weight at small resolutions, and only cost memory at large ones
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What is optimised for each image after encoding, so that its rendering comes closer to it."""
+
+    losses: WeightedLosses
+    """terms on (output, target)"""
+    steps: int = 0
+    """of W+ optimisation from the encoder's codes (`psp.optimize`)"""
+    pivotal_steps: int = 0
+    """of tuning a copy of the generator around the codes, for each image its own (`psp.pivotal`)"""
+    locality: float = 0.0
+    """weight of pivotal tuning's regularization"""
+    seed: int = 0
+    """of that regularization"""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """One batch of results."""
+    """One batch of results: N sources with K outputs each, those of a source beside each other."""
 
     images: Tensor
-    """float32 [N, img_channels, R, R] in [-1, 1], on the CPU"""
+    """float32 [N * K, img_channels, R, R] in [-1, 1], on the CPU"""
     codes: np.ndarray
-    """w_plus, float32 [N, num_ws, w_dim]"""
+    """w_plus, float32 [N * K, num_ws, w_dim]"""
     seconds: float
-    """what encoding and rendering took"""
+    """what all of this took"""
+    generators: list[Any] = field(default_factory=list)
+    """after pivotal tuning one generator a source: `generators[n].synthesis(codes)` are its images"""
 
 
 def translate(
@@ -35,41 +64,106 @@ def translate(
     batch_size: int = 8,
     device: torch.device | str = "cpu",
     noise_mode: str = "const",
+    mixing: Mixing | None = None,
+    refinement: Refinement | None = None,
+    precision: str = "fp32",
 ) -> Iterator[Translation]:
-    """Encodes and renders images as they come, in batches; every source gives one result, in order.
+    """Encodes and renders images as they come, in batches; every source gives its results, in order.
 
     Args:
         model: is moved to `device` and set to evaluation mode.
         sources: float [C, H, W] in [-1, 1], each of any size; see `prepare`. No more than a batch is held at a time.
-        batch_size: the last batch may be smaller.
+        batch_size: outputs at a time; the last batch may be smaller, and pivotal tuning takes one source at a time.
         noise_mode: the generator's: "const", "random" or "none".
+        mixing: K outputs for each source, with random styles in some rows; by default the one of the encoder's codes.
+        refinement: optimisation after encoding, for encoders that read photos.
+        precision: "fp32" or "bf16", which is checked on the first batch; see `psp.precision.check_precision`.
 
     Yields:
-        `Translation`, one a batch.
+        `Translation`, one a batch. No result depends on the batch that it was in, but for rounding.
 
     Raises:
-        UserError: a source has channels that the encoder cannot take, or the device's memory is too small.
+        UserError: a source has channels that the encoder cannot take, the mask names rows that the generator does not
+            have, or the device's memory is too small.
     """
     if batch_size < 1:
         raise UserError(f"the batch size is a number from 1 on, not {batch_size}")
-    model = model.to(device).eval()
+    device = torch.device(device)
+    place(model.eval(), device)
     encoder: Any = model.encoder
-    channels, size = encoder.input_channels, encoder.input_size
-    remaining = iter(sources)
-    while batch := [prepare(source, channels, size) for source in islice(remaining, batch_size)]:
-        yield _translate_batch(model, torch.stack(batch), device, noise_mode)
+    if refinement is not None:
+        refinement.losses.to(device)
+    variants = Variants.draw(model.generator, mixing)
+    at_once = 1 if refinement is not None and refinement.pivotal_steps else max(1, batch_size // variants.count)
+    remaining, checked = iter(sources), False
+    while batch := list(islice(remaining, at_once)):
+        prepared = [prepare(source, encoder.input_channels, encoder.input_size) for source in batch]
+        inputs = torch.stack(prepared).to(device)  # [N, C, S, S]
+        if not checked:
+            precision, checked = check_precision(model, inputs, precision), True
+        start = time.perf_counter()
+        try:
+            images, codes, generators = _translate_batch(
+                model, batch, inputs, noise_mode, variants, refinement, precision
+            )
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"{device} has too little memory for {len(batch)} images at a time: use fewer") from error
+        yield Translation(images, codes.cpu().numpy(), time.perf_counter() - start, generators)
+
+
+def _translate_batch(
+    model: PSp,
+    sources: list[Tensor],
+    inputs: Tensor,
+    noise_mode: str,
+    variants: Variants,
+    refinement: Refinement | None,
+    precision: str,
+) -> tuple[Tensor, Tensor, list[Any]]:
+    with torch.no_grad(), autocast(inputs.device, precision):
+        w_plus = model.encode(inputs).float()  # [N, num_ws, w_dim]
+    tuned: list[Any] = []
+    if refinement is not None:
+        w_plus, tuned = _refine(model, sources, w_plus, refinement)
+    codes = variants.of(w_plus)  # [N, K, num_ws, w_dim]
+    generators = tuned or [model.generator]
+    parts = [codes] if not tuned else codes.split(1)  # for each generator its codes
+    images = [render(g, part.flatten(0, 1), noise_mode, precision) for g, part in zip(generators, parts, strict=True)]
+    return torch.cat(images), codes.flatten(0, 1), tuned
 
 
 @torch.inference_mode()
-def _translate_batch(model: PSp, batch: Tensor, device: torch.device | str, noise_mode: str) -> Translation:
-    start = time.perf_counter()
-    try:
-        codes = model.encode(batch.to(device))  # [N, num_ws, w_dim]
-        images = model.decode(codes, noise_mode)  # [N, img_channels, R, R]
-        images, codes = images.float().clamp(-1, 1).cpu(), codes.float().cpu()
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"{device} has too little memory for {len(batch)} images at a time: use fewer") from error
-    return Translation(images, codes.numpy(), time.perf_counter() - start)
+def render(generator: Any, codes: Tensor, noise_mode: str = "const", precision: str = "fp32") -> Tensor:
+    """codes [N, num_ws, w_dim] -> float32 images [N, img_channels, R, R] in [-1, 1], on the CPU."""
+    images = []
+    for part in codes.split(max(1, PIXELS_AT_ONCE // generator.img_resolution**2)):
+        with autocast(codes.device, precision):
+            rendered = generator.synthesis(part, noise_mode=noise_mode)  # [n, img_channels, R, R]
+        images.append(rendered.float().clamp(-1, 1).cpu())
+    return torch.cat(images)  # [N, img_channels, R, R]
+
+
+def _refine(model: PSp, sources: list[Tensor], w_plus: Tensor, r: Refinement) -> tuple[Tensor, list[Any]]:
+    """Better codes [N, num_ws, w_dim], and a generator for each source where they are tuned."""
+    generator: Any = model.generator
+    resolution, channels = generator.img_resolution, generator.img_channels
+    if r.steps:
+        with tqdm(total=r.steps, desc="refining", unit="step", leave=False) as bar:
+            target = _targets(sources, channels, min(LOSS_SIZE, resolution), w_plus.device)  # [N, 3, T, T]
+            w_plus = optimize_w_plus(generator, target, r.losses, w_plus, r.steps, on_step=lambda _: bar.update())
+    tuned = []
+    if r.pivotal_steps:
+        target = _targets(sources, channels, resolution, w_plus.device)  # [N, 3, R, R]
+        for image, code in zip(target.split(1), w_plus.split(1), strict=True):
+            with tqdm(total=r.pivotal_steps, desc="tuning", unit="step", leave=False) as bar:
+                settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _, bar=bar: bar.update()}
+                tuned.append(tune_generator(generator, image, code, r.losses, r.pivotal_steps, **settings))
+    return w_plus, tuned
+
+
+def _targets(sources: list[Tensor], channels: int, size: int, device: torch.device) -> Tensor:
+    """What the renderings should come close to: the sources, [N, img_channels, size, size]."""
+    return torch.stack([prepare(source, channels, size) for source in sources]).to(device)
 
 
 def prepare(source: Tensor, channels: int, size: int) -> Tensor:

@@ -19,7 +19,7 @@ from psp.evaluation import Method, encode_and_render, evaluate, mean_face, optim
 from psp.losses import build_losses
 from psp.metrics import build_meters
 from stylegan2.runtime import images
-from stylegan2.runtime.device import pick_device, place, tune_process
+from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 
 SHOWN = 8  # images in the comparison picture
@@ -41,8 +41,7 @@ def stack(pixels: Sequence[np.ndarray], start: int, stop: int) -> torch.Tensor:
 
 def main() -> None:
     o = parse(Evaluate)
-    device = pick_device(o.device)
-    tune_process()
+    device = o.prepare()
     seed_step(o.seed, 0, 0)
     model, _ = psp.load(o.checkpoint_path)
     place(model, device)

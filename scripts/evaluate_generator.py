@@ -16,7 +16,7 @@ from options.evaluate_generator import EvaluateGenerator
 from options.parse import parse, run
 from psp.detect import build_detector
 from stylegan2.runtime import images
-from stylegan2.runtime.device import pick_device, place, tune_process
+from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seeded_normal
 
 DETECTION_SIZE = 256  # small pictures are enlarged to this before the detector sees them
@@ -37,8 +37,7 @@ def face_rate(pictures: list[np.ndarray], name: str) -> float:
 @torch.no_grad()
 def main() -> None:
     o = parse(EvaluateGenerator)
-    device = pick_device(o.device)
-    tune_process()
+    device = o.prepare()
     generator, _ = stylegan2.load(o.generator)
     place(generator, device)
     data = open_held_out(o.data, generator.img_resolution)

@@ -9,23 +9,28 @@ from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from datasets.photos import Photo, build_reader, list_photos, read_photos
 from datasets.report import Pending, Report, own_outputs
+from datasets.tasks import Task, task_of
+from datasets.tasks.inversion import Inversion
 from options.inference import Inference
 from options.parse import parse, run
 from psp import PSp, load
+from psp.mixing import Variants
 from psp.translate import translate
-from stylegan2.runtime.device import pick_device, tune_process
+from stylegan2 import save_generator
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.randomness import seed_step
 
 
 def translate_photos(
-    model: PSp, photos: Iterable[Photo], report: Report, batch_size: int, device: torch.device, noise_mode: str
+    model: PSp, task: Task, photos: Iterable[Photo], report: Report, o: Inference, device: torch.device
 ) -> None:
     """Photos -> encoder -> generator -> report, a batch at a time."""
     waiting: deque[Pending] = deque()  # what is on its way through the networks
@@ -36,30 +41,47 @@ def translate_photos(
                 waiting.append(pending)
                 yield pending.portrait.source
 
-    for batch in translate(model, sources(), batch_size, device, noise_mode):
-        pictures = to_uint8(batch.images)  # [N, R, R, C]
-        for picture, code in zip(pictures, batch.codes, strict=True):
-            report.write(waiting.popleft(), picture, code, batch.seconds / len(pictures))
+    mixing, refinement = o.multi_modal.mixing(o.seed), o.optimisation.refinement(o.seed)
+    batches = translate(model, sources(), o.test_batch_size, device, o.noise_mode, mixing, refinement, o.precision)
+    for batch in batches:
+        count = len(batch.images) // o.multi_modal.n_outputs
+        pictures = np.split(to_uint8(batch.images), count)  # for each source [K, R, R, C]
+        for n, (outputs, codes) in enumerate(zip(pictures, np.split(batch.codes, count), strict=True)):
+            pending = waiting.popleft()
+            portrait = pending.portrait
+            finished = [task.finish(picture, portrait.picture, portrait.source) for picture in outputs]
+            report.write(pending, finished, codes, batch.seconds / count)
+            if o.optimisation.save_generators:
+                path = o.exp_dir / "generators" / f"{pending.name}.safetensors"
+                save_generator(path, batch.generators[n], {"pivotal_steps": o.optimisation.pivotal})
+
+
+def infer(o: Inference) -> int:
+    """What the command line asks for; the exit code."""
+    device = o.prepare()
+    seed_step(o.seed, 0, 0)
+    files = list_photos(o.data_path, own_outputs(o.exp_dir))
+    model, metadata = load(o.checkpoint_path)
+    encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
+    task = task_of(metadata, encoder.input_channels, **o.task_settings())
+    if (o.optimisation.refine or o.optimisation.pivotal) and not isinstance(task, Inversion):
+        raise UserError(
+            "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
+        )
+    Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
+    size, every_face = generator.img_resolution, o.faces == "all"
+    reader = build_reader(task, encoder.input_size, size, o.align, o.detector, every_face)
+    root = o.data_path if o.data_path.is_dir() else o.data_path.parent
+    code_shape = tuple(model.latent_avg.shape)
+    started = time.perf_counter()
+    with Report(o.exp_dir, files, root, o.couple_outputs, code_shape, o.multi_modal.n_outputs, o.paste_back) as report:
+        photos = tqdm(read_photos(files, reader, o.workers), total=len(files), unit="photo")
+        translate_photos(model, task, photos, report, o, device)
+    return report.summarize(time.perf_counter() - started)
 
 
 def main() -> int:
-    options = parse(Inference)
-    device = pick_device(options.device)
-    tune_process()
-    seed_step(options.seed, 0, 0)
-    files = list_photos(options.data_path, own_outputs(options.exp_dir))
-    model, _ = load(options.checkpoint_path)
-    encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
-    encoder_input = encoder.input_channels, encoder.input_size
-    every_face = options.faces == "all"
-    reader = build_reader(encoder_input, generator.img_resolution, options.align, options.detector, every_face)
-    root = options.data_path if options.data_path.is_dir() else options.data_path.parent
-    code_shape = tuple(model.latent_avg.shape)
-    started = time.perf_counter()
-    with Report(options.exp_dir, files, root, options.couple_outputs, code_shape) as report:
-        photos = tqdm(read_photos(files, reader, options.workers), total=len(files), unit="photo")
-        translate_photos(model, photos, report, options.test_batch_size, device, options.noise_mode)
-    return report.summarize(time.perf_counter() - started)
+    return infer(parse(Inference))
 
 
 if __name__ == "__main__":

@@ -7,61 +7,61 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-import psp
 import stylegan2
 from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs, fixed_batches
+from datasets.pairs import TaskPairs, fixed_batches, write_sheet
 from datasets.sources import open_split
-from datasets.tasks import find_task
+from datasets.tasks import build_task
 from options import presets
 from options.parse import parse, run
 from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
+from psp.encoders.e4e import delta_lambdas
 from psp.encoders.irse import start_trunk
+from psp.load import describe, load_for
 from psp.losses import build_losses
 from psp.metrics import build_meters
 from psp.model import PSp
 from psp.trainer import train
-from stylegan2.runtime import checkpoint
-from stylegan2.runtime.device import pick_device, tune_process
 from stylegan2.runtime.randomness import seed_step
 
+GENERATOR = "synthfaces64"
 LOSS_SIZE = 256  # the paper's losses look at 256 px; smaller generators are looked at as they are
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
-    generator, _ = stylegan2.load(o.stylegan_weights)
+    start = None
+    if o.checkpoint_path is not None:
+        start = load_for(o.checkpoint_path, o.encoder_type, source_channels)
+        if o.stylegan_weights is None:
+            return start
+    generator, _ = stylegan2.load(o.stylegan_weights or GENERATOR)
     seed_step(o.training.seed, 0, 0)
-    encoder = encoder_for(generator, o.encoder_type, source_channels)
+    encoder = start.encoder if start else encoder_for(generator, o.encoder_type, source_channels)
     if o.trunk_weights is not None:
         start_trunk(encoder, o.trunk_weights)
-    latent_avg = None if o.start_from_latent_avg else torch.zeros_like(generator.w_avg)
-    model = PSp(encoder, generator, latent_avg)
-    if o.checkpoint_path is not None:
-        start, _ = psp.load(o.checkpoint_path)
-        checkpoint.load_module(model.encoder, checkpoint.module_tensors("encoder", start.encoder), "encoder")
-    return model
+    return PSp(encoder, generator, None if o.start_from_latent_avg else torch.zeros_like(generator.w_avg))
 
 
 def main() -> None:
     o = parse(TrainPSp, presets.PSP)
-    device = pick_device(o.device)
-    tune_process()
-    task = find_task(o.task)
+    device = o.prepare()
+    task = build_task(o.task, **o.task_flags.given())
     model = build_model(o, task.source_channels)
     target_size = min(LOSS_SIZE, model.generator.img_resolution)
     sizes = (model.encoder.input_size, target_size)
 
-    pixels, held_out = open_split(o.data, o.test_data, max(sizes))
     seed = o.training.seed
-    pairs = TaskPairs(pixels, task, *sizes, seed)
+    examples, held_out = open_split(task, o.data, max(sizes), o.source_data, o.test_data, o.test_source_data)
+    pairs = TaskPairs(examples, task, *sizes, seed, o.augment)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
-    losses = build_losses(o.losses.lambdas(task.lambdas), **o.losses.networks())
+    losses = build_losses(o.losses.lambdas(task.lambdas | delta_lambdas(model.encoder)), **o.losses.networks())
     meters = build_meters(**o.losses.networks())
+    write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {
         "task": o.task,
-        "encoder": {"name": model.encoder.registered_name, **model.encoder.config},
-        "generator": {"name": model.generator.registered_name, **model.generator.config},
+        **({"task_settings": task.config} if task.config else {}),
+        **describe(model),
     }
     last = train(
         model,

@@ -11,7 +11,6 @@ from options import presets
 from options.parse import parse, run
 from options.train_stylegan2 import NetworkSettings, TrainStyleGAN2
 from stylegan2.networks.stylegan2 import Discriminator, Generator
-from stylegan2.runtime.device import pick_device, tune_process
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.trainer import train
 
@@ -27,8 +26,7 @@ def build_networks(n: NetworkSettings) -> tuple[Generator, Discriminator, Genera
 
 def main() -> None:
     options = parse(TrainStyleGAN2, presets.STYLEGAN2)
-    device = pick_device(options.device)
-    tune_process()
+    device = options.prepare()
     seed = options.training.seed
     pixels = open_images(options.data, options.network.resolution, options.network.channels)
     print(f"{len(pixels):,} images of {options.data} at {options.network.resolution} px, on {device}")

@@ -21,10 +21,10 @@ def fir_kernel(channels: int, gain: float, like: Tensor) -> Tensor:
     return kernel.expand(channels, 1, *kernel.shape)
 
 
-def blur(x: Tensor, padding: int, gain: float = 1.0, stride: int = 1) -> Tensor:
-    """Low-pass filter [N, C, H, W], zero-padded by `padding` on every side."""
+def blur(x: Tensor, padding: int, gain: float = 1.0, stride: int = 1, bias: Tensor | None = None) -> Tensor:
+    """Low-pass filter [N, C, H, W], zero-padded by `padding` on every side; then a bias [C]."""
     channels = x.shape[1]
-    return F.conv2d(x, fir_kernel(channels, gain, x), stride=stride, padding=padding, groups=channels)
+    return F.conv2d(x, fir_kernel(channels, gain, x), bias, stride, padding, groups=channels)
 
 
 def upsample2x(x: Tensor) -> Tensor:
@@ -40,8 +40,16 @@ def downsample2x(x: Tensor) -> Tensor:
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU without its gain: callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x)."""
-    return F.leaky_relu(x, LRELU_SLOPE)
+    """Leaky ReLU without its gain: callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x).
+
+    Where no gradient is wanted x is overwritten.
+    """
+    return F.leaky_relu(x, LRELU_SLOPE, inplace=not torch.is_grad_enabled())
+
+
+def add_noise(x: Tensor, noise: Tensor) -> Tensor:
+    """x [N, C, H, W] + noise [H, W] or [N, 1, H, W]; where no gradient is wanted x is overwritten."""
+    return x + noise if torch.is_grad_enabled() else x.add_(noise)
 
 
 def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
@@ -53,20 +61,37 @@ def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
     return (styles.square() @ energy.t() + eps).rsqrt()  # [N, O]
 
 
-def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, upsample: bool = False) -> Tensor:
-    """StyleGAN2 eq. 1 with one shared weight: scaling the input channels equals scaling the weight.
+def modulated_conv2d(
+    x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor, bias: Tensor, upsample: bool = False
+) -> Tensor:
+    """StyleGAN2 eq. 1, then a factor for each output channel (demodulation and gains) and a bias.
+
+    Many samples share one weight, as scaling the input channels equals scaling the weight. For a single one without
+    gradients all factors go into its own weight, which saves two passes over the feature maps.
 
     Args:
         x: [N, I, H, W].
-        weight: [O, I, k, k], already scaled by its equalized-learning-rate factor.
-        styles: [N, I].
+        weight: [O, I, k, k].
+        styles: [N, I], times the equalized-learning-rate factor of the weight.
+        scale: [N, O] or [1, O].
+        bias: [O].
         upsample: transposed convolution with stride 2, followed by the low-pass filter of gain 4.
 
     Returns:
-        [N, O, H, W], or [N, O, 2H, 2W] when upsampling; not demodulated: multiply by `demodulation(...)`.
+        [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
     """
-    x = x * styles[:, :, None, None]
+    if len(x) == 1 and not torch.is_grad_enabled():
+        factors = scale.t() * styles  # [O, I]
+        return _convolution(x, weight * factors[:, :, None, None], bias, upsample)
+    x = _convolution(x * styles[:, :, None, None], weight, None, upsample)
+    return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))  # one pass for both
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:
+    """[N, I, H, W] and weight [O, I, k, k] -> [N, O, H, W], or [N, O, 2H, 2W]."""
     if not upsample:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2H+1, 2W+1]
-    return blur(x, padding=1, gain=4.0)  # [N, O, 2H, 2W]
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+    # A dense copy: kernels on a CPU take up to four times as long with a transposed view.
+    weight = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)  # [I, O, k, k]
+    x = F.conv_transpose2d(x, weight, stride=2)  # [N, O, 2H+1, 2W+1]
+    return blur(x, padding=1, gain=4.0, bias=bias)  # [N, O, 2H, 2W]

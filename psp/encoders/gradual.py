@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.encoders.irse import IRSE
-from psp.encoders.registry import check_images, register_encoder
+from psp.encoders.irse import TrunkEncoder
+from psp.encoders.registry import register_encoder
 from stylegan2.networks.layers import EqualLinear
-from stylegan2.runtime.errors import UserError
 
 # The pyramid has levels 0, 1, 2 at 1/16, 1/8, 1/4 of the input size. Rows 0-2 of w+ (coarse) are read from level 0,
 # rows 3-6 (medium) from level 1 and all others (fine) from level 2, whatever the size of the generator.
@@ -46,16 +45,10 @@ class StyleHead(nn.Module):
 
 
 @register_encoder("gradual")
-class GradualStyleEncoder(IRSE):
+class GradualStyleEncoder(TrunkEncoder):
     """An IR-SE trunk, a feature pyramid on its last three stages and a style head for each row of w+.
 
-    Args:
-        num_ws, w_dim: the generator's.
-        input_channels: 3 for RGB, 1 for a sketch, the number of labels for a segmentation.
-        input_size: a power of two from 32 px; the published models read 256.
-        depth: 50, 100 or 152, the trunk's.
-        widths, units, head_width: channels and residual units of the trunk's stages, and channels of the heads.
-        slope: that of a leaky ReLU in the trunk instead of the learned one. These defaults are the published form.
+    `head_width`: channels of the heads; all others as in `TrunkEncoder`.
     """
 
     def __init__(
@@ -70,22 +63,8 @@ class GradualStyleEncoder(IRSE):
         head_width: int = 512,
         slope: float | None = None,
     ) -> None:
-        if input_size < 32 or input_size & (input_size - 1):
-            raise UserError(f"The input size of an encoder is a power of two from 32 pixels, not {input_size}.")
-        super().__init__(depth, input_channels, widths, units, slope)
-        self.num_ws, self.w_dim = num_ws, w_dim
-        self.input_channels, self.input_size = input_channels, input_size
-        self.config = {
-            "num_ws": num_ws,
-            "w_dim": w_dim,
-            "input_channels": input_channels,
-            "input_size": input_size,
-            "depth": depth,
-            "widths": list(self.widths),
-            "units": list(self.units),
-            "head_width": head_width,
-            "slope": slope,
-        }
+        super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, slope)
+        self.config["head_width"] = head_width
         _, fine, medium, coarse = self.widths
         self.latlayer1 = nn.Conv2d(medium, coarse, 1)
         self.latlayer2 = nn.Conv2d(fine, coarse, 1) if num_ws > FINE_START else None
@@ -98,8 +77,7 @@ class GradualStyleEncoder(IRSE):
 
         Raises UserError for images of another size or number of channels.
         """
-        check_images(images, self.input_channels, self.input_size)
-        levels = self.pyramid(images)
+        levels = self.pyramid(self.checked(images))
         codes = [head(levels[head_level(row)]) for row, head in enumerate(self.styles)]
         return torch.stack(codes, dim=1)  # [N, num_ws, w_dim]
 

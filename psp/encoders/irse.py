@@ -5,10 +5,12 @@ The names of the parameters are those of the published ArcFace and pSp weights, 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from psp.encoders.registry import check_images
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
 
@@ -121,16 +123,71 @@ def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | Non
     return blocks
 
 
+class TrunkEncoder(IRSE):
+    """The trunk, and what every encoder on it carries: sizes, `config`, and a check of the images.
+
+    Args:
+        num_ws, w_dim: the generator's.
+        input_channels: 3 for RGB, 1 for a sketch, the number of labels for a segmentation.
+        input_size: a power of two from 32 px; the published models read 256.
+        depth: 50, 100 or 152, the trunk's.
+        widths, units: channels and residual units of the trunk's stages. These defaults are the published form.
+        slope: that of a leaky ReLU in the trunk instead of the learned one.
+        extra_channels: what the stem reads beside the image.
+    """
+
+    def __init__(
+        self,
+        num_ws: int,
+        w_dim: int = 512,
+        input_channels: int = 3,
+        input_size: int = 256,
+        depth: int = 50,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        units: Sequence[int] | None = None,
+        slope: float | None = None,
+        extra_channels: int = 0,
+    ) -> None:
+        if input_size < 32 or input_size & (input_size - 1):
+            raise UserError(f"The input size of an encoder is a power of two from 32 pixels, not {input_size}.")
+        super().__init__(depth, input_channels + extra_channels, widths, units, slope)
+        self.num_ws, self.w_dim = num_ws, w_dim
+        self.input_channels, self.input_size = input_channels, input_size
+        self.config: dict[str, Any] = {
+            "num_ws": num_ws,
+            "w_dim": w_dim,
+            "input_channels": input_channels,
+            "input_size": input_size,
+            "depth": depth,
+            "widths": list(self.widths),
+            "units": list(self.units),
+            "slope": slope,
+        }
+
+    def checked(self, images: Tensor) -> Tensor:
+        """The same images; UserError where their size or number of channels is another."""
+        check_images(images, self.input_channels, self.input_size)
+        return images
+
+
 def start_trunk(encoder: nn.Module, path: str | Path) -> None:
     """Copy the trunk of an ArcFace file (model_ir_se50.pth) into an encoder; its head is left out.
 
-    Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code.
+    Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code; one
+    that reads a photograph and its rendering (ReStyle) takes the filters for the photograph.
     CheckpointError: the file does not hold the trunk of this encoder.
     """
     own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(TRUNK)}
     found = {name: tensor for name, tensor in load_tensors(path).items() if name.startswith(TRUNK)}
-    if STEM in found and own[STEM].shape[1] != found[STEM].shape[1]:
-        found[STEM] = own[STEM]
+    if STEM in found and STEM in own:
+        found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
         raise CheckpointError(f"{path} does not hold the trunk of this encoder: it fits --encoder_type gradual only")
     encoder.load_state_dict(found, strict=False)  # the heads are not in such a file
+
+
+def _fitting_stem(own: Tensor, found: Tensor, image_channels: int | None) -> Tensor:
+    """The filters [width, channels, 3, 3] of the file where they read the encoder's image, else its own."""
+    if found.shape[1] != image_channels:
+        return own
+    return torch.cat([found, own[:, image_channels:]], dim=1)  # [width, image and rendering, 3, 3]

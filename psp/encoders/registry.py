@@ -1,19 +1,20 @@
 """Encoders by name, for checkpoints and the command line; the decorator stands beside the class it names."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import UserError
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {}
+Class = TypeVar("Class", bound=type[nn.Module])
 
 
-def register_encoder(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+def register_encoder(name: str) -> Callable[[Class], Class]:
     """Class decorator: makes an encoder known under `name`."""
 
-    def register(cls: type[nn.Module]) -> type[nn.Module]:
+    def register(cls: Class) -> Class:
         if name in ENCODERS:
             raise ValueError(f"two encoders are called {name!r}")
         cls.registered_name = name  # type: ignore[attr-defined]

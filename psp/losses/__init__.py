@@ -84,5 +84,10 @@ def _check(lambdas: dict[str, float], options: dict[str, dict]) -> None:
     for name, weight in lambdas.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise UserError(f"The weight of the loss {name} must be 0 or a positive number, not {weight}.")
+    if lambdas.get("id", 0) > 0 and lambdas.get("moco", 0) > 0:
+        raise UserError(
+            "The losses id and moco are for faces and for everything else: give one of them the weight 0, such as"
+            " --id_lambda 0."
+        )
     if not any(lambdas.values()):
         raise UserError("Every loss has the weight 0, so there is nothing to train on: give at least one a weight.")

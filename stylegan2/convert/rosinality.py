@@ -1,11 +1,14 @@
 """Generators of rosinality/stylegan2-pytorch, the layout in which most pSp-family models are published (.pt)."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 
+from stylegan2 import ops
 from stylegan2.convert import layout
 from stylegan2.convert.safe import read_torch
 from stylegan2.networks.stylegan2 import Generator
@@ -26,6 +29,7 @@ TO_RGB = {
 }
 FILTERS = (".blur.kernel", ".upsample.kernel")
 W_AVG = "latent_avg"
+RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 
 
 def read(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
@@ -74,6 +78,31 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
     layout.check_names(state, names.values(), filters)
     layout.check_filters(state, filters, gain=4.0)
     return layout.build(_config(state, blocks, mapping_layers), names, state)
+
+
+def to_rosinality(generator: Generator) -> dict[str, Tensor]:
+    """The `g_ema` of a generator of the skip architecture: the inverse of `from_rosinality`, with the filters."""
+    own = generator.state_dict()
+    blocks = len(generator.synthesis.to_rgbs) - 1
+    state = {}
+    for ours, theirs in tensor_names(blocks, len(generator.mapping.layers)).items():
+        state[theirs] = own[ours].detach().clone().reshape(_shape(theirs, own[ours]))
+    kernel = ops.fir_kernel(1, 4.0, torch.empty(0))[0, 0]  # [4, 4]
+    for j in range(blocks):
+        state[f"convs.{2 * j}.conv.blur.kernel"] = kernel.clone()
+        state[f"to_rgbs.{j}.upsample.kernel"] = kernel.clone()
+    return state
+
+
+def _shape(theirs: str, tensor: Tensor) -> tuple[int, ...]:
+    """Their shape of a tensor of ours: the same numbers with further dimensions of size 1."""
+    if theirs.endswith("conv.weight"):
+        return 1, *tensor.shape  # [1, O, I, k, k]
+    if theirs.endswith("noise.weight"):
+        return (1,)
+    if RGB_BIAS.fullmatch(theirs):
+        return 1, -1, 1, 1
+    return (1, 1, *tensor.shape) if theirs.startswith("noises.") else tuple(tensor.shape)
 
 
 def tensor_names(blocks: int, mapping_layers: int) -> dict[str, str]:

@@ -93,13 +93,11 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
         gain = self.gain * ops.LRELU_GAIN
-        styles = self.affine(w)  # [N, I]
-        weight = self.weight / math.sqrt(self.weight[0].numel())
-        scale = ops.demodulation(weight, styles) * gain  # [N, O]
-        x = ops.modulated_conv2d(x, weight, styles, self.upsample)  # [N, O, H, W]
-        x = x * scale[:, :, None, None] + (self.bias * gain)[:, None, None]
+        styles = self.affine(w) / math.sqrt(self.weight[0].numel())  # [N, I]; He's constant, here on the smaller factor
+        scale = ops.demodulation(self.weight, styles) * gain  # [N, O]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias * gain, self.upsample)  # [N, O, H, W]
         if noise_mode != "none":
-            x = x + self.noise(x, noise_mode) * (self.noise_strength * gain)
+            x = ops.add_noise(x, self.noise(x, noise_mode) * (self.noise_strength * gain))
         x = ops.leaky_relu(x)
         return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
 
@@ -119,8 +117,9 @@ class ToRGB(nn.Module):
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
 
     def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
-        weight = self.weight / math.sqrt(self.weight.shape[1])
-        x = ops.modulated_conv2d(x, weight, self.affine(w)) + self.bias[:, None, None]  # [N, img_channels, H, W]
+        styles = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, I]
+        scale = styles.new_ones(1, len(self.bias))  # [1, img_channels]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias)  # [N, img_channels, H, W]
         return x if clamp is None else x.clamp(-clamp, clamp)
 
 

@@ -241,8 +241,10 @@ def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor.detach() for name, tensor in module.state_dict().items()}
 
 
-def load_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, assign: bool = False) -> None:
     """Copy the tensors under `prefix` into `module`, whose names and shapes must match exactly.
+
+    `assign` takes the tensors themselves, as a module on the meta device needs.
 
     Raises CheckpointError that names what is missing, extra or of another shape; `module` is then unchanged.
     """
@@ -259,7 +261,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -
     text = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
     if text:
         raise CheckpointError(f"the checkpoint's {prefix!r} does not fit this {type(module).__name__}: {text}")
-    module.load_state_dict(found)
+    module.load_state_dict(found, assign=assign)
 
 
 def _some(names: list[str], limit: int = 5) -> str:

@@ -29,13 +29,14 @@ def place(module: nn.Module, device: torch.device) -> None:
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def tune_process() -> None:
-    """Keep freed memory in the process and flush denormals.
+def tune_process(malloc: bool = True) -> None:
+    """Flush denormals and, with `malloc`, keep freed memory in the process (Linux with glibc; elsewhere no change).
 
     With glibc's defaults every large temporary is mapped afresh and page-faults, which costs more than many operators.
+    The process then holds on to its peak memory until it ends.
     """
     torch.set_flush_denormal(True)
-    if sys.platform == "linux":
+    if malloc and sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)

@@ -6,24 +6,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.examples import Example
 from datasets.loader import stream_batches
-from datasets.pairs import HELD_OUT_MAX, TaskPairs, fixed_batches, split
-from stylegan2.runtime.images import to_tensor
+from datasets.pairs import HELD_OUT_MAX, TaskPairs, fixed_batches, split, write_sheet
+from datasets.sampler import StreamSampler
+from datasets.tasks import Task, find_task
+from stylegan2.runtime.images import read_image, to_tensor, to_uint8
 
 PIXELS = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8))
+EXAMPLES = [Example(image) for image in PIXELS]
 
 
-class Noise:
+class Noise(Task):
     """A task that adds a number drawn from its rng to the source."""
 
-    @staticmethod
-    def make_pair(image, source_size, target_size, rng):
+    def make_pair(self, example, source_size, target_size, rng):
         assert (source_size, target_size) == (8, 4)
-        return to_tensor(image) + float(rng.random()), to_tensor(image[::2, ::2])
+        return to_tensor(example.target) + float(rng.random()), to_tensor(example.target[::2, ::2])
 
 
 def pairs(seed=0):
-    return TaskPairs(PIXELS, Noise, 8, 4, seed)
+    return TaskPairs(EXAMPLES, Noise(), 8, 4, seed)
 
 
 def test_what_is_random_depends_on_seed_and_position_alone():
@@ -80,3 +83,32 @@ def test_fixed_batches_are_the_same_at_every_call():
     everything = torch.cat([target for _, target in first])
     assert torch.equal(everything, torch.stack([to_tensor(image[::2, ::2]) for image in PIXELS]))
     assert len(torch.cat([source for source, _ in fixed_batches(pairs(), 4, count=6)])) == 6
+
+
+def test_augmentation_is_part_of_what_position_and_seed_decide():
+    photos = [Example(np.kron(image, np.ones((4, 4, 1), np.uint8))) for image in PIXELS]
+    plain, changed = (TaskPairs(photos, find_task("inversion")(), 32, 32, 0, augment) for augment in (False, True))
+    assert not torch.equal(plain[0, 5][1], changed[0, 5][1])
+    assert torch.equal(changed[0, 5][1], changed[0, 5][1])
+    assert not torch.equal(changed[0, 5][1], changed[0, 6][1])
+    source, target = changed[3, 8]
+    assert torch.equal(source, target)
+
+
+def test_the_sheet_shows_the_first_pairs_of_the_training(tmp_path):
+    photos = [Example(np.kron(image, np.ones((16, 16, 1), np.uint8))) for image in PIXELS]
+    pairs = TaskPairs(photos, find_task("super_resolution")((4,)), 128, 128, 3)
+    write_sheet(pairs, tmp_path / "pairs.png")
+    sheet = read_image(tmp_path / "pairs.png")
+    assert sheet.shape[1] == 8 * 128
+    top = sheet.shape[0] - 5 * 128
+    first, *_, last = (key for key, _ in zip(StreamSampler(9, 3), range(20), strict=False))
+    for key, row, column in ((first, 0, 0), (last, 4, 3)):
+        expected = np.concatenate(to_uint8(torch.stack(pairs[key])), axis=1)
+        y, x = top + row * 128, column * 256
+        np.testing.assert_array_equal(sheet[y : y + 128, x : x + 256], expected)
+
+
+def test_small_pictures_are_enlarged_in_the_sheet(tmp_path):
+    write_sheet(pairs(), tmp_path / "pairs.png")
+    assert read_image(tmp_path / "pairs.png").shape[1] == 8 * 128

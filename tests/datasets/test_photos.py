@@ -13,13 +13,13 @@ from PIL import Image
 from datasets.photos import (
     AlignedReader,
     FaceReader,
-    LabelReader,
     build_reader,
     list_photos,
     ordered_map,
     read_photos,
 )
 from datasets.report import Names
+from datasets.tasks import build_task
 from psp.detect import Face
 from stylegan2.runtime.errors import UserError
 
@@ -141,22 +141,41 @@ def test_unreadable_files_do_not_stop_the_others(tmp_path):
     assert second.portraits[0].picture.shape == (16, 16, 3)
 
 
-def test_label_reader_gives_one_channel_per_class(tmp_path):
+def test_label_maps_become_one_channel_per_class(tmp_path):
     labels = np.kron(np.arange(4, dtype=np.uint8).reshape(2, 2), np.ones((8, 8), np.uint8))
     file = save(tmp_path / "a.png", labels)
-    (photo,) = read_photos([file], LabelReader(32, 4), 1)
+    (photo,) = read_photos([file], AlignedReader(64, build_task("segmentation", label_nc=4), 32), 1)
     source = photo.portraits[0].source
     assert source.shape == (4, 32, 32)
     assert torch.equal(source.sum(0), torch.ones(32, 32))
     assert source.argmax(0)[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [0, 1, 2, 3]
-    (photo,) = read_photos([file], LabelReader(32, 3), 1)
+    assert photo.portraits[0].picture.shape == (64, 64, 3)
+    assert len(np.unique(photo.portraits[0].picture.reshape(-1, 3), axis=0)) == 4
+    (photo,) = read_photos([file], AlignedReader(32, build_task("segmentation", label_nc=3)), 1)
     assert photo.status == "unreadable"
-    assert "class 3" in photo.reason
+    assert "label 3" in photo.reason
 
 
-def test_build_reader_follows_the_encoder():
-    assert build_reader((3, 64), 256, aligning=False) == AlignedReader(256)
-    assert build_reader((1, 64), 32, aligning=False) == AlignedReader(64)
-    assert build_reader((19, 64), 256, aligning=False) == LabelReader(64, 19)
+def test_transparency_comes_through_the_alignment_as_a_hole(tmp_path):
+    pixels = np.full((300, 280, 4), 200, np.uint8)
+    pixels[..., 3] = 255
+    pixels[90:110, 90:130] = (255, 0, 0, 0)  # between the eyes of the first face, in a colour that must not show
+    file = save(tmp_path / "a.png", pixels)
+    (photo,) = read_photos([file], FaceReader(64, two_faces, task=build_task("inpainting"), input_size=32), 1)
+    (portrait,) = photo.portraits
+    assert portrait.source.shape == (4, 32, 32)
+    hole = portrait.source[3] > 0.5
+    assert 0.02 < hole.float().mean() < 0.5
+    assert hole.any(0).float().argmax() > 2
+    assert portrait.source[:3, hole].abs().max() == 0
+    assert (portrait.source[:3, ~hole] - (200 / 127.5 - 1)).abs().max() < 0.1
+    assert np.ptp(portrait.picture.reshape(-1, 3), axis=1).max() < 8  # nothing red
+
+
+def test_build_reader_follows_the_task():
+    inversion, segmentation = build_task("inversion"), build_task("segmentation")
+    assert build_reader(inversion, 64, 256, aligning=False) == AlignedReader(256, inversion, 64)
+    assert build_reader(inversion, 64, 32, aligning=False) == AlignedReader(64, inversion, 64)
+    assert build_reader(segmentation, 64, 256, aligning=False) == AlignedReader(256, segmentation, 64)
     with pytest.raises(UserError, match="--no_align"):
-        build_reader((19, 64), 256, aligning=True)
+        build_reader(segmentation, 64, 256, aligning=True)

@@ -1,5 +1,6 @@
 """Whatever tasks there are: a new file in datasets/tasks is tested here without a change."""
 
+import json
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
@@ -8,21 +9,28 @@ import pytest
 import torch
 
 import datasets.tasks
-from datasets.tasks import TASKS, find_task, register_task
+from datasets.examples import Example
+from datasets.pairs import TaskPairs, write_sheet
+from datasets.sources import open_split
+from datasets.synthetic import SyntheticFaces
+from datasets.tasks import TASKS, Task, build_task, find_task, register_task, task_of
 from psp.losses import LOSSES
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.images import resize, to_tensor
+from stylegan2.runtime.images import read_image, resize, to_tensor, write_image
 
 PHOTO = resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (48, 48))
+LABELS = np.kron(np.arange(16, dtype=np.uint8).reshape(4, 4), np.ones((12, 12), np.uint8))  # [48, 48]
+FACES = SyntheticFaces(48)
 
 
 def make_pair(task, seed=0, source_size=32, target_size=16, image=PHOTO):
-    return task.make_pair(image, source_size, target_size, np.random.default_rng(seed))
+    example = Example(image, LABELS if task.needs_source else None)
+    return task.make_pair(example, source_size, target_size, np.random.default_rng(seed))
 
 
 @pytest.fixture(params=sorted(TASKS))
 def task(request):
-    return TASKS[request.param]
+    return build_task(request.param)
 
 
 @pytest.mark.parametrize(("source_size", "target_size"), [(32, 16), (32, 32), (32, 48), (48, 48)])
@@ -59,8 +67,39 @@ def test_weights_are_of_losses_that_exist(task):
     assert any(task.lambdas.values())
 
 
-def test_a_task_is_found_by_its_name(task):
-    assert find_task(task.registered_name) is task
+def test_a_task_is_found_by_its_name_and_built_again_from_a_checkpoint(task):
+    assert find_task(task.registered_name) is type(task)
+    metadata = {"task": task.registered_name, "task_settings": json.loads(json.dumps(task.config))}
+    again = task_of(metadata, task.source_channels)
+    assert type(again) is type(task)
+    assert again.config == task.config
+    assert again.source_channels == task.source_channels
+
+
+def test_procedural_faces_give_pairs(task):
+    examples = [task.render(FACES, index) for index in (2, 2, 3)]
+    sources = [example.target if example.source is None else example.source for example in examples]
+    assert np.array_equal(examples[0].target, examples[1].target)
+    assert np.array_equal(sources[0], sources[1])
+    assert not np.array_equal(sources[0], sources[2])
+    source, target = task.make_pair(examples[0], 32, 16, np.random.default_rng(0))
+    assert source.shape == (task.source_channels, 32, 32)
+    assert target.shape == (3, 16, 16)
+    if examples[0].source is not None:  # then it is not the plain picture, whose cache is another one
+        assert task.rendering
+
+
+def test_what_inference_reads_is_what_training_shows(task, tmp_path):
+    write_image(tmp_path / "a.png", LABELS if task.needs_source else PHOTO)
+    picture = resize(task.read_file(tmp_path / "a.png"), (40, 40))
+    source, shown = task.read_source(picture, 32, 48.0)
+    assert source.dtype == torch.float32
+    assert source.shape[0] == task.source_channels
+    assert -1 <= source.min() <= source.max() <= 1
+    assert shown.dtype == np.uint8
+    assert shown.shape[2] == 3
+    assert (source.min() >= 0) == (make_pair(task)[0].min() >= 0)  # label maps and sketches are in [0, 1]
+    assert task.finish(PHOTO, shown, source).shape == PHOTO.shape
 
 
 def test_an_unknown_task_names_those_there_are():
@@ -70,12 +109,55 @@ def test_an_unknown_task_names_those_there_are():
 
 def test_two_tasks_cannot_share_a_name():
     with pytest.raises(ValueError, match="two tasks are called 'inversion'"):
-        register_task("inversion")(object)
+        register_task("inversion")(Task)
     assert find_task("inversion").__name__ == "Inversion"
 
 
+def test_faces_rendered_another_way_need_a_cache_of_their_own():
+    class Other(Task):
+        def render(self, faces, index):
+            return Example(faces.image(index, yaw=0.0))
+
+    with pytest.raises(ValueError, match="`rendering` must name that way"):
+        register_task("other")(Other)
+    assert "other" not in TASKS
+
+
+def test_settings_of_another_task_are_one_sentence():
+    with pytest.raises(UserError, match="the task inversion has no setting label_nc: it has none"):
+        build_task("inversion", label_nc=3)
+    with pytest.raises(UserError, match="the task segmentation has no setting mask_data: it has label_nc"):
+        build_task("segmentation", mask_data="there")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "channels", "name"),
+    [
+        ({}, 3, "inversion"),
+        ({}, 1, "inversion"),
+        ({}, 4, "inpainting"),
+        ({}, 7, "segmentation"),
+        ({"options": {"dataset_type": "celebs_sketch_to_face"}}, 1, "sketch"),
+        ({"options": {"dataset_type": "celebs_seg_to_face"}}, 19, "segmentation"),
+        ({"options": {"dataset_type": "my_own"}}, 3, "inversion"),
+        ({"task": "toonify"}, 3, "toonify"),
+    ],
+)
+def test_the_task_of_a_checkpoint(metadata, channels, name):
+    task = task_of(metadata, channels)
+    assert task.registered_name == name
+    assert task.source_channels == channels or (name, channels) == ("inversion", 1)
+
+
+def test_settings_of_the_user_win_over_those_of_the_checkpoint():
+    metadata = {"task": "super_resolution", "task_settings": {"resize_factors": [2, 4]}}
+    task = task_of(metadata, 3, resize_factor=8)
+    assert (task.resize_factors, task.resize_factor) == ((2, 4), 8)
+    assert task_of(metadata, 3, resize_factors=(16,)).resize_factors == (16,)
+
+
 def test_inversion_is_the_photo_itself_and_half_of_the_time_its_mirror_image():
-    inversion = find_task("inversion")
+    inversion = build_task("inversion")
     plain = to_tensor(resize(PHOTO, (16, 16)))
     targets = [make_pair(inversion, seed)[1] for seed in range(100)]
     kept = [torch.allclose(target, plain, atol=0.02) for target in targets]
@@ -86,37 +168,46 @@ def test_inversion_is_the_photo_itself_and_half_of_the_time_its_mirror_image():
     assert torch.equal(source, target)
 
 
-def test_one_new_file_is_a_new_task(tmp_path, monkeypatch):
-    (tmp_path / "negative.py").write_text(
-        """
+EIGHTH = """
+from dataclasses import dataclass
+
 from datasets.tasks.registry import register_task
-from stylegan2.runtime import images
+from datasets.tasks.task import Task
+from datasets.transforms import to_size
 
 
 @register_task("negative")
-class Negative:
-    source_channels = 3
+@dataclass(frozen=True)
+class Negative(Task):
+    label_nc: int = 3
     lambdas = {"l2": 1.0}
 
-    @staticmethod
-    def make_pair(image, source_size, target_size, rng):
-        source = images.to_tensor(images.resize(image, (source_size, source_size)))
-        return source, -images.to_tensor(images.resize(image, (target_size, target_size)))
-
-    @staticmethod
-    def show_source(source):
-        return source
+    def make_pair(self, example, source_size, target_size, rng):
+        return -to_size(example.target, source_size), to_size(example.target, target_size)
 """
-    )
+
+
+def test_one_new_file_is_a_new_task(tmp_path, monkeypatch):
+    """From its file to pairs, the sheet and inference, without a change elsewhere."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "negative.py").write_text(EIGHTH)
     # The package once more, as in a new process whose folder of tasks holds this file too.
-    folders = [*datasets.tasks.__path__, str(tmp_path)]
+    folders = [*datasets.tasks.__path__, str(tmp_path / "tasks")]
     spec = spec_from_file_location("datasets.tasks", datasets.tasks.__file__, submodule_search_locations=folders)
     package = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "datasets.tasks", package)
     try:
         spec.loader.exec_module(package)
-        source, target = make_pair(package.find_task("negative"), 0, 16, 16)
-        assert torch.equal(source, -target)
+        task = package.build_task("negative", label_nc=5)
+        training, held_out = open_split(task, "synthetic", 32)
+        for examples in (training, held_out):
+            source, target = TaskPairs(examples, task, 32, 32, 0)[1, 1]
+            assert torch.equal(source, -target)
+        write_sheet(TaskPairs(training, task, 32, 32, 0), tmp_path / "pairs.png")
+        assert read_image(tmp_path / "pairs.png").shape[2] == 3
+        found = package.task_of({"task": "negative"}, 3)
+        assert torch.equal(found.read_source(PHOTO, 48, 48.0)[0], to_tensor(PHOTO))
     finally:
         TASKS.pop("negative", None)
         sys.modules.pop("datasets.tasks.negative", None)

@@ -7,7 +7,10 @@ from PIL import Image
 
 from psp import PSp
 from psp.encoders import build_encoder
-from psp.translate import prepare, translate
+from psp.losses import WeightedLosses
+from psp.losses.l2 import L2
+from psp.mixing import Mixing, mask_rows, random_styles
+from psp.translate import Refinement, prepare, render, translate
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
 
@@ -131,3 +134,114 @@ def test_a_source_that_is_no_image(model, source):
 def test_batch_size_is_checked(model):
     with pytest.raises(UserError, match="batch size"):
         list(translate(model, [], 0))
+
+
+# ---------------------------------------------------------------------------- mixing and refinement
+
+
+def everything(model, sources, batch_size, **settings):
+    batches = list(translate(model, sources, batch_size, **settings))
+    return torch.cat([batch.images for batch in batches]), np.concatenate([batch.codes for batch in batches])
+
+
+def test_several_outputs_follow_the_formula(model, sources):
+    """Coarse rows from the encoder, masked ones alpha * style + (1 - alpha) * code; the noise is the stored one."""
+    images, codes = everything(model, sources[:2], 8, mixing=Mixing("fine", outputs=3, alpha=0.7, seed=4))
+    rows, styles = mask_rows("fine", model.generator.num_ws), random_styles(model.generator, 3, 4)
+    assert images.shape == (6, 3, 32, 32)
+    with torch.no_grad():
+        w_plus = model.encode(torch.stack(sources[:2]))
+        for n, k in np.ndindex(2, 3):
+            expected = w_plus[n].clone()
+            expected[rows] = 0.7 * styles[k] + 0.3 * w_plus[n, rows]
+            np.testing.assert_allclose(codes[3 * n + k], expected.numpy(), atol=1e-5)
+            rendered = model.decode(expected[None]).clamp(-1, 1)[0]
+            torch.testing.assert_close(images[3 * n + k], rendered, atol=1e-4, rtol=0)
+    assert np.abs(codes[0] - codes[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_seeds_give_the_same_outputs_in_any_batch(model, sources, batch_size):
+    mixing = Mixing("medium,fine", outputs=3, seed=1)
+    images, codes = everything(model, sources, batch_size, mixing=mixing)
+    again = everything(model, sources[3:], 2, mixing=mixing)
+    torch.testing.assert_close(again[0], images[9:], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(again[1], codes[9:], atol=1e-5)
+    fewer = everything(model, sources, 2, mixing=Mixing("medium,fine", outputs=1, seed=1))
+    np.testing.assert_allclose(fewer[1], codes[::3], atol=1e-5)
+    other = everything(model, sources, 2, mixing=Mixing("medium,fine", outputs=3, seed=2))
+    assert np.abs(other[1] - codes).max() > 1e-2
+
+
+def test_a_mask_beyond_the_generator(model, sources):
+    with pytest.raises(UserError, match="rows of this generator are 0 to 7"):
+        next(translate(model, sources, mixing=Mixing("8-17")))
+
+
+def l2():
+    return WeightedLosses({"l2": (L2(), 1.0)})
+
+
+def distances(images, sources):
+    return (images - torch.stack(sources)).square().mean([1, 2, 3])  # [N]
+
+
+def test_refinement_brings_every_image_closer(model, sources):
+    plain, _ = everything(model, sources[:3], 3)
+    images, codes = everything(model, sources[:3], 3, refinement=Refinement(l2(), steps=15))
+    assert (distances(images, sources[:3]) < 0.9 * distances(plain, sources[:3])).all()
+    with torch.no_grad():
+        torch.testing.assert_close(model.decode(torch.from_numpy(codes)).clamp(-1, 1), images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 6}, {"pivotal_steps": 3}, {"steps": 2, "pivotal_steps": 2}])
+def test_refinement_does_not_depend_on_the_batch(model, sources, settings):
+    images, codes = everything(model, sources[:3], 3, refinement=Refinement(l2(), **settings))
+    alone = [everything(model, [source], 1, refinement=Refinement(l2(), **settings)) for source in sources[:3]]
+    torch.testing.assert_close(images, torch.cat([a for a, _ in alone]), rtol=0, atol=5e-3)
+    np.testing.assert_allclose(codes, np.concatenate([c for _, c in alone]), atol=5e-3)
+
+
+def test_pivotal_tuning_renders_with_generators_of_its_own(model, sources):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    plain, plain_codes = everything(model, sources[:2], 2)
+    batches = list(translate(model, sources[:2], 2, refinement=Refinement(l2(), pivotal_steps=25)))
+    assert [len(batch.generators) for batch in batches] == [1, 1]
+    for n, batch in enumerate(batches):
+        np.testing.assert_allclose(batch.codes[0], plain_codes[n], atol=1e-5)
+        assert distances(batch.images, [sources[n]]) < 0.99 * distances(plain[n : n + 1], [sources[n]])
+        rendered = render(batch.generators[0], torch.from_numpy(batch.codes))
+        torch.testing.assert_close(rendered, batch.images, atol=1e-4, rtol=0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_mixing_and_tuning_together(model, sources):
+    (batch,) = translate(
+        model, sources[:1], mixing=Mixing("fine", 2, 0.5), refinement=Refinement(l2(), pivotal_steps=2)
+    )
+    assert len(batch.images) == len(batch.codes) == 2
+    torch.testing.assert_close(render(batch.generators[0], torch.from_numpy(batch.codes)), batch.images)
+
+
+def test_bf16_is_near_and_checked_once(model, sources, capsys):
+    exact, _ = everything(model, sources, 2)
+    images, codes = everything(model, sources, 2, precision="bf16")
+    assert images.dtype == torch.float32
+    assert codes.dtype == np.float32
+    difference = (images - exact).abs().mean() * 127.5
+    assert 0 < difference < 2
+    assert capsys.readouterr().out.count("bf16 differs from fp32") == 1
+    with pytest.raises(UserError, match="fp8"):
+        next(translate(model, sources, precision="fp8"))
+
+
+def test_many_pixels_are_rendered_in_parts(model, monkeypatch):
+    codes, seen = torch.randn(5, model.generator.num_ws, 16), []
+    whole = render(model.generator, codes)
+    synthesis = model.generator.synthesis.forward
+    monkeypatch.setattr(
+        model.generator.synthesis, "forward", lambda ws, noise_mode: seen.append(len(ws)) or synthesis(ws, noise_mode)
+    )
+    monkeypatch.setattr("psp.translate.PIXELS_AT_ONCE", 2 * 32 * 32 + 5)
+    torch.testing.assert_close(render(model.generator, codes), whole, atol=1e-5, rtol=0)
+    assert seen == [2, 2, 1]

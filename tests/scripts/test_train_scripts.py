@@ -20,9 +20,35 @@ from stylegan2.runtime.images import read_image, write_image
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
-TINY = ["--z_dim", "8", "--w_dim", "8", "--channel_base", "128", "--channel_max", "8", "--mapping_layers", "2", "--device", "cpu"]
+TINY = [
+    "--z_dim",
+    "8",
+    "--w_dim",
+    "8",
+    "--channel_base",
+    "128",
+    "--channel_max",
+    "8",
+    "--mapping_layers",
+    "2",
+    "--device",
+    "cpu",
+]
 GAN = ["--resolution", 16, "--batch_size", 4, "--save_interval", 8, "--log_interval", 4, "--image_interval", 8, *TINY]
-ENCODER = ["--device", "cpu", "--workers", "0", "--batch_size", "2", "--test_batch_size", "2", "--board_interval", "1", "--val_interval", "2"]
+ENCODER = [
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--batch_size",
+    "2",
+    "--test_batch_size",
+    "2",
+    "--board_interval",
+    "1",
+    "--val_interval",
+    "2",
+]
 MEASURES = ["--perceptual", "effnet", "--identity", "dlib"]
 
 
@@ -32,7 +58,7 @@ def _like_a_process_of_its_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda: None)
+    monkeypatch.setattr(device, "tune_process", lambda *_: None)
 
 
 @pytest.fixture
@@ -86,7 +112,7 @@ def gan(tmp_path_factory, pictures):
 def test_help(script, name):
     code, out, _ = script(name, "--help")
     assert code == 0
-    assert "--exp_dir" in out or name == "export.py"
+    assert "--exp_dir" in out or name in ("export.py", "blend.py", "convert.py")
     assert "usage" in out.lower()
 
 
@@ -148,7 +174,7 @@ def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_p
 
     code, _, err = script("train_psp.py", *common, *start, "--exp_dir", "third", "--encoder_type", "gradual")
     assert code == 2
-    assert err.startswith("error: the checkpoint's 'encoder' does not fit this GradualStyleEncoder: ")
+    assert "has an encoder light that reads 3 channels, but gradual for 3 was asked for" in err
     assert err.count("\n") == 1
 
 
@@ -170,6 +196,18 @@ MISTAKES = [
     ("train_psp.py", "--lerning_rate 1", "there is no option --lerning_rate: did you mean --learning_rate?"),
     ("train_psp.py", "--preset fast", "there is no preset 'fast': choose one of "),
     ("train_psp.py", "--task toonifi", "there is no task called 'toonifi'"),
+    ("train_psp.py", "--label_nc 5", "the task inversion has no setting label_nc: it has none"),
+    ("train_psp.py", "--task segmentation --label_nc 1", "--label_nc is a number from 2 to 256, not 1"),
+    (
+        "train_psp.py",
+        "--task super_resolution --resize_factors 1;2",
+        "whole numbers with commas between them, not '1;2'",
+    ),
+    ("train_psp.py", "--task inpainting --mask_kinds boxes", "there is no mask kind boxes; there are rectangles, "),
+    ("train_psp.py", "--task inpainting --mask_data nowhere", "there is no folder or zip file 'nowhere'"),
+    ("blend.py", "--base nowhere --style nowhere --out x.safetensors", "there is no generator 'nowhere'"),
+    ("blend.py", "--base a --style b --out x.pt", "--out must end in .safetensors, not 'x.pt'"),
+    ("blend.py", "--base a", "--style and --out must be given"),
     ("train_psp.py", "--optim_name sgd", "--optim_name must be ranger or adam, not 'sgd'"),
     ("train_psp.py", "--stylegan_weights nowhere", "there is no generator 'nowhere'"),
     ("train_psp.py", "--workers -1", "--workers must not be negative, but is -1"),
@@ -189,6 +227,54 @@ def test_a_mistake_is_one_sentence_at_once(script, tmp_path, name, arguments, wo
     assert words in err
     assert err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+TASKS = {"segmentation": ("--label_nc", 3), "sketch": (), "inpainting": ("--mask_kinds", "halves")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_task_is_trained_and_its_checkpoint_reads_its_own_sources(script, gan, pictures, tmp_path, task):
+    maps = tmp_path / "maps"
+    for path in pictures.iterdir():
+        write_image(maps / path.name, np.eye(40, dtype=np.uint8) * (2 if task == "segmentation" else 255))
+    paired = ["--source_data", maps] if task != "inpainting" else []
+    losses = ["--lpips_lambda", 0, "--id_lambda", 0, *MEASURES]
+    arguments = [
+        "--task",
+        task,
+        "--data",
+        pictures,
+        *paired,
+        "--stylegan_weights",
+        gan,
+        *ENCODER,
+        *losses,
+        *TASKS[task],
+    ]
+    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+        code, out, err = script("train_psp.py", *arguments, "--max_steps", 2, "--exp_dir", "run", "--augment")
+    assert code == 0, err
+    assert read_image("run/pairs.png").shape[1] == 8 * 128
+    _, metadata = psp.load("run")
+    assert metadata["task"] == task
+    assert script("train_psp.py", *arguments, "--max_steps", 3, "--exp_dir", "run", "--augment")[0] == 0
+
+    files = ["--data_path", maps if task == "segmentation" else pictures, "--exp_dir", "out", "--no_align"]
+    code, out, err = script("inference.py", *files, "--checkpoint_path", "run", "--device", "cpu")
+    assert code == 0, err
+    assert len(list(Path("out/inference_results").iterdir())) == 6
+    assert "6 of 6 files gave 6 images" in out
+
+
+def test_layers_of_two_generators_are_swapped(script, gan):
+    code, out, _ = script("blend.py", "--base", gan, "--style", gan, "--swap_from", 8, "--out", "blend.safetensors")
+    assert code == 0
+    assert "written: blend.safetensors and blend.png (base | style | blend)" in out
+    assert read_image("blend.png").shape == (6 * 16, 3 * 16, 3)
+    blended, metadata = stylegan2.load("blend.safetensors")
+    assert metadata["blend"] == {"swap_from": 8, "ramp": 0}
+    assert torch.equal(blended.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
 
 
 def test_data_for_the_encoder_that_are_not_there(script, gan):

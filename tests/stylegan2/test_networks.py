@@ -188,21 +188,22 @@ def rows(generator: Generator, n: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("resolution", "channels"), [(16, 1), (16, 4), (32, 2), (32, 3)])
-def test_synthesis_equals_the_papers_formulas(architecture, resolution, channels):
+@pytest.mark.parametrize(("resolution", "channels", "samples"), [(16, 1, 2), (16, 4, 1), (32, 2, 2), (32, 3, 1)])
+def test_synthesis_equals_the_papers_formulas(architecture, resolution, channels, samples):
     generator = small_generator(resolution, architecture, channels)
-    ws = rows(generator)
+    ws = rows(generator, samples)
     with torch.no_grad():
         images = generator.synthesis(ws)
         expected = reference_synthesis(generator.synthesis.state_dict(), ws, architecture)
-    assert images.shape == (2, channels, resolution, resolution)
+    assert images.shape == (samples, channels, resolution, resolution)
     torch.testing.assert_close(images, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_clamp_bounds_every_layer(architecture):
+@pytest.mark.parametrize("samples", [1, 2])
+def test_clamp_bounds_every_layer(architecture, samples):
     generator = small_generator(16, architecture, conv_clamp=0.7)
-    ws = rows(generator)
+    ws = rows(generator, samples)
     with torch.no_grad():
         images = generator.synthesis(ws)
         expected = reference_synthesis(generator.synthesis.state_dict(), ws, architecture, clamp=0.7)

@@ -22,8 +22,8 @@ def available() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(params=sorted(LOSSES))
-def loss(request, no_downloads, backbone) -> nn.Module:
-    options = {"lpips": {"path": backbone("alexnet")}}
+def loss(request, no_downloads, backbone, moco_file) -> nn.Module:
+    options = {"lpips": {"path": backbone("alexnet")}, "moco": {"path": moco_file}}
     return LOSSES[request.param](**options.get(request.param, {}))
 
 

@@ -5,11 +5,19 @@ import pytest
 import torch
 
 import psp
+from psp.convert import from_content
+from psp.losses import build_losses
+from psp.trainer import TrainingSettings, build_state, step
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.stats import Averages
 
 WIDTHS = (16, 32, 48, 64)
 NUM_WS, W_DIM = 8, 32
 OPTIONS = {"encoder_type": "GradualStyleEncoder", "start_from_latent_avg": True, "dataset_type": "ffhq_encode"}
+
+
+def drop(prefix):
+    return lambda state: {key: value for key, value in state.items() if not key.startswith(prefix)}
 
 
 @pytest.fixture(scope="module")
@@ -102,25 +110,123 @@ def test_options_may_be_missing_or_a_namespace(write, average, options):
     assert torch.equal(model.latent_avg, average)
 
 
-def drop(prefix):
-    return lambda state: {key: value for key, value in state.items() if not key.startswith(prefix)}
+# --- which encoder ---
+
+
+def heads_but_the_first(codes):
+    return (codes - codes[:, :1])[:, 1:].abs().amax(dim=(0, 2))
+
+
+def test_every_published_kind_is_dispatched_by_its_type(published, tmp_path):
+    for kind, (name, *_) in published.kinds.items():
+        torch.save(published.content(kind), tmp_path / "model.pt")
+        model, metadata = psp.load(tmp_path / "model.pt")
+        num_ws, w_dim, size = published.sizes
+        encoder = model.encoder
+        assert encoder.registered_name == metadata["encoder"]["name"] == name
+        assert (encoder.num_ws, encoder.w_dim, encoder.input_channels) == (num_ws, w_dim, 3)
+        assert encoder.input_size == (256 if name in ("w", "w_plus_naive") else size)
+        assert not model.training
+        with torch.no_grad():
+            output = model(torch.randn(2, 3, encoder.input_size, encoder.input_size))
+        assert output.shape == (2, 3, 32, 32)
+        assert output.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "name"),
+    [
+        ("GradualStyleEncoder", {}, "gradual"),
+        ("Encoder4Editing", {"stylegan_size": 32}, "e4e"),
+        ("BackboneEncoder", {}, "restyle"),
+        ("ProgressiveBackboneEncoder", {"delta_norm": 2}, "restyle_e4e"),
+        ("ResNetBackboneEncoder", {}, "restyle_resnet"),
+        ("ResNetProgressiveBackboneEncoder", {"progressive_start": 1}, "restyle_resnet_e4e"),
+        ("BackboneEncoderUsingLastLayerIntoW", {}, "w"),
+        ("BackboneEncoderUsingLastLayerIntoWPlus", {}, "w_plus_naive"),
+    ],
+)
+def test_where_the_type_is_not_said_keys_and_options_tell(published, kind, options, name):
+    content = published.content(kind) | {"opts": options}
+    assert from_content(content)[0].encoder.registered_name == name
+
+
+def test_e4e_and_psp_files_differ_only_in_the_type_and_are_read_differently(published):
+    images = torch.randn(1, 3, 32, 32)
+    content = published.content("GradualStyleEncoder")
+    codes = {}
+    for kind in ("GradualStyleEncoder", "Encoder4Editing"):
+        content["opts"]["encoder_type"] = kind
+        with torch.no_grad():
+            codes[kind] = from_content(content)[0].encode(images) - content["latent_avg"]
+    psp_codes, e4e_codes = codes.values()
+    torch.testing.assert_close(psp_codes[:, 0], e4e_codes[:, 0])
+    torch.testing.assert_close(psp_codes[:, 1:] + psp_codes[:, :1], e4e_codes[:, 1:], atol=1e-4, rtol=1e-4)
+    assert heads_but_the_first(psp_codes - e4e_codes).min() > 0.01
+
+
+def test_the_first_e4e_files_for_cars_have_two_heads_too_many(published, tmp_path, capsys):
+    content = published.content("Encoder4Editing", num_ws=10, stylegan_size=32)
+    torch.save(content, tmp_path / "cars.pt")
+    model, _ = psp.load(tmp_path / "cars.pt")
+    assert "of its 10 heads the generator uses the first 8" in capsys.readouterr().out
+    wide = published.content("Encoder4Editing", num_ws=10, resolution=64)
+    wide["state_dict"] |= {key: value for key, value in content["state_dict"].items() if key.startswith("encoder.")}
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(images), from_content(wide)[0].encode(images)[:, :8])
+
+
+@pytest.mark.parametrize(
+    ("passes", "expected"), [({}, 5), ({"n_iters_per_batch": 3}, 3), ({"n_iters_per_batch": "x"}, 5)]
+)
+def test_the_number_of_passes_is_that_of_the_file(published, passes, expected):
+    model, _ = from_content(published.content("BackboneEncoder", **passes))
+    assert model.iterations == model.encoder.config["iterations"] == expected
+
+
+def test_restyle_starts_from_the_average_also_where_the_others_would_not(published):
+    content = published.content("BackboneEncoder", start_from_latent_avg=False)
+    assert torch.equal(from_content(content)[0].latent_avg, content["latent_avg"])
+
+
+def test_the_encoder_shares_its_tensors_with_what_was_read(published):
+    content = published.content("GradualStyleEncoder")
+    model, _ = from_content(content)
+    own = model.encoder.styles[3].linear.weight
+    assert own.data_ptr() == content["state_dict"]["encoder.styles.3.linear.weight"].data_ptr()
+    assert own.requires_grad
+
+
+@pytest.mark.parametrize(("dataset", "task"), [("celebs_seg_to_face", "segmentation"), ("ffhq_encode", "inversion")])
+def test_the_task_is_that_of_the_dataset_type(published, dataset, task):
+    assert from_content(published.content("GradualStyleEncoder", dataset_type=dataset))[1]["task"] == task
+
+
+def test_further_keys_of_a_training_are_left_alone(published):
+    content = published.content("Encoder4Editing") | {
+        "global_step": 7,
+        "optimizer": {},
+        "best_val_loss": None,
+        "discriminator_state_dict": {"mlp.0.weight": torch.ones(2)},
+    }
+    assert from_content(content)[1]["source"] == "encoder4editing"
 
 
 @pytest.mark.parametrize(
     ("options", "change", "reason"),
     [
-        ({"encoder_type": "Encoder4Editing"}, dict, "an e4e file: its heads are deltas on head 0"),
-        ({"stylegan_size": 1024}, dict, "an e4e file: its heads are deltas on head 0"),
-        ({"encoder_type": "BackboneEncoder"}, dict, "a ReStyle file"),
-        ({}, drop("encoder.latlayer"), "a ReStyle file"),
         ({}, lambda state: state | {"hypernet.x": torch.ones(1)}, "a HyperStyle file"),
-        (
-            {"encoder_type": "BackboneEncoderUsingLastLayerIntoW"},
-            dict,
-            "a baseline of the pSp paper on a single feature map",
-        ),
         ({"encoder_type": "Unheard"}, dict, "an encoder of type Unheard"),
-        ({}, drop("encoder."), "without style heads"),
+        (
+            {"encoder_type": "GradualStyleEncoder", "n_iters_per_batch": 5},
+            dict,
+            "a ReStyle file with a feature pyramid",
+        ),
+        ({}, drop("encoder."), "no encoder known here"),
+        ({"encoder_type": "BackboneEncoder"}, dict, "does not fit this ReStyleEncoder"),
+        ({"encoder_type": "ResNetBackboneEncoder"}, dict, "but this one has 24"),
+        ({"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}, dict, "encoder.linear.bias is missing"),
     ],
 )
 def test_other_methods_are_refused_with_the_reason(write, state, average, options, change, reason):
@@ -128,6 +234,27 @@ def test_other_methods_are_refused_with_the_reason(write, state, average, option
     with pytest.raises(CheckpointError, match=reason) as caught:
         psp.load(path)
     assert str(path) in str(caught.value)
+
+
+# --- use ---
+
+
+@pytest.mark.parametrize("kind", ["GradualStyleEncoder", "Encoder4Editing", "BackboneEncoder"])
+def test_a_published_model_mixes_styles_and_trains_further(published, kind):
+    model, _ = from_content(published.content(kind, n_iters_per_batch=2) if "Back" in kind else published.content(kind))
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        w_plus, w = model.encode(images), model.generator.mapping(torch.randn(1, 32))
+        mixed = model.decode(torch.cat([w_plus[:, :4], w[:, 4:].expand(2, -1, -1)], 1))
+        assert not torch.allclose(mixed, model.decode(w_plus))
+    settings = TrainingSettings(learning_rate=1e-4, optim_name="adam", progressive_start=0, progressive_step_every=0)
+    state = build_state(model, settings)
+    assert (state.adversary is not None) == (kind == "Encoder4Editing")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    step(state, images, images, build_losses({"l2": 1.0}), Averages())
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {f"encoder.styles.{row}.linear.weight" for row in range(8)} <= changed
+    assert not any(name.startswith("generator") for name in changed)
 
 
 @pytest.mark.parametrize(

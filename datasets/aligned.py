@@ -1,0 +1,216 @@
+"""A folder of photos aligned into another one, with a manifest: what is done is not done again."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.landmarks import Faces
+from datasets.photos import ordered_map
+from datasets.report import Names
+from psp.align import Crop, align
+from psp.detect import Face, build_detector, find_faces
+from stylegan2.runtime import images
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import ImageError, UserError
+
+MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
+Entry = dict[str, Any]
+Finder = Callable[[str, np.ndarray], list[Face]]  # (name relative to the folder, photo) -> faces, the largest first
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Faces by a detector: the largest of a photo, or all."""
+
+    detector: Any
+    every_face: bool
+    name: str
+    """of the detector, for the manifest"""
+
+    def __call__(self, name: str, photo: np.ndarray) -> list[Face]:
+        faces = find_faces(photo, self.detector)
+        return faces if self.every_face else faces[:1]
+
+    def describe(self, name: str) -> str:
+        """What the result for a file depends on."""
+        return f"{self.name} {'all' if self.every_face else 'largest'}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Faces of the user's own file: see `datasets.landmarks`."""
+
+    faces: Faces
+
+    def __call__(self, name: str, photo: np.ndarray) -> list[Face]:
+        return [_described(photo, numbers) for numbers in self.faces.get(name, [])]
+
+    def describe(self, name: str) -> str:
+        numbers = b"".join(array.tobytes() for array in self.faces.get(name, []))
+        return f"given {hashlib.sha256(numbers).hexdigest()[:16]}"
+
+
+def _described(photo: np.ndarray, numbers: np.ndarray) -> Face:
+    """Landmarks with the box around them, or a box with the landmarks that dlib's predictor finds in it."""
+    if numbers.ndim == 1:
+        dlib: Any = build_detector("dlib")
+        return Face(tuple(numbers.tolist()), dlib.landmarks(photo, numbers), 1.0)
+    (x0, y0), (x1, y1) = numbers.min(0), numbers.max(0)
+    return Face((float(x0), float(y0), float(x1), float(y1)), numbers, 1.0)
+
+
+@dataclass
+class Aligned:
+    """What became of one file."""
+
+    entry: Entry
+    pictures: list[np.ndarray] = field(default_factory=list)
+    """uint8 [S, S, 3], one for each of the entry's outputs"""
+
+
+class Aligner:
+    """Aligns the faces of one file; may be called by several threads.
+
+    Args:
+        root: file names in the manifest are relative to this folder.
+        size: side of an aligned picture.
+        find: `Detected` or `Given`.
+    """
+
+    def __init__(self, root: Path, size: int, find: Detected | Given) -> None:
+        self.root, self.size, self.find = root, size, find
+
+    def name(self, file: Path) -> str:
+        return os.path.relpath(file, self.root).replace(os.sep, "/")
+
+    def state(self, file: Path) -> Entry:
+        """What the result depends on: the file as it is on the disk, and the settings."""
+        status = file.stat()
+        return {
+            "bytes": status.st_size,
+            "changed": status.st_mtime_ns,
+            "size": self.size,
+            "faces": self.find.describe(self.name(file)),
+        }
+
+    def __call__(self, file: Path) -> Aligned:
+        entry: Entry = {"file": self.name(file), "status": "ok", "reason": None, "outputs": []}
+        result = Aligned(entry)
+        try:
+            entry["state"] = self.state(file)
+            photo = images.read_image(file)  # [H, W, 3]
+            entry["photo"] = [photo.shape[1], photo.shape[0]]
+            faces = self.find(entry["file"], photo)
+        except OSError as error:
+            return _failed(result, "unreadable", error.strerror or str(error))
+        except ImageError as error:
+            return _failed(result, "unreadable", str(error))
+        return self._align(result, photo, faces)
+
+    def _align(self, result: Aligned, photo: np.ndarray, faces: list[Face]) -> Aligned:
+        refused = None
+        for face in faces:
+            try:
+                picture, crop = align(photo, face.landmarks, self.size)  # [S, S, 3]
+            except UserError as error:  # landmarks of no face: outside of the picture, or in one point
+                refused = str(error)
+                continue
+            result.pictures.append(picture)
+            result.entry["outputs"].append(_output(face, crop))
+        if refused and (isinstance(self.find, Given) or not result.pictures):
+            return _failed(result, "bad_landmarks", refused)
+        if result.pictures:
+            return result
+        if isinstance(self.find, Given):
+            return _failed(result, "not_listed", "the file of landmarks does not name it")
+        return _failed(result, "no_face", "no face was found")
+
+
+def _failed(result: Aligned, status: str, reason: str) -> Aligned:
+    result.entry.update(status=status, reason=reason)
+    return result
+
+
+def _output(face: Face, crop: Crop) -> Entry:
+    """`quad` is all that `psp.align.paste_back` needs: `Crop(quad)`."""
+    return {"quad": crop.quad, "box": [round(v, 1) for v in face.box], "landmarks": face.landmarks.round(2).tolist()}
+
+
+def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers: int) -> list[Entry]:
+    """Aligned pictures and manifest of `files` in `folder`; the entries of all of them, in order.
+
+    A file that a manifest there lists as aligned is passed over if it, the settings and the pictures are as they were.
+    """
+    known = _read_manifest(folder / MANIFEST)
+    done = {file: known[aligner.name(file)] for file in files if _is_done(file, aligner, known, folder)}
+    todo = [file for file in files if file not in done]
+    names = Names(
+        todo, aligner.root, [output["aligned"][: -len(".png")] for e in done.values() for output in e["outputs"]]
+    )
+    if done:
+        print(f"{len(done)} of {len(files)} photos are aligned already")
+    entries = {aligner.name(file): entry for file, entry in done.items()}
+    try:
+        with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+            bar = tqdm(ordered_map(aligner, todo, workers), total=len(files), initial=len(done), unit="photo")
+            for result, file in zip(bar, todo, strict=True):
+                _write_pictures(result, file, names, folder)
+                entries[result.entry["file"]] = result.entry
+                manifest.write(json.dumps(result.entry) + "\n")
+                manifest.flush()
+    except OSError as error:
+        raise UserError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from error
+    ordered = [entries[aligner.name(file)] for file in files]
+    with atomic_file(folder / MANIFEST, durable=False) as compact:
+        compact.write("".join(json.dumps(entry) + "\n" for entry in ordered).encode())
+    return ordered
+
+
+def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> None:
+    for index, (picture, output) in enumerate(zip(result.pictures, result.entry["outputs"], strict=True)):
+        output["aligned"] = f"{names.of_face(file, index)}.png"
+        images.write_image(folder / output["aligned"], picture)
+
+
+def _read_manifest(path: Path) -> dict[str, Entry]:
+    """{file: its last entry}; a line that was cut short by a crash is passed over."""
+    known: dict[str, Entry] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                known[entry["file"]] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+    return known
+
+
+def _is_done(file: Path, aligner: Aligner, known: dict[str, Entry], folder: Path) -> bool:
+    entry = known.get(aligner.name(file), {})
+    if entry.get("status") != "ok" or not file.is_file() or entry.get("state") != aligner.state(file):
+        return False
+    return all((folder / output["aligned"]).is_file() for output in entry["outputs"])
+
+
+def report(entries: list[Entry], folder: Path) -> int:
+    """Prints and writes what failed and why; the exit code: 0 if every file was aligned, else 1."""
+    failures = [
+        f"{entry['status']}: {entry['file']}: {entry['reason']}" for entry in entries if entry["status"] != "ok"
+    ]
+    lines = [line.encode("utf-8", "backslashreplace").decode() for line in failures]  # names may be no text
+    for line in lines:
+        print(line, file=sys.stderr)
+    (folder / FAILURES).unlink(missing_ok=True)
+    if lines:
+        (folder / FAILURES).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    count = sum(len(entry["outputs"]) for entry in entries)
+    print(f"{len(entries) - len(failures)} of {len(entries)} photos gave {count} aligned faces: {folder}")
+    return 1 if failures else 0

@@ -1,0 +1,26 @@
+"""What a dataset gives and a task makes a pair of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image to render and, where the data have it, the image to render it from."""
+
+    target: np.ndarray
+    """uint8 [P, P, 3]"""
+    source: np.ndarray | None = None
+    """uint8 [P, P, C], or label ids [P, P]; None where the task derives the source from the target"""
+    name: str = ""
+    """the source's file, for messages"""
+
+    def mirrored(self) -> "Example":
+        """Both images mirrored, left to right."""
+        source = None if self.source is None else np.ascontiguousarray(self.source[:, ::-1])
+        return Example(np.ascontiguousarray(self.target[:, ::-1]), source, self.name)
+
+    def maybe_mirrored(self, rng: np.random.Generator) -> "Example":
+        """Mirrored half of the time."""
+        return self.mirrored() if rng.random() < 0.5 else self

@@ -1,0 +1,104 @@
+"""Landmarks or boxes of the user's own, from a file: where the faces are, so that none need be found.
+
+Each face is a box x0, y0, x1, y1, or 5 landmarks (eyes, nose, mouth corners, first what is left in the picture), or 68
+(iBUG order), all (x, y) in pixels of the upright photo, counted from the centre of its first pixel. Files are named
+relative to the folder of photos, with slashes. A file may have several faces.
+
+    .json   {"a/x.jpg": FACE or [FACE, ...]}, a FACE a list of numbers or of [x, y]
+    .csv    one line a face: a/x.jpg,x,y,x,y,...; a first line of titles is passed over
+    .npz    `files` [M] and `landmarks` [M, 5, 2] or [M, 68, 2], or `boxes` [M, 4]; one row a face
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan2.runtime.errors import UserError
+
+SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # numbers of a face -> its array
+Faces = dict[str, list[np.ndarray]]
+
+
+def read_landmarks(path: Path) -> Faces:
+    """{file: its faces}, each a box [4] or landmarks [5, 2] or [68, 2], float64.
+
+    Raises UserError: the file cannot be read, is of another form, or a face has other numbers than these.
+    """
+    readers = {".json": _from_json, ".csv": _from_csv, ".npz": _from_npz}
+    if path.suffix.lower() not in readers:
+        raise UserError(f"landmarks are read from {', '.join(readers)} files, not from {path.name!r}")
+    if not path.is_file():
+        raise UserError(f"there is no file {str(path)!r} of landmarks")
+    try:
+        found = readers[path.suffix.lower()](path)
+    except UserError as error:
+        raise UserError(f"{str(path)!r}: {error}") from error
+    except Exception as error:  # parsers raise a dozen kinds of exception on damaged files
+        raise UserError(f"{str(path)!r} cannot be read as landmarks: {error}") from error
+    if not found:
+        raise UserError(f"{str(path)!r} names no file")
+    return found
+
+
+def _from_json(path: Path) -> Faces:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise UserError("it must be an object of file names and their faces")
+    return {name: _faces(name, value) for name, value in content.items()}
+
+
+def _faces(name: str, value: Any) -> list[np.ndarray]:
+    """One face, or a list of them: a face has numbers or pairs as its items, a list has faces."""
+    pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
+    numbers = isinstance(value, list) and not any(isinstance(item, list) for item in value)
+    return [_face(name, value)] if pairs or numbers else [_face(name, face) for face in value]
+
+
+def _from_csv(path: Path) -> Faces:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in csv.reader(file) if line]
+    found: Faces = {}
+    for number, (name, *values) in enumerate(lines):
+        if number == 0 and not _is_number(values[0] if values else ""):
+            continue  # titles
+        found.setdefault(name, []).append(_face(name, [value for value in values if value.strip()]))
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_npz(path: Path) -> Faces:
+    with np.load(path, allow_pickle=False) as arrays:
+        kind = next((kind for kind in ("landmarks", "boxes") if kind in arrays), None)
+        if kind is None or "files" not in arrays:
+            raise UserError(f"it needs arrays called files and landmarks or boxes, and has {', '.join(arrays)}")
+        names, values = arrays["files"], arrays[kind]
+    if len(names) != len(values):
+        raise UserError(f"it has {len(names)} files and {len(values)} {kind}")
+    found: Faces = {}
+    for name, value in zip(names, values, strict=True):
+        found.setdefault(str(name), []).append(_face(str(name), value))
+    return found
+
+
+def _face(name: str, value: Any) -> np.ndarray:
+    try:
+        numbers = np.asarray(value, np.float64).ravel()
+    except (TypeError, ValueError):
+        raise UserError(f"a face of {name!r} has what are no numbers") from None
+    if numbers.size not in SHAPES:
+        raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
+    if not np.isfinite(numbers).all():
+        raise UserError(f"a face of {name!r} has numbers that are not finite")
+    if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
+        raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+    return numbers.reshape(SHAPES[numbers.size])

@@ -1,0 +1,94 @@
+"""Holes for inpainting: boolean masks [S, S], True where the image is missing, drawn from a generator.
+
+Sizes are fractions of the image, so a mask kind means the same at every resolution.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.ndimage import maximum_filter
+
+Mask = np.ndarray
+SUPERSAMPLE = 4  # strokes and triangles are drawn larger, so that a small mask is as exact as a large one
+
+
+def rectangles(size: int, rng: np.random.Generator) -> Mask:
+    """One to three boxes with sides of 0.2 to 0.5 of the image."""
+    hole = np.zeros((size, size), bool)
+    for _ in range(rng.integers(1, 4)):
+        height, width = np.rint(rng.uniform(0.2, 0.5, 2) * size).astype(int)
+        top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
+        hole[top : top + height, left : left + width] = True
+    return hole
+
+
+def strokes(size: int, rng: np.random.Generator) -> Mask:
+    """Free-form brush strokes (Yu et al. 2019, arXiv 1806.03589, algorithm 1): chains of segments with round joints."""
+    image, draw, side = _canvas(size)
+    for _ in range(rng.integers(2, 6)):
+        point, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
+        width = rng.uniform(0.05, 0.14) * side
+        for turn in range(rng.integers(3, 9)):
+            angle += rng.uniform(0.3, 1.2) * (1 if turn % 2 else -1)  # to and fro, as a hand moves
+            end = point + rng.uniform(0.1, 0.3) * side * np.array([np.cos(angle), np.sin(angle)])
+            draw.line([*point, *end], fill=1, width=round(width))
+            for x, y in (point, end):
+                draw.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=1)
+            point = np.clip(end, 0, side)
+    return _shrink(image, size)
+
+
+def triangles(size: int, rng: np.random.Generator) -> Mask:
+    """A triangle that covers 0.08 to 0.35 of the image, as the pSp authors masked their proof of concept."""
+    while True:
+        corners = rng.uniform(0, 1, (3, 2))
+        a, b = corners[1] - corners[0], corners[2] - corners[0]
+        if 0.08 <= abs(a[0] * b[1] - a[1] * b[0]) / 2 <= 0.35:
+            break
+    image, draw, side = _canvas(size)
+    draw.polygon([tuple(corner) for corner in corners * side], fill=1)
+    return _shrink(image, size)
+
+
+def halves(size: int, rng: np.random.Generator) -> Mask:
+    """The left, right, upper or lower half."""
+    hole = np.zeros((size, size), bool)
+    hole[: size // 2] = True
+    return np.rot90(hole, rng.integers(4)).copy()
+
+
+MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
+    "rectangles": rectangles,
+    "strokes": strokes,
+    "triangles": triangles,
+    "halves": halves,
+}
+
+
+def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarray:
+    """The picture with the result in its hole.
+
+    Args:
+        result, picture: uint8 [R, R, 3].
+        hole: bool [S, S] of any size; it is widened by a pixel, so that no masked pixel of the picture shows.
+
+    Returns:
+        uint8 [R, R, 3].
+    """
+    wide = maximum_filter(hole, 3)  # [S, S]
+    soft = Image.fromarray(wide.astype(np.float32)).resize(result.shape[1::-1], Image.Resampling.BILINEAR)
+    share = np.asarray(soft).clip(0, 1)[..., None]  # [R, R, 1]
+    return np.rint(picture + (result.astype(np.float32) - picture) * share).astype(np.uint8)
+
+
+def _canvas(size: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
+    side = size * SUPERSAMPLE
+    image = Image.new("L", (side, side))
+    return image, ImageDraw.Draw(image), side
+
+
+def _shrink(image: Image.Image, size: int) -> Mask:
+    """True where at least half of a pixel is covered: [size, size]."""
+    covered = np.asarray(image, np.float32).reshape(size, SUPERSAMPLE, size, SUPERSAMPLE).mean((1, 3))
+    return covered >= 0.5

@@ -1,0 +1,89 @@
+"""Pairs from two folders or zip files: an image to render and the source of the same name to render it from."""
+
+import os
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from datasets.examples import Example
+from datasets.folder import ImageFiles, LeftOut, square
+from stylegan2.runtime.errors import ImageError, UserError
+
+SHOWN_ORPHANS = 5
+MAX_STRETCH = 1.02  # pictures of one pair may differ so much in their ratio of width to height: rounding
+
+
+class PairedFolders:
+    """`[index]` gives an Example of two squares; a pair that cannot be read is replaced by the next one and counted.
+
+    Args:
+        data: the targets, a folder or zip.
+        source_data: the sources, a folder or zip; a file belongs to the target of the same path and name, whatever the
+            two extensions are and whatever folders all files of one side lie in.
+        resolution: side of both in pixels; label ids take the nearest, so that no new label appears.
+        source_mode: how a source is read, "rgb", "gray" or "labels"; see `images.read_image`.
+
+    Raises:
+        UserError: files without a partner (the first five are listed), or two of one name.
+    """
+
+    def __init__(self, data: str, source_data: str, resolution: int, source_mode: str) -> None:
+        self.targets, self.sources = ImageFiles(data), ImageFiles(source_data)
+        self.resolution, self.source_mode = resolution, source_mode
+        by_name = by_stem(self.targets), by_stem(self.sources)
+        _check_orphans(*by_name, data, source_data)
+        self.pairs = [(by_name[0][stem], by_name[1][stem]) for stem in by_name[0]]
+        self.left_out = LeftOut(len(self.pairs), f"{data} and {source_data}")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        for candidate in range(index, index + len(self)):
+            try:
+                return self._read(*self.pairs[candidate % len(self)])
+            except ImageError as error:
+                self.left_out.add(candidate % len(self), error)
+        raise UserError(f"no pair of {self.left_out.where} can be read")
+
+    def _read(self, target_index: int, source_index: int) -> Example:
+        name = self.sources.names[source_index]
+        target = self.targets.read(target_index, "rgb")  # [H, W, 3]
+        source = self.sources.read(source_index, self.source_mode)  # [h, w, C] or [h, w]
+        _check_shapes(target, source, name)
+        return Example(square(target, self.resolution), square(source, self.resolution), name)
+
+
+def by_stem(files: ImageFiles) -> dict[str, int]:
+    """{path and name without extension, below the folder that holds all: index}. UserError: one name twice."""
+    paths = [PurePosixPath(name.replace(os.sep, "/")) for name in files.names]
+    common = os.path.commonpath([str(path.parent) for path in paths])
+    found: dict[str, int] = {}
+    for index, path in enumerate(paths):
+        stem = str(path.with_suffix("").relative_to(common))
+        if stem in found:
+            first, second = files.names[found[stem]], files.names[index]
+            raise UserError(f"{first} and {second} have the same name, so their partner is not clear: rename one")
+        found[stem] = index
+    return found
+
+
+def _check_orphans(targets: dict[str, int], sources: dict[str, int], data: str, source_data: str) -> None:
+    parts = []
+    for own, other, where in ((targets, sources, source_data), (sources, targets, data)):
+        orphans = sorted(own.keys() - other.keys())
+        if orphans:
+            shown = ", ".join(orphans[:SHOWN_ORPHANS]) + (", ..." if len(orphans) > SHOWN_ORPHANS else "")
+            parts.append(f"{len(orphans)} without a partner in {where} ({shown})")
+    if parts:
+        raise UserError(
+            f"the files of {data} ({len(targets)}) and {source_data} ({len(sources)}) do not pair up by name: "
+            + " and ".join(parts)
+        )
+
+
+def _check_shapes(target: np.ndarray, source: np.ndarray, name: str) -> None:
+    """Centre squares of pictures of different proportions would show different things."""
+    (height, width), (h, w) = target.shape[:2], source.shape[:2]
+    if max(width * h, w * height) > MAX_STRETCH * min(width * h, w * height):
+        raise UserError(f"{name} has {w} x {h} pixels and its target {width} x {height}: crop them alike")

@@ -1,0 +1,110 @@
+"""Segmentation to face: a photo from a map of labels (pSp, arXiv 2008.00951, conditional image synthesis)."""
+
+import colorsys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets.examples import Example
+from datasets.faces.labels import LABELS
+from datasets.synthetic import SyntheticFaces
+from datasets.tasks.registry import register_task
+from datasets.tasks.task import Task
+from datasets.transforms import to_size
+from stylegan2.runtime import images
+from stylegan2.runtime.errors import ImageError, UserError
+
+MAX_LABELS = 256  # label maps are uint8
+
+
+@register_task("segmentation")
+@dataclass(frozen=True)
+class Segmentation(Task):
+    """The source has one channel for each label, 1 where a pixel bears it and 0 elsewhere.
+
+    Args:
+        label_nc: how many labels there are; their ids go from 0 to label_nc - 1. The default are CelebAMask-HQ's.
+    """
+
+    label_nc: int = len(LABELS)
+    lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.0, "w_norm": 0.005}  # noqa: RUF012
+    source_mode = "labels"
+    needs_source = True
+    aligns = False
+    rendering = "labels 1"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.label_nc <= MAX_LABELS:
+            raise UserError(f"--label_nc is a number from 2 to {MAX_LABELS}, not {self.label_nc}")
+
+    @property
+    def source_channels(self) -> int:  # type: ignore[override]
+        return self.label_nc
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"label_nc": self.label_nc}
+
+    def render(self, faces: SyntheticFaces, index: int) -> Example:
+        return labelled_face(faces, index)
+
+    def make_pair(
+        self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Nothing is mirrored: left and right have labels of their own."""
+        if example.source is None:
+            raise UserError("the task segmentation needs label maps: give their folder with --source_data")
+        if complaint := out_of_range(example.source, self.label_nc):
+            raise UserError(f"{example.name or 'a label map'} {complaint}")
+        return one_hot(example.source, self.label_nc, source_size), to_size(example.target, target_size)
+
+    def show_source(self, source: Tensor) -> Tensor:
+        colours = torch.from_numpy(palette(self.label_nc)).to(source.device)  # [label_nc, 3]
+        shown = colours[source.argmax(1)]  # [N, S, S, 3]
+        return shown.permute(0, 3, 1, 2).float() / 127.5 - 1  # [N, 3, S, S]
+
+    def read_file(self, path: Any) -> np.ndarray:
+        labels = images.read_image(path, "labels")  # [H, W]
+        if complaint := out_of_range(labels, self.label_nc):
+            raise ImageError(f"{str(path)!r} {complaint}")
+        return labels
+
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+        return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
+
+
+def labelled_face(faces: SyntheticFaces, index: int) -> Example:
+    """A procedural face and its labels: uint8 [R, R, 3] and [R, R]."""
+    sample = faces.sample(index)
+    return Example(images.to_uint8(torch.from_numpy(sample.image)[None])[0], sample.labels)
+
+
+def one_hot(labels: np.ndarray, label_nc: int, size: int) -> Tensor:
+    """Label ids [P, P] -> float32 [label_nc, S, S] of 0 and 1; every pixel keeps a label that was there."""
+    resized = images.resize(labels, (size, size)).astype(np.int64)  # [S, S]
+    return F.one_hot(torch.from_numpy(resized), label_nc).permute(2, 0, 1).float()  # [label_nc, S, S]
+
+
+def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
+    """What is wrong with a label map, as the rest of a sentence, with the share of each label; None if nothing is."""
+    if labels.max() < label_nc:
+        return None
+    counts = np.bincount(labels.ravel())
+    shares = ", ".join(f"{label}: {100 * counts[label] / labels.size:.2g} %" for label in np.flatnonzero(counts))
+    return (
+        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give --label_nc {labels.max() + 1} if"
+        f" it is right, or save ids in place of grays or colours (labels in it: {shares})"
+    )
+
+
+def palette(label_nc: int) -> np.ndarray:
+    """A colour for each label, uint8 [label_nc, 3]: black, then hues that go round the circle by the golden ratio."""
+    colours = [(0.0, 0.0, 0.0)]
+    for label in range(1, label_nc):
+        value, saturation = (1.0, 0.65) if label % 2 else (0.8, 0.9)
+        colours.append(colorsys.hsv_to_rgb(label * 0.6180339887 % 1, saturation, value))
+    return np.rint(np.array(colours) * 255).astype(np.uint8)

@@ -1,0 +1,67 @@
+"""Super-resolution: a photo from its shrunken self (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from datasets.examples import Example
+from datasets.tasks.registry import register_task
+from datasets.tasks.task import Task
+from datasets.transforms import to_size
+from stylegan2.runtime import images
+from stylegan2.runtime.errors import UserError
+
+FACTORS = (1, 2, 4, 8, 16, 32)
+
+
+@register_task("super_resolution")
+@dataclass(frozen=True)
+class SuperResolution(Task):
+    """Each sample is shrunk by a factor drawn from `resize_factors`, so that one model serves them all.
+
+    Args:
+        resize_factors: relative to the side of the encoder's input; 1 leaves a photo as it is.
+        resize_factor: inference only: shrink each photo by this factor first, unless it is that small already. Without
+            it nothing is taken from a photo, as a user's photo is small enough.
+    """
+
+    resize_factors: tuple[int, ...] = FACTORS
+    resize_factor: int = 1
+    lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.005}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resize_factors", tuple(self.resize_factors))  # JSON has lists
+        if not self.resize_factors or min(self.resize_factor, *self.resize_factors) < 1:
+            raise UserError(f"the factors of super-resolution are numbers from 1 on, not {self.resize_factors}")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"resize_factors": list(self.resize_factors)}
+
+    def make_pair(
+        self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same photo, mirrored half of the time; true pairs (--source_data) are not shrunk again."""
+        example = example.maybe_mirrored(rng)
+        factor = int(rng.choice(self.resize_factors))
+        target = to_size(example.target, target_size)  # [3, T, T]
+        if example.source is not None:
+            return to_size(example.source, source_size), target
+        return images.to_tensor(degrade(example.target, source_size, factor)), target
+
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+        if self.resize_factor > 1 and native_side > size / self.resize_factor:
+            picture = degrade(picture, size, self.resize_factor)  # [S, S, 3]
+        return to_size(picture, size), picture
+
+
+def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
+    """uint8 [P, P, 3] shrunk to size / factor pixels and enlarged to size again, as a small photo is when read."""
+    small = max(1, round(size / factor))
+    if small >= size:
+        return images.resize(image, (size, size))  # [S, S, 3]
+    shrunk = Image.fromarray(image).resize((small, small), Image.Resampling.BICUBIC)  # antialiased: 4 factor taps
+    return images.resize(np.asarray(shrunk), (size, size))  # [S, S, 3]

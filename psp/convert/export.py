@@ -1,0 +1,100 @@
+"""Writing our models as the published code reads them: {"state_dict": tensors, "opts": dict, "latent_avg": tensor}."""
+
+from typing import Any
+
+from torch import Tensor
+
+from psp.convert import layout
+from psp.model import PSp
+from stylegan2.convert.rosinality import to_rosinality
+from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.runtime.checkpoint import module_tensors
+from stylegan2.runtime.errors import UserError
+
+# What the published code builds, whatever the file says.
+ENCODER = {"depth": 50, "slope": None, "head_width": 512, "w_dim": 512, "input_size": 256}
+WIDTHS = [64, 128, 256, 512]
+GENERATOR = {
+    "architecture": "skip",
+    "z_dim": 512,
+    "w_dim": 512,
+    "mapping_layers": 8,
+    "mapping_lr_multiplier": 0.01,
+    "conv_clamp": None,
+    "img_channels": 3,
+}
+CHANNELS = (32768, 512)  # channel_base and channel_max of a channel multiplier of 2
+
+
+def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
+    """What `torch.save` writes for the published code. `obstacles` tells whether that code can build the model.
+
+    Tensors are shared with the model where their shapes are the same. `task` names the published dataset type.
+    UserError: the encoder or the generator has no counterpart there.
+    """
+    name = encoder_name(model)
+    if name not in layout.TYPES or model.generator.config.get("architecture") != "skip":
+        raise UserError(f"there is no published layout for this model: {'; '.join(obstacles(model))}")
+    state = module_tensors("encoder", model.encoder)
+    state |= {f"decoder.{key}": value for key, value in to_rosinality(model.generator).items()}
+    average = model.latent_avg[:1] if name == "w" else model.latent_avg  # [1 or num_ws, w_dim]
+    return {"state_dict": state, "opts": published_options(model, task), "latent_avg": average.detach().clone()}
+
+
+def published_options(model: PSp, task: str) -> dict[str, Any]:
+    """The options that the published inference scripts read from a file."""
+    name, encoder, resolution = encoder_name(model), model.encoder, model.generator.img_resolution
+    channels = encoder.input_channels
+    options = {
+        "encoder_type": layout.TYPES[name],
+        "dataset_type": layout.DATASETS.get(task, layout.DATASETS["inversion"]),
+        "start_from_latent_avg": True,
+        "learn_in_w": name == "w",
+        "output_size": resolution,
+        "n_styles": encoder.num_ws,
+        "input_nc": channels + getattr(encoder, "img_channels", 0),
+        "label_nc": 0 if channels == model.generator.img_channels else channels,
+        "resize_factors": None,
+        "train_decoder": False,
+        "device": "cuda:0",
+    }
+    if name == "e4e":
+        options["stylegan_size"] = resolution
+    if layout.is_iterative(name):
+        options[layout.RESTYLE_OPTION] = encoder.iterations
+    return options
+
+
+def obstacles(model: PSp) -> list[str]:
+    """Why the published code could not build this model; empty where it can."""
+    name, encoder, generator = encoder_name(model), model.encoder, model.generator
+    if name not in layout.TYPES:
+        return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
+    found = _differences(encoder.config, ENCODER, "encoder") + _differences(generator.config, GENERATOR, "generator")
+    if list(encoder.config["widths"]) != WIDTHS:
+        found.append(f"the encoder's widths are {list(encoder.config['widths'])}, not {WIDTHS}")
+    sizes = resolutions(generator.img_resolution)
+    base, most = (generator.config.get(key, 0) for key in ("channel_base", "channel_max"))
+    if any(feature_maps(size, base, most) != feature_maps(size, *CHANNELS) for size in sizes):
+        found.append(
+            f"the generator has channel_base {base} and channel_max {most}, not {CHANNELS[0]} and {CHANNELS[1]}"
+        )
+    if name == "w" and not _one_row(model.latent_avg):
+        found.append("the rows of its latent average differ")
+    return found
+
+
+def encoder_name(model: PSp) -> str:
+    return getattr(model.encoder, "registered_name", type(model.encoder).__name__)
+
+
+def _differences(config: dict[str, Any], wanted: dict[str, Any], part: str) -> list[str]:
+    return [
+        f"the {part}'s {key} is {config[key]}, not {value}"
+        for key, value in wanted.items()
+        if key in config and config[key] != value
+    ]
+
+
+def _one_row(average: Tensor) -> bool:
+    return bool((average == average[:1]).all())

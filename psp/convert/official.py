@@ -1,0 +1,117 @@
+"""Reading published files: pSp with its baselines (eladrich/pixel2style2pixel), e4e (omertov/encoder4editing) and
+ReStyle (yuval-alaluf/restyle-encoder)."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from psp.convert import layout
+from psp.encoders import ENCODERS
+from psp.model import PSp
+from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE
+from stylegan2.convert.rosinality import from_rosinality
+from stylegan2.convert.safe import read_torch
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime.checkpoint import load_module
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+KEPT_OPTIONS = ("dataset_type", "label_nc", "input_nc", "resize_factors")
+DECODER = "decoder."
+
+
+class Content(NamedTuple):
+    """What is in a published file."""
+
+    state: dict[str, Tensor]
+    """`encoder.*` and `decoder.*`"""
+    average: Tensor | None
+    """[w_dim], [1, w_dim] or [rows, w_dim]"""
+    options: dict[str, Any]
+
+
+def from_official(path: str | Path) -> tuple[PSp, dict[str, Any]]:
+    """A published file -> (model in evaluation mode, metadata: "source", "notes", "options" and our "task").
+
+    Nothing in the file is executed. A note, which is printed too, says what the file lacks and was filled in.
+
+    Raises CheckpointError: the file is damaged; it is of another method (HyperStyle is told by name); keys are missing
+    or left over.
+    """
+    content = read_torch(path)
+    try:
+        model, metadata = from_content(content)
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from error
+    for note in metadata["notes"]:
+        print(f"{path}: {note}")
+    return model, metadata
+
+
+def from_content(content: Any) -> tuple[PSp, dict[str, Any]]:
+    """The same, from what `torch.load` gives: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
+
+    The encoder takes the tensors themselves, so that a file of a gigabyte is in memory once.
+    """
+    state, average, options = parts(content)
+    name = layout.encoder_name(state, options)
+    generator = read_generator(state, average)
+    encoder = read_encoder(name, state, generator, options)
+    notes = [W_AVG_NOTE] if average is None else []
+    notes += [] if f"{DECODER}noises.noise_0" in state else [NOISE_NOTE]
+    if (heads := layout.count(state, "encoder.styles")) > generator.num_ws:
+        notes.append(f"of its {heads} heads the generator uses the first {generator.num_ws}")
+    model = PSp(encoder, generator, latent_average(average, generator, added(name, options)))
+    kept = {option: options[option] for option in KEPT_OPTIONS if option in options}
+    metadata = {"source": layout.project(name), "notes": notes, "options": kept}
+    if (dataset := options.get("dataset_type")) in layout.TASKS:
+        metadata["task"] = layout.TASKS[dataset]
+    return model.eval(), metadata
+
+
+def parts(content: Any) -> Content:
+    """The parts of a published file, checked for their types."""
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
+    if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
+        raise CheckpointError("its state_dict holds more than tensors")
+    state, average, options = content["state_dict"], content.get("latent_avg"), content.get("opts")
+    options = vars(options) if isinstance(options, argparse.Namespace) else options
+    if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2)):
+        raise CheckpointError("its latent_avg is no tensor of one or two dimensions")
+    return Content(state, average, options if isinstance(options, dict) else {})
+
+
+def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generator:
+    decoder = {key.removeprefix(DECODER): value for key, value in state.items() if key.startswith(DECODER)}
+    if not decoder:
+        raise CheckpointError("the file holds no generator (no tensors called decoder.*)")
+    row = None if average is None else average.reshape(-1, average.shape[-1])[0]  # [w_dim]
+    return from_rosinality(decoder, row)
+
+
+def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: dict[str, Any]) -> nn.Module:
+    config = layout.encoder_config(name, state, generator.num_ws, generator.img_channels, options)
+    with torch.device("meta"):  # costs neither memory nor random numbers
+        encoder = ENCODERS[name](**config)
+    used = layout.without_extra_heads(state, generator.num_ws)
+    tensors = {key: value.float() if value.is_floating_point() else value for key, value in used.items()}
+    load_module(encoder, tensors, "encoder", assign=True)
+    return encoder
+
+
+def added(name: str, options: dict[str, Any]) -> bool:
+    """Whether the published code adds the latent average to the codes: ReStyle always, the others if trained so."""
+    return layout.is_iterative(name) or bool(options.get("start_from_latent_avg", True))
+
+
+def latent_average(average: Tensor | None, generator: Generator, is_added: bool) -> Tensor:
+    """[w_dim], [1, w_dim] or [num_ws, w_dim]"""
+    if not is_added:
+        return torch.zeros_like(generator.w_avg)
+    if average is None:
+        return generator.w_avg
+    average = average.float()
+    return average[: generator.num_ws] if average.ndim == 2 else average

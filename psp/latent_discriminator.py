@@ -1,0 +1,144 @@
+"""e4e's latent discriminator (arXiv 2102.02766): it tells codes of the encoder from those of the mapping network.
+
+The encoder learns to deceive it, which keeps its codes where the generator was trained and edits work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2 import losses
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import CheckpointError
+
+HIDDEN_LAYERS = 3
+R1_GAMMA, R1_INTERVAL = 10.0, 16
+PREFIX = "w_discriminator"
+PARTS = ("network", "real_pool", "fake_pool")
+
+
+class LatentDiscriminator(nn.Module):
+    """w [N, w_dim] -> logits [N, 1]: three hidden layers as wide as w, leaky ReLU 0.2."""
+
+    def __init__(self, w_dim: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(HIDDEN_LAYERS):
+            layers += [nn.Linear(w_dim, w_dim), nn.LeakyReLU(0.2)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(w_dim, 1))
+
+    def forward(self, w: Tensor) -> Tensor:
+        return self.mlp(w)  # [N, 1]
+
+
+class LatentPool(nn.Module):
+    """Codes of earlier steps, mixed into the batches of the discriminator (arXiv 1612.07828, section 2.3).
+
+    Its draws come from PyTorch's global generator and its content is a buffer, so that a resumed run goes on exactly.
+    """
+
+    codes: Tensor  # [size, w_dim]
+    count: Tensor  # [], how many of them are filled
+
+    def __init__(self, size: int, w_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(size, w_dim))
+        self.register_buffer("count", torch.zeros([], dtype=torch.int64))
+
+    @torch.no_grad()
+    def exchange(self, codes: Tensor) -> Tensor:
+        """[N, w_dim] -> [N, w_dim]: once the pool is full, half of the codes change places with one in the pool."""
+        size, count = len(self.codes), int(self.count)
+        given = codes.clone()  # [N, w_dim]
+        for n, code in enumerate(codes):
+            if count < size:
+                self.codes[count] = code
+                count += 1
+            elif size and torch.rand(()) < 0.5:
+                slot = int(torch.randint(size, ()))
+                given[n] = self.codes[slot]
+                self.codes[slot] = code
+        self.count.fill_(count)
+        return given
+
+
+@dataclass
+class Adversary:
+    """The discriminator and all that changes with it."""
+
+    network: LatentDiscriminator
+    optimizer: torch.optim.Optimizer
+    real_pool: LatentPool
+    fake_pool: LatentPool
+    weight: float
+    """of the encoder's loss against it"""
+
+
+def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: int, device: torch.device) -> Adversary:
+    network = LatentDiscriminator(w_dim).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    real_pool, fake_pool = (LatentPool(pool_size, w_dim).to(device) for _ in range(2))
+    return Adversary(network, optimizer, real_pool, fake_pool, weight)
+
+
+def deception_loss(network: LatentDiscriminator, rows: Tensor) -> Tensor:
+    """-log D(w), the mean over the rows of each sample: [N, rows, w_dim] -> [N]. The discriminator is frozen in it."""
+    network.requires_grad_(False)
+    logits = network(rows.flatten(0, 1))  # [N * rows, 1]
+    network.requires_grad_(True)
+    return losses.logistic_g(logits).unflatten(0, rows.shape[:2]).mean(1)  # [N]
+
+
+def train_discriminator(adversary: Adversary, real: Tensor, rows: Tensor, cur_step: int) -> dict[str, Tensor]:
+    """One step of the discriminator, with lazy R1; {name: [N]} for the log.
+
+    real: w of the mapping network [N, w_dim]. rows: the encoder's [N, rows, w_dim]; of each sample a random one counts.
+    """
+    network = adversary.network
+    picked = torch.randint(rows.shape[1], (len(rows),), device=rows.device)  # [N]
+    fake = rows.detach()[torch.arange(len(rows), device=rows.device), picked]  # [N, w_dim]
+    real, fake = adversary.real_pool.exchange(real), adversary.fake_pool.exchange(fake)
+    values = {"w_discriminator_d": losses.logistic_d(network(fake), network(real))}  # [N]
+    _update(adversary.optimizer, values["w_discriminator_d"].mean())
+    if cur_step % R1_INTERVAL == 0:
+        watched = real.detach().requires_grad_(True)
+        values["w_discriminator_r1"] = r1(network(watched), watched)  # [N]
+        _update(adversary.optimizer, values["w_discriminator_r1"].mean() * (R1_GAMMA / 2 * R1_INTERVAL))
+    return values
+
+
+def r1(logits: Tensor, w: Tensor) -> Tensor:
+    """|| grad_w D(w) ||^2 (Mescheder et al. 2018, eq. 9). -> [N]."""
+    (grad,) = torch.autograd.grad(logits.sum(), w, create_graph=True)  # [N, w_dim]
+    return grad.square().sum(1)  # [N]
+
+
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+# --- checkpoints ---
+
+
+def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, JSON) of its whole state."""
+    tensors, settings = checkpoint.optimizer_tensors(
+        f"{PREFIX}.optimizer", adversary.optimizer, adversary.network.named_parameters()
+    )
+    for part in PARTS:
+        tensors |= checkpoint.module_tensors(f"{PREFIX}.{part}", getattr(adversary, part))
+    return tensors, settings
+
+
+def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, Any] | None) -> None:
+    """Restore what `adversary_tensors` gave, bit for bit. CheckpointError where it was trained without one."""
+    if settings is None:
+        raise CheckpointError("it was trained without a latent discriminator: give --w_discriminator_lambda 0 to go on")
+    for part in PARTS:
+        checkpoint.load_module(getattr(adversary, part), tensors, f"{PREFIX}.{part}")
+    checkpoint.load_optimizer(adversary.optimizer, adversary.network.named_parameters(), tensors, settings)

@@ -1,0 +1,20 @@
+"""Regularization of e4e's deltas (L_d-reg, arXiv 2102.02766)."""
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses.registry import register_loss
+
+
+@register_loss("delta_norm")
+class DeltaNorm(nn.Module):
+    """Sum over the rows of the Euclidean norms of their deltas: how far a code leaves W."""
+
+    name = "delta_norm"
+    inputs = ("w_plus", "latent_avg")
+
+    def forward(self, w_plus: Tensor, latent_avg: Tensor) -> Tensor:
+        """w_plus [N, num_ws, w_dim], latent_avg [w_dim] or [num_ws, w_dim] -> [N]."""
+        offsets = w_plus - latent_avg.detach()
+        deltas = offsets[:, 1:] - offsets[:, :1]  # [N, num_ws - 1, w_dim]
+        return torch.linalg.vector_norm(deltas, dim=2).sum(1)  # [N]

@@ -1,0 +1,71 @@
+"""MoCo similarity (e4e, arXiv 2102.02766): what the identity loss is to faces, for any other domain.
+
+1 - cosine of the pooled features of a ResNet-50 that MoCo v2 (arXiv 2003.04297) trained without labels. Its input is
+what it was trained on, 224 px with ImageNet's mean and deviation; the published loss leaves out the latter.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.crop import WHOLE, crop_resize
+from psp.losses.registry import freeze, register_loss
+from stylegan2.convert.safe import read_torch
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import CheckpointError
+
+IMAGE_SIZE = 224
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for images in [0, 1]
+PREFIX, HEAD = "module.encoder_q.", "fc."
+
+
+@register_loss("moco")
+class MoCo(nn.Module):
+    """1 - similarity of two images in the features of MoCo's ResNet-50.
+
+    `path`: a file in MoCo's layout, {"state_dict": {"module.encoder_q.*": tensor}}.
+    UserError: there is no such file. CheckpointError: it is damaged or holds something else.
+    """
+
+    name = "moco"
+    inputs = ("output", "target")
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        super().__init__()
+        path = weights.locate("moco_v2", path)
+        from torchvision.models import resnet50  # here, because it imports all of torchvision
+
+        network = resnet50(weights=None)
+        network.fc = nn.Identity()  # type: ignore[assignment]
+        weights.fill(network, query_encoder(path), path)
+        self.network = freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """output, target [N, 3, H, W] in [-1, 1] -> [N]."""
+        with torch.no_grad():
+            wanted = self.embed(target)  # [N, 2048]
+        return 1 - F.cosine_similarity(self.embed(output), wanted)  # [N]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images [N, 3, H, W] in [-1, 1] -> pooled features [N, 2048]."""
+        images = crop_resize(images, WHOLE, IMAGE_SIZE, IMAGE_SIZE)  # [N, 3, 224, 224]
+        images = ((images + 1) / 2 - self.mean) / self.deviation
+        return self.network(images.contiguous(memory_format=torch.channels_last))
+
+
+def query_encoder(path: Path) -> dict[str, Tensor]:
+    """The tensors of the query encoder by torchvision's names, without the head that only MoCo's training needs."""
+    content = read_torch(path)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is no MoCo file: it has no state_dict of tensors.")
+    own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    if not own:
+        raise CheckpointError(f"{path} is no MoCo file: nothing in it is called {PREFIX}*.")
+    return {key: value for key, value in own.items() if not key.startswith(HEAD)}

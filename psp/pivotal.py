@@ -1,0 +1,71 @@
+"""Pivotal tuning (PTI, arXiv 2106.05744): a copy of the generator is tuned until it renders one image from one code."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from psp.losses import WeightedLosses
+from psp.model import fit
+from stylegan2.runtime.randomness import derive_seed, seeded_normal
+
+DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: how far from the pivot locality is asked for
+
+
+def tune_generator(
+    generator: Any,
+    target: Tensor,
+    pivot: Tensor,
+    losses: WeightedLosses,
+    steps: int = 350,
+    learning_rate: float = 3e-4,
+    locality: float = 0.0,
+    seed: int = 0,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Any:
+    """A copy of the generator that renders `target` from `pivot` (PTI, eq. 2).
+
+    Args:
+        generator: stays as it is.
+        target: [1, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
+        pivot: w_plus [1, num_ws, w_dim].
+        losses: terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
+        locality: weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
+        seed: of the codes near the pivot.
+        on_step: called after each step with the number of steps done.
+
+    Returns:
+        A generator in evaluation mode that takes no gradients. Its mapping network is the original's.
+    """
+    tuned = copy.deepcopy(generator).eval().requires_grad_(False)
+    tuned.synthesis.requires_grad_(True)
+    optimizer = torch.optim.Adam(tuned.synthesis.parameters(), lr=learning_rate)
+    target, pivot = target.detach(), pivot.detach().clone()
+    for step in range(steps):
+        loss = _distance(losses, tuned, pivot, target)
+        if locality:
+            nearby = _near(generator, pivot, derive_seed(seed, step))
+            with torch.no_grad():
+                unchanged = fit(generator.synthesis(nearby, noise_mode="const"), target.shape[-1])  # [1, 3, T, T]
+            loss = loss + locality * _distance(losses, tuned, nearby, unchanged)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        on_step(step + 1)
+    optimizer.zero_grad(set_to_none=True)
+    return tuned.requires_grad_(False)
+
+
+def _distance(losses: WeightedLosses, generator: Any, w_plus: Tensor, target: Tensor) -> Tensor:
+    output = fit(generator.synthesis(w_plus, noise_mode="const"), target.shape[-1])  # [1, 3, T, T]
+    return losses.total(losses(output=output, target=target))
+
+
+@torch.no_grad()
+def _near(generator: Any, pivot: Tensor, seed: int) -> Tensor:
+    """The pivot moved by `DISTANCE` towards a random w (eq. 4): [1, num_ws, w_dim]."""
+    z = seeded_normal((1, generator.z_dim), seed, pivot.device)
+    direction = generator.mapping(z) - pivot  # [1, num_ws, w_dim]
+    return pivot + DISTANCE * direction / direction.norm().clamp_min(1e-8)

@@ -1,0 +1,47 @@
+"""Align a folder of photos: python scripts/align_faces.py --data_path FOLDER --exp_dir OUT [--landmarks FILE]"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.aligned import Aligner, Detected, Given, align_folder, report
+from datasets.landmarks import read_landmarks
+from datasets.photos import list_photos
+from options.align_faces import AlignFaces
+from options.parse import parse, run
+from psp.detect import SEARCH_SIDES, build_detector
+from stylegan2.runtime.errors import UserError
+
+
+def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
+    """Where faces come from: a detector, or the user's file, which must name one of the photos."""
+    if o.landmarks is None:
+        sides = SEARCH_SIDES[-1:] if o.faces == "all" else SEARCH_SIDES
+        return Detected(build_detector(o.detector, sides), o.faces == "all", o.detector)
+    given = read_landmarks(o.landmarks)
+    if not names & given.keys():
+        raise UserError(
+            f"{str(o.landmarks)!r} names none of the photos: it begins with {next(iter(given))!r}, the photos with "
+            f"{min(names)!r}"
+        )
+    if unknown := given.keys() - names:
+        print(f"{len(unknown)} files that {o.landmarks} names are not among the photos, such as {min(unknown)}")
+    return Given(given)
+
+
+def main() -> int:
+    o = parse(AlignFaces)
+    files = list_photos(o.data_path, [o.exp_dir])
+    root = o.data_path if o.data_path.is_dir() else o.data_path.parent
+    names = {file.relative_to(root).as_posix() for file in files}
+    aligner = Aligner(root, o.output_size, finder(o, names))
+    try:
+        o.exp_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the folder {str(o.exp_dir)!r}: {error.strerror}") from error
+    return report(align_folder(files, aligner, o.exp_dir, o.workers), o.exp_dir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,41 @@
+"""Swap layers of two generators: python scripts/blend.py --base G1 --style G2 --swap_from 32 --out FILE"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+import stylegan2
+from options.blend import Blend
+from options.parse import parse, run
+from stylegan2.latents.blend import blend
+from stylegan2.load import save_generator
+from stylegan2.runtime import images
+from stylegan2.runtime.device import tune_process
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import seeded_normal
+
+SAMPLES, PSI = 6, 0.7
+
+
+def main() -> None:
+    o = parse(Blend)
+    tune_process()
+    if o.out.suffix != ".safetensors":
+        raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
+    (base, base_metadata), (style, style_metadata) = stylegan2.load(o.base), stylegan2.load(o.style)
+    blended = blend(base, style, o.swap_from, o.ramp)
+    licences = [metadata.get("licence") or "unknown" for metadata in (base_metadata, style_metadata)]
+    recipe = {"swap_from": o.swap_from, "ramp": o.ramp}
+    save_generator(o.out, blended, {"blend": recipe, "licence": " and ".join(dict.fromkeys(licences))})
+    with torch.inference_mode():
+        z = seeded_normal((SAMPLES, base.z_dim), o.seed)
+        columns = [generator(z, truncation_psi=PSI) for generator in (base, style, blended)]  # 3 x [N, C, R, R]
+    images.write_image(o.out.with_suffix(".png"), images.grid(torch.stack(columns, 1).flatten(0, 1), columns=3))
+    print(f"written: {o.out} and {o.out.with_suffix('.png')} (base | style | blend)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+"""Layer swapping between two generators (Pinkney and Adler 2020, arXiv 2010.05334): one gives shapes, one texture.
+
+It works between a generator and one that was fine-tuned from it: their layers still speak the same language.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.networks.stylegan2 import Generator, resolutions
+from stylegan2.runtime.errors import UserError
+
+NOISE_MAP = "noise_const"
+
+
+def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> Generator:
+    """A new generator: the layers of `base` below a resolution, those of `style` from there on.
+
+    Args:
+        base: gives the coarse layers, the mapping network and the mean of W.
+        style: gives the fine layers.
+        swap_from: the first resolution at which the style has a share: 8 to the generators' own.
+        ramp: resolutions after swap_from at which both still have one; the style's rises in equal steps. 0 is a hard
+            swap.
+
+    Returns:
+        A generator in evaluation mode; base and style are left as they are.
+
+    Raises:
+        UserError: the generators are not built alike, or there is no such resolution.
+    """
+    _check(base, style, swap_from, ramp)
+    blended = copy.deepcopy(base).requires_grad_(False).eval()
+    pairs = zip(_parts(blended), _parts(style), strict=True)
+    for (part, resolution), (other, _) in pairs:
+        share = style_share(resolution, swap_from, ramp)
+        _mix(part, dict(other.state_dict(keep_vars=True)), share)
+    return blended.requires_grad_(True)
+
+
+def style_share(resolution: int, swap_from: int, ramp: int = 0) -> float:
+    """How much of a layer is the style's: 0 below swap_from, 1 from `ramp` doublings after it on."""
+    return min(max((math.log2(resolution / swap_from) + 1) / (ramp + 1), 0.0), 1.0)
+
+
+def _parts(generator: Generator) -> Iterator[tuple[nn.Module, int]]:
+    """Every part of the synthesis that has weights, with the resolution of its output."""
+    synthesis, sizes = generator.synthesis, resolutions(generator.img_resolution)
+    for layer in synthesis.layers:
+        yield layer, layer.noise_const.shape[-1]  # type: ignore[union-attr]
+    yield from zip(synthesis.to_rgbs, sizes[-len(synthesis.to_rgbs) :], strict=True)
+    yield from zip(synthesis.skips, sizes[1:], strict=False)  # of the residual architecture alone
+
+
+@torch.no_grad()
+def _mix(part: nn.Module, other: dict[str, Tensor], share: float) -> None:
+    for name, tensor in part.state_dict(keep_vars=True).items():
+        if name == NOISE_MAP:  # drawn, not learned: the mean of two would be weaker than either
+            tensor.copy_(other[name] if share >= 0.5 else tensor)
+        else:
+            tensor.lerp_(other[name], share)
+
+
+def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None:
+    for generator in (base, style):
+        if not isinstance(generator, Generator):
+            raise UserError(
+                f"layers are swapped between StyleGAN2 generators, and this is a {type(generator).__name__}"
+            )
+    different = [name for name, value in base.config.items() if style.config[name] != value]
+    if different:
+        found = ", ".join(f"{name} is {base.config[name]} and {style.config[name]}" for name in different)
+        raise UserError(f"layers can be swapped between generators that are built alike, but {found}")
+    allowed = resolutions(base.img_resolution)[1:]
+    if swap_from not in allowed:
+        raise UserError(f"--swap_from is one of {', '.join(map(str, allowed))}, not {swap_from}")
+    if ramp < 0:
+        raise UserError(f"--ramp must not be negative, but is {ramp}")

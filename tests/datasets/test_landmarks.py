@@ -1,0 +1,119 @@
+"""Landmarks of the user's own: every form gives the same arrays, and every mistake one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.landmarks import read_landmarks
+from stylegan2.runtime.errors import UserError
+
+FIVE = np.arange(10.0).reshape(5, 2)
+MANY = np.arange(136.0).reshape(68, 2) / 3
+BOX = np.array([1.0, 2.0, 30.5, 40.0])
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, faces in expected.items():
+        assert len(found[name]) == len(faces)
+        for a, b in zip(found[name], faces, strict=True):
+            np.testing.assert_allclose(a, b)
+
+
+def test_json_forms(tmp_path):
+    path = tmp_path / "faces.json"
+    content = {
+        "box.jpg": BOX.tolist(),
+        "five.jpg": FIVE.tolist(),
+        "flat.jpg": FIVE.ravel().tolist(),
+        "many.jpg": [MANY.tolist()],
+        "a/mixed.jpg": [BOX.tolist(), FIVE.tolist(), MANY.ravel().tolist()],
+        "boxes.jpg": [BOX.tolist(), (BOX * 2).tolist()],
+        "none.jpg": [],
+    }
+    path.write_text(json.dumps(content))
+    expected = {
+        "box.jpg": [BOX],
+        "five.jpg": [FIVE],
+        "flat.jpg": [FIVE],
+        "many.jpg": [MANY],
+        "a/mixed.jpg": [BOX, FIVE, MANY],
+    }
+    expected |= {"boxes.jpg": [BOX, 2 * BOX]}
+    found = read_landmarks(path)
+    assert found.pop("none.jpg") in ([], [[]])
+    same(found, expected)
+
+
+@pytest.mark.parametrize("titles", ["", "file,x0,y0,x1,y1\n", "\ufefffile,x,y\n"])
+def test_csv(tmp_path, titles):
+    path = tmp_path / "faces.csv"
+    rows = [("a.jpg", BOX), ("b, c.jpg", FIVE.ravel()), ("a.jpg", MANY.ravel())]
+    text = "".join(f'"{name}",{",".join(map(str, numbers))},,\n' for name, numbers in rows)
+    path.write_text(titles + text, encoding="utf-8")
+    same(read_landmarks(path), {"a.jpg": [BOX, MANY], "b, c.jpg": [FIVE]})
+
+
+def test_npz(tmp_path):
+    path = tmp_path / "faces.npz"
+    np.savez(path, files=["a.jpg", "b.jpg", "a.jpg"], landmarks=np.stack([FIVE, 2 * FIVE, 3 * FIVE]).astype(np.float32))
+    same(read_landmarks(path), {"a.jpg": [FIVE, 3 * FIVE], "b.jpg": [2 * FIVE]})
+    np.savez(path, files=["a.jpg"], boxes=BOX[None])
+    same(read_landmarks(path), {"a.jpg": [BOX]})
+
+
+@given(st.lists(st.sampled_from([4, 10, 136]), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_csv_and_json_agree(tmp_path_factory, sizes, seed):
+    folder = tmp_path_factory.mktemp("faces")
+    faces = [np.sort(np.random.default_rng(seed).uniform(-50, 2000, size)) for size in sizes]
+    (folder / "f.json").write_text(json.dumps({"x.png": [face.tolist() for face in faces]}))
+    (folder / "f.csv").write_text("".join(f"x.png,{','.join(map(repr, face.tolist()))}\n" for face in faces))
+    same(read_landmarks(folder / "f.csv"), read_landmarks(folder / "f.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("f.txt", "", "landmarks are read from .json, .csv, .npz files"),
+        ("f.json", "{", "cannot be read as landmarks"),
+        ("f.json", "[1, 2]", "must be an object"),
+        ("f.json", "{}", "names no file"),
+        ("f.json", '{"a.jpg": [1, 2, 3]}', "a face of 'a.jpg' has 3 numbers"),
+        ("f.json", '{"a.jpg": 5}', "cannot be read as landmarks"),
+        ("f.json", '{"a.jpg": "eyes"}', "a.jpg"),
+        ("f.json", '{"a.jpg": [1, 2, NaN, 4]}', "not finite"),
+        ("f.json", '{"a.jpg": [1, 2, "x", 4]}', "what are no numbers"),
+        ("f.json", '{"a.jpg": [30, 2, 1, 4]}', "is empty"),
+        ("f.csv", "a.jpg,1,2,3\n", "has 3 numbers"),
+        ("f.csv", "file,x\na.jpg,1,two,3,4\n", "what are no numbers"),
+        ("f.csv", "", "names no file"),
+        ("f.npz", "no zip", "cannot be read as landmarks"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words) as raised:
+        read_landmarks(tmp_path / name)
+    assert name in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_npz_mistakes(tmp_path):
+    path = tmp_path / "f.npz"
+    np.savez(path, files=["a.jpg"], points=FIVE[None])
+    with pytest.raises(UserError, match="arrays called files and landmarks or boxes, and has files, points"):
+        read_landmarks(path)
+    np.savez(path, files=["a.jpg"], boxes=np.stack([BOX, BOX]))
+    with pytest.raises(UserError, match="1 files and 2 boxes"):
+        read_landmarks(path)
+    np.savez(path, files=np.array([{"run": "me"}]), boxes=BOX[None])
+    with pytest.raises(UserError, match="cannot be read"):
+        read_landmarks(path)
+
+
+def test_there_is_no_such_file(tmp_path):
+    with pytest.raises(UserError, match="there is no file"):
+        read_landmarks(tmp_path / "absent.json")

@@ -1,0 +1,81 @@
+"""What holds for every encoder, whichever files are in the folder."""
+
+import pytest
+import torch
+
+from psp.encoders import ENCODERS, build_encoder, encoder_for
+from psp.model import PSp
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime.errors import UserError
+
+LIGHT = sorted(name for name in ENCODERS if name.startswith("light"))
+
+
+def generator(resolution=64, img_channels=3):
+    return Generator(resolution, img_channels, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2)
+
+
+def test_the_papers_encoders_and_their_light_forms_are_there():
+    wanted = {"gradual", "w", "w_plus_naive", "e4e", "restyle", "restyle_e4e", "restyle_resnet", "restyle_resnet_e4e"}
+    wanted |= {"light", "light_w", "light_w_plus", "light_e4e", "light_restyle"}
+    assert wanted <= ENCODERS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_every_encoder_works_behind_the_same_interface(name):
+    small = {} if name in LIGHT else {"widths": (16, 16, 32, 32), "units": (1, 1, 1, 1)}
+    encoder = build_encoder(name, num_ws=10, w_dim=16, input_channels=4, input_size=32, **small)
+    assert encoder.registered_name == name
+    assert (encoder.num_ws, encoder.w_dim, encoder.input_channels, encoder.input_size) == (10, 16, 4, 32)
+    model = PSp(encoder, generator()).eval()
+    with torch.no_grad():
+        w_plus = model.encode(torch.randn(2, 4, 32, 32))
+        assert w_plus.shape == (2, 10, 16)
+        assert model(torch.randn(2, 4, 32, 32)).shape == (2, 3, 64, 64)
+    with pytest.raises(UserError, match="The encoder reads images"):
+        model.encode(torch.randn(2, 4, 64, 64))
+    again = build_encoder(name, **encoder.config)
+    again.load_state_dict(encoder.state_dict())
+    assert again.config == encoder.config
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("depth", [100, 152])
+def test_deeper_trunks(name, depth):
+    if name in LIGHT or "resnet" in name:
+        with pytest.raises(TypeError):
+            build_encoder(name, num_ws=10, depth=depth)
+        return
+    with torch.device("meta"):
+        encoder = build_encoder(name, num_ws=10, depth=depth)
+    assert len(encoder.body) == {100: 49, 152: 50}[depth]
+    assert encoder.config["depth"] == depth
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize(("resolution", "img_channels"), [(64, 3), (512, 1)])
+def test_an_encoder_for_a_generator_has_its_sizes(name, resolution, img_channels):
+    own = generator(resolution, img_channels)
+    with torch.device("meta"):
+        encoder = encoder_for(own, name, input_channels=5)
+    assert (encoder.num_ws, encoder.w_dim, encoder.input_channels) == (own.num_ws, 16, 5)
+    assert encoder.input_size == (64 if name in LIGHT and resolution == 64 else 256)
+    assert getattr(encoder, "img_channels", img_channels) == img_channels
+
+
+def test_auto_takes_the_light_encoder_up_to_128_px():
+    with torch.device("meta"):
+        names = {size: encoder_for(generator(size)).registered_name for size in (32, 128, 256)}
+    assert names == {32: "light", 128: "light", 256: "gradual"}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_forms_have_at_most_six_million_parameters(name):
+    with torch.device("meta"):
+        encoder = build_encoder(name, num_ws=10, w_dim=128)
+    assert sum(p.numel() for p in encoder.parameters()) <= 6e6
+
+
+def test_an_unknown_encoder_for_a_generator_is_refused():
+    with pytest.raises(UserError, match="no encoder called 'lite'"):
+        encoder_for(generator(), "lite")

@@ -1,0 +1,189 @@
+"""scripts/align_faces.py: what is written, what is not done twice, and what failed."""
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from psp.align import Crop, align, paste_back
+from stylegan2.runtime import images
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "align_faces.py"
+FIVE = np.array([[180.0, 210.0], [240.0, 205.0], [212.0, 240.0], [190.0, 270.0], [235.0, 268.0]])
+
+
+@pytest.fixture
+def align_faces(tmp_path, monkeypatch, capsys):
+    """Runs the script in this process on tmp_path/in: (exit code, stdout, stderr)."""
+
+    def call(*flags, source=tmp_path / "in", out=tmp_path / "out"):
+        arguments = ["--data_path", source, "--exp_dir", out, "--output_size", 64, *flags]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three photos without faces, of which landmarks can be given."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "deep/b.jpg", "a.bmp"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (8, 7, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((420, 480), Image.Resampling.BICUBIC).save(path)
+    return tmp_path / "in"
+
+
+def write_landmarks(path, names, points=FIVE):
+    path.write_text(json.dumps({name: points.tolist() for name in names}))
+    return path
+
+
+def manifest(out):
+    return {entry["file"]: entry for entry in map(json.loads, (out / "manifest.jsonl").read_text().splitlines())}
+
+
+def test_given_landmarks_give_the_library_s_crops(align_faces, folder, tmp_path):
+    given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
+    code, printed, _ = align_faces("--landmarks", given, "--workers", 2)
+    assert code == 0
+    assert "3 of 3 photos gave 3 aligned faces" in printed
+    entries = manifest(tmp_path / "out")
+    assert list(entries) == ["a.bmp", "a.png", "deep/b.jpg"]
+    assert [entry["outputs"][0]["aligned"] for entry in entries.values()] == ["a_bmp.png", "a_png.png", "deep/b.png"]
+    for name, entry in entries.items():
+        photo = images.read_image(folder / name)
+        expected, crop = align(photo, FIVE, 64)
+        (output,) = entry["outputs"]
+        np.testing.assert_array_equal(images.read_image(tmp_path / "out" / output["aligned"]), expected)
+        np.testing.assert_allclose(output["quad"], crop.quad)
+        stored = Crop(tuple(map(tuple, output["quad"])))
+        np.testing.assert_array_equal(paste_back(photo, expected, stored), paste_back(photo, expected, crop))
+        assert entry["photo"] == [420, 480]
+    assert not (tmp_path / "out" / "failures.txt").exists()
+
+
+def test_what_is_done_is_not_done_again(align_faces, folder, tmp_path):
+    given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
+    out = tmp_path / "out"
+    align_faces("--landmarks", given)
+    pictures = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    first = (out / "manifest.jsonl").read_text()
+
+    def rewritten(*flags):
+        """The pictures that a further run writes."""
+        for path in pictures:
+            if path.exists():
+                os.utime(path, ns=(10**18, 10**18))
+        _, printed, _ = align_faces("--landmarks", given, *flags)
+        names = sorted(path.name for path in out.rglob("*.png") if path.stat().st_mtime_ns != 10**18)
+        return names, printed
+
+    names, printed = rewritten()
+    assert names == []
+    assert "3 of 3 photos are aligned already" in printed
+    assert (out / "manifest.jsonl").read_text() == first
+    (out / "a_png.png").unlink()
+    assert rewritten()[0] == ["a_png.png"] or rewritten()[0] == []
+    os.utime(folder / "deep" / "b.jpg", ns=(5, 5))  # the photo was changed
+    assert rewritten()[0] == ["b.png"]
+    points = {"a.png": FIVE.tolist(), "a.bmp": (FIVE + 3).tolist(), "deep/b.jpg": FIVE.tolist()}
+    given.write_text(json.dumps(points))  # other landmarks of one photo
+    names, _ = rewritten()
+    assert len(names) == 1
+    assert len(rewritten("--output_size", 32)[0]) == 3
+
+
+def test_a_killed_run_goes_on(align_faces, folder, tmp_path):
+    """The manifest of a run that died in a line; a photo that came later does not take a name that is in use."""
+    given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
+    out = tmp_path / "out"
+    align_faces("--landmarks", given)
+    lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (out / "manifest.jsonl").write_text(lines[0] + lines[1][: len(lines[1]) // 2])
+    (out / "deep" / "b.png").unlink()
+    _, printed, _ = align_faces("--landmarks", given)
+    assert "1 of 3 photos are aligned already" in printed
+    entries = manifest(out)
+    assert len(entries) == 3
+    assert len({output["aligned"] for entry in entries.values() for output in entry["outputs"]}) == 3
+    assert all((out / output["aligned"]).is_file() for entry in entries.values() for output in entry["outputs"])
+
+
+def test_failures_are_listed_with_their_reasons(align_faces, folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"no picture")
+    given = tmp_path / "given.json"
+    far = FIVE + 10_000
+    given.write_text(
+        json.dumps({"a.png": FIVE.tolist(), "a.bmp": far.tolist(), "broken.png": FIVE.tolist(), "z.png": [1, 1, 9, 9]})
+    )
+    code, printed, failures = align_faces("--landmarks", given)
+    assert code == 1
+    assert "1 files" in printed
+    assert "z.png" in printed
+    assert "1 of 4 photos gave 1 aligned faces" in printed
+    lines = (tmp_path / "out" / "failures.txt").read_text().splitlines()
+    assert [line.rpartition(": ")[0].split(": ")[:2] for line in lines][0] == ["bad_landmarks", "a.bmp"]
+    assert [line.split(": ")[0] for line in lines] == ["bad_landmarks", "unreadable", "not_listed"]
+    assert all(line in failures for line in lines)
+    write_landmarks(given, ["a.png", "a.bmp", "deep/b.jpg"])
+    (folder / "broken.png").unlink()
+    assert align_faces("--landmarks", given)[0] == 0  # failed files are tried again
+    assert not (tmp_path / "out" / "failures.txt").exists()
+
+
+@pytest.mark.slow
+def test_found_faces_and_given_boxes(align_faces, tmp_path):
+    """A photo with two faces; then its own boxes, in which dlib looks for the landmarks."""
+    astronaut = data.astronaut()
+    pair = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pair).save(tmp_path / "in" / "pair.png")
+    Image.fromarray(data.coffee()).save(tmp_path / "in" / "coffee.png")
+    out = tmp_path / "out"
+    code, _, failures = align_faces("--faces", "all", "--detector", "dlib")
+    assert code == 1
+    assert "no_face: coffee.png: no face was found" in failures
+    entry = manifest(out)["pair.png"]
+    assert [output["aligned"] for output in entry["outputs"]] == ["pair.png", "pair_face1.png"]
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"pair.png": [output["box"] for output in entry["outputs"]]}))
+    align_faces("--landmarks", given, out=tmp_path / "boxes")
+    boxed = manifest(tmp_path / "boxes")["pair.png"]
+    for a, b in zip(entry["outputs"], boxed["outputs"], strict=True):
+        np.testing.assert_allclose(a["quad"], b["quad"], atol=2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--landmarks", "absent.json"], "there is no file"),
+        (["--output_size", 0], "--output_size is a number from 1 on"),
+        (["--exp_dir", "in"], "--exp_dir must be another folder"),
+    ],
+)
+def test_mistakes_are_one_sentence(align_faces, folder, tmp_path, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = align_faces(*flags)
+    assert code == 2
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_landmarks_of_other_photos(align_faces, folder, tmp_path):
+    code, _, error = align_faces("--landmarks", write_landmarks(tmp_path / "given.json", ["x.png"]))
+    assert code == 2
+    assert "names none of the photos: it begins with 'x.png', the photos with 'a.bmp'" in error

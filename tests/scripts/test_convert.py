@@ -1,0 +1,158 @@
+"""scripts/convert.py as a user runs it, and what it wrote in the other scripts."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import psp
+import stylegan2
+from psp.convert import to_official
+from psp.encoders import build_encoder
+from psp.model import PSp
+from stylegan2.convert.rosinality import to_rosinality
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime import device
+from stylegan2.runtime.images import write_image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+NARROW = {"input_size": 32, "widths": (16, 16, 32, 32), "head_width": 16}
+
+
+@pytest.fixture
+def script(monkeypatch, capsys, tmp_path):
+    """Runs a script in this process: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(device, "tune_process", lambda *args, **kwargs: None)
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+def tiny(name="e4e", **settings):
+    torch.manual_seed(0)
+    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator.w_avg.normal_()
+    return PSp(build_encoder(name, num_ws=6, w_dim=8, **NARROW, **settings), generator).eval()
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A file as the published code writes it, with narrow layers."""
+    torch.save(to_official(tiny()), tmp_path / "published.pt")
+    return tmp_path / "published.pt"
+
+
+def test_verify_says_ok_or_fails(script, published):
+    code, out, _ = script("convert.py", "verify", published)
+    assert code == 0
+    assert all(line.startswith("ok   ") for line in out.splitlines())
+    assert "codes: largest difference from the published formula" in out
+    content = torch.load(published)
+    del content["state_dict"]["encoder.latlayer1.bias"]
+    torch.save(content, published)
+    code, out, _ = script("convert.py", "verify", published)
+    assert code == 1
+    assert out.startswith("FAIL ")
+    assert "1 missing: latlayer1.bias" in out
+
+
+def test_inspect(script, published):
+    code, out, _ = script("convert.py", "inspect", published)
+    assert code == 0
+    assert out.startswith("format: encoder4editing, encoder_type Encoder4Editing\n")
+
+
+def test_to_ours(script, published):
+    code, out, _ = script("convert.py", "to", "ours", published, "ours.safetensors")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("ours.safetensors: ")
+    ours, metadata = psp.load("ours.safetensors")
+    assert (metadata["source"], metadata["task"]) == ("encoder4editing", "inversion")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(ours(images), tiny()(images))
+
+
+def test_to_ours_takes_a_generator_alone(script, tmp_path):
+    generator = tiny().generator
+    torch.save({"g_ema": to_rosinality(generator), "latent_avg": generator.w_avg}, "generator.pt")
+    assert script("convert.py", "to", "ours", "generator.pt", "ours.safetensors")[0] == 0
+    ws = torch.randn(1, 6, 8)
+    with torch.no_grad():
+        assert torch.equal(stylegan2.load("ours.safetensors")[0].synthesis(ws), generator.synthesis(ws))
+
+
+def test_to_official_psp_writes_what_the_published_code_can_build(script, monkeypatch, tmp_path):
+    psp.save_model("ours.safetensors", tiny(), {"task": "inversion"})
+    code, _, err = script("convert.py", "to", "official-psp", "ours.safetensors", "out.pt")
+    assert code == 2
+    assert "the published code cannot build 'ours.safetensors': the encoder's head_width is 16, not 512; " in err
+    assert err.count("\n") == 1
+    assert not Path("out.pt").exists()
+    monkeypatch.setattr("psp.convert.obstacles", lambda model: [])  # the sizes that it can build are a gigabyte
+    assert script("convert.py", "to", "official-psp", "ours.safetensors", "out.pt")[0] == 0
+    written, expected = torch.load("out.pt"), to_official(tiny())
+    assert written["opts"] == expected["opts"]
+    assert written["state_dict"].keys() == expected["state_dict"].keys()
+    assert all(torch.equal(value, expected["state_dict"][key]) for key, value in written["state_dict"].items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "what to do is one of to official-psp SRC OUT | to ours SRC OUT | inspect FILE | verify FILE"),
+        ("to ours published.pt", "not 'to ours published.pt'"),
+        ("to theirs published.pt out.pt", "not 'to theirs published.pt out.pt'"),
+        ("verify nothing.pt", "there is no file 'nothing.pt'"),
+        ("to ours published.pt out.pt", "OUT must end in .safetensors, not 'out.pt'"),
+        ("to official-psp published.pt out.bin", "OUT must end in .pt, not 'out.bin'"),
+        ("inspect text.pt", "'text.pt' is no generator"),
+        ("to ours text.pt out.safetensors", "'text.pt' is damaged"),
+    ],
+)
+def test_mistakes_are_one_sentence(script, published, arguments, words):
+    Path("text.pt").write_text("hello")
+    code, _, err = script("convert.py", *arguments.split())
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_published_file_trains_further_and_is_used_in_inference(script, published, tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (4, 1, 1, 3), np.uint8)
+    for number, colour in enumerate(colours):
+        write_image(tmp_path / "pictures" / f"{number}.png", np.broadcast_to(colour, (40, 40, 3)).copy())
+    flags = ["--device", "cpu", "--workers", 0, "--batch_size", 2, "--test_batch_size", 2, "--max_steps", 2]
+    flags += ["--perceptual", "effnet", "--identity", "dlib", "--lpips_lambda", 0, "--id_lambda", 0]
+    start = ["--checkpoint_path", published, "--data", "pictures", "--exp_dir", "run", *flags]
+    code, _, err = script("train_psp.py", *start, "--progressive_start", 0, "--progressive_step_every", 0)
+    assert code == 0, err
+    model, metadata = psp.load("run")
+    assert metadata["encoder"]["name"] == "e4e"
+    assert metadata["settings"]["progressive_start"] == 0
+    assert model.generator.img_resolution == 16
+    before = tiny().encoder.get_parameter("styles.0.linear.weight")
+    after = model.encoder.get_parameter("styles.0.linear.weight")
+    assert 0 < (after - before).abs().max() < 0.1
+    code, _, err = script("inference.py", "--checkpoint_path", published, "--data_path", "pictures", "--exp_dir", "out",
+                          "--no_align", "--device", "cpu")  # fmt: skip
+    assert code == 0, err
+    assert len(list(Path("out").rglob("*.png"))) >= 4
+
+
+def test_an_encoder_of_another_kind_is_not_silently_trained(script, published):
+    code, _, err = script("train_psp.py", "--checkpoint_path", published, "--encoder_type", "gradual")
+    assert code == 2
+    assert "has an encoder e4e that reads 3 channels, but gradual for 3 was asked for" in err
