@@ -152,9 +152,10 @@ def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers:
     known = _read_manifest(folder / MANIFEST)
     done = {file: known[aligner.name(file)] for file in files if _is_done(file, aligner, known, folder)}
     todo = [file for file in files if file not in done]
-    names = Names(
-        todo, aligner.root, [output["aligned"][: -len(".png")] for e in done.values() for output in e["outputs"]]
-    )
+    used = [
+        Path(output["aligned"]).with_suffix("").as_posix() for entry in done.values() for output in entry["outputs"]
+    ]
+    names = Names(files, aligner.root, reserved=used)
     if done:
         print(f"{len(done)} of {len(files)} photos are aligned already")
     entries = {aligner.name(file): entry for file, entry in done.items()}

@@ -52,6 +52,8 @@ def _from_json(path: Path) -> Faces:
 
 def _faces(name: str, value: Any) -> list[np.ndarray]:
     """One face, or a list of them: a face has numbers or pairs as its items, a list has faces."""
+    if value == []:
+        return []
     pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
     numbers = isinstance(value, list) and not any(isinstance(item, list) for item in value)
     return [_face(name, value)] if pairs or numbers else [_face(name, face) for face in value]

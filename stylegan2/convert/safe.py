@@ -91,7 +91,8 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
         return StoredModule(str(meta["class_name"]), meta["state"])
 
     def storage(data: bytes) -> torch.TypedStorage:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        file = io.BytesIO(data)
+        content = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(content, torch.TypedStorage):
             raise TypeError("a tensor's data is a storage")
         return content

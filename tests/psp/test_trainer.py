@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 import psp
+from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import find_task
@@ -40,7 +41,7 @@ SETTINGS = TrainingSettings(
     save_interval=4,
 )
 CPU = torch.device("cpu")
-TASK = find_task("inversion")
+TASK = find_task("inversion")()
 
 
 class FakeIdentity(nn.Module):
@@ -72,7 +73,8 @@ def tiny_model(head_width=8):
 def pixels(count):
     ramp = np.linspace(0, 255, 32)
     colours = np.random.default_rng(0).uniform(0, 1, (count, 1, 1, 3))
-    return list((ramp[None, :, None, None] * colours * np.ones((1, 1, 32, 1))).astype(np.uint8))  # each [32, 32, 3]
+    images = (ramp[None, :, None, None] * colours * np.ones((1, 1, 32, 1))).astype(np.uint8)  # [N, 32, 32, 3]
+    return [Example(image) for image in images]
 
 
 def pair_batches(workers=0, batch_size=4):

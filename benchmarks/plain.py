@@ -1,0 +1,70 @@
+"""StyleGAN2's synthesis as its paper writes it, operator by operator: what our form is compared with.
+
+Every sample has its own modulated and demodulated weight (eq. 1 and 3), a grouped convolution applies them, and the
+filters, gains, noise, bias and activation are passes of their own over tensors in the default memory layout.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def synthesis(generator: Any, ws: Tensor) -> Tensor:
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R]: the skip architecture with constant noise."""
+    g = generator.synthesis
+    x = _styled(g.const.repeat(len(ws), 1, 1, 1), g.layers[0], ws[:, 0])  # [N, C, 4, 4]
+    image = _to_rgb(x, g.to_rgbs[0], ws[:, 1])  # [N, img_channels, 4, 4]
+    for block in range(1, len(g.to_rgbs)):
+        x = _styled(x, g.layers[2 * block - 1], ws[:, 2 * block - 1])  # [N, C, 2H, 2W]
+        x = _styled(x, g.layers[2 * block], ws[:, 2 * block])
+        image = _upsampled(image) + _to_rgb(x, g.to_rgbs[block], ws[:, 2 * block + 1])
+    return image
+
+
+def _styled(x: Tensor, layer: Any, w: Tensor) -> Tensor:
+    x = _modulated(x, layer.weight, layer.affine(w), True, layer.upsample)
+    x = x + layer.noise_strength * layer.noise_const
+    x = x + layer.bias.reshape(1, -1, 1, 1)
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def _to_rgb(x: Tensor, layer: Any, w: Tensor) -> Tensor:
+    return _modulated(x, layer.weight, layer.affine(w), False, False) + layer.bias.reshape(1, -1, 1, 1)
+
+
+def _modulated(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, upsample: bool) -> Tensor:
+    n, channels, height, width = x.shape
+    out, _, kernel, _ = weight.shape
+    weight = weight.contiguous() / math.sqrt(channels * kernel**2)
+    weight = weight[None] * styles.reshape(n, 1, channels, 1, 1)  # [N, O, I, k, k]
+    if demodulate:
+        weight = weight * torch.rsqrt(weight.square().sum([2, 3, 4]) + 1e-8).reshape(n, out, 1, 1, 1)
+    x = x.reshape(1, n * channels, height, width)  # [1, N * I, H, W]
+    if upsample:
+        weight = weight.transpose(1, 2).reshape(n * channels, out, kernel, kernel)  # [N * I, O, k, k]
+        x = F.conv_transpose2d(x, weight, stride=2, groups=n)  # [1, N * O, 2H+1, 2W+1]
+        return _filtered(x.reshape(n, out, *x.shape[2:]), (1, 1))  # [N, O, 2H, 2W]
+    x = F.conv2d(x, weight.reshape(n * out, channels, kernel, kernel), padding=kernel // 2, groups=n)
+    return x.reshape(n, out, height, width)
+
+
+def _filtered(x: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Low-pass with gain 4, every channel an image of its own."""
+    n, channels, height, width = x.shape
+    taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device)
+    kernel = torch.outer(taps, taps) * (4 / taps.sum() ** 2)  # [4, 4]
+    x = F.pad(x.reshape(n * channels, 1, height, width), padding * 2)
+    x = F.conv2d(x, kernel[None, None])
+    return x.reshape(n, channels, *x.shape[2:])
+
+
+def _upsampled(x: Tensor) -> Tensor:
+    """A zero after every row and column, then the filter: [N, C, 2H, 2W]."""
+    n, channels, height, width = x.shape
+    spread = F.pad(x.reshape(n, channels, height, 1, width, 1), (0, 1, 0, 0, 0, 1))
+    return _filtered(spread.reshape(n, channels, 2 * height, 2 * width), (2, 1))

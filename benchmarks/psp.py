@@ -1,0 +1,271 @@
+"""Speed and memory of pSp with untrained weights: python benchmarks/psp.py [--cases inference] [--out FILE.json]
+
+Each malloc setting and each peak of memory has processes of its own. Within a process all forms are repeated in turns.
+"""
+
+import copy
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import plain
+from benchmarks.measure import PEAK_GFLOP, Figure, convolution_peak, interleaved, peak_memory_mb
+from options.parse import parse, run
+from psp.encoders import encoder_for
+from psp.losses import build_losses
+from psp.model import PSp
+from psp.precision import autocast, difference_8bit
+from psp.trainer import TrainingSettings, build_state, shrink
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime.device import place, tune_process
+from stylegan2.runtime.errors import UserError
+
+CPU = torch.device("cpu")
+CASES = ("inference", "training", "light_inference", "light_training")
+FORMS = {"inference": ("plain", "ours", "bf16"), "training": ("plain", "ours")}
+TINY = {"z_dim": 128, "w_dim": 128, "channel_base": 2048, "channel_max": 128, "mapping_layers": 4}
+LIGHT_BATCH = 8  # times the batch of the published encoder
+PEAK_CALLS = 4
+Calls = dict[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Milliseconds, share of the convolution peak and peak memory, of our form and of the plain formula."""
+
+    cases: list[str] = field(default_factory=lambda: list(CASES))
+    """inference (256 to 1024 px), training (256 px, published encoder), light_inference and light_training (64 px)"""
+    malloc: list[Literal["tuned", "default"]] = field(default_factory=lambda: ["tuned", "default"])
+    """settings of the allocator: tuned as the scripts do it, and the system's default"""
+    repetitions: int = 5
+    """counted calls of each form, after one that is not"""
+    batch: int = 1
+    """images at a time; the light encoder gets eight times as many"""
+    threads: int | None = None
+    """by default one for each processor"""
+    out: Path | None = None
+    """JSON of all figures"""
+    worker: list[str] = field(default_factory=list)
+    """set by the benchmark itself in its processes: the forms to measure"""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.cases) - set(CASES):
+            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+
+
+# ----------------------------------------------------------------------------------- what is measured
+
+
+def build(case: str, batch: int) -> tuple[PSp, Tensor]:
+    """An untrained model whose noise and biases are not zero, and images for it [N, 3, S, S]."""
+    torch.manual_seed(0)
+    if case.startswith("light"):
+        generator, batch = Generator(64, **TINY), LIGHT_BATCH * batch
+    else:
+        generator = Generator(1024 if case == "inference" else 256)
+    for parameter in generator.synthesis.parameters():
+        if parameter.ndim < 2:
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    model = PSp(encoder_for(generator), generator).eval()
+    return model, torch.randn(batch, 3, model.encoder.input_size, model.encoder.input_size).clamp(-1, 1)
+
+
+def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
+    """{part: call} for one form; "plain" has the default memory layout and the formula of `plain`."""
+    codes = model.latent_avg + torch.randn(len(images), *model.latent_avg.shape)  # [N, num_ws, w_dim]
+    precision = "bf16" if form == "bf16" else "fp32"
+
+    @torch.inference_mode()
+    def encode() -> Tensor:
+        with autocast(CPU, precision):
+            return model.encode(images)
+
+    @torch.inference_mode()
+    def render() -> Tensor:
+        with autocast(CPU, precision):
+            return plain.synthesis(model.generator, codes) if form == "plain" else model.decode(codes)
+
+    return {"encoder": encode, "generator": render}
+
+
+def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
+    """{part: call}, in the order of a training step."""
+    losses = build_losses({"l2": 1.0, "perceptual": 0.8, "id": 0.1})
+    state = build_state(model, TrainingSettings())
+    values: dict[str, Any] = {}
+
+    def encode() -> None:
+        values["w_plus"] = model.encode(images)
+
+    def render() -> None:
+        synthesis = plain.synthesis if form == "plain" else (lambda generator, ws: generator.synthesis(ws))
+        values["output"] = shrink(synthesis(model.generator, values["w_plus"]), images.shape[-1])
+
+    def compare() -> None:
+        terms = losses(source=images, target=images, latent_avg=model.latent_avg, **values)
+        values["loss"] = losses.total(terms)
+
+    def update() -> None:
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        del values["loss"]
+
+    return {
+        "encoder": encode,
+        "generator": render,
+        "losses": compare,
+        "backward": lambda: values["loss"].backward(),
+        "optimizer": update,
+    }
+
+
+def measure(o: Benchmark, case: str) -> dict[str, Any]:
+    """What a process of its own measures: the forms `o.worker` of one case."""
+    tune_process(malloc=o.malloc == ["tuned"])
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    calls: Calls = {"peak fp32": convolution_peak(torch.float32, PEAK_CALLS)}
+    if "bf16" in o.worker:
+        calls["peak bf16"] = convolution_peak(torch.bfloat16, PEAK_CALLS)
+    model, images = build(case, o.batch)
+    flops = count_flops(model, images)
+    models = {"plain": model}
+    if set(o.worker) != {"plain"}:
+        models["ours"] = copy.deepcopy(model) if "plain" in o.worker else model
+        place(models["ours"], CPU)
+    make = training_calls if case.endswith("training") else inference_calls
+    for form in o.worker:
+        torch.manual_seed(1)
+        parts = make(models.get(form, models.get("ours", model)), images, form)
+        calls |= {f"{form} {part}": call for part, call in parts.items()}
+    figures = interleaved(calls, o.repetitions)
+    result = {"figures": {name: asdict(figure) for name, figure in figures.items()}, "gflop": flops}
+    if make is inference_calls:
+        result["bf16_difference"] = differences(calls, o.worker)
+    return {**result, "peak_mb": peak_memory_mb(), "threads": torch.get_num_threads()}
+
+
+def count_flops(model: PSp, images: Tensor) -> dict[str, float]:
+    """GFLOP of one pass of each network."""
+    counted = {}
+    codes = model.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]
+    with torch.device("meta"):
+        ghost = copy.deepcopy(model).to("meta")
+    for name, call in {
+        "encoder": lambda: ghost.encode(images.to("meta")),
+        "generator": lambda: plain.synthesis(ghost.generator, codes.to("meta")),
+    }.items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call()
+        counted[name] = counter.get_total_flops() / 1e9
+    return counted
+
+
+def differences(calls: Calls, forms: list[str]) -> dict[str, float]:
+    """How far the renderings of the forms are apart, in steps of 255."""
+    rendered: dict[str, Any] = {form: calls[f"{form} generator"]() for form in forms}
+    return {form: difference_8bit(rendered[form].float(), rendered[forms[0]].float()) for form in forms[1:]}
+
+
+# ------------------------------------------------------------------------------- processes and the table
+
+
+def spawn(o: Benchmark, case: str, malloc: str, forms: tuple[str, ...], repetitions: int) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    flags = ["--cases", case, "--malloc", malloc, "--repetitions", repetitions, "--batch", o.batch, "--worker", *forms]
+    flags += ["--threads", o.threads] if o.threads else []
+    command = [sys.executable, str(Path(__file__).resolve()), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_case(o: Benchmark, case: str, malloc: str) -> dict[str, Any]:
+    """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
+    training = case.endswith("training")
+    forms = FORMS["training" if training else "inference"]
+    if training:  # two models with their optimizers are too much for one process: processes take turns
+        rounds = [spawn(o, case, malloc, (form,), max(1, o.repetitions // 2)) for _ in range(2) for form in forms]
+        merged = {**rounds[0], "figures": merge([found["figures"] for found in rounds])}
+        return {**merged, "peak_mb": {form: rounds[i]["peak_mb"] for i, form in enumerate(forms)}}
+    found = spawn(o, case, malloc, forms, o.repetitions)
+    return {**found, "peak_mb": {form: spawn(o, case, malloc, (form,), 1)["peak_mb"] for form in forms}}
+
+
+def merge(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Medians over the processes that measured a figure."""
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    return {name: _median([figures[name] for figures in rounds if name in figures]) for name in names}
+
+
+def _median(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    loads = [figure["foreign"] for figure in figures if figure["foreign"] is not None]
+    foreign = statistics.median(loads) if loads else None
+    return asdict(
+        Figure(
+            statistics.median(figure["seconds"] for figure in figures),
+            min(figure["fastest"] for figure in figures),
+            foreign,
+        )
+    )
+
+
+def table(case: str, malloc: str, found: dict[str, Any]) -> str:
+    """Markdown: a row for each part of each form."""
+    figures, gflop = found["figures"], found["gflop"]
+    rates = {kind: PEAK_CALLS * PEAK_GFLOP / figures[f"peak {kind}"]["seconds"] for kind in ("fp32", "bf16")
+             if f"peak {kind}" in figures}  # fmt: skip
+    peaks = ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items())
+    lines = [f"\n### {case}, malloc {malloc}, {found['threads']} threads; convolution peak: {peaks}\n"]
+    lines += ["| form | part | ms (median) | ms (fastest) | share of the peak | foreign load |", "|---" * 6 + "|"]
+    totals: dict[str, float] = {}
+    for name, figure in figures.items():
+        form, part = name.split(" ", 1)
+        if form == "peak":
+            continue
+        totals[form] = totals.get(form, 0.0) + figure["seconds"]
+        share = ""
+        if part in gflop:
+            share = f"{gflop[part] / figure['seconds'] / rates['bf16' if form == 'bf16' else 'fp32']:.0%}"
+        foreign = "unknown" if figure["foreign"] is None else f"{figure['foreign']:.0%}"
+        ms = f"{figure['seconds'] * 1000:.0f} | {figure['fastest'] * 1000:.0f}"
+        lines.append(f"| {form} | {part} | {ms} | {share} | {foreign} |")
+    for form, total in totals.items():
+        ratio = f"{totals['plain'] / total:.2f}x the plain form's speed"
+        memory = found["peak_mb"][form]
+        lines.append(f"| {form} | all | {total * 1000:.0f} | | {ratio} | peak {memory or 0:.0f} MB, own process |")
+    if found.get("bf16_difference"):
+        apart = ", ".join(f"{form} {value:.4f}" for form, value in found["bf16_difference"].items())
+        lines.append(f"\nMean difference of the renderings from the plain form's, in steps of 255: {apart}.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    o = parse(Benchmark)
+    if o.worker:
+        print(json.dumps(measure(o, o.cases[0])))
+        return
+    results: dict[str, Any] = {}
+    for case in o.cases:
+        for malloc in o.malloc:
+            results[f"{case} {malloc}"] = found = run_case(o, case, malloc)
+            print(table(case, malloc, found), flush=True)
+    if o.out is not None:
+        o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
