@@ -146,10 +146,13 @@ def test_a_published_file_trains_further_and_is_used_in_inference(script, publis
     before = tiny().encoder.get_parameter("styles.0.linear.weight")
     after = model.encoder.get_parameter("styles.0.linear.weight")
     assert 0 < (after - before).abs().max() < 0.1
-    code, _, err = script("inference.py", "--checkpoint_path", published, "--data_path", "pictures", "--exp_dir", "out",
-                          "--no_align", "--device", "cpu")  # fmt: skip
+    use = ["--checkpoint_path", published, "--data_path", "pictures", "--no_align", "--device", "cpu"]
+    code, _, err = script("inference.py", *use, "--exp_dir", "out")
     assert code == 0, err
     assert len(list(Path("out").rglob("*.png"))) >= 4
+    code, _, err = script("style_mixing.py", *use, "--exp_dir", "mixed", "--n_outputs", 2, "--latent_mask", "4-5")
+    assert code == 0, err
+    assert len(list(Path("mixed").rglob("*.png"))) >= 4
 
 
 def test_an_encoder_of_another_kind_is_not_silently_trained(script, published):
