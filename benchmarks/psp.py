@@ -153,7 +153,7 @@ def measure(o: Benchmark, case: str) -> dict[str, Any]:
     figures = interleaved(calls, o.repetitions)
     result = {"figures": {name: asdict(figure) for name, figure in figures.items()}, "gflop": flops}
     if make is inference_calls:
-        result["bf16_difference"] = differences(calls, o.worker)
+        result["differences"] = differences(calls, o.worker)
     return {**result, "peak_mb": peak_memory_mb(), "threads": torch.get_num_threads()}
 
 
@@ -224,31 +224,30 @@ def _median(figures: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(case: str, malloc: str, found: dict[str, Any]) -> str:
-    """Markdown: a row for each part of each form."""
+    """Markdown: a row for each part of each form. Shares are of the fastest calls, which others disturbed least."""
     figures, gflop = found["figures"], found["gflop"]
-    rates = {kind: PEAK_CALLS * PEAK_GFLOP / figures[f"peak {kind}"]["seconds"] for kind in ("fp32", "bf16")
-             if f"peak {kind}" in figures}  # fmt: skip
-    peaks = ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items())
-    lines = [f"\n### {case}, malloc {malloc}, {found['threads']} threads; convolution peak: {peaks}\n"]
+    peaks = {name: PEAK_CALLS * PEAK_GFLOP / figure["fastest"] for name, figure in figures.items() if "peak" in name}
+    rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in peaks.items())
+    lines = [f"\n### {case}, malloc {malloc}, {found['threads']} threads; convolution {rates}\n"]
     lines += ["| form | part | ms (median) | ms (fastest) | share of the peak | foreign load |", "|---" * 6 + "|"]
-    totals: dict[str, float] = {}
+    totals: dict[str, list[float]] = {}
     for name, figure in figures.items():
         form, part = name.split(" ", 1)
         if form == "peak":
             continue
-        totals[form] = totals.get(form, 0.0) + figure["seconds"]
-        share = ""
-        if part in gflop:
-            share = f"{gflop[part] / figure['seconds'] / rates['bf16' if form == 'bf16' else 'fp32']:.0%}"
+        times = figure["seconds"], figure["fastest"]
+        totals[form] = [sum(pair) for pair in zip(totals.get(form, (0.0, 0.0)), times, strict=True)]
+        peak = peaks["peak bf16" if form == "bf16" else "peak fp32"]
+        share = f"{gflop[part] / figure['fastest'] / peak:.0%}" if part in gflop else ""
         foreign = "unknown" if figure["foreign"] is None else f"{figure['foreign']:.0%}"
-        ms = f"{figure['seconds'] * 1000:.0f} | {figure['fastest'] * 1000:.0f}"
-        lines.append(f"| {form} | {part} | {ms} | {share} | {foreign} |")
+        lines.append(f"| {form} | {part} | {times[0] * 1000:.0f} | {times[1] * 1000:.0f} | {share} | {foreign} |")
     for form, total in totals.items():
-        ratio = f"{totals['plain'] / total:.2f}x the plain form's speed"
-        memory = found["peak_mb"][form]
-        lines.append(f"| {form} | all | {total * 1000:.0f} | | {ratio} | peak {memory or 0:.0f} MB, own process |")
-    if found.get("bf16_difference"):
-        apart = ", ".join(f"{form} {value:.4f}" for form, value in found["bf16_difference"].items())
+        median, fastest = (reference / own for reference, own in zip(totals["plain"], total, strict=True))
+        ratio = f"{median:.2f}x (fastest {fastest:.2f}x) the plain form's speed"
+        memory = f"peak memory {found['peak_mb'][form] or 0:.0f} MB, own process"
+        lines.append(f"| {form} | all | {total[0] * 1000:.0f} | {total[1] * 1000:.0f} | {ratio} | {memory} |")
+    if apart := found.get("differences"):
+        apart = ", ".join(f"{form} {value:.4f}" for form, value in apart.items())
         lines.append(f"\nMean difference of the renderings from the plain form's, in steps of 255: {apart}.")
     return "\n".join(lines)
 

@@ -33,7 +33,8 @@ class EqualLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gain = ops.LRELU_GAIN if self.activate else 1.0
         weight = self.weight * (gain * self.lr_multiplier / math.sqrt(self.weight.shape[1]))
-        x = F.linear(x, weight, self.bias * (gain * self.lr_multiplier))  # [N, out_features]
+        with ops.full_precision(x):
+            x = F.linear(x.to(weight.dtype), weight, self.bias * (gain * self.lr_multiplier))  # [N, out_features]
         return ops.leaky_relu(x) if self.activate else x
 
 
