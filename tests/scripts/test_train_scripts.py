@@ -20,9 +20,35 @@ from stylegan2.runtime.images import read_image, write_image
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
-TINY = ["--z_dim", "8", "--w_dim", "8", "--channel_base", "128", "--channel_max", "8", "--mapping_layers", "2", "--device", "cpu"]
+TINY = [
+    "--z_dim",
+    "8",
+    "--w_dim",
+    "8",
+    "--channel_base",
+    "128",
+    "--channel_max",
+    "8",
+    "--mapping_layers",
+    "2",
+    "--device",
+    "cpu",
+]
 GAN = ["--resolution", 16, "--batch_size", 4, "--save_interval", 8, "--log_interval", 4, "--image_interval", 8, *TINY]
-ENCODER = ["--device", "cpu", "--workers", "0", "--batch_size", "2", "--test_batch_size", "2", "--board_interval", "1", "--val_interval", "2"]
+ENCODER = [
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--batch_size",
+    "2",
+    "--test_batch_size",
+    "2",
+    "--board_interval",
+    "1",
+    "--val_interval",
+    "2",
+]
 MEASURES = ["--perceptual", "effnet", "--identity", "dlib"]
 
 
