@@ -8,6 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 from datasets.samples import write_sample_photos
 from options.demo import Demo
 from options.parse import parse, run
