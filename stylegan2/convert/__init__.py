@@ -32,10 +32,12 @@ def recognise(path: str | os.PathLike) -> str:
         raise UserError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     if start.startswith((ZIP_MAGIC, LEGACY_TORCH_MAGIC)):
         return "rosinality"
+    # safetensors: the length of its header in 8 bytes, low byte first, then JSON. Asked before the pickle, because the
+    # length may begin with the pickle's magic byte too.
+    if start[5:9] == b"\0\0\0{":
+        return OURS
     if start.startswith(PICKLE_MAGIC):
         return "nvidia"
-    if start[8:9] == b"{":  # safetensors: the length of its header in 8 bytes, then JSON
-        return OURS
     raise CheckpointError(
         f"{str(path)!r} is no generator: it is neither a .safetensors file of this package, "
         "nor a PyTorch file (rosinality), nor a pickle (NVIDIA)"
