@@ -8,6 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 from datasets.samples import write_sample_photos
 from options.demo import Demo
 from options.parse import parse, run
@@ -57,7 +61,7 @@ def main() -> None:
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
     print(f"\nLook at {out / 'contact_sheet.jpg'} and {out / 'inference_results'}: what the encoder made of the photos")
-    print(f"        {out / 'evaluation' / 'comparison.png'}: held-out faces | mean face | encoder")
+    print(f"        {out / 'evaluation' / 'comparison.png'}: held-out faces, the mean face, the encoder")
     print(f"        {out / 'metrics.json'}: {json.dumps(metrics)}")
     print(f"        tensorboard --logdir {out / 'training'}: the training, its losses and image rows")
 

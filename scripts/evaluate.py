@@ -7,6 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -22,7 +26,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 
-SHOWN = 8  # images in the comparison picture
+SHOWN = 12  # images in the comparison picture
 LOSS_SIZE = 256
 
 
@@ -51,21 +55,21 @@ def main() -> None:
     pixels = open_held_out(o.data, size)
     count = min(o.num_images, len(pixels))
 
-    results, columns = {}, []
+    results, rows = {}, []
     for name, method in build_methods(o, model, networks).items():
         starts = tqdm(range(0, count, o.batch_size), desc=name, unit="batch")
         batches = (stack(pixels, start, min(start + o.batch_size, count)).to(device) for start in starts)
         results[name], outputs = evaluate(method, batches, meters, keep=SHOWN)
-        columns.append(outputs)  # [SHOWN, 3, T, T]
+        rows.append(outputs)  # [SHOWN, 3, T, T]
     targets = stack(pixels, 0, min(SHOWN, count))  # [SHOWN, 3, T, T]
-    shown = torch.stack([targets, *columns], dim=1).flatten(0, 1)  # [SHOWN * columns, 3, T, T]
-    images.write_image(o.exp_dir / "comparison.png", images.grid(shown, columns=len(columns) + 1))
+    shown = torch.cat([targets, *rows])  # [SHOWN * (1 + methods), 3, T, T]
+    images.write_image(o.exp_dir / "comparison.png", images.grid(shown, columns=len(targets)))
 
     report = {"images": count, "data": o.data, "networks": meters.names, "results": results}
     (o.exp_dir / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (o.exp_dir / "table.md").write_text(table(results, meters), encoding="utf-8")
     print(table(results, meters))
-    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png (target | {' | '.join(results)})")
+    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png (rows: target, {', '.join(results)})")
 
 
 if __name__ == "__main__":

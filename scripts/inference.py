@@ -9,6 +9,10 @@ from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 import numpy as np
 import torch
 from torch import Tensor

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -79,8 +78,3 @@ class StatsWriter:
     def close(self) -> None:
         self._jsonl.close()
         self._board.close()
-
-
-def all_finite(values: dict[str, Tensor]) -> Tensor:
-    """One boolean on the device: every value of every term is finite."""
-    return torch.stack([value.detach().isfinite().all() for value in values.values()]).all()

@@ -164,7 +164,7 @@ def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_p
         assert list(values) == ["mse", "perceptual", "identity", "seconds_per_image"]
         assert np.isfinite(list(values.values())).all()
     assert Path("out/table.md").read_text() in out
-    assert read_image("out/comparison.png").shape == (3 * 16, 4 * 16, 3)
+    assert read_image("out/comparison.png").shape == (4 * 16, 3 * 16, 3)
 
     start = ["--checkpoint_path", tmp_path / "encoder", *ENCODER, "--max_steps", 1, "--lpips_lambda", 0, *MEASURES]
     common = ["--data", pictures, "--stylegan_weights", gan, "--id_lambda", 0]
