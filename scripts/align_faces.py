@@ -5,6 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 from datasets.aligned import Aligner, Detected, Given, align_folder, report
 from datasets.landmarks import read_landmarks
 from datasets.photos import list_photos

@@ -5,6 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 import torch
 
 import stylegan2

@@ -6,6 +6,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import options.process  # noqa: F401
+
+# isort: split
+
 import torch
 
 import psp
