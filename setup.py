@@ -39,6 +39,7 @@ setup(
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "ruff>=0.12",
+            "torch-fidelity>=0.4",
         ],
     },
 )

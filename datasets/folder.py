@@ -2,10 +2,12 @@
 
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from datasets.labels import DATASET_JSON, labels_of
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
@@ -41,6 +43,28 @@ class ImageFiles:
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_zip": None}  # every worker opens the archive for itself
 
+    def relative(self, index: int) -> str:
+        """A file's path below the folder, or in the zip, with "/"."""
+        name = self.names[index]
+        return Path(name).relative_to(self.path).as_posix() if self.path.is_dir() else name
+
+    def labels(self) -> np.ndarray | None:
+        """The class of each file, int64 [len]: as dataset.json says, else by top subfolder; None where neither does."""
+        names = [self.relative(index) for index in range(len(self))]
+        return labels_of(names, self._read_text(DATASET_JSON), str(self.path))
+
+    def _read_text(self, name: str) -> str | None:
+        """A file beside the images; None where there is none."""
+        try:
+            if self.path.is_dir():
+                return (self.path / name).read_text(encoding="utf-8")
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name).decode("utf-8")
+        except (FileNotFoundError, KeyError):
+            return None
+        except Exception as error:  # a refusal of the disk, damage in the zip, no text: several kinds
+            raise UserError(f"cannot read {name} of {self.path}: {error}") from error
+
     def read(self, index: int, mode: str) -> np.ndarray:
         """The pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
         name = self.names[index]
@@ -75,7 +99,11 @@ class LeftOut:
 
 
 class ImageFolder:
-    """`[index]` gives uint8 [R, R, C]. A file that cannot be read is replaced by the next one and counted."""
+    """`[index]` gives uint8 [R, R, C].
+
+    A file that cannot be read is counted and replaced by the next one; of its class, once `labels` were asked for.
+    A gray file among others is converted, which is said once.
+    """
 
     def __init__(self, path: str | Path, resolution: int, channels: int = 3) -> None:
         if channels not in MODES:
@@ -83,9 +111,17 @@ class ImageFolder:
         self.mode, self.resolution = MODES[channels], resolution
         self.files = ImageFiles(path)
         self.left_out = LeftOut(len(self.files), str(self.files.path))
+        self._labels: np.ndarray | None = None
+        self._said_gray = False
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def labels(self) -> np.ndarray | None:
+        """The class of each image, int64 [len]; None where there are none. See `ImageFiles.labels`."""
+        if self._labels is None:
+            self._labels = self.files.labels()
+        return self._labels
 
     @property
     def bad(self) -> set[int]:
@@ -93,12 +129,29 @@ class ImageFolder:
         return self.left_out.indices
 
     def __getitem__(self, index: int) -> np.ndarray:
-        for candidate in range(index, index + len(self)):
+        for candidate in self._candidates(index):
             try:
-                return square(self.files.read(candidate % len(self), self.mode), self.resolution)
+                image = square(self.files.read(candidate, self.mode), self.resolution)
             except ImageError as error:
-                self.left_out.add(candidate % len(self), error)
-        raise UserError(f"no image of {self.files.path} can be read")
+                self.left_out.add(candidate, error)
+                continue
+            self._say_gray(candidate, image)
+            return image
+        raise UserError(f"no image of {self.files.path} can be read{'' if self._labels is None else ' for one class'}")
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The file itself, then those that may stand in for it."""
+        for candidate in (*range(index, len(self)), *range(index)):
+            if self._labels is None or self._labels[candidate] == self._labels[index]:
+                yield candidate
+
+    def _say_gray(self, index: int, image: np.ndarray) -> None:
+        if self.mode != "gray" and not self._said_gray and (image[..., :3] == image[..., :1]).all():
+            self._said_gray = True
+            name = self.files.relative(index)
+            warnings.warn(
+                f"{name!r} is grayscale: it, and others like it, are used as {self.mode.upper()}", stacklevel=3
+            )
 
 
 def square(image: np.ndarray, resolution: int) -> np.ndarray:

@@ -4,32 +4,37 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.sampler import StreamSampler
+from datasets.sampler import StreamBatches, StreamSampler
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
 
 class MirroredImages(Dataset):
-    """`[(index, position)]` gives float32 [C, R, R]; with `mirror`, half of the positions are flipped."""
+    """`[(index, position)]` gives float32 [C, R, R]; with `mirror`, half of the positions are flipped.
 
-    def __init__(self, pixels: Sequence[np.ndarray], mirror: bool, seed: int) -> None:
-        self.pixels, self.mirror, self.seed = pixels, mirror, seed
+    With `labels`, int64 [len(pixels)], it gives (image, label).
+    """
+
+    def __init__(self, pixels: Sequence[np.ndarray], mirror: bool, seed: int, labels: np.ndarray | None = None) -> None:
+        self.pixels, self.mirror, self.seed, self.labels = pixels, mirror, seed, labels
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, int]:
         index, position = key
         image = images.to_tensor(self.pixels[index])  # [C, R, R]
         # Drawn from the position, so the result does not depend on the number of workers or on where a run resumed.
         flip = self.mirror and np.random.default_rng([self.seed, position]).random() < 0.5
-        return image.flip(2) if flip else image
+        image = image.flip(2) if flip else image
+        return image if self.labels is None else (image, int(self.labels[index]))
 
 
 def leave_signals_to_the_loop(worker_id: int) -> None:
@@ -47,19 +52,20 @@ def _end_when_the_parent_says() -> None:
 
 
 def stream_batches(
-    dataset: Dataset, length: int, batch_size: int, seed: int, workers: int
-) -> Callable[[int], Iterator[Tensor]]:
-    """A function that, given a position in the stream, iterates over batches from there on, for ever."""
+    dataset: Dataset, length: int, batch_size: int | Callable[[int], int], seed: int, workers: int
+) -> Callable[[int], Iterator[Any]]:
+    """A function that, given a position in the stream, iterates over batches from there on, for ever.
 
-    def from_position(start: int) -> Iterator[Tensor]:
-        sampler = StreamSampler(length, seed, start)
+    batch_size: a number, or a function from the position at which a batch starts to its size.
+    """
+    size_at = batch_size if callable(batch_size) else lambda position: batch_size
+
+    def from_position(start: int) -> Iterator[Any]:
         loader = DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            batch_sampler=StreamBatches(StreamSampler(length, seed, start), start, size_at),
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
-            drop_last=True,
             worker_init_fn=leave_signals_to_the_loop,
         )
         try:

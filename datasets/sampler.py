@@ -1,6 +1,7 @@
 """Endless data order that can start anywhere: shuffled epochs, each a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -27,3 +28,22 @@ class StreamSampler(Sampler):
                 order, shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.length), epoch
             yield int(order[offset]), position
             position += self.world_size
+
+
+class StreamBatches(Sampler):
+    """Groups what a sampler yields into batches, for ever.
+
+    Args:
+        keys: endless, from position `start` on.
+        size_at: the size of the batch that starts at a position.
+    """
+
+    def __init__(self, keys: Iterable[tuple[int, int]], start: int, size_at: Callable[[int], int]) -> None:
+        self.keys, self.start, self.size_at = keys, start, size_at
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        keys, position = iter(self.keys), self.start
+        while True:
+            size = self.size_at(position)
+            yield list(islice(keys, size))
+            position += size

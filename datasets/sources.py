@@ -47,6 +47,17 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
     return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
 
 
+def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
+    """The class of each image, int64 [len(pixels)], as dataset.json or its subfolder says."""
+    labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
+    if labels is None or len(set(labels.tolist())) < 2:
+        raise UserError(
+            f"{data} has no labels: give a folder or zip with a subfolder for each class, or one that prepare_data.py"
+            " --labels has made"
+        )
+    return labels  # [len(pixels)]
+
+
 def _cache_key(resolution: int, seed: int, rendering: str = "") -> str:
     return f"faces v{RENDERER_VERSION} {resolution} px seed {seed}" + (f" {rendering}" if rendering else "")
 

@@ -9,10 +9,12 @@ from stylegan2.runtime.errors import UserError
 
 USES = {
     ("to", "official-psp"): ("SRC", "OUT"),
+    ("to", "rosinality"): ("SRC", "OUT"),
     ("to", "ours"): ("SRC", "OUT"),
     ("inspect",): ("FILE",),
     ("verify",): ("FILE",),
 }
+SUFFIXES = {"to official-psp": ".pt", "to rosinality": ".pt", "to ours": ".safetensors"}  # of OUT
 USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in USES.items())
 
 
@@ -20,9 +22,11 @@ USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in US
 class Convert:
     """Published checkpoints and those of this package.
 
-    to official-psp SRC OUT writes a model in the layout of the published code (.pt); to ours SRC OUT writes a published
-    pSp, e4e or ReStyle file or a generator as a .safetensors of this package; inspect FILE says what is in a file;
-    verify FILE compares what a published file gives here with the published formula.
+    to official-psp SRC OUT writes a model in the layout of the published code (.pt); to rosinality SRC OUT writes a
+    generator in the layout of rosinality/stylegan2-pytorch (.pt); to ours SRC OUT writes a published pSp, e4e or
+    ReStyle file or a generator (rosinality, NVIDIA, lucidrains) as a .safetensors of this package; inspect FILE says
+    what is in a file; verify FILE compares what a published file gives here with the published formula, as to ours and
+    to rosinality do before they write.
     """
 
     words: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -32,6 +36,9 @@ class Convert:
         if not self._fits():
             given = f"not {' '.join(self.words)!r}" if self.words else "and none was given"
             raise UserError(f"what to do is one of {USAGE}; {given}")
+        suffix = SUFFIXES.get(self.command)
+        if suffix and self.out.suffix != suffix:
+            raise UserError(f"OUT must end in {suffix}, not {self.out.name!r}")
 
     def _fits(self) -> bool:
         return any(
@@ -41,7 +48,7 @@ class Convert:
 
     @property
     def command(self) -> str:
-        """to official-psp, to ours, inspect or verify"""
+        """to official-psp, to rosinality, to ours, inspect or verify"""
         return " ".join(self.words[:2] if self.words[0] == "to" else self.words[:1])
 
     @property

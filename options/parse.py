@@ -5,9 +5,9 @@ import difflib
 import io
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -15,7 +15,7 @@ import tyro
 from stylegan2.runtime.errors import UserError
 
 Settings = TypeVar("Settings")
-Presets = dict[str, dict[str, Any]]
+Presets = dict[str, dict[str, Any]] | Callable[[Mapping[str, str]], dict[str, Any]]
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -41,7 +41,8 @@ def parse(
             help, and without a default it is required. A bool is `--flag` or `--no_flag`; `--flag false` works too.
             A field that is a dataclass is annotated with `tyro.conf.OmitArgPrefixes`, so that its flags stand beside
             the others.
-        presets: {name: {field: value}}, chosen with the field `preset`; flags given beside it win.
+        presets: {name: {field: value}}, chosen with the field `preset`; or a function of the flags that are given,
+            {"--flag": its first word}, to {field: value}. In both cases flags given beside it win.
         description: heads the help; by default the docstring of the dataclass.
         args: by default those of the process.
 
@@ -139,18 +140,29 @@ def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
 
 def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:
     """The arguments for which the chosen preset stands."""
-    if "--preset" not in args[:-1]:
-        return []
-    name = args[len(args) - args[::-1].index("--preset")]
-    if name not in presets:
-        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(presets) or '(this script has none)'}")
+    given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
     words: list[str] = []
-    for field, value in presets[name].items():
+    for field, value in (presets(given) if callable(presets) else _named(presets, given)).items():
         if isinstance(value, bool):
             words.append(f"--{field}" if value else f"--no_{field}")
         else:
-            words += [f"--{field}", *(map(str, value) if isinstance(value, tuple | list) else (str(value),))]
+            words += [f"--{field}", *_words(value)]
     return _canonical(words, flags)
+
+
+def _named(presets: Mapping[str, dict[str, Any]], given: Mapping[str, str]) -> dict[str, Any]:
+    name = given.get("--preset")
+    if name is None:
+        return {}
+    if name not in presets:
+        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(presets) or '(this script has none)'}")
+    return presets[name]
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [str(word) for pair in value.items() for word in pair]
+    return [str(word) for word in value] if isinstance(value, tuple | list) else [str(value)]
 
 
 def _check_required(args: list[str], flags: dict[str, Flag]) -> None:

@@ -1,20 +1,25 @@
 """Command line of scripts/train_stylegan2.py."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tyro
+from torch import nn
 
 from options.machine import Machine
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, construct
+from stylegan2.networks.stylegan import check_normalization
 from stylegan2.networks.stylegan2 import check_sizes
 from stylegan2.runtime.errors import UserError
-from stylegan2.trainer import TrainingSettings
+from stylegan2.training_state import TrainingSettings, check_fit
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """Sizes of generator and discriminator."""
 
+    arch: str = "stylegan2"
+    """pggan, stylegan or stylegan2: everything else is as published, unless a preset or a flag says otherwise"""
     resolution: int = 64
     """pixels of a side: a power of two from 16 to 1024"""
     channels: int = 3
@@ -22,23 +27,30 @@ class NetworkSettings:
     z_dim: int = 512
     """size of the input latent z"""
     w_dim: int = 512
-    """size of the intermediate latent w"""
+    """size of the intermediate latent w (not PGGAN)"""
     channel_base: int = 32768
     """channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E"""
     channel_max: int = 512
     """most channels of a layer"""
     mapping_layers: int = 8
-    """depth of the mapping network"""
+    """depth of the mapping network (not PGGAN)"""
+    normalization: str = "adain"
+    """StyleGAN's: adain, or demodulation as in StyleGAN2's configurations B to D"""
     g_architecture: str = "skip"
-    """skip, residual or plain (StyleGAN2, figure 7)"""
+    """StyleGAN2's: skip, residual or plain (figure 7)"""
     d_architecture: str = "residual"
-    """skip, residual or plain"""
+    """StyleGAN2's: skip, residual or plain"""
     mbstd_group: int = 4
     """group size of minibatch standard deviation"""
 
     def __post_init__(self) -> None:
+        if self.arch not in DISCRIMINATORS:
+            raise UserError(
+                f"there is no architecture {self.arch!r}: choose one of {', '.join(sorted(DISCRIMINATORS))}"
+            )
         check_sizes(self.resolution, self.channels, self.g_architecture)
         check_sizes(self.resolution, self.channels, self.d_architecture)
+        check_normalization(self.normalization)
         for name in ("z_dim", "w_dim", "channel_max", "mapping_layers", "mbstd_group"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
@@ -47,10 +59,26 @@ class NetworkSettings:
                 f"--channel_base must be at least the resolution, {self.resolution}, not {self.channel_base}"
             )
 
+    def build(self, num_classes: int = 0, like: nn.Module | None = None) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """(G, D, G_ema) with new weights; of the sizes of another generator where `like` gives one."""
+        arch = like.registered_name if like else self.arch
+        if arch not in DISCRIMINATORS:
+            raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
+        if arch != self.arch:
+            raise UserError(f"the generator to start from is a {arch}: give --arch {arch}, which sets its losses too")
+        if like is not None and like.num_classes != num_classes:
+            raise UserError(f"the generator to start from knows {like.num_classes} classes, but the data {num_classes}")
+        sizes = {**asdict(self), "img_resolution": self.resolution, "img_channels": self.channels}
+        sizes |= {"num_classes": num_classes, **(like.config if like else {})}  # type: ignore[dict-item]
+        of_G = sizes if like else {**sizes, "architecture": self.g_architecture}
+        G, G_ema = construct(GENERATORS[arch], of_G), construct(GENERATORS[arch], of_G)  # type: ignore[index]
+        D = construct(DISCRIMINATORS[arch], {**sizes, "architecture": self.d_architecture})  # type: ignore[index]
+        return G, D, G_ema
+
 
 @dataclass(frozen=True)
 class TrainStyleGAN2(Machine):
-    """Train a StyleGAN2 generator. To resume, run the same command again."""
+    """Train a PGGAN, StyleGAN or StyleGAN2 generator. To resume, run the same command again."""
 
     data: str = "synthetic"
     """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
@@ -60,6 +88,11 @@ class TrainStyleGAN2(Machine):
     """a named set of defaults; flags given beside it win"""
     mirror: bool = False
     """flip half of the images"""
+    conditional: bool = False
+    """condition on the labels of the data"""
+    init_from: str | None = None
+    """start from a trained generator, and from the discriminator where the file has it: sizes are as there, and nothing
+    grows"""
     workers: int = 1
     """processes that read or render images"""
     network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)
@@ -68,3 +101,8 @@ class TrainStyleGAN2(Machine):
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise UserError(f"--workers must not be negative, but is {self.workers}")
+        if self.training.freeze_d and self.init_from is None:
+            raise UserError("--freeze_d keeps layers of a trained discriminator: give its file with --init_from")
+        if self.init_from is None:
+            system = GENERATORS[self.network.arch]
+            check_fit(self.training, self.network.resolution, system.grows, system.has_styles)  # type: ignore[attr-defined]

@@ -35,6 +35,11 @@ class PSp(nn.Module):
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, latent_avg: Tensor | None = None) -> None:
         super().__init__()
+        if not getattr(generator, "has_styles", True):
+            raise UserError(
+                "This generator takes one latent for the whole image (PGGAN), but pSp encodes a code for each layer: "
+                "give it a style-based generator, StyleGAN or StyleGAN2."
+            )
         rows: int = generator.num_ws  # type: ignore[assignment]
         w_dim: int = generator.w_dim  # type: ignore[assignment]
         if (encoder.num_ws, encoder.w_dim) != (rows, w_dim):

@@ -1,6 +1,5 @@
 """Inversion by optimisation: Adam on the codes of each image, the slow baseline that an encoder is measured against."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.losses import WeightedLosses
-
-
-def ramped(progress: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Share of the learning rate at `progress` in [0, 1]: linear up, cosine down (StyleGAN2, appendix D)."""
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - progress) / rampdown))
-    return down * min(1.0, progress / rampup)
+from stylegan2.latents.project import ramped
 
 
 def optimize_w_plus(

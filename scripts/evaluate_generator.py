@@ -1,7 +1,7 @@
-"""How often samples show a face: python scripts/evaluate_generator.py --generator runs/faces64"""
+"""Measure a generator: python scripts/evaluate_generator.py --generator runs/faces64 --metrics fd_effnet,ppl"""
 
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -10,59 +10,76 @@ import options.process  # noqa: F401
 
 # isort: split
 
-import numpy as np
 import torch
-from tqdm import tqdm
+from torch import Tensor, nn
 
 import stylegan2
-from datasets.sources import open_held_out
+from datasets.attributes import attribute_classifier
+from datasets.feature_cache import RealImages
+from datasets.sources import SYNTHETIC, open_images
+from datasets.synthetic import HELD_OUT_SEED
 from options.evaluate_generator import EvaluateGenerator
 from options.parse import parse, run
-from psp.detect import build_detector
-from stylegan2.runtime import images
+from psp.features import feature_network
+from psp.generator_evaluation import Bench, Distance, chosen, evaluate_generator
+from psp.losses.lpips import perceptual_loss
+from stylegan2.latents.project import Schedule, project
+from stylegan2.metrics.report import as_json, as_markdown
+from stylegan2.runtime import images, weights
 from stylegan2.runtime.device import place
-from stylegan2.runtime.randomness import seeded_normal
 
-DETECTION_SIZE = 256  # small pictures are enlarged to this before the detector sees them
 SHEET = 64  # samples in the picture
-BATCH = 16
 
 
-def face_rate(pictures: list[np.ndarray], name: str) -> float:
-    """Share of the uint8 pictures [R, R, 3] in which MTCNN finds a face."""
-    detect = build_detector("mtcnn")
-    found = [
-        bool(detect(images.resize(picture, (DETECTION_SIZE, DETECTION_SIZE))))
-        for picture in tqdm(pictures, desc=name, unit="img")
-    ]
-    return float(np.mean(found))
+def build_bench(o: EvaluateGenerator, generator: nn.Module, device: torch.device) -> Bench:
+    resolution, channels = int(generator.img_resolution), int(generator.img_channels)  # type: ignore[arg-type]
+
+    def perceptual() -> tuple[str, Distance]:
+        auto = "vgg" if weights.find("vgg16") else "effnet"
+        name, distance = perceptual_loss(auto if o.perceptual == "auto" else o.perceptual)
+        return name, distance.to(device)
+
+    def classifier() -> tuple:
+        network, accuracies = attribute_classifier(resolution, o.data, o.labels, device)
+        return network.names, network, accuracies
+
+    def resynthesise(targets: Tensor, distance: Distance) -> Tensor:
+        return project(generator, targets, distance, schedule=Schedule(steps=o.projection_steps, seed=o.seed)).images
+
+    return Bench(
+        generator,
+        RealImages(o.data, resolution, channels, o.num_real or (o.num_samples if o.data == SYNTHETIC else None)),
+        open_images(o.data, resolution, channels, seed=HELD_OUT_SEED),
+        lambda name: feature_network(name, o.inception if name == "inception" else None, device),
+        perceptual,
+        classifier,
+        resynthesise,
+        **{name: getattr(o, name) for name in SETTINGS},
+    )
 
 
-@torch.no_grad()
-def main() -> None:
-    o = parse(EvaluateGenerator)
+SETTINGS = (
+    "num_samples", "batch_size", "seed", "truncation_psi", "crop", "attribution_images", "projection_steps",
+)  # fmt: skip
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    o = parse(EvaluateGenerator, args=args)
     device = o.prepare()
     generator, _ = stylegan2.load(o.generator)
-    place(generator, device)
-    data = open_held_out(o.data, generator.img_resolution)
-    z = seeded_normal((o.num_images, generator.z_dim), o.seed, device)  # [N, z_dim]
-    samples = torch.cat([generator(part, o.truncation_psi).cpu() for part in z.split(BATCH)])  # [N, 3, R, R]
-    images.write_image(o.exp_dir / "samples.png", images.grid(samples[:SHEET], columns=8))
+    place(generator.requires_grad_(False), device)
+    names = chosen(o.metrics, generator)
+    bench = build_bench(o, generator, device)
+    sheet = torch.cat([batch.cpu() for batch in bench.sample(SHEET)])  # [SHEET, C, R, R]
+    images.write_image(o.out.with_suffix(".png"), images.grid(sheet, columns=8))
 
-    rates = {
-        "samples": face_rate(list(images.to_uint8(samples)), "samples"),
-        "data": face_rate([data[i] for i in range(min(o.num_images, len(data)))], "data"),
-    }
-    report = {
-        "detector": "MTCNN (facenet-pytorch)",
-        "images": o.num_images,
-        "truncation_psi": o.truncation_psi,
-        "face_rate": rates,
-        "ratio": rates["samples"] / max(rates["data"], 1e-9),
-    }
-    (o.exp_dir / "faces.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
-    print(f"written to {o.exp_dir}: faces.json, samples.png")
+    results = evaluate_generator(bench, names)
+    about = {"generator": o.generator, "data": o.data, "truncation_psi": o.truncation_psi, "seed": o.seed}
+    o.out.write_text(as_json(results, about), encoding="utf-8")
+    table = as_markdown(results, about)
+    o.out.with_suffix(".md").write_text(table, encoding="utf-8")
+    print(table)
+    print(f"written: {o.out}, {o.out.with_suffix('.md').name}, {o.out.with_suffix('.png').name}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Train a StyleGAN2 generator: python scripts/train_stylegan2.py --data FOLDER --resolution 256 --exp_dir runs/mine"""
+"""Train a generator: python scripts/train_stylegan2.py --arch stylegan2 --data FOLDER --resolution 256 --exp_dir DIR"""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -10,36 +11,38 @@ import options.process  # noqa: F401
 # isort: split
 
 from datasets.loader import MirroredImages, stream_batches
-from datasets.sources import open_images
+from datasets.sources import open_images, open_labels
 from options import presets
 from options.parse import parse, run
-from options.train_stylegan2 import NetworkSettings, TrainStyleGAN2
-from stylegan2.networks.stylegan2 import Discriminator, Generator
+from options.train_stylegan2 import TrainStyleGAN2
+from stylegan2 import transfer
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.trainer import train
 
 
-def build_networks(n: NetworkSettings) -> tuple[Generator, Discriminator, Generator]:
-    widths = {"channel_base": n.channel_base, "channel_max": n.channel_max}
-    sizes = {"z_dim": n.z_dim, "w_dim": n.w_dim, "mapping_layers": n.mapping_layers, **widths}
-    G = Generator(n.resolution, n.channels, architecture=n.g_architecture, **sizes)
-    G_ema = Generator(n.resolution, n.channels, architecture=n.g_architecture, **sizes)
-    D = Discriminator(n.resolution, n.channels, architecture=n.d_architecture, mbstd_group=n.mbstd_group, **widths)
-    return G, D, G_ema
-
-
 def main() -> None:
-    options = parse(TrainStyleGAN2, presets.STYLEGAN2)
-    device = options.prepare()
-    seed = options.training.seed
-    pixels = open_images(options.data, options.network.resolution, options.network.channels)
-    print(f"{len(pixels):,} images of {options.data} at {options.network.resolution} px, on {device}")
+    o = parse(TrainStyleGAN2, presets.of_generator)
+    device = o.prepare()
+    s, resolution, channels = o.training, o.network.resolution, o.network.channels
+    generator = initial = None
+    if o.init_from is not None:
+        generator, initial = transfer.read(o.init_from, s.freeze_d)
+        resolution, channels = generator.img_resolution, generator.img_channels
+        s = replace(s, grow_from=None)
+
+    pixels = open_images(o.data, resolution, channels)
+    labels = open_labels(pixels, o.data) if o.conditional else None
+    print(f"{len(pixels):,} images of {o.data} at {resolution} px, on {device}")
     batches = stream_batches(
-        MirroredImages(pixels, options.mirror, seed), len(pixels), options.training.batch_size, seed, options.workers
+        MirroredImages(pixels, o.mirror, s.seed, labels),
+        len(pixels),
+        lambda nimg: s.batch_size_at(nimg, resolution),
+        s.seed,
+        o.workers,
     )
-    seed_step(seed, 0, 0)
-    networks = build_networks(options.network)
-    last = train(*networks, batches, options.exp_dir, options.training, device)
+    seed_step(s.seed, 0, 0)
+    networks = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
+    last = train(*networks, batches, o.exp_dir, s, device, initial)
     print(f"done: {last}")
 
 

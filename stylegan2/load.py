@@ -1,4 +1,4 @@
-"""One door to every generator: our checkpoints and experiment folders, shipped models, rosinality and NVIDIA files."""
+"""One door to every generator: our checkpoints and experiment folders, shipped models, and other projects' files."""
 
 import importlib
 import os
@@ -25,7 +25,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
 
     Args:
         path_or_name: a checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
-            the name of a model that comes with the package, a rosinality .pt or an NVIDIA .pkl.
+            the name of a model that comes with the package, a .pt of rosinality or lucidrains, or an NVIDIA .pkl.
 
     Returns:
         A generator in float32 on the CPU, and {"kind": "stylegan2", "generator": {"name": ..., **config}, ...}.
@@ -93,7 +93,7 @@ def _shipped(name: str) -> Path:
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
-    generator = _build(path, metadata.get("generator"))
+    generator = build_generator(path, metadata.get("generator"))
     try:
         checkpoint.load_module(
             generator, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, PREFIX
@@ -103,7 +103,8 @@ def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
     return generator.eval(), metadata
 
 
-def _build(path: Path, config: Any) -> nn.Module:
+def build_generator(path: str | os.PathLike, config: Any) -> nn.Module:
+    """A generator with new weights from {"name": ..., **its arguments}, as `path` has them; `path` is for messages."""
     config = dict(config) if isinstance(config, dict) else {}
     name = config.pop("name", None)
     _import_networks()

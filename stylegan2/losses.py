@@ -1,5 +1,7 @@
 """GAN losses as pure functions that return one value per sample, [N]."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +15,29 @@ def logistic_g(fake_logits: Tensor) -> Tensor:
 def logistic_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     """-log(1 - sigmoid(D(fake))) - log sigmoid(D(real)). [N, 1] each -> [N]."""
     return (F.softplus(fake_logits) + F.softplus(-real_logits)).squeeze(1)  # [N]
+
+
+def wgan_g(fake_logits: Tensor) -> Tensor:
+    """-D(G(z)) (Arjovsky et al. 2017). [N, 1] -> [N]."""
+    return -fake_logits.squeeze(1)  # [N]
+
+
+def wgan_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """D(fake) - D(real). [N, 1] each -> [N]."""
+    return (fake_logits - real_logits).squeeze(1)  # [N]
+
+
+def drift(real_logits: Tensor) -> Tensor:
+    """D(real)^2, which keeps the critic from drifting away from 0, weighted by 0.001 (PGGAN, appendix A.1). -> [N]."""
+    return real_logits.square().squeeze(1)  # [N]
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(|| grad_x D(x) || - 1)^2 at random points between reals and fakes (Gulrajani et al. 2017, eq. 3). -> [N]."""
+    between = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)  # [N, 1, 1, 1]
+    images = fake.detach().lerp(real, between).requires_grad_(True)  # [N, C, H, W]
+    (grad,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)  # [N, C, H, W]
+    return (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) - 1).square()  # [N]
 
 
 def r1(real_logits: Tensor, real_images: Tensor) -> Tensor:

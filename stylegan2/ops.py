@@ -40,6 +40,47 @@ def downsample2x(x: Tensor) -> Tensor:
     return blur(x, padding=1, stride=2)  # [N, C, H/2, W/2]
 
 
+def nearest_upsample2x(x: Tensor) -> Tensor:
+    """Each pixel four times (PGGAN, section 2). [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def average_downsample2x(x: Tensor) -> Tensor:
+    """The mean of every 2x2 pixels (PGGAN, section 2). [N, C, H, W] -> [N, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+def binomial_blur(x: Tensor) -> Tensor:
+    """Low-pass [N, C, H, W] with [1, 2, 1] in each direction (StyleGAN, section 2.1: bilinear sampling)."""
+    taps = torch.tensor((1.0, 2.0, 1.0), dtype=x.dtype, device=x.device)
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2  # [3, 3]
+    return F.conv2d(x, kernel.expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+
+
+def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`nearest_upsample2x`, then a 3x3 convolution: one transposed convolution of 4x4, with 16 products for 36.
+
+    x [N, I, H, W], weight [O, I, 3, 3], bias [O] -> [N, O, 2H, 2W].
+    """
+    weight = _sum_of_shifts(weight).flip(2, 3).transpose(0, 1)  # [I, O, 4, 4]
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)  # [N, O, 2H, 2W]
+
+
+def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 3x3 convolution, then `average_downsample2x`: one convolution of 4x4 with stride 2, with 16 products for 36.
+
+    x [N, I, H, W], weight [O, I, 3, 3], bias [O] -> [N, O, H/2, W/2].
+    """
+    return F.conv2d(x, _sum_of_shifts(weight) / 4, bias, stride=2, padding=1)  # [N, O, H/2, W/2]
+
+
+def _sum_of_shifts(weight: Tensor) -> Tensor:
+    """A kernel [O, I, 3, 3] at the four places of a 2x2 block, summed: [O, I, 4, 4]."""
+    padded = F.pad(weight, (1, 1, 1, 1))  # [O, I, 5, 5]
+    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+
+
 def leaky_relu(x: Tensor) -> Tensor:
     """Leaky ReLU without its gain: callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x).
 

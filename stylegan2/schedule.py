@@ -1,5 +1,41 @@
 """Everything that changes over training, as pure functions of cur_nimg (the number of real images shown so far)."""
 
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+Value = TypeVar("Value", int, float)
+
+
+class Stage(NamedTuple):
+    """Where growing stands."""
+
+    resolution: int
+    """what the networks are trained at"""
+    alpha: float
+    """how far it has faded in: 0 is the previous resolution, enlarged"""
+
+
+def stage(cur_nimg: int, img_resolution: int, grow_from: int | None, fade_nimg: int, stable_nimg: int) -> Stage:
+    """Progressive growing (PGGAN, section 2): a resolution is trained for a while, then the next one fades in linearly.
+
+    Args:
+        grow_from: the first resolution; None does not grow.
+        fade_nimg: images over which a resolution fades in.
+        stable_nimg: images for which it is then trained, before the next one.
+    """
+    if grow_from is None:
+        return Stage(img_resolution, 1.0)
+    phase, nimg = divmod(cur_nimg, stable_nimg + fade_nimg)
+    resolution = grow_from << min(phase, img_resolution.bit_length())  # the limit spares a huge number
+    if resolution >= img_resolution or nimg < stable_nimg:
+        return Stage(min(resolution, img_resolution), 1.0)
+    return Stage(2 * resolution, (nimg - stable_nimg) / fade_nimg)
+
+
+def at_resolution(values: Mapping[int, Value], resolution: int, otherwise: Value) -> Value:
+    """A setting that depends on the resolution, such as the minibatch; `otherwise` where `values` does not name it."""
+    return values.get(resolution, otherwise)
+
 
 def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: float | None = 0.05) -> float:
     """Decay of the generator's moving average for one step, given its half-life in images.

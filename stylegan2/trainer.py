@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,140 +12,118 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylegan2 import losses, schedule
-from stylegan2.networks.stylegan2 import Discriminator, Generator
-from stylegan2.runtime import checkpoint, images
+from stylegan2.networks.growing import fade_real, growth_of
+from stylegan2.runtime import images
 from stylegan2.runtime.device import place
-from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of the GAN loop. Images are counted as in the papers: cur_nimg is the number of real images shown."""
-
-    total_nimg: int = 25_000_000
-    """train until this many real images were shown"""
-    batch_size: int = 32
-    """images a step"""
-    learning_rate: float = 0.002
-    """Adam's, for both networks (before the correction for lazy regularization)"""
-    r1_gamma: float | None = None
-    """weight of R1; by default 0.0002 * resolution^2 / batch size"""
-    r1_interval: int = 16
-    """steps between R1 phases; 0 turns R1 off"""
-    path_length_weight: float = 2.0
-    """weight of path length regularization"""
-    path_length_interval: int = 4
-    """steps between path length phases; 0 turns it off"""
-    style_mixing: float = 0.9
-    """probability that a sample mixes two latents"""
-    ema_nimg: float = 10_000
-    """half-life of the generator's moving average, in images"""
-    ema_rampup: float | None = 0.05
-    """early on the half-life is at most this share of cur_nimg"""
-    log_interval: int = 1_000
-    """images between entries in TensorBoard and metrics.jsonl"""
-    image_interval: int = 10_000
-    """images between sample grids"""
-    save_interval: int = 50_000
-    """images between checkpoints"""
-    keep_checkpoints: int = 3
-    """how many checkpoints stay on disk"""
-    seed: int = 0
-    """seed of everything random"""
-
-    def __post_init__(self) -> None:
-        for name in ("total_nimg", "batch_size", "log_interval", "image_interval", "save_interval", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("r1_interval", "path_length_interval", "seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
-
-
-@dataclass
-class TrainingState:
-    """All that a step changes: what a checkpoint holds."""
-
-    G: Generator
-    D: Discriminator
-    G_ema: Generator
-    opt_G: torch.optim.Optimizer
-    opt_D: torch.optim.Optimizer
-    path_length_mean: Tensor  # [], moving average of path lengths
-    cur_nimg: int = 0
-
+from stylegan2.training_state import (
+    Discriminator,
+    Generator,
+    TrainingSettings,
+    TrainingState,
+    build_state,
+    check_fit,
+    checkpoint_path,
+    load_networks,
+    resume,
+    save,
+    schedule_learning_rate,
+)
 
 PATH_LENGTH_DECAY = 0.01
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
+Batch = Tensor | list[Tensor]
+"""images [N, C, R, R] in [-1, 1], or these and their labels, int64 [N]"""
 
 
-def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSettings) -> TrainingState:
-    betas = (0.0, 0.99)
-    lr_G, betas_G = schedule.lazy_adam(s.learning_rate, betas, s.path_length_interval)
-    lr_D, betas_D = schedule.lazy_adam(s.learning_rate, betas, s.r1_interval)
-    G_ema.load_state_dict(G.state_dict())
-    return TrainingState(
-        G.train(),
-        D.train(),
-        G_ema.eval().requires_grad_(False),
-        opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8),
-        opt_D=torch.optim.Adam(D.parameters(), lr=lr_D, betas=betas_D, eps=1e-8),
-        path_length_mean=torch.zeros([], device=next(G.parameters()).device),
-    )
-
-
-def map_with_mixing(G: Generator, z: Tensor, probability: float) -> Tensor:
+def map_with_mixing(
+    G: Generator, z: Tensor, probability: float, labels: Tensor | None = None, rows: int | None = None
+) -> Tensor:
     """Map z and, for a share of samples, take the layers after a random crossover from a second latent.
 
-    Mixing regularization (StyleGAN, section 3.1). z [N, z_dim] -> ws [N, num_ws, w_dim].
+    Mixing regularization (StyleGAN, section 3.1). z [N, z_dim], labels [N] -> ws [N, num_ws, w_dim].
+
+    rows: how many of the num_ws are in use while the generator grows; by default all.
     """
-    ws = G.mapping(z)  # [N, num_ws, w_dim]
+    ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
     G.mapping.track_average(ws[:, 0].detach())
     if probability == 0:
         return ws
     n = z.shape[0]
-    crossover = torch.randint(1, G.num_ws, (n, 1), device=z.device)
+    crossover = torch.randint(1, rows or G.num_ws, (n, 1), device=z.device)
     crossover = torch.where(torch.rand(n, 1, device=z.device) < probability, crossover, G.num_ws)
     keep = torch.arange(G.num_ws, device=z.device) < crossover  # [N, num_ws]
-    return torch.where(keep[:, :, None], ws, G.mapping(torch.randn_like(z)))
+    return torch.where(keep[:, :, None], ws, G.mapping(torch.randn_like(z), labels=labels))
 
 
-def step(state: TrainingState, real: Tensor, s: TrainingSettings, r1_gamma: float, averages: Averages) -> None:
-    """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average."""
-    G, D, n, device = state.G, state.D, real.shape[0], real.device
-    latents = lambda count: torch.randn(count, G.z_dim, device=device)  # noqa: E731
+def at_stage(
+    state: TrainingState, stage: schedule.Stage, labels: Tensor | None, style_mixing: float
+) -> tuple[Callable[[int], Tensor], Callable[[Tensor], Tensor], Callable[..., Tensor]]:
+    """What a step is made of, with the stage of growing and the labels [N] of its samples filled in.
+
+    Returns:
+        latents: a count -> ws [count, num_ws, w_dim], mixed.
+        synthesize: ws -> images [count, C, r, r], with fresh noise.
+        judge: images, and of how many batches they are the parts -> logits.
+    """
+    G, D = state.G, state.D
+    rows = G.num_ws - 2 * (G.img_resolution // stage.resolution).bit_length() + 2  # two for each resolution
+    to_G = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
+    to_D = {"alpha": stage.alpha} if G.grows else {}
+
+    def latents(count: int) -> Tensor:
+        z = torch.randn(count, G.z_dim, device=state.path_length_mean.device)  # [count, z_dim]
+        return map_with_mixing(G, z, style_mixing, None if labels is None else labels[:count], rows)
+
+    def judge(images: Tensor, parts: int = 1) -> Tensor:
+        return D(images, parts, labels=None if labels is None else labels.repeat(parts), **to_D)
+
+    return latents, partial(G.synthesis, noise_mode="random", **to_G), judge
+
+
+def step(
+    state: TrainingState,
+    real: Tensor,
+    s: TrainingSettings,
+    r1_gamma: float,
+    averages: Averages,
+    labels: Tensor | None = None,
+) -> None:
+    """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average.
+
+    Fakes get the real images' labels [N], which are drawn from the data's distribution.
+    """
+    G, n = state.G, real.shape[0]
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n
+    stage = s.stage(start, G.img_resolution)
+    latents, synthesize, judge = at_stage(state, stage, labels, s.style_mixing)
+    real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
 
     # D: tell fakes from reals, both in one pass.
     with torch.no_grad():
-        fake = G.synthesis(map_with_mixing(G, latents(n), s.style_mixing), noise_mode="random")  # [N, C, R, R]
-    fake_logits, real_logits = D(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
-    loss_D = losses.logistic_d(fake_logits, real_logits)  # [N]
-    update(state.opt_D, loss_D.mean())
+        fake = synthesize(latents(n))  # [N, C, r, r]
+    fake_logits, real_logits = judge(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
+    loss_D = LOSS_D[s.loss](fake_logits, real_logits)  # [N]
+    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, averages)))
 
     # D: R1, lazily.
-    if schedule.is_due(state.cur_nimg, n, s.r1_interval):
-        watched = real.detach().requires_grad_(True)
-        penalty = losses.r1(D(watched), watched)  # [N]
+    if schedule.is_due(start, n, s.lazy_r1_interval):
+        penalty = r1_penalty(judge, real, averages)  # [N]
         update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval))
-        averages.add("loss/r1", penalty)
 
     # G: make D take fakes for real. D is frozen, which spares its weight gradients.
-    D.requires_grad_(False)
-    fake = G.synthesis(map_with_mixing(G, latents(n), s.style_mixing), noise_mode="random")  # [N, C, R, R]
-    loss_G = losses.logistic_g(D(fake))  # [N]
+    learn(state.opt_D, False)
+    fake = synthesize(latents(n))  # [N, C, r, r]
+    loss_G = LOSS_G[s.loss](judge(fake))  # [N]
+    learn(state.opt_D, True)
     update(state.opt_G, loss_G.mean())
-    D.requires_grad_(True)
 
     # G: path length, lazily.
-    if schedule.is_due(state.cur_nimg, n, s.path_length_interval):
-        half = max(1, n // PATH_LENGTH_BATCH_SHRINK)
-        ws = map_with_mixing(G, latents(half), s.style_mixing)  # [N/2, num_ws, w_dim]
-        lengths = losses.path_lengths(G.synthesis(ws, noise_mode="random"), ws)  # [N/2]
+    if schedule.is_due(start, n, s.path_length_interval):
+        ws = latents(max(1, n // PATH_LENGTH_BATCH_SHRINK))  # [N/2, num_ws, w_dim]
+        lengths = losses.path_lengths(synthesize(ws), ws)  # [N/2]
         state.path_length_mean.lerp_(lengths.detach().mean(), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
         update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval))
@@ -153,14 +131,63 @@ def step(state: TrainingState, real: Tensor, s: TrainingSettings, r1_gamma: floa
         averages.add("path_length/penalty", penalty)
 
     # Moving average of G.
-    state.cur_nimg += n
     decay = schedule.ema_decay(state.cur_nimg, n, s.ema_nimg, s.ema_rampup)
     track(state.G_ema, G, decay)
+    remember_growth(state, stage)
 
     averages.add("loss/D", loss_D)
     averages.add("loss/G", loss_G)
     averages.add("logits/sign_real", real_logits.sign())
     averages.add("logits/sign_fake", fake_logits.sign())
+
+
+LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d}
+LOSS_G = {"logistic": losses.logistic_g, "wgan": losses.wgan_g}
+
+
+def eager_penalty(
+    judge: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    real_logits: Tensor,
+    s: TrainingSettings,
+    r1_gamma: float,
+    averages: Averages,
+) -> Tensor | None:
+    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy."""
+    if s.loss == "wgan":
+        penalty = losses.gradient_penalty(judge, real, fake)  # [N]
+        averages.add("loss/gradient_penalty", penalty)
+        return s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
+    if s.r1_interval and not s.lazy_r1:
+        return r1_gamma / 2 * r1_penalty(judge, real, averages)
+    return None
+
+
+def joined(loss: Tensor, penalty: Tensor | None) -> Tensor:
+    """[N] and [N] -> []."""
+    return loss.mean() if penalty is None else (loss + penalty).mean()
+
+
+def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, averages: Averages) -> Tensor:
+    watched = real.detach().requires_grad_(True)
+    penalty = losses.r1(judge(watched), watched)  # [N]
+    averages.add("loss/r1", penalty)
+    return penalty
+
+
+def learn(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
+    """Whether gradients are computed for the parameters of this optimizer."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.requires_grad_(wanted)
+
+
+def remember_growth(state: TrainingState, stage: schedule.Stage) -> None:
+    """So that a checkpoint's generators show what they have learned, whoever loads them."""
+    for growth in (growth_of(state.G), growth_of(state.G_ema)):
+        if growth is not None:
+            growth.reached = stage
 
 
 def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -182,23 +209,32 @@ def train(
     G: Generator,
     D: Discriminator,
     G_ema: Generator,
-    batches: Callable[[int], Iterator[Tensor]],
+    batches: Callable[[int], Iterator[Batch]],
     run_dir: Path,
     settings: TrainingSettings,
     device: torch.device,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Train until settings.total_nimg, resuming from run_dir's newest intact checkpoint; returns the last checkpoint.
 
     Args:
-        batches: given cur_nimg, an endless iterator of real images [N, C, R, R] in [-1, 1] from there on.
+        batches: given cur_nimg, an endless iterator of batches from there on: images [N, C, R, R] in [-1, 1], or these
+            and their labels [N]. Each is of settings.batch_size_at images.
         run_dir: gets checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
+        initial: weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
+
+    Raises:
+        UserError: the settings do not fit the networks, or run_dir holds another run.
 
     The result does not depend on where a run was stopped and resumed (bit for bit on the CPU).
     """
     s = settings
+    check_fit(s, G.img_resolution, G.grows, G.has_styles)
     for module in (G, D, G_ema):
         place(module, device)
     state = build_state(G, D, G_ema, s)
+    if initial is not None:
+        load_networks(state, initial)
     resume(state, run_dir, s)
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg)
@@ -209,25 +245,27 @@ def train(
     with Interrupt() as interrupt:
         while state.cur_nimg < s.total_nimg and not interrupt.requested:
             # Fetch, then step; every step draws from a seed of its own.
-            real = next(stream).to(device, non_blocking=True)  # [N, C, R, R]
+            real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
+            n = real.shape[0]
             seed_step(s.seed, 0, state.cur_nimg)
-            step(state, real, s, r1_gamma, averages)
-            progress.update(real.shape[0])
+            schedule_learning_rate(state, s)
+            step(state, real, s, r1_gamma, averages, labels)
+            progress.update(n)
 
             # Report.
-            if schedule.passed(state.cur_nimg, s.batch_size, s.log_interval):
-                values = averages.pop()
+            if schedule.passed(state.cur_nimg, n, s.log_interval):
+                values = averages.pop() | growth_values(G)
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg
                 stats.scalars(state.cur_nimg, {**values, "speed/images_per_second": speed})
                 progress.set_postfix(G=f"{values['loss/G']:.2f}", D=f"{values['loss/D']:.2f}", refresh=False)
-            if schedule.passed(state.cur_nimg, s.batch_size, s.image_interval):
+            if schedule.passed(state.cur_nimg, n, s.image_interval):
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
 
             # Save.
-            if schedule.passed(state.cur_nimg, s.batch_size, s.save_interval):
+            if schedule.passed(state.cur_nimg, n, s.save_interval):
                 save(state, run_dir, s)
                 saved_nimg = state.cur_nimg
 
@@ -240,59 +278,28 @@ def train(
     return checkpoint_path(run_dir, state.cur_nimg)
 
 
+def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """(images [N, C, R, R], labels [N] or None)"""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True), None
+    real, labels = (part.to(device, non_blocking=True) for part in batch)
+    return real, labels
+
+
+def growth_values(G: Generator) -> dict[str, float]:
+    """To be logged, where the networks grow."""
+    growth = growth_of(G)
+    if growth is None:
+        return {}
+    resolution, alpha = growth.reached
+    return {"growing/resolution": resolution, "growing/alpha": alpha}
+
+
 @torch.no_grad()
 def sample_sheet(G: Generator, device: torch.device, columns: int = 8, rows: int = 8) -> Any:
-    """A grid of the same latents at every call, uint8 [H, W, C]."""
+    """A grid of the same latents at every call, uint8 [H, W, C]; where G is conditioned on classes, a row has one."""
     z = seeded_normal((columns * rows, G.z_dim), seed=0, device=device)
-    samples = torch.cat([G(part) for part in z.split(16)])  # [rows * columns, C, R, R]
-    return images.grid(samples, columns)
-
-
-# --- checkpoints ---
-
-
-def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
-    return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
-
-
-def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
-    tensors = {"path_length_mean": state.path_length_mean}
-    for name in ("G", "D", "G_ema"):
-        tensors |= checkpoint.module_tensors(name, getattr(state, name))
-    scalars = {}
-    for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-        optimizer_tensors, scalars[name] = checkpoint.optimizer_tensors(
-            name, getattr(state, name), module.named_parameters()
-        )
-        tensors |= optimizer_tensors
-    metadata = {
-        "kind": "stylegan2",
-        "generator": {"name": "stylegan2", **state.G.config},
-        "cur_nimg": state.cur_nimg,
-        "settings": asdict(s),
-        "optimizers": scalars,
-    }
-    checkpoint.save(checkpoint_path(run_dir, state.cur_nimg), tensors, metadata)
-    checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
-
-
-def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
-    """Continue from the newest intact checkpoint of run_dir, if there is one."""
-    newest = checkpoint.newest(run_dir)
-    if newest is None:
-        return
-    path, tensors, metadata = newest
-    if metadata.get("generator") != {"name": "stylegan2", **state.G.config}:
-        raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
-    batch_size = metadata["settings"]["batch_size"]
-    if batch_size != s.batch_size:
-        raise UserError(f"{path} was trained with batch size {batch_size}: keep it, or use another --exp_dir")
-    for name in ("G", "D", "G_ema"):
-        checkpoint.load_module(getattr(state, name), tensors, name)
-    for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-        checkpoint.load_optimizer(
-            getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
-        )
-    state.path_length_mean.copy_(tensors["path_length_mean"])
-    state.cur_nimg = metadata["cur_nimg"]
-    print(f"resuming from {path.name} at {state.cur_nimg:,} images")
+    classes = torch.arange(rows, device=device).repeat_interleave(columns)  # [rows * columns]
+    labels = (classes % G.num_classes).split(16) if G.num_classes else [None] * len(z)
+    samples = [G(part, labels=own) for part, own in zip(z.split(16), labels, strict=False)]  # [16, C, R, R] each
+    return images.grid(torch.cat(samples), columns)

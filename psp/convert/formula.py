@@ -1,45 +1,23 @@
 """The published models as plain formulas on the tensors of their files, to compare ours with.
 
-Written down from the papers (pSp arXiv 2008.00951, e4e 2102.02766, ReStyle 2104.02699, StyleGAN2 1912.04958) and the
-layout of the files, slowly and simply; nothing here is shared with the networks of this package.
+Written down from the papers (pSp arXiv 2008.00951, e4e 2102.02766, ReStyle 2104.02699) and the layout of the files,
+slowly and simply; nothing here is shared with the networks of this package.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.convert.formula import Parameters, affine, equal_linear, stretch, weighted_rows
+from stylegan2.convert.formula import rosinality_image as decoder
+
 # Residual units with stride 2, by the number of units: IR-SE 50, 100 and 152, and ResNet-34.
 HALVING = {24: (0, 3, 7, 21), 49: (0, 3, 16, 46), 50: (0, 3, 11, 47), 16: (3, 7, 13)}
 
 
-class Parameters:
-    """Tensors of a file under a prefix, each converted to a number type when it is used, so that memory is not."""
-
-    def __init__(self, state: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
-        self.state, self.prefix, self.dtype = state, prefix, dtype
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.state[self.prefix + name].to(self.dtype)
-
-    def __contains__(self, name: str) -> bool:
-        return self.prefix + name in self.state
-
-    def numbered(self, pattern: str) -> Iterator[str]:
-        """The names "PATTERN" with 0, 1, 2, ... for {} as long as there are tensors for them."""
-        number = 0
-        while any(key.startswith(self.prefix + pattern.format(number) + ".") for key in self.state):
-            yield pattern.format(number)
-            number += 1
-
-
 # --- encoders ---
-
-
-def affine(vector: Tensor) -> Tensor:
-    return vector.reshape(1, -1, 1, 1)
 
 
 def batch_norm(p: Parameters, name: str, x: Tensor) -> Tensor:
@@ -49,11 +27,6 @@ def batch_norm(p: Parameters, name: str, x: Tensor) -> Tensor:
 
 def prelu(p: Parameters, name: str, x: Tensor) -> Tensor:
     return x.clamp(min=0) + affine(p[f"{name}.weight"]) * x.clamp(max=0)
-
-
-def equal_linear(p: Parameters, name: str, x: Tensor) -> Tensor:
-    weight = p[f"{name}.weight"]
-    return x @ weight.T / math.sqrt(weight.shape[1]) + p[f"{name}.bias"]
 
 
 def ir_se_unit(p: Parameters, name: str, x: Tensor, stride: int) -> Tensor:
@@ -104,20 +77,6 @@ def map2style(p: Parameters, name: str, x: Tensor) -> Tensor:
     return equal_linear(p, f"{name}.linear", x[:, :, 0, 0])  # [N, w_dim]
 
 
-def weighted_rows(x: Tensor, matrix: Tensor) -> Tensor:
-    """A separable linear map of height and width: [N, C, h, h] by [s, h] -> [N, C, s, s]."""
-    return matrix @ x @ matrix.T
-
-
-def stretch(x: Tensor, size: int, corners: bool) -> Tensor:
-    """Bilinear, with the centres of the corner pixels or the edges of the image on one another."""
-    old = x.shape[-1]
-    at = [i * (old - 1) / (size - 1) if corners else (i + 0.5) * old / size - 0.5 for i in range(size)]
-    positions = x.new_tensor(at).clamp(0, old - 1)  # [size]
-    distances = (positions[:, None] - torch.arange(old, dtype=x.dtype)).abs()  # [size, old]
-    return weighted_rows(x, (1 - distances).clamp(min=0))
-
-
 def pooled(x: Tensor, size: int) -> Tensor:
     """The mean over each of size x size bins, which may overlap by a pixel."""
     old = x.shape[-1]
@@ -152,61 +111,6 @@ def encoder(p: Parameters, x: Tensor, rows: int, deltas: bool) -> Tensor:
     if deltas:
         codes = codes[:1] + [codes[0] + delta for delta in codes[1:]]
     return torch.stack(codes, dim=1)  # [N, rows, w_dim]
-
-
-# --- generator ---
-
-
-def convolution(p: Parameters, name: str, x: Tensor, w: Tensor, up: bool, demodulate: bool) -> Tensor:
-    """A kernel of its own for each sample (StyleGAN2, eq. 1 and 3); upsampling puts zeros between, then low-passes."""
-    kernel = p[f"{name}.conv.weight"][0]  # [O, I, k, k]
-    style = equal_linear(p, f"{name}.conv.modulation", w)  # [N, I]
-    images = []
-    for image, s in zip(x, style, strict=True):
-        own = kernel / math.sqrt(kernel[0].numel()) * affine(s)
-        if demodulate:
-            own = own / (own.square().sum([1, 2, 3], keepdim=True) + 1e-8).sqrt()
-        if up:
-            y = F.conv_transpose2d(image[None], own.transpose(0, 1), stride=2)  # [1, O, 2H + 1, 2W + 1]
-            images.append(low_pass(y, 1, 1))
-        else:
-            images.append(F.conv2d(image[None], own, padding=own.shape[-1] // 2))
-    return torch.cat(images)
-
-
-def low_pass(x: Tensor, before: int, after: int) -> Tensor:
-    """[1, 3, 3, 1] in both directions with a gain of 4, after padding with zeros."""
-    taps = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 4  # [4]
-    kernel = (taps[:, None] * taps).repeat(x.shape[1], 1, 1, 1)  # [C, 1, 4, 4]
-    return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=x.shape[1])
-
-
-def doubled(x: Tensor) -> Tensor:
-    """Zeros between the pixels, then the low-pass filter."""
-    spread = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
-    spread[:, :, ::2, ::2] = x
-    return low_pass(spread, 2, 1)
-
-
-def styled(p: Parameters, name: str, number: int, x: Tensor, w: Tensor) -> Tensor:
-    x = convolution(p, name, x, w, up=number % 2 == 1, demodulate=True)
-    x = x + p[f"{name}.noise.weight"] * p[f"noises.noise_{number}"] + affine(p[f"{name}.activate.bias"])
-    return torch.maximum(x, 0.2 * x) * math.sqrt(2)
-
-
-def to_rgb(p: Parameters, name: str, x: Tensor, w: Tensor) -> Tensor:
-    return convolution(p, name, x, w, up=False, demodulate=False) + p[f"{name}.bias"]
-
-
-def decoder(p: Parameters, ws: Tensor) -> Tensor:
-    """[N, rows, w_dim] -> [N, 3, R, R], with the noise maps of the file."""
-    x = styled(p, "conv1", 0, p["input.input"].repeat(len(ws), 1, 1, 1), ws[:, 0])
-    image = to_rgb(p, "to_rgb1", x, ws[:, 1])
-    for j, name in enumerate(p.numbered("to_rgbs.{}")):
-        x = styled(p, f"convs.{2 * j}", 2 * j + 1, x, ws[:, 2 * j + 1])
-        x = styled(p, f"convs.{2 * j + 1}", 2 * j + 2, x, ws[:, 2 * j + 2])
-        image = doubled(image) + to_rgb(p, name, x, ws[:, 2 * j + 3])
-    return image
 
 
 # --- both ---

@@ -10,6 +10,7 @@ from psp.encoders.gradual import STRIDES
 from psp.encoders.irse import UNITS
 from psp.encoders.restyle import ITERATIONS
 from psp.encoders.restyle_resnet import RESNET34_UNITS
+from stylegan2.convert.layout import count
 from stylegan2.runtime.errors import CheckpointError
 
 # `encoder_type` of the files -> our encoder.
@@ -157,9 +158,3 @@ def without_extra_heads(state: Mapping[str, Tensor], num_ws: int) -> dict[str, T
     """The same without the heads beyond num_ws: the first e4e files for cars have 18 of them for a generator of 16."""
     extra = tuple(f"encoder.styles.{row}." for row in range(num_ws, count(state, "encoder.styles")))
     return {key: value for key, value in state.items() if not (extra and key.startswith(extra))}
-
-
-def count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are."""
-    start = f"{prefix}."
-    return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})

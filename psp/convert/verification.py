@@ -1,7 +1,6 @@
 """Does a published file give here what it gives in the code that it was published with? Measured on the file itself."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,30 @@ from torch import Tensor
 from psp.convert import formula, layout
 from psp.convert.official import DECODER, from_content, parts
 from psp.model import PSp
-from stylegan2.convert.rosinality import from_rosinality
+from stylegan2 import convert
+from stylegan2.convert import verification
 from stylegan2.convert.safe import read_torch
+from stylegan2.convert.verification import Check, compared
 from stylegan2.runtime.errors import UserError
-
-TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report."""
-
-    passed: bool
-    text: str
 
 
 def verify(path: str | Path, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
-    """Checks of a published pSp, e4e or ReStyle file, or of rosinality's generators, as they are made.
+    """Checks of a published pSp, e4e or ReStyle file, or of another project's generator, as they are made.
 
     Compared with the published formula, written down a second time in `formula` and computed in `dtype`: codes and
     image of one made-up picture, the noise maps being those of the file. Both sides start each part from the same
     numbers (the generator from the same codes, a further pass of ReStyle from the same rendering), since the networks
-    amplify rounding errors. A difference counts relative to the largest number there, where that is above 1.
+    amplify rounding errors.
     """
     try:
+        if convert.recognise(path) != convert.TORCH:
+            yield from verification.verify(convert.open_foreign(path), dtype)
+            return
         content = read_torch(path)
-        compare = _compare_generator if isinstance(content, dict) and "g_ema" in content else _compare_model
-        yield from compare(content, dtype)
+        if isinstance(content, dict) and "state_dict" in content:
+            yield from _compare_model(content, dtype)
+        else:
+            yield from verification.verify(convert.from_torch(content, path), dtype)
     except UserError as error:
         yield Check(False, str(error))
 
@@ -60,23 +56,10 @@ def _compare_model(content: Any, dtype: torch.dtype) -> Iterator[Check]:
     expected = formula.inversions(state, images, model.latent_avg, name.endswith("e4e"), passes, dtype)
     for number, (next_codes, next_rendering) in enumerate(expected, start=1):
         ours = model.refine(images, codes, rendering)  # [1, num_ws, w_dim]
-        yield _compared(f"codes of pass {number}" if passes else "codes", ours, next_codes)
+        yield compared(f"codes of pass {number}" if passes else "codes", ours, next_codes)
         codes, rendering = next_codes.float(), next_rendering.float()
     if codes is not None and rendering is not None:
-        yield _compared(f"image of {generator.img_resolution} px", model.decode(codes), rendering)
-
-
-@torch.no_grad()
-def _compare_generator(content: Any, dtype: torch.dtype) -> Iterator[Check]:
-    average = content.get("latent_avg")
-    generator = from_rosinality(content["g_ema"], average if isinstance(average, Tensor) else None)
-    yield Check(True, f"reads as a generator of {generator.img_resolution} px with {generator.num_ws} rows")
-    z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(0))
-    ws = generator.mapping(z)  # [1, num_ws, w_dim]
-    state = {f"{DECODER}{key}": value for key, value in content["g_ema"].items()}
-    state = _noise_maps(generator) | state
-    image = formula.decoder(formula.Parameters(state, DECODER, dtype), ws.to(dtype))
-    yield _compared(f"image of {generator.img_resolution} px", generator.synthesis(ws), image)
+        yield compared(f"image of {generator.img_resolution} px", model.decode(codes), rendering)
 
 
 def picture(channels: int, size: int) -> Tensor:
@@ -86,22 +69,6 @@ def picture(channels: int, size: int) -> Tensor:
     return (blobs + 0.1 * torch.randn(1, channels, size, size, generator=source)).clamp(-1, 1)
 
 
-def _compared(what: str, ours: Tensor, theirs: Tensor) -> Check:
-    scale = max(1.0, float(theirs.abs().max()))
-    difference = float((ours.to(theirs.dtype) - theirs).abs().max()) / scale
-    passed = difference <= TOLERANCE  # False for NaN
-    return Check(
-        passed, f"{what}: largest difference from the published formula {difference:.1e} (at most {TOLERANCE:.0e})"
-    )
-
-
 def _with_noise(state: dict[str, Tensor], model: PSp) -> dict[str, Tensor]:
     """Files without noise maps are compared on those that were drawn for them."""
-    return _noise_maps(model.generator) | state
-
-
-def _noise_maps(generator: Any) -> dict[str, Tensor]:
-    return {
-        f"{DECODER}noises.noise_{k}": layer.noise_const[None, None]  # [1, 1, r, r]
-        for k, layer in enumerate(generator.synthesis.layers)
-    }
+    return verification.noise_maps(model.generator, DECODER) | state

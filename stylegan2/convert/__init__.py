@@ -1,19 +1,19 @@
-"""Other projects' generators, read as ours; one file a format. The bytes of a file decide which format it is."""
+"""Other projects' generators, read as ours; one file a format. The contents of a file decide which format it is."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from stylegan2.convert import nvidia, rosinality
-from stylegan2.networks.stylegan2 import Generator
+from torch import nn
+
+from stylegan2.convert import lucidrains, nvidia, rosinality
+from stylegan2.convert.layout import Stored
+from stylegan2.convert.safe import read_persistence_pickle, read_torch
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-OURS = "psp"
-READERS: dict[str, Callable[[str | os.PathLike], tuple[Generator, dict[str, Any]]]] = {
-    "rosinality": rosinality.read,
-    "nvidia": nvidia.read,
-}
+OURS, TORCH, PICKLE = "psp", "pytorch", "pickle"
+FORMATS: dict[str, ModuleType] = {module.SOURCE: module for module in (rosinality, nvidia, lucidrains)}
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 LEGACY_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before: a pickled magic number
@@ -21,9 +21,9 @@ PICKLE_MAGIC = b"\x80"  # the opcode PROTO, with which every binary pickle begin
 
 
 def recognise(path: str | os.PathLike) -> str:
-    """The format of a generator's file, by its first bytes: "psp" (our own), "rosinality" or "nvidia".
+    """What contains a generator, by the first bytes: "psp" (a file of our own), "pytorch" or "pickle" (NVIDIA).
 
-    Raises UserError when there is no such file and CheckpointError when it is of none of these formats.
+    Raises UserError when there is no such file and CheckpointError when it is none of these.
     """
     try:
         with Path(path).open("rb") as file:
@@ -31,30 +31,62 @@ def recognise(path: str | os.PathLike) -> str:
     except OSError as error:
         raise UserError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     if start.startswith((ZIP_MAGIC, LEGACY_TORCH_MAGIC)):
-        return "rosinality"
+        return TORCH
     # safetensors: the length of its header in 8 bytes, low byte first, then JSON. Asked before the pickle, because the
     # length may begin with the pickle's magic byte too.
     if start[5:9] == b"\0\0\0{":
         return OURS
     if start.startswith(PICKLE_MAGIC):
-        return "nvidia"
+        return PICKLE
     raise CheckpointError(
         f"{str(path)!r} is no generator: it is neither a .safetensors file of this package, "
-        "nor a PyTorch file (rosinality), nor a pickle (NVIDIA)"
+        "nor a PyTorch file (rosinality, lucidrains), nor a pickle (NVIDIA)"
     )
 
 
-def load_foreign(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
-    """(generator in eval mode, metadata) of another project's file; nothing that the file contains is executed.
+def open_foreign(path: str | os.PathLike) -> Stored:
+    """The tensors and settings in another project's file, before anything is made of them; nothing in it is executed.
 
-    The metadata has the form of our own checkpoints, and "source" (the format) and "notes": one sentence for each
-    thing that the file lacks and that was filled in. The notes are printed too.
-    Raises CheckpointError, in one sentence, when the file is damaged, hostile or of a network that we do not have.
+    Raises CheckpointError, in one sentence, when the file is damaged, hostile or without a generator.
     """
     kind = recognise(path)
-    if kind not in READERS:
+    if kind == OURS:
         raise CheckpointError(f"{str(path)!r} is a file of this package's own format: load it with stylegan2.load")
-    generator, metadata = READERS[kind](path)
-    for note in metadata["notes"]:
+    content = read_torch(path) if kind == TORCH else read_persistence_pickle(path)
+    try:
+        return from_torch(content, path) if kind == TORCH else nvidia.extract(content)
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from error
+
+
+def from_torch(content: Any, path: str | os.PathLike) -> Stored:
+    """`open_foreign` of a PyTorch file that `read_torch` has read. CheckpointError: it holds no generator."""
+    if lucidrains.is_content(content):
+        return lucidrains.extract(content, Path(path).parent)
+    return rosinality.extract(content)
+
+
+def build(stored: Stored) -> tuple[nn.Module, list[str]]:
+    """(generator in eval mode, notes: one sentence for each thing that the file lacks and that was filled in)
+
+    Raises CheckpointError, in one sentence, when it is of a network that we do not have, or incomplete.
+    """
+    generator, notes = FORMATS[stored.source].build(stored)
+    return generator.eval(), notes
+
+
+def load_foreign(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """(generator in eval mode, metadata) of another project's file; nothing that the file contains is executed.
+
+    The metadata has the form of our own checkpoints, and "source" (the format) and "notes", which are printed too.
+    Raises CheckpointError, in one sentence, when the file is damaged, hostile or of a network that we do not have.
+    """
+    stored = open_foreign(path)
+    try:
+        generator, notes = build(stored)
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from error
+    for note in notes:
         print(f"{path}: {note}")
-    return generator.eval(), metadata
+    config = {"name": generator.registered_name, **generator.config}  # type: ignore[dict-item]
+    return generator, {"kind": "stylegan2", "generator": config, "source": stored.source, "notes": notes}

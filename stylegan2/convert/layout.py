@@ -1,10 +1,11 @@
 """What the formats share: sizes from shapes, strict renaming of tensors, and the mean of W where a file lacks it."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks.stylegan2 import Generator, feature_maps
@@ -15,6 +16,60 @@ CHUNK = 1_000
 W_AVG = "mapping.w_avg"
 NOISE_NOTE = "the file holds no noise maps; they were drawn with a fixed seed"
 W_AVG_NOTE = f"the file holds no mean of W; it was estimated from {W_AVG_SAMPLES} samples with a fixed seed"
+NOISE_LACKING = "noise maps: not in the file; they are drawn with a fixed seed when it is read"
+W_AVG_LACKING = "mean of W: not in the file; it is estimated from the mapping network when the file is read"
+
+AnyGenerator = TypeVar("AnyGenerator", bound=nn.Module)
+
+
+class Stored(NamedTuple):
+    """A generator as another project's file holds it."""
+
+    source: str
+    """the format"""
+    tensors: dict[str, Tensor]
+    """under that project's names"""
+    settings: dict[str, Any]
+    """what no tensor tells"""
+
+
+class Outline(NamedTuple):
+    """What the tensors of a file say about its generator, also of a damaged one; None for what cannot be told."""
+
+    widths: dict[int, int | None]
+    """{resolution: channels}"""
+    num_ws: int
+    mapping_layers: int
+    z_dim: int | None
+    w_dim: int | None
+    img_channels: int | None
+    missing: list[str]
+    extra: list[str]
+    remarks: list[str]
+
+
+def count(state: Mapping[str, Any], prefix: str) -> int:
+    """How many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are, gaps or not."""
+    start = f"{prefix}."
+    return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+
+
+def numbers(state: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the group in `pattern` matches at the beginnings of the names."""
+    return {int(found[1]) for found in map(re.compile(pattern).match, state) if found}
+
+
+def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
+    """One size of a tensor that may be missing or misshapen."""
+    tensor = state.get(name)
+    return None if tensor is None or dim >= tensor.ndim else tensor.shape[dim]
+
+
+def gaps(state: Mapping[str, Any], wanted: Iterable[str], ignored: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """(names that `state` lacks, names that it has beyond `wanted` and `ignored`)"""
+    wanted = list(wanted)
+    known = {*wanted, *ignored}
+    return [name for name in wanted if name not in state], [name for name in state if name not in known]
 
 
 def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
@@ -45,10 +100,7 @@ def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
 
 def check_names(state: Mapping[str, Tensor], wanted: Iterable[str], ignored: Iterable[str] = ()) -> None:
     """Raises CheckpointError that names what `state` lacks, and what it has beyond `wanted` and `ignored`."""
-    wanted = list(wanted)
-    known = {*wanted, *ignored}
-    missing = [name for name in wanted if name not in state]
-    extra = [name for name in state if name not in known]
+    missing, extra = gaps(state, wanted, ignored)
     problems = {"missing": missing, "not known": extra}
     text = "; ".join(f"{len(names)} tensors are {kind}: {_some(names)}" for kind, names in problems.items() if names)
     if text:
@@ -68,13 +120,19 @@ def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float
             raise CheckpointError(f"{name!r} is another filter than the [1, 3, 3, 1] that this package has")
 
 
-def build(config: Mapping[str, Any], names: Mapping[str, str], state: Mapping[str, Tensor]) -> Generator:
-    """A Generator of this configuration with the tensors of `state`, given {our name: its name}.
+def build(
+    config: Mapping[str, Any],
+    names: Mapping[str, str],
+    state: Mapping[str, Tensor],
+    network: Callable[..., AnyGenerator] = Generator,
+) -> AnyGenerator:
+    """A generator of this configuration with the tensors of `state`, given {our name: its name}.
 
     Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.
     """
-    with torch.device("meta"):  # costs neither memory nor random numbers
-        generator = Generator(**config)
+    # The meta device would save the initial values, and costs seconds of imports with its first arithmetic.
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+        generator = network(**config)
     tensors = {}
     for ours, own in generator.state_dict().items():
         if ours == W_AVG and ours not in names:
@@ -86,18 +144,19 @@ def build(config: Mapping[str, Any], names: Mapping[str, str], state: Mapping[st
         tensors[ours] = theirs.detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
     generator.load_state_dict(tensors, assign=True)
     if W_AVG not in names:
-        generator.w_avg.copy_(mean_of_w(generator))
+        generator.w_avg.copy_(mean_of_w(generator))  # type: ignore[operator]
     return generator
 
 
 @torch.no_grad()
-def mean_of_w(generator: Generator) -> Tensor:
-    """Monte Carlo estimate of E[f(z)], [w_dim], with a seed of its own: the same on every call."""
+def mean_of_w(generator: Any) -> Tensor:
+    """Monte Carlo estimate of E[f(z)], [w_dim], over all classes, with a seed of its own: the same on every call."""
     source = torch.Generator().manual_seed(0)
     total = torch.zeros_like(generator.w_avg)
+    labels = torch.arange(CHUNK) % generator.num_classes if generator.num_classes else None
     for _ in range(W_AVG_SAMPLES // CHUNK):
         z = torch.randn(CHUNK, generator.z_dim, generator=source)
-        total += generator.mapping(z)[:, 0].mean(0)  # [w_dim]
+        total += generator.mapping(z, labels=labels)[:, 0].mean(0)  # [w_dim]
     return total / (W_AVG_SAMPLES // CHUNK)
 
 

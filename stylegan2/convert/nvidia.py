@@ -1,6 +1,5 @@
 """Generators of NVIDIA's stylegan2-ada-pytorch, and of stylegan3 with --cfg=stylegan2 (.pkl)."""
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,33 +7,68 @@ from typing import Any
 from torch import Tensor
 
 from stylegan2.convert import layout
-from stylegan2.convert.safe import StoredModule, read_persistence_pickle
+from stylegan2.convert.layout import Stored
+from stylegan2.convert.safe import StoredModule
 from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.errors import CheckpointError
 
+SOURCE = "nvidia"
 LAYER = ("weight", "bias", "affine.weight", "affine.bias", "noise_strength", "noise_const")
 TO_RGB = ("weight", "bias", "affine.weight", "affine.bias")
 CONST = "synthesis.b4.const"
+EMBEDDING = "mapping.embed.weight"
 DEEPEST = 8  # modules within modules; a generator has 4 levels
 LR_MULTIPLIER = 0.01
 
 
-def read(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
-    """(generator, metadata) from the `G_ema` of a network pickle, whose embedded source code is not executed."""
-    content = read_persistence_pickle(path)
+def extract(content: Any) -> Stored:
+    """The `G_ema` of a network pickle, as `read_persistence_pickle` gives it. CheckpointError: there is none."""
     stored = content.get("G_ema") if isinstance(content, dict) else None
     if not isinstance(stored, StoredModule):
-        raise CheckpointError(f"{str(path)!r} is a pickle without a generator 'G_ema' of NVIDIA's PyTorch projects")
-    try:
-        tensors, settings = flatten(stored)
-        _check_kind(tensors, settings)
-        clamp = settings.get("synthesis.b4.conv1.conv_clamp", _synthesis_arguments(stored).get("conv_clamp"))
-        generator = from_nvidia(tensors, clamp, settings.get("mapping.fc0.bias_gain", LR_MULTIPLIER))
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
+        raise CheckpointError("it is a pickle without a generator 'G_ema' of NVIDIA's PyTorch projects")
+    tensors, settings = flatten(stored)
+    settings["conv_clamp"] = settings.get(
+        "synthesis.b4.conv1.conv_clamp", _synthesis_arguments(stored).get("conv_clamp")
+    )
+    settings["mapping_lr_multiplier"] = settings.get("mapping.fc0.bias_gain", LR_MULTIPLIER)
+    return Stored(SOURCE, tensors, settings)
+
+
+def build(stored: Stored) -> tuple[Generator, list[str]]:
+    """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
+    tensors, settings = stored.tensors, stored.settings
+    if reason := unsupported(stored):
+        raise CheckpointError(reason)
     notes = [] if layout.W_AVG in tensors else [layout.W_AVG_NOTE]
-    config = {"name": "stylegan2", **generator.config}
-    return generator, {"kind": "stylegan2", "generator": config, "source": "nvidia", "notes": notes}
+    return from_nvidia(tensors, settings["conv_clamp"], settings["mapping_lr_multiplier"]), notes
+
+
+def outline(stored: Stored) -> layout.Outline:
+    """What can be said about a file before it is built, and of one that is damaged."""
+    state, settings = stored.tensors, stored.settings
+    found = layout.numbers(state, r"synthesis\.b(\d+)\.")
+    blocks = max((resolution.bit_length() - 3 for resolution in found), default=0)
+    depth = len(layout.numbers(state, r"mapping\.fc(\d+)\."))
+    architecture, classes = _architecture(state), layout.size(state, EMBEDDING, 1)
+    names = tensor_names(blocks, max(1, depth), architecture, bool(classes))
+    wanted = [name for name in names.values() if ".noise_" not in name or any(".noise_" in other for other in state)]
+    filters = [name for name in state if name.endswith("resample_filter")]
+    w_dim, inputs = (layout.size(state, "mapping.fc0.weight", dim) for dim in (0, 1))
+    widths = {4 * 2**k: layout.size(state, f"synthesis.b{4 * 2**k}.conv1.bias", 0) for k in range(blocks + 1)}
+    remarks = [f"architecture: {architecture}, conv_clamp {settings['conv_clamp']}"]
+    remarks += [f"classes: {classes}"] if classes else []
+    remarks += [] if layout.W_AVG in state else [layout.W_AVG_LACKING]
+    reason = unsupported(stored)
+    return layout.Outline(
+        widths,
+        2 * blocks + 2,
+        depth,
+        inputs - w_dim if classes and inputs is not None and w_dim is not None else inputs,
+        w_dim,
+        layout.size(state, f"synthesis.b{4 * 2**blocks}.torgb.bias", 0),
+        *layout.gaps(state, wanted, [*filters, layout.W_AVG]),
+        [f"not read: {reason}"] if reason else remarks,
+    )
 
 
 def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,7 +113,7 @@ def from_nvidia(
     blocks = _blocks(state)
     mapping_layers = max(1, _count(state, "mapping.fc{}.weight"))
     architecture = _architecture(state)
-    names = tensor_names(blocks, mapping_layers, architecture)
+    names = tensor_names(blocks, mapping_layers, architecture, EMBEDDING in state)
     if layout.W_AVG in state:
         names[layout.W_AVG] = layout.W_AVG
     if not any(".noise_" in name for name in state):
@@ -95,9 +129,11 @@ def from_nvidia(
     return layout.build(config, names, state)
 
 
-def tensor_names(blocks: int, mapping_layers: int, architecture: str) -> dict[str, str]:
+def tensor_names(blocks: int, mapping_layers: int, architecture: str, conditional: bool = False) -> dict[str, str]:
     """{our name: NVIDIA's name} for a generator of resolution 4 * 2^blocks, without the mean of W."""
     names = {"synthesis.const": CONST}
+    if conditional:
+        names |= {f"mapping.embedding.linear.{part}": f"mapping.embed.{part}" for part in ("weight", "bias")}
     for i in range(mapping_layers):
         for part in ("weight", "bias"):
             names[f"mapping.layers.{i}.{part}"] = f"mapping.fc{i}.{part}"
@@ -144,26 +180,29 @@ def _architecture(state: Mapping[str, Tensor]) -> str:
 def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> dict[str, Any]:
     resolutions = [4 * 2**block for block in range(blocks + 1)]
     widths = {r: state[f"synthesis.b{r}.conv1.bias"].numel() for r in resolutions}
-    w_dim, z_dim = layout.matrix(state, "mapping.fc0.weight")
+    w_dim, inputs = layout.matrix(state, "mapping.fc0.weight")
+    conditional = EMBEDDING in state  # then the label's embedding, as wide as w, stands beside z
     return {
         "img_resolution": resolutions[-1],
         "img_channels": state[f"synthesis.b{resolutions[-1]}.torgb.bias"].numel(),
-        "z_dim": z_dim,
+        "z_dim": inputs - w_dim if conditional else inputs,
         "w_dim": w_dim,
         "mapping_layers": mapping_layers,
+        "num_classes": layout.matrix(state, EMBEDDING)[1] if conditional else 0,
         **layout.channel_settings(widths),
     }
 
 
-def _check_kind(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
-    """Raises CheckpointError for networks that share the container and not the architecture."""
-    if settings.get("c_dim") or any(name.startswith("mapping.embed.") for name in tensors):
-        raise CheckpointError("it is a class-conditional generator (c_dim > 0); only unconditional ones are supported")
-    if any(name.startswith("synthesis.input.") for name in tensors):
-        raise CheckpointError("it is a StyleGAN3 generator (stylegan3-t or -r); only StyleGAN2 ones are supported")
-    for name, value in settings.items():
+def unsupported(stored: Stored) -> str | None:
+    """Why this is a network that shares the container and not the architecture, in one sentence; None where it is."""
+    if any(name.startswith("synthesis.input.") for name in stored.tensors):
+        return "it is a StyleGAN3 generator (stylegan3-t or -r); of NVIDIA's, only StyleGAN2 ones are supported"
+    if stored.settings.get("c_dim") and EMBEDDING not in stored.tensors:
+        return "it is a class-conditional generator (c_dim > 0) without an embedding of its classes"
+    for name, value in stored.settings.items():
         if re.fullmatch(r"(mapping\.fc\d+|synthesis\.b\d+\.conv[01])\.activation", name) and value != "lrelu":
-            raise CheckpointError(f"its layers end in {value!r}; only 'lrelu' is supported")
+            return f"its layers end in {value!r}; only 'lrelu' is supported"
+    return None
 
 
 def _synthesis_arguments(stored: StoredModule) -> dict[str, Any]:

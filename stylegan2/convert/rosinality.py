@@ -1,19 +1,20 @@
 """Generators of rosinality/stylegan2-pytorch, the layout in which most pSp-family models are published (.pt)."""
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.convert import layout
-from stylegan2.convert.safe import read_torch
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.convert.layout import Stored
+from stylegan2.networks.stylegan2 import Generator, feature_maps, resolutions
 from stylegan2.runtime.errors import CheckpointError, UserError
 
+SOURCE = "rosinality"
+LR_MULTIPLIER = 0.01  # of the mapping network; that project has no other
 LAYER = {
     "weight": "conv.weight",
     "affine.weight": "conv.modulation.weight",
@@ -32,27 +33,52 @@ W_AVG = "latent_avg"
 RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 
 
-def read(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
-    """(generator, metadata) of a converted file {g_ema, latent_avg} or of a training's {g, d, g_ema, args, ...}."""
-    content = read_torch(path)
+def extract(content: Any) -> Stored:
+    """A converted file {g_ema, latent_avg} or a training's {g, d, g_ema, args, ...}, as `read_torch` gives it."""
     if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} holds a {type(content).__name__}, not a checkpoint")
+        raise CheckpointError(f"it holds a {type(content).__name__}, not a checkpoint")
     if "state_dict" in content:
-        raise CheckpointError(f"{str(path)!r} holds an encoder too (pSp's layout); a generator alone was expected")
+        raise CheckpointError("it holds an encoder too (pSp's layout); a generator alone was expected")
     state, latent_avg = content.get("g_ema"), content.get(W_AVG)
     if not _is_state(state):
         found = ", ".join(repr(str(key)[:40]) for key in list(content)[:5])
-        raise CheckpointError(f"{str(path)!r} holds no generator 'g_ema', only {found or 'nothing'}")
+        raise CheckpointError(f"it holds no generator 'g_ema', only {found or 'nothing'}")
     if latent_avg is not None and not isinstance(latent_avg, Tensor):
-        raise CheckpointError(f"{str(path)!r} holds a 'latent_avg' that is no tensor")
-    try:
-        generator = from_rosinality(state, latent_avg)
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
+        raise CheckpointError("it holds a 'latent_avg' that is no tensor")
+    return Stored(SOURCE, state if latent_avg is None else {**state, W_AVG: latent_avg}, {})
+
+
+def build(stored: Stored) -> tuple[Generator, list[str]]:
+    """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
+    state = dict(stored.tensors)
+    latent_avg = state.pop(W_AVG, None)
     notes = [layout.W_AVG_NOTE] if latent_avg is None else []
     notes += [] if "noises.noise_0" in state else [layout.NOISE_NOTE]
-    config = {"name": "stylegan2", **generator.config}
-    return generator, {"kind": "stylegan2", "generator": config, "source": "rosinality", "notes": notes}
+    return from_rosinality(state, latent_avg), notes
+
+
+def outline(stored: Stored) -> layout.Outline:
+    """What can be said about a file before it is built, and of one that is damaged."""
+    state = stored.tensors
+    blocks, depth = layout.count(state, "to_rgbs"), layout.count(state, "style")
+    names = {name: f"{name}.activate.bias" for name in ["conv1", *(f"convs.{2 * j}" for j in range(blocks))]}
+    widths = {4 * 2**j: layout.size(state, bias, 0) for j, bias in enumerate(names.values())}
+    wanted = list(tensor_names(blocks, max(1, depth)).values())
+    remarks = [] if W_AVG in state else [layout.W_AVG_LACKING]
+    if not any(name.startswith("noises.") for name in state):
+        wanted = [name for name in wanted if not name.startswith("noises.")]
+        remarks.append(layout.NOISE_LACKING)
+    ignored = [W_AVG, *(name for name in state if name.endswith(FILTERS))]
+    return layout.Outline(
+        widths,
+        2 * blocks + 2,
+        depth,
+        layout.size(state, "style.1.weight", 1),
+        layout.size(state, "style.1.weight", 0),
+        layout.size(state, "to_rgb1.bias", 1),
+        *layout.gaps(state, wanted, ignored),
+        remarks,
+    )
 
 
 def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = None) -> Generator:
@@ -81,17 +107,69 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
 
 
 def to_rosinality(generator: Generator) -> dict[str, Tensor]:
-    """The `g_ema` of a generator of the skip architecture: the inverse of `from_rosinality`, with the filters."""
+    """The `g_ema` of a generator: the inverse of `from_rosinality`, with the filters.
+
+    Another learning-rate multiplier of the mapping network is folded into its tensors. UserError names what of the
+    generator that layout has no place for.
+    """
+    if reasons := obstacles(generator):
+        raise UserError(f"rosinality's layout has no place for this generator: {'; '.join(reasons)}")
     own = generator.state_dict()
     blocks = len(generator.synthesis.to_rgbs) - 1
     state = {}
     for ours, theirs in tensor_names(blocks, len(generator.mapping.layers)).items():
         state[theirs] = own[ours].detach().clone().reshape(_shape(theirs, own[ours]))
+        if ours.startswith("mapping."):
+            state[theirs] *= generator.config["mapping_lr_multiplier"] / LR_MULTIPLIER
     kernel = ops.fir_kernel(1, 4.0, torch.empty(0))[0, 0]  # [4, 4]
     for j in range(blocks):
         state[f"convs.{2 * j}.conv.blur.kernel"] = kernel.clone()
         state[f"to_rgbs.{j}.upsample.kernel"] = kernel.clone()
     return state
+
+
+def store(generator: Generator) -> Stored:
+    """A generator with its mean of W, as a file of that layout holds them. UserError as in `to_rosinality`."""
+    return Stored(SOURCE, {**to_rosinality(generator), W_AVG: generator.w_avg.detach().clone()}, {})
+
+
+def file_content(stored: Stored) -> dict[str, Any]:
+    """What `torch.save` writes for that project's code."""
+    return {"g_ema": {k: v for k, v in stored.tensors.items() if k != W_AVG}, W_AVG: stored.tensors[W_AVG]}
+
+
+def obstacles(generator: nn.Module) -> list[str]:
+    """What of a generator rosinality's layout has no place for; empty where it can be written."""
+    if not isinstance(generator, Generator):
+        return [f"it is a {getattr(generator, 'registered_name', type(generator).__name__)} generator, not a stylegan2"]
+    architecture = generator.config["architecture"]
+    found = [] if architecture == "skip" else [f"its architecture is {architecture}, not skip"]
+    return found + (["it is conditioned on classes"] if generator.num_classes else [])
+
+
+def differences(generator: Generator) -> list[str]:
+    """What rosinality's own code cannot build or do as it stands, one sentence each; the layout holds it."""
+    sizes = resolutions(generator.img_resolution)
+    config = generator.config
+    widths = [feature_maps(size, config["channel_base"], config["channel_max"]) for size in sizes]
+    found = []
+    if not any(widths == [published_width(size, multiplier) for size in sizes] for multiplier in (1, 2)):
+        table = ", ".join(f"{size}: {width}" for size, width in zip(sizes, widths, strict=True))
+        found.append(f"that project's code has other widths: change its table of channels to {{{table}}}")
+    if generator.z_dim != generator.w_dim:
+        found.append(f"that project's code has z of the size of w, but here z has {generator.z_dim} numbers")
+    if generator.img_channels != 3:
+        found.append(f"that project's code has images of 3 channels, but these have {generator.img_channels}")
+    if config["conv_clamp"] is not None:
+        found.append(
+            f"that project's code does not clamp its layers, but this generator does, at {config['conv_clamp']}"
+        )
+    return found
+
+
+def published_width(resolution: int, multiplier: int) -> int:
+    """Channels in rosinality's code: 512 up to 32 px, whatever the multiplier."""
+    return 512 if resolution <= 32 else multiplier * 16384 // resolution
 
 
 def _shape(theirs: str, tensor: Tensor) -> tuple[int, ...]:

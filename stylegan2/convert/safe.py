@@ -34,7 +34,9 @@ def read_torch(path: str | os.PathLike) -> Any:
             f"{str(path)!r} is damaged, or holds more than tensors and settings; nothing in it was executed"
         ) from error
     except Exception as error:  # the unzipper, the unpickler and memory fail in their own ways on a damaged file
-        raise CheckpointError(f"{str(path)!r} is damaged or no PyTorch file ({type(error).__name__})") from error
+        raise CheckpointError(
+            f"{str(path)!r} is damaged or cut short, or no PyTorch file ({type(error).__name__})"
+        ) from error
 
 
 class StoredModule(NamedTuple):
@@ -58,7 +60,9 @@ def read_persistence_pickle(path: str | os.PathLike) -> Any:
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
-        raise CheckpointError(f"{str(path)!r} is damaged or no generator's pickle ({type(error).__name__})") from error
+        raise CheckpointError(
+            f"{str(path)!r} is damaged or cut short, or no generator's pickle ({type(error).__name__})"
+        ) from error
 
 
 class _RefusedError(Exception):
@@ -110,6 +114,9 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
     def scalar(dtype: _NumpyType, data: bytes) -> int | float | bool:
         return np.frombuffer(data, dtype.resolve())[0].item()
 
+    def array(*_: Any) -> _NumpyArray:
+        return _NumpyArray()
+
     known: dict[tuple[str, str], Callable[..., Any]] = {
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): module,
         ("dnnlib.util", "EasyDict"): dict,
@@ -121,8 +128,20 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
         ("numpy", "dtype"): _NumpyType,
         ("numpy.core.multiarray", "scalar"): scalar,
         ("numpy._core.multiarray", "scalar"): scalar,
+        ("numpy", "ndarray"): _NumpyArray,
+        ("numpy.core.multiarray", "_reconstruct"): array,
+        ("numpy._core.multiarray", "_reconstruct"): array,
+        ("numpy.core.numeric", "_frombuffer"): array,
+        ("numpy._core.numeric", "_frombuffer"): array,
     }
     return known
+
+
+class _NumpyArray:
+    """Stands for an array, which StyleGAN3's layers have among their attributes and nothing here has a need of."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 class _NumpyType:

@@ -13,7 +13,8 @@ class EqualLinear(nn.Module):
     """Linear layer whose stored weight is ~ N(0, 1 / lr_multiplier^2) and is scaled to He's constant at run time.
 
     The learning rate of an adaptive optimizer is thereby `lr_multiplier` times that of a unit-scale layer.
-    With `activate`, a leaky ReLU of gain sqrt(2) follows.
+    With `activate`, a leaky ReLU of gain sqrt(2) follows; before StyleGAN2 that gain was the weight's alone, not the
+    bias's too (`scale_bias=False`).
     """
 
     def __init__(
@@ -23,18 +24,21 @@ class EqualLinear(nn.Module):
         bias_init: float = 0.0,
         lr_multiplier: float = 1.0,
         activate: bool = False,
+        scale_bias: bool = True,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full([out_features], float(bias_init) / lr_multiplier))
         self.lr_multiplier = lr_multiplier
         self.activate = activate
+        self.scale_bias = scale_bias
 
     def forward(self, x: Tensor) -> Tensor:
         gain = ops.LRELU_GAIN if self.activate else 1.0
+        bias_gain = gain if self.scale_bias else 1.0
         weight = self.weight * (gain * self.lr_multiplier / math.sqrt(self.weight.shape[1]))
         with ops.full_precision(x):
-            x = F.linear(x.to(weight.dtype), weight, self.bias * (gain * self.lr_multiplier))  # [N, out_features]
+            x = F.linear(x.to(weight.dtype), weight, self.bias * (bias_gain * self.lr_multiplier))  # [N, out_features]
         return ops.leaky_relu(x) if self.activate else x
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stylegan2 import ops
+from stylegan2.networks.conditioning import LabelEmbedding, Projection, check_labels
 from stylegan2.networks.layers import EqualConv2d, EqualLinear, minibatch_stddev, normalize_2nd_moment
-from stylegan2.networks.registry import register_generator
+from stylegan2.networks.registry import register_discriminator, register_generator
 from stylegan2.runtime.errors import UserError
 
 ARCHITECTURES = ("skip", "residual", "plain")
@@ -40,26 +41,49 @@ def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
 
 
 class Mapping(nn.Module):
-    """f: Z -> W, fully connected layers with learning-rate multiplier 0.01 (StyleGAN, section 2)."""
+    """f: Z -> W, fully connected layers with learning-rate multiplier 0.01 (StyleGAN, section 2).
+
+    Where it is conditioned on classes, the label's embedding stands beside the normalised z (StyleGAN2-ADA).
+    """
 
     w_avg: Tensor  # [w_dim], moving average of w, the centre of truncation
 
-    def __init__(self, z_dim: int, w_dim: int, num_ws: int, layers: int, lr_multiplier: float = 0.01) -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        num_ws: int,
+        layers: int,
+        lr_multiplier: float = 0.01,
+        num_classes: int = 0,
+        scale_bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.num_ws = num_ws
-        sizes = [z_dim] + [w_dim] * layers
+        self.num_ws, self.num_classes = num_ws, num_classes
+        sizes = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * layers
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True) for a, b in itertools.pairwise(sizes)
+            EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True, scale_bias=scale_bias)
+            for a, b in itertools.pairwise(sizes)
         )
+        self.embedding = LabelEmbedding(num_classes, w_dim) if num_classes else None
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
-        """z [N, z_dim] -> ws [N, num_ws, w_dim].
+    def forward(
+        self,
+        z: Tensor,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> ws [N, num_ws, w_dim].
 
         Truncation moves w towards w_avg: w' = w_avg + psi (w - w_avg), a smaller psi truncates more
         (StyleGAN, appendix B); `truncation_cutoff` limits it to the first layers.
         """
+        check_labels(labels, self.num_classes)
         w = normalize_2nd_moment(z)
+        if self.embedding is not None and labels is not None:
+            w = torch.cat([w, self.embedding(labels)], dim=1)  # [N, z_dim + w_dim]
         for layer in self.layers:
             w = layer(w)  # [N, w_dim]
         ws = w[:, None].repeat(1, self.num_ws, 1)  # [N, num_ws, w_dim]
@@ -185,10 +209,14 @@ class Generator(nn.Module):
     """StyleGAN2 generator.
 
     Attributes:
-        z_dim, w_dim, num_ws, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
         w_avg: [w_dim] buffer, the mean of W.
         config: the constructor's arguments, enough to build the same network again.
+        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
     """
+
+    grows = False
+    has_styles = True
 
     def __init__(
         self,
@@ -202,6 +230,7 @@ class Generator(nn.Module):
         mapping_lr_multiplier: float = 0.01,
         architecture: str = "skip",
         conv_clamp: float | None = None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(img_resolution, img_channels, architecture)
@@ -216,22 +245,25 @@ class Generator(nn.Module):
             "mapping_lr_multiplier": mapping_lr_multiplier,
             "architecture": architecture,
             "conv_clamp": conv_clamp,
+            "num_classes": num_classes,
         }
-        self.z_dim, self.w_dim = z_dim, w_dim
+        self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = Synthesis(
             w_dim, img_resolution, img_channels, channel_base, channel_max, architecture, conv_clamp
         )
         self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier)
+        self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
 
     @property
     def w_avg(self) -> Tensor:
         return self.mapping.w_avg
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const") -> Tensor:
-        """z [N, z_dim] -> images [N, img_channels, R, R]."""
-        return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
+    def forward(
+        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
+    ) -> Tensor:
+        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -253,8 +285,12 @@ class DiscriminatorBlock(nn.Module):
         return y if self.skip is None else y + self.skip(x)
 
 
+@register_discriminator("stylegan2")
 class Discriminator(nn.Module):
-    """StyleGAN2 discriminator: images [N, C, R, R] in [-1, 1] -> logits [N, 1]."""
+    """StyleGAN2 discriminator: images [N, C, R, R] in [-1, 1] -> logits [N, 1].
+
+    With `num_classes`, it is conditioned on labels by projection.
+    """
 
     def __init__(
         self,
@@ -265,10 +301,11 @@ class Discriminator(nn.Module):
         architecture: str = "residual",
         mbstd_group: int = 4,
         mbstd_channels: int = 1,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(img_resolution, img_channels, architecture)
-        self.architecture = architecture
+        self.architecture, self.num_classes = architecture, num_classes
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
         sizes = resolutions(img_resolution)[::-1]
         widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
@@ -280,10 +317,17 @@ class Discriminator(nn.Module):
         last = widths[-1]
         self.conv = EqualConv2d(last + mbstd_channels, last, 3)
         self.fc = EqualLinear(last * 4 * 4, last, activate=True)
-        self.out = EqualLinear(last, 1)
+        self.out = EqualLinear(last, last if num_classes else 1)
+        self.projection = Projection(num_classes, last) if num_classes else None
 
-    def forward(self, images: Tensor, parts: int = 1) -> Tensor:
-        """`parts`: independent batches stacked in `images` (their minibatch statistics stay apart)."""
+    def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None) -> Tensor:
+        """Logits of images [N, C, R, R].
+
+        Args:
+            parts: independent batches stacked in `images` (their minibatch statistics stay apart).
+            labels: int64 [N], where it is conditioned on classes.
+        """
+        check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)
         x = self.from_rgbs[0](images)  # [N, C, R, R]
         for i, block in enumerate(self.blocks, start=1):
@@ -293,4 +337,5 @@ class Discriminator(nn.Module):
                 x = x + self.from_rgbs[i](images)
         x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels, parts)  # [N, C + F, 4, 4]
         x = self.conv(x)
-        return self.out(self.fc(x.flatten(1)))  # [N, 1]
+        x = self.out(self.fc(x.flatten(1)))  # [N, 1], or the features [N, C] to project
+        return x if self.projection is None else self.projection(x, labels)

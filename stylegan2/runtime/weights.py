@@ -133,6 +133,16 @@ _TABLE = (
         _LPIPS_INSTEAD,
     ),
     PretrainedFile(
+        "inception_fid",
+        "pt_inception-2015-12-05-6726825d.pth",
+        "the Inception v3 of FID and KID",
+        "torchvision:",
+        "6726825d",
+        "Apache-2.0",
+        "get it from the pytorch-fid project (torch-fidelity has the same) and give its path",
+        "measure fd_effnet and kd_effnet, whose network needs no download",
+    ),
+    PretrainedFile(
         "arcface_ir_se50",
         "model_ir_se50.pth",
         "the ArcFace IR-SE50 of the pSp paper",

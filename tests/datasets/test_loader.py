@@ -76,3 +76,22 @@ def test_a_mistake_in_a_worker_is_still_one_sentence(tmp_path, workers):
         batches(1, workers=workers, pixels=ImageFolder(tmp_path, 8))
     assert str(caught.value).startswith(f"2 of 6 images of {tmp_path} cannot be read; the last: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_size_of_a_batch_may_depend_on_where_it_starts(workers):
+    size_at = lambda position: 4 if position < 10 else 2  # noqa: E731
+    found = batches(6, batch_size=size_at, workers=workers)
+    assert [len(batch) for batch in found] == [4, 4, 4, 2, 2, 2]
+    assert torch.equal(torch.cat(found), torch.cat(batches(6))[:18])
+    later = batches(2, start=12, batch_size=size_at, workers=workers)
+    assert all(torch.equal(a, b) for a, b in zip(later, found[3:5], strict=True))
+
+
+def test_labels_come_with_their_images():
+    labels = np.arange(7) * 10
+    stream = stream_batches(MirroredImages(PIXELS, False, 0, labels), 7, 3, seed=0, workers=0)
+    for images, found in islice(stream(0), 4):
+        assert found.dtype == torch.int64
+        for image, label in zip(images, found.tolist(), strict=True):
+            assert torch.equal(image, to_tensor(PIXELS[label // 10]))

@@ -1,8 +1,10 @@
+import zipfile
+
 import numpy as np
 import pytest
 
 from datasets.pack import cache_folder
-from datasets.sources import open_examples, open_held_out, open_images, open_split
+from datasets.sources import open_examples, open_held_out, open_images, open_labels, open_split
 from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from datasets.tasks import build_task
 from stylegan2.runtime.errors import UserError
@@ -134,3 +136,27 @@ def test_sources_that_cannot_be_had_are_one_sentence(tmp_path, task, arguments, 
     data = folder(tmp_path / "data", 2, 0)
     with pytest.raises(UserError, match=words):
         open_split(build_task(task), **{"data": data, "resolution": 32, **arguments})
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_subfolders_are_classes(tmp_path, zipped):
+    root = tmp_path / "pets"
+    for name, count, value in (("dogs", 2, 100), ("cats", 3, 10), ("birds/small", 1, 200)):
+        folder(root / name, count, value)
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+            for file in root.rglob("*.png"):
+                archive.write(file, file.relative_to(root))
+        root = tmp_path / "pets.zip"
+    pixels = open_images(str(root), 8)
+    labels = open_labels(pixels, str(root))
+    assert labels.dtype == np.int64
+    expected = {200: 0, 10: 1, 11: 1, 12: 1, 100: 2, 101: 2}
+    assert [expected[value] for value in values(pixels)] == labels.tolist()
+
+
+def test_data_without_labels_are_one_sentence(tmp_path):
+    plain = folder(tmp_path / "plain", 3, 10)
+    for data in (plain, "synthetic"):
+        with pytest.raises(UserError, match="has no labels: give a folder or zip with a subfolder for each class"):
+            open_labels(open_images(data, 32), data)

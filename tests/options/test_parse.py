@@ -152,3 +152,30 @@ def test_run_exits_with_the_answer_of_main(answer, code):
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
+
+
+def test_presets_may_be_a_function_of_the_flags():
+    def chosen(given):
+        assert given["--exp_dir"] == "x"
+        return {"batch_size": 10 * int(given.get("--limit", 1))}
+
+    assert outer(presets=chosen).batch_size == 10
+    assert outer("--limit=3", presets=chosen).batch_size == 30
+    assert outer("--limit", "3", "--batch-size", "5", presets=chosen).batch_size == 5
+
+
+@dataclass(frozen=True)
+class Sized:
+    """Has a table."""
+
+    sizes: dict[int, int] = field(default_factory=dict)
+    """pairs"""
+    preset: str | None = None
+    """named defaults"""
+
+
+def test_a_preset_may_hold_a_table():
+    table = {"two": {"sizes": {8: 4, 16: 2}}, "none": {"sizes": {}}}
+    assert parse(Sized, table, args=["--preset", "two"]).sizes == {8: 4, 16: 2}
+    assert parse(Sized, table, args=["--preset", "none"]).sizes == {}
+    assert parse(Sized, table, args=["--preset", "two", "--sizes", "4", "1"]).sizes == {4: 1}

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from psp.encoders import build_encoder
+from psp.load import load, save_model
 from psp.model import PSp
+from stylegan2.networks import pggan, stylegan
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
 
@@ -65,3 +67,25 @@ def test_parts_of_different_sizes_are_refused():
         PSp(small_encoder(), small_generator(w_dim=24))
     with pytest.raises(UserError, match=r"latent_avg has shape \[18, 16\]"):
         PSp(small_encoder(), small_generator(), torch.zeros(18, 16))
+
+
+def test_a_generator_without_styles_is_refused():
+    generator = pggan.Generator(32, z_dim=16, channel_base=512, channel_max=16)
+    with pytest.raises(
+        UserError, match="one latent for the whole image .PGGAN., but pSp encodes a code for each layer"
+    ):
+        PSp(small_encoder(num_ws=1), generator)
+
+
+@pytest.mark.parametrize("normalization", stylegan.NORMALIZATIONS)
+def test_stylegan_is_a_decoder_too(normalization, tmp_path):
+    sizes = {"z_dim": 16, "w_dim": 16, "channel_base": 512, "channel_max": 16, "mapping_layers": 2}
+    model = PSp(small_encoder(), stylegan.Generator(32, normalization=normalization, **sizes)).eval()
+    save_model(tmp_path / "m.safetensors", model, {})
+    loaded, metadata = load(tmp_path / "m.safetensors")
+    assert metadata["generator"] == {"name": "stylegan", **model.generator.config}
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        output = model(images)
+        assert output.shape == (2, 3, 32, 32)
+        assert torch.equal(loaded(images), output)

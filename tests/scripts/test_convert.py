@@ -13,7 +13,9 @@ import stylegan2
 from psp.convert import to_official
 from psp.encoders import build_encoder
 from psp.model import PSp
+from stylegan2.convert.lucidrains import tensor_names
 from stylegan2.convert.rosinality import to_rosinality
+from stylegan2.networks.lucidrains import Generator as LucidrainsGenerator
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime import device
 from stylegan2.runtime.images import write_image
@@ -94,6 +96,105 @@ def test_to_ours_takes_a_generator_alone(script, tmp_path):
         assert torch.equal(stylegan2.load("ours.safetensors")[0].synthesis(ws), generator.synthesis(ws))
 
 
+def differences(out):
+    return [float(line.split("formula ")[1].split()[0]) for line in out.splitlines() if "largest difference" in line]
+
+
+def test_to_rosinality_and_back(script, tmp_path):
+    generator = Generator(16, 3, 8, 8, 128, 8, 3, mapping_lr_multiplier=0.1)
+    generator.w_avg.normal_()
+    stylegan2.save_generator("ours.safetensors", generator, {})
+    code, out, _ = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
+    assert code == 0
+    assert len(differences(out)) == 3
+    assert max(differences(out)) < 1e-4
+    assert "change its table of channels to {4: 8, 8: 8, 16: 8}" in out
+    assert out.splitlines()[-1].startswith("theirs.pt: ")
+    content = torch.load("theirs.pt")
+    assert content.keys() == {"g_ema", "latent_avg"}
+    assert content["g_ema"]["style.3.bias"].shape == (8,)
+    assert script("convert.py", "to", "ours", "theirs.pt", "again.safetensors")[0] == 0
+    again, metadata = stylegan2.load("again.safetensors")
+    assert metadata["source"] == "rosinality"
+    z = torch.randn(2, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(again(z, 0.7), generator(z, 0.7), rtol=1e-5, atol=1e-5)
+
+
+def test_to_rosinality_takes_the_generator_of_a_model(script, published):
+    assert script("convert.py", "to", "rosinality", published, "generator.pt")[0] == 0
+    state = torch.load("generator.pt")["g_ema"]
+    expected = to_rosinality(tiny().generator)
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+
+
+def test_to_rosinality_refuses_what_it_cannot_hold(script):
+    stylegan2.save_generator("ours.safetensors", Generator(16, 3, 8, 8, 128, 8, 2, architecture="residual"), {})
+    code, _, err = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
+    assert code == 2
+    assert "rosinality's layout has no place for this generator: its architecture is residual, not skip" in err
+    assert err.count("\n") == 1
+    assert not Path("theirs.pt").exists()
+
+
+def lucidrains_file(path):
+    """Names and shapes of that project's file, of 16 px."""
+    own = LucidrainsGenerator(16, 3, 8, 64, 8, 2)
+    names, shapes = tensor_names(3, 2, learned_const=True), own.state_dict()
+    state = {theirs.replace(".", "E.", 1): torch.randn(shapes[ours].shape) for ours, theirs in names.items()}
+    del state["noise"]
+    state = {name: t[:, None] if "to_noise" in name and t.ndim == 1 else t for name, t in state.items()}
+    state = {name: t.flatten() if name.endswith("bias") else t for name, t in state.items()}
+    state |= {f"GE.blocks.{j}.to_rgb.upsample.1.f": torch.tensor([1.0, 2.0, 1.0]) for j in range(2)}
+    torch.save({"GAN": state, "version": "1.9.0"}, path)
+
+
+def test_lucidrains_to_ours(script):
+    lucidrains_file("model_7.pt")
+    code, out, _ = script("convert.py", "to", "ours", "model_7.pt", "ours.safetensors")
+    assert code == 0
+    assert len(differences(out)) == 2
+    assert max(differences(out)) < 1e-4
+    generator, metadata = stylegan2.load("ours.safetensors")
+    assert (metadata["source"], metadata["generator"]["name"]) == ("lucidrains", "lucidrains")
+    model = PSp(build_encoder("gradual", num_ws=generator.num_ws, w_dim=generator.w_dim, **NARROW), generator).eval()
+    psp.save_model("model.safetensors", model, {"task": "inversion"})
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(psp.load("model.safetensors")[0](images), model(images))
+    code, out, _ = script("convert.py", "inspect", "model.safetensors")
+    assert "generator: 16 px, 3 channels, num_ws 3, mapping of 2 layers, z 8, w 8" in out.splitlines()
+    code, _, err = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
+    assert code == 2
+    assert "it is a lucidrains generator, not a stylegan2" in err
+
+
+def test_nothing_is_written_where_the_formula_gives_something_else(script, monkeypatch):
+    lucidrains_file("model_7.pt")
+    monkeypatch.setattr("stylegan2.convert.formula.leaky", lambda x: torch.maximum(x, 0.1 * x))
+    code, _, err = script("convert.py", "to", "ours", "model_7.pt", "ours.safetensors")
+    assert code == 2
+    assert "w: largest difference from the published formula" in err
+    assert not Path("ours.safetensors").exists()
+
+
+def test_inspect_generators(script):
+    lucidrains_file("model_7.pt")
+    generator = Generator(16, 3, 8, 8, 128, 8, 2)
+    stylegan2.save_generator("ours.safetensors", generator, {})
+    torch.save({"g_ema": to_rosinality(generator)}, "generator.pt")
+    for name, first, rows in (
+        ("model_7.pt", "format: StyleGAN2 generator (lucidrains)", 3),
+        ("generator.pt", "format: StyleGAN2 generator (rosinality)", 6),
+        ("ours.safetensors", "format: checkpoint of this package, stylegan2", 6),
+    ):
+        code, out, _ = script("convert.py", "inspect", name)
+        assert code == 0
+        assert out.splitlines()[0] == first
+        assert f"generator: 16 px, 3 channels, num_ws {rows}, mapping of 2 layers, z 8, w 8" in out
+        assert "generator: no tensor missing or left over" in out
+
+
 def test_to_official_psp_writes_what_the_published_code_can_build(script, monkeypatch, tmp_path):
     psp.save_model("ours.safetensors", tiny(), {"task": "inversion"})
     code, _, err = script("convert.py", "to", "official-psp", "ours.safetensors", "out.pt")
@@ -101,7 +202,9 @@ def test_to_official_psp_writes_what_the_published_code_can_build(script, monkey
     assert "the published code cannot build 'ours.safetensors': the encoder's head_width is 16, not 512; " in err
     assert err.count("\n") == 1
     assert not Path("out.pt").exists()
-    monkeypatch.setattr("psp.convert.obstacles", lambda model: [])  # the sizes that it can build are a gigabyte
+    monkeypatch.setattr(
+        "psp.convert.conversion.obstacles", lambda model: []
+    )  # the sizes that it can build are a gigabyte
     assert script("convert.py", "to", "official-psp", "ours.safetensors", "out.pt")[0] == 0
     written, expected = torch.load("out.pt"), to_official(tiny())
     assert written["opts"] == expected["opts"]
@@ -112,14 +215,20 @@ def test_to_official_psp_writes_what_the_published_code_can_build(script, monkey
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("", "what to do is one of to official-psp SRC OUT | to ours SRC OUT | inspect FILE | verify FILE"),
+        (
+            "",
+            "what to do is one of to official-psp SRC OUT | to rosinality SRC OUT | to ours SRC OUT | inspect FILE | "
+            "verify FILE; and none was given",
+        ),
         ("to ours published.pt", "not 'to ours published.pt'"),
         ("to theirs published.pt out.pt", "not 'to theirs published.pt out.pt'"),
         ("verify nothing.pt", "there is no file 'nothing.pt'"),
         ("to ours published.pt out.pt", "OUT must end in .safetensors, not 'out.pt'"),
         ("to official-psp published.pt out.bin", "OUT must end in .pt, not 'out.bin'"),
+        ("to rosinality published.pt out.pkl", "OUT must end in .pt, not 'out.pkl'"),
+        ("to rosinality text.pt out.pt", "'text.pt' is damaged"),
         ("inspect text.pt", "'text.pt' is no generator"),
-        ("to ours text.pt out.safetensors", "'text.pt' is damaged"),
+        ("to ours text.pt out.safetensors", "'text.pt' is no generator"),
     ],
 )
 def test_mistakes_are_one_sentence(script, published, arguments, words):

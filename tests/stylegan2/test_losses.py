@@ -80,3 +80,48 @@ def test_path_lengths_can_be_differentiated_again():
         return losses.path_lengths(linear_generator(j, ws), ws)
 
     assert torch.autograd.gradcheck(penalty, jacobian)
+
+
+def test_wgan_losses_are_differences():
+    fake, real = torch.tensor([[1.0], [-2.0]]), torch.tensor([[4.0], [0.5]])
+    assert losses.wgan_g(fake).tolist() == [-1.0, 2.0]
+    assert losses.wgan_d(fake, real).tolist() == [-3.0, -2.5]
+    assert losses.drift(real).tolist() == [16.0, 0.25]
+
+
+def test_gradient_penalty_is_the_analytic_one():
+    """For D(x) = sum a x^2 / 2 + b x the gradient at a point between real and fake is a x + b."""
+    a, b = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True), torch.randn(3, 4, 4, dtype=torch.float64)
+    real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
+    torch.manual_seed(3)
+    penalty = losses.gradient_penalty(lambda x: quadratic(x, a, b), real, fake)
+    torch.manual_seed(3)
+    u = torch.rand(5, 1, 1, 1, dtype=torch.float64)
+    assert u.std() > 0.1  # each sample has its own point
+    gradient = a * (u * real + (1 - u) * fake) + b
+    expected = (gradient.square().sum([1, 2, 3]).sqrt() - 1) ** 2
+    torch.testing.assert_close(penalty, expected)
+
+    # Training needs its gradient with respect to the weights.
+    (found,) = torch.autograd.grad(penalty.sum(), a)
+    (wanted,) = torch.autograd.grad(expected.sum(), a)
+    torch.testing.assert_close(found, wanted)
+    assert penalty.shape == (5,)
+
+
+def test_gradient_penalty_of_a_critic_of_slope_one_is_zero():
+    direction = torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    direction /= direction.norm()
+    real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
+    slope = lambda k: losses.gradient_penalty(lambda x: (k * direction * x).sum([1, 2, 3])[:, None], real, fake)  # noqa: E731
+    torch.testing.assert_close(slope(1.0), torch.zeros(5, dtype=torch.float64))
+    torch.testing.assert_close(slope(3.0), torch.full((5,), 4.0, dtype=torch.float64))
+
+
+def test_gradient_penalty_of_a_flat_critic_is_finite():
+    weight = torch.zeros(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
+    penalty = losses.gradient_penalty(lambda x: (weight * x).sum([1, 2, 3])[:, None], real, fake)
+    penalty.sum().backward()
+    assert penalty.tolist() == [1.0] * 5
+    assert weight.grad.isfinite().all()

@@ -65,3 +65,56 @@ def test_lazy_adam_forgets_as_much_in_more_steps(interval, beta):
 @pytest.mark.parametrize(("resolution", "batch", "gamma"), [(256, 64, 0.2048), (1024, 32, 6.5536)])
 def test_r1_gamma_is_the_heuristic(resolution, batch, gamma):
     assert math.isclose(schedule.r1_gamma(resolution, batch), gamma)
+
+
+# --- growing ---
+
+GROWING = {"img_resolution": 64, "grow_from": 8, "fade_nimg": 30, "stable_nimg": 50}
+
+
+@pytest.mark.parametrize(
+    ("cur_nimg", "expected"),
+    [
+        (0, (8, 1.0)),
+        (49, (8, 1.0)),
+        (50, (16, 0.0)),
+        (65, (16, 0.5)),
+        (79, (16, 29 / 30)),
+        (80, (16, 1.0)),
+        (129, (16, 1.0)),
+        (130, (32, 0.0)),
+        (160, (32, 1.0)),
+        (210, (64, 0.0)),
+        (239, (64, 29 / 30)),
+        (240, (64, 1.0)),
+        (10**12, (64, 1.0)),
+    ],
+)
+def test_growing_at_its_borders(cur_nimg, expected):
+    assert schedule.stage(cur_nimg, **GROWING) == pytest.approx(expected)
+
+
+@given(st.integers(2, 10), st.integers(0, 3), st.integers(0, 50), st.integers(1, 50), st.integers(0, 1000))
+def test_growing_never_goes_back(log2, doublings, fade, stable, cur_nimg):
+    """What has faded in stays: resolution times the part of it that is shown only grows."""
+    start, end = 2**log2, 2 ** (log2 + doublings)
+
+    def shown(nimg):
+        resolution, alpha = schedule.stage(nimg, end, start, fade, stable)
+        assert start <= resolution <= end
+        assert 0 <= alpha <= 1
+        return resolution / 2 * (1 + alpha)
+
+    assert shown(0) == start
+    assert shown(cur_nimg) <= shown(cur_nimg + 1)
+    assert shown(doublings * (fade + stable)) == end
+
+
+def test_without_growing_the_networks_are_whole():
+    assert schedule.stage(0, 256, None, 600, 600) == (256, 1.0)
+    assert schedule.stage(5, 16, 16, 600, 600) == (16, 1.0)
+
+
+def test_settings_of_a_resolution():
+    assert schedule.at_resolution({8: 256, 16: 128}, 16, 32) == 128
+    assert schedule.at_resolution({8: 256, 16: 128}, 64, 32) == 32

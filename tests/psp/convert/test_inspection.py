@@ -24,7 +24,7 @@ def test_a_published_model(published, lines):
     assert found[0] == "format: encoder4editing, encoder_type Encoder4Editing"
     assert "encoder: e4e, input_channels 3, depth 50, widths [16, 32, 48, 64], num_ws 8, w_dim 32" in found[1]
     assert "encoder: no tensor missing or left over" in found
-    assert "generator: 32 px, 8 rows, mapping of 2 layers, z 32, w 32" in found
+    assert "generator: 32 px, 3 channels, num_ws 8, mapping of 2 layers, z 32, w 32" in found
     assert "generator: widths 4: 16, 8: 16, 16: 16, 32: 16" in found
     assert "generator: no tensor missing or left over" in found
     assert "latent_avg: [8, 32]" in found
@@ -57,7 +57,7 @@ def test_what_is_missing_left_over_and_of_another_shape(published, lines):
 def test_an_encoder_that_cannot_be_told_is_said_beside_the_rest(published, lines):
     found = lines(published.content("GradualStyleEncoder", encoder_type="Unheard"))
     assert "encoder: this is the file of an encoder of type Unheard" in found[0]
-    assert "generator: 32 px, 8 rows, mapping of 2 layers, z 32, w 32" in found
+    assert "generator: 32 px, 3 channels, num_ws 8, mapping of 2 layers, z 32, w 32" in found
     content = published.content("GradualStyleEncoder")
     content["state_dict"] = {key: v for key, v in content["state_dict"].items() if not key.startswith("decoder.")}
     assert "generator: none" in lines(content)
@@ -73,7 +73,7 @@ def test_generators_and_trunks(layouts, lines):
     state = layouts["fill"](layouts["decoder"](16, mapping_layers=8))
     found = lines({"g_ema": state})
     assert found[0] == "format: StyleGAN2 generator (rosinality)"
-    assert "generator: 16 px, 6 rows, mapping of 8 layers, z 32, w 32" in found
+    assert "generator: 16 px, 3 channels, num_ws 6, mapping of 8 layers, z 32, w 32" in found
     assert "ArcFace IR-SE network" in lines(layouts["fill"](layouts["trunk"](widths=(16, 16, 16, 16))))[0]
     assert "no kind known here (dict: a, b)" in lines({"a": 1, "b": 2})[0]
     assert "no kind known here (Tensor" in lines(torch.ones(2))[0]

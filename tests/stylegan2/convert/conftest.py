@@ -1,4 +1,4 @@
-"""Files of other projects, synthesised from the published layouts, and a naive forward pass in rosinality's terms."""
+"""Files of other projects, synthesised from the published layouts, and naive forward passes in their own terms."""
 
 import itertools
 import math
@@ -248,6 +248,117 @@ def nvidia_pickle(
     return path
 
 
+# lucidrains
+
+
+def lucidrains_widths(resolution: int, capacity: int, fmap_max: int) -> list[int]:
+    """From 4 px up: capacity * 2^k, at most fmap_max."""
+    layers = int(math.log2(resolution)) - 1
+    return [min(capacity * 2 ** (layers - j), fmap_max) for j in range(layers)]
+
+
+def lucidrains_content(
+    resolution: int = 32,
+    capacity: int = 2,
+    depth: int = 2,
+    dim: int = STYLE_DIM,
+    channels: int = 3,
+    fmap_max: int = 512,
+    no_const: bool = False,
+) -> dict:
+    """What that project's Trainer saves: names and shapes of S, G, D (in part), SE and GE; every value random."""
+    source = torch.Generator().manual_seed(resolution + depth)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=source)
+
+    def linear(name: str, out: int, inputs: int) -> dict[str, Tensor]:
+        return {f"{name}.weight": rand(out, inputs) / math.sqrt(inputs), f"{name}.bias": 0.3 * rand(out)}
+
+    def vectorizer(name: str) -> dict[str, Tensor]:
+        return {
+            f"{name}.net.{2 * i}.{part}": rand(*([dim, dim] if part == "weight" else [dim]))
+            for i in range(depth)
+            for part in ("weight", "bias")
+        }
+
+    def generator(name: str) -> dict[str, Tensor]:
+        widths = lucidrains_widths(resolution, capacity, fmap_max)
+        state = {} if no_const else {f"{name}.initial_block": rand(1, widths[0], 4, 4)}
+        if no_const:
+            state[f"{name}.to_initial_block.weight"] = rand(dim, widths[0], 4, 4)
+        state[f"{name}.initial_conv.weight"] = rand(widths[0], widths[0], 3, 3) / math.sqrt(9 * widths[0])
+        state[f"{name}.initial_conv.bias"] = 0.3 * rand(widths[0])
+        for j, (before, width) in enumerate(zip(widths[:1] + widths, widths, strict=False)):
+            block = f"{name}.blocks.{j}"
+            for k, inputs in ((1, before), (2, width)):
+                state |= linear(f"{block}.to_style{k}", inputs, dim) | linear(f"{block}.to_noise{k}", width, 1)
+                state[f"{block}.conv{k}.weight"] = rand(width, inputs, 3, 3)
+            state |= linear(f"{block}.to_rgb.to_style", width, dim)
+            state[f"{block}.to_rgb.conv.weight"] = rand(channels, width, 1, 1) / math.sqrt(width)
+            if j < len(widths) - 1:
+                state[f"{block}.to_rgb.upsample.1.f"] = torch.tensor([1.0, 2.0, 1.0])
+        return state
+
+    state = vectorizer("S") | generator("G") | {"D.blocks.0.conv_res.weight": rand(4, channels, 1, 1)}
+    state |= {
+        "D.quantize_blocks.0.fn._codebook.embed": rand(4, 4),
+        "D_aug.D.blocks.0.conv_res.weight": rand(4, 3, 1, 1),
+    }
+    return {"GAN": state | vectorizer("SE") | generator("GE"), "version": "1.9.0"}
+
+
+def lucidrains_style(p: dict, z: Tensor, lr_mlp: float = 0.1, name: str = "SE") -> Tensor:
+    w, i = F.normalize(z, dim=1), 0
+    while f"{name}.net.{i}.weight" in p:
+        w = F.leaky_relu(F.linear(w, p[f"{name}.net.{i}.weight"] * lr_mlp, p[f"{name}.net.{i}.bias"] * lr_mlp), 0.2)
+        i += 2
+    return w
+
+
+def lucidrains_convolution(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool) -> Tensor:
+    """All samples in one convolution, a group each; the style is a deviation from 1."""
+    n, _, height, width = x.shape
+    own = weight[None] * (style[:, None, :, None, None] + 1)
+    if demodulate:
+        own = own * (own.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    y = F.conv2d(x.reshape(1, -1, height, width), own.flatten(0, 1), padding=weight.shape[-1] // 2, groups=n)
+    return y.reshape(n, -1, height, width)
+
+
+def lucidrains_image(p: dict, ws: Tensor, noise: Tensor, name: str = "GE") -> Tensor:
+    """noise [N, R, R, 1] in [0, 1], its axes being width and height; each block has the code of its number."""
+    if f"{name}.initial_block" in p:
+        x = p[f"{name}.initial_block"].expand(len(ws), -1, -1, -1)
+    else:
+        x = torch.einsum("nd,dcij->ncij", ws.mean(dim=1), p[f"{name}.to_initial_block.weight"])
+    x = F.conv2d(x, p[f"{name}.initial_conv.weight"], p[f"{name}.initial_conv.bias"], padding=1)
+    image, j = None, 0
+    while f"{name}.blocks.{j}.conv1.weight" in p:
+        block, w = f"{name}.blocks.{j}", ws[:, j]
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) if j else x
+
+        def linear(part: str, inputs: Tensor, block: str = block) -> Tensor:
+            return F.linear(inputs, p[f"{block}.{part}.weight"], p[f"{block}.{part}.bias"])
+
+        for k in (1, 2):
+            x = lucidrains_convolution(x, p[f"{block}.conv{k}.weight"], linear(f"to_style{k}", w), demodulate=True)
+            own = linear(f"to_noise{k}", noise[:, : x.shape[2], : x.shape[3]])  # [N, width, height, C]
+            x = F.leaky_relu(x + own.permute(0, 3, 2, 1), 0.2)
+        rgb = lucidrains_convolution(
+            x, p[f"{block}.to_rgb.conv.weight"], linear("to_rgb.to_style", w), demodulate=False
+        )
+        image = rgb if image is None else image + rgb
+        j += 1
+        if f"{name}.blocks.{j}.conv1.weight" in p:
+            image = F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+        if f"{block}.to_rgb.upsample.1.f" in p:
+            taps = torch.tensor([1.0, 2.0, 1.0], dtype=image.dtype) / 4
+            kernel = torch.outer(taps, taps).expand(image.shape[1], 1, 3, 3)
+            image = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), kernel, groups=image.shape[1])
+    return image
+
+
 @pytest.fixture(scope="session")
 def foreign() -> SimpleNamespace:
     """The functions of this file; test modules cannot import it."""
@@ -256,6 +367,10 @@ def foreign() -> SimpleNamespace:
         SMALL=SMALL,
         STYLE_DIM=STYLE_DIM,
         NvidiaModules=NvidiaModules,
+        lucidrains_content=lucidrains_content,
+        lucidrains_image=lucidrains_image,
+        lucidrains_style=lucidrains_style,
+        lucidrains_widths=lucidrains_widths,
         Persistent=Persistent,
         module_tree=module_tree,
         nvidia_pickle=nvidia_pickle,

@@ -1,0 +1,55 @@
+"""A new folder or zip file that takes its place only when it is complete."""
+
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import UserError
+
+Archive = Callable[[str, bytes], None]  # (name with "/", content): adds a file
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that zip files know: equal files make equal archives
+
+
+@contextmanager
+def open_archive(out: Path) -> Iterator[Archive]:
+    """Adds files to a zip file, where `out` ends in .zip, or to a folder. When the block raises, nothing stays.
+
+    Raises UserError where `out` exists; an empty folder may.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} exists: remove it, or give another --out")
+    with _zip(out) if out.suffix.lower() == ".zip" else _folder(out) as add:
+        yield add
+
+
+@contextmanager
+def _zip(out: Path) -> Iterator[Archive]:
+    with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
+        yield lambda name, content: archive.writestr(zipfile.ZipInfo(name, FIRST_DATE), content)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Archive]:
+    unfinished = out.with_name(f".partial-{uuid.uuid4().hex}")
+
+    def add(name: str, content: bytes) -> None:
+        path = unfinished / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    try:
+        unfinished.mkdir(parents=True)
+        yield add
+        if out.is_dir():
+            out.rmdir()
+        os.replace(unfinished, out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise

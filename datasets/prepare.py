@@ -1,0 +1,237 @@
+"""A folder of photos checked, cropped to squares, resized and packed for training; what is left out is listed."""
+
+import hashlib
+import io
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from datasets.archive import Archive, open_archive
+from datasets.crop import square_box
+from datasets.folder import MODES, ImageFiles
+from datasets.labels import DATASET_JSON, format_dataset_json, numbered
+from datasets.photos import ordered_map
+from datasets.report import Names
+from stylegan2.runtime import images
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import ImageError, UserError
+
+NOTES = {
+    "gray": "{count} of them are grayscale and now have {channels} channels of equal brightness",
+    "colour": "{count} of them were in colour and are grayscale now",
+    "transparent": "{count} of them were transparent and lie on white now",
+}
+LEFT_OUT_SUFFIX = ".left_out.txt"
+SHOWN_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a photo must be, and what is made of it."""
+
+    resolution: int
+    """pixels of a side"""
+    channels: int = 3
+    """1 gray, 3 RGB, 4 RGBA"""
+    crop: str = "center"
+    """one of datasets.crop.CROPS"""
+    min_side: int = 0
+    """pixels that the square must have before it is resized"""
+    max_aspect: float = float("inf")
+    """longer side / shorter side"""
+
+
+@dataclass
+class Prepared:
+    """What became of one file."""
+
+    name: str
+    """relative to the top, with "/" """
+    png: bytes = b""
+    """the picture, [R, R, C]"""
+    digest: bytes = b""
+    """of its pixels"""
+    notes: list[str] = field(default_factory=list)
+    """keys of NOTES"""
+    reason: str | None = None
+    """why it is left out: unreadable, aspect, too_small, no_label, bad_name or duplicate"""
+    detail: str = ""
+
+
+@dataclass
+class Outcome:
+    """What became of all files."""
+
+    total: int
+    kept: dict[str, str] = field(default_factory=dict)
+    """{file: its name in the archive}"""
+    left_out: list[Prepared] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
+    """how many pictures each has"""
+
+
+def prepare_folder(
+    files: ImageFiles,
+    out: Path,
+    recipe: Recipe,
+    labels: dict[str, str] | None = None,
+    keep_duplicates: bool = False,
+    workers: int = 1,
+) -> Outcome:
+    """Writes what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
+
+    Args:
+        labels: {file: class}; a file that is not in it is left out. Classes that keep a picture are numbered from 0 on,
+            and `dataset.json` says which number each picture has.
+        keep_duplicates: also pictures that equal an earlier one, pixel by pixel.
+        workers: photos at a time.
+
+    Raises:
+        UserError: `out` exists or cannot be written, or no file can be used.
+    """
+    names = [files.relative(index) for index in range(len(files))]
+    targets = Names(map(Path, names), Path())
+    outcome, seen = Outcome(len(files)), {}
+    work = partial(prepare, files, recipe=recipe, labels=labels)
+    with _written(out), open_archive(out) as archive:
+        for item in tqdm(ordered_map(work, range(len(files)), workers), total=len(files), unit="image"):
+            first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
+            if first != item.name and not keep_duplicates:
+                item.reason, item.detail = "duplicate", f"it shows the same as {first}"
+            _keep(item, f"{targets.of_file[Path(item.name)]}.png", archive, outcome)
+        if not outcome.kept:
+            first_left_out = outcome.left_out[0]
+            raise UserError(f"none of the {len(files)} images can be used: {_line(first_left_out)}")
+        if labels is not None:
+            own = {target: labels[name] for name, target in outcome.kept.items()}
+            outcome.classes = Counter(own.values())
+            archive(DATASET_JSON, format_dataset_json(*numbered(own)).encode())
+    return outcome
+
+
+def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> None:
+    if item.reason is None:
+        archive(target, item.png)
+        outcome.kept[item.name] = target
+        outcome.notes.update(item.notes)
+    else:
+        item.png = b""
+        outcome.left_out.append(item)
+
+
+def prepare(files: ImageFiles, index: int, recipe: Recipe, labels: dict[str, str] | None) -> Prepared:
+    """Reads, checks, crops, resizes and encodes one file; may be called by several threads."""
+    item = Prepared(files.relative(index))
+    item.reason, item.detail = _refusal(item.name, labels)
+    if item.reason is not None:
+        return item
+    try:
+        photo = files.read(index, "rgba")  # [H, W, 4]
+        box = _checked_box(photo, recipe, item)
+        if box is None:
+            return item
+        item.notes = _notes(photo, recipe.channels)
+        if recipe.channels == 1 or "transparent" in item.notes:  # the reader knows how to lay colours over white
+            photo = files.read(index, MODES[recipe.channels])  # [H, W, C]
+    except ImageError as error:
+        item.reason, item.detail = "unreadable", str(error)
+        return item
+    top, left, side = box
+    square = photo[top : top + side, left : left + side, : recipe.channels]  # [side, side, C]
+    picture = images.resize(square, (recipe.resolution, recipe.resolution))  # [R, R, C]
+    item.png, item.digest = encode_png(picture), hashlib.sha256(np.ascontiguousarray(picture)).digest()
+    return item
+
+
+def _refusal(name: str, labels: dict[str, str] | None) -> tuple[str | None, str]:
+    """(reason, detail) why a file is left out unread.
+
+    Names in a zip may lead out of a folder, and those on a disk may be no text.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        return "bad_name", "rename it"
+    if labels is not None and name not in labels:
+        return "no_label", "no class is given for it"
+    return None, ""
+
+
+def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int, int, int] | None:
+    """The square to keep; None where the shape or size is refused, as `item` then says."""
+    height, width = photo.shape[:2]
+    box = square_box(height, width, recipe.crop)
+    if box is None or max(height, width) > recipe.max_aspect * min(height, width):
+        wanted = "it is not square" if box is None else f"its sides differ by more than {recipe.max_aspect:g} times"
+        item.reason, item.detail = "aspect", f"{width} x {height} pixels: {wanted}"
+    elif box[2] < recipe.min_side:
+        item.reason, item.detail = "too_small", f"{width} x {height} pixels: less than {recipe.min_side}"
+    return box if item.reason is None else None
+
+
+def _notes(photo: np.ndarray, channels: int) -> list[str]:
+    """What is said of a photo, uint8 [H, W, 4]."""
+    colours, alpha = photo[..., :3], photo[..., 3]
+    gray = bool((colours == colours[..., :1]).all())
+    found = [] if gray == (channels == 1) else ["gray" if gray else "colour"]
+    return found + (["transparent"] if channels != 4 and int(alpha.min()) < 255 else [])
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """uint8 [R, R, C] as the bytes of a PNG file."""
+    file = io.BytesIO()
+    array = picture[..., 0] if picture.shape[2] == 1 else picture
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
+    return file.getvalue()
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """A disk that refuses is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {str(out)!r}: {error.strerror or error}") from error
+
+
+# ---------------------------------------------------------------------------------------------- report
+
+
+def report(outcome: Outcome, out: Path, recipe: Recipe) -> int:
+    """Prints what was done, lists what was left out, also in a file beside `out`; 0 if that is nothing, else 1."""
+    lines = [_line(item) for item in outcome.left_out]
+    for line in lines:
+        print(line, file=sys.stderr)
+    listing = out.with_name((out.stem if out.suffix.lower() == ".zip" else out.name) + LEFT_OUT_SUFFIX)
+    with _written(listing):
+        if lines:
+            with atomic_file(listing, durable=False) as file:
+                file.write("".join(line + "\n" for line in lines).encode())
+        else:
+            listing.unlink(missing_ok=True)
+    print(f"{len(outcome.kept):,} of {outcome.total:,} images at {recipe.resolution} px: {out}")
+    for note, count in sorted(outcome.notes.items()):
+        print(NOTES[note].format(count=f"{count:,}", channels=recipe.channels))
+    if outcome.classes:
+        names = numbered({name: name for name in outcome.classes})[1]
+        counts = [f"{k} {name} ({outcome.classes[name]:,})" for k, name in enumerate(names)]
+        shown = ", ".join(counts[:SHOWN_CLASSES]) + (", ..." if len(counts) > SHOWN_CLASSES else "")
+        print(f"{len(counts)} classes: {shown}")
+    if outcome.left_out:
+        reasons = Counter(str(item.reason) for item in outcome.left_out)
+        print(f"left out: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}; see {listing}")
+    return 1 if outcome.left_out else 0
+
+
+def _line(item: Prepared) -> str:
+    name = ascii(item.name) if item.reason == "bad_name" else item.name
+    return f"{item.reason}: {name}: {item.detail}"

@@ -1,0 +1,33 @@
+"""Lists of numbers as they are typed: seeds such as 0-63 or 1,5,9-12, and strengths such as -3,0,3."""
+
+import math
+import re
+
+from stylegan2.runtime.errors import UserError
+
+MOST = 100_000
+
+
+def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
+    """Numbers and ranges (both ends included), separated by commas, in the order given. UserError: anything else."""
+    seeds: list[int] = []
+    for word in text.replace(" ", "").split(","):
+        found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if first > last:
+            raise UserError(f"{flag} are numbers from 0 on and ranges such as 0-63 or 1,5,9-12, not {text!r}")
+        if last - first >= MOST - len(seeds):
+            raise UserError(f"{flag} names more than {MOST} seeds: {text!r}")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def parse_numbers(text: str, flag: str) -> list[float]:
+    """Finite numbers separated by commas. UserError: anything else."""
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{flag} are numbers separated by commas, such as -3,0,3, not {text!r}")
+    return numbers

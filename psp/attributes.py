@@ -1,0 +1,111 @@
+"""A small classifier of binary attributes, trained from labelled images in a minute or two.
+
+StyleGAN trains one network of its discriminator's size for each attribute (section 4.2); here all attributes share one.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.crop import WHOLE, crop_resize
+from stylegan2.metrics.samples import as_rgb, batches
+from stylegan2.runtime.randomness import derive_seed, seed_step
+
+LAST_SIDE = 4
+DROPOUT = 0.3
+
+
+class AttributeClassifier(nn.Module):
+    """Images to one logit for each attribute, positive where it is there.
+
+    Args:
+        names: of the attributes.
+        side: images are resized to this, a power of two from 8 on.
+        width: channels after the first convolution; they double as the resolution halves, up to 8 times as many.
+    """
+
+    def __init__(self, names: Sequence[str], side: int = 64, width: int = 24) -> None:
+        super().__init__()
+        self.names, self.side = tuple(names), side
+        self.config = {"names": list(names), "side": side, "width": width}
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 2, 1, bias=False)]
+        channels, side = width, side // 2
+        while side > LAST_SIDE:
+            wider = min(2 * channels, 8 * width)
+            layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, wider, 3, 2, 1, bias=False)]
+            channels, side = wider, side // 2
+        layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Flatten(), nn.Dropout(DROPOUT)]
+        self.layers = nn.Sequential(*layers, nn.Linear(channels * LAST_SIDE**2, len(self.names)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [N, 1, 3 or 4, H, W] in [-1, 1] -> logits [N, A]."""
+        x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
+        return self.layers(x.contiguous(memory_format=torch.channels_last))
+
+    def logit(self, images: Tensor, name: str) -> Tensor:
+        """images -> the logit of one attribute, [N]."""
+        return self(images)[:, self.names.index(name)]
+
+
+@torch.enable_grad()
+def fit_attributes(
+    classifier: AttributeClassifier,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int = 6,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> None:
+    """Train on uint8 images [N, C, H, W] and bool labels [N, A], then set to evaluation mode, without gradients.
+
+    AdamW with a cosine to 0 on the binary cross entropy; a function of the seed.
+    """
+    device = next(classifier.parameters()).device
+    classifier.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=learning_rate, weight_decay=1e-2)
+    steps = epochs * -(-len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for epoch in range(epochs):
+        seed_step(seed, 0, epoch)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 1, epoch)))
+        for part in batches(len(images), batch_size, f"classifier {epoch + 1}/{epochs}"):
+            chosen = order[part]
+            if len(chosen) < 2:  # batch normalisation has no statistics of one image
+                continue
+            logits = classifier(as_float(images[chosen]).to(device))  # [n, A]
+            loss = F.binary_cross_entropy_with_logits(logits, labels[chosen].float().to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    classifier.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def accuracies(
+    classifier: AttributeClassifier, images: Tensor, labels: Tensor, batch_size: int = 64
+) -> dict[str, float]:
+    """Balanced accuracy of each attribute: the mean of what it gets right where it is there and where it is not.
+
+    uint8 images [N, C, H, W], bool labels [N, A]. NaN where the labels have one value only.
+    """
+    device = next(classifier.parameters()).device
+    parts = [as_float(part).to(device) for part in images.split(batch_size)]
+    found = classify(classifier, parts) > 0  # [N, A]
+    right = found == labels
+    sides = [(right & side).sum(0) / side.sum(0) for side in (labels, ~labels)]  # [A] each
+    return dict(zip(classifier.names, ((sides[0] + sides[1]) / 2).tolist(), strict=True))
+
+
+@torch.no_grad()
+def classify(classifier: nn.Module, images: Iterable[Tensor]) -> Tensor:
+    """Logits [N, A] on the CPU for batches of images [n, C, H, W] in [-1, 1]."""
+    return torch.cat([classifier(batch).cpu() for batch in images])
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 [N, C, H, W] -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1

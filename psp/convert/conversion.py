@@ -1,0 +1,70 @@
+"""From file to file. What another project's formula does not confirm is not written."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import psp
+import stylegan2
+from psp.convert.export import obstacles, to_official
+from psp.convert.verification import verify
+from stylegan2 import convert
+from stylegan2.convert import rosinality
+from stylegan2.convert.verification import compare, require
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+
+def write_official(source: Path, out: Path) -> Iterator[str]:
+    """A pSp model as the published code reads it. UserError: that code could not build it."""
+    model, metadata = psp.load(source)
+    if reasons := obstacles(model):
+        raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
+    _write_torch(out, to_official(model, metadata.get("task", "inversion")))
+    yield written(out)
+
+
+def write_rosinality(source: Path, out: Path) -> Iterator[str]:
+    """A generator, or that of a pSp model, in rosinality's layout, compared with its formula first.
+
+    UserError: the layout has no place for it. A line says what that project's code would have to be told.
+    """
+    model, _, _ = load_any(source)
+    generator = getattr(model, "generator", model)
+    stored = rosinality.store(generator)
+    yield from require(compare(generator, stored))
+    yield from rosinality.differences(generator)
+    _write_torch(out, rosinality.file_content(stored))
+    yield written(out)
+
+
+def write_ours(source: Path, out: Path) -> Iterator[str]:
+    """Whatever holds a model or a generator as a file of this package, compared with the published formula first."""
+    if source.is_file() and convert.recognise(source) != convert.OURS:
+        yield from require(verify(source))
+    model, metadata, save = load_any(source)
+    save(out, model, metadata)
+    yield written(out)
+
+
+def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
+    """(model, metadata, function that saves it) of an encoder with its generator, or of a generator alone."""
+    try:
+        return *psp.load(source), psp.save_model
+    except CheckpointError as no_encoder:
+        try:
+            return *stylegan2.load(source), stylegan2.save_generator
+        except CheckpointError as no_generator:
+            sentences = dict.fromkeys([str(no_encoder), str(no_generator)])
+            raise CheckpointError("; ".join(sentences)) from no_generator
+
+
+def written(out: Path) -> str:
+    return f"{out}: {out.stat().st_size / 1e6:.1f} MB"
+
+
+def _write_torch(out: Path, content: dict[str, Any]) -> None:
+    with atomic_file(out) as file:
+        torch.save(content, file)

@@ -1,0 +1,86 @@
+"""Networks that describe an image by a vector, by name: what Frechet and kernel distances and precision see through."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from psp.losses.crop import WHOLE, crop_resize
+from psp.losses.networks.dlib_resnet import load_dlib
+from psp.losses.networks.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
+from psp.losses.networks.inception import load_inception
+from stylegan2.metrics.samples import as_rgb
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import UserError
+
+EFFNET_SIDES = (64, 224)
+"""Smallest and largest side that EfficientNet-Lite0 is fed; the latter is what it was trained with."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """`network(images [N, C, R, R] in [-1, 1]) -> features [N, D]`, with a name for reports and one for caches."""
+
+    name: str
+    """effnet, dlib or inception: measures are called after it"""
+    what: str
+    """for a report"""
+    key: str
+    """changes whenever the features would"""
+    module: nn.Module
+    embed: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        device = next(self.module.parameters()).device
+        return self.embed(as_rgb(images.to(device))).float()  # [N, D]
+
+
+def feature_network(name: str, path: str | Path | None = None, device: torch.device | str = "cpu") -> FeatureNetwork:
+    """The frozen network `name` with its weights at `path`, or where they are found.
+
+    effnet: what the classifier of EfficientNet-Lite0 sees, 1,280 numbers. dlib: the descriptor of dlib's face network,
+    128 numbers, of FFHQ-aligned faces. inception: the 2,048 features that FID and KID are defined by.
+
+    UserError: there is no such network, or its file is not on this machine.
+    """
+    if name not in _BUILDERS:
+        raise UserError(f"there is no feature network {name!r}: choose one of {', '.join(_BUILDERS)}")
+    return _BUILDERS[name](path, torch.device(device))
+
+
+def _effnet(path: str | Path | None, device: torch.device) -> FeatureNetwork:
+    network = load_efficientnet_lite0(path).to(device)
+
+    def embed(images: Tensor) -> Tensor:
+        side = effnet_side(min(images.shape[2:]))
+        return network.pooled(crop_resize(images, WHOLE, side, side))  # [N, 1280]
+
+    return FeatureNetwork("effnet", "EfficientNet-Lite0", _key("efficientnet_lite0", path), network, embed)
+
+
+def effnet_side(side: int) -> int:
+    """What images of that side are resized to before EfficientNet-Lite0 sees them: a multiple of 32 from 64 to 224."""
+    smallest, largest = EFFNET_SIDES
+    return max(smallest, min(largest, round(side / STRIDE) * STRIDE))
+
+
+def _dlib(path: str | Path | None, device: torch.device) -> FeatureNetwork:
+    network = load_dlib(path).to(device)
+    return FeatureNetwork("dlib", "dlib's face network", _key("dlib_resnet", path), network, network.embed)
+
+
+def _inception(path: str | Path | None, device: torch.device) -> FeatureNetwork:
+    network = load_inception(path).to(device)
+    return FeatureNetwork("inception", "Inception (2015)", _key("inception_fid", path), network, network)
+
+
+_BUILDERS = {"effnet": _effnet, "dlib": _dlib, "inception": _inception}
+
+
+def _key(entry: str, path: str | Path | None) -> str:
+    """Names network and weights."""
+    return f"{entry} {hashlib.sha256(weights.locate(entry, path).read_bytes()).hexdigest()[:16]}"

@@ -1,0 +1,90 @@
+"""Directions of W: python scripts/directions.py boundary --attributes yaw,glasses,smile (or: pca, closed_form)"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+from torch import Tensor
+
+import stylegan2
+from datasets.latent_labels import labels_of_file, truth_classifier
+from options.directions import FindDirections
+from options.parse import parse, run
+from psp.similarity import face_similarity
+from stylegan2.latents.directions import (
+    Directions,
+    boundaries,
+    closed_form,
+    principal_components,
+    save_directions,
+    spread,
+)
+from stylegan2.latents.measure import Classifier, measure, scores_of, table
+from stylegan2.latents.mixing import mask_rows
+from stylegan2.latents.sampling import random_w, seeded_w
+from stylegan2.runtime.device import place
+
+RARE = 0.01  # share of the samples below which the generator hardly knows an attribute
+SCORED = 1000  # samples for the deviation of the classifier's scores, where nothing else needs them
+
+
+def find(generator: Any, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
+    """w [N, w_dim]: samples; {attribute: [N]}: what the classifier says of them, for `boundary` without a file."""
+    rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
+    names = [f"{o.method}{k}" for k in range(o.count)]
+    if o.method == "boundary":
+        x, y = (w, scores) if o.labels is None else labels_of_file(generator, o.labels, o.latents)
+        names = o.wanted(list(y))
+        vectors = boundaries(x, y, {name: o.left_alone(name, list(y)) for name in names}, w, o.keep)
+    elif o.method == "pca":
+        vectors, _ = principal_components(w, o.count)
+    else:
+        vectors, _ = closed_form(generator, rows, o.count)
+    return Directions(tuple(names), vectors, spread(w, vectors), tuple(rows))
+
+
+def report(
+    generator: Any, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
+) -> None:
+    """Measures the directions, prints a table and writes it; scores {attribute: [N]} are those of samples."""
+    network, similarity = face_similarity(o.identity, generator.w_avg.device)
+    codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
+    effects = measure(generator, found, codes, classify, similarity, scores, o.strength)
+    about = {"truncation_psi": o.truncation_psi, "similarity": network}
+    about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
+    (o.exp_dir / f"{o.method}.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (o.exp_dir / f"{o.method}.md").write_text(table(effects), encoding="utf-8")
+    print(f"changes in standard deviations of the classifier's scores; similarity by {network}\n\n{table(effects)}")
+    for name, effect in effects.items():
+        if effect.share is not None and min(effect.share, 1 - effect.share) < RARE:
+            print(f"{name}: {effect.share:.1%} of the samples have it, too few for a direction to be more than a guess")
+
+
+def main() -> None:
+    o = parse(FindDirections)
+    device = o.prepare()
+    generator: Any = stylegan2.load(o.generator)[0]
+    place(generator.requires_grad_(False), device)
+    w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
+    by_classifier = o.method == "boundary" and o.labels is None
+    if by_classifier or o.measure:
+        classify = truth_classifier(generator.img_resolution, device)
+        scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
+        scores = scores_of(generator, scored, classify, progress="labels")
+    found = find(generator, o, w, scores)
+    save_directions(o.exp_dir / f"{o.method}.safetensors", found, {"method": o.method, "generator": o.generator})
+    if o.measure:
+        report(generator, o, found, classify, scores)
+    print(f"written: {o.exp_dir / o.method}.safetensors")
+
+
+if __name__ == "__main__":
+    run(main)

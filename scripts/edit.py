@@ -1,0 +1,80 @@
+"""Edit samples or encoded photos: python scripts/edit.py --directions runs/directions/boundary.safetensors"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+from torch import Tensor
+
+import psp
+import stylegan2
+from options.edit import Edit
+from options.parse import parse, run
+from stylegan2.latents.codes import load_codes
+from stylegan2.latents.directions import Directions, load_directions
+from stylegan2.latents.mixing import mask_rows
+from stylegan2.latents.sampling import render, seeded_w
+from stylegan2.runtime.device import place
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
+
+
+def load_generator(name: str) -> Any:
+    """A generator, or that of a pSp model."""
+    try:
+        return stylegan2.load(name)[0]
+    except UserError as no_generator:
+        try:
+            return psp.load(name)[0].generator
+        except UserError:
+            raise no_generator from None
+
+
+def codes_to_edit(generator: Any, o: Edit) -> tuple[list[str], Tensor]:
+    """(names, w_plus [N, num_ws, w_dim])"""
+    if o.latents is None:
+        return [f"seed{seed:04d}" for seed in o.samples()], seeded_w(generator, o.samples(), o.truncation_psi)
+    names, w_plus = load_codes(o.latents, generator.num_ws, generator.w_dim)
+    chosen = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
+    if unknown := [name for name in chosen if name not in names]:
+        raise UserError(f"{str(o.latents)!r} has no codes of {', '.join(unknown)}; there are {', '.join(names)}")
+    return chosen, w_plus[[names.index(name) for name in chosen]].to(generator.w_avg.device)
+
+
+def write_strip(generator: Any, directions: Directions, name: str, captions: list[str], codes: Tensor, o: Edit) -> None:
+    moved = directions.move(codes, name, o.steps())  # [N, S, num_ws, w_dim]
+    titles = [f"{step:+g}" for step in o.steps()]
+    rows = [list(to_uint8(row)) for row in render(generator, moved, progress=name)]
+    write_image(o.exp_dir / f"{name}.png", labelled_sheet(rows, titles, captions))
+    for caption, row in zip(captions, rows, strict=True):
+        for title, picture in zip(titles, row, strict=True):
+            write_image(o.exp_dir / name / f"{caption}_{title}.png", picture)
+
+
+def main() -> None:
+    o = parse(Edit)
+    device = o.prepare()
+    directions, metadata = load_directions(o.directions)
+    generator = load_generator(o.generator or metadata["generator"])
+    place(generator, device)
+    if o.rows:
+        directions = replace(directions, rows=tuple(mask_rows(o.rows, generator.num_ws)))
+    directions.check(generator)
+    names = directions.names if o.names == "all" else [name.strip() for name in o.names.split(",")]
+    for name in names:
+        directions.index(name)  # says now if there is none
+    captions, codes = codes_to_edit(generator, o)
+    for name in names:
+        write_strip(generator, directions, name, captions, codes, o)
+    print(f"written to {o.exp_dir}: {', '.join(f'{name}.png' for name in names)}")
+
+
+if __name__ == "__main__":
+    run(main)

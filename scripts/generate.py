@@ -1,0 +1,81 @@
+"""Pictures of a generator: python scripts/generate.py samples (or truncation, mixing, noise, interpolation)"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+from torch import Tensor
+
+import stylegan2
+from options.generate import Generate
+from options.parse import parse, run
+from stylegan2.latents import pictures
+from stylegan2.latents.mixing import mask_rows
+from stylegan2.latents.sampling import render, seeded_w
+from stylegan2.runtime.animation import write_animation
+from stylegan2.runtime.device import place
+from stylegan2.runtime.images import grid, to_uint8, write_image
+
+COLUMNS = 8
+
+
+def codes_of(generator: Any, seeds: list[int], o: Generate) -> Tensor:
+    """[N, num_ws, w_dim]"""
+    return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
+
+
+def samples(generator: Any, o: Generate) -> None:
+    codes = codes_of(generator, o.chosen(), o)
+    images = render(generator, codes, progress="samples")  # [N, C, R, R]
+    for seed, picture in zip(o.chosen(), to_uint8(images), strict=True):
+        write_image(o.exp_dir / "samples" / f"seed{seed:04d}.png", picture)
+    write_image(o.exp_dir / "samples.png", grid(images, columns=min(COLUMNS, len(images))))
+
+
+def truncation(generator: Any, o: Generate) -> None:
+    sheet = pictures.truncation_sheet(generator, o.chosen(), o.sweep(), o.truncation_cutoff, o.label)
+    write_image(o.exp_dir / "truncation.png", sheet)
+
+
+def mixing(generator: Any, o: Generate) -> None:
+    rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # says first if a mask does not fit
+    codes, styles = (codes_of(generator, seeds, o) for seeds in (o.chosen(), o.columns()))
+    for mask, numbers in rows.items():
+        sheet = pictures.mixing_sheet(generator, codes, styles, numbers)
+        write_image(o.exp_dir / f"mixing_{mask.replace(',', '_')}.png", sheet)
+
+
+def noise(generator: Any, o: Generate) -> None:
+    codes = codes_of(generator, o.chosen(), o)
+    sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed)
+    write_image(o.exp_dir / "noise.png", sheet)
+    print(f"a deviation of {white * 127.5:.2f} of 255 levels is white")
+
+
+def interpolation(generator: Any, o: Generate) -> None:
+    truncated = (o.truncation_psi, o.truncation_cutoff, o.label)
+    codes = pictures.codes_between(generator, o.chosen(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
+    frames = to_uint8(render(generator, codes, progress="frames"))  # [F, R, R, C]
+    write_animation(o.exp_dir / f"interpolation_{o.space}.{o.format}", list(frames), o.fps)
+
+
+KINDS = {kind.__name__: kind for kind in (samples, truncation, mixing, noise, interpolation)}
+
+
+def main() -> None:
+    o = parse(Generate)
+    device = o.prepare()
+    generator, _ = stylegan2.load(o.generator)
+    place(generator, device)
+    KINDS[o.kind](generator, o)
+    print(f"written to {o.exp_dir}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Latents of pictures by optimisation: python scripts/project.py --target FILES|FOLDER [--space w_plus]"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import stylegan2
+from datasets.targets import read_targets
+from options.parse import parse, run
+from options.project import Project
+from psp.losses.lpips import perceptual_loss
+from stylegan2.latents.codes import save_codes
+from stylegan2.latents.project import Distance, Projection, project
+from stylegan2.metrics.samples import as_rgb
+from stylegan2.runtime.animation import write_animation
+from stylegan2.runtime.device import place
+from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
+
+Batch = list[tuple[str, np.ndarray]]  # names and targets, uint8 [R, R, C]
+
+
+def watched(generator: Any, batch: Batch, distance: Distance, o: Project, bar: tqdm) -> tuple[Projection, np.ndarray]:
+    """The projection, and pictures from the way to it, uint8 [frames + 1, N, R, R, C]."""
+    seen = []
+
+    def watch(step: int, rendered: Tensor, distances: Tensor) -> None:
+        bar.update(len(batch))
+        bar.set_postfix(distance=f"{float(distances.mean()):.3f}")
+        if step * o.frames // o.steps > (step - 1) * o.frames // o.steps:
+            seen.append(to_uint8(rendered))
+
+    target = torch.stack([to_tensor(picture) for _, picture in batch])  # [N, C, R, R]
+    found = project(generator, target.to(generator.w_avg.device), distance, o.space, o.schedule(), watch)
+    return found, np.stack([*seen, to_uint8(found.images)])
+
+
+def write(batch: Batch, seen: np.ndarray, o: Project) -> None:
+    for n, (name, picture) in enumerate(batch):
+        write_image(o.exp_dir / "projected" / f"{name}.png", seen[-1, n])
+        if o.frames:
+            frames = [np.concatenate([picture, frame], axis=1) for frame in seen[:, n]]  # [R, 2R, C] each
+            write_animation(o.exp_dir / "videos" / f"{name}.{o.format}", frames, o.fps)
+
+
+def main() -> None:
+    o = parse(Project)
+    device = o.prepare()
+    generator: Any = stylegan2.load(o.generator)[0]
+    place(generator, device)
+    targets = read_targets(o.target, generator.img_resolution, generator.img_channels)
+    network, perceptual = perceptual_loss(o.perceptual, o.perceptual_weights)
+    perceptual.to(device)
+    rows, codes, distances = [], [], []
+    with tqdm(total=len(targets) * o.steps, desc="projecting", unit="step") as bar:
+        for start in range(0, len(targets), o.batch_size):
+            batch = list(targets.items())[start : start + o.batch_size]
+            found, seen = watched(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
+            write(batch, seen, o)
+            rows += [[picture, seen[-1, n]] for n, (_, picture) in enumerate(batch)]
+            codes.append(found.w_plus.cpu())
+            distances += found.distances.tolist()
+    save_codes(o.exp_dir / "latents.npz", list(targets), torch.cat(codes))
+    write_image(o.exp_dir / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
+    found = dict(zip(targets, distances, strict=True))
+    report = {"generator": o.generator, "space": o.space, "steps": o.steps, "network": network, "distances": found}
+    (o.exp_dir / "projections.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"mean distance ({network}): {np.mean(distances):.4f}; written to {o.exp_dir}")
+
+
+if __name__ == "__main__":
+    run(main)

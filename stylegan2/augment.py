@@ -1,0 +1,343 @@
+"""Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676): the transforms and the controller of p.
+
+Real and generated images pass through `augment` before the discriminator sees them, everywhere and with the same p.
+Random numbers come from PyTorch's global CPU generator, so that a seed gives the same draws on every device.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan2 import ops
+from stylegan2.runtime.errors import UserError
+
+BLIT = ("x_flip", "rotate_90", "integer_shift")
+GEOMETRIC = ("isotropic_scale", "rotation", "anisotropic_scale", "fractional_shift")
+COLOUR = ("brightness", "contrast", "luma_flip", "hue", "saturation")
+PIPELINES = {"b": BLIT, "bg": BLIT + GEOMETRIC, "bgc": BLIT + GEOMETRIC + COLOUR}  # the paper's sets, section 3
+
+# Widths of the distributions, appendix B. Scales are log-normal: 2^N(0, width^2).
+MAX_INTEGER_SHIFT = 0.125  # of the image's side
+SCALE_WIDTH, SHIFT_WIDTH = 0.2, 0.125
+BRIGHTNESS_WIDTH, CONTRAST_WIDTH, SATURATION_WIDTH = 0.2, 0.5, 1.0
+
+# The orthogonal low-pass filter of the symlet with 6 vanishing moments (Daubechies 1992, table 6.3). It is not quite
+# symmetric; its centre is tap 5.
+SYM6 = (
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
+)
+SYM6_CENTRE = 5
+
+
+def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Tensor:
+    """Each transform is applied to each image with probability p, independently; at p = 0 images return as they are.
+
+    Twice differentiable in the images, as R1 needs. Reflection fills what a transform moves in from outside.
+
+    Args:
+        images: float [N, C, R, R] in [-1, 1], C = 1, 3 or 4; alpha moves with the image and keeps its values. Results
+            may leave that range: nothing is clamped.
+        p: from 0 to 1.
+        transforms: names from BLIT, GEOMETRIC and COLOUR; PIPELINES has the paper's sets of them.
+
+    Raises:
+        UserError: another number of channels, an unknown transform, or p out of its range.
+    """
+    return images if p == 0 else apply(images, draw(len(images), images.shape[2], p, transforms))
+
+
+# ------------------------------------------------------------------------------------------------- draws
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to each of N images; `[samples]` is what is done to some of them."""
+
+    x_flip: Tensor
+    """bool [N]"""
+    quarter_turns: Tensor
+    """int64 [N], 0 to 3, after the flip"""
+    place: Tensor
+    """float64 [N, 3, 3], then: from a place in the image to its new one, in pixels from the centre, x to the right"""
+    colour: Tensor
+    """float64 [N, 4, 4], from (r, g, b, 1) in [-1, 1] to the new colour"""
+
+    def __getitem__(self, samples: Any) -> "Augmentation":
+        return Augmentation(*(part[samples] for part in (self.x_flip, self.quarter_turns, self.place, self.colour)))
+
+
+def draw(count: int, resolution: int, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Augmentation:
+    """Draws what is done to `count` images: appendix B. The same numbers are drawn whatever p is."""
+    if not 0 <= p <= 1:
+        raise UserError(f"the probability of augmentation is from 0 to 1, not {p}")
+    if unknown := set(transforms) - set(PIPELINES["bgc"]):
+        raise UserError(f"there is no augmentation {min(unknown)!r}: choose from {', '.join(PIPELINES['bgc'])}")
+
+    def sometimes(name: str, values: Tensor, neutral: float, probability: float = p) -> Tensor:
+        chosen = torch.rand(count) < (probability if name in transforms else 0.0)  # [N]
+        return torch.where(chosen[:, None], values, neutral)
+
+    x_flip = sometimes("x_flip", torch.randint(2, (count, 1)), 0)  # [N, 1]
+    quarter_turns = sometimes("rotate_90", torch.randint(4, (count, 1)), 0)  # [N, 1]
+    place = _draw_place(count, resolution, p, sometimes)  # [N, 3, 3]
+    colour = _draw_colour(count, sometimes)  # [N, 4, 4]
+    return Augmentation(x_flip[:, 0].bool(), quarter_turns[:, 0], place, colour)
+
+
+def _draw_place(count: int, resolution: int, p: float, sometimes: Any) -> Tensor:
+    """Integer shift and the general geometric transforms, one after the other: [N, 3, 3]."""
+    # One of two rotations, before and after the anisotropic scale; with probability p at least one of them happens.
+    p_rotation = 1 - math.sqrt(1 - p)
+    shift = (_uniform(count, 2) * MAX_INTEGER_SHIFT * resolution).round()  # [N, 2]
+    place = _translation(sometimes("integer_shift", shift, 0.0))
+    scale = torch.exp2(_normal(count, 1) * SCALE_WIDTH)  # [N, 1]
+    place = _scaling(sometimes("isotropic_scale", scale, 1.0).expand(-1, 2)) @ place
+    place = _rotation(sometimes("rotation", _uniform(count, 1) * math.pi, 0.0, p_rotation)) @ place
+    scale = torch.exp2(_normal(count, 1) * SCALE_WIDTH)  # [N, 1]
+    place = _scaling(sometimes("anisotropic_scale", torch.cat([scale, 1 / scale], 1), 1.0)) @ place
+    place = _rotation(sometimes("rotation", _uniform(count, 1) * math.pi, 0.0, p_rotation)) @ place
+    shift = _normal(count, 2) * SHIFT_WIDTH * resolution  # [N, 2]
+    return _translation(sometimes("fractional_shift", shift, 0.0)) @ place
+
+
+def _draw_colour(count: int, sometimes: Any) -> Tensor:
+    """Brightness, contrast, luma flip, hue and saturation, one after the other: [N, 4, 4]."""
+    luma = torch.ones(3, 3, dtype=torch.float64) / 3  # v v^T, the projection onto the grey axis v
+    identity = torch.eye(3, dtype=torch.float64)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / math.sqrt(3)  # v x
+    brightness = sometimes("brightness", _normal(count, 1) * BRIGHTNESS_WIDTH, 0.0)
+    colour = _translation(brightness.expand(-1, 3))  # [N, 4, 4]
+    contrast = sometimes("contrast", torch.exp2(_normal(count, 1) * CONTRAST_WIDTH), 1.0)
+    colour = _scaling(contrast.expand(-1, 3)) @ colour
+    flip = sometimes("luma_flip", torch.randint(2, (count, 1)), 0)[:, :, None]  # [N, 1, 1]
+    colour = _homogeneous(identity - 2 * flip * luma) @ colour  # Householder's reflection
+    angle = sometimes("hue", _uniform(count, 1) * math.pi, 0.0)[:, :, None]  # [N, 1, 1]
+    turn = angle.cos() * identity + angle.sin() * cross + (1 - angle.cos()) * luma  # Rodrigues' formula
+    colour = _homogeneous(turn) @ colour
+    saturation = sometimes("saturation", torch.exp2(_normal(count, 1) * SATURATION_WIDTH), 1.0)[:, :, None]
+    return _homogeneous(luma + saturation * (identity - luma)) @ colour
+
+
+def _uniform(*size: int) -> Tensor:
+    """In [-1, 1)."""
+    return torch.rand(size, dtype=torch.float64) * 2 - 1
+
+
+def _normal(*size: int) -> Tensor:
+    return torch.randn(size, dtype=torch.float64)
+
+
+def _homogeneous(matrix: Tensor) -> Tensor:
+    """[N, D, D] -> [N, D + 1, D + 1]."""
+    matrix = F.pad(matrix, (0, 1, 0, 1))  # [N, D + 1, D + 1]
+    matrix[:, -1, -1] = 1
+    return matrix
+
+
+def _scaling(factors: Tensor) -> Tensor:
+    """[N, D] -> [N, D + 1, D + 1]."""
+    return _homogeneous(torch.diag_embed(factors))
+
+
+def _translation(shift: Tensor) -> Tensor:
+    """[N, D] -> [N, D + 1, D + 1]."""
+    matrix = _scaling(torch.ones_like(shift))
+    matrix[:, :-1, -1] = shift
+    return matrix
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    """Radians [N, 1] -> [N, 3, 3]."""
+    cos, sin = angle.cos(), angle.sin()
+    return _homogeneous(torch.cat([cos, -sin, sin, cos], 1).view(-1, 2, 2))
+
+
+# --------------------------------------------------------------------------------------- what is done
+
+
+def apply(images: Tensor, a: Augmentation) -> Tensor:
+    """Does what was drawn to images [N, C, R, R], C = 1, 3 or 4."""
+    if images.shape[1] not in (1, 3, 4):
+        raise UserError(f"images of {images.shape[1]} channels cannot be augmented, only those of 1, 3 or 4")
+    images = images.to(torch.promote_types(images.dtype, torch.float32))
+    with ops.full_precision(images):
+        images = blit(images, a.x_flip, a.quarter_turns)
+        images = move(images, a.place)
+        return recolour(images, a.colour)
+
+
+def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
+    """Flips and turns: pixels are copied, none is blended with its neighbours. [N, C, R, R] -> [N, C, R, R]."""
+
+    def those(chosen: Tensor) -> Tensor:
+        return chosen.to(images.device)[:, None, None, None]  # [N, 1, 1, 1]
+
+    images = torch.where(those(x_flip), images.flip(3), images)
+    images = torch.where(those(quarter_turns % 2 == 1), images.rot90(1, (2, 3)), images)
+    return torch.where(those(quarter_turns >= 2), images.flip(2, 3), images)
+
+
+def move(images: Tensor, place: Tensor) -> Tensor:
+    """The image at its new place, by bilinear lookup at twice the resolution (appendix B). [N, C, R, R] -> same.
+
+    place: [N, 3, 3], see `Augmentation`. Where it is the identity or shifts by whole pixels nothing is lost, as the
+    filter is orthogonal. The paper fills from a reflected margin of less than one image's side; here the reflection
+    has no end, because a reflected image is periodic and one period can be looked up everywhere.
+    """
+    up, down = _resampling(images.shape[2], images.dtype, images.device)
+    grid = _lookup_places(torch.linalg.inv(place).to(images), len(up), len(down))  # [N, Q, Q, 2]
+    images = up @ images @ up.t()  # [N, C, P + 1, P + 1]
+    return down @ _Lookup.apply(images, grid) @ down.t()  # [N, C, R, R]
+
+
+def recolour(images: Tensor, colour: Tensor) -> Tensor:
+    """The affine map `colour` [N, 4, 4] of each pixel; a gray image is one of equal r, g and b, and stays gray."""
+    colour = colour.to(images)
+    if images.shape[1] == 1:
+        gain = colour[:, :3, :3].sum([1, 2]) / 3  # [N]
+        return images * gain[:, None, None, None] + colour[:, :3, 3].mean(1)[:, None, None, None]
+    pixels = images[:, :3].flatten(2)  # [N, 3, R * R]
+    pixels = torch.baddbmm(colour[:, :3, 3:], colour[:, :3, :3], pixels)
+    return torch.cat([pixels.view_as(images[:, :3]), images[:, 3:]], 1)  # [N, C, R, R]
+
+
+# ----------------------------------------------------------------------------------------- resampling
+
+
+@lru_cache
+def _resampling(resolution: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Along one axis, as matrices: to one period of the reflected image at twice the resolution, and back.
+
+    A reflected row of R pixels repeats after 2R - 2, so that P = 4R - 4 samples are a period.
+
+    Returns:
+        up: [P + 1, R]; the last row, for lookups between the last sample and the next, equals the first.
+        down: [R, Q], Q = 2R + 10: from the 2R samples and those around them that the filter reaches.
+    """
+    period = 4 * (resolution - 1)
+    up = torch.zeros(period + 1, resolution, dtype=torch.float64)
+    down = torch.zeros(resolution, 2 * resolution + len(SYM6) - 2, dtype=torch.float64)
+    samples, pixels = torch.arange(period + 1), torch.arange(resolution)
+    for tap, weight in enumerate(SYM6):
+        reached = samples[(samples + SYM6_CENTRE - tap) % 2 == 0]  # those that lie so far from a pixel
+        source = (reached + SYM6_CENTRE - tap) // 2 % (period // 2)
+        source = torch.minimum(source, period // 2 - source)  # reflected
+        up.index_put_((reached, source), torch.tensor(weight * math.sqrt(2), dtype=up.dtype), accumulate=True)
+        down[pixels, 2 * pixels + tap] = weight / math.sqrt(2)
+    return up.to(device, dtype), down.to(device, dtype)
+
+
+def _lookup_places(inverse: Tensor, size: int, resolution: int) -> Tensor:
+    """Where each sample of the result lies in the period, for `grid_sample`: [N, 3, 3] -> [N, Q, Q, 2] in [-1, 1]."""
+    period, centre = size - 1, resolution - 1
+    axis = torch.arange(2 * resolution + len(SYM6) - 2, dtype=inverse.dtype, device=inverse.device)  # [Q]
+    axis = axis - SYM6_CENTRE - centre
+    x, y = axis[None, :, None], axis[:, None, None]
+    inverse = inverse[:, :, :, None, None, None]  # [N, 3, 3, 1, 1, 1]
+    places = [inverse[:, k, 0] * x + inverse[:, k, 1] * y + 2 * inverse[:, k, 2] + centre for k in (0, 1)]
+    return torch.cat(places, -1).remainder(period) * (2 / period) - 1
+
+
+class _Lookup(torch.autograd.Function):
+    """Bilinear lookup in x [N, C, H, W] at grid [N, h, w, 2] -> [N, C, h, w], as often differentiable in x as wanted.
+
+    It is linear in x, so the derivative of its adjoint is the lookup itself. PyTorch has not always known the second
+    derivative of `grid_sample`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.size = x.shape[2:]
+        return _bilinear(x, grid)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grid,) = ctx.saved_tensors
+        return _LookupAdjoint.apply(grad, grid, ctx.size), None
+
+
+class _LookupAdjoint(torch.autograd.Function):
+    """The transpose of `_Lookup`: grad [N, C, h, w] -> [N, C, *size]."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(grid)
+        with torch.enable_grad():
+            x = grad.new_zeros(*grad.shape[:2], *size).requires_grad_()  # [N, C, H, W]
+            found = _bilinear(x, grid)
+        return torch.autograd.grad(found, x, grad)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grid,) = ctx.saved_tensors
+        return _Lookup.apply(grad, grid), None, None
+
+
+def _bilinear(x: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+# ----------------------------------------------------------------------------------------- controller
+
+
+@dataclass(frozen=True)
+class Controller:
+    """p, and what was observed since it last changed: numbers that a checkpoint keeps as they are."""
+
+    p: float = 0.0
+    sign_sum: float = 0.0
+    """of sign(D(real)) over the images"""
+    shown: int = 0
+    """real images"""
+    batches: int = 0
+
+
+def observe(
+    controller: Controller,
+    sign_mean: float,
+    batch_size: int,
+    interval: int = 4,
+    target: float = 0.6,
+    ramp_nimg: float = 500_000,
+) -> Controller:
+    """The controller after one more batch of real images: p changes after every `interval` of them.
+
+    Args:
+        sign_mean: E[sign(D(real))] over the batch (over all processes, where there are several).
+        batch_size: real images in it (over all processes).
+        interval, target, ramp_nimg: see `next_p`.
+    """
+    sign_sum = controller.sign_sum + sign_mean * batch_size
+    shown, batches = controller.shown + batch_size, controller.batches + 1
+    if batches < interval:
+        return replace(controller, sign_sum=sign_sum, shown=shown, batches=batches)
+    return Controller(next_p(controller.p, sign_sum / shown, shown, target, ramp_nimg))
+
+
+def next_p(p: float, sign_mean: float, shown: int, target: float = 0.6, ramp_nimg: float = 500_000) -> float:
+    """p a step nearer to where r_t = E[sign(D(real))] meets its target: overfitting is r_t above it (section 3).
+
+    Args:
+        sign_mean: r_t over the images that were shown since p last changed.
+        shown: how many those are.
+        ramp_nimg: images over which p can go from 0 to 1.
+    """
+    direction = (sign_mean > target) - (sign_mean < target)
+    return min(1.0, max(0.0, p + direction * shown / ramp_nimg))

@@ -1,0 +1,83 @@
+"""What is in a generator's file: its format, the sizes of its network, and what it lacks. Reads damaged ones too."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from stylegan2.convert import FORMATS
+from stylegan2.convert.layout import Outline, Stored, gaps
+from stylegan2.load import build_generator
+from stylegan2.networks.stylegan2 import feature_maps, resolutions
+
+SHOWN = 5  # names that a line lists
+TITLES = {
+    "rosinality": "StyleGAN2 generator (rosinality)",
+    "nvidia": "NVIDIA pickle",
+    "lucidrains": "StyleGAN2 generator (lucidrains)",
+}
+
+
+def describe(stored: Stored) -> list[str]:
+    """Lines such as "generator: 1024 px, ..." about the generator in another project's file."""
+    outline = FORMATS[stored.source].outline(stored)
+    return [f"format: {TITLES[stored.source]}", *lines_of(outline), *outline.remarks, amount(stored.tensors)]
+
+
+def lines_of(outline: Outline) -> list[str]:
+    """The sizes of a generator, and which tensors are missing or left over."""
+    z_dim, w_dim, channels = (
+        "?" if size is None else size for size in (outline.z_dim, outline.w_dim, outline.img_channels)
+    )
+    widths = (f"{resolution}: {'?' if width is None else width}" for resolution, width in outline.widths.items())
+    return [
+        f"generator: {max(outline.widths, default='?')} px, {channels} channels, num_ws {outline.num_ws}, "
+        f"mapping of {outline.mapping_layers} layers, z {z_dim}, w {w_dim}",
+        f"generator: widths {', '.join(widths)}",
+        *lines_of_gaps("generator", outline.missing, outline.extra),
+    ]
+
+
+def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
+    return [
+        f"{part}: {len(names)} tensors {kind}: {listed(names)}"
+        for kind, names in (("missing", missing), ("left over", extra))
+        if names
+    ] or [f"{part}: no tensor missing or left over"]
+
+
+def describe_ours(
+    path: str | os.PathLike, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str
+) -> list[str]:
+    """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
+    config = metadata["generator"]
+    generator: Any = build_generator(path, config)
+    state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    widths: dict[int, int | None] = {
+        resolution: feature_maps(resolution, config["channel_base"], config["channel_max"])
+        for resolution in resolutions(generator.img_resolution)
+    }
+    outline = Outline(
+        widths,
+        generator.num_ws,
+        config.get("mapping_layers", 0),
+        generator.z_dim,
+        generator.w_dim,
+        generator.img_channels,
+        *gaps(state, generator.state_dict()),
+        [],
+    )
+    return lines_of(outline)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def amount(state: Mapping[str, Tensor]) -> str:
+    return f"tensors: {len(state)}, {sum(value.numel() for value in state.values()) / 1e6:.1f} million numbers"

@@ -1,0 +1,44 @@
+"""The file of codes that inference and projection write, and edits read: names and w_plus, for NumPy."""
+
+import os
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import UserError
+
+
+def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor) -> None:
+    """An .npz of `names` [N] and `w_plus` float32 [N, num_ws, w_dim]. UserError: the disk refuses."""
+    try:
+        with atomic_file(path, durable=False) as file:
+            np.savez(file, names=np.array(names, dtype=np.str_), w_plus=w_plus.detach().float().cpu().numpy())
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor]:
+    """(names, w_plus [N, num_ws, w_dim]) for a generator of these sizes; nothing in the file is executed.
+
+    Raises:
+        UserError: there is no such file, it holds something else, or codes of another generator.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names, w_plus = [str(name) for name in stored["names"]], stored["w_plus"]
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {str(path)!r}") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{str(path)!r} is no file of codes (names and w_plus), or is damaged") from error
+    if w_plus.ndim != 3 or w_plus.dtype.kind != "f" or len(w_plus) != len(names) or not np.isfinite(w_plus).all():
+        raise UserError(f"{str(path)!r} is no file of codes: w_plus is {w_plus.dtype} {list(w_plus.shape)}")
+    if w_plus.shape[1:] != (num_ws, w_dim):
+        raise UserError(
+            f"{str(path)!r} holds codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
+            f"takes {num_ws} of {w_dim}: give the generator that they were found for"
+        )
+    return names, torch.from_numpy(w_plus.astype(np.float32))

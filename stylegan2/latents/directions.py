@@ -1,0 +1,234 @@
+"""Directions of W along which images change in one way: from labels, from the data's spread, from the weights alone.
+
+InterFaceGAN (Shen et al. 2019, arXiv 1907.10786), GANSpace (Härkönen et al. 2020, arXiv 2004.02546) and SeFa (Shen and
+Zhou 2020, arXiv 2007.06600). All are unit vectors; strengths are in standard deviations of W along the direction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan2.metrics.linear_svm import fit_linear_svm
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+KIND = "directions"
+THINNEST = 1e-2  # deviation of W in a direction, as a share of the largest, below which it counts as noise
+SPENT = 1e-3  # what is left of a unit vector when nothing is left but rounding
+
+
+@dataclass(frozen=True)
+class Directions:
+    """K named directions of W."""
+
+    names: tuple[str, ...]
+    vectors: Tensor
+    """[K, w_dim], of unit length"""
+    scales: Tensor
+    """[K], standard deviation of W along each: the unit of strengths"""
+    rows: tuple[int, ...]
+    """of w_plus that are moved"""
+
+    def index(self, name: str) -> int:
+        """UserError: there is no direction of that name."""
+        if name not in self.names:
+            raise UserError(f"there is no direction {name!r}; there are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def check(self, generator: Any) -> None:
+        """UserError: they are directions of another generator's W."""
+        w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
+        if w_dim != generator.w_dim or rows > generator.num_ws:
+            raise UserError(
+                f"these directions are for a generator with w of {w_dim} numbers and {rows} rows or more, but this one "
+                f"has {generator.w_dim} and {generator.num_ws}: find directions for it"
+            )
+
+    def move(self, codes: Tensor, name: str, strengths: Sequence[float]) -> Tensor:
+        """codes [N, num_ws, w_dim] moved along one direction: [N, S, num_ws, w_dim]."""
+        k = self.index(name)
+        steps = torch.tensor(strengths, dtype=codes.dtype) * self.scales[k].to(codes.dtype)  # [S]
+        shifts = steps[:, None] * self.vectors[k].to(codes.dtype)  # [S, w_dim]
+        moved = codes[:, None].repeat(1, len(steps), 1, 1)  # [N, S, num_ws, w_dim]
+        moved[:, :, list(self.rows)] += shifts[:, None].to(codes.device)
+        return moved
+
+
+# ----------------------------------------------------------------------------------------- finding them
+
+
+def boundary(w: Tensor, scores: Tensor, keep: float = 0.5) -> Tensor:
+    """Normal of the plane that separates samples with an attribute from those without (InterFaceGAN, section 2.1).
+
+    Args:
+        w: [N, w_dim].
+        scores: [N], higher where the attribute is more surely there: a classifier's logits, degrees, or labels 0 and 1.
+        keep: share of the samples that the plane is fitted to: the highest and the lowest scores, half each.
+
+    Returns:
+        Unit vector [w_dim], towards higher scores.
+
+    Raises:
+        UserError: the scores are all the same, so that there is nothing to separate.
+    """
+    high, low = extremes(scores, keep)
+    x = torch.cat([w[high], w[low]]).double()  # [M, w_dim]
+    x = (x - x.mean(0)) / x.std().clamp(
+        min=torch.finfo(torch.float32).tiny
+    )  # one unit for all axes: no axis is special
+    positive = torch.arange(len(x), device=x.device) < len(high)  # [M]
+    normal, _ = fit_linear_svm(x, positive)  # [w_dim]
+    return F.normalize(normal, dim=0).to(w.dtype)
+
+
+def boundaries(
+    w: Tensor,
+    scores: Mapping[str, Tensor],
+    left_alone: Mapping[str, Sequence[str]],
+    samples: Tensor,
+    keep: float = 0.5,
+) -> Tensor:
+    """For each attribute of `left_alone` the direction across its boundary that leaves those of other attributes.
+
+    InterFaceGAN works in Z, which is round. W is not: there a normal favours axes along which samples hardly differ,
+    and following it leads away from them. So planes are found and conditioned after whitening, and the way is mapped
+    back: it crosses and keeps the same planes of W.
+
+    Args:
+        w: [N, w_dim].
+        scores: {attribute: [N]}, of all attributes that are named.
+        left_alone: {attribute: others, whose planes are not crossed}.
+        samples: [M, w_dim] of the generator, for the shape of W.
+
+    Returns:
+        Unit vectors [K, w_dim].
+    """
+    shape = covariance_root(samples)  # [w_dim, w_dim]
+    u = torch.linalg.solve(shape, (w - samples.mean(0)).double().T).T  # [N, w_dim], of variance 1 in all directions
+    needed = {name for own, others in left_alone.items() for name in (own, *others)}
+    normals = {name: boundary(u, scores[name], keep) for name in sorted(needed)}
+    round_ = [condition(normals[own], [normals[b] for b in others]) for own, others in left_alone.items()]
+    return F.normalize(torch.stack(round_) @ shape, dim=1).to(w.dtype)
+
+
+def covariance_root(samples: Tensor) -> Tensor:
+    """The symmetric square root of the covariance of samples [M, D], float64 [D, D]; thin directions are thickened."""
+    values, vectors = torch.linalg.eigh(torch.cov(samples.double().T))  # [D], [D, D]
+    values = values.clamp(min=THINNEST**2 * float(values[-1]))
+    return vectors @ torch.diag(values.sqrt()) @ vectors.T
+
+
+def extremes(scores: Tensor, keep: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Indices of the highest and of the lowest scores [N], keep / 2 of all each.
+
+    A label that is rarer than that is all there is on its side: what ties with samples that were left out goes too.
+    """
+    if not 0 < keep <= 1:
+        raise UserError(f"the share of samples to keep is above 0 and at most 1, not {keep}")
+    if len(scores) < 2 or scores.min() == scores.max():
+        raise UserError("all samples have the same label: there is nothing that a direction could change")
+    count = max(1, int(len(scores) * keep / 2))
+    order = scores.argsort(stable=True)  # [N]
+    low, high = order[:count], order[-count:]
+    sides = ((high, scores[order[-count - 1]]), (low, scores[order[count]]))  # with the first that was left out
+    untied = [side[scores[side] != beyond] for side, beyond in sides]
+    return (untied[0] if len(untied[0]) else high), (untied[1] if len(untied[1]) else low)
+
+
+def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Where W spreads most (GANSpace, section 2.1): vectors [count, w_dim], and standard deviations [count].
+
+    w: samples [N, w_dim].
+    """
+    _check_count(count, min(w.shape[1], len(w) - 1), "principal components")
+    centred = (w - w.mean(0)).double()  # [N, w_dim]
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(w))  # ascending; [w_dim], [w_dim, w_dim]
+    return _largest(vectors, count).to(w.dtype), values.flip(0)[:count].clamp(min=0).sqrt().to(w.dtype)
+
+
+@torch.no_grad()
+def closed_form(generator: Any, rows: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+    """Directions that change the styles of some layers most, from the weights alone (SeFa, section 3.2).
+
+    They are the eigenvectors of A^T A, A the weights that turn w into the styles of these layers, one over another.
+
+    Args:
+        rows: of w_plus whose layers count.
+
+    Returns:
+        Vectors [count, w_dim], and |A n| / |A|, how much of the styles each moves, [count].
+    """
+    weights = style_weights(generator)
+    stacked = torch.cat([weights[row] for row in rows]).double()  # [styles, w_dim]
+    _check_count(count, stacked.shape[1], "closed-form directions")
+    values, vectors = torch.linalg.eigh(stacked.T @ stacked)  # ascending
+    shares = (values.flip(0)[:count].clamp(min=0) / values.sum()).sqrt()  # [count]
+    return _largest(vectors, count).to(weights[0].dtype), shares.to(weights[0].dtype)
+
+
+def style_weights(generator: Any) -> list[Tensor]:
+    """For each row of w_plus the weight [channels, w_dim] that makes it the style of the layer that reads it."""
+    synthesis = generator.synthesis
+    layers = [*getattr(synthesis, "layers", []), *getattr(synthesis, "to_rgbs", [])[-1:]][: generator.num_ws]
+    if len(layers) < generator.num_ws or not all(hasattr(layer, "affine") for layer in layers):
+        raise UserError(
+            f"closed-form directions are not known for this kind of generator ({type(generator).__module__})"
+        )
+    return [layer.affine.weight for layer in layers]
+
+
+def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """A direction [w_dim] without its parts along others (InterFaceGAN, section 2.2: conditional manipulation).
+
+    Moving along it leaves every plane of which the others are the normals where it was. Unit length.
+
+    Raises:
+        UserError: nothing is left, because it is a combination of the others.
+    """
+    unit = F.normalize(vector.double(), dim=0)
+    if others:
+        basis, _ = torch.linalg.qr(torch.stack(list(others), 1).double())  # [w_dim, M]
+        unit = unit - basis @ (basis.T @ unit)  # [w_dim]
+    if unit.norm() < SPENT:
+        raise UserError("a direction is a combination of those that it should leave alone: name fewer of them")
+    return F.normalize(unit, dim=0).to(vector.dtype)
+
+
+def spread(w: Tensor, vectors: Tensor) -> Tensor:
+    """Standard deviation of samples w [N, w_dim] along unit vectors [K, w_dim]: [K]."""
+    return (w @ vectors.T).std(0, correction=0)
+
+
+def _largest(vectors: Tensor, count: int) -> Tensor:
+    """The last `count` columns of [D, D] as rows, last first, with the largest entry positive, to be repeatable."""
+    rows = vectors.T.flip(0)[:count]  # [count, D]
+    return rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
+
+
+def _check_count(count: int, most: int, what: str) -> None:
+    if not 1 <= count <= most:
+        raise UserError(f"there are 1 to {most} {what} here, not {count}")
+
+
+# -------------------------------------------------------------------------------------------- their file
+
+
+def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]) -> None:
+    """A .safetensors file: vectors, scales, and names, rows and `metadata` as JSON."""
+    tensors = {"vectors": directions.vectors, "scales": directions.scales}
+    about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
+    checkpoint.save(path, tensors, {**metadata, **about})
+
+
+def load_directions(path: Path) -> tuple[Directions, dict[str, Any]]:
+    """(directions, metadata). CheckpointError: the file is damaged or holds something else."""
+    tensors, metadata = checkpoint.read(path)
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")
+    names, rows = tuple(metadata["names"]), tuple(metadata["rows"])
+    return Directions(names, tensors["vectors"], tensors["scales"], rows), metadata

@@ -1,0 +1,54 @@
+"""Between latents: great circles in Z, straight lines in W (StyleGAN, section 4.1), and paths through several."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    """a + t (b - a): a, b [..., D], t a number or [..., 1]."""
+    return a + t * (b - a)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    """Along the great circle from a to b at constant speed (Shoemake 1985); the length goes linearly.
+
+    z is Gaussian and lies close to a sphere, through whose inside a straight line would lead.
+    a, b [..., D], neither zero; t a number or [..., 1]. Opposite vectors have no circle of their own: the result is
+    then finite, but of no meaning.
+    """
+    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)  # [..., 1]
+    unit_a, unit_b = a / length_a, b / length_b
+    # Kahan's formula: exact for small angles too, where the arc cosine of a dot product is not.
+    angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
+    sine = angle.sin()  # [..., 1]
+    near = sine < torch.finfo(a.dtype).eps ** 0.5
+    safe = torch.where(near, 1.0, sine)
+    weight_a = torch.where(near, 1 - t, ((1 - t) * angle).sin() / safe)
+    weight_b = torch.where(near, t, (t * angle).sin() / safe)
+    return lerp(length_a, length_b, t) * (weight_a * unit_a + weight_b * unit_b)
+
+
+def path(
+    keys: Tensor, steps: int, between: Callable[[Tensor, Tensor, Tensor], Tensor] = lerp, closed: bool = True
+) -> Tensor:
+    """Latents on the way from key to key.
+
+    Args:
+        keys: [K, D].
+        steps: latents from one key to the next, the key included.
+        between: `lerp` or `slerp`.
+        closed: back to the first key; the last latent is one step before it, so that the path repeats smoothly.
+
+    Returns:
+        [K * steps, D], or [(K - 1) * steps + 1, D] for an open path, which ends with the last key.
+    """
+    t = torch.arange(steps, dtype=keys.dtype, device=keys.device)[:, None] / steps  # [steps, 1]
+    following = keys.roll(-1, 0)
+    count = len(keys) if closed else len(keys) - 1
+    parts = [
+        between(a.expand(steps, -1), b.expand(steps, -1), t)  # [steps, D]
+        for a, b in zip(keys[:count], following[:count], strict=True)
+    ]
+    return torch.cat(parts if closed else [*parts, keys[-1:]])

@@ -1,0 +1,170 @@
+"""What a direction does to an image, by a classifier of attributes and a judge of identity."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan2.latents.directions import Directions
+from stylegan2.latents.sampling import at_once, render
+from stylegan2.runtime.errors import UserError
+
+STRENGTHS = tuple(k / 4 for k in range(1, 33))  # up to 8 deviations
+Classifier = Callable[[Tensor], dict[str, Tensor]]
+"""images [N, C, R, R] in [-1, 1] -> {attribute: scores [N]}, positive where it says yes"""
+Similarity = Callable[[Tensor, Tensor], Tensor]
+"""two [N, C, R, R] -> [N], 1 for the same person"""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """What it takes to change the classifier's mind about one attribute."""
+
+    flipped: float
+    """share of the samples where a strength of those tried does it"""
+    strength: float
+    """mean over these of the smallest that does"""
+    similarity: float
+    """mean similarity of the image at that strength to the one at 0"""
+
+
+@torch.inference_mode()
+def scores_of(generator: Any, codes: Tensor, classifier: Classifier, progress: str | None = None) -> dict[str, Tensor]:
+    """{attribute: [N]} of codes [N, num_ws, w_dim], on the CPU, a few images at a time."""
+    parts = []
+    with tqdm(total=len(codes), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
+        for part in codes.split(at_once(generator)):
+            parts.append(classifier(render(generator, part).to(codes.device)))
+            bar.update(len(part))
+    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+
+
+def changes(
+    generator: Any,
+    directions: Directions,
+    name: str,
+    codes: Tensor,
+    classifier: Classifier,
+    deviations: dict[str, Tensor],
+    strength: float = 2.0,
+) -> dict[str, float]:
+    """{attribute: change} along one direction, the mean over the samples, in standard deviations of its score.
+
+    The change is half of that between -strength and +strength, so that curvature cancels.
+
+    Args:
+        name: of the direction.
+        codes: [N, num_ws, w_dim].
+        deviations: {attribute: standard deviation of its score over samples of the generator}, scalars.
+    """
+    moved = directions.move(codes, name, [-strength, strength])  # [N, 2, num_ws, w_dim]
+    scores = scores_of(generator, moved.flatten(0, 1), classifier, progress=name)
+    halves = {attribute: score.reshape(-1, 2).diff(dim=1).mean() / 2 for attribute, score in scores.items()}
+    return {attribute: float(half / deviations[attribute]) for attribute, half in halves.items()}
+
+
+def selectivity(changes: dict[str, float], attribute: str) -> float:
+    """How many times as much an attribute changes as the one that changes most beside it."""
+    others = [abs(change) for name, change in changes.items() if name != attribute]
+    if attribute not in changes or not others:
+        raise UserError(f"there is no change of {attribute!r} beside others to compare: there is {', '.join(changes)}")
+    return abs(changes[attribute]) / max(max(others), torch.finfo(torch.float32).tiny)
+
+
+@torch.inference_mode()
+def flip(
+    generator: Any,
+    directions: Directions,
+    name: str,
+    codes: Tensor,
+    classifier: Classifier,
+    similarity: Similarity,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Flip:
+    """Move each sample against what the classifier says of it until it says the opposite.
+
+    Args:
+        name: of a direction, and of the classifier's attribute.
+        codes: [N, num_ws, w_dim].
+        strengths: to try, positive and ascending; a sample that has the attribute is moved the other way.
+    """
+    before = render(generator, codes)  # [N, C, R, R]
+    had = classifier(before)[name].cpu() > 0  # [N]
+    away = torch.where(had, -1.0, 1.0).tolist()
+    found: list[tuple[float, float]] = []
+    waiting = list(range(len(codes)))
+    for strength in strengths:
+        if not waiting:
+            break
+        moved = torch.cat([directions.move(codes[n : n + 1], name, [away[n] * strength])[:, 0] for n in waiting])
+        images = render(generator, moved)  # [W, C, R, R]
+        has = classifier(images)[name].cpu() > 0  # [W]
+        turned = [k for k, n in enumerate(waiting) if bool(has[k]) != bool(had[n])]
+        if turned:
+            same = similarity(images[turned], before[[waiting[k] for k in turned]])  # [T]
+            found += [(strength, float(value)) for value in same]
+        waiting = [n for k, n in enumerate(waiting) if k not in turned]
+    if not found:
+        return Flip(0.0, float("nan"), float("nan"))
+    taken, kept = torch.tensor(found).mean(0).tolist()
+    return Flip(len(found) / len(codes), taken, kept)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a direction does."""
+
+    strength: float
+    """at which the changes were measured"""
+    changes: dict[str, float]
+    """{attribute: change}, see `changes`"""
+    share: float | None = None
+    """of the samples that have the attribute of the direction's name; None where it has no attribute's"""
+    flip: Flip | None = None
+
+
+def measure(
+    generator: Any,
+    directions: Directions,
+    codes: Tensor,
+    classifier: Classifier,
+    similarity: Similarity,
+    scores: dict[str, Tensor],
+    strength: float = 2.0,
+) -> dict[str, Effect]:
+    """{direction: what it does}. Directions of an attribute are looked at where they flip it, others at `strength`.
+
+    Args:
+        codes: [N, num_ws, w_dim], to move.
+        scores: {attribute: [M]}, of samples of the generator.
+    """
+    deviations = {attribute: score.std() for attribute, score in scores.items()}
+    effects = {}
+    for name in directions.names:
+        share, turned, at = None, None, strength
+        if name in scores:
+            share = float((scores[name] > 0).float().mean())
+            turned = flip(generator, directions, name, codes, classifier, similarity)
+            at = turned.strength if turned.flipped else strength
+        changed = changes(generator, directions, name, codes, classifier, deviations, at)
+        effects[name] = Effect(at, changed, share, turned)
+    return effects
+
+
+def table(effects: dict[str, Effect]) -> str:
+    """Markdown: a row a direction, what it changes at which strength; for an attribute's own how it flips it."""
+    attributes = list(next(iter(effects.values())).changes)
+    titles = ["direction", *attributes, "strength", "selectivity", "share", "flipped", "similarity"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for name, effect in effects.items():
+        cells = [name, *(f"{effect.changes[a]:+.2f}" for a in attributes), f"{effect.strength:.2f}"]
+        if effect.flip is None or effect.share is None:
+            cells += [""] * 4
+        else:
+            flip, ratio = effect.flip, selectivity(effect.changes, name)
+            cells += [f"{ratio:.1f}", f"{effect.share:.3f}", f"{flip.flipped:.2f}", f"{flip.similarity:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,101 @@
+"""From seeds to latents and from latents to images, a few at a time: what every picture of a generator starts from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import seeded_normal
+
+PIXELS_AT_ONCE = 2**18  # rendered together: more share a weight at small sizes, and only cost memory at large ones
+
+
+def device_of(generator: Any) -> torch.device:
+    return next(generator.parameters()).device
+
+
+def at_once(generator: Any) -> int:
+    """Images to render together."""
+    return max(1, PIXELS_AT_ONCE // generator.img_resolution**2)
+
+
+def seeded_z(generator: Any, seeds: Sequence[int]) -> Tensor:
+    """z ~ N(0, 1), [N, z_dim]: each is drawn from its seed alone, so a seed is the same image in any company."""
+    z = torch.cat([seeded_normal((1, generator.z_dim), seed) for seed in seeds])  # [N, z_dim]
+    return z.to(device_of(generator))
+
+
+@torch.no_grad()
+def seeded_w(
+    generator: Any,
+    seeds: Sequence[int],
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    label: int | None = None,
+) -> Tensor:
+    """The codes of seeds, [N, num_ws, w_dim].
+
+    label: the class, of generators that have classes; by default the seed's remainder. UserError: there is none such.
+    """
+    z = seeded_z(generator, seeds)  # [N, z_dim]
+    labels = class_labels(generator, seeds if label is None else [label] * len(seeds), strict=label is not None)
+    return generator.mapping(z, truncation_psi, truncation_cutoff, labels=labels)
+
+
+@torch.no_grad()
+def random_w(generator: Any, count: int, seed: int, batch: int = 1000) -> Tensor:
+    """`count` untruncated samples of W, [count, w_dim], of all classes alike."""
+    z = seeded_normal((count, generator.z_dim), seed, device_of(generator))  # [count, z_dim]
+    labels = class_labels(generator, range(count))
+    parts = z.split(batch), [None] * count if labels is None else labels.split(batch)
+    return torch.cat([generator.mapping(part, labels=own)[:, 0] for part, own in zip(*parts, strict=False)])
+
+
+def class_labels(generator: Any, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
+    """int64 [N], or None for a generator without classes: the numbers' remainders, or (`strict`) the numbers."""
+    classes = getattr(generator, "num_classes", 0)
+    if strict and not all(0 <= number < classes for number in numbers):
+        allowed = f"those of this one are 0 to {classes - 1}" if classes else "this one has none"
+        raise UserError(f"there is no class {numbers[0]} of images: {allowed}")
+    return torch.tensor([n % classes for n in numbers], device=device_of(generator)) if classes else None
+
+
+@torch.inference_mode()
+def render(generator: Any, codes: Tensor, noise_mode: str = "const", progress: str | None = None) -> Tensor:
+    """codes [..., num_ws, w_dim] -> images [..., img_channels, R, R] in [-1, 1], clamped, on the CPU.
+
+    progress: the name of a progress bar to show meanwhile.
+    """
+    flat = codes.flatten(0, -3)  # [N, num_ws, w_dim]
+    images = []
+    with tqdm(total=len(flat), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
+        for part in flat.split(at_once(generator)):
+            rendered = generator.synthesis(part, noise_mode=noise_mode)  # [n, img_channels, R, R]
+            images.append(rendered.float().clamp(-1, 1).cpu())
+            bar.update(len(part))
+    return torch.cat(images).unflatten(0, codes.shape[:-2])  # [..., img_channels, R, R]
+
+
+def vary_noise(generator: Any, w_plus: Tensor, draws: int, seed: int) -> Tensor:
+    """One code [num_ws, w_dim] under fresh noise inputs: images [draws, img_channels, R, R] in [-1, 1], on the CPU.
+
+    The noise is a function of the seed; the caller's random numbers are left alone.
+    """
+    codes = w_plus.expand(draws, -1, -1)  # [draws, num_ws, w_dim]
+    indices = [w_plus.device] if w_plus.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=indices):
+        torch.manual_seed(seed)
+        return render(generator, codes, noise_mode="random")
+
+
+def noise_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every pixel over draws of the noise (StyleGAN, figure 4).
+
+    images [D, C, H, W] -> mean [C, H, W], and deviation [H, W], the mean over the channels, on the [-1, 1] scale.
+    """
+    mean = images.mean(0)  # [C, H, W]
+    deviation = images.std(0, correction=0).mean(0)  # [H, W]
+    return mean, deviation

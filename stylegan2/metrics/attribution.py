@@ -1,0 +1,58 @@
+"""Attribution of images to a generator by projection (StyleGAN2, arXiv 1912.04958, section 5 and figure 10)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2.metrics.samples import prepare
+
+PROTOCOL = (
+    "StyleGAN2, section 5: each image is projected to W (1,000 steps); LPIPS (VGG-16) between it and its re-synthesis;"
+    " a generator's own images come back nearly unchanged, real ones do not"
+)
+PAPER_STEPS = 1000
+Images = Callable[[Tensor], Tensor]
+"""targets [N, C, R, R] -> what the projector makes of them [N, C, R, R]"""
+Distance = Callable[[Tensor, Tensor], Tensor]  # two [N, 3, H, W] in [-1, 1] -> [N]
+
+
+def projection_distances(images: Iterable[Tensor], project: Images, distance: Distance) -> Tensor:
+    """Distance of each image of the batches [N, C, R, R] to its re-synthesis -> [N] float64 on the CPU."""
+    found = []
+    for batch in images:
+        resynthesised = project(batch)  # [N, C, R, R]
+        with torch.no_grad():
+            found.append(distance(prepare(resynthesised), prepare(batch)).double().cpu())  # [N]
+    return torch.cat(found)
+
+
+def attribution(generated: Tensor, real: Tensor) -> dict[str, Any]:
+    """What the distances [M] of generated and [N] of real images tell.
+
+    "auc": probability that a real image lies farther off than a generated one (1 tells them apart, 0.5 not at all);
+    "generated" and "real": mean distances; "roc": [[false, true positive rate]], a generated image called so if near.
+    """
+    return {
+        "auc": area_under_roc(generated, real),
+        "generated": float(generated.mean()),
+        "real": float(real.mean()),
+        "roc": roc(generated, real),
+    }
+
+
+def area_under_roc(low: Tensor, high: Tensor) -> float:
+    """P(high > low) + P(equal) / 2 over all pairs (Mann and Whitney 1947). [M], [N] -> a number from 0 to 1."""
+    difference = high[:, None] - low[None, :]  # [N, M]
+    return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
+
+
+def roc(positive: Tensor, negative: Tensor) -> list[list[float]]:
+    """[[false positive rate, true positive rate]] as the threshold rises, from [0, 0] to [1, 1].
+
+    An image counts as positive where its distance is at most the threshold.
+    """
+    thresholds = torch.cat([positive, negative]).unique()  # [T], ascending
+    rates = [[float((side <= t).double().mean()) for side in (negative, positive)] for t in thresholds]
+    return [[0.0, 0.0], *rates]

@@ -1,0 +1,74 @@
+"""Mean and covariance of features that pass by in batches."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from stylegan2.runtime.errors import UserError
+
+Features = Callable[[Tensor], Tensor]
+"""images [N, C, R, R] in [-1, 1] -> features [N, D]"""
+
+
+class FeatureStatistics:
+    """Count, mean [D] and covariance [D, D] in float64 of all features added; with `keep` the features themselves too.
+
+    Batches are merged pairwise (Chan, Golub and LeVeque 1979), which does not cancel as sums of squares do.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self.count = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self._scatter = torch.zeros(0, 0, dtype=torch.float64)  # sum of (x - mean) (x - mean)^T
+        self._kept: list[Tensor] | None = [] if keep else None
+
+    def add(self, features: Tensor) -> None:
+        """features [N, D], N >= 1. ValueError: they are not finite."""
+        x = features.detach().cpu()
+        if not x.isfinite().all():
+            raise ValueError("features are not finite: the images are not, or the network's weights are damaged")
+        if self._kept is not None:
+            self._kept.append(x.float())
+        x = x.double()
+        mean = x.mean(0)  # [D]
+        if self.count == 0:
+            self.mean, self._scatter = torch.zeros_like(mean), mean.new_zeros(len(mean), len(mean))
+        total, delta = self.count + len(x), mean - self.mean
+        self._scatter += (x - mean).T @ (x - mean) + torch.outer(delta, delta) * (self.count * len(x) / total)
+        self.mean = self.mean + delta * (len(x) / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Tensor:
+        """[D, D], unbiased. UserError: fewer than two samples."""
+        if self.count < 2:
+            raise UserError(f"a covariance needs at least 2 images, not {self.count}")
+        return self._scatter / (self.count - 1)
+
+    @property
+    def kept(self) -> Tensor | None:
+        """All features [count, D] in float32, or None where they were not to be kept."""
+        return None if self._kept is None else torch.cat(self._kept)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file; `restore` reads it."""
+        tensors = {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self._scatter}
+        return tensors if self._kept is None else {**tensors, "features": torch.cat(self._kept)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor]) -> "FeatureStatistics":
+        statistics = cls()
+        statistics.count = int(tensors["count"])
+        statistics.mean, statistics._scatter = tensors["mean"], tensors["scatter"]
+        statistics._kept = [tensors["features"]] if "features" in tensors else None
+        return statistics
+
+
+@torch.no_grad()
+def describe(images: Iterable[Tensor], features: Features, keep: bool = False) -> FeatureStatistics:
+    """Statistics of the features of batches of images [N, C, R, R]."""
+    statistics = FeatureStatistics(keep)
+    for batch in images:
+        statistics.add(features(batch))
+    return statistics

@@ -1,0 +1,75 @@
+"""Linear separability of a latent space (StyleGAN, arXiv 1812.04948, section 4.2)."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan2.metrics.linear_svm import fit_linear_svm
+from stylegan2.runtime.errors import UserError
+
+PROTOCOL = (
+    "StyleGAN, section 4.2: 200,000 samples, no truncation; for each attribute the 100,000 on which its classifier is"
+    " most confident; a linear SVM on the latents; exp of the summed conditional entropies H(Y|X), Y the classifier's"
+    " label and X the SVM's, on the samples it was fitted to; 40 CelebA attributes, classifiers as large as D"
+)
+PAPER_SAMPLES = 200_000
+KEPT = 0.5
+ENOUGH = 10  # samples a latent dimension from which the SVM's own samples are an honest test
+
+
+def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """Scores from 1 (every attribute is linear in the latents) upwards.
+
+    Args:
+        latents: z or w [N, D].
+        logits: of a classifier on the images, one column an attribute [N, A].
+
+    Returns:
+        "score" as the paper computes it; "held_out", the same with each half labelled by the SVM of the other half,
+        which few samples cannot flatter; "entropies" {name: H(Y|X) in nats} of the first; "constant", the attributes
+        of which the samples kept show one value only, so that their entropy is 0 whatever the latents.
+    """
+    if len(latents) < 8:
+        raise UserError(f"linear separability needs at least 8 samples, not {len(latents)}")
+    entropies, held_out, constant = {}, {}, []
+    for column, name in enumerate(tqdm(names, desc="separability", unit="attribute", leave=False)):
+        kept = most_confident(logits[:, column])  # [N / 2]
+        x, y = latents[kept].double().cpu(), logits[kept, column].cpu() > 0
+        if y.all() or not y.any():
+            constant.append(name)
+        entropies[name] = conditional_entropy(y, predict(x, y, x))
+        even, odd = slice(0, None, 2), slice(1, None, 2)
+        crossed = torch.cat([predict(x[odd], y[odd], x[even]), predict(x[even], y[even], x[odd])])
+        held_out[name] = conditional_entropy(torch.cat([y[even], y[odd]]), crossed)
+    return {
+        "score": math.exp(sum(entropies.values())),
+        "held_out": math.exp(sum(held_out.values())),
+        "entropies": entropies,
+        "constant": constant,
+    }
+
+
+def most_confident(logits: Tensor, share: float = KEPT) -> Tensor:
+    """Indices of the share of samples with the largest |logit| [N], in their own order."""
+    count = max(1, int(len(logits) * share))
+    return logits.abs().topk(count).indices.sort().values
+
+
+def predict(x: Tensor, y: Tensor, others: Tensor) -> Tensor:
+    """Labels [M] bool of `others` [M, D] by a linear SVM fitted to x [N, D] and y [N] bool."""
+    weight, bias = fit_linear_svm(x, y)
+    return others @ weight + bias > 0
+
+
+def conditional_entropy(y: Tensor, x: Tensor) -> float:
+    """H(Y|X) = -sum_xy p(x, y) log p(y|x) in nats, of two bool tensors [N]."""
+    total = 0.0
+    for side in (x, ~x):
+        for joint in (side & y, side & ~y):
+            p = float(joint.double().mean())
+            total -= p * math.log(p / float(side.double().mean())) if p else 0.0
+    return total

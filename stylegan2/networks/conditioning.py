@@ -1,0 +1,53 @@
+"""Class conditioning as in StyleGAN2-ADA: an embedding beside z in the generator, a projection in the discriminator."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
+from stylegan2.runtime.errors import UserError
+
+PROJECTION_LAYERS = 8  # as many as the mapping network's in the paper
+PROJECTION_LR_MULTIPLIER = 0.01
+
+
+def check_labels(labels: Tensor | None, num_classes: int) -> None:
+    """UserError where labels are given to a network that knows none, or missing for one that does."""
+    if num_classes and labels is None:
+        raise UserError(f"this network is conditioned on {num_classes} classes: give it the samples' labels")
+    if not num_classes and labels is not None:
+        raise UserError("this network is not conditioned on classes: give it no labels")
+
+
+class LabelEmbedding(nn.Module):
+    """A learned vector for each class, of mean square 1 as the normalised z beside it."""
+
+    def __init__(self, num_classes: int, features: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.linear = EqualLinear(num_classes, features)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """labels, int64 [N] -> [N, features]."""
+        one_hot = F.one_hot(labels, self.num_classes).to(self.linear.weight.dtype)  # [N, num_classes]
+        return normalize_2nd_moment(self.linear(one_hot))  # [N, features]
+
+
+class Projection(nn.Module):
+    """The inner product of an image's features and its label's (Miyato and Koyama 2018, eq. 4), as a logit."""
+
+    def __init__(self, num_classes: int, features: int) -> None:
+        super().__init__()
+        self.embedding = LabelEmbedding(num_classes, features)
+        self.layers = nn.Sequential(
+            *(
+                EqualLinear(features, features, lr_multiplier=PROJECTION_LR_MULTIPLIER, activate=True)
+                for _ in range(PROJECTION_LAYERS)
+            )
+        )
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """features [N, F], labels int64 [N] -> logits [N, 1]."""
+        wanted = self.layers(self.embedding(labels))  # [N, F]
+        return (features * wanted).sum(1, keepdim=True) / math.sqrt(features.shape[1])  # [N, 1]

@@ -1,0 +1,186 @@
+"""What the networks that grow share: layers, the fade from one resolution to the next, and the discriminator.
+
+Progressive growing (PGGAN, arXiv 1710.10196, section 2 and figure 2): a new resolution fades in with alpha from 0 to 1,
+in the generator, in the discriminator and in the real images.
+"""
+
+import math
+from functools import partial
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2 import ops
+from stylegan2.networks.conditioning import Projection, check_labels
+from stylegan2.networks.layers import EqualLinear, minibatch_stddev
+from stylegan2.networks.stylegan2 import DiscriminatorBlock, check_sizes, feature_maps, resolutions
+from stylegan2.runtime.errors import UserError
+
+Growth = tuple[int, float]  # (resolution reached, how far it has faded in: 0 to 1)
+LOW_PASSES = ("none", "binomial", "fir")
+
+
+# --- fading ---
+
+
+def fade(old: Tensor, new: Tensor, alpha: float) -> Tensor:
+    """alpha new + (1 - alpha) up(old): old [N, C, H, W], new [N, C, 2H, 2W] -> [N, C, 2H, 2W]."""
+    return new if alpha == 1 else ops.nearest_upsample2x(old).lerp(new, alpha)
+
+
+def fade_real(images: Tensor, resolution: int, alpha: float) -> Tensor:
+    """Real images as the networks show them in growing: [N, C, R, R] -> [N, C, resolution, resolution]."""
+    images = enlarge_or_average(images, resolution)  # [N, C, resolution, resolution]
+    return images if alpha == 1 else fade(ops.average_downsample2x(images), images, alpha)
+
+
+def enlarge_or_average(images: Tensor, resolution: int) -> Tensor:
+    """To another power of two: nearest neighbour up, the mean of each block down. [N, C, resolution, resolution]."""
+    if images.shape[2] > resolution:
+        return F.avg_pool2d(images, images.shape[2] // resolution)
+    if images.shape[2] < resolution:
+        return F.interpolate(images, scale_factor=resolution // images.shape[2], mode="nearest")
+    return images
+
+
+class GrowthState(nn.Module):
+    """Remembers, in checkpoints too, how far a generator has grown; a new one stands at its full resolution."""
+
+    def __init__(self, img_resolution: int) -> None:
+        super().__init__()
+        self.reached: Growth = (img_resolution, 1.0)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.reached, dtype=torch.float64)  # [2]
+
+    def set_extra_state(self, state: Tensor) -> None:
+        resolution, alpha = state.tolist()
+        self.reached = (int(resolution), alpha)
+
+
+def growth_of(generator: nn.Module) -> GrowthState | None:
+    """None for a generator that does not grow."""
+    return getattr(generator.synthesis, "growth", None)
+
+
+# --- layers ---
+
+
+class HeConv2d(nn.Module):
+    """Convolution and bias, with He's constant sqrt(2 / fan_in) in the weight (PGGAN, section 4.1), and leaky ReLU.
+
+    Without `activate` the constant is sqrt(1 / fan_in). Even kernels (4x4 to and from a single pixel) have no padding.
+
+    Args:
+        resample: "up" for nearest-neighbour upsampling before the convolution, "down" for averaging after it.
+        low_pass: filter with [1, 2, 1] before the convolution (StyleGAN, section 2.1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        resample: str = "none",
+        low_pass: bool = False,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.resample, self.low_pass, self.activate = resample, low_pass, activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
+        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
+        if self.low_pass:
+            x = ops.binomial_blur(x)
+        if self.resample == "up":
+            x = ops.upsample_conv2d(x, weight, self.bias)  # [N, out_channels, 2H, 2W]
+        elif self.resample == "down":
+            x = ops.downsample_conv2d(x, weight, self.bias)  # [N, out_channels, H/2, W/2]
+        else:
+            x = F.conv2d(x, weight, self.bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
+        return ops.leaky_relu(x) if self.activate else x
+
+
+# --- discriminator ---
+
+
+class HeDiscriminatorBlock(nn.Module):
+    """Two 3x3 convolutions, the second of which halves the resolution (PGGAN, table 2).
+
+    It averages before bias and activation, as the authors' code does: then one convolution of 4x4 does both.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, low_pass: bool) -> None:
+        super().__init__()
+        self.conv0 = HeConv2d(in_channels, in_channels, 3)
+        self.conv1 = HeConv2d(in_channels, out_channels, 3, resample="down", low_pass=low_pass)
+        self.skip = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv1(self.conv0(x))  # [N, out_channels, H/2, W/2]
+
+
+class Discriminator(nn.Module):
+    """The growing discriminator: images [N, C, r, r] in [-1, 1], of any resolution r from 4 to R -> logits [N, 1].
+
+    Args:
+        low_pass: what precedes downsampling: "none" (PGGAN), "binomial" (StyleGAN, [1, 2, 1]) or "fir" (StyleGAN2's
+            configurations B to D, [1, 3, 3, 1]).
+        num_classes: conditions it on labels by projection; 0 for none.
+    """
+
+    architecture = "plain"
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int = 3,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        low_pass: str = "none",
+        mbstd_group: int = 4,
+        mbstd_channels: int = 1,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        check_sizes(img_resolution, img_channels, self.architecture)
+        if low_pass not in LOW_PASSES:
+            raise UserError(f"unknown filter {low_pass!r}: choose one of {', '.join(LOW_PASSES)}")
+        self.img_resolution, self.num_classes = img_resolution, num_classes
+        self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
+        widths = [feature_maps(r, channel_base, channel_max) for r in resolutions(img_resolution)[::-1]]
+        self.from_rgbs = nn.ModuleList(HeConv2d(img_channels, width, 1) for width in widths)
+        block = partial(DiscriminatorBlock, residual=False)
+        if low_pass != "fir":
+            block = partial(HeDiscriminatorBlock, low_pass=low_pass == "binomial")
+        self.blocks = nn.ModuleList(block(a, b) for a, b in pairwise(widths))
+        last = widths[-1]
+        self.conv = HeConv2d(last + mbstd_channels, last, 3)
+        self.fc = HeConv2d(last, last, 4)
+        self.out = EqualLinear(last, last if num_classes else 1)
+        self.projection = Projection(num_classes, last) if num_classes else None
+
+    def forward(self, images: Tensor, parts: int = 1, alpha: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        """Logits of images at the resolution they have, which has faded in by alpha.
+
+        Args:
+            parts: independent batches stacked in `images` (their minibatch statistics stay apart).
+            labels: int64 [N], where it is conditioned on classes.
+        """
+        check_labels(labels, self.num_classes)
+        images = images.contiguous(memory_format=torch.channels_last)
+        first = int(math.log2(self.img_resolution // images.shape[2]))
+        x = self.from_rgbs[first](images)  # [N, C, r, r]
+        for k in range(first, len(self.blocks)):
+            x = self.blocks[k](x)  # [N, C', r/2, r/2]
+            if k == first and alpha < 1:
+                x = self.from_rgbs[k + 1](ops.average_downsample2x(images)).lerp(x, alpha)
+        x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels, parts)  # [N, C + F, 4, 4]
+        x = self.fc(self.conv(x)).flatten(1)  # [N, C]
+        x = self.out(x)  # [N, 1], or the features [N, C] to project
+        return x if self.projection is None else self.projection(x, labels)

@@ -1,0 +1,222 @@
+"""The generator of lucidrains/stylegan2-pytorch: a StyleGAN2 (arXiv 1912.04958) of another make, to use its files.
+
+It departs from the paper's: bilinear upsampling before the convolution instead of a low-pass filter after it, one code
+for both convolutions and the ToRGB of a resolution, uniform noise with a strength for each channel, a bare convolution
+on the constant, activations without a gain, weights without equalized learning rate, and images in [0, 1].
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2 import ops
+from stylegan2.networks.registry import register_generator
+from stylegan2.networks.stylegan2 import Mapping, check_sizes, feature_maps, resolutions
+
+
+def uniform(*size: int, **options: Any) -> Tensor:
+    """Uniform random numbers of mean 0 and variance 1. `options`: of torch.rand."""
+    return (2 * torch.rand(*size, **options) - 1) * math.sqrt(3)
+
+
+def bilinear2x(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C, 2H, 2W]"""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def reflected_blur(x: Tensor) -> Tensor:
+    """Low-pass [N, C, H, W] with [1, 2, 1] in each direction, reflected at the edges."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")  # [N, C, H+2, W+2]
+    return ops.binomial_blur(padded)[:, :, 1:-1, 1:-1]  # [N, C, H, W]
+
+
+class Modulation(nn.Linear):
+    """w [N, w_dim] -> styles [N, I], in full precision where autocast is on; they start at 1."""
+
+    def __init__(self, w_dim: int, channels: int) -> None:
+        super().__init__(w_dim, channels)
+        nn.init.kaiming_normal_(self.weight, a=ops.LRELU_SLOPE)
+        nn.init.ones_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        with ops.full_precision(input):
+            return super().forward(input.to(self.weight.dtype))  # [N, I]
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, demodulation (StyleGAN2, eq. 1 and 3), bias, noise, leaky ReLU of gain 1."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(out_channels, in_channels, 3, 3)))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(out_channels))
+        self.affine = Modulation(w_dim, in_channels)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """x [N, I, H, W], w [N, w_dim], noise [R, R] or [N, 1, R, R], of which the corner is taken -> [N, O, H, W]."""
+        styles = self.affine(w)  # [N, I]
+        scale = ops.demodulation(self.weight, styles)  # [N, O]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias)  # [N, O, H, W]
+        if noise is not None:
+            corner = noise[..., : x.shape[2], : x.shape[3]]  # [H, W] or [N, 1, H, W]
+            x = ops.add_noise(x, (corner * self.noise_strength[:, None, None]).to(x.dtype))
+        return ops.leaky_relu(x)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation and bias."""
+
+    def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(img_channels, in_channels, 1, 1)))
+        self.affine = Modulation(w_dim, in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        styles = self.affine(w)  # [N, I]
+        channels = len(self.weight)
+        return ops.modulated_conv2d(x, self.weight, styles, styles.new_ones(1, channels), styles.new_zeros(channels))
+
+
+class Block(nn.Module):
+    """What a resolution has: two layers and a ToRGB, all with the same w."""
+
+    def __init__(self, in_channels: int, out_channels: int, img_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim)
+        self.to_rgb = ToRGB(out_channels, img_channels, w_dim)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x [N, I, H, W] -> features [N, O, H, W] and what they add to the image [N, img_channels, H, W]."""
+        x = self.conv1(self.conv0(x, w, noise), w, noise)  # [N, O, H, W]
+        return x, self.to_rgb(x, w)
+
+
+class Synthesis(nn.Module):
+    """g: ws -> image. Block j reads ws[:, j]; all layers take their noise from the corner of one map."""
+
+    noise_const: Tensor  # [R, R], the noise of noise_mode="const", of mean 0 and variance 1
+
+    def __init__(
+        self,
+        w_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        channel_base: int,
+        channel_max: int,
+        rgb_blur: bool,
+        learned_const: bool,
+    ) -> None:
+        super().__init__()
+        self.rgb_blur = rgb_blur
+        widths = [feature_maps(r, channel_base, channel_max) for r in resolutions(img_resolution)]
+        self.const = nn.Parameter(torch.randn(1 if learned_const else w_dim, widths[0], 4, 4))
+        self.learned_const = learned_const
+        self.conv = nn.Conv2d(widths[0], widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(
+            Block(before, width, img_channels, w_dim)
+            for before, width in zip(widths[:1] + widths[:-1], widths, strict=True)
+        )
+        self.register_buffer("noise_const", uniform(img_resolution, img_resolution))
+
+    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+
+        noise_mode: "const" (the stored map), "random" (fresh, from the global generator) or "none" (its mean).
+        """
+        noise = self.noise(len(ws), noise_mode)  # [R, R] or [N, 1, R, R], or None
+        x = self.conv(self.start(ws).contiguous(memory_format=torch.channels_last))  # [N, C, 4, 4]
+        image = None
+        for j, block in enumerate(self.blocks):
+            x = bilinear2x(x) if j else x  # [N, C, 2H, 2W]
+            x, rgb = block(x, ws[:, j], noise)  # [N, C', 2H, 2W], [N, img_channels, 2H, 2W]
+            image = rgb if image is None else self.enlarged(image) + rgb
+        return 2 * image - 1  # type: ignore[operator]
+
+    def start(self, ws: Tensor) -> Tensor:
+        """The constant, or a linear map of the mean of the codes. [N, C, 4, 4]"""
+        if self.learned_const:
+            return self.const.expand(len(ws), -1, -1, -1)
+        return torch.einsum("nw,wcij->ncij", ws.mean(1), self.const)
+
+    def enlarged(self, image: Tensor) -> Tensor:
+        """[N, img_channels, H, W] -> [N, img_channels, 2H, 2W]"""
+        image = bilinear2x(image)
+        return reflected_blur(image) if self.rgb_blur else image
+
+    def noise(self, count: int, mode: str) -> Tensor | None:
+        if mode == "none":
+            return None
+        if mode == "const":
+            return self.noise_const
+        return uniform(count, 1, *self.noise_const.shape[-2:], device=self.noise_const.device)  # [N, 1, R, R]
+
+
+@register_generator("lucidrains")
+class Generator(nn.Module):
+    """The generator of lucidrains/stylegan2-pytorch, with the interface of `stylegan2.networks.stylegan2.Generator`.
+
+    Attributes:
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = log2(resolution) - 1.
+        w_avg: [w_dim] buffer, the mean of W.
+        config: the constructor's arguments, enough to build the same network again.
+        grows, has_styles: as in the others.
+
+    Args:
+        w_dim: of Z too.
+        channel_base: 2 R times that project's `network_capacity`; `channel_max` is its `fmap_max`.
+        mapping_lr_multiplier: its `lr_mlp`.
+        rgb_blur: low-pass the images between the resolutions, as that project does since its version 1.2.
+        learned_const: begin with a constant; where not (its `no_const`), with a linear map of the mean of the codes.
+    """
+
+    grows = False
+    has_styles = True
+    num_classes = 0
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int = 3,
+        w_dim: int = 512,
+        channel_base: int = 8192,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr_multiplier: float = 0.1,
+        rgb_blur: bool = True,
+        learned_const: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes(img_resolution, img_channels, "skip")
+        self.config: dict[str, Any] = {
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            "w_dim": w_dim,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "mapping_layers": mapping_layers,
+            "mapping_lr_multiplier": mapping_lr_multiplier,
+            "rgb_blur": rgb_blur,
+            "learned_const": learned_const,
+        }
+        self.z_dim = self.w_dim = w_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.num_ws = len(resolutions(img_resolution))
+        self.mapping = Mapping(w_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier)
+        self.synthesis = Synthesis(
+            w_dim, img_resolution, img_channels, channel_base, channel_max, rgb_blur, learned_const
+        )
+
+    @property
+    def w_avg(self) -> Tensor:
+        return self.mapping.w_avg
+
+    def forward(
+        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
+    ) -> Tensor:
+        """z [N, z_dim] -> images [N, img_channels, R, R]. UserError: labels, which it does not know."""
+        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)

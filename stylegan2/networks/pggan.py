@@ -1,0 +1,165 @@
+"""PGGAN (Karras et al. 2017, arXiv 1710.10196): a generator without styles that grows from 4x4 pixels."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2.networks import growing
+from stylegan2.networks.conditioning import LabelEmbedding, check_labels
+from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
+from stylegan2.networks.layers import normalize_2nd_moment
+from stylegan2.networks.registry import register_discriminator, register_generator
+from stylegan2.networks.stylegan2 import check_sizes, feature_maps, resolutions
+from stylegan2.runtime.errors import UserError
+
+
+class Normalization(nn.Module):
+    """In the place of a mapping network: w is z on the hypersphere, with the embedding of its label beside it."""
+
+    w_avg: Tensor  # [w_dim], 0: the mean of a normalised Gaussian
+
+    def __init__(self, z_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_ws, self.num_classes = 1, num_classes
+        self.embedding = LabelEmbedding(num_classes, z_dim) if num_classes else None
+        self.register_buffer("w_avg", torch.zeros(2 * z_dim if num_classes else z_dim))
+
+    def forward(
+        self,
+        z: Tensor,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """z [N, z_dim] -> ws [N, 1, w_dim]. UserError: truncation, which needs a space W, or labels are amiss."""
+        check_labels(labels, self.num_classes)
+        if truncation_psi != 1.0:
+            raise UserError("a PGGAN generator has no intermediate latent space W to truncate in: use psi 1")
+        w = normalize_2nd_moment(z)  # [N, z_dim]
+        if self.embedding is not None and labels is not None:
+            w = torch.cat([w, self.embedding(labels)], dim=1)  # [N, 2 z_dim]
+        return w[:, None]  # [N, 1, w_dim]
+
+    def track_average(self, w: Tensor) -> None:
+        """Nothing to track: the mean is known."""
+
+
+class GeneratorBlock(nn.Module):
+    """Two convolutions, each with a leaky ReLU and pixel norm (section 4.2); the first doubles the resolution.
+
+    The first block instead turns a pixel of w into 4x4 pixels (table 2).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        if first:
+            self.conv0 = HeConv2d(in_channels, out_channels, 4)
+        else:
+            self.conv0 = HeConv2d(in_channels, out_channels, 3, resample="up")
+        self.conv1 = HeConv2d(out_channels, out_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.first:
+            x = F.pad(x, (3, 3, 3, 3))  # [N, w_dim, 7, 7]
+        x = normalize_2nd_moment(self.conv0(x))  # [N, out_channels, 2H, 2W]
+        return normalize_2nd_moment(self.conv1(x))
+
+
+class Synthesis(nn.Module):
+    """The latent pixel -> image; a 1x1 convolution to RGB at each resolution, of which the last two may be blended."""
+
+    def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int) -> None:
+        super().__init__()
+        self.img_resolution = img_resolution
+        widths = [feature_maps(r, channel_base, channel_max) for r in resolutions(img_resolution)]
+        sizes = list(pairwise([w_dim, *widths]))
+        self.blocks = nn.ModuleList(GeneratorBlock(a, b, first=k == 0) for k, (a, b) in enumerate(sizes))
+        self.to_rgbs = nn.ModuleList(HeConv2d(width, img_channels, 1, activate=False) for width in widths)
+        self.growth = GrowthState(img_resolution)
+
+    def forward(
+        self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
+    ) -> Tensor:
+        """ws [N, 1, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+
+        Args:
+            noise_mode: of no effect, as there is no noise; for the other generators' sake.
+            resolution: answer with images [N, img_channels, resolution, resolution] that have faded in by `alpha`; by
+                default with what has been reached, enlarged to R.
+        """
+        size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
+        x = previous = ws[:, 0, :, None, None]  # [N, w_dim, 1, 1]
+        last = resolutions(size).index(size)
+        for block in self.blocks[: last + 1]:  # type: ignore[attr-defined]
+            previous, x = x, block(x)  # [N, C, 2H, 2W]
+        images = self.to_rgbs[last](x)  # [N, img_channels, size, size]
+        if alpha < 1:
+            images = fade(self.to_rgbs[last - 1](previous), images, alpha)
+        return enlarge_or_average(images, self.img_resolution) if resolution is None else images
+
+
+@register_generator("pggan")
+class Generator(nn.Module):
+    """PGGAN generator: one latent for the whole image (num_ws 1), so nothing to mix, to truncate or to encode to.
+
+    Attributes:
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; w is z normalised.
+        w_avg: [w_dim] buffer, zeros.
+        config: the constructor's arguments, enough to build the same network again.
+        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+    """
+
+    grows = True
+    has_styles = False
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int = 3,
+        z_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        check_sizes(img_resolution, img_channels, "plain")
+        self.config = {
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            "z_dim": z_dim,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "num_classes": num_classes,
+        }
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.mapping = Normalization(z_dim, num_classes)
+        self.z_dim, self.w_dim = z_dim, len(self.mapping.w_avg)
+        self.num_ws, self.num_classes = self.mapping.num_ws, num_classes
+        self.synthesis = Synthesis(self.w_dim, img_resolution, img_channels, channel_base, channel_max)
+
+    @property
+    def w_avg(self) -> Tensor:
+        return self.mapping.w_avg
+
+    def forward(
+        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
+    ) -> Tensor:
+        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
+
+
+@register_discriminator("pggan")
+def build_discriminator(
+    img_resolution: int,
+    img_channels: int = 3,
+    channel_base: int = 16384,
+    channel_max: int = 512,
+    mbstd_group: int = 4,
+    num_classes: int = 0,
+) -> growing.Discriminator:
+    return growing.Discriminator(
+        img_resolution, img_channels, channel_base, channel_max, "none", mbstd_group, num_classes=num_classes
+    )

@@ -1,0 +1,225 @@
+"""StyleGAN (Karras et al. 2018, arXiv 1812.04948): mapping network, AdaIN, noise, growing.
+
+With weight demodulation in the place of AdaIN it is what StyleGAN2's configurations B to D grow (arXiv 1912.04958,
+table 1 and figure 2c): noise and bias outside the style block, the constant input bare.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan2 import ops
+from stylegan2.networks import growing
+from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
+from stylegan2.networks.layers import EqualLinear
+from stylegan2.networks.registry import register_discriminator, register_generator
+from stylegan2.networks.stylegan2 import Mapping, SynthesisLayer, ToRGB, check_sizes, feature_maps, resolutions
+from stylegan2.runtime.errors import UserError
+
+NORMALIZATIONS = ("adain", "demodulation")
+
+
+def check_normalization(normalization: str) -> None:
+    if normalization not in NORMALIZATIONS:
+        raise UserError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
+
+
+def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
+    """y_s (x - mu(x)) / sigma(x) + y_b for each feature map (eq. 1). x [N, C, H, W], styles (y_s, y_b) [N, 2C]."""
+    scale, shift = styles.to(x.dtype)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
+    x = x - x.mean([2, 3], keepdim=True)
+    variance = x.square().mean([2, 3], keepdim=True)  # [N, C, 1, 1]; torch.var_mean is three times slower on a CPU
+    return torch.addcmul(shift, x, scale * (variance + eps).rsqrt())
+
+
+class StyledLayer(nn.Module):
+    """3x3 convolution, noise, bias, leaky ReLU, AdaIN (figure 1b). The first layer has no convolution.
+
+    Upsampling is nearest neighbour, then [1, 2, 1] after the convolution (section 2.1).
+    """
+
+    noise_const: Tensor  # [resolution, resolution], the noise of noise_mode="const"
+
+    def __init__(self, in_channels: int | None, out_channels: int, w_dim: int, resolution: int, upsample: bool) -> None:
+        super().__init__()
+        self.weight = None if in_channels is None else nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(out_channels))
+        self.affine = EqualLinear(w_dim, 2 * out_channels)
+        with torch.no_grad():
+            self.affine.bias[:out_channels] = 1.0  # appendix C: the scales start at 1
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.upsample = upsample
+
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str) -> Tensor:
+        x = self.convolution(x)  # [N, C, H, W]
+        if noise_mode != "none":
+            x = x + self.noise(x, noise_mode) * self.noise_strength[:, None, None].to(x.dtype)
+        x = ops.leaky_relu(x + self.bias[:, None, None].to(x.dtype))
+        return adain(x, self.affine(w))
+
+    def convolution(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            return x
+        weight = self.weight * (ops.LRELU_GAIN / math.sqrt(self.weight[0].numel()))
+        if self.upsample:
+            return ops.binomial_blur(ops.upsample_conv2d(x, weight))  # [N, C, 2H, 2W]
+        return F.conv2d(x, weight, padding=1)  # [N, C, H, W]
+
+    def noise(self, x: Tensor, mode: str) -> Tensor:
+        if mode == "const":
+            return self.noise_const.to(x.dtype)
+        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)  # [N, 1, H, W]
+
+
+class Synthesis(nn.Module):
+    """g: ws -> image. Layer k reads ws[:, k]; where ToRGB is styled, that of block j reads ws[:, 2j + 1]."""
+
+    def __init__(
+        self,
+        w_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        channel_base: int,
+        channel_max: int,
+        normalization: str,
+    ) -> None:
+        super().__init__()
+        self.img_resolution = img_resolution
+        self.demodulates = normalization == "demodulation"
+        sizes = resolutions(img_resolution)
+        widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
+        shape = (1, widths[0], 4, 4)
+        self.const = nn.Parameter(torch.randn(shape) if self.demodulates else torch.ones(shape))
+        layer = SynthesisLayer if self.demodulates else StyledLayer
+        first = [] if self.demodulates else [StyledLayer(None, widths[0], w_dim, 4, upsample=False)]
+        self.layers = nn.ModuleList([*first, layer(widths[0], widths[0], w_dim, 4, upsample=False)])
+        for (previous, width), size in zip(pairwise(widths), sizes[1:], strict=True):
+            self.layers.append(layer(previous, width, w_dim, size, upsample=True))
+            self.layers.append(layer(width, width, w_dim, size, upsample=False))
+        self.to_rgbs = nn.ModuleList(
+            ToRGB(width, img_channels, w_dim) if self.demodulates else HeConv2d(width, img_channels, 1, activate=False)
+            for width in widths
+        )
+        self.growth = GrowthState(img_resolution)
+
+    @property
+    def num_ws(self) -> int:
+        return 2 * len(self.to_rgbs)
+
+    def forward(
+        self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
+    ) -> Tensor:
+        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+
+        Args:
+            noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
+            resolution: answer with images [N, img_channels, resolution, resolution] that have faded in by `alpha`; by
+                default with what has been reached, enlarged to R.
+        """
+        size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
+        last = resolutions(size).index(size)
+        x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
+        x = previous = x.contiguous(memory_format=torch.channels_last)
+        for block in range(last + 1):
+            previous = x
+            for k in self.rows(block):
+                x = self.layer(k, x, ws, noise_mode)  # [N, C, 2H, 2W]
+        images = self.to_rgb(last, x, ws)  # [N, img_channels, size, size]
+        if alpha < 1:
+            images = fade(self.to_rgb(last - 1, previous, ws), images, alpha)
+        return enlarge_or_average(images, self.img_resolution) if resolution is None else images
+
+    def rows(self, block: int) -> range:
+        """The layers of a block: two, but with demodulation the first block has only one."""
+        start = 2 * block - self.demodulates
+        return range(max(0, start), start + 2)
+
+    def layer(self, k: int, x: Tensor, ws: Tensor, noise_mode: str) -> Tensor:
+        if self.demodulates:
+            return self.layers[k](x, ws[:, k], noise_mode, clamp=None)
+        return self.layers[k](x, ws[:, k], noise_mode)
+
+    def to_rgb(self, block: int, x: Tensor, ws: Tensor) -> Tensor:
+        if self.demodulates:
+            return self.to_rgbs[block](x, ws[:, 2 * block + 1], clamp=None)
+        return self.to_rgbs[block](x)
+
+
+@register_generator("stylegan")
+class Generator(nn.Module):
+    """StyleGAN generator.
+
+    Attributes:
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
+        w_avg: [w_dim] buffer, the mean of W.
+        config: the constructor's arguments, enough to build the same network again.
+        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+    """
+
+    grows = True
+    has_styles = True
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int = 3,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr_multiplier: float = 0.01,
+        normalization: str = "adain",
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        check_sizes(img_resolution, img_channels, "plain")
+        check_normalization(normalization)
+        self.config = {
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            "z_dim": z_dim,
+            "w_dim": w_dim,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "mapping_layers": mapping_layers,
+            "mapping_lr_multiplier": mapping_lr_multiplier,
+            "normalization": normalization,
+            "num_classes": num_classes,
+        }
+        self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.synthesis = Synthesis(w_dim, img_resolution, img_channels, channel_base, channel_max, normalization)
+        self.num_ws = self.synthesis.num_ws
+        sizes = (z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
+        self.mapping = Mapping(*sizes, scale_bias=self.synthesis.demodulates)
+
+    @property
+    def w_avg(self) -> Tensor:
+        return self.mapping.w_avg
+
+    def forward(
+        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
+    ) -> Tensor:
+        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
+
+
+@register_discriminator("stylegan")
+def build_discriminator(
+    img_resolution: int,
+    img_channels: int = 3,
+    channel_base: int = 16384,
+    channel_max: int = 512,
+    normalization: str = "adain",
+    mbstd_group: int = 4,
+    num_classes: int = 0,
+) -> growing.Discriminator:
+    """With [1, 2, 1] filters; configurations B to D of StyleGAN2 have its [1, 3, 3, 1]."""
+    low_pass = "fir" if normalization == "demodulation" else "binomial"
+    sizes = (img_resolution, img_channels, channel_base, channel_max)
+    return growing.Discriminator(*sizes, low_pass, mbstd_group, num_classes=num_classes)

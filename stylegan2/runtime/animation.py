@@ -1,0 +1,40 @@
+"""Moving pictures as GIF, which every viewer shows, or WebP, which has all colours in a quarter of the size."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.errors import ImageError, UserError
+
+FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+WEBP_QUALITY = 90
+FASTEST = 50  # frames a second: viewers show faster GIFs slowly
+
+
+def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float = 20.0) -> None:
+    """Write uint8 frames [H, W, 1 | 3] of one size, repeated for ever, atomically. The folder is created.
+
+    A GIF has a palette of 256 colours for each frame, and its frames last whole hundredths of a second.
+
+    Raises:
+        UserError: more than 50 frames a second, or none at all.
+        ImageError: another extension than .gif and .webp, or a disk that refuses.
+    """
+    kind = FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ImageError(f"cannot write {str(path)!r}: moving pictures are written as {' or '.join(FORMATS)}")
+    if not 0 < fps <= FASTEST:
+        raise UserError(f"a moving picture has above 0 and at most {FASTEST} frames a second, not {fps}")
+    pictures = [Image.fromarray(np.squeeze(frame, 2) if frame.shape[2] == 1 else frame) for frame in frames]
+    options = {"quality": WEBP_QUALITY} if kind == "WEBP" else {}
+    try:
+        with atomic_file(path, durable=False) as file:
+            pictures[0].save(
+                file, kind, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options
+            )
+    except OSError as error:
+        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error

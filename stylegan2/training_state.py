@@ -1,0 +1,258 @@
+"""GAN training's settings, what a step changes, and how a checkpoint holds it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2 import schedule
+from stylegan2.networks import growing, pggan, stylegan, stylegan2
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import UserError
+
+Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
+Discriminator = growing.Discriminator | stylegan2.Discriminator
+LOSSES = ("logistic", "wgan")
+BETAS = (0.0, 0.99)
+FIXED_FOR_A_RUN = ("batch_size", "batch_sizes", "grow_from", "fade_nimg", "stable_nimg")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of the GAN loop. Images are counted as in the papers: cur_nimg is the number of real images shown."""
+
+    total_nimg: int = 25_000_000
+    """train until this many real images were shown"""
+    batch_size: int = 32
+    """images a step"""
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+    """images a step at the resolutions that are named, such as `8 256 16 128`; at the others it is batch_size"""
+    learning_rate: float = 0.002
+    """Adam's, for both networks (before the correction for lazy regularization)"""
+    learning_rates: dict[int, float] = field(default_factory=dict)
+    """learning rate at the resolutions that are named, such as `512 0.002`; at the others it is learning_rate"""
+    loss: str = "logistic"
+    """logistic, with R1, or wgan, with gradient penalty and drift"""
+    r1_gamma: float | None = None
+    """weight of R1; by default 0.0002 * resolution^2 / batch size"""
+    r1_interval: int = 16
+    """steps between R1 phases; 0 turns R1 off"""
+    lazy_r1: bool = True
+    """R1 in phases of its own; without, it joins the discriminator's loss in every step"""
+    gradient_penalty: float = 10.0
+    """weight of the gradient penalty of the wgan loss"""
+    drift: float = 0.001
+    """weight of the drift term of the wgan loss"""
+    path_length_weight: float = 2.0
+    """weight of path length regularization"""
+    path_length_interval: int = 4
+    """steps between path length phases; 0 turns it off"""
+    style_mixing: float = 0.9
+    """probability that a sample mixes two latents"""
+    grow_from: int | None = None
+    """resolution at which growing networks start; by default they have their full size from the beginning"""
+    fade_nimg: int = 600_000
+    """images over which a new resolution fades in"""
+    stable_nimg: int = 600_000
+    """images for which a resolution is trained before the next one fades in"""
+    freeze_d: int = 0
+    """layers of the discriminator, counted from the image, that stay as they start"""
+    ema_nimg: float = 10_000
+    """half-life of the generator's moving average, in images"""
+    ema_rampup: float | None = 0.05
+    """early on the half-life is at most this share of cur_nimg"""
+    log_interval: int = 1_000
+    """images between entries in TensorBoard and metrics.jsonl"""
+    image_interval: int = 10_000
+    """images between sample grids"""
+    save_interval: int = 50_000
+    """images between checkpoints"""
+    keep_checkpoints: int = 3
+    """how many checkpoints stay on disk"""
+    seed: int = 0
+    """seed of everything random"""
+
+    def __post_init__(self) -> None:
+        for name in ("total_nimg", "batch_size", "log_interval", "image_interval", "save_interval", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        weights = ("gradient_penalty", "drift", "path_length_weight")
+        for name in ("r1_interval", "path_length_interval", "seed", "fade_nimg", "freeze_d", *weights):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
+        if self.loss not in LOSSES:
+            raise UserError(f"--loss must be {' or '.join(LOSSES)}, not {self.loss!r}")
+        if self.stable_nimg < 1:
+            raise UserError(f"--stable_nimg must be at least 1, not {self.stable_nimg}")
+        for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
+            for resolution, value in values.items():
+                if not is_power_of_two(resolution) or value <= 0:
+                    raise UserError(
+                        f"--{name}: pairs of a power of two and a positive number, not {resolution} {value}"
+                    )
+
+    def stage(self, cur_nimg: int, img_resolution: int) -> schedule.Stage:
+        """Where growing stands in the step that starts at cur_nimg."""
+        return schedule.stage(cur_nimg, img_resolution, self.grow_from, self.fade_nimg, self.stable_nimg)
+
+    def batch_size_at(self, cur_nimg: int, img_resolution: int) -> int:
+        """Images of the step that starts at cur_nimg."""
+        resolution = self.stage(cur_nimg, img_resolution).resolution
+        return schedule.at_resolution(self.batch_sizes, resolution, self.batch_size)
+
+    @property
+    def lazy_r1_interval(self) -> int:
+        """Steps between R1 phases; 0 where it has none of its own."""
+        return self.r1_interval if self.lazy_r1 and self.loss == "logistic" else 0
+
+
+def is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles: bool) -> None:
+    """UserError where the settings do not fit a generator of this kind."""
+    if s.grow_from is not None and not grows:
+        raise UserError("this generator has its full resolution from the beginning: leave out --grow_from")
+    if s.grow_from is not None and not (is_power_of_two(s.grow_from) and 4 <= s.grow_from <= img_resolution):
+        raise UserError(f"--grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
+    if s.style_mixing > 0 and not has_styles:
+        raise UserError("this generator has one latent for the whole image, so none to mix: use --style_mixing 0")
+
+
+@dataclass
+class TrainingState:
+    """All that a step changes: what a checkpoint holds."""
+
+    G: Generator
+    D: Discriminator
+    G_ema: Generator
+    opt_G: torch.optim.Optimizer
+    opt_D: torch.optim.Optimizer
+    path_length_mean: Tensor  # [], moving average of path lengths
+    cur_nimg: int = 0
+
+
+def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSettings) -> TrainingState:
+    (lr_G, betas_G), (lr_D, betas_D) = adam_settings(s, s.learning_rate)
+    G_ema.load_state_dict(G.state_dict())
+    freeze(D, s.freeze_d)
+    learning = [parameter for parameter in D.parameters() if parameter.requires_grad]
+    return TrainingState(
+        G.train(),
+        D.train(),
+        G_ema.eval().requires_grad_(False),
+        opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8),
+        opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8),
+        path_length_mean=torch.zeros([], device=next(G.parameters()).device),
+    )
+
+
+def adam_settings(s: TrainingSettings, learning_rate: float) -> list[tuple[float, tuple[float, float]]]:
+    """(learning rate, betas) of G's and D's optimizers, corrected for their lazy phases."""
+    return [
+        schedule.lazy_adam(learning_rate, BETAS, interval) for interval in (s.path_length_interval, s.lazy_r1_interval)
+    ]
+
+
+def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
+    """The learning rate of the step that starts at state.cur_nimg."""
+    resolution = s.stage(state.cur_nimg, state.G.img_resolution).resolution
+    settings = adam_settings(s, schedule.at_resolution(s.learning_rates, resolution, s.learning_rate))
+    for optimizer, (learning_rate, _) in zip((state.opt_G, state.opt_D), settings, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+
+
+def freeze(D: Discriminator, layers: int) -> None:
+    """Freeze-D (Mo et al. 2020): the layers next to the image keep their weights. UserError: it has not that many."""
+    found = []
+    for k, block in enumerate(D.blocks):
+        if k == 0 or D.architecture == "skip":
+            found.append(D.from_rgbs[k])
+        found += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
+    if layers > len(found):
+        raise UserError(f"--freeze_d: the discriminator has {len(found)} layers that can be frozen, not {layers}")
+    for layer in found[:layers]:
+        layer.requires_grad_(False)
+
+
+# --- checkpoints ---
+
+
+def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
+    return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
+
+
+def describe(G: Generator) -> dict[str, Any]:
+    return {"name": G.registered_name, **G.config}  # type: ignore[attr-defined]
+
+
+def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
+    tensors = {"path_length_mean": state.path_length_mean}
+    for name in ("G", "D", "G_ema"):
+        tensors |= checkpoint.module_tensors(name, getattr(state, name))
+    scalars = {}
+    for name, module in (("opt_G", state.G), ("opt_D", state.D)):
+        optimizer_tensors, scalars[name] = checkpoint.optimizer_tensors(
+            name, getattr(state, name), module.named_parameters()
+        )
+        tensors |= optimizer_tensors
+    metadata = {
+        "kind": "stylegan2",
+        "generator": describe(state.G),
+        "cur_nimg": state.cur_nimg,
+        "settings": asdict(s),
+        "optimizers": scalars,
+    }
+    checkpoint.save(checkpoint_path(run_dir, state.cur_nimg), tensors, metadata)
+    checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+
+
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
+    """Continue from the newest intact checkpoint of run_dir, if there is one."""
+    newest = checkpoint.newest(run_dir)
+    if newest is None:
+        return
+    path, tensors, metadata = newest
+    if not is_of(state.G, metadata.get("generator")):
+        raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
+    wanted = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
+    for name in FIXED_FOR_A_RUN:
+        trained = metadata["settings"].get(name, wanted[name])
+        if trained != wanted[name]:
+            what = name.replace("_", " ")
+            raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another --exp_dir")
+    load_networks(state, tensors)
+    for name, module in (("opt_G", state.G), ("opt_D", state.D)):
+        checkpoint.load_optimizer(
+            getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
+        )
+    state.path_length_mean.copy_(tensors["path_length_mean"])
+    state.cur_nimg = metadata["cur_nimg"]
+    print(f"resuming from {path.name} at {state.cur_nimg:,} images")
+
+
+def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+    """The networks G, D and G_ema that `tensors` hold; D may be missing (a generator to start from)."""
+    for name in ("G", "D", "G_ema"):
+        if name != "D" or any(key.startswith("D.") for key in tensors):
+            checkpoint.load_module(getattr(state, name), tensors, name)
+
+
+def is_of(G: Generator, description: Any) -> bool:
+    """Whether a checkpoint's "generator" describes this one; what an older version did not know has its default."""
+    config = dict(description or {})
+    if config.pop("name", None) != describe(G)["name"]:
+        return False
+    try:
+        with torch.device("meta"):
+            return type(G)(**config).config == G.config
+    except (TypeError, UserError):
+        return False

@@ -1,0 +1,43 @@
+"""Start a training from a given generator; with layers of D frozen it is Freeze-D (Mo et al. 2020)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from stylegan2.load import load
+from stylegan2.networks.growing import growth_of
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import UserError
+
+
+def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[nn.Module, dict[str, Tensor]]:
+    """(generator, weights to start from) of whatever `stylegan2.load` takes.
+
+    The weights stand under G., G_ema. and, in a checkpoint of a training, D.: `train` takes them as `initial`.
+
+    Raises:
+        UserError: the file has no discriminator of which layers could be frozen, or a half-grown generator.
+        CheckpointError: as `stylegan2.load`.
+    """
+    generator, _ = load(path_or_name)
+    growth, full = growth_of(generator), generator.img_resolution
+    if growth is not None and growth.reached != (full, 1.0):
+        raise UserError(
+            f"{str(path_or_name)!r} has not grown to its {full} px yet, but is at {growth.reached[0]}: train it further"
+        )
+    stored = _training_tensors(Path(path_or_name).expanduser())
+    if freeze_d and not any(name.startswith("D.") for name in stored):
+        raise UserError(f"{str(path_or_name)!r} holds no discriminator, so --freeze_d has nothing to freeze")
+    ema = checkpoint.module_tensors("G_ema", generator)
+    trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
+    return generator, {**checkpoint.module_tensors("G", generator), **ema, **trained}
+
+
+def _training_tensors(path: Path) -> Mapping[str, Tensor]:
+    """All tensors of a checkpoint of this package, or of a folder's newest; nothing for other files."""
+    if path.is_dir():
+        found = checkpoint.newest(path)
+        return found[1] if found else {}
+    return checkpoint.read(path)[0] if path.suffix == ".safetensors" and path.is_file() else {}

@@ -1,0 +1,177 @@
+"""Classes of images: NVIDIA's dataset.json, tables and subfolders."""
+
+import csv
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.folder import ImageFolder
+from datasets.labels import format_dataset_json, labels_of, numbered, parse_csv, parse_dataset_json, read_labels
+from datasets.sources import open_images, open_labels
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import write_image
+
+NAMES = ["cat/a.png", "cat/b.png", "dog/c.png"]
+WORDS = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P"], exclude_characters="\\"), min_size=1, max_size=8
+)
+FILES = WORDS.filter(lambda name: not name.startswith("./"))
+
+
+def labels_json(pairs):
+    return json.dumps({"labels": pairs})
+
+
+def test_dataset_json_decides_before_subfolders():
+    text = labels_json([["dog/c.png", 0], ["cat\\a.png", 2], ["cat/b.png", 1], ["gone.png", 5]])
+    found = labels_of(NAMES, text, "data")
+    assert found.tolist() == [2, 1, 0]
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize("text", [None, '{"labels": null}'])
+def test_subfolders_are_classes_where_no_file_says_so(text):
+    assert labels_of(NAMES, text, "data").tolist() == [0, 0, 1]
+    assert labels_of(["10/x/a.png", "9/a.png", "9/x/a.png"], text, "data").tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("names", [["a.png", "b.png"], ["cat/a.png", "cat/x/b.png"]])
+def test_one_place_for_all_is_no_label(names):
+    assert labels_of(names, None, "data") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (labels_json([["cat/a.png", 0]]), "gives no class to 'cat/b.png', 'dog/c.png': add them"),
+        (labels_json([[name, -1] for name in NAMES]), "the label -1, where classes are whole numbers from 0 on"),
+        (labels_json([[name, [0.5, 1]] for name in NAMES]), r"the label \[0.5, 1\], where classes are whole numbers"),
+        (labels_json([[name, True] for name in NAMES]), "the label True"),
+        ('{"labels": [["cat/a.png"', "dataset.json is not of the form"),
+        ('["cat/a.png"]', "is not of the form"),
+        ('{"labels": [3]}', "is not of the form"),
+        ('{"labels": [[3, 4]]}', "is not of the form"),
+        ('{"classes": []}', "is not of the form"),
+    ],
+)
+def test_a_damaged_dataset_json_is_one_sentence(text, words):
+    with pytest.raises(UserError, match=words) as caught:
+        labels_of(NAMES, text, "data")
+    assert str(caught.value).startswith("data/dataset.json")
+    assert "\n" not in str(caught.value)
+
+
+@given(st.dictionaries(FILES, st.integers(0, 99), min_size=1))
+def test_what_is_written_is_read(labels):
+    assert parse_dataset_json(format_dataset_json(labels, []), "x") == labels
+
+
+@given(st.dictionaries(WORDS, WORDS, min_size=1))
+def test_numbers_are_consecutive_and_name_their_classes(classes):
+    numbers, names = numbered(classes)
+    assert sorted(set(numbers.values())) == list(range(len(names)))
+    assert {file: names[number] for file, number in numbers.items()} == classes
+
+
+def test_whole_numbers_are_sorted_as_numbers():
+    assert numbered({"a": "10", "b": "9", "c": "0"}) == ({"a": 2, "b": 1, "c": 0}, ["0", "9", "10"])
+    assert numbered({"a": "10", "b": "9x"})[1] == ["10", "9x"]
+
+
+# --- tables ---
+
+
+def as_csv(rows):
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
+
+
+@given(st.dictionaries(FILES, WORDS, min_size=1))
+def test_any_table_of_names_is_read(classes):
+    assert parse_csv(as_csv([("file", "label"), *classes.items()]), "x") == classes
+
+
+def test_headers_blank_lines_and_spaces():
+    expected = {"a/b.png": "cat", "c.png": "big dog"}
+    for header in ("", "file,label\n", "Filename,class\n"):
+        assert parse_csv(f"{header}a\\b.png, cat\n\n ./c.png ,big dog\n,\n", "x") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a.png,cat\nb.png\n", "line 2 of 'x.csv' is not of the form name,class: 'b.png'"),
+        ("a.png,cat,1\n", "line 1 of 'x.csv' is not of the form"),
+        ("a.png,\n", "line 1 of 'x.csv'"),
+        ("a.png,cat\na.png,dog\n", "gives 'a.png' two classes, 'cat' and 'dog': keep one"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(text, words):
+    with pytest.raises(UserError, match=words):
+        parse_csv(text, "x.csv")
+
+
+def test_labels_for_a_folder(tmp_path, capsys):
+    assert read_labels("folders", [*NAMES, "top.png"]) == {"cat/a.png": "cat", "cat/b.png": "cat", "dog/c.png": "dog"}
+    table = tmp_path / "x.csv"
+    table.write_text("﻿dog/c.png,Hund\ngone.png,Hund\n", encoding="utf-8")
+    assert read_labels(str(table), NAMES) == {"dog/c.png": "Hund"}
+    assert "names 'gone.png', which are not among the images" in capsys.readouterr().out
+    (tmp_path / "x.json").write_text(labels_json([["cat/a.png", 3]]))
+    assert read_labels(str(tmp_path / "x.json"), NAMES) == {"cat/a.png": "3"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read the labels of .*No such file"),
+        (b"\xff\xfe\x00a", "it is not UTF-8 text"),
+        (b"z.png,1\n", "names none of the images: it begins with 'z.png', they with 'cat/a.png'"),
+        (b"", "names none of the images"),
+    ],
+)
+def test_labels_that_cannot_be_had_are_one_sentence(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_labels(str(tmp_path / "x.csv"), NAMES)
+
+
+# --- what training asks for ---
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, name in enumerate(NAMES):
+        write_image(tmp_path / "data" / name, np.full((8, 8, 3), index, np.uint8))
+    return tmp_path / "data"
+
+
+def test_training_opens_labels_of_folders_and_zips(folder):
+    assert open_labels(open_images(str(folder), 8), "data").tolist() == [0, 0, 1]
+    (folder / "dataset.json").write_text(labels_json([[name, k] for k, name in enumerate(NAMES)]))
+    assert open_labels(open_images(str(folder), 8), "data").tolist() == [0, 1, 2]
+    archive = folder.with_name("data.zip")
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.rglob("*.*"):
+            file.write(path, path.relative_to(folder).as_posix())
+    assert open_labels(open_images(str(archive), 8), "data").tolist() == [0, 1, 2]
+
+
+def test_labels_that_training_cannot_have_are_one_sentence(folder):
+    with pytest.raises(UserError, match="cat has no labels: give a folder or zip with a subfolder for each class"):
+        open_labels(open_images(str(folder / "cat"), 8), "cat")
+    with pytest.raises(UserError, match="synthetic has no labels"):
+        open_labels(open_images("synthetic", 32), "synthetic")
+    (folder / "dataset.json").write_text(labels_json([[name, 0] for name in NAMES]))
+    with pytest.raises(UserError, match="data has no labels"):
+        open_labels(open_images(str(folder), 8), "data")
+    (folder / "dataset.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot read dataset.json of .*data: "):
+        ImageFolder(folder, 8).labels()

@@ -1,0 +1,137 @@
+"""What --arch and --preset stand for: the published settings, in the one table."""
+
+import pytest
+
+from options import presets
+from options.parse import parse
+from options.train_stylegan2 import TrainStyleGAN2
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.runtime.errors import UserError
+
+ALL = [(arch, name) for arch, table in presets.GAN.items() for name in table]
+
+
+def options(*args):
+    return parse(TrainStyleGAN2, presets.of_generator, args=[str(arg) for arg in args])
+
+
+@pytest.mark.parametrize(("arch", "name"), ALL)
+def test_every_preset_is_valid(arch, name):
+    o = options("--arch", arch, "--preset", name)
+    assert (o.network.arch, o.preset) == (arch, name)
+
+
+def test_every_architecture_can_be_built_and_is_in_the_table():
+    assert set(presets.GAN) == set(presets.PUBLISHED) == set(DISCRIMINATORS) <= set(GENERATORS)
+
+
+def test_without_a_flag_it_is_stylegan2_as_ever():
+    assert options() == TrainStyleGAN2()
+    assert options("--arch", "stylegan2") == TrainStyleGAN2()
+
+
+def test_pggan_as_published():
+    """PGGAN, appendix A.1."""
+    o = options("--arch", "pggan", "--resolution", 1024)
+    s = o.training
+    assert (s.loss, s.gradient_penalty, s.drift, s.learning_rate) == ("wgan", 10.0, 0.001, 0.001)
+    assert (s.grow_from, s.fade_nimg, s.stable_nimg) == (4, 800_000, 800_000)
+    assert (o.network.channel_base, o.network.channel_max, o.network.mbstd_group) == (16384, 512, 4)
+    sizes = [s.batch_size_at(phase * 1_600_000, 1024) for phase in range(9)]
+    assert sizes == [16] * 6 + [14, 6, 3]
+    assert (s.style_mixing, s.path_length_interval) == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "normalization", "lazy_r1", "path_length_interval"),
+    [
+        ("config-a", "adain", False, 0),
+        ("config-b", "demodulation", False, 0),
+        ("config-c", "demodulation", True, 0),
+        ("config-d", "demodulation", True, 4),
+    ],
+)
+def test_stylegan2s_table_1_up_to_d(name, normalization, lazy_r1, path_length_interval):
+    o = options("--preset", name, "--resolution", 1024)
+    s = o.training
+    assert (o.network.arch, o.network.normalization, o.network.channel_base) == ("stylegan", normalization, 16384)
+    assert (s.lazy_r1, s.path_length_interval, s.r1_gamma) == (lazy_r1, path_length_interval, 10.0)
+    assert (s.grow_from, s.style_mixing, s.loss) == (8, 0.9, "logistic")
+    phases = [s.batch_size_at(phase * 1_200_000, 1024) for phase in range(8)]
+    assert phases == [256, 128, 64, 32, 32, 32, 32, 32]
+    assert s.learning_rate == 0.001
+    assert s.learning_rates == {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}
+
+
+@pytest.mark.parametrize(("name", "channel_base", "gamma"), [("config-e", 16384, 100.0), ("config-f", 32768, 10.0)])
+def test_stylegan2s_table_1_from_e(name, channel_base, gamma):
+    o = options("--preset", name)
+    assert (o.network.arch, o.network.g_architecture, o.network.d_architecture) == ("stylegan2", "skip", "residual")
+    assert (o.network.channel_base, o.training.r1_gamma, o.training.grow_from) == (channel_base, gamma, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "batch_size", "group", "channel_base", "learning_rate", "gamma", "ema_nimg"),
+    [
+        (("--resolution", 128), 32, 4, 16384, 0.0025, 0.0002 * 128**2 / 32, 10_000),
+        (("--resolution", 256), 16, 4, 16384, 0.0025, 0.8192, 5_000),
+        (("--resolution", 512), 8, 4, 32768, 0.0025, 6.5536, 2_500),
+        (("--resolution", 1024), 4, 4, 32768, 0.002, 52.4288, 1_250),
+        (("--resolution", 256, "--batch_size", 64), 64, 4, 16384, 0.0025, 0.2048, 20_000),
+        (("--batch_size=2",), 2, 2, 16384, 0.0025, 0.4096, 625),
+    ],
+)
+def test_auto_is_adas(flags, batch_size, group, channel_base, learning_rate, gamma, ema_nimg):
+    o = options("--preset", "auto", *flags)
+    s, n = o.training, o.network
+    assert (s.batch_size, n.mbstd_group, n.channel_base, n.mapping_layers) == (batch_size, group, channel_base, 2)
+    assert (s.learning_rate, s.ema_nimg, s.ema_rampup) == (learning_rate, ema_nimg, 0.05)
+    assert s.r1_gamma == pytest.approx(gamma)
+
+
+@pytest.mark.parametrize("arch", sorted(presets.GAN))
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_the_laptops_preset_grows_up_in_time(arch, resolution):
+    o = options("--preset", "tiny-cpu", "--arch", arch, "--resolution", resolution)
+    s = o.training
+    assert s.stage(s.total_nimg * 2 // 3, resolution) == (resolution, 1.0)
+    assert s.batch_size_at(s.total_nimg, resolution) == 8
+    assert (o.network.channel_base, o.network.channel_max) == (2048, 128)
+
+
+def test_flags_win_over_preset_and_architecture():
+    o = options("--preset", "config-d", "--batch_sizes", 8, 4, "--r1_gamma", 3, "--grow_from", 16)
+    assert (o.training.batch_sizes, o.training.r1_gamma, o.training.grow_from) == ({8: 4}, 3.0, 16)
+    o = options("--arch", "pggan", "--loss", "logistic", "--lazy_r1")
+    assert (o.training.loss, o.training.lazy_r1, o.training.r1_gamma) == ("logistic", True, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--arch biggan", "there is no architecture 'biggan': choose one of stylegan2, stylegan, pggan"),
+        (
+            "--preset tinycpu",
+            "there is no preset 'tinycpu': choose one of tiny-cpu, auto, config-e, config-f, paper256",
+        ),
+        ("--arch stylegan2 --preset config-b", "no preset 'config-b' .it is one of --arch stylegan.: choose one of"),
+        (
+            "--arch pggan --preset config-a",
+            "no preset 'config-a' .it is one of --arch stylegan.: choose one of tiny-cpu",
+        ),
+        ("--arch stylegan2 --grow_from 8", "full resolution from the beginning: leave out --grow_from"),
+        ("--arch pggan --style_mixing 0.5", "none to mix: use --style_mixing 0"),
+        ("--arch stylegan --resolution 16 --grow_from 32", "--grow_from must be a power of two from 4 to 16, not 32"),
+        ("--arch stylegan --normalization group", "unknown normalization 'group'"),
+        ("--arch pggan --resolution 48", "the resolution must be a power of two from 16 to 1024, not 48"),
+        ("--arch stylegan --batch_sizes 8", "batch_sizes"),
+        ("--preset auto --resolution big", "--resolution"),
+        ("--preset auto --batch_size 0", "--batch_size must be at least 1, not 0"),
+        ("--freeze_d 2", "give its file with --init_from"),
+        ("--loss hinge", "--loss must be logistic or wgan, not 'hinge'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(flags, words):
+    with pytest.raises(UserError, match=words) as caught:
+        options(*flags.split())
+    assert "\n" not in str(caught.value)

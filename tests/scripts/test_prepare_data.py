@@ -1,0 +1,96 @@
+"""scripts/prepare_data.py: exit codes, and its mistakes in one sentence."""
+
+import json
+import runpy
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_data.py"
+
+
+@pytest.fixture
+def prepare_data(tmp_path, monkeypatch, capsys):
+    """Runs the script in this process on tmp_path/in: (exit code, stdout, stderr)."""
+
+    def call(*flags, source=tmp_path / "in", out=tmp_path / "out.zip"):
+        arguments = ["--data_path", source, "--out", out, "--resolution", 16, "--workers", 2, *flags]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, size in {"cat/a.png": (20, 24), "cat/b.jpg": (40, 30), "dog/a.png": (16, 16)}.items():
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
+    return tmp_path / "in"
+
+
+def test_a_folder_becomes_a_labelled_zip(prepare_data, tmp_path):
+    code, printed, _ = prepare_data("--labels", "folders")
+    assert code == 0
+    assert "3 of 3 images at 16 px" in printed
+    assert "2 classes: 0 cat (2), 1 dog (1)" in printed
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == ["cat/a.png", "cat/b.png", "dog/a.png", "dataset.json"]
+        stored = json.loads(archive.read("dataset.json"))
+    assert stored == {"labels": [["cat/a.png", 0], ["cat/b.png", 0], ["dog/a.png", 1]], "classes": ["cat", "dog"]}
+
+
+def test_what_is_left_out_gives_exit_code_1(prepare_data, folder, tmp_path):
+    (folder / "dog" / "b.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((15, 40, 3), np.uint8)).save(folder / "c.png")
+    code, printed, failures = prepare_data(out=tmp_path / "out")
+    assert code == 1
+    assert "3 of 5 images" in printed
+    assert "too_small: c.png: 40 x 15 pixels: less than 16" in failures
+    assert "unreadable: dog/b.png:" in failures
+    assert len((tmp_path / "out.left_out.txt").read_text().splitlines()) == 2
+    code, printed, _ = prepare_data("--min_side", 10, "--crop", "none", out=tmp_path / "square")
+    assert "1 of 5 images" in printed
+    assert "3 aspect" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--resolution", 48], "the resolution must be a power of two from 16 to 1024, not 48"),
+        (["--channels", 2], "--channels"),
+        (["--crop", "left"], "--crop"),
+        (["--workers", 0], "--workers is a number from 1 on, not 0"),
+        (["--min_side", 0], "--min_side is a number from 1 on, not 0"),
+        (["--max_aspect", 0.5], "--max_aspect is a number from 1 on, not 0.5"),
+        (["--labels", "absent.csv"], "cannot read the labels of 'absent.csv': No such file or directory"),
+        (["--data_path", "absent"], "there is no folder or zip file 'absent'"),
+    ],
+)
+def test_mistakes_are_one_sentence(prepare_data, tmp_path, flags, words):
+    code, _, failures = prepare_data(*flags)
+    assert code == 2
+    assert words in failures
+    assert failures.startswith("error: ")
+    assert failures.count("\n") == 1
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_an_empty_folder_and_a_place_among_the_photos_are_one_sentence(prepare_data, tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    code, _, failures = prepare_data(source=tmp_path / "empty")
+    assert (code, failures.count("\n")) == (2, 1)
+    assert "holds no images: give a folder or zip" in failures
+    code, _, failures = prepare_data(out=folder / "prepared")
+    assert (code, failures.count("\n")) == (2, 1)
+    assert "--out must not lie in --data_path" in failures

@@ -1,0 +1,112 @@
+"""scripts/train_stylegan2.py for each generation of the family, with classes, and from a trained file."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stylegan2
+from stylegan2.runtime import checkpoint, device
+from stylegan2.runtime.images import write_image
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_stylegan2.py"
+
+
+def flags(**values):
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+SIZES = flags(resolution=16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+RUN = flags(device="cpu", workers=0, batch_size=4, log_interval=4, image_interval=100, save_interval=100)
+GROW = ["--batch_sizes", "8", "4", "--grow_from", "8", "--stable_nimg", "4", "--fade_nimg", "8"]
+
+
+@pytest.fixture(autouse=True)
+def _like_a_process_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(device, "tune_process", lambda *_: None)
+
+
+@pytest.fixture
+def training(monkeypatch, capsys):
+    """Runs the script in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *RUN, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes of noise."""
+    path = tmp_path_factory.mktemp("data") / "pictures"
+    for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), np.uint8)):
+        write_image(path / ("left", "right")[n % 2] / f"{n}.png", pixels)
+    return path
+
+
+@pytest.mark.parametrize("arch", ["pggan", "stylegan"])
+def test_a_system_that_grows_is_trained_and_resumed(training, pictures, arch):
+    common = ["--arch", arch, "--data", pictures, *SIZES, *GROW]
+    assert training(*common, "--exp_dir", "run", "--total_nimg", 8)[0] == 0
+    code, out, _ = training(*common, "--exp_dir", "run", "--total_nimg", 16)
+    assert code == 0
+    assert "resuming from network-000000008.safetensors at 8 images" in out
+    records = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [(r["growing/resolution"], r["growing/alpha"]) for r in records] == [(8, 1), (16, 0), (16, 0.5), (16, 1)]
+    generator, metadata = stylegan2.load("run")
+    assert (metadata["generator"]["name"], generator.img_resolution, generator.z_dim) == (arch, 16, 8)
+
+
+def test_classes_are_the_subfolders(training, pictures):
+    code, _, _ = training("--data", pictures, "--conditional", *SIZES, "--exp_dir", "run", "--total_nimg", 4)
+    assert code == 0
+    generator, _ = stylegan2.load("run")
+    assert generator.num_classes == 2
+    with torch.no_grad():
+        assert generator(torch.randn(2, 8), labels=torch.tensor([0, 1])).shape == (2, 3, 16, 16)
+    code, _, err = training("--data", pictures / "left", "--conditional", *SIZES)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "left has no labels: give a folder or zip with a subfolder for each class" in err
+    code, _, err = training("--data", pictures, "--init_from", "run", "--exp_dir", "other")
+    assert code == 2
+    assert "the generator to start from knows 2 classes, but the data 0" in err
+
+
+@pytest.mark.parametrize("arch", ["pggan", "stylegan", "stylegan2"])
+def test_a_trained_file_is_a_start_and_gives_the_sizes(training, pictures, arch):
+    common = ["--data", pictures, "--arch", arch, "--batch_sizes", 16, 4, "--total_nimg", 4]
+    grown = [] if arch == "stylegan2" else ["--grow_from", "None"]
+    assert training(*common, *SIZES, *grown, "--exp_dir", "first")[0] == 0
+    other = "stylegan" if arch == "pggan" else "pggan"
+    code, _, err = training("--data", pictures, "--arch", other, "--init_from", "first")
+    assert (code, f"start from is a {arch}: give --arch {arch}" in err) == (2, True)
+    code, out, err = training(*common, "--init_from", "first", "--freeze_d", 3, "--exp_dir", "second")
+    assert code == 0, err
+    assert "6 images of" in out
+    assert "at 16 px" in out
+    paths = [f"{folder}/checkpoints/network-000000004.safetensors" for folder in ("first", "second")]
+    (first, _), (second, metadata) = map(checkpoint.read, paths)
+    assert metadata["generator"]["name"] == arch
+    assert torch.equal(first["D.blocks.0.conv0.weight"], second["D.blocks.0.conv0.weight"])
+    assert not torch.equal(first["D.blocks.1.conv0.weight"], second["D.blocks.1.conv0.weight"])
+    name = "G.synthesis.to_rgbs.2.weight"
+    assert 0 < (first[name] - second[name]).abs().max() < 0.1
+
+
+def test_a_start_that_is_not_there_is_one_sentence(training, pictures):
+    code, _, err = training("--data", pictures, "--init_from", "nowhere")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "there is no generator 'nowhere'" in err
