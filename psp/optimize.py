@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from psp.losses import WeightedLosses
 
 
-def ramped(progress: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Share of the learning rate at `progress` in [0, 1]: linear up, cosine down (StyleGAN2, appendix D)."""
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - progress) / rampdown))
-    return down * min(1.0, progress / rampup)
+def ramped(step: int, steps: int, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+    """Share of the learning rate in a step, counted from 0: linear up, cosine down (StyleGAN2, appendix D).
+
+    Never 0: the way up is measured at the end of the step, where its start would waste the first one.
+    """
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - step / steps) / rampdown))
+    return down * min(1.0, (step + 1) / steps / rampup)
 
 
 def optimize_w_plus(
@@ -44,7 +47,7 @@ def optimize_w_plus(
         parameter.requires_grad_(False)
     try:
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = learning_rate * ramped((step + 1) / steps)
+            optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
             output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
             loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own

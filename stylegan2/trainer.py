@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from stylegan2.networks.stylegan2 import Discriminator, Generator
 from stylegan2.runtime import checkpoint, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard, check_finite
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -53,11 +55,14 @@ class TrainingSettings:
     """images between checkpoints"""
     keep_checkpoints: int = 3
     """how many checkpoints stay on disk"""
+    max_nonfinite_steps: int = 20
+    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
     seed: int = 0
     """seed of everything random"""
 
     def __post_init__(self) -> None:
-        for name in ("total_nimg", "batch_size", "log_interval", "image_interval", "save_interval", "keep_checkpoints"):
+        counts = ("total_nimg", "batch_size", "keep_checkpoints", "max_nonfinite_steps")
+        for name in (*counts, "log_interval", "image_interval", "save_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         for name in ("r1_interval", "path_length_interval", "seed"):
@@ -116,8 +121,12 @@ def map_with_mixing(G: Generator, z: Tensor, probability: float) -> Tensor:
 
 
 def step(state: TrainingState, real: Tensor, s: TrainingSettings, r1_gamma: float, averages: Averages) -> None:
-    """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average."""
+    """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average.
+
+    NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
+    """
     G, D, n, device = state.G, state.D, real.shape[0], real.device
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n  # shown, even where the step ends early
     latents = lambda count: torch.randn(count, G.z_dim, device=device)  # noqa: E731
 
     # D: tell fakes from reals, both in one pass.
@@ -125,35 +134,34 @@ def step(state: TrainingState, real: Tensor, s: TrainingSettings, r1_gamma: floa
         fake = G.synthesis(map_with_mixing(G, latents(n), s.style_mixing), noise_mode="random")  # [N, C, R, R]
     fake_logits, real_logits = D(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
     loss_D = losses.logistic_d(fake_logits, real_logits)  # [N]
-    update(state.opt_D, loss_D.mean())
+    update(state.opt_D, loss_D.mean(), "loss_D")
 
     # D: R1, lazily.
-    if schedule.is_due(state.cur_nimg, n, s.r1_interval):
+    if schedule.is_due(start, n, s.r1_interval):
         watched = real.detach().requires_grad_(True)
         penalty = losses.r1(D(watched), watched)  # [N]
-        update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval))
+        update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval), "r1")
         averages.add("loss/r1", penalty)
 
-    # G: make D take fakes for real. D is frozen, which spares its weight gradients.
+    # G: make D take fakes for real. D is frozen meanwhile, which spares its weight gradients.
     D.requires_grad_(False)
     fake = G.synthesis(map_with_mixing(G, latents(n), s.style_mixing), noise_mode="random")  # [N, C, R, R]
     loss_G = losses.logistic_g(D(fake))  # [N]
-    update(state.opt_G, loss_G.mean())
     D.requires_grad_(True)
+    update(state.opt_G, loss_G.mean(), "loss_G")
 
     # G: path length, lazily.
-    if schedule.is_due(state.cur_nimg, n, s.path_length_interval):
+    if schedule.is_due(start, n, s.path_length_interval):
         half = max(1, n // PATH_LENGTH_BATCH_SHRINK)
         ws = map_with_mixing(G, latents(half), s.style_mixing)  # [N/2, num_ws, w_dim]
         lengths = losses.path_lengths(G.synthesis(ws, noise_mode="random"), ws)  # [N/2]
         state.path_length_mean.lerp_(lengths.detach().mean(), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
-        update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval))
+        update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
         averages.add("path_length/length", lengths)
         averages.add("path_length/penalty", penalty)
 
     # Moving average of G.
-    state.cur_nimg += n
     decay = schedule.ema_decay(state.cur_nimg, n, s.ema_nimg, s.ema_rampup)
     track(state.G_ema, G, decay)
 
@@ -163,9 +171,11 @@ def step(state: TrainingState, real: Tensor, s: TrainingSettings, r1_gamma: floa
     averages.add("logits/sign_fake", fake_logits.sign())
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
+    """`term` is the loss's name, for the message where it is not finite."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    check_finite(optimizer, {term: loss})
     optimizer.step()
 
 
@@ -199,19 +209,20 @@ def train(
     for module in (G, D, G_ema):
         place(module, device)
     state = build_state(G, D, G_ema, s)
-    resume(state, run_dir, s)
+    guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s))
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg = time.perf_counter(), state.cur_nimg, state.cur_nimg
     progress = tqdm(total=s.total_nimg, initial=state.cur_nimg, unit="img", desc="training", smoothing=0.05)
 
-    with Interrupt() as interrupt:
+    with closing(stats), closing(progress), Interrupt() as interrupt:
         while state.cur_nimg < s.total_nimg and not interrupt.requested:
             # Fetch, then step; every step draws from a seed of its own.
             real = next(stream).to(device, non_blocking=True)  # [N, C, R, R]
             seed_step(s.seed, 0, state.cur_nimg)
-            step(state, real, s, r1_gamma, averages)
+            with guard.step():
+                step(state, real, s, r1_gamma, averages)
             progress.update(real.shape[0])
 
             # Report.
@@ -219,22 +230,25 @@ def train(
                 values = averages.pop()
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg
-                stats.scalars(state.cur_nimg, {**values, "speed/images_per_second": speed})
-                progress.set_postfix(G=f"{values['loss/G']:.2f}", D=f"{values['loss/D']:.2f}", refresh=False)
+                counts = {"train/skipped_steps": guard.pop(), "speed/images_per_second": speed}
+                stats.scalars(state.cur_nimg, {**values, **counts})
+                shown = {name: f"{values[f'loss/{name}']:.2f}" for name in "GD" if f"loss/{name}" in values}
+                progress.set_postfix(shown, refresh=False)
             if schedule.passed(state.cur_nimg, s.batch_size, s.image_interval):
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
 
-            # Save.
-            if schedule.passed(state.cur_nimg, s.batch_size, s.save_interval):
-                save(state, run_dir, s)
+            # Save, but not while steps fail: the state may be what they fail of.
+            due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
+            if due and not guard.failing:
+                guard.saved(save(state, run_dir, s))
+                checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
                 saved_nimg = state.cur_nimg
 
-    progress.close()
-    stats.close()
     if saved_nimg != state.cur_nimg:
         save(state, run_dir, s)
+        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints + guard.failing)
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
@@ -255,7 +269,7 @@ def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
     return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
 
 
-def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
+def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
         tensors |= checkpoint.module_tensors(name, getattr(state, name))
@@ -272,16 +286,18 @@ def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
         "settings": asdict(s),
         "optimizers": scalars,
     }
-    checkpoint.save(checkpoint_path(run_dir, state.cur_nimg), tensors, metadata)
-    checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+    path = checkpoint_path(run_dir, state.cur_nimg)
+    checkpoint.save(path, tensors, metadata)
+    return path
 
 
-def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
-    """Continue from the newest intact checkpoint of run_dir, if there is one."""
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | None:
+    """Continue from the newest intact checkpoint of run_dir, if there is one, with this run's learning rate."""
     newest = checkpoint.newest(run_dir)
     if newest is None:
-        return
+        return None
     path, tensors, metadata = newest
+    checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
     if metadata.get("generator") != {"name": "stylegan2", **state.G.config}:
         raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
     batch_size = metadata["settings"]["batch_size"]
@@ -290,9 +306,11 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
     for name in ("G", "D", "G_ema"):
         checkpoint.load_module(getattr(state, name), tensors, name)
     for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-        checkpoint.load_optimizer(
-            getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
-        )
+        optimizer = getattr(state, name)
+        rate = optimizer.param_groups[0]["lr"]
+        checkpoint.load_optimizer(optimizer, module.named_parameters(), tensors, metadata["optimizers"][name])
+        optimizer.param_groups[0]["lr"] = rate
     state.path_length_mean.copy_(tensors["path_length_mean"])
     state.cur_nimg = metadata["cur_nimg"]
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
+    return path
