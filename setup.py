@@ -33,6 +33,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            "h5py>=3.11",
             "hypothesis>=6.100",
             "import-linter>=2.5",
             "pyright[nodejs]>=1.1.400",

@@ -7,35 +7,75 @@ from typing import Annotated
 import tyro
 
 from options.machine import Machine
+from psp.mixing import Mixing
 from stylegan2.runtime.errors import UserError
+
+DEFAULT_IMAGES = 512
 
 
 @dataclass(frozen=True)
 class Evaluate(Machine):
-    """Measure an encoder on held-out images, beside the mean face and W+ optimisation."""
+    """Measure encoders on held-out images. Of a task: against the true target, and by angle, factor or kind of mask.
 
-    checkpoint_path: str = "synthfaces64_inversion"
-    """a shipped name, an experiment folder or a checkpoint"""
+    What was measured is kept: run the same command again after an interruption, or with one model more.
+    """
+
+    checkpoint_path: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--checkpoint_paths"])] = (
+        "synthfaces64_inversion",
+    )
+    """shipped names, experiment folders or checkpoints, of one task; NAME=PATH names a row of the table"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
     """a folder or zip of images, or `synthetic` for held-out procedural faces"""
+    source_data: str | None = None
+    """a folder or zip of what the encoders see of each image of --data, matched by name"""
     exp_dir: Path = Path("runs/evaluation")
-    """gets metrics.json, table.md and comparison.png"""
-    num_images: int = 512
-    """how many images to measure on"""
+    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image"""
+    num_images: int | None = None
+    """how many images to measure on, in each group; by default 512, or all there are if fewer"""
     optimisation_steps: int = 500
-    """steps of W+ optimisation; 0 leaves it out"""
+    """inversion: steps of W+ optimisation from the mean face; 0 leaves it out"""
+    refine_steps: int = 100
+    """inversion: steps of W+ optimisation from the first encoder's codes; 0 leaves it out"""
+    n_outputs: int = 5
+    """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
+    latent_mask: str = "fine"
+    """rows of w+ in which these outputs differ"""
     batch_size: int = 16
     """images a batch"""
     perceptual: str = "auto"
     """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
     identity: str = "auto"
     """identity network: arcface, dlib, facenet, or auto"""
+    segmenter: str | None = None
+    """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
     seed: int = 0
     """seed of what is random"""
 
     def __post_init__(self) -> None:
         for name in ("num_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        if self.optimisation_steps < 0:
-            raise UserError(f"--optimisation_steps must not be negative, but is {self.optimisation_steps}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name} must be at least 1, not {value}")
+        for name in ("optimisation_steps", "refine_steps"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.n_outputs < 0 or self.n_outputs == 1:
+            raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
+        if not self.checkpoint_path:
+            raise UserError("--checkpoint_path names at least one model")
+
+    def models(self) -> list[tuple[str | None, str]]:
+        """(name of the row or None, path) of each model."""
+        return [_named(entry) for entry in self.checkpoint_path]
+
+    def mixing(self) -> Mixing:
+        return Mixing(self.latent_mask, self.n_outputs, seed=self.seed)
+
+
+def _named(entry: str) -> tuple[str | None, str]:
+    """NAME=PATH, where there is no file or folder of the whole name."""
+    name, equals, path = entry.partition("=")
+    if not equals or Path(entry).exists():
+        return None, entry
+    if not name or not path:
+        raise UserError(f"--checkpoint_path takes paths or NAME=PATH, not {entry!r}")
+    return name, path

@@ -58,6 +58,13 @@ class Optimisation:
         if self.save_generators and not self.pivotal:
             raise UserError("--save_generators writes what --pivotal tunes: give --pivotal STEPS too")
 
+    def check_task(self, inverts: bool) -> None:
+        """UserError: something is to be optimised for a model whose outputs are not meant to be its sources."""
+        if (self.refine or self.pivotal) and not inverts:
+            raise UserError(
+                "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
+            )
+
     def refinement(self, seed: int) -> Refinement | None:
         """None where nothing is optimised."""
         if not self.refine and not self.pivotal:
@@ -77,6 +84,8 @@ class Inference(Machine):
     """folder for the results"""
     checkpoint_path: str = "synthfaces64_inversion"
     """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or a shipped model's name"""
+    iterations: Annotated[int | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
+    """passes of an encoder that corrects itself (ReStyle); by default as many as in its training"""
     align: bool = True
     """find faces and align them as FFHQ does; --no_align for pictures that are aligned already, or of no faces"""
     faces: Literal["largest", "all"] = "largest"
@@ -111,6 +120,8 @@ class Inference(Machine):
         for name in ("test_batch_size", "workers"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
+        if self.iterations is not None and self.iterations < 1:
+            raise UserError(f"--iterations is a number from 1 on, not {self.iterations}")
         if self.paste_back and not self.align:
             raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
         self.multi_modal.mixing(self.seed)  # a number out of its range is a mistake to say now

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stylegan2 import losses
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.guard import check_finite
 
 HIDDEN_LAYERS = 3
 R1_GAMMA, R1_INTERVAL = 10.0, 16
@@ -96,17 +97,19 @@ def train_discriminator(adversary: Adversary, real: Tensor, rows: Tensor, cur_st
     """One step of the discriminator, with lazy R1; {name: [N]} for the log.
 
     real: w of the mapping network [N, w_dim]. rows: the encoder's [N, rows, w_dim]; of each sample a random one counts.
+    NonFiniteError: a loss or a gradient is NaN or infinite; the pools have changed already.
     """
     network = adversary.network
     picked = torch.randint(rows.shape[1], (len(rows),), device=rows.device)  # [N]
     fake = rows.detach()[torch.arange(len(rows), device=rows.device), picked]  # [N, w_dim]
     real, fake = adversary.real_pool.exchange(real), adversary.fake_pool.exchange(fake)
     values = {"w_discriminator_d": losses.logistic_d(network(fake), network(real))}  # [N]
-    _update(adversary.optimizer, values["w_discriminator_d"].mean())
+    _update(adversary.optimizer, values["w_discriminator_d"].mean(), "loss_w_discriminator_d")
     if cur_step % R1_INTERVAL == 0:
         watched = real.detach().requires_grad_(True)
         values["w_discriminator_r1"] = r1(network(watched), watched)  # [N]
-        _update(adversary.optimizer, values["w_discriminator_r1"].mean() * (R1_GAMMA / 2 * R1_INTERVAL))
+        penalty = values["w_discriminator_r1"].mean() * (R1_GAMMA / 2 * R1_INTERVAL)
+        _update(adversary.optimizer, penalty, "loss_w_discriminator_r1")
     return values
 
 
@@ -116,9 +119,10 @@ def r1(logits: Tensor, w: Tensor) -> Tensor:
     return grad.square().sum(1)  # [N]
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    check_finite(optimizer, {term: loss})
     optimizer.step()
 
 

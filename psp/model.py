@@ -56,8 +56,22 @@ class PSp(nn.Module):
 
     @property
     def iterations(self) -> int:
-        """Passes of the encoder over an image: 1, unless it corrects itself."""
+        """Passes of the encoder over an image: 1, unless it corrects itself; then it may be set at any time.
+
+        UserError: it does not correct itself, or the number is below 1.
+        """
         return getattr(self.encoder, "iterations", 1)
+
+    @iterations.setter
+    def iterations(self, count: int) -> None:
+        if not hasattr(self.encoder, "iterations"):
+            raise UserError(
+                "This model's encoder looks at an image once and does not correct itself, so the number of its passes "
+                "cannot be chosen: ReStyle encoders can."
+            )
+        if count < 1:
+            raise UserError(f"An encoder makes at least 1 pass over an image, not {count}.")
+        self.encoder.iterations = count
 
     def encode(self, images: Tensor) -> Tensor:
         """images [N, C, S, S] in [-1, 1], S the encoder's input_size -> w_plus [N, num_ws, w_dim].

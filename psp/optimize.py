@@ -38,7 +38,7 @@ def optimize_w_plus(
         parameter.requires_grad_(False)
     try:
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = learning_rate * ramped((step + 1) / steps)
+            optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
             output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
             loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own

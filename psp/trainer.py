@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from psp.optimizers import Ranger
 from stylegan2.runtime import checkpoint, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard, check_finite
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -75,12 +78,14 @@ class TrainingSettings:
     """steps between checkpoints"""
     keep_checkpoints: int = 3
     """how many checkpoints stay on disk, beside the best"""
+    max_nonfinite_steps: int = 20
+    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
     seed: int = 0
     """seed of everything random"""
 
     def __post_init__(self) -> None:
-        intervals = ("board_interval", "image_interval", "val_interval", "save_interval")
-        for name in ("max_steps", "batch_size", "test_batch_size", "keep_checkpoints", *intervals):
+        counts = ("max_steps", "batch_size", "test_batch_size", "keep_checkpoints", "max_nonfinite_steps")
+        for name in (*counts, "board_interval", "image_interval", "val_interval", "save_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         if self.optim_name not in OPTIMIZERS:
@@ -145,8 +150,11 @@ def step(state: TrainingState, source: Tensor, target: Tensor, losses: WeightedL
     """One training step: source [N, C, S, S] -> codes -> image, compared with target [N, 3, T, T].
 
     An encoder that corrects itself is compared after each of its passes; their gradients add up.
+    NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
     """
     model, adversary = state.model, state.adversary
+    start, state.cur_step = state.cur_step, state.cur_step + 1  # counts, even where the step ends early
+    terms: dict[str, list[Tensor]] = defaultdict(list)  # of each pass
     w_plus = rendering = None
     state.optimizer.zero_grad(set_to_none=True)
     for _ in range(model.iterations):
@@ -160,24 +168,31 @@ def step(state: TrainingState, source: Tensor, target: Tensor, losses: WeightedL
             loss = loss + adversary.weight * values["w_discriminator"].mean()
         loss.backward()
         for name, value in values.items():
-            averages.add(f"train/loss_{name}", value)
-        averages.add("train/loss", loss)
+            terms[f"loss_{name}"].append(value.detach())
+        terms["loss"].append(loss.detach())
+    found = {name: torch.stack(values) for name, values in terms.items()}  # [passes, N], the total [passes]
+    check_finite(state.optimizer, found)
     state.optimizer.step()
+    for name, values in found.items():
+        averages.add(f"train/{name}", values)
 
     if adversary is not None and w_plus is not None:
         with torch.no_grad():
             z = torch.randn(len(source), model.generator.z_dim, device=source.device)
             real = model.generator.mapping(z)[:, 0]  # [N, w_dim]
-        for name, value in train_discriminator(
-            adversary, real, learning_rows(model, w_plus.detach()), state.cur_step
-        ).items():
+        for name, value in train_discriminator(adversary, real, learning_rows(model, w_plus.detach()), start).items():
             averages.add(f"train/loss_{name}", value)
-    state.cur_step += 1
 
 
 def learning_rows(model: PSp, w_plus: Tensor) -> Tensor:
     """The rows of the codes that learn: all, unless they are deltas of which some still wait. [N, rows, w_dim]."""
     return w_plus[:, : model.encoder.unlocked + 1] if has_deltas(model.encoder) else w_plus  # [N, rows, w_dim]
+
+
+def written(state: TrainingState) -> list[Tensor]:
+    """What a step writes before it knows whether its losses are finite: batch statistics and pools of codes."""
+    pools = (state.adversary.real_pool, state.adversary.fake_pool) if state.adversary is not None else ()
+    return [buffer for module in (state.model.encoder, *pools) for buffer in module.buffers()]
 
 
 def shrink(x: Tensor, size: int) -> Tensor:
@@ -213,19 +228,20 @@ def train(
     for module in (model, losses, meters):
         place(module, device)
     state = build_state(model, s)
-    resume(state, run_dir, s, description)
+    guard = Guard(s.max_nonfinite_steps, written(state), resume(state, run_dir, s, description))
     averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step)
     stream = batches(state.cur_step * s.batch_size)
     started, started_step, saved_step = time.perf_counter(), state.cur_step, state.cur_step
     progress = tqdm(total=s.max_steps, initial=state.cur_step, unit="step", desc="training", smoothing=0.05)
 
-    with Interrupt() as interrupt:
+    with closing(stats), closing(progress), Interrupt() as interrupt:
         while state.cur_step < s.max_steps and not interrupt.requested:
             # Fetch, then step; every step draws from a seed of its own.
             source, target = (batch.to(device, non_blocking=True) for batch in next(stream))
             seed_step(s.seed, 0, state.cur_step)
             schedule(state, s)
-            step(state, source, target, losses, averages)
+            with guard.step():
+                step(state, source, target, losses, averages)
             progress.update()
 
             # Report.
@@ -233,25 +249,28 @@ def train(
                 values = averages.pop()
                 speed = (state.cur_step - started_step) * s.batch_size / (time.perf_counter() - started)
                 started, started_step = time.perf_counter(), state.cur_step
-                rates = {"train/learning_rate": learning_rate(state.cur_step - 1, s), "speed/images_per_second": speed}
+                rates = {
+                    "train/learning_rate": learning_rate(state.cur_step - 1, s),
+                    "train/skipped_steps": guard.pop(),
+                    "speed/images_per_second": speed,
+                }
                 stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
-                progress.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
+                progress.set_postfix({k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"}, refresh=False)
             if state.cur_step % s.image_interval == 0:
                 stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
 
-            # Validate and save.
+            # Validate; save, but not while steps fail: the state may be what they fail of.
             if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
                 validate(state, losses, held_out, meters, stats, run_dir, description, s, show_source)
-            if state.cur_step % s.save_interval == 0:
-                save(state, checkpoint_path(run_dir, state.cur_step), description, s)
+            due = state.cur_step // s.save_interval > saved_step // s.save_interval
+            if due and not guard.failing:
+                guard.saved(save(state, checkpoint_path(run_dir, state.cur_step), description, s))
                 checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
                 saved_step = state.cur_step
 
-    progress.close()
-    stats.close()
     if saved_step != state.cur_step:
         save(state, checkpoint_path(run_dir, state.cur_step), description, s)
-        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints + guard.failing)
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_step)
@@ -260,7 +279,9 @@ def train(
 def similarities(values: dict[str, float], losses: WeightedLosses) -> dict[str, float]:
     """Identity losses are 1 - similarity; people read the similarity."""
     return {
-        f"train/similarity_{name}": 1 - values[f"train/loss_{name}"] for name in losses.weights if name.startswith("id")
+        f"train/similarity_{name}": 1 - values[f"train/loss_{name}"]
+        for name in losses.weights
+        if name.startswith("id") and f"train/loss_{name}" in values
     }
 
 
@@ -323,7 +344,7 @@ def checkpoint_path(run_dir: Path, cur_step: int) -> Path:
     return checkpoint.checkpoint_path(run_dir, "iteration", cur_step)
 
 
-def save(state: TrainingState, path: Path, description: dict[str, Any], s: TrainingSettings) -> None:
+def save(state: TrainingState, path: Path, description: dict[str, Any], s: TrainingSettings) -> Path:
     """Write the whole pair and the optimizer; `psp.load` reads the first and ignores the second."""
     optimizer_tensors, optimizer = checkpoint.optimizer_tensors(
         "optimizer", state.optimizer, state.model.named_parameters()
@@ -341,6 +362,7 @@ def save(state: TrainingState, path: Path, description: dict[str, Any], s: Train
         more, optimizer = adversary_tensors(state.adversary)
         tensors, metadata = tensors | more, metadata | {"optimizers": {"w_discriminator": optimizer}}
     checkpoint.save(path, tensors, metadata)
+    return path
 
 
 def model_tensors(model: PSp) -> dict[str, Tensor]:
@@ -351,12 +373,13 @@ def model_tensors(model: PSp) -> dict[str, Tensor]:
     }
 
 
-def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: dict[str, Any]) -> None:
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: dict[str, Any]) -> Path | None:
     """Continue from the newest intact checkpoint of run_dir, if there is one."""
     newest = checkpoint.newest(run_dir)
     if newest is None:
-        return
+        return None
     path, tensors, metadata = newest
+    checkpoint.check_resumable(path, metadata, ("settings", "optimizer", "cur_step", "best_loss"))
     for part, value in description.items():
         if metadata.get(part) != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another --exp_dir")
@@ -372,3 +395,4 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
     state.cur_step = metadata["cur_step"]
     state.best_loss = float("inf") if metadata["best_loss"] is None else metadata["best_loss"]
     print(f"resuming from {path.name} at step {state.cur_step:,}")
+    return path

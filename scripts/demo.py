@@ -50,8 +50,8 @@ def main() -> None:
 
     print("\n3/3  Measuring the shipped encoder on held-out faces")
     script(
-        "evaluate.py", "--checkpoint_path", SHIPPED, "--exp_dir", out / "evaluation",
-        "--num_images", o.num_images, "--optimisation_steps", 0, *common,
+        "evaluate.py", "--checkpoint_path", f"encoder={SHIPPED}", "--exp_dir", out / "evaluation",
+        "--num_images", o.num_images, "--optimisation_steps", 0, "--refine_steps", 0, *common,
     )  # fmt: skip
     report = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     encoder, mean_face = report["results"]["encoder"], report["results"]["mean face"]

@@ -1,8 +1,6 @@
-"""Measure an encoder: python scripts/evaluate.py --checkpoint_path runs/psp --data FOLDER"""
+"""Measure encoders: python scripts/evaluate.py --checkpoint_path runs/psp [NAME=runs/other ...] [--data FOLDER]"""
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -11,65 +9,76 @@ import options.process  # noqa: F401
 
 # isort: split
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-import psp
-from datasets.sources import open_held_out
-from options.evaluate import Evaluate
+from datasets.evaluation import MULTI_MODAL, Comparison, measure_all, measure_all_diversity, pick_segmenter
+from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
+from datasets.sources import SYNTHETIC
+from datasets.tasks.inversion import Inversion
+from options.evaluate import DEFAULT_IMAGES, Evaluate
 from options.parse import parse, run
-from psp.evaluation import Method, encode_and_render, evaluate, mean_face, optimise, table
+from psp.evaluation import Gauge, Method, Plan, load_models, optimise, refine
 from psp.losses import build_losses
 from psp.metrics import build_meters
-from stylegan2.runtime import images
+from psp.mixing import mask_rows
+from psp.model import PSp
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 
+LOSS_SIZE = 256  # the paper's losses and metrics look at 256 px; smaller generators are looked at as they are
 SHOWN = 12  # images in the comparison picture
-LOSS_SIZE = 256
+LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # of optimisation, as inversion is trained
 
 
-def build_methods(o: Evaluate, model: psp.PSp, networks: dict[str, dict]) -> dict[str, Method]:
-    methods = {"mean face": mean_face(model), "encoder": encode_and_render(model)}
-    if o.optimisation_steps:
-        losses = build_losses({"l2": 1.0, "perceptual": 0.8}, perceptual=networks["perceptual"])
-        methods["W+ optimisation"] = optimise(model, losses.to(model.latent_avg.device), o.optimisation_steps)
-    return methods
-
-
-def stack(pixels: Sequence[np.ndarray], start: int, stop: int) -> torch.Tensor:
-    """Images start to stop as one batch [N, 3, T, T]."""
-    return torch.stack([images.to_tensor(pixels[i]) for i in range(start, stop)])  # [N, 3, T, T]
+def optimisations(o: Evaluate, name: str, model: PSp) -> list[Method]:
+    """The rows that bring the rendering closer to the image, step by step."""
+    if not o.refine_steps and not o.optimisation_steps:
+        return []
+    losses = build_losses(LAMBDAS, perceptual={"network": o.perceptual}).to(model.latent_avg.device)
+    refined = [refine(model, losses, o.refine_steps, name)] if o.refine_steps else []
+    return [*refined, *([optimise(model, losses, o.optimisation_steps)] if o.optimisation_steps else [])]
 
 
 def main() -> None:
     o = parse(Evaluate)
     device = o.prepare()
     seed_step(o.seed, 0, 0)
-    model, _ = psp.load(o.checkpoint_path)
-    place(model, device)
-    networks = {"perceptual": {"network": o.perceptual}, "id": {"network": o.identity}}
-    meters = build_meters(**networks).to(device)
-    size = min(LOSS_SIZE, model.generator.img_resolution)
-    pixels = open_held_out(o.data, size)
-    count = min(o.num_images, len(pixels))
+    loaded = load_models(o.models())
+    models, task = {name: model for name, (model, _) in loaded.items()}, shared_task(loaded)
+    name, first = next(iter(models.items()))
+    size = min(LOSS_SIZE, first.generator.img_resolution)
+    resolution = max(size, *(model.encoder.input_size for model in models.values()))
+    pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
+    count = count_images(o.num_images, pairs, o.data, DEFAULT_IMAGES)
+    mixing = o.mixing() if o.n_outputs and task.registered_name in MULTI_MODAL else None
+    if mixing is not None:
+        mask_rows(mixing.mask, first.generator.num_ws)  # a mistake shows now
+    segmenter = pick_segmenter(o.segmenter, task, o.data == SYNTHETIC)
+    meters = build_meters(perceptual={"network": o.perceptual}, id={"network": o.identity})
+    for module in (*models.values(), meters, *([segmenter] if segmenter else [])):
+        place(module, device)
 
-    results, rows = {}, []
-    for name, method in build_methods(o, model, networks).items():
-        starts = tqdm(range(0, count, o.batch_size), desc=name, unit="batch")
-        batches = (stack(pixels, start, min(start + o.batch_size, count)).to(device) for start in starts)
-        results[name], outputs = evaluate(method, batches, meters, keep=SHOWN)
-        rows.append(outputs)  # [SHOWN, 3, T, T]
-    targets = stack(pixels, 0, min(SHOWN, count))  # [SHOWN, 3, T, T]
-    shown = torch.cat([targets, *rows])  # [SHOWN * (1 + methods), 3, T, T]
-    images.write_image(o.exp_dir / "comparison.png", images.grid(shown, columns=len(targets)))
-
-    report = {"images": count, "data": o.data, "networks": meters.names, "results": results}
-    (o.exp_dir / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (o.exp_dir / "table.md").write_text(table(results, meters), encoding="utf-8")
-    print(table(results, meters))
-    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png (rows: target, {', '.join(results)})")
+    itself = isinstance(task, Inversion) and o.source_data is None  # the source is the target: it can be come close to
+    gauge = Gauge(meters, size, segmenter)
+    more = optimisations(o, name, first) if itself else []
+    comparison = Comparison(models, pairs, gauge, more, paired=o.source_data is not None)
+    data = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
+    plan = Plan(count, o.exp_dir / "per_image", data, o.batch_size, device, SHOWN)
+    checkpoints = {
+        name: {"path": path, "encoder": model.encoder.registered_name, "cur_step": metadata.get("cur_step")}
+        for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
+    }
+    header = {
+        "task": task.registered_name,
+        "images": count,
+        "data": o.data,
+        "source_data": o.source_data,
+        "networks": gauge.networks,
+        "labels": gauge.labels,
+        "checkpoints": checkpoints,
+    }
+    report = measure_all(comparison, plan, header, o.exp_dir)
+    if mixing is not None:
+        measure_all_diversity(comparison, plan, mixing, report, o.exp_dir)
+    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from psp import PSp, load
 from psp.mixing import Variants
 from psp.translate import translate
 from stylegan2 import save_generator
-from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.randomness import seed_step
 
@@ -66,12 +65,11 @@ def infer(o: Inference) -> int:
     seed_step(o.seed, 0, 0)
     files = list_photos(o.data_path, own_outputs(o.exp_dir))
     model, metadata = load(o.checkpoint_path)
+    if o.iterations is not None:
+        model.iterations = o.iterations
     encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
     task = task_of(metadata, encoder.input_channels, **o.task_settings())
-    if (o.optimisation.refine or o.optimisation.pivotal) and not isinstance(task, Inversion):
-        raise UserError(
-            "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
-        )
+    o.optimisation.check_task(isinstance(task, Inversion))
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
     size, every_face = generator.img_resolution, o.faces == "all"
     reader = build_reader(task, encoder.input_size, size, o.align, o.detector, every_face)

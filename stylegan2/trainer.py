@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylegan2 import losses, schedule
+from stylegan2.augment import PIPELINES, augment, observe
+from stylegan2.metrics.resolution_usage import resolution_usage
 from stylegan2.networks.growing import fade_real, growth_of
-from stylegan2.runtime import images
+from stylegan2.runtime import checkpoint, images
 from stylegan2.runtime.device import place
+from stylegan2.runtime.guard import Guard, check_finite
 from stylegan2.runtime.interrupt import Interrupt
 from stylegan2.runtime.randomness import seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -33,6 +37,7 @@ from stylegan2.training_state import (
 )
 
 PATH_LENGTH_DECAY = 0.01
+USAGE_SAMPLES = 64
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
 Batch = Tensor | list[Tensor]
 """images [N, C, R, R] in [-1, 1], or these and their labels, int64 [N]"""
@@ -59,14 +64,14 @@ def map_with_mixing(
 
 
 def at_stage(
-    state: TrainingState, stage: schedule.Stage, labels: Tensor | None, style_mixing: float
+    state: TrainingState, stage: schedule.Stage, labels: Tensor | None, s: TrainingSettings
 ) -> tuple[Callable[[int], Tensor], Callable[[Tensor], Tensor], Callable[..., Tensor]]:
     """What a step is made of, with the stage of growing and the labels [N] of its samples filled in.
 
     Returns:
         latents: a count -> ws [count, num_ws, w_dim], mixed.
         synthesize: ws -> images [count, C, r, r], with fresh noise.
-        judge: images, and of how many batches they are the parts -> logits.
+        judge: images, and of how many batches they are the parts -> logits, of images that were augmented first.
     """
     G, D = state.G, state.D
     rows = G.num_ws - 2 * (G.img_resolution // stage.resolution).bit_length() + 2  # two for each resolution
@@ -75,9 +80,11 @@ def at_stage(
 
     def latents(count: int) -> Tensor:
         z = torch.randn(count, G.z_dim, device=state.path_length_mean.device)  # [count, z_dim]
-        return map_with_mixing(G, z, style_mixing, None if labels is None else labels[:count], rows)
+        return map_with_mixing(G, z, s.style_mixing, None if labels is None else labels[:count], rows)
 
     def judge(images: Tensor, parts: int = 1) -> Tensor:
+        if s.augment != "none":
+            images = augment(images, state.control.p, PIPELINES[s.augment])
         return D(images, parts, labels=None if labels is None else labels.repeat(parts), **to_D)
 
     return latents, partial(G.synthesis, noise_mode="random", **to_G), judge
@@ -94,11 +101,12 @@ def step(
     """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average.
 
     Fakes get the real images' labels [N], which are drawn from the data's distribution.
+    NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
     """
     G, n = state.G, real.shape[0]
-    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n  # shown, even where the step ends early
     stage = s.stage(start, G.img_resolution)
-    latents, synthesize, judge = at_stage(state, stage, labels, s.style_mixing)
+    latents, synthesize, judge = at_stage(state, stage, labels, s)
     real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
 
     # D: tell fakes from reals, both in one pass.
@@ -106,19 +114,19 @@ def step(
         fake = synthesize(latents(n))  # [N, C, r, r]
     fake_logits, real_logits = judge(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
     loss_D = LOSS_D[s.loss](fake_logits, real_logits)  # [N]
-    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, averages)))
+    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, averages)), "loss_D")
 
     # D: R1, lazily.
     if schedule.is_due(start, n, s.lazy_r1_interval):
         penalty = r1_penalty(judge, real, averages)  # [N]
-        update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval))
+        update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval), "r1")
 
     # G: make D take fakes for real. D is frozen, which spares its weight gradients.
     learn(state.opt_D, False)
     fake = synthesize(latents(n))  # [N, C, r, r]
     loss_G = LOSS_G[s.loss](judge(fake))  # [N]
     learn(state.opt_D, True)
-    update(state.opt_G, loss_G.mean())
+    update(state.opt_G, loss_G.mean(), "loss_G")
 
     # G: path length, lazily.
     if schedule.is_due(start, n, s.path_length_interval):
@@ -126,9 +134,15 @@ def step(
         lengths = losses.path_lengths(synthesize(ws), ws)  # [N/2]
         state.path_length_mean.lerp_(lengths.detach().mean(), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
-        update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval))
+        update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
         averages.add("path_length/length", lengths)
         averages.add("path_length/penalty", penalty)
+
+    # Adaptive augmentation: more of it where D knows the real images too well.
+    if s.adapts:
+        state.control = observe(
+            state.control, float(real_logits.sign().mean()), n, target=s.ada_target, ramp_nimg=s.ada_nimg
+        )
 
     # Moving average of G.
     decay = schedule.ema_decay(state.cur_nimg, n, s.ema_nimg, s.ema_rampup)
@@ -190,9 +204,11 @@ def remember_growth(state: TrainingState, stage: schedule.Stage) -> None:
             growth.reached = stage
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
+    """`term` is the loss's name, for the message where it is not finite."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    check_finite(optimizer, {term: loss})
     optimizer.step()
 
 
@@ -235,44 +251,49 @@ def train(
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
-    resume(state, run_dir, s)
+    guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s))
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg = time.perf_counter(), state.cur_nimg, state.cur_nimg
     progress = tqdm(total=s.total_nimg, initial=state.cur_nimg, unit="img", desc="training", smoothing=0.05)
 
-    with Interrupt() as interrupt:
+    with closing(stats), closing(progress), Interrupt() as interrupt:
         while state.cur_nimg < s.total_nimg and not interrupt.requested:
             # Fetch, then step; every step draws from a seed of its own.
             real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
             n = real.shape[0]
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
-            step(state, real, s, r1_gamma, averages, labels)
+            with guard.step():
+                step(state, real, s, r1_gamma, averages, labels)
             progress.update(n)
 
             # Report.
             if schedule.passed(state.cur_nimg, n, s.log_interval):
-                values = averages.pop() | growth_values(G)
+                values = averages.pop() | moving_values(state, s)
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg
-                stats.scalars(state.cur_nimg, {**values, "speed/images_per_second": speed})
-                progress.set_postfix(G=f"{values['loss/G']:.2f}", D=f"{values['loss/D']:.2f}", refresh=False)
+                counts = {"train/skipped_steps": guard.pop(), "speed/images_per_second": speed}
+                stats.scalars(state.cur_nimg, {**values, **counts})
+                shown = {name: f"{values[f'loss/{name}']:.2f}" for name in "GD" if f"loss/{name}" in values}
+                progress.set_postfix(shown, refresh=False)
             if schedule.passed(state.cur_nimg, n, s.image_interval):
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
+                stats.scalars(state.cur_nimg, usage_values(state.G_ema, device))
 
-            # Save.
-            if schedule.passed(state.cur_nimg, n, s.save_interval):
-                save(state, run_dir, s)
+            # Save, but not while steps fail: the state may be what they fail of.
+            due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
+            if due and not guard.failing:
+                guard.saved(save(state, run_dir, s))
+                checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
                 saved_nimg = state.cur_nimg
 
-    progress.close()
-    stats.close()
     if saved_nimg != state.cur_nimg:
         save(state, run_dir, s)
+        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints + guard.failing)
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
@@ -286,13 +307,23 @@ def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None
     return real, labels
 
 
-def growth_values(G: Generator) -> dict[str, float]:
-    """To be logged, where the networks grow."""
-    growth = growth_of(G)
-    if growth is None:
+def moving_values(state: TrainingState, s: TrainingSettings) -> dict[str, float]:
+    """To be logged: what changes over training by itself."""
+    values = {} if s.augment == "none" else {"augment/p": state.control.p}
+    if growth := growth_of(state.G):
+        resolution, alpha = growth.reached
+        values |= {"growing/resolution": resolution, "growing/alpha": alpha}
+    return values
+
+
+def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
+    """To be logged: how much of the image each resolution makes (StyleGAN2, figure 8), where the architecture tells."""
+    if getattr(G.synthesis, "architecture", None) != "skip":
         return {}
-    resolution, alpha = growth.reached
-    return {"growing/resolution": resolution, "growing/alpha": alpha}
+    labels = torch.arange(USAGE_SAMPLES, device=device) % G.num_classes if G.num_classes else None
+    with torch.no_grad():
+        ws = G.mapping(seeded_normal((USAGE_SAMPLES, G.z_dim), seed=0, device=device), labels=labels)
+    return {f"resolution_usage/{resolution}": share for resolution, share in resolution_usage(G, ws).items()}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stylegan2 import schedule
+from stylegan2.augment import PIPELINES, Controller
 from stylegan2.networks import growing, pggan, stylegan, stylegan2
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
@@ -18,6 +19,7 @@ Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
 Discriminator = growing.Discriminator | stylegan2.Discriminator
 LOSSES = ("logistic", "wgan")
 BETAS = (0.0, 0.99)
+SMALLEST_AUGMENTED = 16
 FIXED_FOR_A_RUN = ("batch_size", "batch_sizes", "grow_from", "fade_nimg", "stable_nimg")
 
 
@@ -59,6 +61,15 @@ class TrainingSettings:
     """images over which a new resolution fades in"""
     stable_nimg: int = 600_000
     """images for which a resolution is trained before the next one fades in"""
+    augment: str = "none"
+    """what both networks' images pass through before the discriminator: none, or b (flips, turns and shifts),
+    bg (also scales and rotations) or bgc (also colours), with a probability that adapts itself (ADA)"""
+    augment_p: float | None = None
+    """that probability, if it is to stay the same"""
+    ada_target: float = 0.6
+    """where ADA keeps the mean sign of the discriminator's logits for real images"""
+    ada_nimg: int = 500_000
+    """images over which that probability could go from 0 to 1"""
     freeze_d: int = 0
     """layers of the discriminator, counted from the image, that stay as they start"""
     ema_nimg: float = 10_000
@@ -73,11 +84,14 @@ class TrainingSettings:
     """images between checkpoints"""
     keep_checkpoints: int = 3
     """how many checkpoints stay on disk"""
+    max_nonfinite_steps: int = 20
+    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
     seed: int = 0
     """seed of everything random"""
 
     def __post_init__(self) -> None:
-        for name in ("total_nimg", "batch_size", "log_interval", "image_interval", "save_interval", "keep_checkpoints"):
+        counts = ("total_nimg", "batch_size", "keep_checkpoints", "max_nonfinite_steps", "ada_nimg")
+        for name in (*counts, "log_interval", "image_interval", "save_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         weights = ("gradient_penalty", "drift", "path_length_weight")
@@ -88,6 +102,12 @@ class TrainingSettings:
             raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
         if self.loss not in LOSSES:
             raise UserError(f"--loss must be {' or '.join(LOSSES)}, not {self.loss!r}")
+        if self.augment != "none" and self.augment not in PIPELINES:
+            raise UserError(f"--augment must be none, {' or '.join(PIPELINES)}, not {self.augment!r}")
+        if self.augment_p is not None and not 0 <= self.augment_p <= 1:
+            raise UserError(f"--augment_p is a probability from 0 to 1, not {self.augment_p}")
+        if self.adapts and self.loss == "wgan":
+            raise UserError("--augment adapts itself to the sign of logits, which wgan does not fix: give --augment_p")
         if self.stable_nimg < 1:
             raise UserError(f"--stable_nimg must be at least 1, not {self.stable_nimg}")
         for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
@@ -107,6 +127,11 @@ class TrainingSettings:
         return schedule.at_resolution(self.batch_sizes, resolution, self.batch_size)
 
     @property
+    def adapts(self) -> bool:
+        """Whether the probability of augmentation follows the discriminator."""
+        return self.augment != "none" and self.augment_p is None
+
+    @property
     def lazy_r1_interval(self) -> int:
         """Steps between R1 phases; 0 where it has none of its own."""
         return self.r1_interval if self.lazy_r1 and self.loss == "logistic" else 0
@@ -122,6 +147,8 @@ def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles:
         raise UserError("this generator has its full resolution from the beginning: leave out --grow_from")
     if s.grow_from is not None and not (is_power_of_two(s.grow_from) and 4 <= s.grow_from <= img_resolution):
         raise UserError(f"--grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
+    if s.augment != "none" and s.grow_from is not None and s.grow_from < SMALLEST_AUGMENTED:
+        raise UserError(f"--augment needs images of {SMALLEST_AUGMENTED} px and more: use --grow_from 16 or none")
     if s.style_mixing > 0 and not has_styles:
         raise UserError("this generator has one latent for the whole image, so none to mix: use --style_mixing 0")
 
@@ -136,6 +163,7 @@ class TrainingState:
     opt_G: torch.optim.Optimizer
     opt_D: torch.optim.Optimizer
     path_length_mean: Tensor  # [], moving average of path lengths
+    control: Controller  # of augmentation
     cur_nimg: int = 0
 
 
@@ -151,6 +179,7 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
         opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8),
         opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8),
         path_length_mean=torch.zeros([], device=next(G.parameters()).device),
+        control=Controller(s.augment_p or 0.0),
     )
 
 
@@ -194,7 +223,7 @@ def describe(G: Generator) -> dict[str, Any]:
     return {"name": G.registered_name, **G.config}  # type: ignore[attr-defined]
 
 
-def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
+def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
         tensors |= checkpoint.module_tensors(name, getattr(state, name))
@@ -209,18 +238,21 @@ def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
         "generator": describe(state.G),
         "cur_nimg": state.cur_nimg,
         "settings": asdict(s),
+        "augmentation": asdict(state.control),
         "optimizers": scalars,
     }
-    checkpoint.save(checkpoint_path(run_dir, state.cur_nimg), tensors, metadata)
-    checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+    path = checkpoint_path(run_dir, state.cur_nimg)
+    checkpoint.save(path, tensors, metadata)
+    return path
 
 
-def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
-    """Continue from the newest intact checkpoint of run_dir, if there is one."""
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | None:
+    """Continue from the newest intact checkpoint of run_dir, if there is one, which is returned."""
     newest = checkpoint.newest(run_dir)
     if newest is None:
-        return
+        return None
     path, tensors, metadata = newest
+    checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
     if not is_of(state.G, metadata.get("generator")):
         raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
     wanted = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
@@ -236,7 +268,10 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> None:
         )
     state.path_length_mean.copy_(tensors["path_length_mean"])
     state.cur_nimg = metadata["cur_nimg"]
+    if s.adapts:
+        state.control = Controller(**metadata.get("augmentation", {}))
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
+    return path
 
 
 def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:

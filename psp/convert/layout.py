@@ -109,6 +109,8 @@ def encoder_config(
         return config
     except KeyError as error:
         raise CheckpointError(f"the encoder is incomplete: {error.args[0]} is missing") from error
+    except (IndexError, TypeError, ValueError) as error:  # a tensor of more or fewer dimensions
+        raise CheckpointError("the encoder has tensors of other shapes than a published one") from error
 
 
 def _whole_size() -> dict[str, Any]:

@@ -79,8 +79,8 @@ def parts(content: Any) -> Content:
         raise CheckpointError("its state_dict holds more than tensors")
     state, average, options = content["state_dict"], content.get("latent_avg"), content.get("opts")
     options = vars(options) if isinstance(options, argparse.Namespace) else options
-    if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2)):
-        raise CheckpointError("its latent_avg is no tensor of one or two dimensions")
+    if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and average.numel()):
+        raise CheckpointError("its latent_avg is no tensor of one or two dimensions, or empty")
     return Content(state, average, options if isinstance(options, dict) else {})
 
 

@@ -103,10 +103,13 @@ def w_statistics(generator: Any, samples: int, seed: int) -> tuple[Tensor, Tenso
     return mean, (w - mean).square().sum(1).mean().sqrt()
 
 
-def ramped(progress: float, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Share of the learning rate at `progress` in [0, 1]: linear up, cosine down (StyleGAN2, appendix D)."""
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - progress) / rampdown))
-    return down * min(1.0, progress / rampup)
+def ramped(step: int, steps: int, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+    """Share of the learning rate in a step, counted from 0: linear up, cosine down (StyleGAN2, appendix D).
+
+    Never 0: the way up is measured at the end of the step, where its start would waste the first one.
+    """
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - step / steps) / rampdown))
+    return down * min(1.0, (step + 1) / steps / rampup)
 
 
 def w_noise_scale(progress: float, until: float = 0.75) -> float:
@@ -158,7 +161,7 @@ def _optimise(
     with torch.enable_grad():
         for step in range(s.steps):
             progress = step / s.steps
-            optimizer.param_groups[0]["lr"] = s.learning_rate * ramped(progress)
+            optimizer.param_groups[0]["lr"] = s.learning_rate * ramped(step, s.steps)
             jitter = seeded_normal((1, rows, len(mean)), derive_seed(s.seed, 2, step), w.device)  # [1, rows, w_dim]
             noisy = w + jitter * (sigma * s.w_noise * w_noise_scale(progress))
             images = synthesize(generator, noisy.expand(-1, num_ws, -1), noises)  # [N, C, R, R]

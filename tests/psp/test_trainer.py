@@ -17,7 +17,7 @@ from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import find_task
 from psp.encoders import build_encoder
-from psp.load import describe
+from psp.load import describe, save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
@@ -221,6 +221,14 @@ def test_a_checkpoint_of_something_else_is_one_sentence(finished, model, changes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("metadata", [{}, {"cur_step": 9, "settings": {"batch_size": 4}}])
+def test_an_exported_model_cannot_go_on(tmp_path, metadata):
+    save_model(tmp_path / "checkpoints" / "mine.safetensors", tiny_model(), {"task": "inversion", **metadata})
+    with pytest.raises(UserError, match="mine.safetensors' is a model without the state of this training") as caught:
+        run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 # --- what a run leaves behind ---
 
 
@@ -365,6 +373,7 @@ def test_learning_rate_is_constant_then_falls_linearly():
     [
         ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
         ({"val_interval": 0}, "--val_interval must be at least 1"),
+        ({"max_nonfinite_steps": 0}, "--max_nonfinite_steps must be at least 1, not 0"),
         ({"optim_name": "sgd"}, "--optim_name must be ranger or adam, not 'sgd'"),
         ({"learning_rate": -1.0}, "--learning_rate must be positive"),
         ({"seed": -1}, "--seed must not be negative"),

@@ -22,6 +22,7 @@ from psp.load import describe
 from psp.translate import prepare
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "inference.py"
 RESOLUTION = 32
@@ -138,6 +139,29 @@ def test_outputs_are_those_of_the_model(infer, tmp_path):
         assert np.abs(written.astype(int) - rendered).max() <= 1
         coupled = images.read_image(out / "inference_coupled" / file.name)
         np.testing.assert_array_equal(coupled, np.concatenate([pixels, written], axis=1))
+
+
+def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path):
+    encoder = build_encoder("light_restyle", num_ws=8, w_dim=16, input_size=32, iterations=3)
+    model = PSp(encoder, build_model().generator, torch.randn(16)).eval()
+    path = save_model(tmp_path / "restyle.safetensors", model)
+    file = save(tmp_path / "in" / "a.png", picture(RESOLUTION))
+    image = prepare(images.to_tensor(images.read_image(file)), 3, 32)[None]
+    for flags, passes in (([], 3), (["--iterations", 1], 1), (["--n_iters_per_batch", 4], 4)):
+        assert infer(tmp_path / "in", "--no_align", *flags, model=path, out=tmp_path / str(passes)) == 0
+        model.iterations = passes
+        with np.load(tmp_path / str(passes) / "latents.npz") as latents, torch.no_grad():
+            np.testing.assert_allclose(latents["w_plus"], model.encode(image), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(2, "does not correct itself, so the number of its passes"), (0, "from 1 on, not 0")]
+)
+def test_passes_that_cannot_be(infer, tmp_path, count, words):
+    save(tmp_path / "in" / "a.png", picture())
+    with pytest.raises(UserError, match=words):
+        infer(tmp_path / "in", "--no_align", "--n_iters_per_batch", count)
+    assert not (tmp_path / "out" / "inference_results").exists()
 
 
 def test_latents_render_to_the_results_again(infer, tmp_path):

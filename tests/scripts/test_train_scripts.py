@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -136,7 +137,7 @@ def test_the_same_command_goes_on(script, gan, pictures, tmp_path):
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
 
 
-def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_path):
+def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *MEASURES]
     with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
         code, out, _ = script("train_psp.py", *arguments, "--max_steps", 1)
@@ -153,19 +154,6 @@ def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_p
     assert (metadata["cur_step"], metadata["task"], model.encoder.input_size) == (3, "inversion", 32)
     assert torch.equal(model.generator.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
 
-    flags = ["--num_images", 3, "--batch_size", 2, "--optimisation_steps", 2, "--device", "cpu", *MEASURES]
-    code, out, _ = script("evaluate.py", "--checkpoint_path", "encoder", "--data", pictures, "--exp_dir", "out", *flags)
-    assert code == 0
-    report = json.loads(Path("out/metrics.json").read_text())
-    assert report["networks"] == {"perceptual": "effnet", "identity": "id_dlib"}
-    assert report["images"] == 3
-    assert list(report["results"]) == ["mean face", "encoder", "W+ optimisation"]
-    for values in report["results"].values():
-        assert list(values) == ["mse", "perceptual", "identity", "seconds_per_image"]
-        assert np.isfinite(list(values.values())).all()
-    assert Path("out/table.md").read_text() in out
-    assert read_image("out/comparison.png").shape == (4 * 16, 3 * 16, 3)
-
     start = ["--checkpoint_path", tmp_path / "encoder", *ENCODER, "--max_steps", 1, "--lpips_lambda", 0, *MEASURES]
     common = ["--data", pictures, "--stylegan_weights", gan, "--id_lambda", 0]
     assert script("train_psp.py", *common, *start, "--exp_dir", "second", "--learning_rate", 1e-12)[0] == 0
@@ -176,6 +164,33 @@ def test_an_encoder_is_trained_resumed_and_measured(script, gan, pictures, tmp_p
     assert code == 2
     assert "has an encoder light that reads 3 channels, but gradual for 3 was asked for" in err
     assert err.count("\n") == 1
+
+
+def test_a_training_that_explodes_stops_and_keeps_its_checkpoint(script, gan, pictures):
+    """Both loops: a learning rate beyond all measure after a good start."""
+    explode = ["--learning_rate", 1e30, "--max_nonfinite_steps", 3]
+    arguments = ["--data", pictures, "--workers", 0, *GAN, "--exp_dir", "generator"]
+    assert script("train_stylegan2.py", *arguments, "--total_nimg", 4)[0] == 0
+    assert_stops(script("train_stylegan2.py", *arguments, *explode, "--total_nimg", 400), "generator")
+
+    losses = ["--lpips_lambda", 0, "--id_lambda", 0, *MEASURES, "--optim_name", "adam", "--val_interval", 100]
+    arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *losses]
+    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+        started = script("train_psp.py", *arguments, "--max_steps", 1)
+    assert started[0] == 0
+    assert_stops(script("train_psp.py", *arguments, *explode, "--max_steps", 100), "encoder")
+
+
+def assert_stops(ended, folder):
+    code, out, err = ended
+    (good,) = Path(folder).glob("checkpoints/*-*.safetensors")
+    checkpoint.read(good)
+    assert code == 2
+    sentence = err.splitlines()[-1]
+    assert re.match(r"error: training stops, since .*loss.* was NaN or infinite in 3 steps in a row: lower ", sentence)
+    assert f"the same command goes on from the last good checkpoint, {str(good)!r}" in sentence
+    assert "Traceback" not in err
+    assert out.count("a step was skipped") == 1
 
 
 MISTAKES = [
@@ -214,6 +229,15 @@ MISTAKES = [
     ("evaluate.py", "--checkpoint_path nowhere", "there is no pSp model 'nowhere'"),
     ("evaluate.py", "--num_images 0", "--num_images must be at least 1, not 0"),
     ("evaluate.py", "--seed -1", "a seed must not be negative, but is -1"),
+    ("evaluate.py", "--refine_steps -1", "--refine_steps must not be negative, but is -1"),
+    ("evaluate.py", "--n_outputs 1", "--n_outputs is 0, or 2 and more, not 1"),
+    ("evaluate.py", "--checkpoint_path mine=", "--checkpoint_path takes paths or NAME=PATH, not 'mine='"),
+    ("evaluate.py", "--checkpoint_path a=nowhere", "there is no pSp model 'nowhere'"),
+    ("evaluate.py", "--data nowhere", "there is no folder or zip file 'nowhere'"),
+    ("evaluate.py", "--source_data nowhere", "--source_data belong to images of your own"),
+    ("evaluate.py", "--num_images 60000", "--num_images 60000 were asked for, but synthetic holds 50000"),
+    ("train_segmenter.py", "--max_steps 0", "--max_steps must be at least 1, not 0"),
+    ("train_segmenter.py", "--resolution 60", "cannot halve 60 px that often"),
 ]
 
 

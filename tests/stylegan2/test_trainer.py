@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,13 @@ import pytest
 import torch
 
 from datasets.loader import MirroredImages, stream_batches
-from stylegan2 import load, trainer
+from stylegan2 import load, save_generator, trainer
 from stylegan2.networks.stylegan2 import Discriminator, Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import TrainingSettings, build_state, map_with_mixing, step, track, train
+from stylegan2.trainer import TrainingSettings, build_state, map_with_mixing, resume, step, track, train
 
 BATCH = 4
 SIZES = {"channel_base": 128, "channel_max": 8}
@@ -230,6 +231,26 @@ def test_the_generator_that_loads_is_the_average(finished):
     assert not torch.equal(tensors["G_ema.synthesis.const"], tensors["G.synthesis.const"])
 
 
+def test_resuming_takes_the_learning_rate_that_is_asked_for(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    G, D, G_ema = networks()
+    settings = TrainingSettings(**SETTINGS, learning_rate=1e-4)
+    state = build_state(G, D, G_ema, settings)
+    expected = [optimizer.param_groups[0]["lr"] for optimizer in (state.opt_G, state.opt_D)]
+    assert resume(state, tmp_path, settings) == tmp_path / "checkpoints" / finished[1].name
+    assert [optimizer.param_groups[0]["lr"] for optimizer in (state.opt_G, state.opt_D)] == expected
+    assert state.opt_G.state[G.synthesis.const]["step"] == 12 + 4
+
+
+@pytest.mark.parametrize("metadata", [{}, {"cur_nimg": 48, "settings": {"batch_size": BATCH}}])
+def test_an_exported_generator_cannot_go_on(tmp_path, metadata):
+    save_generator(tmp_path / "checkpoints" / "mine.safetensors", networks()[0], metadata)
+    with pytest.raises(UserError, match="mine.safetensors' is a model without the state of this training") as caught:
+        run(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_stylegan2_losses(golden, tmp_path):
     run(tmp_path, total_nimg=20 * BATCH, r1_interval=1, path_length_interval=1)
     names = ("loss/G", "loss/D", "loss/r1", "path_length/length", "path_length/penalty")
@@ -289,7 +310,7 @@ def test_each_optimizer_moves_its_own_network(state):
 def test_lazy_terms_carry_their_weights(state, monkeypatch):
     state, settings = state
     minimised = []
-    monkeypatch.setattr(trainer, "update", lambda optimizer, loss: minimised.append((optimizer, loss.item())))
+    monkeypatch.setattr(trainer, "update", lambda optimizer, loss, term: minimised.append((optimizer, loss.item())))
     averages = Averages()
     step(state, real_images(), settings, 3.0, averages)
     means = averages.pop()
@@ -338,7 +359,7 @@ def test_an_update_starts_from_zero_gradients():
     layer = torch.nn.Linear(3, 1)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
     for _ in range(2):
-        trainer.update(optimizer, layer(torch.ones(1, 3)).sum())
+        trainer.update(optimizer, layer(torch.ones(1, 3)).sum(), "loss")
         assert layer.weight.grad.tolist() == [[1.0, 1.0, 1.0]]
 
 
@@ -391,6 +412,7 @@ def test_w_avg_is_the_mean_of_w():
     [
         ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
         ({"save_interval": 0}, "--save_interval must be at least 1"),
+        ({"max_nonfinite_steps": 0}, "--max_nonfinite_steps must be at least 1, not 0"),
         ({"learning_rate": 0.0}, "--learning_rate must be positive"),
         ({"r1_interval": -1}, "--r1_interval must not be negative, but is -1"),
         ({"path_length_interval": -2}, "--path_length_interval must not be negative"),

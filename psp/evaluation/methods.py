@@ -1,0 +1,160 @@
+"""What is compared: ways from a source to an output."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from psp.load import describe, load
+from psp.losses import WeightedLosses
+from psp.model import PSp, fit
+from psp.optimize import optimize_w_plus
+from stylegan2.runtime.errors import UserError
+
+OnStep = Callable[[int], object]
+Render = Callable[[Tensor, Tensor, OnStep], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table."""
+
+    name: str
+    key: dict[str, Any]
+    """JSON of all that its outputs depend on, beside the images"""
+    source_size: int
+    """side of the sources that it reads"""
+    render: Render
+    """(source [N, C, S, S], target [N, 3, T, T], on_step) -> output [N, 3, T, T]"""
+    steps: int = 0
+    """of optimisation for a batch; on_step is called after each"""
+
+
+# --- rows ---
+
+
+def mean_face(model: PSp) -> Method:
+    """The rendering of the latent average, whatever the image: the floor."""
+
+    def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
+        output = fit(model.decode(model.latent_avg[None]), target.shape[-1])  # [1, 3, T, T]
+        return output.expand(len(target), -1, -1, -1)  # [N, 3, T, T]
+
+    return Method("mean face", {"mean_face": _generator_key(model)}, _size(model), render)
+
+
+def encode_and_render(model: PSp, name: str) -> Method:
+    """Encoder and generator as they stand; all passes of an encoder that corrects itself."""
+
+    def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
+        return fit(model(source), target.shape[-1])  # [N, 3, T, T]
+
+    return Method(name, {"encoder": _encoder_key(model)}, _size(model), render)
+
+
+def optimise(model: PSp, losses: WeightedLosses, steps: int) -> Method:
+    """W+ optimisation from the latent average: slow, and about the best that the generator can do."""
+    key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights}
+    render = _optimised(model, losses, steps, lambda source: model.latent_avg)
+    return Method(f"W+ optimisation, {steps} steps", key, _size(model), render, steps)
+
+
+def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
+    """W+ optimisation from the encoder's codes."""
+    key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights}
+    render = _optimised(model, losses, steps, model.encode)
+    return Method(f"{name} + refinement, {steps} steps", key, _size(model), render, steps)
+
+
+def _optimised(model: PSp, losses: WeightedLosses, steps: int, start: Callable[[Tensor], Tensor]) -> Render:
+    def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
+        first = start(source)  # [N, num_ws, w_dim] or [num_ws, w_dim]
+        with torch.enable_grad():
+            w_plus = optimize_w_plus(model.generator, target, losses, first, steps, on_step=on_step)
+        return fit(model.decode(w_plus), target.shape[-1])  # [N, 3, T, T]
+
+    return render
+
+
+# --- names and keys ---
+
+FAMILIES = {
+    "gradual": "pSp",
+    "light": "pSp",
+    "w": "W",
+    "light_w": "W",
+    "w_plus_naive": "naive W+",
+    "light_w_plus": "naive W+",
+    "e4e": "e4e",
+    "light_e4e": "e4e",
+}
+"""Encoders that do not correct themselves, as the papers call them."""
+PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle")  # the family's name alone says which one
+
+
+def encoder_name(model: PSp) -> str:
+    """What the papers call an encoder, and which form of it this is: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
+    registered = str(model.encoder.registered_name)
+    family = "ReStyle" if hasattr(model.encoder, "iterations") else FAMILIES.get(registered)
+    name = registered if family is None else family if registered in PUBLISHED else f"{family} ({registered})"
+    return f"{name}, {model.iterations} steps" if model.iterations > 1 else name
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # [bytes]
+    return digest.hexdigest()
+
+
+def _encoder_key(model: PSp) -> list[Any]:
+    return [fingerprint(model.state_dict()), describe(model)["encoder"], model.iterations]
+
+
+def _generator_key(model: PSp) -> str:
+    return fingerprint({**model.generator.state_dict(), "latent_avg": model.latent_avg})
+
+
+def _size(model: PSp) -> int:
+    return int(model.encoder.input_size)
+
+
+# --- models ---
+
+
+def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PSp, dict[str, Any]]]:
+    """{name of its row: (model, metadata)} of models to be compared.
+
+    Args:
+        entries: (name, or None for that of the encoder; whatever `psp.load` takes).
+
+    Raises:
+        UserError: nothing is there, two rows would have one name, or the generators cannot be compared.
+    """
+    loaded = [(given, path, *load(path)) for given, path in entries]
+    _check_alike([(path, model) for _, path, model, _ in loaded])
+    found: dict[str, tuple[PSp, dict[str, Any]]] = {}
+    paths: dict[str, str] = {}
+    for given, path, model, metadata in loaded:
+        name = given or encoder_name(model)
+        if name in found:
+            raise UserError(f"{paths[name]} and {path} are both called {name!r}: give them names, such as NAME={path}")
+        found[name], paths[name] = (model, metadata), path
+    return found
+
+
+def _check_alike(models: Sequence[tuple[str, PSp]]) -> None:
+    first, theirs = models[0][0], models[0][1].generator.img_resolution
+    for path, model in models:
+        mine, channels = model.generator.img_resolution, model.generator.img_channels
+        if mine != theirs:
+            raise UserError(f"{first} renders {theirs} px and {path} {mine} px: measure them one by one")
+        if channels != 3:
+            raise UserError(f"{path} renders {channels} channels, and only RGB can be measured")

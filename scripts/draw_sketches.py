@@ -1,0 +1,71 @@
+"""Photos to line drawings: python scripts/draw_sketches.py --data_path PHOTOS --exp_dir SKETCHES [--edges hed]"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets.tasks.sketch import draw
+from options.draw_sketches import DrawSketches
+from options.parse import parse, run
+from psp.edges import load_hed
+from psp.translate import prepare
+from stylegan2.runtime import images, weights
+from stylegan2.runtime.errors import ImageError, UserError
+
+Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
+
+
+def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
+    """What draws, and its name."""
+    if o.edges == "lines" or (o.edges == "auto" and weights.find("hed", o.hed_weights) is None):
+        return "lines", draw
+    network = load_hed(o.hed_weights).to(device)
+
+    @torch.inference_mode()
+    def hed(photo: np.ndarray) -> np.ndarray:
+        ink = network(images.to_tensor(photo)[None].to(device))[0, 0]  # [S, S]
+        return ((1 - ink) * 255).round().byte().cpu().numpy()  # [S, S]
+
+    return "hed", hed
+
+
+def square(photo: np.ndarray, size: int) -> np.ndarray:
+    """The centre of a photo [H, W, 3] as a square [size, size, 3]."""
+    return images.to_uint8(prepare(images.to_tensor(photo), 3, size)[None])[0]
+
+
+def main() -> int:
+    o = parse(DrawSketches)
+    device = o.prepare()
+    files = [file for file in images.find_images(o.data_path) if o.exp_dir not in file.parents]
+    if not files:
+        raise UserError(f"there are no images in {str(o.data_path)!r}")
+    name, drawer = build_drawer(o, device)
+    failures = []
+    for file in tqdm(files, desc=f"drawing ({name})", unit="photo"):
+        out = (o.exp_dir / file.relative_to(o.data_path)).with_suffix(".png")
+        if out.exists():
+            continue
+        try:
+            drawing = drawer(square(images.read_image(file), o.size))  # [S, S]
+        except ImageError as error:
+            failures.append(str(error))
+            continue
+        images.write_image(out, drawing[..., None])
+    print(f"{len(files) - len(failures)} drawings in {o.exp_dir}, drawn by {name}")
+    print("".join(f"left out: {reason}\n" for reason in failures), end="")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    run(main)

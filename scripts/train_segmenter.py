@@ -1,0 +1,80 @@
+"""Train the segmenter that measures label-to-face models: python scripts/train_segmenter.py --exp_dir runs/segmenter"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import options.process  # noqa: F401
+
+# isort: split
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.faces.labels import LABELS
+from datasets.loader import stream_batches
+from datasets.pairs import TaskPairs, fixed_batches
+from datasets.sources import SYNTHETIC, open_split
+from datasets.tasks.segmentation import Segmentation, palette
+from options.parse import parse, run
+from options.train_segmenter import TrainSegmenter
+from psp.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
+from stylegan2.runtime import images
+from stylegan2.runtime.device import place
+from stylegan2.runtime.randomness import seed_step
+
+SHOWN = 12  # held-out faces in the picture
+
+
+def images_and_labels(
+    batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pairs of the task segmentation, one-hot labels -> image, the other way round."""
+    for one_hot, pictures in batches:
+        yield pictures.to(device), one_hot.argmax(1).to(device)  # [N, 3, S, S], [N, S, S]
+
+
+def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> None:
+    """Rows: the images, their labels, what the segmenter finds."""
+    colours = palette(len(LABELS))
+    rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, found))]
+    images.write_image(path, images.labelled_sheet(rows, captions=("image", "labels", "found")))
+
+
+def main() -> None:
+    o = parse(TrainSegmenter)
+    device = o.prepare()
+    seed_step(o.seed, 0, 0)
+    segmenter = Segmenter(len(LABELS), o.resolution)
+    place(segmenter, device)
+    task, sizes = Segmentation(), (o.resolution, o.resolution)
+    training, held_out = (TaskPairs(part, task, *sizes, o.seed) for part in open_split(task, SYNTHETIC, o.resolution))
+    stream = stream_batches(training, len(training), o.batch_size, o.seed, o.workers)(0)
+    with tqdm(total=o.max_steps, unit="step", desc="training") as bar:
+
+        def show(loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+
+        fit_segmenter(segmenter, images_and_labels(stream, device), o.max_steps, o.learning_rate, show)
+
+    measured = list(images_and_labels(fixed_batches(held_out, o.batch_size, o.num_images), device))
+    ious = measure_segmenter(segmenter, measured).tolist()
+    by_label = {name: round(iou, 4) for name, iou in zip(LABELS, ious, strict=True) if np.isfinite(iou)}
+    report = {"miou": round(float(np.nanmean(ious)), 4), "images": o.num_images, "iou": by_label}
+    description = {"data": SYNTHETIC, "held_out": report, "steps": o.max_steps, "licence": "MIT"}
+    save_segmenter(o.exp_dir / "segmenter.safetensors", segmenter, description, torch.float16)
+    (o.exp_dir / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    pictures, labels = (torch.cat(part)[:SHOWN] for part in zip(*measured, strict=True))
+    write_sheet(o.exp_dir / "segmentation.png", pictures, labels, segmenter.segment(pictures))
+    print(json.dumps(report, indent=2))
+    print(f"written to {o.exp_dir}: segmenter.safetensors, metrics.json, segmentation.png")
+
+
+if __name__ == "__main__":
+    run(main)

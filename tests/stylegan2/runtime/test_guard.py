@@ -1,0 +1,148 @@
+"""Steps that are not finite: what finds them, what they leave as it was, and when they end a training."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard, NonFiniteError, check_finite
+
+BAD = [math.nan, math.inf, -math.inf]
+
+
+@pytest.fixture
+def optimizer():
+    """Of two layers with gradients and one without."""
+    layers = [torch.nn.Linear(40, 30), torch.nn.Linear(5, 3), torch.nn.Linear(2, 2)]
+    for layer in layers[:2]:
+        for parameter in layer.parameters():
+            parameter.grad = torch.randn_like(parameter)
+    return torch.optim.Adam([p for layer in layers for p in layer.parameters()])
+
+
+def fail(guard, term="loss"):
+    with guard.step():
+        raise NonFiniteError(term)
+
+
+def work(guard):
+    with guard.step():
+        pass
+
+
+# --- what is found ---
+
+
+def test_finite_numbers_pass(optimizer):
+    check_finite(optimizer, {"loss_l2": torch.tensor([-1e30, 1e30]), "loss": torch.tensor(0.0)})
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_the_term_is_named(optimizer, value):
+    terms = {"loss_l2": torch.ones(4), "loss_id": torch.tensor([1, value, 1, 1]), "loss": torch.tensor(value)}
+    with pytest.raises(NonFiniteError, match="^loss_id$"):
+        check_finite(optimizer, terms)
+    with pytest.raises(NonFiniteError, match="^r1$"):
+        check_finite(optimizer, {"r1": torch.tensor(value)})
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_one_bad_number_in_any_gradient_is_found(optimizer, value):
+    for parameter in optimizer.param_groups[0]["params"][:4]:
+        for position in (0, parameter.numel() // 2, parameter.numel() - 1):
+            kept = parameter.grad.clone()
+            parameter.grad.view(-1)[position] = value
+            with pytest.raises(NonFiniteError, match="^the gradient of loss_G$"):
+                check_finite(optimizer, {"loss_G": torch.tensor(1.0)})
+            parameter.grad.copy_(kept)
+    check_finite(optimizer, {"loss_G": torch.tensor(1.0)})
+
+
+def test_opposite_infinities_do_not_cancel(optimizer):
+    with pytest.raises(NonFiniteError, match="^loss$"):
+        check_finite(optimizer, {"loss": torch.tensor([math.inf, -math.inf])})
+
+
+def test_gradients_whose_squares_overflow_in_adam_are_refused(optimizer):
+    optimizer.param_groups[0]["params"][0].grad[0, 0] = 1e25
+    with pytest.raises(NonFiniteError, match="the gradient of loss"):
+        check_finite(optimizer, {"loss": torch.tensor(1.0)})
+
+
+# --- what a skipped step leaves ---
+
+
+def test_what_the_step_wrote_is_put_back():
+    mean, count = torch.tensor([1.0, 2.0]), torch.tensor(3)
+    guard = Guard(5, [mean, count])
+    with guard.step():
+        mean.mul_(math.nan)
+        count.add_(1)
+        raise NonFiniteError("loss")
+    assert mean.tolist() == [1.0, 2.0]
+    assert count == 3
+    with guard.step():
+        mean.add_(1)
+    assert mean.tolist() == [2.0, 3.0]
+
+
+def test_skipped_steps_are_counted_since_the_last_question(capsys):
+    guard = Guard(5, [])
+    for happens in (fail, work, fail, fail, work):
+        happens(guard)
+    assert (guard.pop(), guard.pop()) == (3, 0)
+    fail(guard)
+    assert guard.pop() == 1
+    assert capsys.readouterr().out.count("a step was skipped: loss was NaN or infinite\n") == 3  # once a row
+
+
+def test_other_errors_go_through():
+    guard = Guard(5, [])
+    with pytest.raises(ZeroDivisionError), guard.step():
+        _ = 1 / 0
+    assert guard.pop() == 0
+
+
+# --- too many ---
+
+
+def test_only_a_row_of_skipped_steps_ends_the_training():
+    guard = Guard(3, [])
+    for _ in range(10):
+        fail(guard)
+        assert guard.failing
+        fail(guard)
+        work(guard)
+        assert not guard.failing
+    fail(guard)
+    fail(guard)
+    with pytest.raises(UserError, match="since r1 was NaN or infinite in 3 steps in a row"):
+        fail(guard, "r1")
+
+
+@pytest.mark.parametrize(
+    ("happens", "words"),
+    [
+        ([], "there is no checkpoint yet, so the same command starts again"),
+        (
+            ["save", work, "save"],
+            "checkpoint, 'b.safetensors'; if no step from there works, move it away for an earlier one$",
+        ),
+        (["save", work], "the same command goes on from the last good checkpoint, 'a.safetensors'$"),
+    ],
+)
+def test_the_sentence_names_the_way_back(happens, words):
+    guard, names = Guard(1, []), iter(["a.safetensors", "b.safetensors"])
+    for event in happens:
+        guard.saved(Path(next(names))) if event == "save" else event(guard)
+    with pytest.raises(UserError, match=words) as caught:
+        fail(guard)
+    assert "in a step: lower --learning_rate or look at the data; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_goes_on_knows_where_from():
+    with pytest.raises(UserError, match="'a.safetensors'; if no step from there works"):
+        fail(Guard(1, [], Path("a.safetensors")))
