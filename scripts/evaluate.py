@@ -1,4 +1,7 @@
-"""Measure encoders: python scripts/evaluate.py --checkpoint_path runs/psp [NAME=runs/other ...] [--data FOLDER]"""
+"""Measure encoders: python scripts/evaluate.py --checkpoint_path runs/psp [NAME=runs/other ...] [--data FOLDER]
+
+With --generator it is scripts/evaluate_generator.py.
+"""
 
 import sys
 from pathlib import Path
@@ -20,6 +23,7 @@ from psp.losses import build_losses
 from psp.metrics import build_meters
 from psp.mixing import mask_rows
 from psp.model import PSp
+from scripts import evaluate_generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 
@@ -82,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    of_generator = any(flag.partition("=")[0] == "--generator" for flag in sys.argv[1:])
+    run(evaluate_generator.main if of_generator else main)
