@@ -141,7 +141,7 @@ def step(
     # Adaptive augmentation: more of it where D knows the real images too well.
     if s.adapts:
         state.control = observe(
-            state.control, float(real_logits.sign().mean()), n, target=s.ada_target, ramp_nimg=s.ada_nimg
+            state.control, float(real_logits.detach().sign().mean()), n, target=s.ada_target, ramp_nimg=s.ada_nimg
         )
 
     # Moving average of G.
