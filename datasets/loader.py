@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.sampler import StreamBatches, StreamSampler
-from stylegan2.runtime import images
+from stylegan2.runtime import distributed, images
 from stylegan2.runtime.errors import UserError
 
 
@@ -56,14 +56,16 @@ def stream_batches(
 ) -> Callable[[int], Iterator[Any]]:
     """A function that, given a position in the stream, iterates over batches from there on, for ever.
 
-    batch_size: a number, or a function from the position at which a batch starts to its size.
+    batch_size: a number, or a function from the position at which a batch starts to its size. Where several processes
+        train, each gets its share of every batch: the sample of every so-many-th position.
     """
     size_at = batch_size if callable(batch_size) else lambda position: batch_size
 
     def from_position(start: int) -> Iterator[Any]:
+        keys = StreamSampler(length, seed, start, distributed.rank(), distributed.world())
         loader = DataLoader(
             dataset,
-            batch_sampler=StreamBatches(StreamSampler(length, seed, start), start, size_at),
+            batch_sampler=StreamBatches(keys, start, size_at, distributed.world()),
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_loop,

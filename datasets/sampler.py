@@ -36,14 +36,17 @@ class StreamBatches(Sampler):
     Args:
         keys: endless, from position `start` on.
         size_at: the size of the batch that starts at a position.
+        world_size: so many processes share each batch, and `keys` are of one of them.
     """
 
-    def __init__(self, keys: Iterable[tuple[int, int]], start: int, size_at: Callable[[int], int]) -> None:
-        self.keys, self.start, self.size_at = keys, start, size_at
+    def __init__(
+        self, keys: Iterable[tuple[int, int]], start: int, size_at: Callable[[int], int], world_size: int = 1
+    ) -> None:
+        self.keys, self.start, self.size_at, self.world_size = keys, start, size_at, world_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         keys, position = iter(self.keys), self.start
         while True:
             size = self.size_at(position)
-            yield list(islice(keys, size))
+            yield list(islice(keys, size // self.world_size))
             position += size

@@ -27,6 +27,7 @@ from psp.losses import build_losses
 from psp.metrics import build_meters
 from psp.model import PSp
 from psp.trainer import train
+from stylegan2.runtime import distributed
 from stylegan2.runtime.randomness import seed_step
 
 GENERATOR = "synthfaces64"
@@ -49,6 +50,7 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
 
 def main() -> None:
     o = parse(TrainPSp, presets.PSP)
+    distributed.refuse()
     device = o.prepare()
     task = build_task(o.task, **o.task_flags.given())
     model = build_model(o, task.source_channels)

@@ -24,7 +24,7 @@ from datasets.tasks.segmentation import Segmentation, palette
 from options.parse import parse, run
 from options.train_segmenter import TrainSegmenter
 from psp.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
-from stylegan2.runtime import images
+from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 
@@ -48,6 +48,7 @@ def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> 
 
 def main() -> None:
     o = parse(TrainSegmenter)
+    distributed.refuse()
     device = o.prepare()
     seed_step(o.seed, 0, 0)
     segmenter = Segmenter(len(LABELS), o.resolution)

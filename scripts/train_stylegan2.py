@@ -1,4 +1,7 @@
-"""Train a generator: python scripts/train_stylegan2.py --arch stylegan2 --data FOLDER --resolution 256 --exp_dir DIR"""
+"""Train a generator: python scripts/train_stylegan2.py --arch stylegan2 --data FOLDER --resolution 256 --exp_dir DIR
+
+On N GPUs, of which each takes its share of --batch_size: torchrun --nproc_per_node=N scripts/train_stylegan2.py ...
+"""
 
 import sys
 from dataclasses import replace
@@ -16,13 +19,14 @@ from options import presets
 from options.parse import parse, run
 from options.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import transfer
+from stylegan2.runtime import distributed
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.trainer import train
 
 
 def main() -> None:
     o = parse(TrainStyleGAN2, presets.of_generator)
-    device = o.prepare()
+    device = distributed.setup(o.prepare())
     s, resolution, channels = o.training, o.network.resolution, o.network.channels
     generator = initial = None
     if o.init_from is not None:

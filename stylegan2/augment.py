@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stylegan2 import ops
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import own_rows
 
 BLIT = ("x_flip", "rotate_90", "integer_shift")
 GEOMETRIC = ("isotropic_scale", "rotation", "anisotropic_scale", "fractional_shift")
@@ -59,7 +60,9 @@ def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["b
     Raises:
         UserError: another number of channels, an unknown transform, or p out of its range.
     """
-    return images if p == 0 else apply(images, draw(len(images), images.shape[2], p, transforms))
+    if p == 0:
+        return images
+    return apply(images, own_rows(lambda count: draw(count, images.shape[2], p, transforms), len(images)))
 
 
 # ------------------------------------------------------------------------------------------------- draws

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.runtime.randomness import normal_like, own_rows
+
 
 def logistic_g(fake_logits: Tensor) -> Tensor:
     """Non-saturating generator loss -log sigmoid(D(G(z))) (Goodfellow et al. 2014). [N, 1] -> [N]."""
@@ -34,7 +36,8 @@ def drift(real_logits: Tensor) -> Tensor:
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """(|| grad_x D(x) || - 1)^2 at random points between reals and fakes (Gulrajani et al. 2017, eq. 3). -> [N]."""
-    between = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)  # [N, 1, 1, 1]
+    like_real = {"dtype": real.dtype, "device": real.device}
+    between = own_rows(lambda count: torch.rand(count, 1, 1, 1, **like_real), len(real))  # [N, 1, 1, 1]
     images = fake.detach().lerp(real, between).requires_grad_(True)  # [N, C, H, W]
     (grad,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)  # [N, C, H, W]
     return (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) - 1).square()  # [N]
@@ -51,6 +54,6 @@ def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
 
     Its squared deviation from a running mean, which starts at 0, is the penalty.
     """
-    y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+    y = normal_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)  # [N, num_ws, w_dim]
     return grad.square().sum(2).mean(1).sqrt()  # [N]

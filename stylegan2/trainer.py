@@ -16,11 +16,11 @@ from stylegan2 import losses, schedule
 from stylegan2.augment import PIPELINES, augment, observe
 from stylegan2.metrics.resolution_usage import resolution_usage
 from stylegan2.networks.growing import fade_real, growth_of
-from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.guard import Guard, check_finite
 from stylegan2.runtime.interrupt import Interrupt
-from stylegan2.runtime.randomness import seed_step, seeded_normal
+from stylegan2.runtime.randomness import normal_like, own_rows, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_state import (
     Discriminator,
@@ -29,8 +29,10 @@ from stylegan2.training_state import (
     TrainingState,
     build_state,
     check_fit,
+    check_shares,
     checkpoint_path,
     load_networks,
+    path_length_batch,
     resume,
     save,
     schedule_learning_rate,
@@ -38,7 +40,6 @@ from stylegan2.training_state import (
 
 PATH_LENGTH_DECAY = 0.01
 USAGE_SAMPLES = 64
-PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
 Batch = Tensor | list[Tensor]
 """images [N, C, R, R] in [-1, 1], or these and their labels, int64 [N]"""
 
@@ -53,14 +54,15 @@ def map_with_mixing(
     rows: how many of the num_ws are in use while the generator grows; by default all.
     """
     ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
-    G.mapping.track_average(ws[:, 0].detach())
+    G.mapping.track_average(distributed.mean(ws[:, 0].detach().mean(0, keepdim=True)))
     if probability == 0:
         return ws
-    n = z.shape[0]
-    crossover = torch.randint(1, rows or G.num_ws, (n, 1), device=z.device)
-    crossover = torch.where(torch.rand(n, 1, device=z.device) < probability, crossover, G.num_ws)
+    n, device = z.shape[0], z.device
+    crossover = own_rows(lambda count: torch.randint(1, rows or G.num_ws, (count, 1), device=device), n)  # [N, 1]
+    mixed = own_rows(lambda count: torch.rand(count, 1, device=device), n) < probability  # [N, 1]
+    crossover = torch.where(mixed, crossover, G.num_ws)
     keep = torch.arange(G.num_ws, device=z.device) < crossover  # [N, num_ws]
-    return torch.where(keep[:, :, None], ws, G.mapping(torch.randn_like(z), labels=labels))
+    return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
 
 
 def at_stage(
@@ -73,13 +75,13 @@ def at_stage(
         synthesize: ws -> images [count, C, r, r], with fresh noise.
         judge: images, and of how many batches they are the parts -> logits, of images that were augmented first.
     """
-    G, D = state.G, state.D
+    G, D, device = state.G, state.D, state.path_length_mean.device
     rows = G.num_ws - 2 * (G.img_resolution // stage.resolution).bit_length() + 2  # two for each resolution
     to_G = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
     to_D = {"alpha": stage.alpha} if G.grows else {}
 
     def latents(count: int) -> Tensor:
-        z = torch.randn(count, G.z_dim, device=state.path_length_mean.device)  # [count, z_dim]
+        z = own_rows(lambda whole: torch.randn(whole, G.z_dim, device=device), count)  # [count, z_dim]
         return map_with_mixing(G, z, s.style_mixing, None if labels is None else labels[:count], rows)
 
     def judge(images: Tensor, parts: int = 1) -> Tensor:
@@ -100,13 +102,15 @@ def step(
 ) -> None:
     """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average.
 
-    Fakes get the real images' labels [N], which are drawn from the data's distribution.
+    Fakes get the real images' labels [N], which are drawn from the data's distribution. Where several processes train,
+    N is this one's share of the batch.
     NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
     """
-    G, n = state.G, real.shape[0]
-    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n  # shown, even where the step ends early
+    G, n, batch = state.G, len(real), len(real) * distributed.world()
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + batch  # shown, even where the step ends early
     stage = s.stage(start, G.img_resolution)
     latents, synthesize, judge = at_stage(state, stage, labels, s)
+    seen: dict[str, Tensor] = {}  # to be logged, if all of the step is finite
     real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
 
     # D: tell fakes from reals, both in one pass.
@@ -114,11 +118,11 @@ def step(
         fake = synthesize(latents(n))  # [N, C, r, r]
     fake_logits, real_logits = judge(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
     loss_D = LOSS_D[s.loss](fake_logits, real_logits)  # [N]
-    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, averages)), "loss_D")
+    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, seen)), "loss_D")
 
     # D: R1, lazily.
-    if schedule.is_due(start, n, s.lazy_r1_interval):
-        penalty = r1_penalty(judge, real, averages)  # [N]
+    if schedule.is_due(start, batch, s.lazy_r1_interval):
+        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
         update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval), "r1")
 
     # G: make D take fakes for real. D is frozen, which spares its weight gradients.
@@ -129,30 +133,25 @@ def step(
     update(state.opt_G, loss_G.mean(), "loss_G")
 
     # G: path length, lazily.
-    if schedule.is_due(start, n, s.path_length_interval):
-        ws = latents(max(1, n // PATH_LENGTH_BATCH_SHRINK))  # [N/2, num_ws, w_dim]
+    if schedule.is_due(start, batch, s.path_length_interval):
+        ws = latents(path_length_batch(batch) // distributed.world())  # [N/2, num_ws, w_dim]
         lengths = losses.path_lengths(synthesize(ws), ws)  # [N/2]
-        state.path_length_mean.lerp_(lengths.detach().mean(), PATH_LENGTH_DECAY)
+        state.path_length_mean.lerp_(distributed.mean(lengths.detach().mean()), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
         update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
-        averages.add("path_length/length", lengths)
-        averages.add("path_length/penalty", penalty)
+        seen |= {"path_length/length": lengths, "path_length/penalty": penalty}
 
-    # Adaptive augmentation: more of it where D knows the real images too well.
-    if s.adapts:
-        state.control = observe(
-            state.control, float(real_logits.detach().sign().mean()), n, target=s.ada_target, ramp_nimg=s.ada_nimg
-        )
+    # Adaptive augmentation.
+    adapt(state, real_logits.detach(), s)
 
     # Moving average of G.
-    decay = schedule.ema_decay(state.cur_nimg, n, s.ema_nimg, s.ema_rampup)
-    track(state.G_ema, G, decay)
+    track(state.G_ema, G, schedule.ema_decay(state.cur_nimg, batch, s.ema_nimg, s.ema_rampup))
     remember_growth(state, stage)
 
-    averages.add("loss/D", loss_D)
-    averages.add("loss/G", loss_G)
-    averages.add("logits/sign_real", real_logits.sign())
-    averages.add("logits/sign_fake", fake_logits.sign())
+    seen |= {"loss/D": loss_D, "loss/G": loss_G}
+    seen |= {"logits/sign_real": real_logits.sign(), "logits/sign_fake": fake_logits.sign()}
+    for name, values in seen.items():
+        averages.add(name, values)
 
 
 LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d}
@@ -166,15 +165,18 @@ def eager_penalty(
     real_logits: Tensor,
     s: TrainingSettings,
     r1_gamma: float,
-    averages: Averages,
+    seen: dict[str, Tensor],
 ) -> Tensor | None:
-    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy."""
+    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy.
+
+    The penalties as they are go into `seen`, by the name under which they are logged.
+    """
     if s.loss == "wgan":
-        penalty = losses.gradient_penalty(judge, real, fake)  # [N]
-        averages.add("loss/gradient_penalty", penalty)
+        penalty = seen["loss/gradient_penalty"] = losses.gradient_penalty(judge, real, fake)  # [N]
         return s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
     if s.r1_interval and not s.lazy_r1:
-        return r1_gamma / 2 * r1_penalty(judge, real, averages)
+        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
+        return r1_gamma / 2 * penalty
     return None
 
 
@@ -183,11 +185,16 @@ def joined(loss: Tensor, penalty: Tensor | None) -> Tensor:
     return loss.mean() if penalty is None else (loss + penalty).mean()
 
 
-def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, averages: Averages) -> Tensor:
+def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     watched = real.detach().requires_grad_(True)
-    penalty = losses.r1(judge(watched), watched)  # [N]
-    averages.add("loss/r1", penalty)
-    return penalty
+    return losses.r1(judge(watched), watched)  # [N]
+
+
+def adapt(state: TrainingState, real_logits: Tensor, s: TrainingSettings) -> None:
+    """More augmentation where D knows the real images too well (arXiv 2006.06676, section 3)."""
+    if s.adapts:
+        sign, batch = float(distributed.mean(real_logits.sign().mean())), len(real_logits) * distributed.world()
+        state.control = observe(state.control, sign, batch, target=s.ada_target, ramp_nimg=s.ada_nimg)
 
 
 def learn(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
@@ -208,6 +215,7 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
     """`term` is the loss's name, for the message where it is not finite."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    loss = distributed.average_gradients(optimizer, loss)
     check_finite(optimizer, {term: loss})
     optimizer.step()
 
@@ -235,34 +243,38 @@ def train(
 
     Args:
         batches: given cur_nimg, an endless iterator of batches from there on: images [N, C, R, R] in [-1, 1], or these
-            and their labels [N]. Each is of settings.batch_size_at images.
+            and their labels [N]. Each is of settings.batch_size_at images, or of this process's share of them.
         run_dir: gets checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
         initial: weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
 
     Raises:
         UserError: the settings do not fit the networks, or run_dir holds another run.
 
-    The result does not depend on where a run was stopped and resumed (bit for bit on the CPU).
+    The result does not depend on where a run was stopped and resumed (bit for bit on the CPU), nor, but for rounding,
+    on how many processes call this together (see `runtime.distributed`), of which the first one writes.
     """
     s = settings
     check_fit(s, G.img_resolution, G.grows, G.has_styles)
+    check_shares(s, G.img_resolution, D.mbstd_group, distributed.world())
     for module in (G, D, G_ema):
         place(module, device)
+        distributed.copy_from_first([*module.parameters(), *module.buffers()])
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s))
+    distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one --exp_dir")
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
-    averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg)
+    averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg = time.perf_counter(), state.cur_nimg, state.cur_nimg
-    progress = tqdm(total=s.total_nimg, initial=state.cur_nimg, unit="img", desc="training", smoothing=0.05)
+    progress = progress_bar(state.cur_nimg, s.total_nimg)
 
-    with closing(stats), closing(progress), Interrupt() as interrupt:
-        while state.cur_nimg < s.total_nimg and not interrupt.requested:
+    with Interrupt() as interrupt, closing(stats), closing(progress):
+        while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
             # Fetch, then step; every step draws from a seed of its own.
             real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
-            n = real.shape[0]
+            n = real.shape[0] * distributed.world()
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
             with guard.step():
@@ -271,32 +283,44 @@ def train(
 
             # Report.
             if schedule.passed(state.cur_nimg, n, s.log_interval):
-                values = averages.pop() | moving_values(state, s)
+                values = distributed.mean_values(averages.pop()) | moving_values(state, s)
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg
                 counts = {"train/skipped_steps": guard.pop(), "speed/images_per_second": speed}
                 stats.scalars(state.cur_nimg, {**values, **counts})
                 shown = {name: f"{values[f'loss/{name}']:.2f}" for name in "GD" if f"loss/{name}" in values}
                 progress.set_postfix(shown, refresh=False)
-            if schedule.passed(state.cur_nimg, n, s.image_interval):
+            if distributed.is_first() and schedule.passed(state.cur_nimg, n, s.image_interval):
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
-                stats.scalars(state.cur_nimg, usage_values(state.G_ema, device))
+                stats.plot(state.cur_nimg, usage_values(state.G_ema, device))
 
             # Save, but not while steps fail: the state may be what they fail of.
             due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
             if due and not guard.failing:
-                guard.saved(save(state, run_dir, s))
-                checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints)
+                guard.saved(save(state, run_dir, s, s.keep_checkpoints))
                 saved_nimg = state.cur_nimg
 
-    if saved_nimg != state.cur_nimg:
-        save(state, run_dir, s)
-        checkpoint.prune(run_dir / "checkpoints", s.keep_checkpoints + guard.failing)
+        if saved_nimg != state.cur_nimg:
+            save(state, run_dir, s, s.keep_checkpoints + guard.failing)
+        distributed.wait()  # a launcher may end all processes as soon as one has ended
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
+
+
+def progress_bar(cur_nimg: int, total_nimg: int) -> tqdm:
+    hidden = not distributed.is_first()
+    return tqdm(total=total_nimg, initial=cur_nimg, unit="img", desc="training", smoothing=0.05, disable=hidden)
+
+
+def is_asked_to_stop(interrupt: Interrupt) -> bool:
+    """Whether a signal came to any of the processes; then it counts for all."""
+    signum = distributed.largest(interrupt.signum or 0)
+    if signum and not interrupt.requested:
+        interrupt.signum = signum
+    return signum > 0
 
 
 def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:

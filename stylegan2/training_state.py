@@ -1,6 +1,7 @@
 """GAN training's settings, what a step changes, and how a checkpoint holds it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from stylegan2 import schedule
 from stylegan2.augment import PIPELINES, Controller
 from stylegan2.networks import growing, pggan, stylegan, stylegan2
-from stylegan2.runtime import checkpoint
+from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 
 Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
@@ -20,6 +21,7 @@ Discriminator = growing.Discriminator | stylegan2.Discriminator
 LOSSES = ("logistic", "wgan")
 BETAS = (0.0, 0.99)
 SMALLEST_AUGMENTED = 16
+PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
 FIXED_FOR_A_RUN = ("batch_size", "batch_sizes", "grow_from", "fade_nimg", "stable_nimg")
 
 
@@ -153,6 +155,28 @@ def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles:
         raise UserError("this generator has one latent for the whole image, so none to mix: use --style_mixing 0")
 
 
+def path_length_batch(batch: int) -> int:
+    """On how many samples path lengths are regularized."""
+    return max(1, batch // PATH_LENGTH_BATCH_SHRINK)
+
+
+def check_shares(s: TrainingSettings, img_resolution: int, mbstd_group: int, processes: int) -> None:
+    """UserError where a batch does not fall into equal shares, or a minibatch stddev group would be torn apart.
+
+    A group is of samples that are N / group apart (`layers.minibatch_stddev`), and a process has those that are
+    `processes` apart: groups stay whole where N / group is a multiple of `processes`.
+    """
+    sizes = [2**k for k in range(2, img_resolution.bit_length()) if 2**k >= (s.grow_from or img_resolution)]
+    for batch in {schedule.at_resolution(s.batch_sizes, size, s.batch_size) for size in sizes}:
+        torn = batch % (processes * math.gcd(batch, mbstd_group))
+        if torn or (s.path_length_interval and path_length_batch(batch) % processes):
+            shared = math.lcm(mbstd_group, PATH_LENGTH_BATCH_SHRINK if s.path_length_interval else 1)
+            raise UserError(
+                f"a batch of {batch} cannot be shared by {processes} processes with --mbstd_group {mbstd_group}: use "
+                f"--batch_size {processes * shared} or a multiple, or fewer processes"
+            )
+
+
 @dataclass
 class TrainingState:
     """All that a step changes: what a checkpoint holds."""
@@ -223,7 +247,17 @@ def describe(G: Generator) -> dict[str, Any]:
     return {"name": G.registered_name, **G.config}  # type: ignore[attr-defined]
 
 
-def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
+def save(state: TrainingState, run_dir: Path, s: TrainingSettings, keep: int) -> Path:
+    """Writes a checkpoint, of which `keep` stay. The first of several processes does it for all."""
+    path = checkpoint_path(run_dir, state.cur_nimg)
+    if distributed.is_first():
+        checkpoint.save(path, *snapshot(state, s))
+        checkpoint.prune(run_dir / "checkpoints", keep)
+    return path
+
+
+def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, metadata) of a checkpoint."""
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
         tensors |= checkpoint.module_tensors(name, getattr(state, name))
@@ -241,9 +275,7 @@ def save(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
         "augmentation": asdict(state.control),
         "optimizers": scalars,
     }
-    path = checkpoint_path(run_dir, state.cur_nimg)
-    checkpoint.save(path, tensors, metadata)
-    return path
+    return tensors, metadata
 
 
 def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | None:

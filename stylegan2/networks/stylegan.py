@@ -18,6 +18,7 @@ from stylegan2.networks.layers import EqualLinear
 from stylegan2.networks.registry import register_discriminator, register_generator
 from stylegan2.networks.stylegan2 import Mapping, SynthesisLayer, ToRGB, check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import own_rows
 
 NORMALIZATIONS = ("adain", "demodulation")
 
@@ -72,7 +73,8 @@ class StyledLayer(nn.Module):
     def noise(self, x: Tensor, mode: str) -> Tensor:
         if mode == "const":
             return self.noise_const.to(x.dtype)
-        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)  # [N, 1, H, W]
+        like_x = {"dtype": x.dtype, "device": x.device}
+        return own_rows(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
 
 
 class Synthesis(nn.Module):

@@ -14,6 +14,7 @@ from stylegan2.networks.conditioning import LabelEmbedding, Projection, check_la
 from stylegan2.networks.layers import EqualConv2d, EqualLinear, minibatch_stddev, normalize_2nd_moment
 from stylegan2.networks.registry import register_discriminator, register_generator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import own_rows
 
 ARCHITECTURES = ("skip", "residual", "plain")
 RESOLUTIONS = tuple(2**k for k in range(4, 11))
@@ -128,7 +129,8 @@ class SynthesisLayer(nn.Module):
     def noise(self, x: Tensor, mode: str) -> Tensor:
         if mode == "const":
             return self.noise_const
-        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)  # [N, 1, H, W]
+        like_x = {"dtype": x.dtype, "device": x.device}
+        return own_rows(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
 
 
 class ToRGB(nn.Module):

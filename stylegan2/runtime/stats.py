@@ -35,11 +35,13 @@ class StatsWriter:
     """TensorBoard events under run_dir/logs and one JSON object a line in run_dir/metrics.jsonl.
 
     A run that resumes at `start` (the unit of `position`: images or steps) drops what was written after it, so
-    both read as one uninterrupted run.
+    both read as one uninterrupted run. An `idle` one writes nothing: of several processes all but the first have it.
     """
 
-    def __init__(self, run_dir: Path, position: str, start: int) -> None:
-        self.position = position
+    def __init__(self, run_dir: Path, position: str, start: int, idle: bool = False) -> None:
+        self.position, self.idle = position, idle
+        if idle:
+            return
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,18 +65,31 @@ class StatsWriter:
         except (ValueError, KeyError, TypeError):  # the last line of a killed run may be cut short
             return False
 
-    def scalars(self, at: int, values: dict[str, float]) -> None:
+    def plot(self, at: int, values: dict[str, float]) -> None:
+        """In TensorBoard alone."""
+        if self.idle:
+            return
         for name, value in values.items():
             self._board.add_scalar(name, value, at)
+
+    def scalars(self, at: int, values: dict[str, float]) -> None:
+        """In both."""
+        if self.idle:
+            return
+        self.plot(at, values)
         record: dict[str, Any] = {self.position: at, **values}
         self._jsonl.write(json.dumps(record) + "\n")
         self._jsonl.flush()
 
     def image(self, at: int, name: str, image: np.ndarray) -> None:
         """A uint8 picture [H, W, C]."""
+        if self.idle:
+            return
         self._board.add_image(name, image, at, dataformats="HWC")
         self._board.flush()
 
     def close(self) -> None:
+        if self.idle:
+            return
         self._jsonl.close()
         self._board.close()
