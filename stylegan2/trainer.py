@@ -107,6 +107,7 @@ def step(
     start, state.cur_nimg = state.cur_nimg, state.cur_nimg + n  # shown, even where the step ends early
     stage = s.stage(start, G.img_resolution)
     latents, synthesize, judge = at_stage(state, stage, labels, s)
+    seen: dict[str, Tensor] = {}  # to be logged, if all of the step is finite
     real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
 
     # D: tell fakes from reals, both in one pass.
@@ -114,11 +115,11 @@ def step(
         fake = synthesize(latents(n))  # [N, C, r, r]
     fake_logits, real_logits = judge(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
     loss_D = LOSS_D[s.loss](fake_logits, real_logits)  # [N]
-    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, averages)), "loss_D")
+    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, seen)), "loss_D")
 
     # D: R1, lazily.
     if schedule.is_due(start, n, s.lazy_r1_interval):
-        penalty = r1_penalty(judge, real, averages)  # [N]
+        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
         update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval), "r1")
 
     # G: make D take fakes for real. D is frozen, which spares its weight gradients.
@@ -135,24 +136,20 @@ def step(
         state.path_length_mean.lerp_(lengths.detach().mean(), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
         update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
-        averages.add("path_length/length", lengths)
-        averages.add("path_length/penalty", penalty)
+        seen |= {"path_length/length": lengths, "path_length/penalty": penalty}
 
-    # Adaptive augmentation: more of it where D knows the real images too well.
-    if s.adapts:
-        state.control = observe(
-            state.control, float(real_logits.detach().sign().mean()), n, target=s.ada_target, ramp_nimg=s.ada_nimg
-        )
+    # Adaptive augmentation.
+    adapt(state, real_logits.detach(), s)
 
     # Moving average of G.
     decay = schedule.ema_decay(state.cur_nimg, n, s.ema_nimg, s.ema_rampup)
     track(state.G_ema, G, decay)
     remember_growth(state, stage)
 
-    averages.add("loss/D", loss_D)
-    averages.add("loss/G", loss_G)
-    averages.add("logits/sign_real", real_logits.sign())
-    averages.add("logits/sign_fake", fake_logits.sign())
+    seen |= {"loss/D": loss_D, "loss/G": loss_G}
+    seen |= {"logits/sign_real": real_logits.sign(), "logits/sign_fake": fake_logits.sign()}
+    for name, values in seen.items():
+        averages.add(name, values)
 
 
 LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d}
@@ -166,15 +163,18 @@ def eager_penalty(
     real_logits: Tensor,
     s: TrainingSettings,
     r1_gamma: float,
-    averages: Averages,
+    seen: dict[str, Tensor],
 ) -> Tensor | None:
-    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy."""
+    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy.
+
+    The penalties as they are go into `seen`, by the name under which they are logged.
+    """
     if s.loss == "wgan":
-        penalty = losses.gradient_penalty(judge, real, fake)  # [N]
-        averages.add("loss/gradient_penalty", penalty)
+        penalty = seen["loss/gradient_penalty"] = losses.gradient_penalty(judge, real, fake)  # [N]
         return s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
     if s.r1_interval and not s.lazy_r1:
-        return r1_gamma / 2 * r1_penalty(judge, real, averages)
+        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
+        return r1_gamma / 2 * penalty
     return None
 
 
@@ -183,11 +183,16 @@ def joined(loss: Tensor, penalty: Tensor | None) -> Tensor:
     return loss.mean() if penalty is None else (loss + penalty).mean()
 
 
-def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, averages: Averages) -> Tensor:
+def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     watched = real.detach().requires_grad_(True)
-    penalty = losses.r1(judge(watched), watched)  # [N]
-    averages.add("loss/r1", penalty)
-    return penalty
+    return losses.r1(judge(watched), watched)  # [N]
+
+
+def adapt(state: TrainingState, real_logits: Tensor, s: TrainingSettings) -> None:
+    """More augmentation where D knows the real images too well (arXiv 2006.06676, section 3)."""
+    if s.adapts:
+        sign, n = float(real_logits.sign().mean()), len(real_logits)
+        state.control = observe(state.control, sign, n, target=s.ada_target, ramp_nimg=s.ada_nimg)
 
 
 def learn(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
@@ -282,7 +287,7 @@ def train(
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
-                stats.scalars(state.cur_nimg, usage_values(state.G_ema, device))
+                stats.plot(state.cur_nimg, usage_values(state.G_ema, device))
 
             # Save, but not while steps fail: the state may be what they fail of.
             due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)

@@ -63,9 +63,14 @@ class StatsWriter:
         except (ValueError, KeyError, TypeError):  # the last line of a killed run may be cut short
             return False
 
-    def scalars(self, at: int, values: dict[str, float]) -> None:
+    def plot(self, at: int, values: dict[str, float]) -> None:
+        """In TensorBoard alone."""
         for name, value in values.items():
             self._board.add_scalar(name, value, at)
+
+    def scalars(self, at: int, values: dict[str, float]) -> None:
+        """In both."""
+        self.plot(at, values)
         record: dict[str, Any] = {self.position: at, **values}
         self._jsonl.write(json.dumps(record) + "\n")
         self._jsonl.flush()

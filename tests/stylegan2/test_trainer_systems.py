@@ -243,7 +243,7 @@ def test_mixing_stays_within_the_rows_in_use():
     state, settings = new_state("config-a", style_mixing=1.0)
     for nimg, in_use in ((0, 2), (12, 4), (32, 6)):
         state.cur_nimg = nimg
-        latents, _, _ = trainer.at_stage(state, settings.stage(nimg, 16), None, 1.0)
+        latents, _, _ = trainer.at_stage(state, settings.stage(nimg, 16), None, settings)
         ws = latents(200)
         crossover = (ws == ws[:, :1]).all(2).sum(1)  # [N], the first row of the other latent
         assert set(crossover.tolist()) == set(range(1, in_use))
