@@ -2,9 +2,6 @@
 
 import json
 import os
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,22 +11,15 @@ from skimage import data
 from psp.align import Crop, align, paste_back
 from stylegan2.runtime import images
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "align_faces.py"
 FIVE = np.array([[180.0, 210.0], [240.0, 205.0], [212.0, 240.0], [190.0, 270.0], [235.0, 268.0]])
 
 
 @pytest.fixture
-def align_faces(tmp_path, monkeypatch, capsys):
-    """Runs the script in this process on tmp_path/in: (exit code, stdout, stderr)."""
+def align_faces(script, tmp_path):
+    """Runs the script on tmp_path/in: (exit code, stdout, stderr)."""
 
     def call(*flags, source=tmp_path / "in", out=tmp_path / "out"):
-        arguments = ["--data_path", source, "--exp_dir", out, "--output_size", 64, *flags]
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
+        return script("align_faces.py", "--data_path", source, "--exp_dir", out, "--output_size", 64, *flags)
 
     return call
 

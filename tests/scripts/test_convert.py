@@ -1,7 +1,5 @@
 """scripts/convert.py as a user runs it, and what it wrote in the other scripts."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +15,9 @@ from stylegan2.convert.lucidrains import tensor_names
 from stylegan2.convert.rosinality import to_rosinality
 from stylegan2.networks.lucidrains import Generator as LucidrainsGenerator
 from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime import device
 from stylegan2.runtime.images import write_image
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NARROW = {"input_size": 32, "widths": (16, 16, 32, 32), "head_width": 16}
-
-
-@pytest.fixture
-def script(monkeypatch, capsys, tmp_path):
-    """Runs a script in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda *args, **kwargs: None)
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
 
 
 def tiny(name="e4e", **settings):

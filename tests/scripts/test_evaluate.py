@@ -1,8 +1,6 @@
 """scripts/evaluate.py and scripts/train_segmenter.py as a user runs them, with small random models."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +12,13 @@ from psp.encoders import encoder_for
 from psp.model import PSp
 from psp.segmenter import Segmenter, load_segmenter, save_segmenter
 from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime import device
 from stylegan2.runtime.images import read_image, resize, write_image
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FLAGS = ["--batch_size", 2, "--device", "cpu", "--perceptual", "effnet", "--identity", "dlib"]
 METRICS = ["mse", "perceptual", "identity", "ms_ssim", "seconds_per_image"]
 
 
-@pytest.fixture(autouse=True)
-def _like_a_process_of_its_own(monkeypatch, tmp_path):
-    """In another folder; and what a script does to its process stays in this test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda *_: None)
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """Runs a script in this process: (exit code, stdout, stderr)."""
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
+pytestmark = pytest.mark.usefixtures("own_process")
 
 
 def save(path, task, name="light", channels=3, seed=0, resolution=32, **settings):

@@ -1,8 +1,6 @@
 """scripts/generate.py, project.py, directions.py and edit.py as a user runs them, on a tiny generator."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +16,14 @@ from stylegan2.latents.codes import load_codes, save_codes
 from stylegan2.latents.directions import load_directions
 from stylegan2.latents.sampling import random_w, render, seeded_w
 from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime import device
 from stylegan2.runtime.images import read_image, to_uint8, write_image
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SIDE = 16
 
 
 @pytest.fixture
-def script(monkeypatch, capsys, tmp_path):
-    """Runs a script in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda *_: None)
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), "--device", "cpu"])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
+def script(script):
+    return lambda name, *arguments: script(name, *arguments, "--device", "cpu")
 
 
 @pytest.fixture

@@ -1,30 +1,20 @@
 """scripts/prepare_data.py: exit codes, and its mistakes in one sentence."""
 
 import json
-import runpy
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_data.py"
-
 
 @pytest.fixture
-def prepare_data(tmp_path, monkeypatch, capsys):
-    """Runs the script in this process on tmp_path/in: (exit code, stdout, stderr)."""
+def prepare_data(script, tmp_path):
+    """Runs the script on tmp_path/in: (exit code, stdout, stderr)."""
 
     def call(*flags, source=tmp_path / "in", out=tmp_path / "out.zip"):
-        arguments = ["--data_path", source, "--out", out, "--resolution", 16, "--workers", 2, *flags]
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
+        arguments = ["--data_path", source, "--out", out, "--resolution", 16, "--workers", 2]
+        return script("prepare_data.py", *arguments, *flags)
 
     return call
 

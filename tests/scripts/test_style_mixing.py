@@ -1,9 +1,6 @@
 """Several outputs, refinement and paste-back through scripts/inference.py and scripts/style_mixing.py."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +15,8 @@ from psp.encoders import build_encoder
 from psp.load import describe
 from psp.mixing import mask_rows, random_styles
 from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime import checkpoint, device, images
+from stylegan2.runtime import checkpoint, images
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RESOLUTION = 32
 
 
@@ -39,17 +35,13 @@ def model_file(tmp_path_factory):
 
 
 @pytest.fixture
-def script(model_file, tmp_path, monkeypatch, capsys):
-    """Runs a script in this process: (exit code, stderr)."""
-    monkeypatch.setattr(device, "tune_process", lambda *_: None)
+def script(script, model_file, tmp_path):
+    """Runs a script on the pictures: (exit code, stderr)."""
 
     def call(name, *flags, out=tmp_path / "out", model=model_file):
         common = ["--data_path", tmp_path / "in", "--exp_dir", out, "--checkpoint_path", model, "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", [name, *map(str, common), *map(str, flags)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        return ended.value.code, capsys.readouterr().err
+        code, _, errors = script(name, *common, *flags)
+        return code, errors
 
     return call
 

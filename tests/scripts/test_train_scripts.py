@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import torch
 
 import psp
 import stylegan2
-from stylegan2.runtime import checkpoint, device
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -53,28 +52,7 @@ ENCODER = [
 MEASURES = ["--perceptual", "effnet", "--identity", "dlib"]
 
 
-@pytest.fixture(autouse=True)
-def _like_a_process_of_its_own(monkeypatch, tmp_path):
-    """In another folder; and what a script does to its process stays in this test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda *_: None)
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """Runs a script in this process: (exit code, stdout, stderr)."""
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
+pytestmark = pytest.mark.usefixtures("own_process")
 
 
 def write_pictures(path, count=6):

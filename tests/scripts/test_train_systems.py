@@ -1,8 +1,6 @@
 """scripts/train_stylegan2.py for each generation of the family, with classes, and from a trained file."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +8,8 @@ import pytest
 import torch
 
 import stylegan2
-from stylegan2.runtime import checkpoint, device
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import write_image
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_stylegan2.py"
 
 
 def flags(**values):
@@ -25,27 +21,12 @@ RUN = flags(device="cpu", workers=0, batch_size=4, log_interval=4, image_interva
 GROW = ["--batch_sizes", "8", "4", "--grow_from", "8", "--stable_nimg", "4", "--fade_nimg", "8"]
 
 
-@pytest.fixture(autouse=True)
-def _like_a_process_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(device, "tune_process", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("own_process")
 
 
 @pytest.fixture
-def training(monkeypatch, capsys):
-    """Runs the script in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *RUN, *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
+def training(script):
+    return lambda *arguments: script("train_stylegan2.py", *RUN, *arguments)
 
 
 @pytest.fixture(scope="module")
