@@ -1,0 +1,1 @@
+"""The tests, found before any package called tests that a library installs."""
