@@ -1,6 +1,8 @@
 """Training statistics: accumulated on the device, written to TensorBoard and to metrics.jsonl."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,21 @@ class StatsWriter:
         self.position, self.idle = position, idle
         if idle:
             return
-        try:
-            run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to the folder {str(run_dir)!r}: {error.strerror}") from error
         self.path = run_dir / "metrics.jsonl"
-        self._drop_after(start)
-        self._jsonl = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
+        with self._writing():
+            run_dir.mkdir(parents=True, exist_ok=True)
+            self._drop_after(start)
+            self._jsonl = self.path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk, or a folder that takes no files, is a sentence; checkpoints stay as they are."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UserError(f"cannot write to the folder {str(self.path.parent)!r}: {reason}") from error
 
     def _drop_after(self, start: int) -> None:
         if not self.path.exists():
@@ -69,8 +78,9 @@ class StatsWriter:
         """In TensorBoard alone."""
         if self.idle:
             return
-        for name, value in values.items():
-            self._board.add_scalar(name, value, at)
+        with self._writing():
+            for name, value in values.items():
+                self._board.add_scalar(name, value, at)
 
     def scalars(self, at: int, values: dict[str, float]) -> None:
         """In both."""
@@ -78,18 +88,21 @@ class StatsWriter:
             return
         self.plot(at, values)
         record: dict[str, Any] = {self.position: at, **values}
-        self._jsonl.write(json.dumps(record) + "\n")
-        self._jsonl.flush()
+        with self._writing():
+            self._jsonl.write(json.dumps(record) + "\n")
+            self._jsonl.flush()
 
     def image(self, at: int, name: str, image: np.ndarray) -> None:
         """A uint8 picture [H, W, C]."""
         if self.idle:
             return
-        self._board.add_image(name, image, at, dataformats="HWC")
-        self._board.flush()
+        with self._writing():
+            self._board.add_image(name, image, at, dataformats="HWC")
+            self._board.flush()
 
     def close(self) -> None:
         if self.idle:
             return
-        self._jsonl.close()
-        self._board.close()
+        with self._writing():
+            self._jsonl.close()
+            self._board.close()

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +61,12 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="cannot write to the folder .*run'"):
         StatsWriter(tmp_path / "run", "cur_step", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    stats = StatsWriter(tmp_path / "run", "cur_step", 0)
+    stats._jsonl.close()
+    stats._jsonl = Path("/dev/full").open("a", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot write to the folder .*run': No space left on device"):
+        stats.scalars(1, {"loss": 1.0})
