@@ -1,5 +1,7 @@
+import errno
 import json
-from pathlib import Path
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,10 +65,12 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path):
         StatsWriter(tmp_path / "run", "cur_step", 0)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-def test_a_full_disk_is_one_sentence(tmp_path):
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     stats = StatsWriter(tmp_path / "run", "cur_step", 0)
-    stats._jsonl.close()
-    stats._jsonl = Path("/dev/full").open("a", encoding="utf-8")
+
+    def full(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(stats, "_jsonl", SimpleNamespace(write=full))
     with pytest.raises(UserError, match="cannot write to the folder .*run': No space left on device"):
         stats.scalars(1, {"loss": 1.0})
