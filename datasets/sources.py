@@ -33,11 +33,6 @@ class SyntheticPixels:
         return self.faces.image(index)
 
 
-def open_held_out(data: str, resolution: int) -> Sequence[np.ndarray]:
-    """Images to measure on: procedural faces that no training sees, or all of a folder or zip."""
-    return open_images(data, resolution, seed=HELD_OUT_SEED)
-
-
 def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Sequence[np.ndarray]:
     """Indexable uint8 images [R, R, C]."""
     if data != SYNTHETIC:

@@ -44,10 +44,6 @@ class AttributeClassifier(nn.Module):
         x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
         return self.layers(x.contiguous(memory_format=torch.channels_last))
 
-    def logit(self, images: Tensor, name: str) -> Tensor:
-        """images -> the logit of one attribute, [N]."""
-        return self(images)[:, self.names.index(name)]
-
 
 @torch.enable_grad()
 def fit_attributes(
