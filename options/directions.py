@@ -33,14 +33,14 @@ class FindDirections(Machine):
     """boundary: codes with the names of --labels, a latents.npz of inference or of scripts/project.py"""
     condition_on: str = "all"
     """boundary: attributes that a direction is to leave alone: all the others with labels, none, or their names"""
-    keep: float = 0.5
+    keep: float = 0.2
     """boundary: share of the samples that the plane is fitted to, those of the surest labels"""
     count: int = 10
     """pca and closed_form: how many directions"""
     rows: str = "all"
     """rows of w+ that edits will move, and whose layers closed_form looks at: all, coarse, medium, fine, or numbers
     such as 0-5"""
-    num_samples: int = 10_000
+    num_samples: int = 20_000
     """samples of W"""
     measure: bool = True
     """measure what each direction changes, by the classifier of procedural faces"""

@@ -62,7 +62,7 @@ class Directions:
 # ----------------------------------------------------------------------------------------- finding them
 
 
-def boundary(w: Tensor, scores: Tensor, keep: float = 0.5) -> Tensor:
+def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
     """Normal of the plane that separates samples with an attribute from those without (InterFaceGAN, section 2.1).
 
     Args:
@@ -91,7 +91,7 @@ def boundaries(
     scores: Mapping[str, Tensor],
     left_alone: Mapping[str, Sequence[str]],
     samples: Tensor,
-    keep: float = 0.5,
+    keep: float = 0.2,
 ) -> Tensor:
     """For each attribute of `left_alone` the direction across its boundary that leaves those of other attributes.
 
@@ -123,7 +123,7 @@ def covariance_root(samples: Tensor) -> Tensor:
     return vectors @ torch.diag(values.sqrt()) @ vectors.T
 
 
-def extremes(scores: Tensor, keep: float = 0.5) -> tuple[Tensor, Tensor]:
+def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
     """Indices of the highest and of the lowest scores [N], keep / 2 of all each.
 
     A label that is rarer than that is all there is on its side: what ties with samples that were left out goes too.
