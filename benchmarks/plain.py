@@ -1,4 +1,4 @@
-"""StyleGAN2's synthesis as its paper writes it, operator by operator: what our form is compared with.
+"""StyleGAN2's networks as its paper writes them, operator by operator: what our form is compared with.
 
 Every sample has its own modulated and demodulated weight (eq. 1 and 3), a grouped convolution applies them, and the
 filters, gains, noise, bias and activation are passes of their own over tensors in the default memory layout.
@@ -11,24 +11,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.networks.layers import minibatch_stddev
+
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
-def synthesis(generator: Any, ws: Tensor) -> Tensor:
-    """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R]: the skip architecture with constant noise."""
+def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R]: the skip architecture, noise "const" or "random"."""
     g = generator.synthesis
-    x = _styled(g.const.repeat(len(ws), 1, 1, 1), g.layers[0], ws[:, 0])  # [N, C, 4, 4]
+    x = _styled(g.const.repeat(len(ws), 1, 1, 1), g.layers[0], ws[:, 0], noise_mode)  # [N, C, 4, 4]
     image = _to_rgb(x, g.to_rgbs[0], ws[:, 1])  # [N, img_channels, 4, 4]
     for block in range(1, len(g.to_rgbs)):
-        x = _styled(x, g.layers[2 * block - 1], ws[:, 2 * block - 1])  # [N, C, 2H, 2W]
-        x = _styled(x, g.layers[2 * block], ws[:, 2 * block])
+        x = _styled(x, g.layers[2 * block - 1], ws[:, 2 * block - 1], noise_mode)  # [N, C, 2H, 2W]
+        x = _styled(x, g.layers[2 * block], ws[:, 2 * block], noise_mode)
         image = _upsampled(image) + _to_rgb(x, g.to_rgbs[block], ws[:, 2 * block + 1])
     return image
 
 
-def _styled(x: Tensor, layer: Any, w: Tensor) -> Tensor:
+def discriminator(D: Any, images: Tensor, parts: int = 1, labels: None = None) -> Tensor:
+    """images [N, C, R, R] -> logits [N, 1]: the residual architecture; `parts` as our discriminator takes it."""
+    x = _convolved(images, D.from_rgbs[0])  # [N, C', R, R]
+    for block in D.blocks:
+        y = _convolved(_convolved(x, block.conv0), block.conv1)  # [N, C', H/2, W/2]
+        x = (y + _convolved(x, block.skip)) / math.sqrt(2)
+    x = minibatch_stddev(x, D.mbstd_group, D.mbstd_channels, parts)  # [N, C + F, 4, 4]
+    return D.out(D.fc(_convolved(x, D.conv).flatten(1)))  # [N, 1]
+
+
+def _convolved(x: Tensor, layer: Any) -> Tensor:
+    """A layer of the discriminator: filter, convolution with equalized learning rate, bias, activation."""
+    kernel = layer.weight.shape[-1]
+    weight = layer.weight / math.sqrt(layer.weight[0].numel())
+    if layer.downsample:
+        margin = (kernel + 1) // 2
+        x = F.conv2d(_filtered(x, (margin, margin), gain=1.0), weight, stride=2)  # [N, O, H/2, W/2]
+    else:
+        x = F.conv2d(x, weight, padding=kernel // 2)  # [N, O, H, W]
+    if layer.bias is not None:
+        x = x + layer.bias.reshape(1, -1, 1, 1)
+    return F.leaky_relu(x, 0.2) * math.sqrt(2) if layer.activate else x
+
+
+def _styled(x: Tensor, layer: Any, w: Tensor, noise_mode: str) -> Tensor:
     x = _modulated(x, layer.weight, layer.affine(w), True, layer.upsample)
-    x = x + layer.noise_strength * layer.noise_const
+    x = x + layer.noise_strength * layer.noise(x, noise_mode)
     x = x + layer.bias.reshape(1, -1, 1, 1)
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
@@ -53,11 +79,11 @@ def _modulated(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, upsa
     return x.reshape(n, out, height, width)
 
 
-def _filtered(x: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Low-pass with gain 4, every channel an image of its own."""
+def _filtered(x: Tensor, padding: tuple[int, int], gain: float = 4.0) -> Tensor:
+    """Low-pass, every channel an image of its own."""
     n, channels, height, width = x.shape
     taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device)
-    kernel = torch.outer(taps, taps) * (4 / taps.sum() ** 2)  # [4, 4]
+    kernel = torch.outer(taps, taps) * (gain / taps.sum() ** 2)  # [4, 4]
     x = F.pad(x.reshape(n * channels, 1, height, width), padding * 2)
     x = F.conv2d(x, kernel[None, None])
     return x.reshape(n, channels, *x.shape[2:])
