@@ -1,8 +1,9 @@
 """Speed and memory of StyleGAN2's training on a CPU: python benchmarks/train_stylegan2.py [--out FILE.json]
 
 Times the trainer's own step on random images: without lazy phases, with R1 and with path length, which together give
-what a step takes on average. Each malloc setting and each peak of memory has a process of its own. Within a process all
-forms are repeated in turns.
+what a step takes on average. Two forms take the same step with the networks as the paper writes them, "by_channel" and
+"depthwise", named after how they filter (see `plain`); ratios are to depthwise, the faster one. Each malloc setting and
+each peak of memory has a process of its own. Within a process all forms are repeated in turns.
 """
 
 import json
@@ -33,6 +34,8 @@ from stylegan2.training_state import TrainingState, build_state
 
 CPU = torch.device("cpu")
 CASES = {"tiny": ["--preset", "tiny-cpu"], "auto256": ["--preset", "auto", "--resolution", "256"]}
+FILTERS = {"by_channel": plain.by_channel, "depthwise": plain.depthwise}
+BASELINE = "depthwise"
 PEAK = "convolution peak"
 PEAK_CALLS = 4
 Found = dict[str, Any]
@@ -43,7 +46,7 @@ class Benchmark:
     """Images/s, share of the convolution peak and peak memory, of our form, the paper's and stylegan2-pytorch."""
 
     cases: list[str] = field(default_factory=lambda: ["tiny"])
-    """tiny (the preset tiny-cpu, 64 px), auto256 (the preset auto at 256 px: minutes a step)"""
+    """tiny (the preset tiny-cpu, 64 px), auto256 (the preset auto at 256 px, which takes far longer)"""
     malloc: list[Literal["tuned", "default"]] = field(default_factory=lambda: ["tuned", "default"])
     """settings of the allocator: tuned as the scripts do it, and the system's default"""
     repetitions: int = 5
@@ -75,13 +78,13 @@ def settings_of(case: str) -> TrainStyleGAN2:
 def build(settings: TrainStyleGAN2, name: str) -> tuple[TrainingState, Tensor]:
     """Untrained networks with their optimizers, and images for them [N, C, R, R]. Equal weights for all forms.
 
-    "plain" has the default memory layout and the formulas of `plain`; the trainer is the same.
+    All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
     """
     torch.manual_seed(0)
     G, D, G_ema = networks = cast(tuple[Any, Any, Any], settings.network.build())
-    if name == "plain":
-        G.synthesis.forward = partial(plain.synthesis, G)
-        D.forward = partial(plain.discriminator, D)
+    if name in FILTERS:
+        G.synthesis.forward = partial(plain.synthesis, G, fir=FILTERS[name])
+        D.forward = partial(plain.discriminator, D, fir=FILTERS[name])
     else:
         for network in networks:
             place(network, CPU)
@@ -155,7 +158,6 @@ def describe(name: str, form: Form, figures: dict[str, Any]) -> Found:
 
 def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Found:
     """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
-
     flags = ["--cases", case, "--malloc", malloc, *(["--threads", o.threads] if o.threads else [])]
     found = in_own_process(__file__, *flags, "--repetitions", o.repetitions, "--worker", *forms)
     memory = {form: in_own_process(__file__, *flags, "--memory_only", "--worker", form) for form in forms}
@@ -165,20 +167,22 @@ def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Found:
 def tables(case: str, malloc: str, found: Found) -> str:
     """Markdown. Shares are of the fastest calls, which others disturbed least."""
     peak = PEAK_CALLS * PEAK_GFLOP / found["peak"]["fastest"]
-    lines = [f"\n### {case}, batch {found['images']}, malloc {malloc}, {found['threads']} threads\n"]
+    lines = [f"\n### {case}, batch {found['images']}, malloc {malloc}, threads: {found['threads']}\n"]
     lines += [f"{PEAK} (fp32): {peak:.0f} GFLOP/s, foreign load {percent(found['peak']['foreign'])}\n"]
-    lines += ["| form | part | every | ms (median) | ms (fastest) | GFLOP | share of the peak | foreign load |"]
+    lines += ["| form | part | every | ms (median) | ms (fastest) | GFLOP | share, whole step | foreign load |"]
     lines += ["|---" * 8 + "|"]
     for name, form in found["forms"].items():
         lines += [f"| {name} | {row} |" for row in part_rows(form, peak)]
-    lines += ["\n| form | images/s (median) | images/s (fastest) | against plain | GFLOP an image | share of the peak "]
+    lines += [
+        f"\n| form | images/s (median) | images/s (fastest) | against {BASELINE} | GFLOP an image | share of the peak "
+    ]
     lines[-1] += "| foreign load | parameters | peak memory |"
     lines += ["|---" * 9 + "|"]
-    rates = {name: images_per_second(form, "seconds", found["images"]) for name, form in found["forms"].items()}
+    baseline, _ = images_per_second(found["forms"][BASELINE], found["images"])
     for name, form in found["forms"].items():
         gflop = amortised(form["gflop"], phases_of(form)) / found["images"]
-        fastest = images_per_second(form, "fastest", found["images"])
-        cells = [name, f"{rates[name]:.2f}", f"{fastest:.2f}", f"{rates[name] / rates['plain']:.2f}x", f"{gflop:.2f}"]
+        rate, fastest = images_per_second(form, found["images"])
+        cells = [name, f"{rate:.2f}", f"{fastest:.2f}", f"{rate / baseline:.2f}x", f"{gflop:.2f}"]
         cells += [percent(gflop * fastest / peak), percent(worst_load(form)), f"{form['parameters'] / 1e6:.2f} M"]
         memory = found["peak_mb"][name]
         lines.append("| " + " | ".join([*cells, "unknown" if memory is None else f"{memory:.0f} MB"]) + " |")
@@ -186,15 +190,15 @@ def tables(case: str, malloc: str, found: Found) -> str:
 
 
 def part_rows(form: Found, peak: float) -> list[str]:
-    """A row for the step without phases and one for each phase, which is the difference of two steps."""
+    """A row for the step without phases and one for each phase. Share and load are those of the step that has it."""
     phases, figures = phases_of(form), form["figures"]
-    median, fastest = (parts(times(form, kind), phases) for kind in ("seconds", "fastest"))
+    median, fastest, gflop = (parts(steps, phases) for steps in (*times(form), form["gflop"]))
     rows = []
-    for part, gflop in parts(form["gflop"], phases).items():
+    for part, figure in figures.items():
         every = f"{phases[part].interval} steps" if part in phases else "step"
-        share = percent(gflop / fastest[part] / peak) if fastest[part] > 0 else "unknown"
-        cells = [part, every, f"{median[part] * 1000:.0f}", f"{fastest[part] * 1000:.0f}", f"{gflop:.1f}", share]
-        rows.append(" | ".join([*cells, percent(figures[part]["foreign"])]))
+        share = form["gflop"][part] / figure["fastest"] / peak  # differences of the fastest calls are too uncertain
+        cells = [part, every, f"{median[part] * 1000:.0f}", f"{fastest[part] * 1000:.0f}", f"{gflop[part]:.1f}"]
+        rows.append(" | ".join([*cells, percent(share), percent(figure["foreign"])]))
     return rows
 
 
@@ -203,12 +207,18 @@ def phases_of(form: Found) -> dict[str, Phase]:
     return {name: Phase(*phase) for name, phase in form["phases"].items()}
 
 
-def times(form: Found, kind: str) -> dict[str, float]:
-    return {step: figure[kind] for step, figure in form["figures"].items()}
+def times(form: Found) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each step: (median, fastest)."""
+    median, fastest = (
+        {step: figure[kind] for step, figure in form["figures"].items()} for kind in ("seconds", "fastest")
+    )
+    return median, fastest
 
 
-def images_per_second(form: Found, kind: str, images: int) -> float:
-    return images / amortised(times(form, kind), phases_of(form))
+def images_per_second(form: Found, images: int) -> tuple[float, float]:
+    """(median, fastest)"""
+    median, fastest = (images / amortised(steps, phases_of(form)) for steps in times(form))
+    return median, fastest
 
 
 def worst_load(form: Found) -> float | None:
@@ -222,12 +232,13 @@ def percent(share: float | None) -> str:
 
 def forms_here() -> list[str]:
     """Those that can be measured; a line says what is missing for the others."""
+    forms = [*FILTERS, "ours"]
     try:
         lucidrains.load()
     except UserError as error:
         print(error)
-        return ["plain", "ours"]
-    return ["plain", "ours", lucidrains.NAME]
+        return forms
+    return [*forms, lucidrains.NAME]
 
 
 def main() -> None:
