@@ -1,14 +1,20 @@
 """Measuring on a machine that others use too: interleaved repetitions, medians, the foreign load beside each figure."""
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from stylegan2.runtime.errors import UserError
 
 STAT = Path("/proc/stat")  # Linux
 CHANNELS, SIDE = 256, 64  # of the convolution that stands for the machine's peak
@@ -80,7 +86,14 @@ def peak_memory_mb() -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def in_own_process(script: str, *flags: object) -> Any:
+    """The JSON that is the last line of what a script prints. UserError where it fails."""
+    command = [sys.executable, str(Path(script).resolve()), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -6,7 +6,6 @@ Each malloc setting and each peak of memory has processes of its own. Within a p
 import copy
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
-from benchmarks.measure import PEAK_GFLOP, Figure, convolution_peak, interleaved, peak_memory_mb
+from benchmarks.measure import PEAK_GFLOP, Figure, convolution_peak, in_own_process, interleaved, peak_memory_mb
 from options.parse import parse, run
 from psp.encoders import encoder_for
 from psp.losses import build_losses
@@ -186,11 +185,7 @@ def spawn(o: Benchmark, case: str, malloc: str, forms: tuple[str, ...], repetiti
     """`measure` in a process of its own."""
     flags = ["--cases", case, "--malloc", malloc, "--repetitions", repetitions, "--batch", o.batch, "--worker", *forms]
     flags += ["--threads", o.threads] if o.threads else []
-    command = [sys.executable, str(Path(__file__).resolve()), *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_own_process(__file__, *flags)
 
 
 def run_case(o: Benchmark, case: str, malloc: str) -> dict[str, Any]:

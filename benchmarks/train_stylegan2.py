@@ -1,0 +1,260 @@
+"""Speed and memory of StyleGAN2's training on a CPU: python benchmarks/train_stylegan2.py [--out FILE.json]
+
+Times the trainer's own step on random images: without lazy phases, with R1 and with path length, which together give
+what a step takes on average. Two forms take the same step with the networks as the paper writes them, "by_channel" and
+"depthwise", named after how they filter (see `plain`); ratios are to depthwise, the faster one. Each malloc setting and
+each peak of memory has a process of its own. Within a process all forms are repeated in turns.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+from torch import Tensor
+
+from benchmarks import lucidrains, plain
+from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process, interleaved, peak_memory_mb
+from benchmarks.phases import Form, Phase, amortised, count_gflop, count_parameters, parts
+from options import presets
+from options.parse import parse, run
+from options.train_stylegan2 import TrainStyleGAN2
+from stylegan2 import schedule, trainer
+from stylegan2.runtime.device import place, tune_process
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.stats import Averages
+from stylegan2.training_state import TrainingState, build_state
+
+CPU = torch.device("cpu")
+CASES = {"tiny": ["--preset", "tiny-cpu"], "auto256": ["--preset", "auto", "--resolution", "256"]}
+FILTERS = {"by_channel": plain.by_channel, "depthwise": plain.depthwise}
+BASELINE = "depthwise"
+PEAK = "convolution peak"
+PEAK_CALLS = 4
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Images/s, share of the convolution peak and peak memory, of our form, the paper's and stylegan2-pytorch."""
+
+    cases: list[str] = field(default_factory=lambda: ["tiny"])
+    """tiny (the preset tiny-cpu, 64 px), auto256 (the preset auto at 256 px, which takes far longer)"""
+    malloc: list[Literal["tuned", "default"]] = field(default_factory=lambda: ["tuned", "default"])
+    """settings of the allocator: tuned as the scripts do it, and the system's default"""
+    repetitions: int = 5
+    """counted calls of each step, after one that is not"""
+    threads: int | None = None
+    """by default one for each processor"""
+    out: Path | None = None
+    """JSON of all figures"""
+    worker: list[str] = field(default_factory=list)
+    """set by the benchmark itself in its processes: the forms to measure"""
+    memory_only: bool = False
+    """set by the benchmark itself too: every step once, for the peak of memory"""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.cases) - set(CASES):
+            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+        if self.repetitions < 1:
+            raise UserError(f"--repetitions must be at least 1, not {self.repetitions}")
+
+
+# ----------------------------------------------------------------------------------- what is measured
+
+
+def settings_of(case: str) -> TrainStyleGAN2:
+    """As scripts/train_stylegan2.py reads them."""
+    return parse(TrainStyleGAN2, presets.of_generator, args=CASES[case])
+
+
+def build(settings: TrainStyleGAN2, name: str) -> tuple[TrainingState, Tensor]:
+    """Untrained networks with their optimizers, and images for them [N, C, R, R]. Equal weights for all forms.
+
+    All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
+    """
+    torch.manual_seed(0)
+    G, D, G_ema = networks = cast(tuple[Any, Any, Any], settings.network.build())
+    if name in FILTERS:
+        G.synthesis.forward = partial(plain.synthesis, G, fir=FILTERS[name])
+        D.forward = partial(plain.discriminator, D, fir=FILTERS[name])
+    else:
+        for network in networks:
+            place(network, CPU)
+    size = settings.network.resolution
+    images = torch.randn(settings.training.batch_size, settings.network.channels, size, size).clamp(-1, 1)
+    return build_state(G, D, G_ema, settings.training), images
+
+
+def own_form(settings: TrainStyleGAN2, name: str) -> Form:
+    """The step of `stylegan2.trainer`."""
+    state, real = build(settings, name)
+    s = settings.training
+    r1_gamma = schedule.r1_gamma(real.shape[-1], len(real)) if s.r1_gamma is None else s.r1_gamma
+
+    def step(**intervals: int) -> Callable[[], object]:
+        lazy = replace(s, **{"r1_interval": 0, "path_length_interval": 0, **intervals})
+        return lambda: trainer.step(state, real, lazy, r1_gamma, Averages())
+
+    return Form(
+        {"step": step(), "R1": step(r1_interval=1), "path length": step(path_length_interval=1)},
+        {"R1": Phase(s.r1_interval, "step"), "path length": Phase(s.path_length_interval, "step")},
+        count_parameters(state.G, state.D),
+    )
+
+
+def build_forms(o: Benchmark, case: str) -> dict[str, Form]:
+    """The forms `o.worker`, after the process was set up."""
+    tune_process(malloc=o.malloc == ["tuned"])
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    settings = settings_of(case)
+    own = [name for name in o.worker if name != lucidrains.NAME]
+    forms = {name: own_form(settings, name) for name in own}
+    return forms if own == o.worker else {**forms, lucidrains.NAME: lucidrains.form(settings)}
+
+
+def measure(o: Benchmark, case: str) -> Found:
+    """What a process of its own measures: the forms `o.worker` of one case."""
+    forms = build_forms(o, case)
+    calls: dict[str, Callable[[], object]] = {PEAK: convolution_peak(torch.float32, PEAK_CALLS)}
+    calls |= {f"{name}: {step}": call for name, form in forms.items() for step, call in form.steps.items()}
+    figures = interleaved(calls, o.repetitions)
+    return {
+        "threads": torch.get_num_threads(),
+        "images": settings_of(case).training.batch_size,
+        "peak": asdict(figures[PEAK]),
+        "forms": {name: describe(name, form, figures) for name, form in forms.items()},
+    }
+
+
+def measure_memory(o: Benchmark, case: str) -> float | None:
+    """MB, of a process that trains with the forms `o.worker` and does nothing else."""
+    for form in build_forms(o, case).values():
+        for call in form.steps.values():  # the first makes the optimizers' state
+            call()
+    return peak_memory_mb()
+
+
+def describe(name: str, form: Form, figures: dict[str, Any]) -> Found:
+    """Of one form, all that the tables need."""
+    return {
+        "figures": {step: asdict(figures[f"{name}: {step}"]) for step in form.steps},
+        "gflop": {step: count_gflop(call) for step, call in form.steps.items()},
+        "phases": form.phases,
+        "parameters": form.parameters,
+    }
+
+
+# ------------------------------------------------------------------------------- processes and the tables
+
+
+def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Found:
+    """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
+    flags = ["--cases", case, "--malloc", malloc, *(["--threads", o.threads] if o.threads else [])]
+    found = in_own_process(__file__, *flags, "--repetitions", o.repetitions, "--worker", *forms)
+    memory = {form: in_own_process(__file__, *flags, "--memory_only", "--worker", form) for form in forms}
+    return {**found, "peak_mb": memory}
+
+
+def tables(case: str, malloc: str, found: Found) -> str:
+    """Markdown. Shares are of the fastest calls, which others disturbed least."""
+    peak = PEAK_CALLS * PEAK_GFLOP / found["peak"]["fastest"]
+    lines = [f"\n### {case}, batch {found['images']}, malloc {malloc}, threads: {found['threads']}\n"]
+    lines += [f"{PEAK} (fp32): {peak:.0f} GFLOP/s, foreign load {percent(found['peak']['foreign'])}\n"]
+    lines += ["| form | part | every | ms (median) | ms (fastest) | GFLOP | share, whole step | foreign load |"]
+    lines += ["|---" * 8 + "|"]
+    for name, form in found["forms"].items():
+        lines += [f"| {name} | {row} |" for row in part_rows(form, peak)]
+    lines += [
+        f"\n| form | images/s (median) | images/s (fastest) | against {BASELINE} | GFLOP an image | share of the peak "
+    ]
+    lines[-1] += "| foreign load | parameters | peak memory |"
+    lines += ["|---" * 9 + "|"]
+    baseline, _ = images_per_second(found["forms"][BASELINE], found["images"])
+    for name, form in found["forms"].items():
+        gflop = amortised(form["gflop"], phases_of(form)) / found["images"]
+        rate, fastest = images_per_second(form, found["images"])
+        cells = [name, f"{rate:.2f}", f"{fastest:.2f}", f"{rate / baseline:.2f}x", f"{gflop:.2f}"]
+        cells += [percent(gflop * fastest / peak), percent(worst_load(form)), f"{form['parameters'] / 1e6:.2f} M"]
+        memory = found["peak_mb"][name]
+        lines.append("| " + " | ".join([*cells, "unknown" if memory is None else f"{memory:.0f} MB"]) + " |")
+    return "\n".join(lines)
+
+
+def part_rows(form: Found, peak: float) -> list[str]:
+    """A row for the step without phases and one for each phase. Share and load are those of the step that has it."""
+    phases, figures = phases_of(form), form["figures"]
+    median, fastest, gflop = (parts(steps, phases) for steps in (*times(form), form["gflop"]))
+    rows = []
+    for part, figure in figures.items():
+        every = f"{phases[part].interval} steps" if part in phases else "step"
+        share = form["gflop"][part] / figure["fastest"] / peak  # differences of the fastest calls are too uncertain
+        cells = [part, every, f"{median[part] * 1000:.0f}", f"{fastest[part] * 1000:.0f}", f"{gflop[part]:.1f}"]
+        rows.append(" | ".join([*cells, percent(share), percent(figure["foreign"])]))
+    return rows
+
+
+def phases_of(form: Found) -> dict[str, Phase]:
+    """JSON makes lists of them."""
+    return {name: Phase(*phase) for name, phase in form["phases"].items()}
+
+
+def times(form: Found) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each step: (median, fastest)."""
+    median, fastest = (
+        {step: figure[kind] for step, figure in form["figures"].items()} for kind in ("seconds", "fastest")
+    )
+    return median, fastest
+
+
+def images_per_second(form: Found, images: int) -> tuple[float, float]:
+    """(median, fastest)"""
+    median, fastest = (images / amortised(steps, phases_of(form)) for steps in times(form))
+    return median, fastest
+
+
+def worst_load(form: Found) -> float | None:
+    loads = [figure["foreign"] for figure in form["figures"].values() if figure["foreign"] is not None]
+    return max(loads, default=None)
+
+
+def percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.0%}"
+
+
+def forms_here() -> list[str]:
+    """Those that can be measured; a line says what is missing for the others."""
+    forms = [*FILTERS, "ours"]
+    try:
+        lucidrains.load()
+    except UserError as error:
+        print(error)
+        return forms
+    return [*forms, lucidrains.NAME]
+
+
+def main() -> None:
+    o = parse(Benchmark)
+    if o.worker:
+        print(json.dumps((measure_memory if o.memory_only else measure)(o, o.cases[0])))
+        return
+    results: Found = {}
+    forms = forms_here()
+    for case in o.cases:
+        for malloc in o.malloc:
+            results[f"{case} {malloc}"] = found = run_case(o, case, malloc, forms)
+            print(tables(case, malloc, found), flush=True)
+    if o.out is not None:
+        o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
