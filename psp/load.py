@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from psp.convert import from_official
 from psp.encoders import ENCODERS
+from psp.encoders.registry import with_input_channels
 from psp.model import PSp
 from stylegan2 import networks
 from stylegan2.load import cast
@@ -48,19 +49,17 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
 
 
 def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:
-    """`load`, to go on training with images of so many channels; UserError where its encoder is not the one asked for.
+    """`load`, to go on training with sources of so many channels (see `with_input_channels`).
 
-    encoder_name: "auto" for any.
+    encoder_name: "auto" for any. UserError where its encoder is not the one asked for.
     """
     model, _ = load(path_or_name)
     name, channels = model.encoder.registered_name, model.encoder.input_channels
-    if encoder_name not in ("auto", name) or channels != input_channels:
-        wanted = "one" if encoder_name == "auto" else encoder_name
-        raise UserError(
-            f"{str(path_or_name)!r} has an encoder {name} that reads {channels} channels, but {wanted} for "
-            f"{input_channels} was asked for"
-        )
-    return model
+    if encoder_name not in ("auto", name):
+        raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was asked for")
+    if channels == input_channels:
+        return model
+    return PSp(with_input_channels(model.encoder, input_channels), model.generator, model.latent_avg)
 
 
 def describe(model: PSp) -> dict[str, Any]:

@@ -35,13 +35,13 @@ LOSS_SIZE = 256  # the paper's losses look at 256 px; smaller generators are loo
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
+    seed_step(o.training.seed, 0, 0)
     start = None
     if o.checkpoint_path is not None:
         start = load_for(o.checkpoint_path, o.encoder_type, source_channels)
         if o.stylegan_weights is None:
             return start
     generator, _ = stylegan2.load(o.stylegan_weights or GENERATOR)
-    seed_step(o.training.seed, 0, 0)
     encoder = start.encoder if start else encoder_for(generator, o.encoder_type, source_channels)
     if o.trunk_weights is not None:
         start_trunk(encoder, o.trunk_weights)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from psp.encoders import ENCODERS, build_encoder, encoder_for
+from psp.encoders.registry import with_input_channels
 from psp.model import PSp
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
@@ -37,6 +38,24 @@ def test_every_encoder_works_behind_the_same_interface(name):
     again = build_encoder(name, **encoder.config)
     again.load_state_dict(encoder.state_dict())
     assert again.config == encoder.config
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_an_encoder_goes_on_with_sources_of_other_channels(name):
+    small = {} if name in LIGHT else {"widths": (16, 16, 32, 32), "units": (1, 1, 1, 1)}
+    encoder = build_encoder(name, num_ws=10, w_dim=16, input_size=32, **small)
+    own, photos, mask = generator(), torch.randn(2, 3, 32, 32), torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        before = PSp(encoder, own).eval().encode(photos)
+        after = PSp(with_input_channels(encoder, 4), own).eval().encode(torch.cat([photos, mask], 1))
+    torch.testing.assert_close(after, before)
+
+    other = with_input_channels(encoder, 19)
+    assert other.config == {**encoder.config, "input_channels": 19}
+    kept, found = encoder.state_dict(), other.state_dict()
+    changed = [n for n in kept if kept[n].shape != found[n].shape or not torch.equal(kept[n], found[n])]
+    assert len(changed) == 1
+    assert found[changed[0]].shape[1] == kept[changed[0]].shape[1] + 16
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
