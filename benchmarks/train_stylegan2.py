@@ -173,11 +173,9 @@ def tables(case: str, malloc: str, found: Found) -> str:
     lines += ["|---" * 8 + "|"]
     for name, form in found["forms"].items():
         lines += [f"| {name} | {row} |" for row in part_rows(form, peak)]
-    lines += [
-        f"\n| form | images/s (median) | images/s (fastest) | against {BASELINE} | GFLOP an image | share of the peak "
-    ]
-    lines[-1] += "| foreign load | parameters | peak memory |"
-    lines += ["|---" * 9 + "|"]
+    titles = ["form", "images/s (median)", "images/s (fastest)", f"against {BASELINE}", "GFLOP an image"]
+    titles += ["share of the peak", "foreign load", "parameters", "peak memory"]
+    lines += [f"\n| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     baseline, _ = images_per_second(found["forms"][BASELINE], found["images"])
     for name, form in found["forms"].items():
         gflop = amortised(form["gflop"], phases_of(form)) / found["images"]
