@@ -32,10 +32,11 @@ class Evaluate(Machine):
     """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image"""
     num_images: int | None = None
     """how many images to measure on, in each group; by default 512, or all there are if fewer"""
-    optimisation_steps: int = 500
-    """inversion: steps of W+ optimisation from the mean face; 0 leaves it out"""
-    refine_steps: int = 100
-    """inversion: steps of W+ optimisation from the first encoder's codes; 0 leaves it out"""
+    optimisation_steps: int | None = None
+    """steps of W+ optimisation towards the true image, from the mean face: what the generator can show at all; by
+    default 500 for inversion and 0, which leaves it out, for other tasks"""
+    refine_steps: int | None = None
+    """the same from the first encoder's codes; by default 100 for inversion and 0 for other tasks"""
     n_outputs: int = 5
     """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
     latent_mask: str = "fine"
@@ -56,7 +57,7 @@ class Evaluate(Machine):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, not {value}")
         for name in ("optimisation_steps", "refine_steps"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.n_outputs < 0 or self.n_outputs == 1:
             raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
@@ -66,6 +67,14 @@ class Evaluate(Machine):
     def models(self) -> list[tuple[str | None, str]]:
         """(name of the row or None, path) of each model."""
         return [_named(entry) for entry in self.checkpoint_path]
+
+    def steps(self, itself: bool) -> tuple[int, int]:
+        """Steps of optimisation and of refinement; `itself`: the encoder's source is the image it is to give back."""
+        optimisation, refinement = (500, 100) if itself else (0, 0)
+        return (
+            optimisation if self.optimisation_steps is None else self.optimisation_steps,
+            refinement if self.refine_steps is None else self.refine_steps,
+        )
 
     def mixing(self) -> Mixing:
         return Mixing(self.latent_mask, self.n_outputs, seed=self.seed)

@@ -32,13 +32,14 @@ SHOWN = 12  # images in the comparison picture
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # of optimisation, as inversion is trained
 
 
-def optimisations(o: Evaluate, name: str, model: PSp) -> list[Method]:
+def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Method]:
     """The rows that bring the rendering closer to the image, step by step."""
-    if not o.refine_steps and not o.optimisation_steps:
+    optimisation_steps, refine_steps = o.steps(itself)
+    if not (refine_steps or optimisation_steps):
         return []
     losses = build_losses(LAMBDAS, perceptual={"network": o.perceptual}).to(model.latent_avg.device)
-    refined = [refine(model, losses, o.refine_steps, name)] if o.refine_steps else []
-    return [*refined, *([optimise(model, losses, o.optimisation_steps)] if o.optimisation_steps else [])]
+    refined = [refine(model, losses, refine_steps, name)] if refine_steps else []
+    return [*refined, *([optimise(model, losses, optimisation_steps)] if optimisation_steps else [])]
 
 
 def main() -> None:
@@ -60,9 +61,8 @@ def main() -> None:
     for module in (*models.values(), meters, *([segmenter] if segmenter else [])):
         place(module, device)
 
-    itself = isinstance(task, Inversion) and o.source_data is None  # the source is the target: it can be come close to
     gauge = Gauge(meters, size, segmenter)
-    more = optimisations(o, name, first) if itself else []
+    more = optimisations(o, name, first, itself=isinstance(task, Inversion) and o.source_data is None)
     comparison = Comparison(models, pairs, gauge, more, paired=o.source_data is not None)
     data = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
     plan = Plan(count, o.exp_dir / "per_image", data, o.batch_size, device, SHOWN)
