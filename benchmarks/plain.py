@@ -2,7 +2,8 @@
 
 Every sample has its own modulated and demodulated weight (eq. 1 and 3), a grouped convolution applies them, and the
 filters, gains, noise, bias and activation are passes of their own over tensors in the default memory layout. The filter
-can be written in two ways, which differ in speed: every channel as an image of its own, or a depthwise convolution.
+can be written in two ways, which differ in speed: every channel as an image of its own, as rosinality's networks and
+the official pSp do it on a CPU, or a depthwise convolution, as NVIDIA's reference does.
 """
 
 import math
@@ -31,6 +32,9 @@ def depthwise(x: Tensor, kernel: Tensor) -> Tensor:
     """A group for every channel."""
     channels = x.shape[1]
     return F.conv2d(x, kernel.expand(channels, 1, 4, 4), groups=channels)
+
+
+FILTERS: dict[str, Filter] = {"by_channel": by_channel, "depthwise": depthwise}
 
 
 def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const", fir: Filter = by_channel) -> Tensor:

@@ -33,7 +33,8 @@ from stylegan2.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 CASES = ("inference", "training", "light_inference", "light_training")
-FORMS = {"inference": ("plain", "ours", "bf16"), "training": ("plain", "ours")}
+FORMS = {"inference": (*plain.FILTERS, "ours", "bf16"), "training": (*plain.FILTERS, "ours")}
+REFERENCE = "depthwise"  # the faster way to write the plain formula
 TINY = {"z_dim": 128, "w_dim": 128, "channel_base": 2048, "channel_max": 128, "mapping_layers": 4}
 LIGHT_BATCH = 8  # times the batch of the published encoder
 PEAK_CALLS = 4
@@ -42,7 +43,8 @@ Calls = dict[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Milliseconds, share of the convolution peak and peak memory, of our form and of the plain formula."""
+    """Milliseconds, share of the convolution peak and peak memory, of our form and of two ways to write the plain
+    formula."""
 
     cases: list[str] = field(default_factory=lambda: list(CASES))
     """inference (256 to 1024 px), training (256 px, published encoder), light_inference and light_training (64 px)"""
@@ -82,7 +84,7 @@ def build(case: str, batch: int) -> tuple[PSp, Tensor]:
 
 
 def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
-    """{part: call} for one form; "plain" has the default memory layout and the formula of `plain`."""
+    """{part: call} for one form; those of the plain formula have the default memory layout."""
     codes = model.latent_avg + torch.randn(len(images), *model.latent_avg.shape)  # [N, num_ws, w_dim]
     precision = "bf16" if form == "bf16" else "fp32"
 
@@ -94,7 +96,9 @@ def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
     @torch.inference_mode()
     def render() -> Tensor:
         with autocast(CPU, precision):
-            return plain.synthesis(model.generator, codes) if form == "plain" else model.decode(codes)
+            if form in plain.FILTERS:
+                return plain.synthesis(model.generator, codes, fir=plain.FILTERS[form])
+            return model.decode(codes)
 
     return {"encoder": encode, "generator": render}
 
@@ -109,8 +113,12 @@ def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
         values["w_plus"] = model.encode(images)
 
     def render() -> None:
-        synthesis = plain.synthesis if form == "plain" else (lambda generator, ws: generator.synthesis(ws))
-        values["output"] = shrink(synthesis(model.generator, values["w_plus"]), images.shape[-1])
+        w_plus = values["w_plus"]
+        if form in plain.FILTERS:
+            output = plain.synthesis(model.generator, w_plus, fir=plain.FILTERS[form])
+        else:
+            output = model.decode(w_plus)
+        values["output"] = shrink(output, images.shape[-1])
 
     def compare() -> None:
         terms = losses(source=images, target=images, latent_avg=model.latent_avg, **values)
@@ -140,14 +148,14 @@ def measure(o: Benchmark, case: str) -> dict[str, Any]:
         calls["peak bf16"] = convolution_peak(torch.bfloat16, PEAK_CALLS)
     model, images = build(case, o.batch)
     flops = count_flops(model, images)
-    models = {"plain": model}
-    if set(o.worker) != {"plain"}:
-        models["ours"] = copy.deepcopy(model) if "plain" in o.worker else model
-        place(models["ours"], CPU)
+    placed = model
+    if not plain.FILTERS.keys() >= set(o.worker):
+        placed = copy.deepcopy(model) if plain.FILTERS.keys() & set(o.worker) else model
+        place(placed, CPU)
     make = training_calls if case.endswith("training") else inference_calls
     for form in o.worker:
         torch.manual_seed(1)
-        parts = make(models.get(form, models.get("ours", model)), images, form)
+        parts = make(model if form in plain.FILTERS else placed, images, form)
         calls |= {f"{form} {part}": call for part, call in parts.items()}
     figures = interleaved(calls, o.repetitions)
     result = {"figures": {name: asdict(figure) for name, figure in figures.items()}, "gflop": flops}
@@ -237,13 +245,13 @@ def table(case: str, malloc: str, found: dict[str, Any]) -> str:
         foreign = "unknown" if figure["foreign"] is None else f"{figure['foreign']:.0%}"
         lines.append(f"| {form} | {part} | {times[0] * 1000:.0f} | {times[1] * 1000:.0f} | {share} | {foreign} |")
     for form, total in totals.items():
-        median, fastest = (reference / own for reference, own in zip(totals["plain"], total, strict=True))
-        ratio = f"{median:.2f}x (fastest {fastest:.2f}x) the plain form's speed"
+        median, fastest = (reference / own for reference, own in zip(totals[REFERENCE], total, strict=True))
+        ratio = f"{median:.2f}x (fastest {fastest:.2f}x) the speed of {REFERENCE}"
         memory = f"peak memory {found['peak_mb'][form] or 0:.0f} MB, own process"
         lines.append(f"| {form} | all | {total[0] * 1000:.0f} | {total[1] * 1000:.0f} | {ratio} | {memory} |")
     if apart := found.get("differences"):
         apart = ", ".join(f"{form} {value:.4f}" for form, value in apart.items())
-        lines.append(f"\nMean difference of the renderings from the plain form's, in steps of 255: {apart}.")
+        lines.append(f"\nMean difference of the renderings from the plain formula's, in steps of 255: {apart}.")
     return "\n".join(lines)
 
 

@@ -34,7 +34,6 @@ from stylegan2.training_state import TrainingState, build_state
 
 CPU = torch.device("cpu")
 CASES = {"tiny": ["--preset", "tiny-cpu"], "auto256": ["--preset", "auto", "--resolution", "256"]}
-FILTERS = {"by_channel": plain.by_channel, "depthwise": plain.depthwise}
 BASELINE = "depthwise"
 PEAK = "convolution peak"
 PEAK_CALLS = 4
@@ -82,9 +81,9 @@ def build(settings: TrainStyleGAN2, name: str) -> tuple[TrainingState, Tensor]:
     """
     torch.manual_seed(0)
     G, D, G_ema = networks = cast(tuple[Any, Any, Any], settings.network.build())
-    if name in FILTERS:
-        G.synthesis.forward = partial(plain.synthesis, G, fir=FILTERS[name])
-        D.forward = partial(plain.discriminator, D, fir=FILTERS[name])
+    if name in plain.FILTERS:
+        G.synthesis.forward = partial(plain.synthesis, G, fir=plain.FILTERS[name])
+        D.forward = partial(plain.discriminator, D, fir=plain.FILTERS[name])
     else:
         for network in networks:
             place(network, CPU)
@@ -230,7 +229,7 @@ def percent(share: float | None) -> str:
 
 def forms_here() -> list[str]:
     """Those that can be measured; a line says what is missing for the others."""
-    forms = [*FILTERS, "ours"]
+    forms = [*plain.FILTERS, "ours"]
     try:
         lucidrains.load()
     except UserError as error:

@@ -1,0 +1,25 @@
+"""The forms of the pSp benchmark compute the same, and its table says what they took."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import psp
+
+
+@pytest.mark.slow
+def test_a_case_is_measured_and_written(tmp_path):
+    flags = ["--cases", "light_inference", "--malloc", "tuned", "--repetitions", "1", "--out", "out.json"]
+    done = subprocess.run([sys.executable, psp.__file__, *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())["light_inference tuned"]
+    for form in psp.FORMS["inference"]:
+        assert {f"{form} encoder", f"{form} generator"} <= found["figures"].keys()
+        assert f"| {form} | all |" in done.stdout
+    assert all(figure["seconds"] >= figure["fastest"] > 0 for figure in found["figures"].values())
+    assert "1.00x (fastest 1.00x) the speed of depthwise" in done.stdout
+    assert found["differences"]["depthwise"] < 0.01
+    assert found["differences"]["ours"] < 0.01
+    assert 0.01 < found["differences"]["bf16"] < 2
