@@ -16,12 +16,13 @@ MAX_BAD_FRACTION = 0.01
 
 
 class ImageFiles:
-    """The image files of a folder or zip, by index. UserError: there is no such place, or it holds no images."""
+    """The image files of a folder or zip, or one image, by index. UserError: nothing is there, or no image in it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
-        self.names = self._list()
+        self._alone = self.path.is_file() and _is_image(self.path.name)
+        self.names = [str(self.path)] if self._alone else self._list()
         if not self.names:
             raise UserError(
                 f"{self.path} holds no images: give a folder or zip with PNG, JPEG, WEBP, BMP or TIFF files"
@@ -46,6 +47,8 @@ class ImageFiles:
     def relative(self, index: int) -> str:
         """A file's path below the folder, or in the zip, with "/"."""
         name = self.names[index]
+        if self._alone:
+            return self.path.name
         return Path(name).relative_to(self.path).as_posix() if self.path.is_dir() else name
 
     def labels(self) -> np.ndarray | None:
@@ -55,6 +58,8 @@ class ImageFiles:
 
     def _read_text(self, name: str) -> str | None:
         """A file beside the images; None where there is none."""
+        if self._alone:
+            return None
         try:
             if self.path.is_dir():
                 return (self.path / name).read_text(encoding="utf-8")
@@ -68,7 +73,8 @@ class ImageFiles:
     def read(self, index: int, mode: str) -> np.ndarray:
         """The pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
         name = self.names[index]
-        return images.read_image(name, mode) if self.path.is_dir() else self._read_member(name, mode)
+        in_zip = not self._alone and not self.path.is_dir()
+        return self._read_member(name, mode) if in_zip else images.read_image(name, mode)
 
     def _read_member(self, name: str, mode: str) -> np.ndarray:
         if self._zip is None:

@@ -109,8 +109,8 @@ class Inference(Machine):
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
     optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
     mask_data: str | None = None
-    """inpainting: a folder or zip of masks, white where the photo is missing: one of each photo's name, or one for all;
-    a photo's own transparency is a hole too"""
+    """inpainting: a mask for all photos, white where they are missing, or a folder or zip with one of each photo's
+    name; a photo's own transparency is a hole too"""
     paste_known: bool = False
     """inpainting: put the known pixels of the photo back into the result"""
     resize_factor: Annotated[int | None, tyro.conf.arg(aliases=["--resize_factors"])] = None

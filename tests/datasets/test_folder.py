@@ -62,6 +62,14 @@ def test_a_zip_is_read_as_its_folder(tmp_path, files):
     assert np.array_equal(everything(ImageFolder(folder, 16)), everything(ImageFolder(archive, 16)))
 
 
+def test_one_image_is_a_set_of_one(tmp_path):
+    array = picture(0, 16, 16)
+    images = ImageFolder(as_folder(tmp_path, {"x.png": png(array)}) / "x.png", 16)
+    assert np.array_equal(everything(images), array[None])
+    assert images.files.relative(0) == "x.png"
+    assert images.files.labels() is None
+
+
 def test_a_zip_made_by_macos_is_read_without_its_hidden_files(tmp_path, files):
     extra = {"__MACOSX/._a.png": b"resource fork", "b/": b"", "trap.png/": b"", "notes.txt": b"hello"}
     images = ImageFolder(as_zip(tmp_path / "f.zip", files | extra), 16)

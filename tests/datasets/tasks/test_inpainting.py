@@ -89,8 +89,9 @@ def test_inference_takes_the_mask_of_the_photos_name_or_its_transparency(tmp_pat
     with pytest.raises(ImageError, match="z.png' has no mask of its name in "):
         read(task, tmp_path / "photos" / "z.png")
     (tmp_path / "masks" / "y.png").unlink()
-    task = build_task("inpainting", mask_data=str(tmp_path / "masks"))
-    assert torch.equal(read(task, tmp_path / "photos" / "z.png")[0], named)  # one mask for all
+    for one_for_all in (tmp_path / "masks", tmp_path / "masks" / "x.png"):
+        task = build_task("inpainting", mask_data=str(one_for_all))
+        assert torch.equal(read(task, tmp_path / "photos" / "z.png")[0], named)
 
 
 def test_a_pixel_of_the_input_is_missing_where_any_part_of_it_is(tmp_path):
