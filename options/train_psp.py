@@ -78,7 +78,7 @@ class TaskFlags:
     mask_kinds: str | None = None
     """inpainting: rectangles,strokes,triangles,halves (the default) or some of them"""
     mask_data: str | None = None
-    """inpainting: a folder or zip of masks to draw from, white where the image is missing"""
+    """inpainting: a folder or zip of masks to draw from, or one mask, white where the image is missing"""
 
     def given(self) -> dict[str, Any]:
         """{setting: value} of the flags that were given."""

@@ -35,9 +35,9 @@ class Inpainting(Task):
 
     Args:
         mask_kinds: names of datasets/masks.py to draw from.
-        mask_data: a folder or zip of masks, white where the image is missing. In training one is drawn for each
-            sample, in place of `mask_kinds`; in inference a photo takes the mask of its name, or the only one. A
-            photo's own transparency counts as a hole too. (Masks that belong to a training image each are its
+        mask_data: a folder or zip of masks, or one mask, white where the image is missing. In training one is drawn
+            for each sample, in place of `mask_kinds`; in inference a photo takes the mask of its name, or the only one.
+            A photo's own transparency counts as a hole too. (Masks that belong to a training image each are its
             --source_data.)
         paste_known: inference only: put the known pixels of the photo back into the result.
     """
