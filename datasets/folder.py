@@ -21,8 +21,9 @@ class ImageFiles:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
-        self._alone = self.path.is_file() and _is_image(self.path.name)
-        self.names = [str(self.path)] if self._alone else self._list()
+        alone = self.path.is_file() and _is_image(self.path.name)
+        self._folder = self.path.parent if alone else self.path if self.path.is_dir() else None  # None for a zip
+        self.names = [str(self.path)] if alone else self._list()
         if not self.names:
             raise UserError(
                 f"{self.path} holds no images: give a folder or zip with PNG, JPEG, WEBP, BMP or TIFF files"
@@ -47,9 +48,7 @@ class ImageFiles:
     def relative(self, index: int) -> str:
         """A file's path below the folder, or in the zip, with "/"."""
         name = self.names[index]
-        if self._alone:
-            return self.path.name
-        return Path(name).relative_to(self.path).as_posix() if self.path.is_dir() else name
+        return name if self._folder is None else Path(name).relative_to(self._folder).as_posix()
 
     def labels(self) -> np.ndarray | None:
         """The class of each file, int64 [len]: as dataset.json says, else by top subfolder; None where neither does."""
@@ -58,11 +57,9 @@ class ImageFiles:
 
     def _read_text(self, name: str) -> str | None:
         """A file beside the images; None where there is none."""
-        if self._alone:
-            return None
         try:
-            if self.path.is_dir():
-                return (self.path / name).read_text(encoding="utf-8")
+            if self._folder is not None:
+                return (self._folder / name).read_text(encoding="utf-8")
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(name).decode("utf-8")
         except (FileNotFoundError, KeyError):
@@ -73,8 +70,7 @@ class ImageFiles:
     def read(self, index: int, mode: str) -> np.ndarray:
         """The pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
         name = self.names[index]
-        in_zip = not self._alone and not self.path.is_dir()
-        return self._read_member(name, mode) if in_zip else images.read_image(name, mode)
+        return self._read_member(name, mode) if self._folder is None else images.read_image(name, mode)
 
     def _read_member(self, name: str, mode: str) -> np.ndarray:
         if self._zip is None:
