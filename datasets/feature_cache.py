@@ -13,7 +13,7 @@ from datasets.folder import ImageFolder
 from datasets.pack import cache_folder
 from datasets.sources import SYNTHETIC, open_images
 from datasets.synthetic import RENDERER_VERSION, TRAINING_SEED
-from psp.features import FeatureNetwork
+from psp.evaluation.features import FeatureNetwork
 from stylegan2.metrics.features import FeatureStatistics, describe
 from stylegan2.metrics.samples import batches
 from stylegan2.runtime import checkpoint, images

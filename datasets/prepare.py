@@ -19,11 +19,11 @@ from datasets.archive import Archive, open_archive
 from datasets.crop import square_box
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
-from datasets.photos import ordered_map
-from datasets.report import Names
+from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.threads import ordered_map
 
 NOTES = {
     "gray": "{count} of them are grayscale and now have {channels} channels of equal brightness",

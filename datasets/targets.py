@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.photos import list_photos
-from datasets.report import Names
+from psp.inference.names import Names, list_photos
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 

@@ -22,7 +22,7 @@ class AlignFaces:
     """pixels of an aligned picture's side"""
     landmarks: Path | None = None
     """a .json, .csv or .npz file that says where the faces are: a box, 5 or 68 landmarks each, all of which are used;
-    the forms are described in datasets/landmarks.py"""
+    the forms are described in psp/inference/landmarks.py"""
     faces: Literal["largest", "all"] = "largest"
     """which of the faces that are found in a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"

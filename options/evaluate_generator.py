@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from options.machine import Machine
-from psp.generator_evaluation import chosen
+from psp.evaluation.generator import chosen
 from stylegan2.runtime.errors import UserError
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from options.machine import Machine
+from psp.inference.translate import Refinement
 from psp.losses import build_losses
 from psp.mixing import Mixing
-from psp.translate import Refinement
 from stylegan2.runtime.errors import UserError
 
 REFINEMENT_LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # as inversion is trained

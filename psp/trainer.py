@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from psp.encoders.e4e import has_deltas, unlocked_deltas
+from psp.evaluation.metrics import Meters, measure
 from psp.latent_discriminator import (
     Adversary,
     adversary_tensors,
@@ -25,7 +26,6 @@ from psp.latent_discriminator import (
     train_discriminator,
 )
 from psp.losses import WeightedLosses
-from psp.metrics import Meters, measure
 from psp.model import PSp
 from psp.optimizers import Ranger
 from stylegan2.runtime import checkpoint, images

@@ -9,12 +9,12 @@ import options.process  # noqa: F401
 
 # isort: split
 
-from datasets.aligned import Aligner, Detected, Given, align_folder, report
-from datasets.landmarks import read_landmarks
-from datasets.photos import list_photos
 from options.align_faces import AlignFaces
 from options.parse import parse, run
-from psp.detect import SEARCH_SIDES, build_detector
+from psp.inference.aligned import Aligner, Detected, Given, align_folder, report
+from psp.inference.detect import SEARCH_SIDES, build_detector
+from psp.inference.landmarks import read_landmarks
+from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
 
 

@@ -18,7 +18,7 @@ import stylegan2
 from datasets.latent_labels import labels_of_file, truth_classifier
 from options.directions import FindDirections
 from options.parse import parse, run
-from psp.similarity import face_similarity
+from psp.evaluation.similarity import face_similarity
 from stylegan2.latents.directions import (
     Directions,
     boundaries,

@@ -18,7 +18,7 @@ from datasets.tasks.sketch import draw
 from options.draw_sketches import DrawSketches
 from options.parse import parse, run
 from psp.edges import load_hed
-from psp.translate import prepare
+from psp.inference.translate import prepare
 from stylegan2.runtime import images, weights
 from stylegan2.runtime.errors import ImageError, UserError
 

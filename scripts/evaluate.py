@@ -19,8 +19,8 @@ from datasets.tasks.inversion import Inversion
 from options.evaluate import DEFAULT_IMAGES, Evaluate
 from options.parse import parse, run
 from psp.evaluation import Gauge, Method, Plan, load_models, optimise, refine
+from psp.evaluation.metrics import build_meters
 from psp.losses import build_losses
-from psp.metrics import build_meters
 from psp.mixing import mask_rows
 from psp.model import PSp
 from scripts import evaluate_generator

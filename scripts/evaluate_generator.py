@@ -20,8 +20,8 @@ from datasets.sources import SYNTHETIC, open_images
 from datasets.synthetic import HELD_OUT_SEED
 from options.evaluate_generator import EvaluateGenerator
 from options.parse import parse, run
-from psp.features import feature_network
-from psp.generator_evaluation import Bench, Distance, chosen, evaluate_generator
+from psp.evaluation.features import feature_network
+from psp.evaluation.generator import Bench, Distance, chosen, evaluate_generator
 from psp.losses.lpips import perceptual_loss
 from stylegan2.latents.project import Schedule, project
 from stylegan2.metrics.report import as_json, as_markdown

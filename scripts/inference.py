@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.photos import Photo, build_reader, list_photos, read_photos
-from datasets.report import Pending, Report, own_outputs
 from datasets.tasks import Task, task_of
 from datasets.tasks.inversion import Inversion
 from options.inference import Inference
 from options.parse import parse, run
 from psp import PSp, load
+from psp.inference.names import list_photos
+from psp.inference.photos import Photo, build_reader, read_photos
+from psp.inference.report import Pending, Report, own_outputs
+from psp.inference.translate import translate
 from psp.mixing import Variants
-from psp.translate import translate
 from stylegan2 import save_generator
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.randomness import seed_step

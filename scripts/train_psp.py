@@ -22,9 +22,9 @@ from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
 from psp.encoders.e4e import delta_lambdas
 from psp.encoders.irse import start_trunk
+from psp.evaluation.metrics import build_meters
 from psp.load import describe, load_for
 from psp.losses import build_losses
-from psp.metrics import build_meters
 from psp.model import PSp
 from psp.trainer import train
 from stylegan2.runtime import distributed

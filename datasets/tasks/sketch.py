@@ -18,7 +18,7 @@ from datasets.tasks.registry import register_task
 from datasets.tasks.segmentation import labelled_face
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
-from psp.translate import LUMA
+from psp.inference.translate import LUMA
 from stylegan2.runtime import images
 
 PAPER = 230  # a picture of which more than half is brighter than this is a drawing

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from psp.evaluation.measuring import Measurement
 from psp.evaluation.methods import Method
+from psp.inference.translate import render
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
-from psp.translate import render
 from stylegan2.runtime.errors import UserError
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from psp.metrics import Meters, measure, ms_ssim, ms_ssim_label
+from psp.evaluation.metrics import Meters, measure, ms_ssim, ms_ssim_label
 from psp.segmenter import Segmenter, overlaps
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datasets.feature_cache import RealImages
-from psp.features import FeatureNetwork
+from psp.evaluation.features import FeatureNetwork
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
 

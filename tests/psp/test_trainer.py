@@ -17,11 +17,11 @@ from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import find_task
 from psp.encoders import build_encoder
+from psp.evaluation.metrics import Meters
 from psp.load import describe, save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
-from psp.metrics import Meters
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, learning_rate, rows, shrink, step, train
 from stylegan2.networks.stylegan2 import Generator

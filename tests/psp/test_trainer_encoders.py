@@ -11,12 +11,12 @@ import torch
 import psp
 from psp.encoders import build_encoder
 from psp.encoders.e4e import has_deltas
+from psp.evaluation.metrics import Meters
 from psp.load import describe
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
-from psp.metrics import Meters
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, schedule, step, train
 from stylegan2.networks.stylegan2 import Generator

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from psp.encoders import build_encoder
+from psp.evaluation.metrics import Meters
 from psp.load import describe
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
-from psp.metrics import Meters
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, step, train, written
 from stylegan2 import losses as gan_losses

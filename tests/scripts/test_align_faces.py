@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from psp.align import Crop, align, paste_back
+from psp.inference.align import Crop, align, paste_back
 from stylegan2.runtime import images
 
 FIVE = np.array([[180.0, 210.0], [240.0, 205.0], [212.0, 240.0], [190.0, 270.0], [235.0, 268.0]])

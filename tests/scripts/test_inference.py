@@ -18,8 +18,8 @@ from skimage import data
 
 from psp import PSp
 from psp.encoders import build_encoder
+from psp.inference.translate import prepare
 from psp.load import describe
-from psp.translate import prepare
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime import checkpoint, images
 from stylegan2.runtime.errors import UserError

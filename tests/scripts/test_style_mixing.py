@@ -10,8 +10,8 @@ from skimage import data
 
 import stylegan2
 from psp import PSp
-from psp.align import Crop, paste_back
 from psp.encoders import build_encoder
+from psp.inference.align import Crop, paste_back
 from psp.load import describe
 from psp.mixing import mask_rows, random_styles
 from stylegan2.networks.stylegan2 import Generator

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from psp.encoders import build_encoder
+from psp.evaluation.metrics import Meters
 from psp.losses.l2 import L2
-from psp.metrics import Meters
 from psp.model import PSp
 from stylegan2.networks.stylegan2 import Generator
 

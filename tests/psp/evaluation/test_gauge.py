@@ -7,8 +7,8 @@ from torch import nn
 
 from psp.evaluation import Gauge
 from psp.evaluation.gauge import label_ids
+from psp.evaluation.metrics import ms_ssim
 from psp.evaluation.report import means, overall
-from psp.metrics import ms_ssim
 
 
 class Bands(nn.Module):

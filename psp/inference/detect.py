@@ -173,5 +173,5 @@ def _import(module: str, distribution: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"the face detector needs {module}, which cannot be imported ({error}): pip install {distribution}, "
-            "or use --no-align for pictures that are aligned already"
+            "or leave out the alignment if the pictures are aligned already"
         ) from error

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from datasets.landmarks import Faces
-from datasets.photos import ordered_map
-from datasets.report import Names
-from psp.align import Crop, align
-from psp.detect import Face, build_detector, find_faces
+from psp.inference.align import Crop, align
+from psp.inference.detect import Face, build_detector, find_faces
+from psp.inference.landmarks import Faces
+from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.threads import ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
 Entry = dict[str, Any]
@@ -46,7 +46,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Given:
-    """Faces of the user's own file: see `datasets.landmarks`."""
+    """Faces of the user's own file: see `psp.inference.landmarks`."""
 
     faces: Faces
 
@@ -140,7 +140,7 @@ def _failed(result: Aligned, status: str, reason: str) -> Aligned:
 
 
 def _output(face: Face, crop: Crop) -> Entry:
-    """`quad` is all that `psp.align.paste_back` needs: `Crop(quad)`."""
+    """`quad` is all that `psp.inference.align.paste_back` needs: `Crop(quad)`."""
     return {"quad": crop.quad, "box": [round(v, 1) for v in face.box], "landmarks": face.landmarks.round(2).tolist()}
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from psp.align import align, ffhq_crop
-from psp.detect import DlibDetector, Face, FirstOf, MtcnnDetector, build_detector, find_faces
+from psp.inference.align import align, ffhq_crop
+from psp.inference.detect import DlibDetector, Face, FirstOf, MtcnnDetector, build_detector, find_faces
 from stylegan2.runtime.errors import UserError
 
 EYES = np.array([[203.0, 101.0], [247.0, 103.0]])  # of the astronaut, read off the photo

@@ -5,8 +5,8 @@ from skimage import data
 from skimage.metrics import structural_similarity
 from torch import nn
 
+from psp.evaluation.metrics import Meters, build_meters, measure, ms_ssim, ms_ssim_label
 from psp.losses.l2 import L2
-from psp.metrics import Meters, build_meters, measure, ms_ssim, ms_ssim_label
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import resize
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy.ndimage import map_coordinates
 
-from psp.align import Crop, align, extract, ffhq_crop, paste_back
-from psp.detect import find_faces
+from psp.inference.align import Crop, align, extract, ffhq_crop, paste_back
+from psp.inference.detect import find_faces
 from stylegan2.runtime.errors import UserError
 
 FIVE = np.array([[40.0, 50.0], [60.0, 50.0], [50.0, 62.0], [43.0, 72.0], [57.0, 72.0]])

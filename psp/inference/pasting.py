@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from psp.align import Crop, paste_back
+from psp.inference.align import Crop, paste_back
 from stylegan2.runtime import images
 
 PASTED = "inference_pasted"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.landmarks import read_landmarks
+from psp.inference.landmarks import read_landmarks
 from stylegan2.runtime.errors import UserError
 
 FIVE = np.arange(10.0).reshape(5, 2)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from psp.detect import build_detector
-from psp.features import FeatureNetwork
+from psp.evaluation.features import FeatureNetwork
+from psp.inference.detect import build_detector
 from stylegan2.latents.sampling import device_of
 from stylegan2.metrics import attribution, frechet, kernel_distance, ppl, precision_recall, resolution_usage
 from stylegan2.metrics import separability as separation

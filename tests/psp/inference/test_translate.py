@@ -7,10 +7,10 @@ from PIL import Image
 
 from psp import PSp
 from psp.encoders import build_encoder
+from psp.inference.translate import Refinement, prepare, render, translate
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.mixing import Mixing, mask_rows, random_styles
-from psp.translate import Refinement, prepare, render, translate
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
 
@@ -242,6 +242,6 @@ def test_many_pixels_are_rendered_in_parts(model, monkeypatch):
     monkeypatch.setattr(
         model.generator.synthesis, "forward", lambda ws, noise_mode: seen.append(len(ws)) or synthesis(ws, noise_mode)
     )
-    monkeypatch.setattr("psp.translate.PIXELS_AT_ONCE", 2 * 32 * 32 + 5)
+    monkeypatch.setattr("psp.inference.translate.PIXELS_AT_ONCE", 2 * 32 * 32 + 5)
     torch.testing.assert_close(render(model.generator, codes), whole, atol=1e-5, rtol=0)
     assert seen == [2, 2, 1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from psp import generator_evaluation
-from psp.features import FeatureNetwork
-from psp.generator_evaluation import GROUPS, MEASURES, Bench, chosen, evaluate_generator, face_rate
+from psp.evaluation import generator as generator_evaluation
+from psp.evaluation.features import FeatureNetwork
+from psp.evaluation.generator import GROUPS, MEASURES, Bench, chosen, evaluate_generator, face_rate
 from stylegan2.metrics.features import describe
 from stylegan2.metrics.frechet import frechet_distance
 from stylegan2.metrics.kernel_distance import kernel_distance

@@ -1,28 +1,37 @@
 """Photos of a folder, read and aligned ahead of time by threads, in the order of the files."""
 
 import contextlib
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from datasets.tasks import Task
-from datasets.tasks.inversion import Inversion
-from psp.align import Crop, align
-from psp.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
+from psp.inference.align import Crop, align
+from psp.inference.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.threads import ordered_map
 
 THUMBNAIL = 160  # pixels of the longer side, for the contact sheet
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+
+class PhotoTask(Protocol):
+    """What a task (`datasets.tasks`) says about the photos of its users."""
+
+    aligns: bool
+    """whether faces can be found in what this task reads"""
+
+    def read_file(self, path: Path) -> np.ndarray:
+        """Read a file as uint8 [H, W, C], or as label ids [H, W]."""
+        ...
+
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+        """Turn a square picture into the encoder's input [C, S, S] and a picture for people, uint8 [P, P, 3]."""
+        ...
 
 
 @dataclass
@@ -54,12 +63,12 @@ class Photo:
 class FaceReader:
     """Reads a photo, finds its faces and aligns them: the largest, or all of them."""
 
+    task: PhotoTask
+    """says what the encoder reads of a picture"""
     size: int
     """pixels of an aligned picture's side"""
     detector: Detector
     every_face: bool = False
-    task: Task = field(default_factory=Inversion)
-    """says what the encoder reads of a picture"""
     input_size: int | None = None
     """side of the encoder's input; by default `size`"""
 
@@ -85,10 +94,10 @@ class FaceReader:
 class AlignedReader:
     """Takes the centre square of a picture as it is."""
 
+    task: PhotoTask
+    """says what the encoder reads of a picture"""
     size: int
     """pixels of its side"""
-    task: Task = field(default_factory=Inversion)
-    """says what the encoder reads of a picture"""
     input_size: int | None = None
     """side of the encoder's input; by default `size`"""
 
@@ -105,59 +114,30 @@ Reader = FaceReader | AlignedReader
 
 
 def build_reader(
-    task: Task, input_size: int, size: int, aligning: bool, detector: str = "auto", every_face: bool = False
+    task: PhotoTask, input_size: int, size: int, aligning: bool, detector: str = "auto", every_face: bool = False
 ) -> Reader:
-    """How the sources of an encoder are read.
+    """Build what reads the sources of an encoder.
 
     Args:
         task: what the model was trained for.
         input_size: side of the encoder's input.
         size: side of the pictures to write.
         aligning: find faces and align them.
-        detector, every_face: see `psp.detect.find_faces` and `FaceReader`.
+        detector, every_face: see `psp.inference.detect.find_faces` and `FaceReader`.
     """
     size = max(size, input_size)
     if not aligning:
-        return AlignedReader(size, task, input_size)
+        return AlignedReader(task, size, input_size)
     if not task.aligns:
-        raise UserError("this model reads label maps, in which no faces can be found: add --no_align")
+        raise UserError("this model reads label maps, in which no faces can be found: leave out the alignment")
     # One face: stop at the first copy of the photo that shows one. All: look for the small ones at once.
     sides = SEARCH_SIDES[-1:] if every_face else SEARCH_SIDES
-    return FaceReader(size, build_detector(detector, sides), every_face, task, input_size)
-
-
-def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
-    """The image files of a folder, without those that lie under `results`; or the one image that `source` is."""
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"there is no folder {str(source)!r}: --data_path names a folder of images")
-    own = [os.path.realpath(path) for path in results]
-    files = [file for file in images.find_images(source) if not _under(os.path.realpath(file), own)]
-    if not files:
-        kinds = ", ".join(extension[1:] for extension in images.EXTENSIONS)
-        raise UserError(f"the folder {str(source)!r} holds no images ({kinds})")
-    return files
+    return FaceReader(task, size, build_detector(detector, sides), every_face, input_size)
 
 
 def read_photos(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Photo]:
     """Every file, in order. One that cannot be read is a `Photo` that says why."""
     return ordered_map(lambda file: _read(file, reader), files, workers)
-
-
-def ordered_map(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """function(item) for each item, in order, by threads that run a few items ahead of the consumer and no further."""
-    with ThreadPoolExecutor(workers) as pool:
-        remaining, ahead = iter(items), deque()
-        try:
-            for item in remaining:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 2 * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
@@ -175,7 +155,3 @@ def _read(file: Path, reader: Reader) -> Photo:
         photo = Photo(file, "unreadable", str(error))
     photo.seconds = time.perf_counter() - start
     return photo
-
-
-def _under(path: str, folders: Sequence[str]) -> bool:
-    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)

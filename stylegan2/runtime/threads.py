@@ -1,0 +1,24 @@
+"""Work for several threads whose results come in the order of their items."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """function(item) for each item, in order, by threads that run a few items ahead of the consumer and no further."""
+    with ThreadPoolExecutor(workers) as pool:
+        remaining, ahead = iter(items), deque()
+        try:
+            for item in remaining:
+                ahead.append(pool.submit(function, item))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
