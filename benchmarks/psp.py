@@ -27,7 +27,7 @@ from psp.losses import build_losses
 from psp.model import PSp
 from psp.precision import autocast, difference_8bit
 from psp.trainer import TrainingSettings, build_state, shrink
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError
 
@@ -73,9 +73,9 @@ def build(case: str, batch: int) -> tuple[PSp, Tensor]:
     """An untrained model whose noise and biases are not zero, and images for it [N, 3, S, S]."""
     torch.manual_seed(0)
     if case.startswith("light"):
-        generator, batch = Generator(64, **TINY), LIGHT_BATCH * batch
+        generator, batch = GENERATORS.build("stylegan2", 64, **TINY), LIGHT_BATCH * batch
     else:
-        generator = Generator(1024 if case == "inference" else 256)
+        generator = GENERATORS.build("stylegan2", 1024 if case == "inference" else 256)
     for parameter in generator.synthesis.parameters():
         if parameter.ndim < 2:
             parameter.data.add_(0.1 * torch.randn_like(parameter))

@@ -7,10 +7,11 @@ import tyro
 from torch import nn
 
 from options.machine import Machine
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, construct
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.stylegan import check_normalization
 from stylegan2.networks.stylegan2 import check_sizes
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 from stylegan2.training_state import TrainingSettings, check_fit
 
 
@@ -46,7 +47,7 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.arch not in DISCRIMINATORS:
             raise UserError(
-                f"there is no architecture {self.arch!r}: choose one of {', '.join(sorted(DISCRIMINATORS))}"
+                f"there is no architecture {self.arch!r}: choose one of {', '.join(DISCRIMINATORS.names())}"
             )
         check_sizes(self.resolution, self.channels, self.g_architecture)
         check_sizes(self.resolution, self.channels, self.d_architecture)
@@ -61,7 +62,7 @@ class NetworkSettings:
 
     def build(self, num_classes: int = 0, like: nn.Module | None = None) -> tuple[nn.Module, nn.Module, nn.Module]:
         """(G, D, G_ema) with new weights; of the sizes of another generator where `like` gives one."""
-        arch = like.registered_name if like else self.arch
+        arch = built_as(like)["name"] if like else self.arch
         if arch not in DISCRIMINATORS:
             raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
         if arch != self.arch:
@@ -69,10 +70,10 @@ class NetworkSettings:
         if like is not None and like.num_classes != num_classes:
             raise UserError(f"the generator to start from knows {like.num_classes} classes, but the data {num_classes}")
         sizes = {**asdict(self), "img_resolution": self.resolution, "img_channels": self.channels}
-        sizes |= {"num_classes": num_classes, **(like.config if like else {})}  # type: ignore[dict-item]
+        sizes |= {"num_classes": num_classes, **(built_as(like) if like else {})}
         of_G = sizes if like else {**sizes, "architecture": self.g_architecture}
-        G, G_ema = construct(GENERATORS[arch], of_G), construct(GENERATORS[arch], of_G)  # type: ignore[index]
-        D = construct(DISCRIMINATORS[arch], {**sizes, "architecture": self.d_architecture})  # type: ignore[index]
+        G, G_ema = GENERATORS.build_from(arch, of_G), GENERATORS.build_from(arch, of_G)
+        D = DISCRIMINATORS.build_from(arch, {**sizes, "architecture": self.d_architecture})
         return G, D, G_ema
 
 

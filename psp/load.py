@@ -1,9 +1,7 @@
 """One door to every pSp model: our checkpoints and experiment folders, shipped models, published pSp files."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 import torch
@@ -13,11 +11,10 @@ from psp.convert import from_official
 from psp.encoders import ENCODERS
 from psp.encoders.registry import with_input_channels
 from psp.model import PSp
-from stylegan2 import networks
-from stylegan2.load import cast
-from stylegan2.networks.registry import GENERATORS
+from stylegan2.load import build_generator, cast
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import built_as
 
 KIND = "psp"
 SHIPPED = "shipped:psp"
@@ -64,11 +61,8 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
 
 def describe(model: PSp) -> dict[str, Any]:
     """The metadata that `load` needs beside a model's state dict to build it again."""
-    return {"kind": KIND, "encoder": _config(model.encoder), "generator": _config(model.generator)}
-
-
-def _config(part: Any) -> dict[str, Any]:
-    return {"name": part.registered_name, **part.config}
+    encoder = {"name": model.encoder.registered_name, **model.encoder.config}
+    return {"kind": KIND, "encoder": encoder, "generator": built_as(model.generator)}
 
 
 def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
@@ -97,11 +91,9 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")
-    for module in iter_modules(networks.__path__):  # generators register themselves when their file is imported
-        import_module(f"{networks.__name__}.{module.name}")
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
         encoder = _build(ENCODERS, metadata, "encoder")
-        generator = _build(GENERATORS, metadata, "generator")
+        generator = build_generator(metadata.get("generator"))
     checkpoint.load_module(encoder, tensors, "encoder")
     checkpoint.load_module(generator, tensors, "generator")
     return PSp(encoder, generator, tensors["latent_avg"].float()).eval()

@@ -1,8 +1,6 @@
 """One door to every generator: our checkpoints and experiment folders, shipped models, and other projects' files."""
 
-import importlib
 import os
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan2 import convert, networks
+from stylegan2 import convert
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import built_as
 
 PREFIX = "G_ema"
 KIND = "stylegan2"
@@ -51,7 +50,7 @@ def save_generator(
 
     Args:
         path: a .safetensors file, replaced atomically.
-        generator: of a registered class.
+        generator: built by its registry, `GENERATORS.build`, or read by `load`.
         metadata: JSON beside it (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
         dtype: how the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
 
@@ -59,11 +58,7 @@ def save_generator(
         CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
     """
     tensors = cast(checkpoint.module_tensors(PREFIX, generator), dtype)
-    name = getattr(type(generator), "registered_name", None)
-    if GENERATORS.get(name or "") is not type(generator):
-        raise UserError(f"{type(generator).__name__} is no registered generator, so a file of it could not be loaded")
-    config = {"name": name, **generator.config}  # type: ignore[dict-item]
-    checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": config})
+    checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": built_as(generator)})
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -93,8 +88,8 @@ def _shipped(name: str) -> Path:
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
-    generator = build_generator(path, metadata.get("generator"))
     try:
+        generator = build_generator(metadata.get("generator"))
         checkpoint.load_module(
             generator, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, PREFIX
         )
@@ -103,21 +98,16 @@ def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
     return generator.eval(), metadata
 
 
-def build_generator(path: str | os.PathLike, config: Any) -> nn.Module:
-    """A generator with new weights from {"name": ..., **its arguments}, as `path` has them; `path` is for messages."""
-    config = dict(config) if isinstance(config, dict) else {}
-    name = config.pop("name", None)
-    _import_networks()
-    if name not in GENERATORS:
-        raise CheckpointError(f"{str(path)!r} holds a generator {name!r}; there are {', '.join(sorted(GENERATORS))}")
+def build_generator(description: Any) -> nn.Module:
+    """Build a generator with new weights from what a checkpoint says of it, {"name": ..., **settings}.
+
+    Raises:
+        CheckpointError: There is no description, no generator of that name, or it has no such settings.
+    """
+    if not isinstance(description, dict) or "name" not in description:
+        raise CheckpointError("its metadata does not say which generator it holds")
     try:
         with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-            return GENERATORS[name](**config)
-    except TypeError as error:
-        raise CheckpointError(f"{str(path)!r} was written by another version of this package: {error}") from error
-
-
-def _import_networks() -> None:
-    """Classes register themselves when their file is imported."""
-    for module in pkgutil.iter_modules(networks.__path__):
-        importlib.import_module(f"{networks.__name__}.{module.name}")
+            return GENERATORS.build(**description)
+    except UserError as error:
+        raise CheckpointError(f"this version of the package cannot build its generator: {error}") from error

@@ -13,8 +13,10 @@ from torch import Tensor
 from stylegan2 import schedule
 from stylegan2.augment import PIPELINES, Controller
 from stylegan2.networks import growing, pggan, stylegan, stylegan2
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
 Discriminator = growing.Discriminator | stylegan2.Discriminator
@@ -243,10 +245,6 @@ def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
     return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
 
 
-def describe(G: Generator) -> dict[str, Any]:
-    return {"name": G.registered_name, **G.config}  # type: ignore[attr-defined]
-
-
 def save(state: TrainingState, run_dir: Path, s: TrainingSettings, keep: int) -> Path:
     """Writes a checkpoint, of which `keep` stay. The first of several processes does it for all."""
     path = checkpoint_path(run_dir, state.cur_nimg)
@@ -269,7 +267,7 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
         tensors |= optimizer_tensors
     metadata = {
         "kind": "stylegan2",
-        "generator": describe(state.G),
+        "generator": built_as(state.G),
         "cur_nimg": state.cur_nimg,
         "settings": asdict(s),
         "augmentation": asdict(state.control),
@@ -315,11 +313,7 @@ def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
 
 def is_of(G: Generator, description: Any) -> bool:
     """Whether a checkpoint's "generator" describes this one; what an older version did not know has its default."""
-    config = dict(description or {})
-    if config.pop("name", None) != describe(G)["name"]:
-        return False
     try:
-        with torch.device("meta"):
-            return type(G)(**config).config == G.config
-    except (TypeError, UserError):
+        return GENERATORS.describe(**description) == built_as(G)
+    except (TypeError, UserError):  # no description at all, or one of settings that are not known
         return False

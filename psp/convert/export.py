@@ -10,6 +10,7 @@ from stylegan2.convert.rosinality import to_rosinality
 from stylegan2.networks.stylegan2 import feature_maps, resolutions
 from stylegan2.runtime.checkpoint import module_tensors
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 # What the published code builds, whatever the file says.
 ENCODER = {"depth": 50, "slope": None, "head_width": 512, "w_dim": 512, "input_size": 256}
@@ -33,7 +34,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
     UserError: the encoder or the generator has no counterpart there.
     """
     name = encoder_name(model)
-    if name not in layout.TYPES or model.generator.config.get("architecture") != "skip":
+    if name not in layout.TYPES or built_as(model.generator).get("architecture") != "skip":
         raise UserError(f"there is no published layout for this model: {'; '.join(obstacles(model))}")
     state = module_tensors("encoder", model.encoder)
     state |= {f"decoder.{key}": value for key, value in to_rosinality(model.generator).items()}
@@ -70,11 +71,11 @@ def obstacles(model: PSp) -> list[str]:
     name, encoder, generator = encoder_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
-    found = _differences(encoder.config, ENCODER, "encoder") + _differences(generator.config, GENERATOR, "generator")
+    found = _differences(encoder.config, ENCODER, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
     if list(encoder.config["widths"]) != WIDTHS:
         found.append(f"the encoder's widths are {list(encoder.config['widths'])}, not {WIDTHS}")
     sizes = resolutions(generator.img_resolution)
-    base, most = (generator.config.get(key, 0) for key in ("channel_base", "channel_max"))
+    base, most = (built_as(generator).get(key, 0) for key in ("channel_base", "channel_max"))
     if any(feature_maps(size, base, most) != feature_maps(size, *CHANNELS) for size in sizes):
         found.append(
             f"the generator has channel_base {base} and channel_max {most}, not {CHANNELS[0]} and {CHANNELS[1]}"

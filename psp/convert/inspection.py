@@ -51,7 +51,7 @@ def _ours(path: str | Path) -> list[str]:
     lines += [f"training: {settings(step)}"] * bool(step)
     if "generator" in metadata:
         prefix = GENERATOR_PREFIX if metadata.get("kind") == GENERATOR_KIND else "generator"
-        lines += describe_ours(path, metadata, tensors, prefix)
+        lines += describe_ours(metadata, tensors, prefix)
     return [*lines, amount(tensors)]
 
 

@@ -11,6 +11,7 @@ from stylegan2.convert import lucidrains, nvidia, rosinality
 from stylegan2.convert.layout import Stored
 from stylegan2.convert.safe import read_persistence_pickle, read_torch
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import built_as
 
 OURS, TORCH, PICKLE = "psp", "pytorch", "pickle"
 FORMATS: dict[str, ModuleType] = {module.SOURCE: module for module in (rosinality, nvidia, lucidrains)}
@@ -88,5 +89,4 @@ def load_foreign(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         raise CheckpointError(f"{str(path)!r}: {error}") from error
     for note in notes:
         print(f"{path}: {note}")
-    config = {"name": generator.registered_name, **generator.config}  # type: ignore[dict-item]
-    return generator, {"kind": "stylegan2", "generator": config, "source": stored.source, "notes": notes}
+    return generator, {"kind": "stylegan2", "generator": built_as(generator), "source": stored.source, "notes": notes}

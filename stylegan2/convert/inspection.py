@@ -1,6 +1,5 @@
 """What is in a generator's file: its format, the sizes of its network, and what it lacks. Reads damaged ones too."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from stylegan2.convert import FORMATS
 from stylegan2.convert.layout import Outline, Stored, gaps
 from stylegan2.load import build_generator
 from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.runtime.registry import built_as
 
 SHOWN = 5  # names that a line lists
 TITLES = {
@@ -47,12 +47,10 @@ def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
     ] or [f"{part}: no tensor missing or left over"]
 
 
-def describe_ours(
-    path: str | os.PathLike, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str
-) -> list[str]:
+def describe_ours(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
-    config = metadata["generator"]
-    generator: Any = build_generator(path, config)
+    generator: Any = build_generator(metadata["generator"])
+    config = built_as(generator)
     state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     widths: dict[int, int | None] = {
         resolution: feature_maps(resolution, config["channel_base"], config["channel_max"])

@@ -1,14 +1,15 @@
 """What the formats share: sizes from shapes, strict renaming of tensors, and the mean of W where a file lacks it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2 import ops
-from stylegan2.networks.stylegan2 import Generator, feature_maps
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.stylegan2 import feature_maps
 from stylegan2.runtime.errors import CheckpointError
 
 W_AVG_SAMPLES = 10_000
@@ -18,8 +19,6 @@ NOISE_NOTE = "the file holds no noise maps; they were drawn with a fixed seed"
 W_AVG_NOTE = f"the file holds no mean of W; it was estimated from {W_AVG_SAMPLES} samples with a fixed seed"
 NOISE_LACKING = "noise maps: not in the file; they are drawn with a fixed seed when it is read"
 W_AVG_LACKING = "mean of W: not in the file; it is estimated from the mapping network when the file is read"
-
-AnyGenerator = TypeVar("AnyGenerator", bound=nn.Module)
 
 
 class Stored(NamedTuple):
@@ -124,15 +123,15 @@ def build(
     config: Mapping[str, Any],
     names: Mapping[str, str],
     state: Mapping[str, Tensor],
-    network: Callable[..., AnyGenerator] = Generator,
-) -> AnyGenerator:
-    """A generator of this configuration with the tensors of `state`, given {our name: its name}.
+    network: str = "stylegan2",
+) -> Any:
+    """A generator of these settings with the tensors of `state`, given {our name: its name}.
 
     Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.
     """
     # The meta device would save the initial values, and costs seconds of imports with its first arithmetic.
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        generator = network(**config)
+        generator = GENERATORS.build(network, **config)
     tensors = {}
     for ours, own in generator.state_dict().items():
         if ours == W_AVG and ours not in names:

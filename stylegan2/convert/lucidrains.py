@@ -110,7 +110,7 @@ def from_lucidrains(state: Mapping[str, Tensor], mapping_lr_multiplier: float = 
         "learned_const": "G.initial_block" in state,
         **layout.channel_settings(widths),
     }
-    return layout.build(config, names, _in_our_terms(state, max(widths)), Generator)
+    return layout.build(config, names, _in_our_terms(state, max(widths)), "lucidrains")
 
 
 def _in_our_terms(state: Mapping[str, Tensor], resolution: int) -> dict[str, Tensor]:

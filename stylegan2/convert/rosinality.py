@@ -12,6 +12,7 @@ from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
 from stylegan2.networks.stylegan2 import Generator, feature_maps, resolutions
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import built_as
 
 SOURCE = "rosinality"
 LR_MULTIPLIER = 0.01  # of the mapping network; that project has no other
@@ -120,7 +121,7 @@ def to_rosinality(generator: Generator) -> dict[str, Tensor]:
     for ours, theirs in tensor_names(blocks, len(generator.mapping.layers)).items():
         state[theirs] = own[ours].detach().clone().reshape(_shape(theirs, own[ours]))
         if ours.startswith("mapping."):
-            state[theirs] *= generator.config["mapping_lr_multiplier"] / LR_MULTIPLIER
+            state[theirs] *= built_as(generator)["mapping_lr_multiplier"] / LR_MULTIPLIER
     kernel = ops.fir_kernel(1, 4.0, torch.empty(0))[0, 0]  # [4, 4]
     for j in range(blocks):
         state[f"convs.{2 * j}.conv.blur.kernel"] = kernel.clone()
@@ -141,8 +142,8 @@ def file_content(stored: Stored) -> dict[str, Any]:
 def obstacles(generator: nn.Module) -> list[str]:
     """What of a generator rosinality's layout has no place for; empty where it can be written."""
     if not isinstance(generator, Generator):
-        return [f"it is a {getattr(generator, 'registered_name', type(generator).__name__)} generator, not a stylegan2"]
-    architecture = generator.config["architecture"]
+        return [f"it is a {built_as(generator)['name']} generator, not a stylegan2"]
+    architecture = built_as(generator)["architecture"]
     found = [] if architecture == "skip" else [f"its architecture is {architecture}, not skip"]
     return found + (["it is conditioned on classes"] if generator.num_classes else [])
 
@@ -150,7 +151,7 @@ def obstacles(generator: nn.Module) -> list[str]:
 def differences(generator: Generator) -> list[str]:
     """What rosinality's own code cannot build or do as it stands, one sentence each; the layout holds it."""
     sizes = resolutions(generator.img_resolution)
-    config = generator.config
+    config = built_as(generator)
     widths = [feature_maps(size, config["channel_base"], config["channel_max"]) for size in sizes]
     found = []
     if not any(widths == [published_width(size, multiplier) for size in sizes] for multiplier in (1, 2)):

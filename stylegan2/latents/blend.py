@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stylegan2.networks.stylegan2 import Generator, resolutions
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 NOISE_MAP = "noise_const"
 
@@ -70,9 +71,10 @@ def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None
             raise UserError(
                 f"layers are swapped between StyleGAN2 generators, and this is a {type(generator).__name__}"
             )
-    different = [name for name, value in base.config.items() if style.config[name] != value]
+    settings, others = built_as(base), built_as(style)
+    different = [name for name, value in settings.items() if others[name] != value]
     if different:
-        found = ", ".join(f"{name} is {base.config[name]} and {style.config[name]}" for name in different)
+        found = ", ".join(f"{name} is {settings[name]} and {others[name]}" for name in different)
         raise UserError(f"layers can be swapped between generators that are built alike, but {found}")
     allowed = resolutions(base.img_resolution)[1:]
     if swap_from not in allowed:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
-from stylegan2.networks.registry import register_generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Mapping, check_sizes, feature_maps, resolutions
 
 
@@ -156,14 +156,13 @@ class Synthesis(nn.Module):
         return uniform(count, 1, *self.noise_const.shape[-2:], device=self.noise_const.device)  # [N, 1, R, R]
 
 
-@register_generator("lucidrains")
+@GENERATORS.register("lucidrains")
 class Generator(nn.Module):
     """The generator of lucidrains/stylegan2-pytorch, with the interface of `stylegan2.networks.stylegan2.Generator`.
 
     Attributes:
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = log2(resolution) - 1.
         w_avg: [w_dim] buffer, the mean of W.
-        config: the constructor's arguments, enough to build the same network again.
         grows, has_styles: as in the others.
 
     Args:
@@ -192,17 +191,6 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(img_resolution, img_channels, "skip")
-        self.config: dict[str, Any] = {
-            "img_resolution": img_resolution,
-            "img_channels": img_channels,
-            "w_dim": w_dim,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mapping_layers": mapping_layers,
-            "mapping_lr_multiplier": mapping_lr_multiplier,
-            "rgb_blur": rgb_blur,
-            "learned_const": learned_const,
-        }
         self.z_dim = self.w_dim = w_dim
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.num_ws = len(resolutions(img_resolution))

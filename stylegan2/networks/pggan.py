@@ -10,7 +10,7 @@ from stylegan2.networks import growing
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
 from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
 from stylegan2.networks.layers import normalize_2nd_moment
-from stylegan2.networks.registry import register_discriminator, register_generator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.stylegan2 import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 
@@ -101,14 +101,13 @@ class Synthesis(nn.Module):
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
 
 
-@register_generator("pggan")
+@GENERATORS.register("pggan")
 class Generator(nn.Module):
     """PGGAN generator: one latent for the whole image (num_ws 1), so nothing to mix, to truncate or to encode to.
 
     Attributes:
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; w is z normalised.
         w_avg: [w_dim] buffer, zeros.
-        config: the constructor's arguments, enough to build the same network again.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
     """
 
@@ -126,14 +125,6 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(img_resolution, img_channels, "plain")
-        self.config = {
-            "img_resolution": img_resolution,
-            "img_channels": img_channels,
-            "z_dim": z_dim,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "num_classes": num_classes,
-        }
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.mapping = Normalization(z_dim, num_classes)
         self.z_dim, self.w_dim = z_dim, len(self.mapping.w_avg)
@@ -151,7 +142,7 @@ class Generator(nn.Module):
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
-@register_discriminator("pggan")
+@DISCRIMINATORS.register("pggan")
 def build_discriminator(
     img_resolution: int,
     img_channels: int = 3,

@@ -15,7 +15,7 @@ from stylegan2 import ops
 from stylegan2.networks import growing
 from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
 from stylegan2.networks.layers import EqualLinear
-from stylegan2.networks.registry import register_discriminator, register_generator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.stylegan2 import Mapping, SynthesisLayer, ToRGB, check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import own_rows
@@ -151,14 +151,13 @@ class Synthesis(nn.Module):
         return self.to_rgbs[block](x)
 
 
-@register_generator("stylegan")
+@GENERATORS.register("stylegan")
 class Generator(nn.Module):
     """StyleGAN generator.
 
     Attributes:
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
         w_avg: [w_dim] buffer, the mean of W.
-        config: the constructor's arguments, enough to build the same network again.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
     """
 
@@ -181,18 +180,6 @@ class Generator(nn.Module):
         super().__init__()
         check_sizes(img_resolution, img_channels, "plain")
         check_normalization(normalization)
-        self.config = {
-            "img_resolution": img_resolution,
-            "img_channels": img_channels,
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mapping_layers": mapping_layers,
-            "mapping_lr_multiplier": mapping_lr_multiplier,
-            "normalization": normalization,
-            "num_classes": num_classes,
-        }
         self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = Synthesis(w_dim, img_resolution, img_channels, channel_base, channel_max, normalization)
@@ -211,7 +198,7 @@ class Generator(nn.Module):
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
-@register_discriminator("stylegan")
+@DISCRIMINATORS.register("stylegan")
 def build_discriminator(
     img_resolution: int,
     img_channels: int = 3,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stylegan2 import ops
 from stylegan2.networks.conditioning import LabelEmbedding, Projection, check_labels
 from stylegan2.networks.layers import EqualConv2d, EqualLinear, minibatch_stddev, normalize_2nd_moment
-from stylegan2.networks.registry import register_discriminator, register_generator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import own_rows
 
@@ -206,14 +206,13 @@ class Synthesis(nn.Module):
         return self.to_rgbs[-1](x, ws[:, -1], clamp) if image is None else image
 
 
-@register_generator("stylegan2")
+@GENERATORS.register("stylegan2")
 class Generator(nn.Module):
     """StyleGAN2 generator.
 
     Attributes:
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
         w_avg: [w_dim] buffer, the mean of W.
-        config: the constructor's arguments, enough to build the same network again.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
     """
 
@@ -236,19 +235,6 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(img_resolution, img_channels, architecture)
-        self.config = {
-            "img_resolution": img_resolution,
-            "img_channels": img_channels,
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mapping_layers": mapping_layers,
-            "mapping_lr_multiplier": mapping_lr_multiplier,
-            "architecture": architecture,
-            "conv_clamp": conv_clamp,
-            "num_classes": num_classes,
-        }
         self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = Synthesis(
@@ -287,7 +273,7 @@ class DiscriminatorBlock(nn.Module):
         return y if self.skip is None else y + self.skip(x)
 
 
-@register_discriminator("stylegan2")
+@DISCRIMINATORS.register("stylegan2")
 class Discriminator(nn.Module):
     """StyleGAN2 discriminator: images [N, C, R, R] in [-1, 1] -> logits [N, 1].
 

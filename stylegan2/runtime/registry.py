@@ -7,7 +7,7 @@ serve the command line and checkpoints; whoever writes Python may call the class
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from stylegan2.runtime.errors import UserError
@@ -62,18 +62,34 @@ class Registry(Generic[Part]):
         Raises:
             UserError: There is no part of that name, or it has no such setting.
         """
-        builder = self[name]
-        signature = inspect.signature(builder)
+        description = self.describe(name, *args, **settings)
+        part = self[name](*args, **settings)
+        object.__setattr__(part, "built_as", description)  # also where a dataclass is frozen
+        return part
+
+    def describe(self, name: str, *args: Any, **settings: Any) -> dict[str, Any]:
+        """Return {"name": ..., **settings} of a part without building it; settings not given have their defaults.
+
+        Raises:
+            UserError: There is no part of that name, or it has no such setting.
+        """
+        signature = inspect.signature(self[name])
         try:
             bound = signature.bind(*args, **settings)
         except TypeError as error:
             raise UserError(
                 f"the {self.kind} {name}: {error}; its settings are {', '.join(signature.parameters)}"
             ) from None
-        part = builder(*bound.args, **bound.kwargs)
         bound.apply_defaults()  # so that a checkpoint outlives a changed default
-        object.__setattr__(part, "built_as", {"name": name, **bound.arguments})  # also where a dataclass is frozen
-        return part
+        return {"name": name, **bound.arguments}
+
+    def build_from(self, name: str, settings: Mapping[str, Any]) -> Part:
+        """Build the part registered under `name` from those of the settings that it takes."""
+        return self.build(name, **{key: value for key, value in settings.items() if key in self.settings(name)})
+
+    def settings(self, name: str) -> Mapping[str, inspect.Parameter]:
+        """Return what the constructor of a part takes. UserError: there is none of that name."""
+        return inspect.signature(self[name]).parameters
 
     def _import_files(self) -> None:
         if not self._imported:

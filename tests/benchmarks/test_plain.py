@@ -7,12 +7,14 @@ import torch
 
 from benchmarks import plain
 from benchmarks.measure import busy_seconds, convolution_peak, interleaved, peak_memory_mb, timed
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_the_plain_formula_equals_ours(samples):
-    generator = Generator(32, z_dim=8, w_dim=8, channel_base=256, channel_max=12, mapping_layers=1).double()
+    generator = GENERATORS.build(
+        "stylegan2", 32, z_dim=8, w_dim=8, channel_base=256, channel_max=12, mapping_layers=1
+    ).double()
     for tensor in generator.synthesis.parameters():
         tensor.data.copy_(torch.randn_like(tensor))
     ws = torch.randn(samples, generator.num_ws, 8, dtype=torch.float64)

@@ -11,7 +11,7 @@ from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from datasets.tasks import TASKS, build_task
 from psp.encoders import build_encoder
 from psp.model import PSp
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import resize, to_uint8, write_image
 
@@ -155,7 +155,7 @@ def test_the_number_of_images(folder):
 
 
 def model(channels=3, size=32):
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
     return PSp(build_encoder("light", num_ws=6, w_dim=8, input_channels=channels, input_size=size), generator)
 
 

@@ -7,14 +7,14 @@ from datasets.latent_labels import labels_of_file
 from datasets.scores import read_scores
 from stylegan2.latents.codes import save_codes
 from stylegan2.latents.sampling import seeded_w
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 
 @pytest.fixture
 def generator():
     torch.manual_seed(0)
-    return Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1).eval()
+    return GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1).eval()
 
 
 @pytest.fixture

@@ -174,6 +174,7 @@ from dataclasses import dataclass
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
+from stylegan2.runtime.registry import built_as
 
 
 @register_task("negative")

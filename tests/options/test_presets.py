@@ -22,7 +22,7 @@ def test_every_preset_is_valid(arch, name):
 
 
 def test_every_architecture_can_be_built_and_is_in_the_table():
-    assert set(presets.GAN) == set(presets.PUBLISHED) == set(DISCRIMINATORS) <= set(GENERATORS)
+    assert set(presets.GAN) == set(presets.PUBLISHED) == set(DISCRIMINATORS.names()) <= set(GENERATORS.names())
 
 
 def test_without_a_flag_it_is_stylegan2_as_ever():

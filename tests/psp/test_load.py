@@ -5,7 +5,7 @@ import psp
 from psp.encoders import build_encoder
 from psp.load import describe
 from psp.model import PSp
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -13,7 +13,9 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    generator = Generator(32, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2)
+    generator = GENERATORS.build(
+        "stylegan2", 32, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2
+    )
     encoder = build_encoder("light", num_ws=8, w_dim=16, input_size=32)
     return PSp(encoder, generator, torch.randn(8, 16)).eval()
 
@@ -83,7 +85,7 @@ def test_an_empty_folder_is_said(tmp_path):
         (lambda t, m: m["encoder"].update(colour=1), "its encoder was written by another version"),
         (lambda t, m: m["encoder"].update(num_ws=10), "missing: styles.8"),
         (lambda t, m: m.update(kind="generator"), "a checkpoint of 'generator', not of a pSp model"),
-        (lambda t, m: m.pop("generator"), "its generator is called None"),
+        (lambda t, m: m.pop("generator"), "does not say which generator it holds"),
     ],
 )
 def test_what_does_not_fit_is_named(path, change, words):

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from psp.mixing import Mixing, Variants, random_styles
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(3)
-    return Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
+    return GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
 
 
 @pytest.mark.parametrize("settings", [{"outputs": 0}, {"alpha": 1.5}, {"alpha": -0.1}, {"alpha": float("nan")}])

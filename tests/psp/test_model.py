@@ -4,13 +4,16 @@ import torch
 from psp.encoders import build_encoder
 from psp.load import load, save_model
 from psp.model import PSp
-from stylegan2.networks import pggan, stylegan
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks import stylegan
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 
 def small_generator(resolution=32, w_dim=16):
-    generator = Generator(resolution, z_dim=16, w_dim=w_dim, channel_base=512, channel_max=16, mapping_layers=2)
+    generator = GENERATORS.build(
+        "stylegan2", resolution, z_dim=16, w_dim=w_dim, channel_base=512, channel_max=16, mapping_layers=2
+    )
     generator.w_avg.copy_(torch.linspace(-1, 1, w_dim))
     for layer in generator.synthesis.layers:
         torch.nn.init.constant_(layer.noise_strength, 0.5)
@@ -70,7 +73,7 @@ def test_parts_of_different_sizes_are_refused():
 
 
 def test_a_generator_without_styles_is_refused():
-    generator = pggan.Generator(32, z_dim=16, channel_base=512, channel_max=16)
+    generator = GENERATORS.build("pggan", 32, z_dim=16, channel_base=512, channel_max=16)
     with pytest.raises(
         UserError, match="one latent for the whole image .PGGAN., but pSp encodes a code for each layer"
     ):
@@ -80,10 +83,10 @@ def test_a_generator_without_styles_is_refused():
 @pytest.mark.parametrize("normalization", stylegan.NORMALIZATIONS)
 def test_stylegan_is_a_decoder_too(normalization, tmp_path):
     sizes = {"z_dim": 16, "w_dim": 16, "channel_base": 512, "channel_max": 16, "mapping_layers": 2}
-    model = PSp(small_encoder(), stylegan.Generator(32, normalization=normalization, **sizes)).eval()
+    model = PSp(small_encoder(), GENERATORS.build("stylegan", 32, normalization=normalization, **sizes)).eval()
     save_model(tmp_path / "m.safetensors", model, {})
     loaded, metadata = load(tmp_path / "m.safetensors")
-    assert metadata["generator"] == {"name": "stylegan", **model.generator.config}
+    assert metadata["generator"] == built_as(model.generator)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         output = model(images)

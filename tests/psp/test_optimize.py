@@ -7,12 +7,14 @@ import torch
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.optimize import optimize_w_plus, ramped
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 
 
 @pytest.fixture
 def generator():
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
+    generator = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2
+    ).eval()
     generator.mapping.w_avg.normal_()
     return generator
 

@@ -6,13 +6,15 @@ import torch
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.pivotal import DISTANCE, tune_generator
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 
 
 @pytest.fixture
 def generator():
     torch.manual_seed(1)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
+    generator = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2
+    ).eval()
     with torch.no_grad():
         for layer in generator.synthesis.layers:
             layer.noise_strength.fill_(0.1)

@@ -24,7 +24,7 @@ from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, learning_rate, rows, shrink, step, train
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.stats import Averages
@@ -60,7 +60,7 @@ def fake_losses():
 
 def tiny_model(head_width=8):
     torch.manual_seed(0)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
     generator.mapping.w_avg.normal_()
     for layer in generator.synthesis.layers:
         layer.noise_strength.data.fill_(0.1)  # so that random noise shows

@@ -19,7 +19,7 @@ from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, schedule, step, train
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.stats import Averages
@@ -57,7 +57,7 @@ def losses():
 
 def tiny_model(name):
     torch.manual_seed(0)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
     generator.mapping.w_avg.normal_()
     for layer in generator.synthesis.layers:
         layer.noise_strength.data.fill_(0.1)

@@ -17,7 +17,7 @@ from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import TrainingSettings, build_state, step, train, written
 from stylegan2 import losses as gan_losses
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -55,7 +55,7 @@ def losses():
 
 def tiny_model(name="gradual"):
     torch.manual_seed(0)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
     return PSp(build_encoder(name, num_ws=6, w_dim=8, input_size=32, **ENCODERS[name]), generator)
 
 

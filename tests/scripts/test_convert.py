@@ -13,8 +13,7 @@ from psp.encoders import build_encoder
 from psp.model import PSp
 from stylegan2.convert.lucidrains import tensor_names
 from stylegan2.convert.rosinality import to_rosinality
-from stylegan2.networks.lucidrains import Generator as LucidrainsGenerator
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import write_image
 
 NARROW = {"input_size": 32, "widths": (16, 16, 32, 32), "head_width": 16}
@@ -22,7 +21,7 @@ NARROW = {"input_size": 32, "widths": (16, 16, 32, 32), "head_width": 16}
 
 def tiny(name="e4e", **settings):
     torch.manual_seed(0)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
     generator.w_avg.normal_()
     return PSp(build_encoder(name, num_ws=6, w_dim=8, **NARROW, **settings), generator).eval()
 
@@ -79,7 +78,7 @@ def differences(out):
 
 
 def test_to_rosinality_and_back(script, tmp_path):
-    generator = Generator(16, 3, 8, 8, 128, 8, 3, mapping_lr_multiplier=0.1)
+    generator = GENERATORS.build("stylegan2", 16, 3, 8, 8, 128, 8, 3, mapping_lr_multiplier=0.1)
     generator.w_avg.normal_()
     stylegan2.save_generator("ours.safetensors", generator, {})
     code, out, _ = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
@@ -107,7 +106,9 @@ def test_to_rosinality_takes_the_generator_of_a_model(script, published):
 
 
 def test_to_rosinality_refuses_what_it_cannot_hold(script):
-    stylegan2.save_generator("ours.safetensors", Generator(16, 3, 8, 8, 128, 8, 2, architecture="residual"), {})
+    stylegan2.save_generator(
+        "ours.safetensors", GENERATORS.build("stylegan2", 16, 3, 8, 8, 128, 8, 2, architecture="residual"), {}
+    )
     code, _, err = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
     assert code == 2
     assert "rosinality's layout has no place for this generator: its architecture is residual, not skip" in err
@@ -117,7 +118,7 @@ def test_to_rosinality_refuses_what_it_cannot_hold(script):
 
 def lucidrains_file(path):
     """Names and shapes of that project's file, of 16 px."""
-    own = LucidrainsGenerator(16, 3, 8, 64, 8, 2)
+    own = GENERATORS.build("lucidrains", 16, 3, 8, 64, 8, 2)
     names, shapes = tensor_names(3, 2, learned_const=True), own.state_dict()
     state = {theirs.replace(".", "E.", 1): torch.randn(shapes[ours].shape) for ours, theirs in names.items()}
     del state["noise"]
@@ -158,7 +159,7 @@ def test_nothing_is_written_where_the_formula_gives_something_else(script, monke
 
 def test_inspect_generators(script):
     lucidrains_file("model_7.pt")
-    generator = Generator(16, 3, 8, 8, 128, 8, 2)
+    generator = GENERATORS.build("stylegan2", 16, 3, 8, 8, 128, 8, 2)
     stylegan2.save_generator("ours.safetensors", generator, {})
     torch.save({"g_ema": to_rosinality(generator)}, "generator.pt")
     for name, first, rows in (

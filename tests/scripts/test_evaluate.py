@@ -11,7 +11,7 @@ import psp
 from psp.encoders import encoder_for
 from psp.model import PSp
 from psp.segmenter import Segmenter, load_segmenter, save_segmenter
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import read_image, resize, write_image
 
 FLAGS = ["--batch_size", 2, "--device", "cpu", "--perceptual", "effnet", "--identity", "dlib"]
@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("own_process")
 
 def save(path, task, name="light", channels=3, seed=0, resolution=32, **settings):
     torch.manual_seed(seed)
-    generator = Generator(resolution, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build(
+        "stylegan2", resolution, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2
+    )
     model = PSp(encoder_for(generator, name, channels), generator)
     psp.save_model(path, model, {"task": task, "task_settings": settings} if settings else {"task": task})
     return path

@@ -10,7 +10,7 @@ import stylegan2
 from options.evaluate_generator import EvaluateGenerator
 from options.parse import parse
 from scripts import evaluate_generator
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image, write_image
 
@@ -19,7 +19,7 @@ from stylegan2.runtime.images import read_image, write_image
 def folder(tmp_path, monkeypatch):
     """Holds generator.safetensors and images/."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    generator = Generator(32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
+    generator = GENERATORS.build("stylegan2", 32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
     stylegan2.save_generator(tmp_path / "generator.safetensors", generator, {})
     rng, rows = np.random.default_rng(0), ["file,bright"]
     for i in range(24):

@@ -15,7 +15,7 @@ from psp.encoders import build_encoder
 from stylegan2.latents.codes import load_codes, save_codes
 from stylegan2.latents.directions import load_directions
 from stylegan2.latents.sampling import random_w, render, seeded_w
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import read_image, to_uint8, write_image
 
 SIDE = 16
@@ -30,7 +30,9 @@ def script(script):
 def generator(tmp_path):
     """Also at tmp_path/g.safetensors."""
     torch.manual_seed(0)
-    network = Generator(SIDE, z_dim=8, w_dim=8, channel_base=256, channel_max=16, mapping_layers=2).eval()
+    network = GENERATORS.build(
+        "stylegan2", SIDE, z_dim=8, w_dim=8, channel_base=256, channel_max=16, mapping_layers=2
+    ).eval()
     network.requires_grad_(False)
     for layer in network.synthesis.layers:
         layer.noise_strength.fill_(0.02)

@@ -14,7 +14,7 @@ from psp.encoders import build_encoder
 from psp.inference.align import Crop, paste_back
 from psp.load import describe
 from psp.mixing import mask_rows, random_styles
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, images
 
 RESOLUTION = 32
@@ -22,7 +22,9 @@ RESOLUTION = 32
 
 def build_model(input_channels=3):
     torch.manual_seed(0)
-    generator = Generator(RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1)
+    generator = GENERATORS.build(
+        "stylegan2", RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
+    )
     encoder = build_encoder("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
     return PSp(encoder, generator, torch.randn(16)).eval()
 

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 import stylegan2
-from stylegan2.networks import growing, pggan, stylegan
+from stylegan2.networks import growing, registry
 from stylegan2.networks import stylegan2 as sg2
 from stylegan2.networks.conditioning import LabelEmbedding, Projection
 from stylegan2.runtime.errors import UserError
 
 SMALL = {"z_dim": 6, "channel_base": 96, "channel_max": 7, "num_classes": 3}
 GENERATORS = {
-    "pggan": lambda: pggan.Generator(16, **SMALL),
-    "stylegan": lambda: stylegan.Generator(16, **SMALL, w_dim=5, mapping_layers=2),
-    "stylegan2": lambda: sg2.Generator(16, **SMALL, w_dim=5, mapping_layers=2),
+    "pggan": lambda: registry.GENERATORS.build("pggan", 16, **SMALL),
+    "stylegan": lambda: registry.GENERATORS.build("stylegan", 16, **SMALL, w_dim=5, mapping_layers=2),
+    "stylegan2": lambda: registry.GENERATORS.build("stylegan2", 16, **SMALL, w_dim=5, mapping_layers=2),
 }
 DISCRIMINATORS = {
     "growing": lambda classes: growing.Discriminator(16, 3, 96, 6, num_classes=classes),

@@ -21,7 +21,7 @@ from datasets.loader import MirroredImages, stream_batches
 from datasets.sampler import StreamBatches, StreamSampler
 from stylegan2.augment import draw
 from stylegan2.networks.layers import minibatch_stddev
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, construct
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
@@ -103,8 +103,8 @@ def train_tiny(system, dtype, marks, run_dir):
     settings = TrainingSettings(**{**BASE, **own})
     labels = np.arange(50) % 3 if "num_classes" in sizes else None
     torch.manual_seed(1 + distributed.rank())  # the first one's networks count
-    G, G_ema = (construct(GENERATORS[arch], sizes) for _ in range(2))
-    D = construct(DISCRIMINATORS[arch], sizes)
+    G, G_ema = (GENERATORS.build_from(arch, sizes) for _ in range(2))
+    D = DISCRIMINATORS.build_from(arch, sizes)
     leave_the_singular_start(G)
     pixels = list(np.random.default_rng(0).integers(0, 256, (50, 16, 16, 3), np.uint8))
     stream = stream_batches(

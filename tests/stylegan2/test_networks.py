@@ -13,6 +13,7 @@ from torch import Tensor
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import ARCHITECTURES, Discriminator, Generator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-9}
 SMALL = {"z_dim": 6, "w_dim": 5, "channel_base": 96, "channel_max": 7, "mapping_layers": 3}
@@ -175,7 +176,10 @@ def randomised(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def small_generator(resolution: int, architecture: str = "skip", channels: int = 3, **kwargs) -> Generator:
-    return randomised(Generator(resolution, channels, architecture=architecture, **SMALL, **kwargs), seed=resolution)
+    return randomised(
+        GENERATORS.build("stylegan2", resolution, channels, architecture=architecture, **SMALL, **kwargs),
+        seed=resolution,
+    )
 
 
 def rows(generator: Generator, n: int = 2) -> Tensor:
@@ -284,7 +288,7 @@ def test_average_tracks_w():
 @pytest.mark.parametrize(("resolution", "num_ws"), [(16, 6), (64, 10), (256, 14), (512, 16), (1024, 18)])
 def test_number_of_rows(resolution, num_ws):
     with torch.device("meta"):
-        generator = Generator(resolution)
+        generator = GENERATORS.build("stylegan2", resolution)
         image = generator.synthesis(torch.empty(1, num_ws, 512))
     assert generator.num_ws == num_ws
     assert image.shape == (1, 3, resolution, resolution)
@@ -294,7 +298,7 @@ def test_number_of_rows(resolution, num_ws):
 def test_paper_size():
     """Configuration F at 1024 has 30.37 M parameters in G, and widths from 512 down to 32."""
     with torch.device("meta"):
-        generator = Generator(1024)
+        generator = GENERATORS.build("stylegan2", 1024)
     widths = [layer.weight.shape[0] for layer in generator.synthesis.layers][::2]
     assert widths == [512, 512, 512, 512, 512, 256, 128, 64, 32]
     trainable = sum(parameter.numel() for parameter in generator.parameters())
@@ -309,7 +313,7 @@ def test_gradients_reach_every_parameter():
 
 def test_config_builds_the_same_network():
     generator = small_generator(16, "residual", 2, conv_clamp=3.0)
-    twin = GENERATORS["stylegan2"](**generator.config).double()
+    twin = GENERATORS.build(**built_as(generator)).double()
     twin.load_state_dict(generator.state_dict())
     ws = rows(generator)
     with torch.no_grad():

@@ -17,7 +17,8 @@ import torch
 
 from datasets.loader import MirroredImages, stream_batches
 from stylegan2 import load, save_generator, trainer
-from stylegan2.networks.stylegan2 import Discriminator, Generator
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
@@ -43,7 +44,7 @@ SETTINGS = {
 def networks(channel_max=8, d_architecture="residual"):
     torch.manual_seed(0)
     sizes = {"channel_base": 128, "channel_max": channel_max}
-    G, G_ema = (Generator(16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
+    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
     return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema
 
 
@@ -159,6 +160,7 @@ def test_killed_at_any_moment_and_resumed_equals_uninterrupted(finished, tmp_pat
     code = f"""
 import importlib.util, sys, time
 from pathlib import Path
+from stylegan2.networks.registry import GENERATORS
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 spec = importlib.util.spec_from_file_location("test_trainer", {__file__!r})
 test_trainer = importlib.util.module_from_spec(spec)

@@ -8,7 +8,8 @@ import torch
 
 from stylegan2 import trainer
 from stylegan2.augment import Controller
-from stylegan2.networks.stylegan2 import Discriminator, Generator
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
@@ -33,7 +34,7 @@ SETTINGS = {
 def networks():
     torch.manual_seed(0)
     sizes = {"channel_base": 128, "channel_max": 8}
-    G, G_ema = (Generator(16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
+    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
     return G, Discriminator(16, **sizes), G_ema
 
 

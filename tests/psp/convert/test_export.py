@@ -8,7 +8,7 @@ from psp.convert.export import published_options
 from psp.encoders import build_encoder
 from psp.model import PSp
 from stylegan2.convert.rosinality import from_rosinality, to_rosinality
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 PUBLISHED = {"img_resolution": 256}
@@ -17,7 +17,7 @@ PUBLISHED = {"img_resolution": 256}
 def published_model(name="gradual", generator=None, **settings):
     """As the published code builds it; on the meta device, since it is a gigabyte."""
     with torch.device("meta"):
-        own = Generator(**(PUBLISHED | (generator or {})))
+        own = GENERATORS.build("stylegan2", **(PUBLISHED | (generator or {})))
         encoder = build_encoder(name, num_ws=own.num_ws, w_dim=own.w_dim, **settings)
         return PSp(encoder, own)
 

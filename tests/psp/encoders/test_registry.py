@@ -6,14 +6,16 @@ import torch
 from psp.encoders import ENCODERS, build_encoder, encoder_for
 from psp.encoders.registry import with_input_channels
 from psp.model import PSp
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 LIGHT = sorted(name for name in ENCODERS if name.startswith("light"))
 
 
 def generator(resolution=64, img_channels=3):
-    return Generator(resolution, img_channels, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2)
+    return GENERATORS.build(
+        "stylegan2", resolution, img_channels, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2
+    )
 
 
 def test_the_papers_encoders_and_their_light_forms_are_there():

@@ -9,7 +9,7 @@ from psp.encoders.irse import start_trunk
 from psp.encoders.restyle import ReStyleE4EEncoder, ReStyleEncoder
 from psp.encoders.restyle_resnet import ReStyleResNetE4EEncoder, ReStyleResNetEncoder
 from psp.model import PSp, fit
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 SMALL = {"widths": (16, 16, 32, 32), "units": (1, 1, 1, 1), "head_width": 16}
@@ -17,7 +17,9 @@ ALL = [ReStyleEncoder, ReStyleE4EEncoder, ReStyleResNetEncoder, ReStyleResNetE4E
 
 
 def generator(resolution=64):
-    generator = Generator(resolution, z_dim=8, w_dim=8, channel_base=512, channel_max=16, mapping_layers=2)
+    generator = GENERATORS.build(
+        "stylegan2", resolution, z_dim=8, w_dim=8, channel_base=512, channel_max=16, mapping_layers=2
+    )
     generator.w_avg.normal_()
     for layer in generator.synthesis.layers:
         torch.nn.init.constant_(layer.noise_strength, 0.3)

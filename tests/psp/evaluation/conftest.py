@@ -7,7 +7,7 @@ from psp.encoders import build_encoder
 from psp.evaluation.metrics import Meters
 from psp.losses.l2 import L2
 from psp.model import PSp
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 
 
 class Named(L2):
@@ -18,7 +18,9 @@ class Named(L2):
 
 def build_model(name="gradual", seed=0, resolution=16):
     torch.manual_seed(seed)
-    generator = Generator(resolution, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
+    generator = GENERATORS.build(
+        "stylegan2", resolution, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2
+    )
     generator.mapping.w_avg.normal_()
     sizes = {} if name.startswith("light") else {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1)}
     if name == "gradual":

@@ -12,8 +12,7 @@ from psp.evaluation.generator import GROUPS, MEASURES, Bench, chosen, evaluate_g
 from stylegan2.metrics.features import describe
 from stylegan2.metrics.frechet import frechet_distance
 from stylegan2.metrics.kernel_distance import kernel_distance
-from stylegan2.networks import pggan
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_tensor
 
@@ -45,7 +44,9 @@ class Noise:
 def bench():
     CALLS.clear()
     torch.manual_seed(0)
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1).eval()
+    generator = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1
+    ).eval()
 
     def features(name):
         CALLS.append(name)
@@ -152,7 +153,7 @@ def test_faces_are_looked_for_in_enlarged_colour_pictures(monkeypatch):
 
 
 def test_a_generator_without_w_is_measured_in_z_alone(bench):
-    other = pggan.Generator(16, z_dim=8, channel_base=64, channel_max=8).eval().requires_grad_(False)
+    other = GENERATORS.build("pggan", 16, z_dim=8, channel_base=64, channel_max=8).eval().requires_grad_(False)
     assert chosen("ppl,separability", other) == ["ppl_z_full", "ppl_z_end", "separability"]
     found = evaluate_generator(dataclasses.replace(bench, generator=other), ["ppl_z_end", "separability", "fd_effnet"])
     assert list(found["separability"].values) == ["separability_z", "separability_z_held_out"]
@@ -162,7 +163,9 @@ def test_a_generator_without_w_is_measured_in_z_alone(bench):
 
 
 def test_a_generator_of_classes_is_measured_over_all_of_them(bench, monkeypatch):
-    other = Generator(16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1, num_classes=2).eval()
+    other = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1, num_classes=2
+    ).eval()
     monkeypatch.setattr(generator_evaluation, "build_detector", lambda name: lambda picture: [1])
     found = evaluate_generator(dataclasses.replace(bench, generator=other.requires_grad_(False)), list(MEASURES))
     assert "classes drawn evenly" in found["fd_effnet"].departures

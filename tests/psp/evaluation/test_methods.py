@@ -12,7 +12,7 @@ from psp.load import save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.model import PSp
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 
@@ -171,7 +171,9 @@ def test_two_resolutions_are_refused(files):
 
 
 def test_only_colours_can_be_measured(tmp_path):
-    generator = Generator(16, z_dim=8, w_dim=8, img_channels=1, channel_base=128, channel_max=8, mapping_layers=1)
+    generator = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, img_channels=1, channel_base=128, channel_max=8, mapping_layers=1
+    )
     gray = PSp(build_encoder("light", num_ws=6, w_dim=8, input_size=32), generator)
     save_model(tmp_path / "gray.safetensors", gray, {})
     with pytest.raises(UserError, match="renders 1 channels"):

@@ -11,7 +11,7 @@ from psp.inference.translate import Refinement, prepare, render, translate
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.mixing import Mixing, mask_rows, random_styles
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 SIZE = 32
@@ -19,7 +19,9 @@ SIZE = 32
 
 def tiny_model(input_channels=3, img_channels=3):
     torch.manual_seed(1)
-    generator = Generator(32, img_channels, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1)
+    generator = GENERATORS.build(
+        "stylegan2", 32, img_channels, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
+    )
     encoder = build_encoder("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=SIZE)
     return PSp(encoder, generator, torch.randn(16)).eval()
 

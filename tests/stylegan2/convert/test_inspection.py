@@ -6,8 +6,7 @@ import torch
 
 from stylegan2 import convert, save_generator
 from stylegan2.convert.inspection import describe, describe_ours
-from stylegan2.networks.lucidrains import Generator as LucidrainsGenerator
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
 
@@ -117,16 +116,19 @@ def test_stylegan3_is_named(foreign, tmp_path, protocol):
 
 def test_ours(tmp_path):
     for generator, line in (
-        (Generator(16, 1, 6, 8, 64, 9, 3), "generator: 16 px, 1 channels, num_ws 6, mapping of 3 layers, z 6, w 8"),
         (
-            LucidrainsGenerator(16, 3, 8, 64, 9, 3),
+            GENERATORS.build("stylegan2", 16, 1, 6, 8, 64, 9, 3),
+            "generator: 16 px, 1 channels, num_ws 6, mapping of 3 layers, z 6, w 8",
+        ),
+        (
+            GENERATORS.build("lucidrains", 16, 3, 8, 64, 9, 3),
             "generator: 16 px, 3 channels, num_ws 3, mapping of 3 layers, z 8, w 8",
         ),
     ):
         save_generator(tmp_path / "g.safetensors", generator, {})
         tensors, metadata = checkpoint.read(tmp_path / "g.safetensors")
-        lines = describe_ours(tmp_path / "g.safetensors", metadata, tensors, "G_ema")
+        lines = describe_ours(metadata, tensors, "G_ema")
         assert lines == [line, "generator: widths 4: 9, 8: 8, 16: 4", WHOLE]
         del tensors["G_ema.synthesis.const"]
-        lines = describe_ours(tmp_path / "g.safetensors", metadata, tensors, "G_ema")
+        lines = describe_ours(metadata, tensors, "G_ema")
         assert lines[2] == "generator: 1 tensors missing: synthesis.const"

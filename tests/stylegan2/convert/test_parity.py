@@ -11,8 +11,10 @@ from stylegan2 import convert
 from stylegan2.convert import layout
 from stylegan2.convert.nvidia import from_nvidia, tensor_names
 from stylegan2.convert.rosinality import from_rosinality
-from stylegan2.networks.stylegan2 import Generator, feature_maps, resolutions
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.stylegan2 import feature_maps, resolutions
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import built_as
 
 W_AVG = torch.linspace(-1, 1, 16)
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -43,7 +45,7 @@ def test_rosinality_gives_the_same_image(foreign, mapping_layers, channels):
         w = foreign.rosinality_style(state, z)
         torch.testing.assert_close(generator.mapping(z), w[:, None].expand(-1, generator.num_ws, -1), **CLOSE)
         torch.testing.assert_close(generator.w_avg, W_AVG)
-    assert generator.config["mapping_layers"] == mapping_layers
+    assert built_as(generator)["mapping_layers"] == mapping_layers
     assert generator.img_channels == channels
 
 
@@ -54,7 +56,7 @@ def test_channel_multipliers(foreign, multiplier):
     ws = rows(generator, n=1)
     with torch.no_grad():
         torch.testing.assert_close(generator.synthesis(ws), foreign.rosinality_image(state, ws), **CLOSE)
-    assert generator.config["channel_base"] == 16384 * multiplier // 32
+    assert built_as(generator)["channel_base"] == 16384 * multiplier // 32
     full = {"channel_base": 16384 * multiplier, "channel_max": 512}
     assert [layout.channel_settings(foreign.paper_widths(r, multiplier)) for r in (64, 1024)] == [full, full]
 
@@ -109,7 +111,7 @@ def test_rosinality_files(foreign, tmp_path, legacy):
     generator, metadata = convert.load_foreign(converted)
     assert convert.recognise(converted) == convert.recognise(trained) == convert.TORCH
     assert_same(generator, from_rosinality(state, W_AVG))
-    assert metadata["generator"] == {"name": "stylegan2", **generator.config}
+    assert metadata["generator"] == built_as(generator)
     assert metadata["source"] == "rosinality"
     assert metadata["notes"] == []
     assert not generator.training
@@ -214,11 +216,11 @@ def test_pickles_of_older_numpy(foreign, tmp_path):
 def test_settings_that_no_tensor_tells(foreign, tmp_path):
     tensors = foreign.nvidia_state(foreign.rosinality_state(), W_AVG)
     path = foreign.nvidia_pickle(tmp_path / "ada.pkl", tensors)  # synthesis_kwargs of the generator
-    assert convert.load_foreign(path)[0].config["conv_clamp"] == 256
+    assert built_as(convert.load_foreign(path)[0])["conv_clamp"] == 256
     path = foreign.nvidia_pickle(tmp_path / "sg3.pkl", tensors, {"_init_kwargs": {"conv_clamp": 64}})
-    assert convert.load_foreign(path)[0].config["conv_clamp"] == 64
+    assert built_as(convert.load_foreign(path)[0])["conv_clamp"] == 64
     path = foreign.nvidia_pickle(tmp_path / "none.pkl", tensors, {"_init_kwargs": {}, "mapping.fc0.bias_gain": 0.5})
-    config = convert.load_foreign(path)[0].config
+    config = built_as(convert.load_foreign(path)[0])
     assert config["conv_clamp"] is None
     assert config["mapping_lr_multiplier"] == 0.5
 
@@ -235,7 +237,7 @@ def test_clamp_acts(foreign, tmp_path):
 @pytest.mark.parametrize("architecture", ["skip", "residual", "plain"])
 @pytest.mark.parametrize("resolution", [16, 64])
 def test_architecture_is_read_from_the_names(foreign, tmp_path, architecture, resolution):
-    own = Generator(resolution, 2, 6, 5, 128, 9, mapping_layers=2, architecture=architecture)
+    own = GENERATORS.build("stylegan2", resolution, 2, 6, 5, 128, 9, mapping_layers=2, architecture=architecture)
     names = tensor_names(len(own.synthesis.layers) // 2, 2, architecture) | {"mapping.w_avg": "mapping.w_avg"}
     state = {names[name]: torch.randn(tensor.shape) for name, tensor in own.state_dict().items()}
     own.load_state_dict({name: state[names[name]].reshape(t.shape) for name, t in own.state_dict().items()})
@@ -246,7 +248,7 @@ def test_architecture_is_read_from_the_names(foreign, tmp_path, architecture, re
         resolution.bit_length() - 2 if architecture == "skip" else 1
     )
     generator, _ = convert.load_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state, {"_init_kwargs": {}}))
-    assert generator.config["architecture"] == architecture
+    assert built_as(generator)["architecture"] == architecture
     assert_same(generator, own)
     with torch.no_grad():
         torch.testing.assert_close(generator.synthesis(rows(generator)), own.synthesis(rows(own)))

@@ -11,8 +11,9 @@ from stylegan2.convert.layout import Stored
 from stylegan2.convert.lucidrains import extract, plain_names
 from stylegan2.convert.nvidia import tensor_names
 from stylegan2.convert.verification import Check, compare, compared, require, verify
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.registry import built_as
 
 SOURCES = ("rosinality", "nvidia", "lucidrains")
 MEASURED = ["w", "truncated w", "image of 64 px"]
@@ -122,7 +123,7 @@ def test_files_without_noise_or_mean_of_w(stored):
 @pytest.mark.parametrize("clamp", [None, 0.25])
 @pytest.mark.parametrize("architecture", ["skip", "residual", "plain"])
 def test_every_architecture_of_nvidia(foreign, tmp_path, architecture, clamp):
-    own = Generator(32, 2, 6, 5, 128, 9, 2, 0.02, architecture)
+    own = GENERATORS.build("stylegan2", 32, 2, 6, 5, 128, 9, 2, 0.02, architecture)
     names = tensor_names(3, 2, architecture) | {"mapping.w_avg": "mapping.w_avg"}
     state = {names[name]: torch.randn(tensor.shape) for name, tensor in own.state_dict().items()}
     state["synthesis.b4.const"] = state["synthesis.b4.const"][0]
@@ -196,7 +197,7 @@ def test_the_formula_of_lucidrains_equals_the_naive_pass(foreign, tmp_path, no_c
 @pytest.mark.parametrize("mapping_layers", [2, 8])
 @pytest.mark.parametrize("base", [512, 1024])
 def test_what_is_written_for_rosinality_gives_the_same_image_there(foreign, base, mapping_layers):
-    own = Generator(64, 3, 16, 16, base, 16, mapping_layers, mapping_lr_multiplier=0.05)
+    own = GENERATORS.build("stylegan2", 64, 3, 16, 16, base, 16, mapping_layers, mapping_lr_multiplier=0.05)
     torch.nn.init.normal_(own.w_avg)
     for name, parameter in own.named_parameters():
         if "noise_strength" in name or name.endswith("bias"):
@@ -214,7 +215,7 @@ def test_what_is_written_for_rosinality_gives_the_same_image_there(foreign, base
         torch.testing.assert_close(own.mapping(z)[:, 0], w, rtol=1e-4, atol=1e-5)
     assert torch.equal(content["latent_avg"], own.w_avg)
     again = rosinality.build(Stored("rosinality", {**content["g_ema"], "latent_avg": own.w_avg}, {}))[0]
-    assert again.config["mapping_lr_multiplier"] == 0.01
+    assert built_as(again)["mapping_lr_multiplier"] == 0.01
 
 
 def test_what_rosinality_has_no_place_for(foreign):
@@ -224,18 +225,18 @@ def test_what_rosinality_has_no_place_for(foreign):
         ({"num_classes": 2}, "conditioned on classes"),
     ):
         with pytest.raises(Exception, match=named) as caught:
-            rosinality.store(Generator(16, 3, 8, 8, 64, 4, 1, **settings))
+            rosinality.store(GENERATORS.build("stylegan2", 16, 3, 8, 8, 64, 4, 1, **settings))
         assert "\n" not in str(caught.value)
-    assert rosinality.obstacles(torch.nn.Linear(1, 1)) == ["it is a Linear generator, not a stylegan2"]
+    assert rosinality.obstacles(GENERATORS.build("pggan", 16)) == ["it is a pggan generator, not a stylegan2"]
 
 
 def test_what_that_projects_code_would_have_to_be_told():
     for base in (16384, 32768):
         with torch.device("meta"):
-            generator = Generator(256, channel_base=base)
+            generator = GENERATORS.build("stylegan2", 256, channel_base=base)
         assert rosinality.differences(generator) == []
     with torch.device("meta"):
-        generator = Generator(64, 1, 6, 8, 256, 16, 2, conv_clamp=256)
+        generator = GENERATORS.build("stylegan2", 64, 1, 6, 8, 256, 16, 2, conv_clamp=256)
     widths, z, channels, clamp = rosinality.differences(generator)
     assert "{4: 16, 8: 16, 16: 16, 32: 8, 64: 4}" in widths
     assert "6 numbers" in z

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 
 
 @pytest.fixture
 def generator():
     torch.manual_seed(0)
-    network = Generator(16, z_dim=8, w_dim=8, channel_base=256, channel_max=16, mapping_layers=2).eval()
+    network = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=256, channel_max=16, mapping_layers=2
+    ).eval()
     with torch.no_grad():
         for layer in network.synthesis.layers:
             layer.noise_strength.fill_(0.1)

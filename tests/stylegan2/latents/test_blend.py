@@ -6,14 +6,14 @@ import torch
 import stylegan2
 from stylegan2.latents.blend import blend, style_share
 from stylegan2.load import save_generator
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 
 def generator(seed, architecture="skip", resolution=32, **sizes):
     torch.manual_seed(seed)
     settings = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "mapping_layers": 2} | sizes
-    network = Generator(resolution, architecture=architecture, **settings).eval()
+    network = GENERATORS.build("stylegan2", resolution, architecture=architecture, **settings).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

@@ -20,7 +20,7 @@ from stylegan2.latents.directions import (
     spread,
     style_weights,
 )
-from stylegan2.networks import pggan, stylegan
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -195,12 +195,12 @@ def test_closed_form_directions_change_the_styles_most(generator):
 
 def test_every_style_based_generator_has_closed_form_directions():
     sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8}
-    grown = stylegan.Generator(16, mapping_layers=1, **sizes)
+    grown = GENERATORS.build("stylegan", 16, mapping_layers=1, **sizes)
     weights = style_weights(grown)
     assert [weight.shape[1] for weight in weights] == [8] * grown.num_ws
     assert weights[-1] is grown.synthesis.layers[-1].affine.weight
     with pytest.raises(UserError, match="closed-form directions are not known for this kind of generator"):
-        style_weights(pggan.Generator(16, **{k: v for k, v in sizes.items() if k != "w_dim"}))
+        style_weights(GENERATORS.build("pggan", 16, **{k: v for k, v in sizes.items() if k != "w_dim"}))
 
 
 @pytest.mark.parametrize("count", [0, 9])

@@ -8,7 +8,7 @@ from stylegan2.latents.interpolation import slerp
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.pictures import codes_between, mixing_sheet, noise_sheet, truncation_sheet
 from stylegan2.latents.sampling import render, seeded_w, seeded_z
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 
@@ -84,7 +84,7 @@ def test_paths_pass_through_the_seeds(generator):
 def test_generators_with_classes():
     torch.manual_seed(0)
     sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "mapping_layers": 1}
-    generator = Generator(16, num_classes=3, **sizes).eval()
+    generator = GENERATORS.build("stylegan2", 16, num_classes=3, **sizes).eval()
     codes = seeded_w(generator, [0, 1, 2, 4])
     labels = torch.tensor([0, 1, 2, 1])
     with torch.no_grad():

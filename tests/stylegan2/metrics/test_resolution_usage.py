@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from stylegan2.metrics.resolution_usage import resolution_usage
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
 
 @pytest.fixture
 def generator():
-    return Generator(32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1).eval()
+    return GENERATORS.build("stylegan2", 32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1).eval()
 
 
 def styles(generator, count=24):
@@ -59,6 +59,8 @@ def test_training_is_not_disturbed(generator):
 
 @pytest.mark.parametrize("architecture", ["residual", "plain"])
 def test_other_architectures_are_refused(architecture):
-    other = Generator(32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, architecture=architecture)
+    other = GENERATORS.build(
+        "stylegan2", 32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, architecture=architecture
+    )
     with pytest.raises(UserError, match="architecture 'skip'"):
         resolution_usage(other, styles(other))

@@ -3,7 +3,7 @@
 import torch
 
 from stylegan2.metrics.samples import as_rgb, batches, classes, generate, latents, mapped, rounded
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import to_tensor, to_uint8
 
 
@@ -22,7 +22,7 @@ def test_latents_of_other_seeds_and_streams_differ(toy):
 
 
 def test_generate_gives_every_sample_once():
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1)
+    generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1)
     z = latents(generator, 7, 0)
     parts = list(generate(generator, z, batch_size=3))
     assert [len(part) for part in parts] == [3, 3, 1]
@@ -53,7 +53,9 @@ def test_every_number_of_channels_becomes_rgb():
 
 
 def test_classes_come_evenly_and_reach_the_generator():
-    generator = Generator(16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1, num_classes=3)
+    generator = GENERATORS.build(
+        "stylegan2", 16, z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping_layers=1, num_classes=3
+    )
     labels = classes(generator, 30, seed=0)
     assert torch.bincount(labels).tolist() == [10, 10, 10]
     assert not torch.equal(labels, classes(generator, 30, seed=1))
