@@ -1,7 +1,8 @@
 """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676): the transforms and the controller of p.
 
 Real and generated images pass through `augment` before the discriminator sees them, everywhere and with the same p.
-Random numbers come from PyTorch's global CPU generator, so that a seed gives the same draws on every device.
+Random numbers come from PyTorch's global CPU generator, so that a seed gives the same draws on every device; a few
+numbers for each image are then copied to the images' device, without waiting for it.
 """
 
 import math
@@ -189,7 +190,7 @@ def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
     """Flips and turns: pixels are copied, none is blended with its neighbours. [N, C, R, R] -> [N, C, R, R]."""
 
     def those(chosen: Tensor) -> Tensor:
-        return chosen.to(images.device)[:, None, None, None]  # [N, 1, 1, 1]
+        return chosen.to(images.device, non_blocking=True)[:, None, None, None]  # [N, 1, 1, 1]
 
     images = torch.where(those(x_flip), images.flip(3), images)
     images = torch.where(those(quarter_turns % 2 == 1), images.rot90(1, (2, 3)), images)
@@ -204,14 +205,14 @@ def move(images: Tensor, place: Tensor) -> Tensor:
     has no end, because a reflected image is periodic and one period can be looked up everywhere.
     """
     up, down = _resampling(images.shape[2], images.dtype, images.device)
-    grid = _lookup_places(torch.linalg.inv(place).to(images), len(up), len(down))  # [N, Q, Q, 2]
+    grid = _lookup_places(torch.linalg.inv(place).to(images, non_blocking=True), len(up), len(down))  # [N, Q, Q, 2]
     images = up @ images @ up.t()  # [N, C, P + 1, P + 1]
     return down @ _Lookup.apply(images, grid) @ down.t()  # [N, C, R, R]
 
 
 def recolour(images: Tensor, colour: Tensor) -> Tensor:
     """The affine map `colour` [N, 4, 4] of each pixel; a gray image is one of equal r, g and b, and stays gray."""
-    colour = colour.to(images)
+    colour = colour.to(images, non_blocking=True)
     if images.shape[1] == 1:
         gain = colour[:, :3, :3].sum([1, 2]) / 3  # [N]
         return images * gain[:, None, None, None] + colour[:, :3, 3].mean(1)[:, None, None, None]

@@ -20,6 +20,7 @@ from stylegan2.runtime.errors import CheckpointError
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
 PARTIAL_PREFIX = ".partial-"
 NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
+IMPLEMENTATION_OPTIONS = ("fused", "foreach", "capturable", "differentiable")  # of an optimizer: how it computes
 DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -309,10 +310,14 @@ def load_optimizer(
     tensors: Mapping[str, Tensor],
     settings: Mapping[str, Any],
 ) -> None:
-    """Restore what `optimizer_tensors` gave, bit for bit.
+    """Restore what `optimizer_tensors` gave, bit for bit, wherever the parameters are now.
 
-    (`Optimizer.load_state_dict` would cast the state to the dtype of the weights.)
-    Raises CheckpointError when the optimizer's class or its groups of parameters differ; it is then unchanged.
+    Each tensor goes to the device of its parameter; Adam's step counts stay on the CPU unless the optimizer counts on
+    the device. How the optimizer is computed (`fused`, `foreach`, ...) stays as it was built, so that a checkpoint may
+    move between a CPU and a GPU. (`Optimizer.load_state_dict` would cast the state to the dtype of the weights.)
+
+    Raises:
+        CheckpointError: The optimizer's class or its groups of parameters differ; it is then unchanged.
     """
     parameters = dict(named_parameters)
     names = {parameter: name for name, parameter in parameters.items()}
@@ -322,30 +327,32 @@ def load_optimizer(
         raise CheckpointError(f"the checkpoint holds the state of {settings['class']}, not of {kind}")
     if [group["params"] for group in settings["groups"]] != groups:
         raise CheckpointError(f"the checkpoint's {kind} was built for other parameters or in other groups")
-    fused = {
+    counts_on_device = {
         parameter: bool(group.get("fused") or group.get("capturable"))
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-
-    def fetch(name: str, parameter: nn.Parameter) -> Tensor:
-        stored = tensors[name]
-        # Step counts are 0-dimensional and stay on the CPU, unless a fused optimizer counts on the device.
-        return stored.to(parameter.device, copy=True) if stored.dim() or fused[parameter] else stored.clone()
-
     try:
-        options = [_unpack(group["options"], lambda name: tensors[name].clone()) for group in settings["groups"]]
-        state = {
-            parameters[name]: _unpack(value, partial(fetch, parameter=parameters[name]))
-            for name, value in settings["state"].items()
-        }
+        options = [_unpack(group["options"], partial(_copy, tensors)) for group in settings["groups"]]
+        state: dict[nn.Parameter, Any] = {}
+        for name, packed in settings["state"].items():
+            parameter = parameters[name]
+            fetch = partial(_copy, tensors, device=parameter.device)
+            state[parameter] = _unpack(packed, fetch)
+            step = state[parameter].get("step")
+            if isinstance(step, Tensor) and not counts_on_device[parameter]:
+                state[parameter]["step"] = _unpack(packed["dict"]["step"], partial(_copy, tensors))
     except KeyError as error:
         raise CheckpointError(f"the checkpoint lacks {error} of the state of {kind}") from error
     for group, values in zip(optimizer.param_groups, options, strict=True):
-        group.update(values)
+        group.update({name: value for name, value in values.items() if name not in IMPLEMENTATION_OPTIONS})
     optimizer.state.clear()
     for parameter, value in state.items():
         optimizer.state[parameter] = value
+
+
+def _copy(tensors: Mapping[str, Tensor], name: str, device: torch.device | str = "cpu") -> Tensor:
+    return tensors[name].to(device, copy=True)
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

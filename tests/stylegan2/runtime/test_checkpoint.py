@@ -546,6 +546,41 @@ def test_groups_keep_their_options(tmp_path):
     assert isinstance(fresh.param_groups[1]["betas"], tuple)
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_state_goes_to_the_device_of_its_parameter(on_device):
+    """The meta device stands for a GPU. A parameter without dimensions has moments without dimensions."""
+    module = small_network()
+    module.strength = nn.Parameter(torch.zeros([]))
+    optimizer = torch.optim.Adam(module.parameters(), amsgrad=True, foreach=False)
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    tensors, state = checkpoint.optimizer_tensors("o", optimizer, module.named_parameters())
+    moved = copy.deepcopy(module).to("meta")
+    fresh = torch.optim.Adam(moved.parameters(), amsgrad=True, capturable=on_device)
+    checkpoint.load_optimizer(fresh, moved.named_parameters(), tensors, json.loads(json.dumps(state)))
+    assert len(fresh.state) == 7
+    for restored in fresh.state.values():
+        places = {key: value.device.type for key, value in restored.items()}
+        assert places.pop("step") == ("meta" if on_device else "cpu")
+        assert places == dict.fromkeys(("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), "meta")
+
+
+def test_how_an_optimizer_computes_is_not_restored():
+    """What was written on a CPU goes on with the fused optimizer of a GPU, and the reverse."""
+    a = nn.Parameter(torch.ones(2))
+    a.grad = torch.ones(2)
+    optimizer = torch.optim.Adam([a], lr=0.5, foreach=True)
+    optimizer.step()
+    tensors, state = checkpoint.optimizer_tensors("o", optimizer, [("a", a)])
+    fresh = torch.optim.Adam([a], lr=0.1, fused=True)
+    checkpoint.load_optimizer(fresh, [("a", a)], tensors, state)
+    (group,) = fresh.param_groups
+    assert (group["lr"], group["fused"], group["foreach"]) == (0.5, True, None)
+    fresh.step()
+    assert fresh.state[a]["step"] == 2
+
+
 def test_an_optimizer_that_does_not_fit_is_one_sentence_and_unchanged():
     a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.Adam([a])
