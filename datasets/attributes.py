@@ -16,7 +16,7 @@ from datasets.folder import ImageFolder
 from datasets.pack import cache_folder
 from datasets.sources import SYNTHETIC, open_images
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, TRAINING_SEED, SyntheticFaces
-from psp.attributes import AttributeClassifier, accuracies, fit_attributes
+from psp.perception.attributes import AttributeClassifier, accuracies, fit_attributes
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 

@@ -29,7 +29,7 @@ from psp.evaluation import (
 from psp.evaluation.report import sheet, table, tables
 from psp.mixing import Mixing
 from psp.model import PSp, fit
-from psp.segmenter import Segmenter, load_segmenter
+from psp.perception.segmenter import Segmenter, load_segmenter
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 

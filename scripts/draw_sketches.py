@@ -17,8 +17,8 @@ from tqdm import tqdm
 from datasets.tasks.sketch import draw
 from options.draw_sketches import DrawSketches
 from options.parse import parse, run
-from psp.edges import load_hed
 from psp.inference.translate import prepare
+from psp.perception.hed import load_hed
 from stylegan2.runtime import images, weights
 from stylegan2.runtime.errors import ImageError, UserError
 

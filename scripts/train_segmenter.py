@@ -23,7 +23,7 @@ from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks.segmentation import Segmentation, palette
 from options.parse import parse, run
 from options.train_segmenter import TrainSegmenter
-from psp.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
+from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psp.losses.crop import WHOLE, crop_resize
-from psp.losses.networks.dlib_resnet import load_dlib
-from psp.losses.networks.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
-from psp.losses.networks.inception import load_inception
+from psp.perception.crop import WHOLE, crop_resize
+from psp.perception.dlib_resnet import load_dlib
+from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
+from psp.perception.inception import load_inception
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from psp.evaluation.metrics import Meters, measure, ms_ssim, ms_ssim_label
-from psp.segmenter import Segmenter, overlaps
+from psp.perception.segmenter import Segmenter, overlaps
 
 
 class Gauge:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from psp.evaluation.measuring import Measured
-from psp.segmenter import label_ious
+from psp.perception.segmenter import label_ious
 from stylegan2.runtime import images
 
 PICTURE_SIDE = 128  # pixels of a picture in the sheet, at least

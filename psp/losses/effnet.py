@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import WHOLE, crop_resize
-from psp.losses.networks.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 from psp.losses.registry import register_loss
+from psp.perception.crop import WHOLE, crop_resize
+from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 
 TAPS = {0: 0.02, 1: 0.03, 3: 0.05, 5: 0.1, 11: 0.15, 16: 0.15}
 """Weight of the stem (0) and of blocks 0, 2, 4, 10 and 15 (1 + block).

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psp.losses.networks.arcface import ArcFace, load_arcface
-from psp.losses.networks.dlib_resnet import DlibResNet, load_dlib
-from psp.losses.networks.facenet import FaceNet, load_facenet
 from psp.losses.registry import register_loss
+from psp.perception.arcface import ArcFace, load_arcface
+from psp.perception.dlib_resnet import DlibResNet, load_dlib
+from psp.perception.facenet import FaceNet, load_facenet
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from psp.losses.crop import FaceCrop
+from psp.losses.face_crop import FaceCrop
 from psp.losses.registry import register_loss
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psp.losses.crop import FaceCrop
 from psp.losses.effnet import EffNet
-from psp.losses.registry import freeze, register_loss
+from psp.losses.face_crop import FaceCrop
+from psp.losses.registry import register_loss
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 
@@ -37,7 +37,7 @@ class LPIPS(nn.Module):
             raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}.")
         path = weights.locate(BACKBONES[network], path)
         self.name = f"lpips_{network}"
-        self.distance = freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
+        self.distance = weights.freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """output, target [N, 3, H, W] in [-1, 1] -> [N]."""

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import WHOLE, crop_resize
-from psp.losses.registry import freeze, register_loss
+from psp.losses.registry import register_loss
+from psp.perception.crop import WHOLE, crop_resize
 from stylegan2.convert.safe import read_torch
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
@@ -42,7 +42,7 @@ class MoCo(nn.Module):
         network = resnet50(weights=None)
         network.fc = nn.Identity()  # type: ignore[assignment]
         weights.fill(network, query_encoder(path), path)
-        self.network = freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 

@@ -17,8 +17,3 @@ def register_loss(name: str) -> Callable:
         return build
 
     return register
-
-
-def freeze(network: nn.Module) -> nn.Module:
-    """The same network in evaluation mode, without gradients for its weights."""
-    return network.requires_grad_(False).eval()

@@ -270,6 +270,11 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> Non
     load_module(module, {f"{name}.{key}": value for key, value in tensors.items()}, name)
 
 
+def freeze(network: nn.Module) -> nn.Module:
+    """Return the same network in evaluation mode, without gradients for its weights."""
+    return network.requires_grad_(False).eval()
+
+
 def _entry(name: str) -> PretrainedFile:
     if name not in PRETRAINED:
         raise UserError(f"There is no pretrained file called {name!r}; there are {', '.join(sorted(PRETRAINED))}.")

@@ -4,7 +4,7 @@ import pytest
 
 from datasets.evaluation import pick_segmenter
 from datasets.tasks import build_task
-from psp.segmenter import DEFAULT, Segmenter, save_segmenter
+from psp.perception.segmenter import DEFAULT, Segmenter, save_segmenter
 
 
 def test_the_shipped_segmenter_measures_procedural_faces_alone(capsys):

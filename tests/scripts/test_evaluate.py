@@ -10,7 +10,7 @@ import torch
 import psp
 from psp.encoders import encoder_for
 from psp.model import PSp
-from psp.segmenter import Segmenter, load_segmenter, save_segmenter
+from psp.perception.segmenter import Segmenter, load_segmenter, save_segmenter
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import read_image, resize, write_image
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from psp.evaluation.features import effnet_side, feature_network
-from psp.losses.networks.dlib_resnet import load_dlib
-from psp.losses.networks.efficientnet_lite0 import load_efficientnet_lite0
+from psp.perception.dlib_resnet import load_dlib
+from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from stylegan2.runtime.errors import UserError
 
 

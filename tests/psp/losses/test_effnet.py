@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from skimage.data import astronaut, chelsea, coffee
 
-from psp.losses.crop import WHOLE, crop_resize
 from psp.losses.effnet import TAPS, EffNet
-from psp.losses.networks.efficientnet_lite0 import load_efficientnet_lite0
+from psp.perception.crop import WHOLE, crop_resize
+from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 

@@ -8,10 +8,10 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 from PIL import Image
 
-from psp.losses.crop import crop_resize
 from psp.losses.identity import Identity, identity_network
-from psp.losses.networks.arcface import ArcFace, load_arcface
-from psp.losses.networks.facenet import CHIP, load_facenet
+from psp.perception.arcface import ArcFace, load_arcface
+from psp.perception.crop import crop_resize
+from psp.perception.facenet import CHIP, load_facenet
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 

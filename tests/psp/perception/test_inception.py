@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psp.losses.networks.inception import Inception, load_inception, resize_as_tensorflow
+from psp.perception.inception import Inception, load_inception, resize_as_tensorflow
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from psp.losses.networks.dlib_file import IMAGE_SIZE, _Reader, parse
-from psp.losses.networks.dlib_resnet import load_dlib
+from psp.perception.dlib_file import IMAGE_SIZE, _Reader, parse
+from psp.perception.dlib_resnet import load_dlib
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 

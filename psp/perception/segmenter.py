@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import WHOLE, crop_resize
+from psp.perception.crop import WHOLE, crop_resize
 from stylegan2.load import cast
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError

@@ -9,7 +9,7 @@ import torch
 
 from datasets.faces.labels import LABELS
 from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
-from psp.segmenter import (
+from psp.perception.segmenter import (
     DEFAULT,
     Segmenter,
     balanced_cross_entropy,

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.registry import freeze
 from stylegan2.runtime import weights
 
 STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (the paper's table 1)
@@ -104,7 +103,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
     network = EfficientNetLite0()
     tensors = weights.load_tensors(path)
     weights.fill(network, _folded(network, tensors), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
 
 
 def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

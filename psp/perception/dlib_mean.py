@@ -5,7 +5,7 @@ assets-person-portrait, CC0) and 700 official portraits of the United States Con
 FFHQ-aligned. To compute it again, for two folders of aligned images:
 
     import torch
-    from psp.losses.networks.dlib_resnet import load_dlib
+    from psp.perception.dlib_resnet import load_dlib
     from stylegan2.runtime.images import find_images, read_image, to_tensor
 
     network = load_dlib()

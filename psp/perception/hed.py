@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.registry import freeze
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -56,7 +55,7 @@ def load_hed(path: str | Path | None = None) -> HED:
     path = weights.locate("hed", path)
     network = HED()
     weights.fill(network, _renamed(_read_hdf5(path)), path)
-    return freeze(network)  # type: ignore[return-value]
+    return weights.freeze(network)  # type: ignore[return-value]
 
 
 def _read_hdf5(path: Path) -> dict[str, Tensor]:

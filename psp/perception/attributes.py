@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import WHOLE, crop_resize
+from psp.perception.crop import WHOLE, crop_resize
 from stylegan2.metrics.samples import as_rgb, batches
 from stylegan2.runtime.randomness import derive_seed, seed_step
 

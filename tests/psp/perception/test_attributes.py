@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from psp.attributes import AttributeClassifier, accuracies, as_float, classify, fit_attributes
+from psp.perception.attributes import AttributeClassifier, accuracies, as_float, classify, fit_attributes
 
 
 def pictures(count, seed):

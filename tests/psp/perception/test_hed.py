@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from psp.edges import MEAN_BGR, STAGES, load_hed
+from psp.perception.hed import MEAN_BGR, STAGES, load_hed
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 h5py = pytest.importorskip("h5py", reason="h5py reads the weights of HED")

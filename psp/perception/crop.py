@@ -6,7 +6,7 @@ Face networks want a certain part of an FFHQ-aligned image. As fractions, one bo
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Box = tuple[float, float, float, float]
 """(top, left, height, width) as fractions of the image."""
@@ -48,26 +48,3 @@ def resample_matrix(
     distance = (pixel[None, :] - centre[:, None]).abs()  # [out_size, size]
     weights = (1 - distance / max(scale, 1.0)).clamp(min=0)
     return (weights / weights.sum(1, keepdim=True)).to(device, dtype)
-
-
-class FaceCrop(nn.Module):
-    """Another loss of two images, of the face in them alone (pSp trains frontalization with it)."""
-
-    inputs = ("output", "target")
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-        self.name = f"{loss.name}_crop"
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W], FFHQ-aligned -> [N]."""
-        return self.loss(_cut(output), _cut(target))
-
-
-def _cut(images: Tensor) -> Tensor:
-    """The whole pixels of the face box."""
-    rows, columns = images.shape[2:]
-    top, left, height, width = FACE
-    box = slice(round(top * rows), round((top + height) * rows))
-    return images[:, :, box, round(left * columns) : round((left + width) * columns)]

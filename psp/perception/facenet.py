@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import Box, crop_resize
-from psp.losses.registry import freeze
+from psp.perception.crop import Box, crop_resize
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160
@@ -47,4 +46,4 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
     tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
     weights.fill(network.network, tensors, path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore

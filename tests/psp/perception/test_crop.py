@@ -1,14 +1,12 @@
 """Cropping and resizing against Pillow, which resamples with the same filter."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from psp.losses.crop import FACE, WHOLE, FaceCrop, crop_resize, resample_matrix
-from psp.losses.l2 import L2
+from psp.perception.crop import FACE, WHOLE, crop_resize, resample_matrix
 
 FRACTION = st.floats(0, 0.5)
 
@@ -60,20 +58,3 @@ def test_a_matrix_first_used_in_inference_serves_training():
     images.requires_grad_()
     crop_resize(images, FACE, 5, 5).sum().backward()
     assert images.grad is not None
-
-
-@pytest.mark.parametrize(
-    ("side", "top", "bottom", "left", "right"),
-    [(64, 9, 56, 8, 55), (256, 35, 223, 32, 220), (1024, 140, 892, 128, 880)],
-)
-def test_face_crop_measures_the_face_alone(side, top, bottom, left, right):
-    loss = FaceCrop(L2())
-    a = torch.zeros(1, 3, side, side)
-    b = torch.ones(1, 3, side, side)
-    b[:, :, top:bottom, left:right] = 0
-    assert loss(a, b) == 0
-    for row, column in ((top, left), (bottom - 1, right - 1)):
-        b[:, :, row, column] = 1
-        assert loss(a, b) > 0
-        b[:, :, row, column] = 0
-    assert loss.name == "l2_crop"

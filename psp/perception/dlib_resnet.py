@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.crop import Box, crop_resize
-from psp.losses.networks.dlib_file import DOWN, IMAGE_SIZE, STAGES, DlibFile, read_dlib_file
-from psp.losses.networks.dlib_mean import MEAN
-from psp.losses.registry import freeze
+from psp.perception.crop import Box, crop_resize
+from psp.perception.dlib_file import DOWN, IMAGE_SIZE, STAGES, DlibFile, read_dlib_file
+from psp.perception.dlib_mean import MEAN
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
@@ -84,7 +83,7 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
     path = weights.locate("dlib_resnet", path)
     network = DlibResNet()
     _fill(network, read_dlib_file(path), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
 
 
 @torch.no_grad()

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.irse import IRSE
-from psp.losses.crop import FACE, crop_resize
-from psp.losses.registry import freeze
+from psp.perception.crop import FACE, crop_resize
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 112
@@ -56,4 +55,4 @@ def load_arcface(path: str | Path | None = None) -> ArcFace:
     path = weights.locate("arcface_ir_se50", path)
     network = ArcFace()
     weights.fill(network, weights.load_tensors(path), path)
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore

@@ -1,0 +1,28 @@
+"""Losses of the face alone, with which pSp trains frontalization (arXiv 2008.00951)."""
+
+from torch import Tensor, nn
+
+from psp.perception.crop import FACE
+
+
+class FaceCrop(nn.Module):
+    """Another loss of two images, of the face in them alone (pSp trains frontalization with it)."""
+
+    inputs = ("output", "target")
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+        self.name = f"{loss.name}_crop"
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """output, target [N, C, H, W], FFHQ-aligned -> [N]."""
+        return self.loss(_cut(output), _cut(target))
+
+
+def _cut(images: Tensor) -> Tensor:
+    """The whole pixels of the face box."""
+    rows, columns = images.shape[2:]
+    top, left, height, width = FACE
+    box = slice(round(top * rows), round((top + height) * rows))
+    return images[:, :, box, round(left * columns) : round((left + width) * columns)]
