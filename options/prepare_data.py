@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stylegan2.networks.stylegan2 import check_sizes
+from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from options.machine import Machine
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.networks.sizes import check_sizes
 from stylegan2.networks.stylegan import check_normalization
-from stylegan2.networks.stylegan2 import check_sizes
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.training_state import TrainingSettings, check_fit
@@ -22,7 +22,7 @@ class NetworkSettings:
     arch: str = "stylegan2"
     """pggan, stylegan or stylegan2: everything else is as published, unless a preset or a flag says otherwise"""
     resolution: int = 64
-    """pixels of a side: a power of two from 16 to 1024"""
+    """pixels of a side: a power of two from 8 to 2048"""
     channels: int = 3
     """image channels: 1 gray, 3 RGB, 4 RGBA"""
     z_dim: int = 512

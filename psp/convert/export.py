@@ -7,7 +7,7 @@ from torch import Tensor
 from psp.convert import layout
 from psp.model import PSp
 from stylegan2.convert.rosinality import to_rosinality
-from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.checkpoint import module_tensors
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as

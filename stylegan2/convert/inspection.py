@@ -8,7 +8,7 @@ from torch import Tensor
 from stylegan2.convert import FORMATS
 from stylegan2.convert.layout import Outline, Stored, gaps
 from stylegan2.load import build_generator
-from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.registry import built_as
 
 SHOWN = 5  # names that a line lists

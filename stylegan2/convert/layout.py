@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stylegan2 import ops
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import feature_maps
+from stylegan2.networks.sizes import feature_maps
 from stylegan2.runtime.errors import CheckpointError
 
 W_AVG_SAMPLES = 10_000

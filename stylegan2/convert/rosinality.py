@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from stylegan2 import ops
 from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
-from stylegan2.networks.stylegan2 import Generator, feature_maps, resolutions
+from stylegan2.networks.sizes import feature_maps, resolutions
+from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from stylegan2.networks.stylegan2 import Generator, resolutions
+from stylegan2.networks.sizes import resolutions
+from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 

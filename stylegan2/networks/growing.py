@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks.conditioning import Projection, check_labels
-from stylegan2.networks.layers import EqualLinear, minibatch_stddev
-from stylegan2.networks.stylegan2 import DiscriminatorBlock, check_sizes, feature_maps, resolutions
+from stylegan2.networks.layers import DiscriminatorBlock, EqualLinear, HeConv2d, minibatch_stddev
+from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 
 Growth = tuple[int, float]  # (resolution reached, how far it has faded in: 0 to 1)
@@ -63,47 +63,6 @@ class GrowthState(nn.Module):
 def growth_of(generator: nn.Module) -> GrowthState | None:
     """None for a generator that does not grow."""
     return getattr(generator.synthesis, "growth", None)
-
-
-# --- layers ---
-
-
-class HeConv2d(nn.Module):
-    """Convolution and bias, with He's constant sqrt(2 / fan_in) in the weight (PGGAN, section 4.1), and leaky ReLU.
-
-    Without `activate` the constant is sqrt(1 / fan_in). Even kernels (4x4 to and from a single pixel) have no padding.
-
-    Args:
-        resample: "up" for nearest-neighbour upsampling before the convolution, "down" for averaging after it.
-        low_pass: filter with [1, 2, 1] before the convolution (StyleGAN, section 2.1).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        resample: str = "none",
-        low_pass: bool = False,
-        activate: bool = True,
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.resample, self.low_pass, self.activate = resample, low_pass, activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
-        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
-        if self.low_pass:
-            x = ops.binomial_blur(x)
-        if self.resample == "up":
-            x = ops.upsample_conv2d(x, weight, self.bias)  # [N, out_channels, 2H, 2W]
-        elif self.resample == "down":
-            x = ops.downsample_conv2d(x, weight, self.bias)  # [N, out_channels, H/2, W/2]
-        else:
-            x = F.conv2d(x, weight, self.bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
-        return ops.leaky_relu(x) if self.activate else x
 
 
 # --- discriminator ---

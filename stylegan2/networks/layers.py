@@ -1,4 +1,8 @@
-"""Layers that the generations share: equalized learning rate (PGGAN, section 4.1) and minibatch stddev (section 3)."""
+"""Layers that the generations share.
+
+PGGAN brought the equalized learning rate (section 4.1) and minibatch standard deviation (section 3), StyleGAN2 the
+modulated convolution and the residual block.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
+from stylegan2.runtime.randomness import own_rows
 
 
 class EqualLinear(nn.Module):
@@ -79,6 +84,113 @@ class EqualConv2d(nn.Module):
         else:
             x = F.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
         return ops.leaky_relu(x) if self.activate else x
+
+
+class HeConv2d(nn.Module):
+    """Convolution and bias, with He's constant sqrt(2 / fan_in) in the weight (PGGAN, section 4.1), and leaky ReLU.
+
+    Without `activate` the constant is sqrt(1 / fan_in). Even kernels (4x4 to and from a single pixel) have no padding.
+
+    Args:
+        resample: "up" for nearest-neighbour upsampling before the convolution, "down" for averaging after it.
+        low_pass: filter with [1, 2, 1] before the convolution (StyleGAN, section 2.1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        resample: str = "none",
+        low_pass: bool = False,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.resample, self.low_pass, self.activate = resample, low_pass, activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
+        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
+        if self.low_pass:
+            x = ops.binomial_blur(x)
+        if self.resample == "up":
+            x = ops.upsample_conv2d(x, weight, self.bias)  # [N, out_channels, 2H, 2W]
+        elif self.resample == "down":
+            x = ops.downsample_conv2d(x, weight, self.bias)  # [N, out_channels, H/2, W/2]
+        else:
+            x = F.conv2d(x, weight, self.bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
+        return ops.leaky_relu(x) if self.activate else x
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, demodulation, noise, bias, leaky ReLU (StyleGAN2, figure 2c)."""
+
+    noise_const: Tensor  # [resolution, resolution], the noise of noise_mode="const"
+
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, resolution: int, upsample: bool, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.upsample = upsample
+        self.gain = gain
+
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
+        gain = self.gain * ops.LRELU_GAIN
+        styles = self.affine(w) / math.sqrt(self.weight[0].numel())  # [N, I]; He's constant, here on the smaller factor
+        scale = ops.demodulation(self.weight, styles) * gain  # [N, O]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias * gain, self.upsample)  # [N, O, H, W]
+        if noise_mode != "none":
+            x = ops.add_noise(x, self.noise(x, noise_mode) * (self.noise_strength * gain))
+        x = ops.leaky_relu(x)
+        return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
+
+    def noise(self, x: Tensor, mode: str) -> Tensor:
+        if mode == "const":
+            return self.noise_const
+        like_x = {"dtype": x.dtype, "device": x.device}
+        return own_rows(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation."""
+
+    def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+        self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
+
+    def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
+        styles = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, I]
+        scale = styles.new_ones(1, len(self.bias))  # [1, img_channels]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias)  # [N, img_channels, H, W]
+        return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions, the second halves the resolution; with a residual 1x1 path beside them in "residual"."""
+
+    def __init__(self, in_channels: int, out_channels: int, residual: bool) -> None:
+        super().__init__()
+        gain = math.sqrt(0.5) if residual else 1.0
+        self.conv0 = EqualConv2d(in_channels, in_channels, 3)
+        self.conv1 = EqualConv2d(in_channels, out_channels, 3, downsample=True, gain=gain)
+        self.skip = (
+            EqualConv2d(in_channels, out_channels, 1, downsample=True, bias=False, activate=False, gain=gain)
+            if residual
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(self.conv0(x))  # [N, out_channels, H/2, W/2]
+        return y if self.skip is None else y + self.skip(x)
 
 
 def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:

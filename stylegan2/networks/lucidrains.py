@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
+from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Mapping, check_sizes, feature_maps, resolutions
+from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 
 
 def uniform(*size: int, **options: Any) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from stylegan2.networks import growing
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
-from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
-from stylegan2.networks.layers import normalize_2nd_moment
+from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
+from stylegan2.networks.layers import HeConv2d, normalize_2nd_moment
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
-from stylegan2.networks.stylegan2 import check_sizes, feature_maps, resolutions
+from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 
 

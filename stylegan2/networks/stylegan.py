@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks import growing
-from stylegan2.networks.growing import GrowthState, HeConv2d, enlarge_or_average, fade
-from stylegan2.networks.layers import EqualLinear
+from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
+from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB
+from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
-from stylegan2.networks.stylegan2 import Mapping, SynthesisLayer, ToRGB, check_sizes, feature_maps, resolutions
+from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import own_rows
 
@@ -108,10 +109,6 @@ class Synthesis(nn.Module):
         )
         self.growth = GrowthState(img_resolution)
 
-    @property
-    def num_ws(self) -> int:
-        return 2 * len(self.to_rgbs)
-
     def forward(
         self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
     ) -> Tensor:
@@ -156,7 +153,7 @@ class Generator(nn.Module):
     """StyleGAN generator.
 
     Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = 2 log2(resolution) - 2.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = num_ws_at(resolution).
         w_avg: [w_dim] buffer, the mean of W.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
     """
@@ -183,7 +180,7 @@ class Generator(nn.Module):
         self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = Synthesis(w_dim, img_resolution, img_channels, channel_base, channel_max, normalization)
-        self.num_ws = self.synthesis.num_ws
+        self.num_ws = num_ws_at(img_resolution)
         sizes = (z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
         self.mapping = Mapping(*sizes, scale_bias=self.synthesis.demodulates)
 

@@ -10,7 +10,7 @@ from stylegan2 import convert, load, save_generator
 from stylegan2.convert import layout, lucidrains
 from stylegan2.convert.lucidrains import from_lucidrains
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 

@@ -12,7 +12,7 @@ from stylegan2.convert import layout
 from stylegan2.convert.nvidia import from_nvidia, tensor_names
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import feature_maps, resolutions
+from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 

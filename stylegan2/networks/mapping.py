@@ -1,0 +1,67 @@
+"""The mapping network from z to w, which StyleGAN introduced and StyleGAN2 keeps."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.networks.conditioning import LabelEmbedding, check_labels
+from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
+
+
+class Mapping(nn.Module):
+    """f: Z -> W, fully connected layers with learning-rate multiplier 0.01 (StyleGAN, section 2).
+
+    Where it is conditioned on classes, the label's embedding stands beside the normalised z (StyleGAN2-ADA).
+    """
+
+    w_avg: Tensor  # [w_dim], moving average of w, the centre of truncation
+
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        num_ws: int,
+        layers: int,
+        lr_multiplier: float = 0.01,
+        num_classes: int = 0,
+        scale_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_ws, self.num_classes = num_ws, num_classes
+        sizes = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * layers
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, lr_multiplier=lr_multiplier, activate=True, scale_bias=scale_bias)
+            for a, b in pairwise(sizes)
+        )
+        self.embedding = LabelEmbedding(num_classes, w_dim) if num_classes else None
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(
+        self,
+        z: Tensor,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> ws [N, num_ws, w_dim].
+
+        Truncation moves w towards w_avg: w' = w_avg + psi (w - w_avg), a smaller psi truncates more
+        (StyleGAN, appendix B); `truncation_cutoff` limits it to the first layers.
+        """
+        check_labels(labels, self.num_classes)
+        w = normalize_2nd_moment(z)
+        if self.embedding is not None and labels is not None:
+            w = torch.cat([w, self.embedding(labels)], dim=1)  # [N, z_dim + w_dim]
+        for layer in self.layers:
+            w = layer(w)  # [N, w_dim]
+        ws = w[:, None].repeat(1, self.num_ws, 1)  # [N, num_ws, w_dim]
+        if truncation_psi != 1.0:
+            truncated = self.w_avg.lerp(ws[:, :truncation_cutoff], truncation_psi)
+            ws = truncated if truncation_cutoff is None else torch.cat([truncated, ws[:, truncation_cutoff:]], dim=1)
+        return ws
+
+    @torch.no_grad()
+    def track_average(self, w: Tensor, decay: float = 0.995) -> None:
+        """Move w_avg towards the mean of w [N, w_dim]."""
+        self.w_avg.copy_(w.mean(0).lerp(self.w_avg, decay))

@@ -1,0 +1,34 @@
+"""The sizes of networks: resolutions, channels at each, and how many latent codes a style-based generator reads."""
+
+import math
+
+from stylegan2.runtime.errors import UserError
+
+ARCHITECTURES = ("skip", "residual", "plain")
+RESOLUTIONS = tuple(2**k for k in range(3, 12))  # 8 to 2048
+
+
+def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> None:
+    if img_resolution not in RESOLUTIONS:
+        raise UserError(
+            f"the resolution must be a power of two from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}, not {img_resolution}"
+        )
+    if not 1 <= img_channels <= 4:
+        raise UserError(f"images have 1 to 4 channels, not {img_channels}")
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+
+
+def resolutions(img_resolution: int) -> list[int]:
+    """4, 8, ... up to the image's."""
+    return [2**k for k in range(2, int(math.log2(img_resolution)) + 1)]
+
+
+def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Channels at a resolution; a base of 32768 is the paper's configuration F, 16384 its E."""
+    return min(channel_base // resolution, channel_max)
+
+
+def num_ws_at(img_resolution: int) -> int:
+    """Return how many codes w a style-based generator reads: two for each of its resolutions, 18 at 1024 px."""
+    return 2 * len(resolutions(img_resolution))
