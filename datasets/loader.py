@@ -62,10 +62,10 @@ def stream_batches(
     size_at = batch_size if callable(batch_size) else lambda position: batch_size
 
     def from_position(start: int) -> Iterator[Any]:
-        keys = StreamSampler(length, seed, start, distributed.rank(), distributed.world())
+        keys = StreamSampler(length, seed, start, distributed.rank(), distributed.world_size())
         loader = DataLoader(
             dataset,
-            batch_sampler=StreamBatches(keys, start, size_at, distributed.world()),
+            batch_sampler=StreamBatches(keys, start, size_at, distributed.world_size()),
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_loop,

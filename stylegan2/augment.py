@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylegan2 import ops
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.randomness import own_rows
+from stylegan2.runtime.randomness import draw_shard
 
 BLIT = ("x_flip", "rotate_90", "integer_shift")
 GEOMETRIC = ("isotropic_scale", "rotation", "anisotropic_scale", "fractional_shift")
@@ -63,7 +63,7 @@ def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["b
     """
     if p == 0:
         return images
-    return apply(images, own_rows(lambda count: draw(count, images.shape[2], p, transforms), len(images)))
+    return apply(images, draw_shard(lambda count: draw(count, images.shape[2], p, transforms), len(images)))
 
 
 # ------------------------------------------------------------------------------------------------- draws

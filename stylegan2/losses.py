@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan2.runtime.randomness import normal_like, own_rows
+from stylegan2.runtime.randomness import draw_shard, normal_like
 
 
 def logistic_g(fake_logits: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def drift(real_logits: Tensor) -> Tensor:
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """(|| grad_x D(x) || - 1)^2 at random points between reals and fakes (Gulrajani et al. 2017, eq. 3). -> [N]."""
     like_real = {"dtype": real.dtype, "device": real.device}
-    between = own_rows(lambda count: torch.rand(count, 1, 1, 1, **like_real), len(real))  # [N, 1, 1, 1]
+    between = draw_shard(lambda count: torch.rand(count, 1, 1, 1, **like_real), len(real))  # [N, 1, 1, 1]
     images = fake.detach().lerp(real, between).requires_grad_(True)  # [N, C, H, W]
     (grad,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)  # [N, C, H, W]
     return (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) - 1).square()  # [N]

@@ -20,7 +20,7 @@ from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.guard import Guard, check_finite
 from stylegan2.runtime.interrupt import Interrupt
-from stylegan2.runtime.randomness import normal_like, own_rows, seed_step, seeded_normal
+from stylegan2.runtime.randomness import draw_shard, normal_like, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_state import (
     Discriminator,
@@ -54,12 +54,12 @@ def map_with_mixing(
     rows: how many of the num_ws are in use while the generator grows; by default all.
     """
     ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
-    G.mapping.track_average(distributed.mean(ws[:, 0].detach().mean(0, keepdim=True)))
+    G.mapping.track_average(distributed.all_reduce_mean(ws[:, 0].detach().mean(0, keepdim=True)))
     if probability == 0:
         return ws
     n, device = z.shape[0], z.device
-    crossover = own_rows(lambda count: torch.randint(1, rows or G.num_ws, (count, 1), device=device), n)  # [N, 1]
-    mixed = own_rows(lambda count: torch.rand(count, 1, device=device), n) < probability  # [N, 1]
+    crossover = draw_shard(lambda count: torch.randint(1, rows or G.num_ws, (count, 1), device=device), n)  # [N, 1]
+    mixed = draw_shard(lambda count: torch.rand(count, 1, device=device), n) < probability  # [N, 1]
     crossover = torch.where(mixed, crossover, G.num_ws)
     keep = torch.arange(G.num_ws, device=z.device) < crossover  # [N, num_ws]
     return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
@@ -81,7 +81,7 @@ def at_stage(
     to_D = {"alpha": stage.alpha} if G.grows else {}
 
     def latents(count: int) -> Tensor:
-        z = own_rows(lambda whole: torch.randn(whole, G.z_dim, device=device), count)  # [count, z_dim]
+        z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=device), count)  # [count, z_dim]
         return map_with_mixing(G, z, s.style_mixing, None if labels is None else labels[:count], rows)
 
     def judge(images: Tensor, parts: int = 1) -> Tensor:
@@ -106,7 +106,7 @@ def step(
     N is this one's share of the batch.
     NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
     """
-    G, n, batch = state.G, len(real), len(real) * distributed.world()
+    G, n, batch = state.G, len(real), len(real) * distributed.world_size()
     start, state.cur_nimg = state.cur_nimg, state.cur_nimg + batch  # shown, even where the step ends early
     stage = s.stage(start, G.img_resolution)
     latents, synthesize, judge = at_stage(state, stage, labels, s)
@@ -134,9 +134,9 @@ def step(
 
     # G: path length, lazily.
     if schedule.is_due(start, batch, s.path_length_interval):
-        ws = latents(path_length_batch(batch) // distributed.world())  # [N/2, num_ws, w_dim]
+        ws = latents(path_length_batch(batch) // distributed.world_size())  # [N/2, num_ws, w_dim]
         lengths = losses.path_lengths(synthesize(ws), ws)  # [N/2]
-        state.path_length_mean.lerp_(distributed.mean(lengths.detach().mean()), PATH_LENGTH_DECAY)
+        state.path_length_mean.lerp_(distributed.all_reduce_mean(lengths.detach().mean()), PATH_LENGTH_DECAY)
         penalty = (lengths - state.path_length_mean).square()  # [N/2]
         update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
         seen |= {"path_length/length": lengths, "path_length/penalty": penalty}
@@ -193,7 +193,10 @@ def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
 def adapt(state: TrainingState, real_logits: Tensor, s: TrainingSettings) -> None:
     """More augmentation where D knows the real images too well (arXiv 2006.06676, section 3)."""
     if s.adapts:
-        sign, batch = float(distributed.mean(real_logits.sign().mean())), len(real_logits) * distributed.world()
+        sign, batch = (
+            float(distributed.all_reduce_mean(real_logits.sign().mean())),
+            len(real_logits) * distributed.world_size(),
+        )
         state.control = observe(state.control, sign, batch, target=s.ada_target, ramp_nimg=s.ada_nimg)
 
 
@@ -215,7 +218,7 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
     """`term` is the loss's name, for the message where it is not finite."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    loss = distributed.average_gradients(optimizer, loss)
+    loss = distributed.all_reduce_gradients(optimizer, loss)
     check_finite(optimizer, {term: loss})
     optimizer.step()
 
@@ -255,10 +258,10 @@ def train(
     """
     s = settings
     check_fit(s, G.img_resolution, G.grows, G.has_styles)
-    check_shares(s, G.img_resolution, D.mbstd_group, distributed.world())
+    check_shares(s, G.img_resolution, D.mbstd_group, distributed.world_size())
     for module in (G, D, G_ema):
         place(module, device)
-        distributed.copy_from_first([*module.parameters(), *module.buffers()])
+        distributed.broadcast([*module.parameters(), *module.buffers()])
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
@@ -274,7 +277,7 @@ def train(
         while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
             # Fetch, then step; every step draws from a seed of its own.
             real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
-            n = real.shape[0] * distributed.world()
+            n = real.shape[0] * distributed.world_size()
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
             with guard.step():
@@ -283,7 +286,7 @@ def train(
 
             # Report.
             if schedule.passed(state.cur_nimg, n, s.log_interval):
-                values = distributed.mean_values(averages.pop()) | moving_values(state, s)
+                values = distributed.all_reduce_mean_values(averages.pop()) | moving_values(state, s)
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg
                 counts = {"train/skipped_steps": guard.pop(), "speed/images_per_second": speed}
@@ -304,7 +307,7 @@ def train(
 
         if saved_nimg != state.cur_nimg:
             save(state, run_dir, s, s.keep_checkpoints + guard.failing)
-        distributed.wait()  # a launcher may end all processes as soon as one has ended
+        distributed.barrier()  # a launcher may end all processes as soon as one has ended
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
@@ -317,7 +320,7 @@ def progress_bar(cur_nimg: int, total_nimg: int) -> tqdm:
 
 def is_asked_to_stop(interrupt: Interrupt) -> bool:
     """Whether a signal came to any of the processes; then it counts for all."""
-    signum = distributed.largest(interrupt.signum or 0)
+    signum = distributed.all_reduce_max(interrupt.signum or 0)
     if signum and not interrupt.requested:
         interrupt.signum = signum
     return signum > 0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
-from stylegan2.runtime.randomness import own_rows
+from stylegan2.runtime.randomness import draw_shard
 
 
 class EqualLinear(nn.Module):
@@ -155,7 +155,7 @@ class SynthesisLayer(nn.Module):
         if mode == "const":
             return self.noise_const
         like_x = {"dtype": x.dtype, "device": x.device}
-        return own_rows(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
+        return draw_shard(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
 
 
 class ToRGB(nn.Module):

@@ -19,7 +19,7 @@ from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.randomness import own_rows
+from stylegan2.runtime.randomness import draw_shard
 
 NORMALIZATIONS = ("adain", "demodulation")
 
@@ -75,7 +75,7 @@ class StyledLayer(nn.Module):
         if mode == "const":
             return self.noise_const.to(x.dtype)
         like_x = {"dtype": x.dtype, "device": x.device}
-        return own_rows(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
+        return draw_shard(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
 
 
 class Synthesis(nn.Module):

@@ -1,10 +1,11 @@
 """Several processes train as one: `torchrun --nproc_per_node=N scripts/...` starts them, a GPU each, or CPU processes.
 
 The samples of a batch are dealt out like cards: of N processes, number r has the samples r, r + N, r + 2N, ... of each.
-What is random is drawn for the whole batch in every process, from the same seed (`randomness.own_rows`), gradients are
-averaged before each optimizer moves, and so the weights are those that one process would have reached.
+Every process draws the random numbers of the whole batch from the same seed and keeps those of its samples
+(`randomness.draw_shard`). Gradients are averaged before each optimizer moves, so the weights are those that one process
+would have reached.
 
-In a process of its own each function returns at once what it was given.
+A process that trains alone needs no setup: each function then returns at once what it was given.
 """
 
 import atexit
@@ -19,41 +20,41 @@ from torch import Tensor
 from stylegan2.runtime.errors import UserError
 
 
-def world() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
-    return dist.get_rank() if world() > 1 else 0
+    """Return this process's number, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files and shows progress."""
+    """Return whether this is the process that writes files and shows progress, number 0."""
     return rank() == 0
 
 
 def was_launched() -> bool:
-    """Whether torchrun started this process as one of several."""
+    """Return whether torchrun started this process as one of several."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def setup(device: torch.device) -> torch.device:
-    """Joins the processes that torchrun started, if it did; only the first one keeps its standard output.
+    """Join the processes that torchrun started, if it did; only the first one keeps its standard output.
 
     Returns:
-        the device of this process: on CUDA, the GPU of its number on this machine.
+        The device of this process: on CUDA, the GPU of its number on this machine.
 
     Raises:
-        UserError: another device than cuda or cpu, or fewer GPUs than processes.
+        UserError: The device is neither cuda nor cpu, or there are fewer GPUs than processes.
     """
-    if not was_launched() or world() > 1:
+    if not was_launched() or world_size() > 1:
         return device
     if device.type not in ("cuda", "cpu"):
         raise UserError(f"several processes train on cuda or cpu, not on {device.type}: start it without torchrun")
     if device.type == "cuda":
-        device = torch.device("cuda", _own_gpu())
+        device = torch.device("cuda", _local_gpu())
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
@@ -62,15 +63,15 @@ def setup(device: torch.device) -> torch.device:
     return device
 
 
-def _own_gpu() -> int:
-    own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if own >= there:
-        raise UserError(f"each process needs a GPU of its own, but there are {there}: use --nproc_per_node={there}")
-    return own
+def _local_gpu() -> int:
+    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= count:
+        raise UserError(f"each process needs a GPU of its own, but there are {count}: use --nproc_per_node={count}")
+    return local_rank
 
 
 def refuse() -> None:
-    """For what trains in one process only. UserError: torchrun started several."""
+    """Refuse several processes, for what trains in one only. UserError: torchrun started several."""
     if was_launched():
         raise UserError("this training runs in one process: start it with python, without torchrun")
 
@@ -78,16 +79,21 @@ def refuse() -> None:
 # --- what is exchanged ---
 
 
-def average_gradients(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-    """Replaces the gradients of the optimizer's parameters by their means over the processes, and returns the loss's.
+def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    """Replace the gradients of the optimizer's parameters by their means over the processes.
 
-    loss: [], each process's mean over as many samples. It travels with the gradients, so that a NaN or an infinity in
-        one process is one in all.
+    Args:
+        optimizer: The same in every process, with gradients for the same parameters.
+        loss: [], the mean over this process's samples. It travels with the gradients, so that a NaN or an infinity in
+            one process is one in all.
+
+    Returns:
+        The mean of the processes' losses, [].
     """
-    if world() == 1:
+    if world_size() == 1:
         return loss
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    flat = mean(torch.cat([tensor.flatten() for tensor in [*gradients, loss.detach()]]))  # [all numbers + 1]
+    flat = all_reduce_mean(torch.cat([tensor.flatten() for tensor in [*gradients, loss.detach()]]))  # [all numbers + 1]
     *parts, loss = flat.split([gradient.numel() for gradient in gradients] + [1])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
@@ -95,45 +101,45 @@ def average_gradients(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean(values: Tensor) -> Tensor:
-    """The mean over the processes of a tensor that has the same shape in all of them."""
-    return values if world() == 1 else _reduce(values / world(), dist.ReduceOp.SUM)
+def all_reduce_mean(values: Tensor) -> Tensor:
+    """Return the mean over the processes of a tensor that has the same shape in all of them."""
+    return values if world_size() == 1 else _all_reduce(values / world_size(), dist.ReduceOp.SUM)
 
 
-def mean_values(values: Mapping[str, float]) -> dict[str, float]:
-    """The means over the processes, which have the same names in the same order."""
-    if world() == 1 or not values:
+def all_reduce_mean_values(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the means over the processes of numbers that have the same names, in the same order, in all of them."""
+    if world_size() == 1 or not values:
         return dict(values)
-    means = mean(torch.tensor(list(values.values()), dtype=torch.float64, device=_meeting_place()))
+    means = all_reduce_mean(torch.tensor(list(values.values()), dtype=torch.float64, device=_exchange_device()))
     return dict(zip(values, means.tolist(), strict=True))
 
 
-def largest(value: int) -> int:
-    """The largest of the processes' numbers."""
-    if world() == 1:
+def all_reduce_max(value: int) -> int:
+    """Return the largest of the processes' numbers."""
+    if world_size() == 1:
         return value
-    return int(_reduce(torch.tensor(value, device=_meeting_place()), dist.ReduceOp.MAX))
+    return int(_all_reduce(torch.tensor(value, device=_exchange_device()), dist.ReduceOp.MAX))
 
 
-def wait() -> None:
-    """Until all processes are here."""
-    largest(0)
+def barrier() -> None:
+    """Wait until all processes are here."""
+    all_reduce_max(0)
 
 
 def check_equal(value: int, sentence: str) -> None:
-    """UserError, in all processes, where their numbers differ."""
-    if largest(value) != -largest(-value):
+    """Raise a UserError with this sentence, in all processes, where their numbers differ."""
+    if all_reduce_max(value) != -all_reduce_max(-value):
         raise UserError(sentence)
 
 
-def copy_from_first(tensors: Iterable[Tensor]) -> None:
-    """Gives every process the first one's values."""
-    if world() > 1:
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values."""
+    if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
 
-def _reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+def _all_reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
     try:
         dist.all_reduce(values, operation)
     except RuntimeError as error:
@@ -142,6 +148,6 @@ def _reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
     return values
 
 
-def _meeting_place() -> torch.device:
-    """Where the processes exchange numbers."""
+def _exchange_device() -> torch.device:
+    """Return where numbers must be for the processes to exchange them."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

@@ -25,7 +25,7 @@ from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
-from stylegan2.runtime.randomness import normal_like, own_rows
+from stylegan2.runtime.randomness import draw_shard, normal_like
 from stylegan2.trainer import train
 from stylegan2.training_state import TrainingSettings, check_shares
 
@@ -245,7 +245,7 @@ def leave_alone(_):
     if distributed.rank() == 1:
         raise UserError("one image is damaged")
     for _ in range(3):
-        distributed.mean(torch.zeros(2))
+        distributed.all_reduce_mean(torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -319,12 +319,12 @@ def test_draws_are_dealt_out_like_cards(monkeypatch, count):
 
     def drawn(rows):
         torch.manual_seed(0)
-        noise = own_rows(lambda n: torch.randn(n, 5), rows)
-        augmentation = own_rows(lambda n: draw(n, 16, 0.5), rows)
+        noise = draw_shard(lambda n: torch.randn(n, 5), rows)
+        augmentation = draw_shard(lambda n: draw(n, 16, 0.5), rows)
         return noise, normal_like(like[:rows]), augmentation.place, augmentation.colour
 
     whole = drawn(12)
-    monkeypatch.setattr(distributed, "world", lambda: count)
+    monkeypatch.setattr(distributed, "world_size", lambda: count)
     for rank in range(count):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         for own, all_rows in zip(drawn(12 // count), whole, strict=True):
@@ -355,7 +355,7 @@ def test_one_process_joins_nothing(monkeypatch):
     launch(monkeypatch, rank=0)
     monkeypatch.setenv("WORLD_SIZE", "1")  # torchrun --nproc_per_node=1
     assert distributed.setup(torch.device("cpu")) == torch.device("cpu")
-    assert (distributed.world(), distributed.rank(), distributed.is_first()) == (1, 0, True)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
 
 
 def test_where_several_processes_cannot_train_is_one_sentence(monkeypatch):
