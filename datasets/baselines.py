@@ -15,7 +15,7 @@ from datasets.tasks.frontalization import Frontalization
 from datasets.tasks.inpainting import Inpainting
 from datasets.tasks.segmentation import Segmentation
 from datasets.tasks.super_resolution import SuperResolution
-from psp.evaluation import Method
+from psp.evaluation.methods import Method
 from psp.model import fit
 from stylegan2.runtime import images
 

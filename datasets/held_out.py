@@ -66,6 +66,10 @@ class HeldOutPairs:
         sources, targets = zip(*(self.pair(index, source_size) for index in range(start, stop)), strict=True)
         return torch.stack(sources), torch.stack(targets)
 
+    def show_source(self, source: Tensor) -> Tensor:
+        """A batch of sources for people: [N, C, S, S] -> [N, 3, S, S] in [-1, 1]."""
+        return self.group.task.show_source(source)
+
 
 # --- tasks and groups ---
 

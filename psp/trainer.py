@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from psp.encoders.e4e import has_deltas, unlocked_deltas
-from psp.evaluation.metrics import Meters, measure
+from psp.evaluation.metrics import Metrics
 from psp.latent_discriminator import (
     Adversary,
     adversary_tensors,
@@ -205,7 +205,7 @@ def train(
     losses: WeightedLosses,
     batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
     held_out: Sequence[tuple[Tensor, Tensor]],
-    meters: Meters,
+    metrics: Metrics,
     show_source: Callable[[Tensor], Tensor],
     description: dict[str, Any],
     run_dir: Path,
@@ -217,7 +217,7 @@ def train(
     Args:
         batches: given a position in the stream of images, endless (source, target) batches from there on.
         held_out: batches of (source, target) for validation.
-        meters: what validation measures.
+        metrics: what validation measures.
         show_source: makes source batches visible, [N, C, S, S] -> [N, 3, S, S].
         description: what to write beside the weights (encoder, generator, task).
         run_dir: gets checkpoints/, logs/ (TensorBoard) and metrics.jsonl.
@@ -225,7 +225,7 @@ def train(
     The result does not depend on where a run was stopped and resumed (bit for bit on the CPU).
     """
     s = settings
-    for module in (model, losses, meters):
+    for module in (model, losses, metrics):
         place(module, device)
     state = build_state(model, s)
     guard = Guard(s.max_nonfinite_steps, written(state), resume(state, run_dir, s, description))
@@ -261,7 +261,7 @@ def train(
 
             # Validate; save, but not while steps fail: the state may be what they fail of.
             if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
-                validate(state, losses, held_out, meters, stats, run_dir, description, s, show_source)
+                validate(state, losses, held_out, metrics, stats, run_dir, description, s, show_source)
             due = state.cur_step // s.save_interval > saved_step // s.save_interval
             if due and not guard.failing:
                 guard.saved(save(state, checkpoint_path(run_dir, state.cur_step), description, s))
@@ -290,7 +290,7 @@ def validate(
     state: TrainingState,
     losses: WeightedLosses,
     held_out: Sequence[tuple[Tensor, Tensor]],
-    meters: Meters,
+    metrics: Metrics,
     stats: StatsWriter,
     run_dir: Path,
     description: dict[str, Any],
@@ -309,8 +309,8 @@ def validate(
         averages.add("val/loss", losses.total(values).repeat(len(source)))
         for name, value in values.items():
             averages.add(f"val/loss_{name}", value)
-        for name, value in measure(meters, output, target).items():
-            averages.add(f"val/{meters.label(name)}", value)
+        for name, value in metrics.reconstruction(output, target).items():
+            averages.add(f"val/{metrics.title(name)}", value)
     means = averages.pop()
     stats.scalars(state.cur_step, means)
     source, target = held_out[0]

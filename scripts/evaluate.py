@@ -12,14 +12,19 @@ import options.process  # noqa: F401
 
 # isort: split
 
-from datasets.evaluation import MULTI_MODAL, Comparison, measure_all, measure_all_diversity, pick_segmenter
-from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
+from collections.abc import Mapping
+
+from datasets.baselines import baselines, with_known_pixels
+from datasets.held_out import Group, HeldOutPairs, count_images, data_key, open_groups, shared_task
 from datasets.sources import SYNTHETIC
+from datasets.tasks.frontalization import Frontalization
+from datasets.tasks.inpainting import Inpainting
 from datasets.tasks.inversion import Inversion
 from options.evaluate import DEFAULT_IMAGES, Evaluate
 from options.parse import parse, run
-from psp.evaluation import Gauge, Method, Plan, load_models, optimise, refine
-from psp.evaluation.metrics import build_meters
+from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
+from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
+from psp.evaluation.metrics import build_metrics, pick_segmenter
 from psp.losses import build_losses
 from psp.mixing import mask_rows
 from psp.model import PSp
@@ -30,6 +35,7 @@ from stylegan2.runtime.randomness import seed_step
 LOSS_SIZE = 256  # the paper's losses and metrics look at 256 px; smaller generators are looked at as they are
 SHOWN = 12  # images in the comparison picture
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # of optimisation, as inversion is trained
+MULTI_MODAL = ("segmentation", "sketch", "super_resolution")  # a source leaves open what the face looks like
 
 
 def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Method]:
@@ -42,6 +48,20 @@ def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Meth
     return [*refined, *([optimise(model, losses, optimisation_steps)] if optimisation_steps else [])]
 
 
+def rows_of(group: Group, models: Mapping[str, PSp], paired: bool, optimised: list[Method]) -> list[Method]:
+    """List the rows of a group's table: mean face, baselines, encoders, and optimisation.
+
+    Args:
+        models: {name of the row: model}; the mean face is the first one's.
+        paired: The sources are files of the user's, not derived from the targets.
+    """
+    first = next(iter(models.values()))
+    encoders = [encode_and_render(model, name) for name, model in models.items()]
+    floor = [mean_face(first), *baselines(group.task, encoders[0].source_size, paired)]
+    pasted = [with_known_pixels(row) for row in encoders] if isinstance(group.task, Inpainting) else []
+    return [*floor, *encoders, *pasted, *optimised]
+
+
 def main() -> None:
     o = parse(Evaluate)
     device = o.prepare()
@@ -51,37 +71,51 @@ def main() -> None:
     name, first = next(iter(models.items()))
     size = min(LOSS_SIZE, first.generator.img_resolution)
     resolution = max(size, *(model.encoder.input_size for model in models.values()))
+    paired = o.source_data is not None
+
     pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
     count = count_images(o.num_images, pairs, o.data, DEFAULT_IMAGES)
     mixing = o.mixing() if o.n_outputs and task.registered_name in MULTI_MODAL else None
     if mixing is not None:
         mask_rows(mixing.mask, first.generator.num_ws)  # a mistake shows now
-    segmenter = pick_segmenter(o.segmenter, task, o.data == SYNTHETIC)
-    meters = build_meters(perceptual={"network": o.perceptual}, id={"network": o.identity})
-    for module in (*models.values(), meters, *([segmenter] if segmenter else [])):
+    labelled = task.registered_name == "segmentation" and (o.segmenter is not None or o.data == SYNTHETIC)
+    segmenter = pick_segmenter(o.segmenter, task.source_channels) if labelled else None
+    metrics = build_metrics(segmenter, perceptual={"network": o.perceptual}, id={"network": o.identity})
+    for module in (*models.values(), metrics):
         place(module, device)
 
-    gauge = Gauge(meters, size, segmenter)
-    more = optimisations(o, name, first, itself=isinstance(task, Inversion) and o.source_data is None)
-    comparison = Comparison(models, pairs, gauge, more, paired=o.source_data is not None)
-    data = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
-    plan = Plan(count, o.exp_dir / "per_image", data, o.batch_size, device, SHOWN)
-    checkpoints = {
-        name: {"path": path, "encoder": model.encoder.registered_name, "cur_step": metadata.get("cur_step")}
-        for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
-    }
+    key = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
+    sets = [
+        HeldOutSet(
+            part.group.name,
+            part,
+            count,
+            {**key, "task": [part.group.task.registered_name, part.group.task.config]},
+            o.batch_size,
+            device,
+        )
+        for part in pairs
+    ]
+    titles = metrics.titles(size)
     header = {
         "task": task.registered_name,
         "images": count,
         "data": o.data,
         "source_data": o.source_data,
-        "networks": gauge.networks,
-        "labels": gauge.labels,
-        "checkpoints": checkpoints,
+        "networks": metrics.networks,
+        "labels": titles,
+        "checkpoints": {
+            name: {"path": path, "encoder": model.encoder.registered_name, "cur_step": metadata.get("cur_step")}
+            for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
+        },
     }
-    report = measure_all(comparison, plan, header, o.exp_dir)
+    optimised = optimisations(o, name, first, itself=isinstance(task, Inversion) and not paired)
+    rows = [(part, rows_of(part.pairs.group, models, paired, optimised)) for part in sets]
+    # The source of inversion is the target, and that of frontalization is a row of its own.
+    show_sources = paired or not isinstance(task, Inversion | Frontalization)
+    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources)
     if mixing is not None:
-        measure_all_diversity(comparison, plan, mixing, report, o.exp_dir)
+        compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
     print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")
 
 

@@ -22,7 +22,7 @@ from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
 from psp.encoders.e4e import delta_lambdas
 from psp.encoders.irse import start_trunk
-from psp.evaluation.metrics import build_meters
+from psp.evaluation.metrics import build_metrics
 from psp.load import describe, load_for
 from psp.losses import build_losses
 from psp.model import PSp
@@ -62,7 +62,7 @@ def main() -> None:
     pairs = TaskPairs(examples, task, *sizes, seed, o.augment)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
     losses = build_losses(o.losses.lambdas(task.lambdas | delta_lambdas(model.encoder)), **o.losses.networks())
-    meters = build_meters(**o.losses.networks())
+    metrics = build_metrics(**o.losses.networks())
     write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {
         "task": o.task,
@@ -74,7 +74,7 @@ def main() -> None:
         losses,
         stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers),
         fixed_batches(TaskPairs(held_out, task, *sizes, seed), o.training.test_batch_size),
-        meters,
+        metrics,
         task.show_source,
         description,
         o.exp_dir,

@@ -1,40 +1,8 @@
-"""Models measured beside one another, on the same images: quality under each network's name, and seconds per image.
+"""All that measures encoders and generators.
 
-methods.py      what is compared: encoders, mean face, optimisation; each is a row of the table
-gauge.py        what is measured of an output
-diversity.py    how much several outputs for one source differ
-measuring.py    image after image, kept on disk as it comes
-report.py       means, tables, pictures
+encoders.py     encoders beside baselines on held-out pairs; methods.py are the rows of the table, metrics.py what is
+                measured of each output, per_image.py the values on disk, tables.py the means
+generator.py    metrics of a generator by name; features.py are the networks that they see through, real_images.py the
+                statistics of the training images
+similarity.py   whether two images show the same person
 """
-
-from psp.evaluation.diversity import diversity
-from psp.evaluation.gauge import Gauge
-from psp.evaluation.measuring import Measured, Measurement, Plan, measure_images, quality
-from psp.evaluation.methods import (
-    Method,
-    encode_and_render,
-    encoder_name,
-    fingerprint,
-    load_models,
-    mean_face,
-    optimise,
-    refine,
-)
-
-__all__ = [
-    "Gauge",
-    "Measured",
-    "Measurement",
-    "Method",
-    "Plan",
-    "diversity",
-    "encode_and_render",
-    "encoder_name",
-    "fingerprint",
-    "load_models",
-    "mean_face",
-    "measure_images",
-    "optimise",
-    "quality",
-    "refine",
-]

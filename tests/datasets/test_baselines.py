@@ -9,7 +9,7 @@ from datasets.baselines import baselines, mean_fill, with_known_pixels
 from datasets.masks import paste_known
 from datasets.tasks import TASKS, build_task
 from datasets.tasks.super_resolution import SuperResolution, degrade
-from psp.evaluation import Method
+from psp.evaluation.methods import Method
 from stylegan2.runtime.images import resize, to_tensor, to_uint8
 
 PHOTOS = [resize(np.random.default_rng(n).integers(0, 256, (6, 6, 3), np.uint8), (32, 32)) for n in range(2)]

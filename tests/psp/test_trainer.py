@@ -17,7 +17,7 @@ from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import find_task
 from psp.encoders import build_encoder
-from psp.evaluation.metrics import Meters
+from psp.evaluation.metrics import Metrics
 from psp.load import describe, save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
@@ -91,7 +91,7 @@ def run(run_dir, batches=None, model=None, settings=SETTINGS):
         fake_losses(),
         batches or pair_batches(),
         held_out,
-        Meters(L2(), FakeIdentity()),
+        Metrics(L2(), FakeIdentity()),
         TASK.show_source,
         description,
         run_dir,

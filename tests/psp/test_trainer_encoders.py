@@ -11,7 +11,7 @@ import torch
 import psp
 from psp.encoders import build_encoder
 from psp.encoders.e4e import has_deltas
-from psp.evaluation.metrics import Meters
+from psp.evaluation.metrics import Metrics
 from psp.load import describe
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
@@ -86,9 +86,9 @@ def run(run_dir, name, stop_after=None, settings=SETTINGS):
     model = tiny_model(name)
     description = {"task": "inversion", **describe(model)}
     held_out = [batch(10**6, 2)]
-    meters = Meters(L2(), L2())
+    metrics = Metrics(L2(), L2())
     return train(
-        model, losses(), stream(stop_after), held_out, meters, lambda x: x, description, run_dir, settings, CPU
+        model, losses(), stream(stop_after), held_out, metrics, lambda x: x, description, run_dir, settings, CPU
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from psp.encoders import build_encoder
-from psp.evaluation.metrics import Meters
+from psp.evaluation.metrics import Metrics
 from psp.load import describe
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
@@ -82,7 +82,7 @@ def stream(bad):
 def run(run_dir, bad=(), name="gradual", **changes):
     model, settings = tiny_model(name), replace(SETTINGS, **changes)
     description = {"task": "inversion", **describe(model)}
-    common = ([batch(10**6)], Meters(L2(), L2()), lambda x: x, description, run_dir, settings, torch.device("cpu"))
+    common = ([batch(10**6)], Metrics(L2(), L2()), lambda x: x, description, run_dir, settings, torch.device("cpu"))
     return train(model, losses(), stream(bad), *common)
 
 

@@ -113,7 +113,7 @@ def test_a_folder_that_is_a_file(script, pictures):
     arguments = ["--checkpoint_path", "a.safetensors", "--data", pictures, "--optimisation_steps", 0, *FLAGS]
     code, _, err = script("evaluate.py", *arguments, "--refine_steps", 0, "--exp_dir", "out")
     assert code == 2
-    assert err.splitlines()[-1] == "error: cannot write to the folder 'out': File exists"
+    assert err.splitlines()[-1] == "error: cannot write 'out': File exists"
 
 
 TASKS = {

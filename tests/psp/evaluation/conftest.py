@@ -1,10 +1,10 @@
-"""A small model, and meters that are arithmetic."""
+"""A small model, and metrics that are arithmetic."""
 
 import pytest
 import torch
 
 from psp.encoders import build_encoder
-from psp.evaluation.metrics import Meters
+from psp.evaluation.metrics import Metrics
 from psp.losses.l2 import L2
 from psp.model import PSp
 from stylegan2.networks.registry import GENERATORS
@@ -39,8 +39,27 @@ def model():
 
 
 @pytest.fixture
-def meters():
-    return Meters(Named("effnet"), Named("id_dlib"))
+def metrics():
+    return Metrics(Named("effnet"), Named("id_dlib"))
+
+
+class RandomPairs:
+    """Random targets [count, 3, 16, 16] whose sources are zeros."""
+
+    def __init__(self, count=9):
+        self.targets = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def batch(self, start, stop, source_size):
+        targets = self.targets[start:stop]
+        return torch.zeros(len(targets), 3, source_size, source_size), targets
+
+    def show_source(self, source):
+        return source
+
+
+@pytest.fixture
+def pairs():
+    return RandomPairs()
 
 
 @pytest.fixture

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from psp.encoders import ENCODERS, build_encoder
-from psp.evaluation import encode_and_render, encoder_name, fingerprint, load_models, mean_face, optimise, refine
-from psp.evaluation.methods import FAMILIES
+from psp.evaluation.methods import (
+    FAMILIES,
+    encode_and_render,
+    encoder_name,
+    fingerprint,
+    load_models,
+    mean_face,
+    optimise,
+    refine,
+)
 from psp.load import save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2

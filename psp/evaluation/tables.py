@@ -1,11 +1,10 @@
-"""From values of single images to means, tables and a picture."""
+"""Means over images, tables of them, and a picture."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from psp.evaluation.measuring import Measured
 from psp.perception.segmenter import label_ious
 from stylegan2.runtime import images
 
@@ -14,7 +13,7 @@ Values = Mapping[str, np.ndarray]
 
 
 def means(values: Values) -> dict[str, float]:
-    """{metric: mean over the images}; overlaps of labels become their mIoU over the labels that occur."""
+    """Average over the images: {metric: mean}. Overlaps of labels become their mIoU over the labels that occur."""
     result = {name: float(value.mean()) for name, value in values.items() if value.ndim == 1}
     if "union" in values:
         seconds = result.pop("seconds_per_image")
@@ -24,41 +23,40 @@ def means(values: Values) -> dict[str, float]:
 
 
 def overall(groups: Sequence[Values]) -> dict[str, float]:
-    """`means` over the images of all groups."""
+    """Average over the images of all groups: {metric: mean}."""
     return means({name: np.concatenate([group[name] for group in groups]) for name in groups[0]})
 
 
-def table(results: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> str:
-    """A Markdown table, one method a row: results {method: {metric: mean}}, labels {metric: what to call it}."""
+def table(results: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> str:
+    """Format {method: {metric: mean}} as a Markdown table, one method a row; titles are {metric: its title}."""
     metrics = list(next(iter(results.values())))
-    lines = ["| method | " + " | ".join(labels.get(m, m) for m in metrics) + " |"]
+    lines = ["| method | " + " | ".join(titles.get(m, m) for m in metrics) + " |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for name, values in results.items():
         lines.append(f"| {name} | " + " | ".join(f"{values[m]:.4f}" for m in metrics) + " |")
     return "\n".join(lines) + "\n"
 
 
-def tables(groups: Mapping[str, Mapping[str, Measured]], labels: Mapping[str, str]) -> tuple[dict, str]:
-    """JSON and Markdown of {group: {method: what was measured}}.
+def tables(groups: Mapping[str, Mapping[str, Values]], titles: Mapping[str, str]) -> tuple[dict, str]:
+    """Average {group: {method: values of each image}} and format the means.
 
-    The JSON is {"results": {method: {metric: mean over all groups}}, "groups": {group: {method: ...}}}, the latter
-    where there is more than one group.
+    Returns:
+        JSON {"results": {method: {metric: mean over all groups}}, "groups": {group: {method: ...}}}, the latter where
+        there is more than one group; and the same as Markdown.
     """
-    by_group = {
-        group: {name: means(measured.values) for name, measured in methods.items()} for group, methods in groups.items()
-    }
+    by_group = {group: {name: means(values) for name, values in methods.items()} for group, methods in groups.items()}
     if len(by_group) == 1:
         results = next(iter(by_group.values()))
-        return {"results": results}, table(results, labels)
+        return {"results": results}, table(results, titles)
     complete = [name for name in next(iter(groups.values())) if all(name in methods for methods in groups.values())]
-    results = {name: overall([methods[name].values for methods in groups.values()]) for name in complete}
+    results = {name: overall([methods[name] for methods in groups.values()]) for name in complete}
     parts = [("all", results), *by_group.items()]
-    text = "\n".join(f"**{group}**\n\n{table(values, labels)}" for group, values in parts if values)
+    text = "\n".join(f"**{group}**\n\n{table(values, titles)}" for group, values in parts if values)
     return {"results": results, "groups": by_group}, text
 
 
-def sheet(rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """{caption: uint8 [K, H, W, 3]} -> one picture, a row each; small pictures are enlarged to squares."""
+def sheet(rows: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """Put {caption: K pictures uint8 [H, W, 3]} under each other in one picture; small ones are enlarged."""
     return images.labelled_sheet([[_enlarged(p) for p in row] for row in rows.values()], captions=list(rows))
 
 

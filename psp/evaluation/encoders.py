@@ -1,0 +1,271 @@
+"""Encoders measured beside one another and beside baselines, on the same held-out pairs.
+
+The command scripts/evaluate.py calls `compare_methods`, which calls `evaluate_method` for each row of the table,
+which calls `Metrics` for each batch.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from psp.evaluation.methods import Method, encode_and_render
+from psp.evaluation.metrics import Metrics
+from psp.evaluation.per_image import PerImageValues, slug
+from psp.evaluation.tables import sheet, table, tables
+from psp.inference.translate import render
+from psp.mixing import Mixing, Variants
+from psp.model import PSp, fit
+from stylegan2.runtime import images
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import make_folder, write_text
+
+DIVERSITY_IMAGES = 64  # of each set: every image stands for K outputs and K (K - 1) / 2 distances
+DIVERSITY_SHOWN = 4
+
+
+class Pairs(Protocol):
+    """Sources and targets by index, such as `datasets.held_out.HeldOutPairs`."""
+
+    def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:
+        """Return sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from `start` to `stop`."""
+        ...
+
+    def show_source(self, source: Tensor) -> Tensor:
+        """Turn sources [N, C, S, S] into pictures for people, [N, 3, S, S] in [-1, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """The held-out pairs of one kind, such as one angle or one kind of mask, as they are measured."""
+
+    name: str
+    pairs: Pairs
+    count: int
+    """pairs to measure, from the first one on"""
+    key: dict[str, Any]
+    """JSON of all that the pairs depend on: files, seed, task"""
+    batch_size: int = 16
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def batches(self, start: int, source_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from `start` on, on the device."""
+        for first in range(start, self.count, self.batch_size):
+            source, target = self.pairs.batch(first, min(first + self.batch_size, self.count), source_size)
+            yield source.to(self.device), target.to(self.device)
+
+    def open_values(self, folder: Path, name: str, key: Mapping[str, Any]) -> PerImageValues:
+        """Open what is stored of this set in `folder` under a name and a key."""
+        conditions = {"set": self.name, "data": self.key, "batch_size": self.batch_size, "device": self.device.type}
+        return PerImageValues(folder / slug(self.name), name, {**key, **conditions})
+
+    def progress(self, name: str, done: int, steps: int = 0) -> tqdm:
+        """Open a progress bar of the batches, or of the optimisation steps in each, with `done` images behind it."""
+        batches, remaining = (-(-count // self.batch_size) for count in (self.count, max(0, self.count - done)))
+        each = max(steps, 1)
+        unit = "step" if steps else "batch"
+        return tqdm(total=batches * each, initial=(batches - remaining) * each, desc=name, unit=unit)
+
+    def sources(self, count: int, source_size: int) -> list[np.ndarray]:
+        """Return pictures of the first sources as large as their targets, uint8 [T, T, 3] each."""
+        source, target = self.pairs.batch(0, count, source_size)
+        return list(images.to_uint8(fit(self.pairs.show_source(source), target.shape[-1])))
+
+    def targets(self, count: int, source_size: int) -> list[np.ndarray]:
+        """Return pictures of the first targets, uint8 [T, T, 3] each."""
+        return list(images.to_uint8(self.pairs.batch(0, count, source_size)[1]))
+
+
+# --- quality ---
+
+
+def compare_methods(
+    rows: Sequence[tuple[HeldOutSet, Sequence[Method]]],
+    metrics: Metrics,
+    exp_dir: Path,
+    header: Mapping[str, Any],
+    titles: Mapping[str, str],
+    shown: int,
+    show_sources: bool,
+) -> dict[str, Any]:
+    """Measure every method on every set; metrics.json and table.md grow with each, comparison.png comes at the end.
+
+    Args:
+        rows: Each set with the methods to compare on it.
+        metrics: What is measured.
+        exp_dir: Gets the results, and the values of each image in per_image/.
+        header: Comes first in metrics.json.
+        titles: {metric: title in the table}.
+        shown: Images in the comparison.
+        show_sources: Whether the comparison has a row of the sources.
+
+    Returns:
+        What metrics.json holds: `header`, then the means.
+    """
+    make_folder(exp_dir)
+    found: dict[str, dict[str, PerImageValues]] = {}
+    values: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    report, text = dict(header), ""
+    for held_out, methods in rows:
+        print(f"{held_out.name}: {held_out.count} images")
+        for method in methods:
+            stored = evaluate_method(method, held_out, metrics, exp_dir / "per_image", shown)
+            found.setdefault(held_out.name, {})[method.name] = stored
+            values.setdefault(held_out.name, {})[method.name] = stored.first(held_out.count)
+            numbers, text = tables(values, titles)
+            report = {**header, **numbers}
+            _write(exp_dir, report, text)
+    images.write_image(exp_dir / "comparison.png", _comparison(rows, found, shown, show_sources))
+    print(text)
+    return report
+
+
+@torch.no_grad()
+def evaluate_method(
+    method: Method, held_out: HeldOutSet, metrics: Metrics, folder: Path, shown: int = 0
+) -> PerImageValues:
+    """Measure the outputs of a method for each pair, and the seconds that the method itself takes.
+
+    Pairs that `folder` has values of are not measured again: an interrupted run continues after its last batch, and a
+    larger count adds to a smaller one.
+
+    Args:
+        shown: Outputs of the first pairs to keep as pictures.
+    """
+    key = {"method": method.key, "metrics": metrics.networks}
+    with (
+        held_out.open_values(folder, method.name, key) as values,
+        held_out.progress(method.name, values.count, method.steps) as bar,
+    ):
+        for source, target in held_out.batches(values.count, method.source_size):
+            started = time.perf_counter()
+            output = method.render(source, target, lambda _: bar.update())  # [N, 3, T, T]
+            if output.is_cuda:
+                torch.cuda.synchronize(output.device)
+            seconds = torch.full((len(target),), (time.perf_counter() - started) / len(target))  # [N]
+            measured = {**metrics(output, source, target), "seconds_per_image": seconds}
+            values.add(measured, images.to_uint8(output[: max(0, shown - values.count)]))
+            bar.update(0 if method.steps else 1)
+    return values
+
+
+def _comparison(
+    rows: Sequence[tuple[HeldOutSet, Sequence[Method]]],
+    found: Mapping[str, Mapping[str, PerImageValues]],
+    shown: int,
+    show_sources: bool,
+) -> np.ndarray:
+    """Put sources, outputs and targets of every set under each other: one picture, uint8 [H, W, 3]."""
+    pictures: dict[str, Sequence[np.ndarray]] = {}
+    for held_out, methods in rows:
+        prefix = f"{held_out.name}: " if len(rows) > 1 else ""
+        size = methods[0].source_size
+        count = min(shown, held_out.count, len(found[held_out.name][methods[0].name].pictures))
+        if show_sources:
+            pictures[f"{prefix}source"] = held_out.sources(count, size)
+        for name, stored in found[held_out.name].items():
+            pictures[f"{prefix}{name}"] = list(stored.pictures[:count])
+        pictures[f"{prefix}target"] = held_out.targets(count, size)
+    return sheet(pictures)
+
+
+# --- diversity ---
+
+
+def compare_diversity(
+    sets: Sequence[HeldOutSet],
+    models: Mapping[str, PSp],
+    perceptual: nn.Module,
+    mixing: Mixing,
+    exp_dir: Path,
+    report: Mapping[str, Any],
+) -> None:
+    """Add the diversity of each model's outputs to metrics.json and table.md, and write diversity.png.
+
+    Args:
+        models: {name of the row: model}.
+        perceptual: Distance of two images, with an attribute `name`.
+        mixing: How the outputs are made.
+        report: What metrics.json holds already.
+    """
+    results: dict[str, dict[str, float]] = {}
+    pictures: dict[str, Sequence[np.ndarray]] = {}
+    count = min(DIVERSITY_IMAGES, *(held_out.count for held_out in sets))
+    for held_out in sets:
+        part = replace(held_out, count=count)
+        for name, model in models.items():
+            method = encode_and_render(model, name)
+            values = evaluate_diversity(model, method, part, perceptual, mixing, exp_dir / "per_image", DIVERSITY_SHOWN)
+            results.setdefault(name, {})[part.name] = float(values.first(count)["diversity"].mean())
+            shown = min(DIVERSITY_SHOWN, count)
+            for n, source in enumerate(part.sources(shown, method.source_size)):
+                outputs = np.split(values.pictures[n], mixing.outputs, axis=1)  # K of [T, T, 3]
+                pictures[f"{part.name} {n}, {name}"] = [source, *outputs]
+    title = f"diversity of {mixing.outputs} outputs, rows {mixing.mask} ({perceptual.name})"
+    text = f"**{title}**, {count} images\n\n{table(results, {})}"
+    numbers = {"outputs": mixing.outputs, "latent_mask": mixing.mask, "images": count, "results": results}
+    _write(exp_dir, {**report, "diversity": numbers}, (exp_dir / "table.md").read_text(encoding="utf-8") + "\n" + text)
+    images.write_image(exp_dir / "diversity.png", sheet(pictures))
+    print(text)
+
+
+@torch.no_grad()
+def evaluate_diversity(
+    model: PSp,
+    method: Method,
+    held_out: HeldOutSet,
+    perceptual: nn.Module,
+    mixing: Mixing,
+    folder: Path,
+    shown: int = 0,
+) -> PerImageValues:
+    """Measure how much the K outputs for each source differ, where random styles fill some rows of w+.
+
+    Args:
+        model: Encoder and generator.
+        method: The row of this model, which names the values.
+        mixing: Its `outputs` are K, 2 or more.
+        shown: First sources whose K outputs are kept as one picture, side by side.
+
+    Returns:
+        {"diversity": [N]}, the mean perceptual distance between all pairs of a source's outputs.
+
+    Raises:
+        UserError: fewer than 2 outputs, or rows that the generator does not have.
+    """
+    if mixing.outputs < 2:
+        raise UserError(f"diversity is measured among 2 outputs or more, not {mixing.outputs}")
+    variants = Variants.draw(model.generator, mixing)
+    name = f"{method.name}: {mixing.outputs} outputs"
+    key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
+    with held_out.open_values(folder, name, key) as values, held_out.progress(name, values.count) as bar:
+        for source, target in held_out.batches(values.count, method.source_size):
+            codes = variants.of(model.encode(source))  # [N, K, num_ws, w_dim]
+            outputs = render(model.generator, codes.flatten(0, 1)).to(target.device)  # [N * K, 3, R, R]
+            outputs = fit(outputs, target.shape[-1]).unflatten(0, codes.shape[:2])  # [N, K, 3, T, T]
+            side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]
+            kept = images.to_uint8(side_by_side[: max(0, shown - values.count)])
+            values.add({"diversity": pairwise(outputs, perceptual)}, kept)
+            bar.update()
+    return values
+
+
+@torch.no_grad()
+def pairwise(outputs: Tensor, distance: nn.Module) -> Tensor:
+    """Average the distances between all pairs of the K images of each sample: [N, K, 3, T, T] -> [N]."""
+    pairs = combinations(range(outputs.shape[1]), 2)
+    return torch.stack([distance(outputs[:, a], outputs[:, b]) for a, b in pairs]).mean(0)  # [N]
+
+
+def _write(exp_dir: Path, report: Mapping[str, Any], text: str) -> None:
+    write_text(exp_dir / "metrics.json", json.dumps(report, indent=2) + "\n")
+    write_text(exp_dir / "table.md", text)

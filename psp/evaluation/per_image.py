@@ -1,0 +1,103 @@
+"""Values of single images, kept on disk as they come: what was measured once is not measured again."""
+
+import hashlib
+import json
+import re
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from stylegan2.runtime.checkpoint import atomic_file
+from stylegan2.runtime.files import writing
+
+VERSION = 2  # raise it whenever a metric changes, so that no older value is taken for a new one
+SAVE_SECONDS = 5.0  # between two writes, for methods that are faster than that
+
+
+class PerImageValues:
+    """Values of single images and some pictures, in a file of their own: `with PerImageValues(...) as values:`.
+
+    What was stored under the same key is there again, so that an interrupted run continues after its last batch. The
+    file is written every few seconds and at the end of the block, also where an exception ends it.
+
+    Args:
+        folder: Gets the file.
+        name: What was measured; part of the file's name.
+        key: JSON of all that the values depend on.
+
+    Attributes:
+        values: {metric: [N] or [N, L]}.
+        pictures: uint8 [K, H, W, 3], of the first images.
+    """
+
+    def __init__(self, folder: Path, name: str, key: Mapping[str, Any]) -> None:
+        self.key = json.dumps({"version": VERSION, **key}, sort_keys=True)
+        digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
+        self.path = folder / f"{slug(name)}-{digest}.npz"
+        self.values: dict[str, np.ndarray] = {}
+        self.pictures = np.zeros((0, 0, 0, 3), np.uint8)
+        self._saved_at, self._changed = time.monotonic(), False
+        if self.path.is_file():
+            self._load()
+
+    def __enter__(self) -> "PerImageValues":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.save()
+
+    @property
+    def count(self) -> int:
+        """Return the number of images measured so far."""
+        return min((len(value) for value in self.values.values()), default=0)
+
+    def add(self, values: dict[str, Tensor], pictures: np.ndarray) -> None:
+        """Append the next images.
+
+        Args:
+            values: {metric: [N] or [N, L]}.
+            pictures: uint8 [n, H, W, 3], of the first n of these images.
+        """
+        for name, tensor in values.items():
+            new = tensor.detach().cpu().numpy()
+            self.values[name] = np.concatenate([self.values[name], new]) if name in self.values else new
+        if len(pictures):
+            self.pictures = np.concatenate([self.pictures, pictures]) if len(self.pictures) else pictures
+        self._changed = True
+        if time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is new to the file. UserError: the file cannot be written."""
+        if not self._changed:
+            return
+        arrays = {f"value/{name}": value for name, value in self.values.items()}
+        with writing(self.path), atomic_file(self.path, durable=False) as file:
+            np.savez(file, key=np.array(self.key), pictures=self.pictures, **arrays)  # type: ignore[arg-type]
+        self._saved_at, self._changed = time.monotonic(), False
+
+    def first(self, count: int) -> dict[str, np.ndarray]:
+        """Return {metric: values of the first `count` images}, [count] or [count, L] each."""
+        return {name: value[:count] for name, value in self.values.items()}
+
+    def _load(self) -> None:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if str(file["key"]) != self.key:
+                    return
+                pictures = file["pictures"]
+                values = {name[6:]: file[name] for name in file.files if name.startswith("value/")}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            print(f"{str(self.path)!r} is damaged: it is measured again")
+            return
+        self.values, self.pictures = values, pictures
+
+
+def slug(name: str) -> str:
+    """Turn a name into a part of a file's name: letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("+", " plus ")).strip("_") or "unnamed"

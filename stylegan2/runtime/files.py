@@ -1,0 +1,29 @@
+"""Files and folders to write: whatever the disk refuses becomes one sentence."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from stylegan2.runtime.errors import UserError
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, error_class: type[UserError] = UserError) -> Iterator[None]:
+    """Turn an OSError of the block, which writes `path`, into a UserError or a given kind of it."""
+    try:
+        yield
+    except OSError as error:
+        raise error_class(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and those above it, where they are not there yet. UserError: the disk refuses."""
+    with writing(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as UTF-8. UserError: the disk refuses."""
+    with writing(path):
+        Path(path).write_text(text, encoding="utf-8")
