@@ -11,13 +11,13 @@ from psp.convert import from_official
 from psp.encoders import ENCODERS
 from psp.encoders.registry import with_input_channels
 from psp.model import PSp
+from psp.pretrained_files import PRETRAINED
 from stylegan2.load import build_generator, cast
-from stylegan2.runtime import checkpoint, weights
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
 KIND = "psp"
-SHIPPED = "shipped:psp"
 
 
 def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
@@ -127,8 +127,8 @@ def _from_folder(folder: Path) -> tuple[PSp, dict[str, Any]]:
 
 
 def _shipped(name: str) -> Path:
-    names = sorted(key for key, entry in weights.PRETRAINED.items() if entry.found == SHIPPED)
+    names = PRETRAINED.shipped
     if name not in names:
         shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
         raise UserError(f"there is no pSp model {name!r}: give a file or an experiment folder{shipped}")
-    return weights.locate(name)
+    return PRETRAINED.locate(name)

@@ -19,7 +19,8 @@ from options.draw_sketches import DrawSketches
 from options.parse import parse, run
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
-from stylegan2.runtime import images, weights
+from psp.pretrained_files import PRETRAINED
+from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
 Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
@@ -27,7 +28,7 @@ Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing 
 
 def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
     """What draws, and its name."""
-    if o.edges == "lines" or (o.edges == "auto" and weights.find("hed", o.hed_weights) is None):
+    if o.edges == "lines" or (o.edges == "auto" and PRETRAINED.find("hed", o.hed_weights) is None):
         return "lines", draw
     network = load_hed(o.hed_weights).to(device)
 

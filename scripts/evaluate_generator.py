@@ -23,9 +23,10 @@ from options.parse import parse, run
 from psp.evaluation.features import feature_network
 from psp.evaluation.generator import Bench, Distance, chosen, evaluate_generator
 from psp.losses.lpips import perceptual_loss
+from psp.pretrained_files import PRETRAINED
 from stylegan2.latents.project import Schedule, project
 from stylegan2.metrics.report import as_json, as_markdown
-from stylegan2.runtime import images, weights
+from stylegan2.runtime import images
 from stylegan2.runtime.device import place
 
 SHEET = 64  # samples in the picture
@@ -35,7 +36,7 @@ def build_bench(o: EvaluateGenerator, generator: nn.Module, device: torch.device
     resolution, channels = int(generator.img_resolution), int(generator.img_channels)  # type: ignore[arg-type]
 
     def perceptual() -> tuple[str, Distance]:
-        auto = "vgg" if weights.find("vgg16") else "effnet"
+        auto = "vgg" if PRETRAINED.find("vgg16") else "effnet"
         name, distance = perceptual_loss(auto if o.perceptual == "auto" else o.perceptual)
         return name, distance.to(device)
 

@@ -16,7 +16,8 @@ from stylegan2.runtime.registry import built_as
 
 PREFIX = "G_ema"
 KIND = "stylegan2"
-SHIPPED = "shipped:stylegan2"
+PRETRAINED = weights.PretrainedFiles("stylegan2")
+"""The models that come with the package."""
 
 
 def load(path_or_name: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
@@ -78,11 +79,11 @@ def _from_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _shipped(name: str) -> Path:
-    names = sorted(key for key, entry in weights.PRETRAINED.items() if entry.found == SHIPPED)
+    names = PRETRAINED.shipped
     if name not in names:
         shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
         raise UserError(f"there is no generator {name!r}: give a file or an experiment folder{shipped}")
-    return weights.locate(name)
+    return PRETRAINED.locate(name)
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:

@@ -12,8 +12,8 @@ from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.dlib_resnet import load_dlib
 from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 from psp.perception.inception import load_inception
+from psp.pretrained_files import PRETRAINED
 from stylegan2.metrics.samples import as_rgb
-from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 
 EFFNET_SIDES = (64, 224)
@@ -83,4 +83,4 @@ _BUILDERS = {"effnet": _effnet, "dlib": _dlib, "inception": _inception}
 
 def _key(entry: str, path: str | Path | None) -> str:
     """Names network and weights."""
-    return f"{entry} {hashlib.sha256(weights.locate(entry, path).read_bytes()).hexdigest()[:16]}"
+    return f"{entry} {hashlib.sha256(PRETRAINED.locate(entry, path).read_bytes()).hexdigest()[:16]}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stylegan2.runtime import weights
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime.errors import UserError
 
 # Longer sides of the copies that are searched, until one shows a face. dlib finds faces from about 80 px, so the first
@@ -89,7 +89,7 @@ class DlibDetector:
     def __init__(self, sides: Sequence[int] = SEARCH_SIDES, threshold: float = 0.2) -> None:
         self.dlib = _import("dlib", "dlib-bin")
         self.sides, self.threshold = sides, threshold
-        self.predictor = self.dlib.shape_predictor(str(weights.locate("dlib_landmarks_68")))
+        self.predictor = self.dlib.shape_predictor(str(PRETRAINED.locate("dlib_landmarks_68")))
         # The detector keeps the picture it works on, so each thread needs one. A copy takes 2 ms, a new one 0.7 s.
         self._prototype = pickle.dumps(self.dlib.get_frontal_face_detector())
         self._of_thread = threading.local()

@@ -14,7 +14,7 @@ from psp.losses.registry import register_loss
 from psp.perception.arcface import ArcFace, load_arcface
 from psp.perception.dlib_resnet import DlibResNet, load_dlib
 from psp.perception.facenet import FaceNet, load_facenet
-from stylegan2.runtime import weights
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime.errors import UserError
 
 IdentityNetwork = ArcFace | DlibResNet | FaceNet
@@ -30,7 +30,7 @@ def identity_network(network: str = "auto", path: str | Path | None = None) -> I
     UserError: an unknown network, or its file is missing.
     """
     if network == "auto":
-        network = "arcface" if weights.find("arcface_ir_se50", path) else "dlib"
+        network = "arcface" if PRETRAINED.find("arcface_ir_se50", path) else "dlib"
         because = "" if network == "arcface" else ", because no model_ir_se50.pth was given for arcface"
         print(f"Identity network: {network}{because}.")
     if network not in LOADERS:

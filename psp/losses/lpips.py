@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from psp.losses.effnet import EffNet
 from psp.losses.face_crop import FaceCrop
 from psp.losses.registry import register_loss
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 
@@ -35,7 +36,7 @@ class LPIPS(nn.Module):
         super().__init__()
         if network not in BACKBONES:
             raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}.")
-        path = weights.locate(BACKBONES[network], path)
+        path = PRETRAINED.locate(BACKBONES[network], path)
         self.name = f"lpips_{network}"
         self.distance = weights.freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
 
@@ -72,7 +73,7 @@ def build_perceptual(network: str = "auto", path: str | Path | None = None) -> n
     if network not in NETWORKS:
         raise UserError(f"There is no perceptual network {network!r}; there are {', '.join(NETWORKS)}.")
     if network == "auto":
-        network = "alex" if weights.find("alexnet", path) else "effnet"
+        network = "alex" if PRETRAINED.find("alexnet", path) else "effnet"
         because = "" if network == "alex" else ", because the AlexNet file of LPIPS is not on this machine"
         print(f"Perceptual loss: {network}{because}.")
     return EffNet(path) if network == "effnet" else LPIPS(network, path)

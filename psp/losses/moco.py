@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from psp.losses.registry import register_loss
 from psp.perception.crop import WHOLE, crop_resize
+from psp.pretrained_files import PRETRAINED
 from stylegan2.convert.safe import read_torch
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
@@ -36,7 +37,7 @@ class MoCo(nn.Module):
 
     def __init__(self, path: str | Path | None = None) -> None:
         super().__init__()
-        path = weights.locate("moco_v2", path)
+        path = PRETRAINED.locate("moco_v2", path)
         from torchvision.models import resnet50  # here, because it imports all of torchvision
 
         network = resnet50(weights=None)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from psp.encoders.irse import IRSE
 from psp.perception.crop import FACE, crop_resize
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 112
@@ -52,7 +53,7 @@ def load_arcface(path: str | Path | None = None) -> ArcFace:
 
     UserError: there is no such file. CheckpointError: it is damaged or holds something else.
     """
-    path = weights.locate("arcface_ir_se50", path)
+    path = PRETRAINED.locate("arcface_ir_se50", path)
     network = ArcFace()
     weights.fill(network, weights.load_tensors(path), path)
     return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore

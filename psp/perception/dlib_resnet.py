@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from psp.perception.crop import Box, crop_resize
 from psp.perception.dlib_file import DOWN, IMAGE_SIZE, STAGES, DlibFile, read_dlib_file
 from psp.perception.dlib_mean import MEAN
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
@@ -80,7 +81,7 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
 
     UserError: the file is not on this machine. CheckpointError: it is damaged.
     """
-    path = weights.locate("dlib_resnet", path)
+    path = PRETRAINED.locate("dlib_resnet", path)
     network = DlibResNet()
     _fill(network, read_dlib_file(path), path)
     return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 
 STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (the paper's table 1)
@@ -99,7 +100,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
 
     UserError: the file is not on this machine. CheckpointError: it is damaged or holds something else.
     """
-    path = weights.locate("efficientnet_lite0", path)
+    path = PRETRAINED.locate("efficientnet_lite0", path)
     network = EfficientNetLite0()
     tensors = weights.load_tensors(path)
     weights.fill(network, _folded(network, tensors), path)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.perception.crop import Box, crop_resize
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160
@@ -41,7 +42,7 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
 
     UserError: there is no such file. CheckpointError: it is damaged or holds something else.
     """
-    path = weights.locate("facenet_vggface2", path)
+    path = PRETRAINED.locate("facenet_vggface2", path)
     network = FaceNet()
     classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
     tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}

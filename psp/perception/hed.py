@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -52,7 +53,7 @@ def load_hed(path: str | Path | None = None) -> HED:
 
     UserError: the file or h5py is not on this machine. CheckpointError: it is damaged or holds something else.
     """
-    path = weights.locate("hed", path)
+    path = PRETRAINED.locate("hed", path)
     network = HED()
     weights.fill(network, _renamed(_read_hdf5(path)), path)
     return weights.freeze(network)  # type: ignore[return-value]

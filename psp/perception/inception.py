@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 
 SIDE = 299
@@ -176,7 +177,7 @@ def load_inception(path: str | Path | None = None) -> Inception:
 
     UserError: the file is not on this machine. CheckpointError: it is damaged or holds something else.
     """
-    path = weights.locate("inception_fid", path)
+    path = PRETRAINED.locate("inception_fid", path)
     network = Inception()
     tensors = weights.load_tensors(path)
     counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.perception.crop import WHOLE, crop_resize
+from psp.pretrained_files import PRETRAINED
 from stylegan2.load import cast
-from stylegan2.runtime import checkpoint, weights
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 KIND = "segmenter"
@@ -152,9 +153,9 @@ def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
     """
     path = Path(path_or_name).expanduser()
     if not path.is_file():
-        if str(path_or_name) not in weights.PRETRAINED:
+        if str(path_or_name) not in PRETRAINED.shipped:
             raise UserError(f"there is no segmenter {str(path_or_name)!r}: give a file of train_segmenter.py")
-        path = weights.locate(str(path_or_name))
+        path = PRETRAINED.locate(str(path_or_name))
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a segmenter")

@@ -5,6 +5,7 @@ import psp
 from psp.encoders import build_encoder
 from psp.load import describe
 from psp.model import PSp
+from psp.pretrained_files import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -59,7 +60,7 @@ def test_a_shipped_model_is_found_by_name(path, monkeypatch):
     entry = weights.PretrainedFile(
         "tiny", path.name, "a model", "shipped:psp", None, "MIT", "install it again", "train one"
     )
-    monkeypatch.setitem(weights.PRETRAINED, "tiny", entry)
+    monkeypatch.setitem(PRETRAINED.entries, "tiny", entry)
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(path.parent))
     assert psp.load("tiny")[1]["task"] == "inversion"
 

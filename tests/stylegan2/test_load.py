@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import stylegan2
+from stylegan2.load import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint, weights
@@ -113,7 +114,7 @@ def test_shipped_models_are_found_by_name(tmp_path, monkeypatch):
     generator = small_generator()
     stylegan2.save_generator(tmp_path / "tiny.safetensors", generator, {})
     text = ("a tiny model", "shipped:stylegan2", None, "CC0", "", "")
-    monkeypatch.setitem(weights.PRETRAINED, "tiny", weights.PretrainedFile("tiny", "tiny.safetensors", *text))
+    monkeypatch.setitem(PRETRAINED.entries, "tiny", weights.PretrainedFile("tiny", "tiny.safetensors", *text))
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     assert_same(stylegan2.load("tiny")[0], generator, **EXACT)
     with pytest.raises(UserError, match=r"'tinny'.*tiny"):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 
 from psp.losses.lpips import BACKBONES, LPIPS, build_perceptual, perceptual_loss
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -50,7 +51,7 @@ def test_equal_to_the_paper(network, backbone):
 def test_missing_weights_are_one_sentence(network, no_downloads):
     with pytest.raises(UserError, match=r"is not on this machine: run `torchvision.*, or use .* effnet") as raised:
         LPIPS(network)
-    assert weights.PRETRAINED[BACKBONES[network]].file in str(raised.value)
+    assert PRETRAINED.entries[BACKBONES[network]].file in str(raised.value)
 
 
 @pytest.mark.parametrize(

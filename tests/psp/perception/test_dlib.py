@@ -10,6 +10,7 @@ from skimage.data import astronaut
 
 from psp.perception.dlib_file import IMAGE_SIZE, _Reader, parse
 from psp.perception.dlib_resnet import load_dlib
+from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
@@ -19,7 +20,7 @@ VERSIONS = range(0x1D, 0x121)
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    return weights.locate("dlib_resnet").read_bytes()
+    return PRETRAINED.locate("dlib_resnet").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def chips() -> np.ndarray:
 
 
 def test_equal_to_dlib(network):
-    reference = dlib.face_recognition_model_v1(str(weights.locate("dlib_resnet")))
+    reference = dlib.face_recognition_model_v1(str(PRETRAINED.locate("dlib_resnet")))
     expected = np.array([reference.compute_face_descriptor(chip) for chip in chips()])  # [5, 128]
     images = torch.tensor(chips()).permute(0, 3, 1, 2) / 127.5 - 1  # [5, 3, 150, 150]
     np.testing.assert_allclose(network(images).numpy(), expected, atol=1e-5, rtol=0)
@@ -82,7 +83,7 @@ def test_a_weight_that_is_no_number_is_refused(data):
 
 def test_a_changed_weight_is_seen_by_the_digest(data, tmp_path, monkeypatch):
     position = len(data) // 2
-    copy = tmp_path / weights.PRETRAINED["dlib_resnet"].file
+    copy = tmp_path / PRETRAINED.entries["dlib_resnet"].file
     copy.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(CheckpointError, match="SHA-256"):
@@ -91,7 +92,7 @@ def test_a_changed_weight_is_seen_by_the_digest(data, tmp_path, monkeypatch):
 
 def test_another_file_is_refused():
     with pytest.raises(CheckpointError, match="damaged or not dlib's"):
-        load_dlib(weights.locate("efficientnet_lite0"))
+        load_dlib(PRETRAINED.locate("efficientnet_lite0"))
 
 
 @given(st.integers(-(2**64) + 1, 2**64 - 1))

@@ -76,5 +76,5 @@ def test_another_file_is_one_sentence(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"not HDF5")
     with pytest.raises(CheckpointError, match="no HDF5 file"):
         load_hed(tmp_path / "a.h5")
-    with pytest.raises(UserError, match="There is no file"):
+    with pytest.raises(UserError, match="there is no file"):
         load_hed(tmp_path / "b.h5")

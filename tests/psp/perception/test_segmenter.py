@@ -20,7 +20,8 @@ from psp.perception.segmenter import (
     overlaps,
     save_segmenter,
 )
-from stylegan2.runtime import checkpoint, weights
+from psp.pretrained_files import PRETRAINED
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 SMALL = (8, 12, 12)
@@ -121,7 +122,7 @@ def test_the_shipped_one_knows_held_out_faces():
     segmenter = load_segmenter()
     assert segmenter.name == DEFAULT
     assert segmenter.label_nc == len(LABELS)
-    path = weights.locate(DEFAULT)
+    path = PRETRAINED.locate(DEFAULT)
     assert path.with_suffix(".md").is_file()
     faces = [SyntheticFaces(64, HELD_OUT_SEED)[index] for index in range(500, 512)]
     images, labels = (

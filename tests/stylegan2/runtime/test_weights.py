@@ -1,8 +1,7 @@
-"""The table of pretrained files: everything in it is found where it should be, and nothing else is taken for it."""
+"""Pretrained files are found where they should be, and nothing else is taken for them."""
 
 import pickle
 import socket
-import sys
 
 import pytest
 import torch
@@ -11,7 +10,13 @@ from torch import nn
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-INSTALLED = ("dlib_resnet", "dlib_landmarks_68", "dlib_landmarks_5", "efficientnet_lite0")
+TABLE = (
+    weights.PretrainedFile("alexnet", "alexnet-owt-7be5be79.pth", "AlexNet", "torchvision:", "7be5be79", "l", "s", "i"),
+    weights.PretrainedFile("facenet", "vggface2.pt", "FaceNet", "facenet:", None, "l", "s", "i"),
+    weights.PretrainedFile("arcface", "model_ir_se50.pth", "ArcFace", "user:", None, "l", "s", "i"),
+    weights.PretrainedFile("gone", "x.dat", "a thing", "package:no-such-distribution", None, "l", "get it", "leave it"),
+)
+FILES = weights.PretrainedFiles("no_such_package", TABLE)
 
 
 @pytest.fixture(autouse=True)
@@ -26,81 +31,43 @@ def _empty_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-@pytest.mark.parametrize("name", INSTALLED)
-def test_installed_files_are_found_and_verified(name):
-    path = weights.locate(name)
-    assert path.name == weights.PRETRAINED[name].file
-    assert path.stat().st_size > 1_000_000
-    assert "face_recognition_models" not in sys.modules  # located, not imported
-
-
-def test_every_entry_is_complete():
-    for name, entry in weights.PRETRAINED.items():
-        assert entry.name == name
-        assert all((entry.file, entry.what, entry.licence, entry.source, entry.instead))
-        assert entry.found.partition(":")[0] in ("package", "torchvision", "facenet", "user", "shipped")
-        assert entry.sha256 is None or set(entry.sha256) <= set("0123456789abcdef")
-
-
-@pytest.mark.parametrize("name", [name for name in weights.PRETRAINED if name not in INSTALLED])
-def test_a_missing_file_is_one_sentence(name):
-    entry = weights.PRETRAINED[name]
-    if entry.found.startswith("shipped"):
-        assert weights.locate(name).is_file()
-        return
-    assert weights.find(name) is None
-    with pytest.raises(UserError) as raised:
-        weights.locate(name)
-    message = str(raised.value)
-    assert message.startswith(entry.file)
-    assert entry.source in message
-    assert entry.instead in message
-    assert weights.FOLDER_VARIABLE in message
-    assert message.endswith(".")
-    assert "\n" not in message
-
-
-def test_an_absent_distribution_is_a_missing_file(monkeypatch):
-    gone = weights.PretrainedFile(
-        "x", "x.dat", "a thing", "package:no-such-distribution", None, "l", "get it", "leave it"
-    )
-    monkeypatch.setitem(weights.PRETRAINED, "x", gone)
-    with pytest.raises(UserError, match=r"x\.dat \(a thing\) is not on this machine: get it"):
-        weights.locate("x")
+def test_a_missing_file_is_one_sentence():
+    assert FILES.find("gone") is None
+    with pytest.raises(UserError, match=r"^x\.dat \(a thing\) is not on .*: get it, .*PSP_WEIGHTS.*leave it$"):
+        FILES.locate("gone")
 
 
 def test_a_path_of_the_user_is_taken_as_it_is(tmp_path):
     own = tmp_path / "my alexnet.pth"
     own.write_bytes(b"anything")
-    assert weights.locate("alexnet", own) == own
-    assert weights.locate("alexnet", str(own)) == own
+    assert FILES.locate("alexnet", own) == own
+    assert FILES.locate("alexnet", str(own)) == own
     with pytest.raises(UserError, match=r"no file .*other"):
-        weights.locate("alexnet", tmp_path / "other.pth")
+        FILES.locate("alexnet", tmp_path / "other.pth")
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UserError, match=r"alexnet.*vgg16"):
-        weights.locate("alexnext")
+    with pytest.raises(UserError, match="alexnet, arcface, facenet, gone"):
+        FILES.locate("alexnext")
 
 
 def test_the_folder_of_the_user_comes_first(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     folder.mkdir()
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(folder))
-    assert weights.locate("dlib_resnet").parent != folder
     (folder / "model_ir_se50.pth").write_bytes(b"no digest is known")
-    assert weights.locate("arcface_ir_se50") == folder / "model_ir_se50.pth"
+    assert FILES.locate("arcface") == folder / "model_ir_se50.pth"
     (folder / "alexnet-owt-7be5be79.pth").write_bytes(b"not AlexNet")
     with pytest.raises(CheckpointError, match="not 7be5be79"):
-        weights.locate("alexnet")
+        FILES.locate("alexnet")
 
 
 @pytest.mark.parametrize("folder", ["torch/hub/checkpoints", "torch/checkpoints"])
 def test_the_caches_of_torch_are_searched(tmp_path, folder):
-    file = tmp_path / folder / weights.PRETRAINED["facenet_vggface2"].file
+    file = tmp_path / folder / FILES.entries["facenet"].file
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights")
-    assert weights.locate("facenet_vggface2") == file
+    assert FILES.locate("facenet") == file
 
 
 def test_verify_sees_one_changed_bit(tmp_path):
@@ -120,10 +87,9 @@ def test_our_own_models_are_found_without_importing_their_package(tmp_path, monk
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     (package / "pretrained" / "faces-64.safetensors").write_bytes(b"")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(weights, "OUR_PACKAGES", (package.name, "no_such_package"))
-    (entry,) = weights._shipped()
-    monkeypatch.setitem(weights.PRETRAINED, entry.name, entry)
-    assert weights.locate("faces-64") == package / "pretrained" / "faces-64.safetensors"
+    files = weights.PretrainedFiles(package.name)
+    assert files.shipped == ["faces-64"]
+    assert files.locate("faces-64") == package / "pretrained" / "faces-64.safetensors"
 
 
 class _Surprise:

