@@ -74,7 +74,7 @@ def settings_of(case: str) -> TrainStyleGAN2:
     return parse(TrainStyleGAN2, presets.of_generator, args=CASES[case])
 
 
-def build(settings: TrainStyleGAN2, name: str) -> tuple[TrainingState, Tensor]:
+def build(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> tuple[TrainingState, Tensor]:
     """Untrained networks with their optimizers, and images for them [N, C, R, R]. Equal weights for all forms.
 
     All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
@@ -86,15 +86,16 @@ def build(settings: TrainStyleGAN2, name: str) -> tuple[TrainingState, Tensor]:
         D.forward = partial(plain.discriminator, D, fir=plain.FILTERS[name])
     else:
         for network in networks:
-            place(network, CPU)
+            place(network, device)
     size = settings.network.resolution
-    images = torch.randn(settings.training.batch_size, settings.network.channels, size, size).clamp(-1, 1)
+    shape = (settings.training.batch_size, settings.network.channels, size, size)
+    images = torch.randn(shape, device=device).clamp(-1, 1)
     return build_state(G, D, G_ema, settings.training), images
 
 
-def own_form(settings: TrainStyleGAN2, name: str) -> Form:
+def own_form(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> Form:
     """The step of `stylegan2.trainer`."""
-    state, real = build(settings, name)
+    state, real = build(settings, name, device)
     s = settings.training
     r1_gamma = schedule.r1_gamma(real.shape[-1], len(real)) if s.r1_gamma is None else s.r1_gamma
 

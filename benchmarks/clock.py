@@ -1,0 +1,71 @@
+"""Time and memory on a device that works behind the host's back: events on CUDA, the host's clock elsewhere."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+
+
+def milliseconds(call: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """Median over as many calls as fit into `seconds`, 3 to 50, after two that are not counted."""
+    call()  # looks up and compiles kernels
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    took = time.perf_counter() - start
+    count = min(50, max(3, int(seconds / max(took, 1e-6))))
+    if device.type != "cuda":
+        return statistics.median(_wall(call) for _ in range(count)) * 1000
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    events[0].record()
+    for event in events[1:]:
+        call()
+        event.record()
+    synchronize(device)
+    return statistics.median(a.elapsed_time(b) for a, b in pairwise(events))
+
+
+def _wall(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def clean(device: torch.device) -> None:
+    """Frees what the work before left, and starts the peak of memory anew."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+
+
+@contextmanager
+def tensor_float32(allowed: bool) -> Iterator[None]:
+    """Whether float32 products may be rounded to TF32 (19 bits) on the way into the tensor cores."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def copy_rate(device: torch.device, numbers: int) -> float:
+    """Bytes per second that a copy reads and writes."""
+    source = torch.randn(numbers, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / milliseconds(lambda: target.copy_(source), device, 0.5) * 1000

@@ -1,0 +1,413 @@
+"""Speed and memory on a GPU: python benchmarks/gpu.py [--nvidia FOLDER] [--official FOLDER] [--out FILE.json]
+
+Parts: the FIR filter and the epilogue of a convolution, against the memory's speed in the same run; training of
+StyleGAN2 and of pSp; inference; the kernels of a training step. Peers run beside ours, in the same process and in turns.
+On a CPU all of it runs at toy sizes, which shows that it works and nothing else. Weights are untrained.
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import operators, peers
+from benchmarks.clock import clean, copy_rate, milliseconds, peak_gb, synchronize, tensor_float32
+from benchmarks.operators import DTYPES, OURS, Row, Work
+from benchmarks.phases import Form, amortised, parts
+from benchmarks.train_stylegan2 import own_form
+from options import presets
+from options.parse import parse, run
+from options.train_stylegan2 import TrainStyleGAN2
+from psp.encoders import encoder_for
+from psp.losses import WeightedLosses, build_losses
+from psp.model import PSp
+from psp.precision import autocast
+from psp.trainer import TrainingSettings, build_state
+from psp.trainer import step as psp_step
+from stylegan2.networks.stylegan2 import Generator
+from stylegan2.runtime.device import pick_device, place, tune_process
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.stats import Averages
+from stylegan2.training_state import TrainingSettings as GanSettings
+
+TOP_KERNELS = 12
+
+
+class Sizes(NamedTuple):
+    maps: tuple[int, int, int, int]
+    """of the operators, [N, C, H, W]"""
+    copied: int
+    """numbers in the copy that shows the memory's speed"""
+    gan: list[str]
+    """flags of train_stylegan2"""
+    psp_resolution: int
+    psp_widths: dict[str, int]
+    psp_batch: int
+    losses: dict[str, float]
+    batches: tuple[int, ...]
+    """of inference"""
+
+
+FULL = Sizes(
+    maps=(16, 128, 256, 256),
+    copied=2**28,
+    gan=["--preset", "auto", "--resolution", "256", "--channel_base", "16384", "--batch_size", "32"],
+    psp_resolution=1024,
+    psp_widths={},
+    psp_batch=8,
+    losses={"l2": 1.0, "perceptual": 0.8, "id": 0.1},
+    batches=(1, 8),
+)
+TOY = Sizes(
+    maps=(2, 8, 16, 16),
+    copied=2**16,
+    gan=["--preset", "tiny-cpu", "--resolution", "16", "--channel_base", "128", "--z_dim", "8", "--batch_size", "4"],
+    psp_resolution=32,
+    psp_widths={"z_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 16, "mapping_layers": 1},
+    psp_batch=2,
+    losses={"l2": 1.0},
+    batches=(1, 2),
+)
+
+
+# ------------------------------------------------------------------------------------------ operators
+
+
+def filter_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    return operators.filter_works(s.maps, copy_rate(device, s.copied), device, o.nvidia)
+
+
+def epilogue_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    return operators.epilogue_works(s.maps, copy_rate(device, s.copied), device, o.nvidia)
+
+
+# ------------------------------------------------------------------------------------ training, StyleGAN2
+
+
+def gan_settings(s: Sizes, precision: str) -> TrainStyleGAN2:
+    knows = any(each.name == "precision" for each in fields(GanSettings))
+    return parse(TrainStyleGAN2, presets.of_generator, args=[*s.gan, *(["--precision", precision] if knows else [])])
+
+
+def own_gan(s: Sizes, precision: str, device: torch.device) -> Form:
+    return own_form(gan_settings(s, precision), OURS, device)
+
+
+def nvidia_gan(folder: Path, s: Sizes, precision: str, device: torch.device) -> Form:
+    settings = gan_settings(s, "fp32")
+    names = ("resolution", "channel_base", "channel_max", "z_dim", "w_dim", "mapping_layers")
+    sizes = {name: getattr(settings.network, name) for name in names}
+    return peers.nvidia_form(folder, device, precision == "fp16", sizes, settings.training.batch_size)
+
+
+def gan_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    makers = [(OURS, precision, partial(own_gan, s, precision, device)) for precision in o.precisions]
+    if o.nvidia is not None:
+        theirs = [precision for precision in ("fp16", "tf32") if precision in o.precisions]
+        makers += [
+            (peers.NVIDIA, precision, partial(nvidia_gan, o.nvidia, s, precision, device)) for precision in theirs
+        ]
+    makers.sort(key=lambda maker: o.precisions.index(maker[1]))  # what is compared is measured in turns
+    return [
+        Work({"form": form, "precision": precision}, partial(measure_gan, make, s, precision, device))
+        for form, precision, make in makers
+    ]
+
+
+def measure_gan(make: Callable[[], Form], s: Sizes, precision: str, device: torch.device, seconds: float) -> Row:
+    """Milliseconds of the step without lazy phases and of what each of them adds; images a second on average."""
+    batch = gan_settings(s, "fp32").training.batch_size
+    with tensor_float32(precision != "fp32"):
+        form = make()
+        ms = {name: milliseconds(call, device, seconds / len(form.steps)) for name, call in form.steps.items()}
+    added = parts(ms, form.phases)
+    return {
+        "step, ms": added["step"],
+        "R1 adds": added["R1"],
+        "path length adds": added["path length"],
+        "images/s": batch / amortised(ms, form.phases) * 1000,
+        "peak GB": peak_gb(device),
+    }
+
+
+# ------------------------------------------------------------------------------------------- pSp
+
+
+def psp_model(s: Sizes, device: torch.device) -> PSp:
+    torch.manual_seed(0)
+    generator = Generator(s.psp_resolution, **s.psp_widths)
+    model = PSp(encoder_for(generator), generator).eval()
+    place(model, device)
+    return model
+
+
+def psp_images(size: int, batch: int, device: torch.device) -> Tensor:
+    return torch.randn(batch, 3, size, size, device=device).clamp(-1, 1)
+
+
+def psp_losses(s: Sizes, device: torch.device) -> WeightedLosses:
+    losses = build_losses(s.losses)
+    place(losses, device)
+    return losses
+
+
+def psp_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    works = [
+        Work({"form": OURS, "precision": precision}, partial(measure_own_psp, s, precision, device))
+        for precision in o.precisions
+        if precision != "fp16"  # float32's range is needed here
+    ]
+    if o.official is not None and s is FULL:
+        labels = {"form": peers.OFFICIAL, "precision": "tf32"}
+        works.append(Work(labels, partial(measure_official_psp, o.official, s, device)))
+    return works
+
+
+def measure_own_psp(s: Sizes, precision: str, device: torch.device, seconds: float) -> Row:
+    model = psp_model(s, device)
+    images = psp_images(model.encoder.input_size, s.psp_batch, device)
+    state = build_state(model, TrainingSettings())
+    losses, averages = psp_losses(s, device), Averages()
+
+    def step() -> None:
+        with autocast(device, "bf16" if precision == "bf16" else "fp32"):
+            psp_step(state, images, images, losses, averages)
+
+    with tensor_float32(precision != "fp32"):
+        ms = milliseconds(step, device, seconds)
+        optimizer = milliseconds(state.optimizer.step, device, seconds / 4)
+    return training_row(ms, optimizer, s, device)
+
+
+def measure_official_psp(folder: Path, s: Sizes, device: torch.device, seconds: float) -> Row:
+    model, losses = peers.official_model(folder, device), psp_losses(s, device)
+    images = psp_images(256, s.psp_batch, device)
+    with tensor_float32(True):
+        ms = milliseconds(lambda: model.step(images, losses), device, seconds)
+        optimizer = milliseconds(model.optimizer.step, device, seconds / 4)
+    return training_row(ms, optimizer, s, device)
+
+
+def training_row(ms: float, optimizer: float, s: Sizes, device: torch.device) -> Row:
+    rate = s.psp_batch / ms * 1000
+    return {"step, ms": ms, "of it the optimizer": optimizer, "images/s": rate, "peak GB": peak_gb(device)}
+
+
+# -------------------------------------------------------------------------------------- inference
+
+
+def inference_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    """Encoder and generator apart, at each batch."""
+    works = []
+    for network in ("generator", "encoder"):
+        for batch in s.batches:
+            makers = [(OURS, precision, partial(own_pass, s, network, batch, precision)) for precision in o.precisions]
+            if o.nvidia is not None and network == "generator":
+                theirs = [precision for precision in ("fp16", "tf32") if precision in o.precisions]
+                makers += [(peers.NVIDIA, name, partial(nvidia_pass, o.nvidia, s, batch, name)) for name in theirs]
+            if o.official is not None and s is FULL:
+                makers.append((peers.OFFICIAL, "tf32", partial(official_pass, o.official, network, batch)))
+            for form, precision, make in makers:
+                labels = {"network": network, "batch": batch, "form": form, "precision": precision}
+                works.append(Work(labels, partial(measure_pass, make, precision, batch, device)))
+    return works
+
+
+def own_pass(s: Sizes, network: str, batch: int, precision: str, device: torch.device) -> Callable[[], object]:
+    model = psp_model(s, device)
+    images = psp_images(model.encoder.input_size, batch, device)
+    codes = model.latent_avg + torch.randn(batch, *model.latent_avg.shape, device=device)  # [N, num_ws, w_dim]
+    half = DTYPES.get(precision) if precision != "fp32" else None
+
+    def call() -> Tensor:
+        with torch.autocast(device.type, half, enabled=half is not None):
+            return model.encode(images) if network == "encoder" else model.decode(codes)
+
+    return call
+
+
+def nvidia_pass(folder: Path, s: Sizes, batch: int, precision: str, device: torch.device) -> Callable[[], object]:
+    sizes = {"z_dim": 512, "w_dim": 512, "channel_base": 32768, "channel_max": 512, "mapping_layers": 8}
+    sizes |= {**s.psp_widths, "resolution": s.psp_resolution}
+    generator: Any = peers.nvidia_generator(folder, device, precision == "fp16", sizes).eval()
+    codes = torch.randn(batch, generator.num_ws, generator.w_dim, device=device)  # [N, num_ws, w_dim]
+    return lambda: generator.synthesis(codes, noise_mode="const")
+
+
+def official_pass(folder: Path, network: str, batch: int, device: torch.device) -> Callable[[], object]:
+    model = peers.official_model(folder, device)
+    model.encoder.eval()
+    images, codes = psp_images(256, batch, device), torch.randn(batch, 18, 512, device=device)
+    return (lambda: model.encode(images)) if network == "encoder" else (lambda: model.render(codes))
+
+
+def measure_pass(
+    make: Callable[[torch.device], Callable[[], object]],
+    precision: str,
+    batch: int,
+    device: torch.device,
+    seconds: float,
+) -> Row:
+    with tensor_float32(precision != "fp32"), torch.inference_mode():
+        ms = milliseconds(make(device), device, seconds)
+    return {"ms": ms, "images/s": batch / ms * 1000, "peak GB": peak_gb(device)}
+
+
+# ------------------------------------------------------------------------------------ kernels of a step
+
+
+def profile_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
+    precision = "fp16" if "fp16" in o.precisions else o.precisions[0]
+    return [
+        Work({"step": step, "precision": precision}, partial(measure_kernels, s, step, precision, device))
+        for step in ("step", "R1", "path length")
+    ]
+
+
+def measure_kernels(s: Sizes, step: str, precision: str, device: torch.device, seconds: float) -> Row:
+    """What the device does in one training step of ours, after three others."""
+    with tensor_float32(precision != "fp32"):
+        call = own_gan(s, precision, device).steps[step]
+        for _ in range(3):
+            call()
+        synchronize(device)
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+        with profile(activities=activities) as profiler:
+            start = time.perf_counter()
+            call()
+            synchronize(device)
+            wall = (time.perf_counter() - start) * 1000
+    events = [(kernel_ms(event, device), event) for event in profiler.key_averages()]
+    events = sorted(((ms, event) for ms, event in events if ms > 0), key=lambda pair: -pair[0])
+    busy = sum(ms for ms, _ in events)
+    kernels = [
+        {"kernel": event.key[:100], "ms": ms, "share": ms / busy, "calls": event.count}
+        for ms, event in events[:TOP_KERNELS]
+    ]
+    return {"step, ms": wall, "kernels, ms": busy, "launches": sum(e.count for _, e in events), "top": kernels}
+
+
+def kernel_ms(event: Any, device: torch.device) -> float:
+    """What a kernel took by itself; on a CPU, an operator. Kernels have entries beside those of their operators."""
+    if device.type != "cuda":
+        return event.self_cpu_time_total / 1000
+    return event.self_device_time_total / 1000 if event.device_type == DeviceType.CUDA else 0.0
+
+
+# ------------------------------------------------------------------------------------------- all
+
+
+PARTS: dict[str, Callable[["Benchmark", Sizes, torch.device], list[Work]]] = {
+    "filter": filter_works,
+    "epilogue": epilogue_works,
+    "gan": gan_works,
+    "psp": psp_works,
+    "inference": inference_works,
+    "profile": profile_works,
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Milliseconds, images a second and peak memory of operators, training and inference on a GPU."""
+
+    only: list[str] = field(default_factory=lambda: list(PARTS))
+    """parts to run: filter, epilogue, gan, psp, inference, profile"""
+    precisions: list[str] = field(default_factory=lambda: ["fp16", "bf16", "tf32", "fp32"])
+    """precisions of training and inference"""
+    seconds: float = 30.0
+    """for each part; what is being measured when they are over is finished"""
+    nvidia: Path | None = None
+    """checkout of NVlabs/stylegan3 to compare with"""
+    official: Path | None = None
+    """checkout of eladrich/pixel2style2pixel to compare with"""
+    device: str = "auto"
+    """auto, cpu or cuda"""
+    out: Path | None = None
+    """JSON of all figures, written after each of them"""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.only) - set(PARTS):
+            raise UserError(f"there is no part {min(unknown)!r}: choose of {', '.join(PARTS)}")
+        if unknown := set(self.precisions) - {*DTYPES, "tf32"}:
+            raise UserError(f"there is no precision {min(unknown)!r}: choose of fp32, tf32, fp16 and bf16")
+        for folder in (self.nvidia, self.official):
+            if folder is not None and not folder.is_dir():
+                raise UserError(f"{folder} is not a folder: name a checkout, or leave it out")
+
+
+def measure_part(o: Benchmark, part: str, device: torch.device, keep: Callable[[Row], None]) -> None:
+    """Measures the works of a part one after the other; each gets an equal share of the time that is left."""
+    works = PARTS[part](o, FULL if device.type == "cuda" else TOY, device)
+    end = time.perf_counter() + o.seconds
+    for k, work in enumerate(works):
+        clean(device)
+        left = max(0.0, end - time.perf_counter()) / (len(works) - k)
+        try:
+            figures = work.measure(left / 2)  # the other half is for building and for the first calls
+        except Exception as error:  # one form that fails must not cost the figures of all others
+            figures = {"failed": f"{type(error).__name__}: {error}"[:300]}
+        keep({**work.labels, **figures})
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown; of a profile, its kernels below it."""
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "top"))
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(shown(row.get(column)) for column in columns) + " |" for row in rows]
+    for row in rows:
+        if "top" in row:
+            lines += ["", f"Kernels of {row['step']}:", "", table(row["top"])]
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return "" if value is None else str(value).replace("|", "/")
+
+
+def machine(device: torch.device) -> Row:
+    """What the figures belong to."""
+    on_cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
+    versions = {"torch": torch.__version__, "cuda": torch.version.cuda if on_cuda else None}
+    return {"device": name, **versions, "python": platform.python_version(), "sizes": "full" if on_cuda else "toy"}
+
+
+def main() -> int:
+    o = parse(Benchmark)
+    device = pick_device(o.device)
+    tune_process()
+    found: dict[str, Any] = {"machine": machine(device), "parts": {}}
+    print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
+    for part in o.only:
+        rows = found["parts"][part] = []
+
+        def keep(row: Row, rows: list[Row] = rows) -> None:
+            rows.append(row)
+            if o.out is not None:
+                o.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+        start = time.perf_counter()
+        measure_part(o, part, device, keep)
+        print(f"\n### {part} ({time.perf_counter() - start:.0f} s)\n\n{table(rows)}", flush=True)
+    failed = [row for rows in found["parts"].values() for row in rows if "failed" in row]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,168 @@
+"""Other projects' networks from a user's own checkouts: NVIDIA's (layout of stylegan3) and the official pSp's.
+
+Nothing of theirs is in this repository: their modules are imported from the folder that the user names, and their parts
+are put together here the way their training loops do it.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.phases import Form, Phase, count_parameters
+from stylegan2.runtime.errors import UserError
+
+NVIDIA, OFFICIAL = "NVIDIA", "official"
+FP16_RESOLUTIONS = 4  # the highest ones, as NVIDIA's training has it
+SHARED_NAMES = ("training", "models", "configs", "utils", "criteria")  # top-level packages of more than one project
+
+
+def imported(folder: Path, *names: str) -> list[ModuleType]:
+    """Modules of a checkout. UserError: the folder does not hold them, or they cannot be imported."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        return [importlib.import_module(name) for name in names]
+    except Exception as error:  # whatever a foreign module may do on import
+        raise UserError(f"{folder} cannot be compared with: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(folder.resolve()))
+        for name in [name for name in sys.modules if name.split(".")[0] in SHARED_NAMES]:
+            del sys.modules[name]  # the next checkout may have its own
+
+
+# --- NVIDIA ---
+
+
+def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any]) -> nn.Module:
+    """Their StyleGAN2 generator: fp16 in the highest resolutions, or float32 throughout.
+
+    Args:
+        sizes: resolution, channel_base, channel_max, z_dim, w_dim and mapping_layers.
+    """
+    (networks,) = imported(folder, "training.networks_stylegan2")
+    return networks.Generator(
+        c_dim=0,
+        z_dim=sizes["z_dim"],
+        w_dim=sizes["w_dim"],
+        img_resolution=sizes["resolution"],
+        img_channels=3,
+        mapping_kwargs={"num_layers": sizes["mapping_layers"]},
+        **_widths(sizes, half, discriminator=False),
+    ).to(device)
+
+
+def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any], batch: int) -> Form:
+    """Their training step: main phases of both networks, R1 every 16 steps, path length every 4, moving average."""
+    networks, loss_module = imported(folder, "training.networks_stylegan2", "training.loss")
+    torch.manual_seed(0)
+    G, G_ema = (nvidia_generator(folder, device, half, sizes).requires_grad_(False) for _ in range(2))
+    D = networks.Discriminator(
+        c_dim=0, img_resolution=sizes["resolution"], img_channels=3, **_widths(sizes, half, discriminator=True)
+    )
+    D = D.to(device).requires_grad_(False)
+    loss = loss_module.StyleGAN2Loss(device, G, D, r1_gamma=1.0, style_mixing_prob=0.9, pl_weight=2.0)
+    networks_of = {"G": (G, _adam(G, interval=4)), "D": (D, _adam(D, interval=16))}
+    real = torch.randn(batch, 3, sizes["resolution"], sizes["resolution"], device=device).clamp(-1, 1)
+    labels = torch.zeros(batch, 0, device=device)
+
+    def phase(name: str, gain: int) -> None:
+        network, optimizer = networks_of[name[0]]
+        optimizer.zero_grad(set_to_none=True)
+        network.requires_grad_(True)
+        z = torch.randn(batch, sizes["z_dim"], device=device)
+        loss.accumulate_gradients(name, real, labels, z, labels, gain=gain, cur_nimg=0)
+        network.requires_grad_(False)
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                torch.nan_to_num(parameter.grad, nan=0, posinf=1e5, neginf=-1e5, out=parameter.grad)
+        optimizer.step()
+
+    def step(*lazy: tuple[str, int]) -> Callable[[], None]:
+        def call() -> None:
+            for name, gain in (("Gmain", 1), ("Dmain", 1), *lazy):
+                phase(name, gain)
+            with torch.no_grad():
+                for kept, current in zip(G_ema.parameters(), G.parameters(), strict=True):
+                    kept.copy_(current.lerp(kept, 0.998))
+
+        return call
+
+    steps = {"step": step(), "R1": step(("Dreg", 16)), "path length": step(("Greg", 4))}
+    return Form(steps, {"R1": Phase(16, "step"), "path length": Phase(4, "step")}, count_parameters(G, D))
+
+
+def nvidia_filter(folder: Path) -> Callable[..., Tensor]:
+    """Their FIR: (x, up, down, padding, gain) -> filtered with [1, 3, 3, 1]."""
+    (module,) = imported(folder, "torch_utils.ops.upfirdn2d")
+
+    def apply(x: Tensor, up: int = 1, down: int = 1, padding: list[int] | int = 0, gain: float = 1.0) -> Tensor:
+        taps = module.setup_filter([1, 3, 3, 1], device=x.device)
+        return module.upfirdn2d(x, taps, up=up, down=down, padding=padding, gain=gain)
+
+    return apply
+
+
+def nvidia_epilogue(folder: Path) -> Callable[..., Tensor]:
+    """Their bias with activation: (x, bias, gain, clamp), after the noise was added."""
+    (module,) = imported(folder, "torch_utils.ops.bias_act")
+
+    def apply(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float | None) -> Tensor:
+        return module.bias_act(x + noise, bias, act="lrelu", gain=gain, clamp=clamp)
+
+    return apply
+
+
+def _widths(sizes: dict[str, Any], half: bool, discriminator: bool) -> dict[str, Any]:
+    widths = {"channel_base": sizes["channel_base"], "channel_max": sizes["channel_max"]}
+    precision = {"num_fp16_res": FP16_RESOLUTIONS if half else 0, "conv_clamp": 256 if half else None}
+    if discriminator:
+        return {**widths, **precision, "epilogue_kwargs": {"mbstd_group_size": 4}}
+    return {**widths, **precision}
+
+
+def _adam(network: nn.Module, interval: int) -> torch.optim.Adam:
+    """With their correction for lazy regularization."""
+    ratio = interval / (interval + 1)
+    return torch.optim.Adam(network.parameters(), lr=0.0025 * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
+
+
+# --- the official pSp ---
+
+
+def official_model(folder: Path, device: torch.device) -> SimpleNamespace:
+    """Their encoder (GradualStyleEncoder, IR-SE 50, 256 px) before their generator of 1024 px.
+
+    Returns:
+        encode: images [N, 3, 256, 256] -> codes [N, 18, 512].
+        render: codes -> images [N, 3, 1024, 1024].
+        step: (images, losses) -> one training step of the encoder, with their optimizer.
+    """
+    names = ("models.encoders.psp_encoders", "models.stylegan2.model", "training.ranger")
+    encoders, networks, optimizers = imported(folder, *names)
+    torch.manual_seed(0)
+    encoder = encoders.GradualStyleEncoder(50, "ir_se", SimpleNamespace(input_nc=3)).to(device)
+    generator = networks.Generator(1024, 512, 8).to(device).eval().requires_grad_(False)
+    latent_avg = torch.zeros(18, 512, device=device)
+    optimizer = optimizers.Ranger(encoder.parameters(), lr=1e-4)
+
+    def encode(images: Tensor) -> Tensor:
+        return encoder(images) + latent_avg
+
+    def render(codes: Tensor) -> Tensor:
+        return generator([codes], input_is_latent=True, randomize_noise=True)[0]
+
+    def step(images: Tensor, losses: Any) -> None:
+        optimizer.zero_grad()
+        codes = encode(images)  # [N, 18, 512]
+        output = F.adaptive_avg_pool2d(render(codes), images.shape[-1])  # [N, 3, 256, 256]
+        terms = losses(source=images, target=images, output=output, w_plus=codes, latent_avg=latent_avg)
+        losses.total(terms).backward()
+        optimizer.step()
+
+    return SimpleNamespace(encode=encode, render=render, step=step, encoder=encoder)
