@@ -1,7 +1,7 @@
 """Speed and memory on a GPU: python benchmarks/gpu.py [--nvidia FOLDER] [--official FOLDER] [--out FILE.json]
 
 Parts: the FIR filter and the epilogue of a convolution, against the memory's speed in the same run; training of
-StyleGAN2 and of pSp; inference; the kernels of a training step. Peers run beside ours, in the same process and in turns.
+StyleGAN2 and of pSp; inference; the kernels of a training step. Peers run beside ours in the same process, in turns.
 On a CPU all of it runs at toy sizes, which shows that it works and nothing else. Weights are untrained.
 """
 
@@ -20,11 +20,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 from torch import Tensor
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import operators, peers
-from benchmarks.clock import clean, copy_rate, milliseconds, peak_gb, synchronize, tensor_float32
+from benchmarks.clock import clean, copy_rate, milliseconds, peak_gb, tensor_float32
+from benchmarks.kernels import profiled
 from benchmarks.operators import DTYPES, OURS, Row, Work
 from benchmarks.phases import Form, amortised, parts
 from benchmarks.train_stylegan2 import own_form
@@ -42,8 +41,6 @@ from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_state import TrainingSettings as GanSettings
-
-TOP_KERNELS = 12
 
 
 class Sizes(NamedTuple):
@@ -278,33 +275,8 @@ def profile_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
 
 
 def measure_kernels(s: Sizes, step: str, precision: str, device: torch.device, seconds: float) -> Row:
-    """What the device does in one training step of ours, after three others."""
     with tensor_float32(precision != "fp32"):
-        call = own_gan(s, precision, device).steps[step]
-        for _ in range(3):
-            call()
-        synchronize(device)
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-        with profile(activities=activities) as profiler:
-            start = time.perf_counter()
-            call()
-            synchronize(device)
-            wall = (time.perf_counter() - start) * 1000
-    events = [(kernel_ms(event, device), event) for event in profiler.key_averages()]
-    events = sorted(((ms, event) for ms, event in events if ms > 0), key=lambda pair: -pair[0])
-    busy = sum(ms for ms, _ in events)
-    kernels = [
-        {"kernel": event.key[:100], "ms": ms, "share": ms / busy, "calls": event.count}
-        for ms, event in events[:TOP_KERNELS]
-    ]
-    return {"step, ms": wall, "kernels, ms": busy, "launches": sum(e.count for _, e in events), "top": kernels}
-
-
-def kernel_ms(event: Any, device: torch.device) -> float:
-    """What a kernel took by itself; on a CPU, an operator. Kernels have entries beside those of their operators."""
-    if device.type != "cuda":
-        return event.self_cpu_time_total / 1000
-    return event.self_device_time_total / 1000 if event.device_type == DeviceType.CUDA else 0.0
+        return profiled(own_gan(s, precision, device).steps[step], device)
 
 
 # ------------------------------------------------------------------------------------------- all

@@ -1,0 +1,42 @@
+"""Which kernels a call runs on a device, and how long each takes."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.clock import synchronize
+
+TOP = 12
+WARM_UP = 3  # calls before, so that no kernel is looked up or compiled in what is measured
+
+
+def profiled(call: Callable[[], object], device: torch.device) -> dict[str, Any]:
+    """One call after a few others: its milliseconds, those in which a kernel ran, and the kernels that took most.
+
+    Where the two are far apart, the device waits for the host.
+    """
+    for _ in range(WARM_UP):
+        call()
+    synchronize(device)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as profiler:
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        wall = (time.perf_counter() - start) * 1000
+    events = [(kernel_ms(event, device), event) for event in profiler.key_averages()]
+    events = sorted(((ms, event) for ms, event in events if ms > 0), key=lambda pair: -pair[0])
+    busy = sum(ms for ms, _ in events)
+    top = [{"kernel": e.key[:100], "ms": ms, "share": ms / busy, "calls": e.count} for ms, e in events[:TOP]]
+    return {"step, ms": wall, "kernels, ms": busy, "launches": sum(event.count for _, event in events), "top": top}
+
+
+def kernel_ms(event: Any, device: torch.device) -> float:
+    """What a kernel took by itself; on a CPU, an operator. Kernels have entries beside those of their operators."""
+    if device.type != "cuda":
+        return event.self_cpu_time_total / 1000
+    return event.self_device_time_total / 1000 if event.device_type == DeviceType.CUDA else 0.0
