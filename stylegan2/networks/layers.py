@@ -222,3 +222,15 @@ def _with_stddev(x: Tensor, group: int, channels: int) -> Tensor:
     y = y.mean([2, 3, 4])  # [M, F]
     y = y.repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)  # [N, F, H, W]
     return torch.cat([x, y], dim=1)  # [N, C + F, H, W]
+
+
+def add_correction(x: Tensor, features: Tensor | None) -> Tensor:
+    """Add a correction to the feature maps of its own resolution; those of all others stay.
+
+    Args:
+        x: [N, C, H, W].
+        features: [N, C, h, w], or None where nothing is corrected.
+    """
+    if features is None or x.shape[2:] != features.shape[2:]:
+        return x
+    return x + features.to(x.dtype)

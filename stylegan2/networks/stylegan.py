@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stylegan2 import ops
 from stylegan2.networks import growing
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
-from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB
+from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB, add_correction
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
@@ -95,6 +95,7 @@ class Synthesis(nn.Module):
         self.demodulates = normalization == "demodulation"
         sizes = resolutions(img_resolution)
         widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
+        self.feature_channels = dict(zip(sizes, widths, strict=True))
         shape = (1, widths[0], 4, 4)
         self.const = nn.Parameter(torch.randn(shape) if self.demodulates else torch.ones(shape))
         layer = SynthesisLayer if self.demodulates else StyledLayer
@@ -110,7 +111,12 @@ class Synthesis(nn.Module):
         self.growth = GrowthState(img_resolution)
 
     def forward(
-        self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        resolution: int | None = None,
+        alpha: float = 1.0,
+        features: Tensor | None = None,
     ) -> Tensor:
         """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
 
@@ -118,6 +124,7 @@ class Synthesis(nn.Module):
             noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
             resolution: answer with images [N, img_channels, resolution, resolution] that have faded in by `alpha`; by
                 default with what has been reached, enlarged to R.
+            features: [N, feature_channels[r], r, r], added to the output of the block whose resolution is r.
         """
         size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
         last = resolutions(size).index(size)
@@ -127,6 +134,7 @@ class Synthesis(nn.Module):
             previous = x
             for k in self.rows(block):
                 x = self.layer(k, x, ws, noise_mode)  # [N, C, 2H, 2W]
+            x = add_correction(x, features)
         images = self.to_rgb(last, x, ws)  # [N, img_channels, size, size]
         if alpha < 1:
             images = fade(self.to_rgb(last - 1, previous, ws), images, alpha)

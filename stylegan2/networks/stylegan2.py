@@ -17,6 +17,7 @@ from stylegan2.networks.layers import (
     EqualLinear,
     SynthesisLayer,
     ToRGB,
+    add_correction,
     minibatch_stddev,
 )
 from stylegan2.networks.mapping import Mapping
@@ -42,6 +43,7 @@ class Synthesis(nn.Module):
         self.conv_clamp = conv_clamp
         sizes = resolutions(img_resolution)
         widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
+        self.feature_channels = dict(zip(sizes, widths, strict=True))
         branch_gain = math.sqrt(0.5) if architecture == "residual" else 1.0
         self.const = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, 4, upsample=False)])
@@ -56,15 +58,17 @@ class Synthesis(nn.Module):
         outputs = widths if architecture == "skip" else widths[-1:]
         self.to_rgbs.extend(ToRGB(width, img_channels, w_dim) for width in outputs)
 
-    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    def forward(self, ws: Tensor, noise_mode: str = "const", features: Tensor | None = None) -> Tensor:
         """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
 
-        noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
+        Args:
+            noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
+            features: [N, feature_channels[r], r, r], added to the output of the block whose resolution is r.
         """
         clamp = self.conv_clamp
         x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self.layers[0](x, ws[:, 0], noise_mode, clamp)
+        x = add_correction(self.layers[0](x, ws[:, 0], noise_mode, clamp), features)
         image = self.to_rgbs[0](x, ws[:, 1], clamp) if self.architecture == "skip" else None
         for block in range(1, len(self.layers) // 2 + 1):
             first = 2 * block - 1
@@ -72,6 +76,7 @@ class Synthesis(nn.Module):
             y = self.layers[first + 1](y, ws[:, first + 1], noise_mode, clamp)
             # The 1x1 skip convolution commutes with the resampling and is cheaper before it.
             x = y + ops.upsample2x(self.skips[block - 1](x)) if self.architecture == "residual" else y
+            x = add_correction(x, features)
             if image is not None:
                 image = ops.upsample2x(image) + self.to_rgbs[block](x, ws[:, first + 2], clamp)
         return self.to_rgbs[-1](x, ws[:, -1], clamp) if image is None else image
