@@ -1,5 +1,6 @@
 """One door to every pSp model: our checkpoints and experiment folders, shipped models, published pSp files."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.convert import from_official
-from psp.encoders import ENCODERS
-from psp.encoders.registry import with_input_channels
+from psp.encoders import ENCODERS, upgraded, with_input_channels
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.load import build_generator, cast
@@ -51,7 +51,7 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
     encoder_name: "auto" for any. UserError where its encoder is not the one asked for.
     """
     model, _ = load(path_or_name)
-    name, channels = model.encoder.registered_name, model.encoder.input_channels
+    name, channels = built_as(model.encoder)["name"], model.encoder.input_channels
     if encoder_name not in ("auto", name):
         raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was asked for")
     if channels == input_channels:
@@ -61,8 +61,8 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
 
 def describe(model: PSp) -> dict[str, Any]:
     """The metadata that `load` needs beside a model's state dict to build it again."""
-    encoder = {"name": model.encoder.registered_name, **model.encoder.config}
-    return {"kind": KIND, "encoder": encoder, "generator": built_as(model.generator)}
+    parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
+    return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
 
 
 def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
@@ -92,22 +92,23 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        encoder = _build(ENCODERS, metadata, "encoder")
+        encoder = _build_encoder(metadata)
         generator = build_generator(metadata.get("generator"))
     checkpoint.load_module(encoder, tensors, "encoder")
     checkpoint.load_module(generator, tensors, "generator")
     return PSp(encoder, generator, tensors["latent_avg"].float()).eval()
 
 
-def _build(registry: Mapping[str, Any], metadata: Mapping[str, Any], part: str) -> nn.Module:
-    config = dict(metadata.get(part) or {})
-    name = config.pop("name", None)
-    if name not in registry:
-        raise CheckpointError(f"its {part} is called {name!r}; there are {', '.join(sorted(registry))}")
+def _build_encoder(metadata: Mapping[str, Any]) -> nn.Module:
+    settings = dict(metadata.get("encoder") or {})
+    if settings.get("name") not in ENCODERS:
+        raise CheckpointError(
+            f"its encoder is called {settings.get('name')!r}; there are {', '.join(ENCODERS.names())}"
+        )
     try:
-        return registry[name](**config)
-    except TypeError as error:
-        raise CheckpointError(f"its {part} was written by another version of this package: {error}") from error
+        return ENCODERS.build(**upgraded(settings))
+    except UserError as error:
+        raise CheckpointError(f"its encoder was written by another version of this package: {error}") from error
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[PSp, dict[str, Any]]:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp.encoders import Encoder
+from psp.encoders.encoder import with_defaults
 from stylegan2.runtime.errors import UserError
 
 
@@ -17,8 +19,8 @@ class PSp(nn.Module):
     """Images -> w+ -> images.
 
     Args:
-        encoder: images -> offsets to the latent average [N, num_ws, w_dim]; one with an attribute `iterations` takes
-            images and their current rendering, and gives offsets to the codes of that rendering.
+        encoder: images -> offsets to the latent average [N, num_ws, w_dim]; one that reads the rendering too gives
+            offsets to the codes of that rendering. See `psp.encoders.Encoder`.
         generator: has `num_ws`, `w_dim`, `w_avg` [w_dim] and `synthesis(ws, noise_mode)`.
         latent_avg: [num_ws, w_dim], or one row [w_dim] or [1, w_dim] for all; by default the generator's `w_avg`.
 
@@ -30,27 +32,28 @@ class PSp(nn.Module):
     """
 
     latent_avg: Tensor
-    encoder: Any
+    encoder: Encoder
     generator: Any
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, latent_avg: Tensor | None = None) -> None:
         super().__init__()
         if not getattr(generator, "has_styles", True):
             raise UserError(
-                "This generator takes one latent for the whole image (PGGAN), but pSp encodes a code for each layer: "
-                "give it a style-based generator, StyleGAN or StyleGAN2."
+                "this generator takes one latent for the whole image (PGGAN), but pSp encodes a code for each layer: "
+                "give it a style-based generator, StyleGAN or StyleGAN2"
             )
         rows: int = generator.num_ws  # type: ignore[assignment]
         w_dim: int = generator.w_dim  # type: ignore[assignment]
-        if (encoder.num_ws, encoder.w_dim) != (rows, w_dim):
+        described = with_defaults(encoder)
+        if (described.num_ws, described.w_dim) != (rows, w_dim):
             raise UserError(
-                f"The encoder answers with {encoder.num_ws} codes of {encoder.w_dim} numbers, but this generator takes "
-                f"{rows} of {w_dim}: build the encoder with the generator's num_ws and w_dim."
+                f"the encoder answers with {described.num_ws} codes of {described.w_dim} numbers, but this generator "
+                f"takes {rows} of {w_dim}: build the encoder with the generator's num_ws and w_dim"
             )
         average: Tensor = generator.w_avg if latent_avg is None else latent_avg  # type: ignore[assignment]
         if tuple(average.shape) not in {(w_dim,), (1, w_dim), (rows, w_dim)}:
             raise UserError(f"latent_avg has shape {list(average.shape)}, but this generator's is [{rows}, {w_dim}].")
-        self.encoder = encoder
+        self.encoder = described
         self.generator = generator
         self.register_buffer("latent_avg", average.detach().expand(rows, w_dim).clone())  # [num_ws, w_dim]
 
@@ -60,17 +63,17 @@ class PSp(nn.Module):
 
         UserError: it does not correct itself, or the number is below 1.
         """
-        return getattr(self.encoder, "iterations", 1)
+        return self.encoder.iterations
 
     @iterations.setter
     def iterations(self, count: int) -> None:
-        if not hasattr(self.encoder, "iterations"):
+        if not self.encoder.reads_rendering:
             raise UserError(
-                "This model's encoder looks at an image once and does not correct itself, so the number of its passes "
-                "cannot be chosen: ReStyle encoders can."
+                "this model's encoder looks at an image once and does not correct itself, so the number of its passes "
+                "cannot be chosen: ReStyle encoders can"
             )
         if count < 1:
-            raise UserError(f"An encoder makes at least 1 pass over an image, not {count}.")
+            raise UserError(f"an encoder makes at least 1 pass over an image, not {count}")
         self.encoder.iterations = count
 
     def encode(self, images: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ class PSp(nn.Module):
         images [N, C, S, S], w_plus [N, num_ws, w_dim], rendering [N, img_channels, R, R] -> w_plus [N, num_ws, w_dim].
         No gradient reaches the codes and the rendering given. An encoder that does not correct itself ignores them.
         """
-        if not hasattr(self.encoder, "iterations"):
+        if not self.encoder.reads_rendering:
             return self.encoder(images) + self.latent_avg
         if w_plus is None or rendering is None:
             w_plus = self.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]

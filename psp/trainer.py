@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from psp.encoders.e4e import has_deltas, unlocked_deltas
+from psp.encoders import upgraded
+from psp.encoders.e4e import unlocked_deltas
 from psp.evaluation.metrics import Metrics
 from psp.latent_discriminator import (
     Adversary,
@@ -37,7 +38,6 @@ from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
 
 OPTIMIZERS = {"ranger": Ranger, "adam": torch.optim.Adam}
-DELTAS_ADVERSARY = 0.1  # weight of the latent discriminator as published (e4e)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def schedule(state: TrainingState, s: TrainingSettings) -> None:
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.cur_step, s)
     encoder = state.model.encoder
-    if has_deltas(encoder):
+    if encoder.unlocked is not None:
         encoder.unlocked = unlocked_deltas(
             state.cur_step, s.progressive_start, s.progressive_step_every, encoder.num_ws - 1
         )
@@ -138,7 +138,7 @@ def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
     optimizer = OPTIMIZERS[s.optim_name](parameters, lr=s.learning_rate)
     weight = s.w_discriminator_lambda
     if weight is None:
-        weight = DELTAS_ADVERSARY if has_deltas(model.encoder) else 0.0
+        weight = model.encoder.default_w_discriminator_lambda
     if weight == 0:
         return TrainingState(model, optimizer)
     seed_step(s.seed, 0, 0)  # the discriminator's first weights
@@ -186,7 +186,8 @@ def step(state: TrainingState, source: Tensor, target: Tensor, losses: WeightedL
 
 def learning_rows(model: PSp, w_plus: Tensor) -> Tensor:
     """The rows of the codes that learn: all, unless they are deltas of which some still wait. [N, rows, w_dim]."""
-    return w_plus[:, : model.encoder.unlocked + 1] if has_deltas(model.encoder) else w_plus  # [N, rows, w_dim]
+    unlocked = model.encoder.unlocked
+    return w_plus if unlocked is None else w_plus[:, : unlocked + 1]  # [N, rows, w_dim]
 
 
 def written(state: TrainingState) -> list[Tensor]:
@@ -380,8 +381,9 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizer", "cur_step", "best_loss"))
+    stored = {**metadata, "encoder": upgraded(metadata["encoder"])}
     for part, value in description.items():
-        if metadata.get(part) != value:
+        if stored.get(part) != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another --exp_dir")
     batch_size = metadata["settings"]["batch_size"]
     if batch_size != s.batch_size:

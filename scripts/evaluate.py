@@ -31,6 +31,7 @@ from psp.model import PSp
 from scripts import evaluate_generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.registry import built_as
 
 LOSS_SIZE = 256  # the paper's losses and metrics look at 256 px; smaller generators are looked at as they are
 SHOWN = 12  # images in the comparison picture
@@ -105,7 +106,7 @@ def main() -> None:
         "networks": metrics.networks,
         "labels": titles,
         "checkpoints": {
-            name: {"path": path, "encoder": model.encoder.registered_name, "cur_step": metadata.get("cur_step")}
+            name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}
             for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
         },
     }

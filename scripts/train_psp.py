@@ -20,7 +20,6 @@ from options import presets
 from options.parse import parse, run
 from options.train_psp import TrainPSp
 from psp.encoders import encoder_for
-from psp.encoders.e4e import delta_lambdas
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
 from psp.load import describe, load_for
@@ -61,7 +60,7 @@ def main() -> None:
     examples, held_out = open_split(task, o.data, max(sizes), o.source_data, o.test_data, o.test_source_data)
     pairs = TaskPairs(examples, task, *sizes, seed, o.augment)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
-    losses = build_losses(o.losses.lambdas(task.lambdas | delta_lambdas(model.encoder)), **o.losses.networks())
+    losses = build_losses(o.losses.lambdas({**task.lambdas, **model.encoder.default_lambdas}), **o.losses.networks())
     metrics = build_metrics(**o.losses.networks())
     write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {

@@ -13,7 +13,15 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
 # What the published code builds, whatever the file says.
-ENCODER = {"depth": 50, "slope": None, "head_width": 512, "w_dim": 512, "input_size": 256}
+ENCODER = {
+    "depth": 50,
+    "units": None,
+    "slope": None,
+    "head_width": 512,
+    "head_slope": 0.01,
+    "w_dim": 512,
+    "input_size": 256,
+}
 WIDTHS = [64, 128, 256, 512]
 GENERATOR = {
     "architecture": "skip",
@@ -71,9 +79,11 @@ def obstacles(model: PSp) -> list[str]:
     name, encoder, generator = encoder_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
-    found = _differences(encoder.config, ENCODER, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
-    if list(encoder.config["widths"]) != WIDTHS:
-        found.append(f"the encoder's widths are {list(encoder.config['widths'])}, not {WIDTHS}")
+    settings = built_as(encoder)
+    wanted = {key: value for key, value in ENCODER.items() if key != "units" or "depth" in settings}
+    found = _differences(settings, wanted, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
+    if list(settings["widths"]) != WIDTHS:
+        found.append(f"the encoder's widths are {list(settings['widths'])}, not {WIDTHS}")
     sizes = resolutions(generator.img_resolution)
     base, most = (built_as(generator).get(key, 0) for key in ("channel_base", "channel_max"))
     if any(feature_maps(size, base, most) != feature_maps(size, *CHANNELS) for size in sizes):
@@ -86,7 +96,7 @@ def obstacles(model: PSp) -> list[str]:
 
 
 def encoder_name(model: PSp) -> str:
-    return getattr(model.encoder, "registered_name", type(model.encoder).__name__)
+    return built_as(model.encoder)["name"]
 
 
 def _differences(config: dict[str, Any], wanted: dict[str, Any], part: str) -> list[str]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from psp.encoders.gradual import STRIDES
+from psp.encoders.heads import STRIDES
 from psp.encoders.irse import UNITS
+from psp.encoders.resnet import RESNET34_UNITS
 from psp.encoders.restyle import ITERATIONS
-from psp.encoders.restyle_resnet import RESNET34_UNITS
 from stylegan2.convert.layout import count
 from stylegan2.runtime.errors import CheckpointError
 

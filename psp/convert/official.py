@@ -95,7 +95,7 @@ def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generato
 def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: dict[str, Any]) -> nn.Module:
     config = layout.encoder_config(name, state, generator.num_ws, generator.img_channels, options)
     with torch.device("meta"):  # costs neither memory nor random numbers
-        encoder = ENCODERS[name](**config)
+        encoder = ENCODERS.build(name, **config)
     used = layout.without_extra_heads(state, generator.num_ws)
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in used.items()}
     load_module(encoder, tensors, "encoder", assign=True)

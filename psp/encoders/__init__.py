@@ -1,45 +1,82 @@
-"""Encoders: image -> one code for each row of w+, as an offset to the latent average. One file an encoder.
+"""Encoders: image -> one code for each row of w+. One file an encoder; `encoder.py` says what an encoder is."""
 
-An encoder carries `input_size`, `input_channels`, `num_ws`, `w_dim` and `config` (its constructor's arguments), and
-`forward(images [N, input_channels, input_size, input_size]) -> codes [N, num_ws, w_dim]`. Two further attributes tell
-the model and the training loop of encoders that work otherwise:
-    iterations  how many passes are made over an image; its forward takes the current rendering too (ReStyle)
-    unlocked    how many rows beyond the first learn, since they are deltas on it (e4e)
-"""
-
-from importlib import import_module
-from pkgutil import iter_modules
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
-from psp.encoders.registry import ENCODERS, build_encoder, register_encoder
+from psp.encoders.encoder import ENCODERS, Encoder
+from psp.encoders.irse import UNITS
+from stylegan2.runtime.registry import built_as
 
-# Every file of this folder registers its own encoder, so that a new encoder is one new file.
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+__all__ = ["ENCODERS", "Encoder", "encoder_for", "upgraded", "with_input_channels"]
 
-__all__ = ["ENCODERS", "build_encoder", "encoder_for", "register_encoder"]
-
-LIGHT, LIGHT_MAX = "light", 128  # generators up to this resolution get the light encoder by default
-PUBLISHED_SIZE = 256  # what the paper's encoder looks at, whatever the generator's resolution
-SMALLEST = 32
+LIGHT_MAX = 128  # generators up to this resolution get the light encoder by default
+SMALLEST, PUBLISHED_SIZE = 32, 256  # the published encoders look at 256 px, whatever the generator's resolution
+PUBLISHED_HEAD_SLOPE = 0.01  # what earlier versions gave to every head
 
 
 def encoder_for(generator: Any, name: str = "auto", input_channels: int = 3) -> nn.Module:
-    """An untrained encoder that fits a generator; `auto` takes `light` up to 128 px and the paper's above.
+    """Build an untrained encoder that fits a generator.
 
-    Light encoders (`light`, `light_e4e`, ...) look at the generator's own resolution, from 32 up to 256 px.
+    An encoder whose `input_size` has a default looks at images of that size, as the published ones do. Any other looks
+    at the generator's own resolution, from 32 up to 256 px, as the light ones do.
+
+    Args:
+        generator: Has `num_ws`, `w_dim`, `img_resolution` and `img_channels`.
+        name: A registered encoder, or "auto": `light` up to 128 px and the paper's `gradual` above.
+        input_channels: Channels of the source images.
+
+    Raises:
+        UserError: There is no encoder of that name.
     """
     resolution = generator.img_resolution
     if name == "auto":
-        name = LIGHT if resolution <= LIGHT_MAX else "gradual"
-    settings = {"img_channels": generator.img_channels} if hasattr(ENCODERS.get(name), "iterations") else {}
-    return build_encoder(
-        name,
-        num_ws=generator.num_ws,
-        w_dim=generator.w_dim,
-        input_channels=input_channels,
-        input_size=max(SMALLEST, min(resolution, PUBLISHED_SIZE)) if name.startswith(LIGHT) else PUBLISHED_SIZE,
-        **settings,
-    )
+        name = "light" if resolution <= LIGHT_MAX else "gradual"
+    parameters = inspect.signature(ENCODERS[name]).parameters
+    settings = {"num_ws": generator.num_ws, "w_dim": generator.w_dim, "input_channels": input_channels}
+    if "img_channels" in parameters:
+        settings["img_channels"] = generator.img_channels
+    if "input_size" in parameters and parameters["input_size"].default is inspect.Parameter.empty:
+        settings["input_size"] = max(SMALLEST, min(resolution, PUBLISHED_SIZE))
+    return ENCODERS.build(name, **settings)
+
+
+def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"name": ..., **settings} of an encoder as this version writes them, from those of any version before.
+
+    Earlier versions also wrote the residual units that follow from the depth, and nothing of what came later.
+
+    Raises:
+        UserError: There is no encoder of that name.
+    """
+    parameters = inspect.signature(ENCODERS[settings["name"]]).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    if "head_slope" in defaults:
+        defaults["head_slope"] = PUBLISHED_HEAD_SLOPE
+    complete = {**defaults, **settings}
+    if "depth" in parameters and list(complete["units"] or ()) == list(UNITS.get(complete["depth"], ())):
+        complete["units"] = None
+    return complete
+
+
+def with_input_channels(encoder: nn.Module, channels: int) -> nn.Module:
+    """Build the same encoder for sources of so many channels, to go on training with.
+
+    Its first convolution starts anew. Where one channel joins, as the mask joins the photograph for inpainting, the
+    filters for the others stay and its own are 0, so that the encoder starts as what it was.
+    """
+    twin = ENCODERS.build(**{**built_as(encoder), "input_channels": channels})
+    fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), int(encoder.input_channels)  # type: ignore[arg-type]
+    for name, found in tensors.items():
+        if found.shape == fresh[name].shape:
+            continue
+        if channels == before + 1:  # a rendering's channels, if any, come after the source's
+            joined = found[:, :before], torch.zeros_like(found[:, :1]), found[:, before:]
+            tensors[name] = torch.cat(joined, dim=1)  # [width, channels (+ rendering's), k, k]
+        else:
+            tensors[name] = fresh[name]
+    twin.load_state_dict(tensors)
+    return twin

@@ -5,51 +5,34 @@ The names of the parameters are those of the published weights.
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp.encoders.encoder import ENCODERS
+from psp.encoders.heads import STRIDES, StyleHead, StyleHeads
 from psp.encoders.irse import TrunkEncoder
-from psp.encoders.registry import register_encoder
-from stylegan2.networks.layers import EqualLinear
 
 # The pyramid has levels 0, 1, 2 at 1/16, 1/8, 1/4 of the input size. Rows 0-2 of w+ (coarse) are read from level 0,
 # rows 3-6 (medium) from level 1 and all others (fine) from level 2, whatever the size of the generator.
 MEDIUM_START, FINE_START = 3, 7
-STRIDES = (16, 8, 4)
 
 
 def head_level(row: int) -> int:
-    """The level of the pyramid that the head of a row of w+ reads."""
+    """Return the level of the pyramid that the head of a row of w+ reads."""
     return (row >= MEDIUM_START) + (row >= FINE_START)
 
 
-class StyleHead(nn.Module):
-    """map2style: log2(spatial) convolutions of stride 2 down to 1 x 1, then a linear layer to one row of w+."""
-
-    def __init__(self, spatial: int, in_channels: int, width: int, w_dim: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(spatial.bit_length() - 1):
-            conv = nn.Conv2d(in_channels if i == 0 else width, width, 3, stride=2, padding=1)
-            nn.init.kaiming_normal_(conv.weight, a=0.01)  # He: the image still shows after four to six layers
-            layers += [conv, nn.LeakyReLU(0.01, inplace=True)]
-        self.convs = nn.Sequential(*layers)
-        self.linear = EqualLinear(width, w_dim)
-        with torch.no_grad():
-            self.linear.weight.mul_(0.1)  # a fresh encoder answers with about the latent average
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.convs(x)  # [N, width, 1, 1]
-        return self.linear(x.flatten(1))  # [N, w_dim]
-
-
-@register_encoder("gradual")
+@ENCODERS.register("gradual")
 class GradualStyleEncoder(TrunkEncoder):
     """An IR-SE trunk, a feature pyramid on its last three stages and a style head for each row of w+.
 
-    `head_width`: channels of the heads; all others as in `TrunkEncoder`.
+    Args:
+        head_width: Channels of the heads.
+        head_slope: Slope of the leaky ReLU in the heads.
+        others: See `TrunkEncoder`.
     """
+
+    heads: type[StyleHeads] = StyleHeads
 
     def __init__(
         self,
@@ -62,27 +45,34 @@ class GradualStyleEncoder(TrunkEncoder):
         units: Sequence[int] | None = None,
         head_width: int = 512,
         slope: float | None = None,
+        head_slope: float = 0.01,
     ) -> None:
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, slope)
-        self.config["head_width"] = head_width
         _, fine, medium, coarse = self.widths
         self.latlayer1 = nn.Conv2d(medium, coarse, 1)
         self.latlayer2 = nn.Conv2d(fine, coarse, 1) if num_ws > FINE_START else None
-        self.styles = nn.ModuleList(
-            StyleHead(input_size // STRIDES[head_level(row)], coarse, head_width, w_dim) for row in range(num_ws)
+        self.styles = self.heads(
+            StyleHead(input_size // STRIDES[head_level(row)], coarse, head_width, w_dim, head_slope)
+            for row in range(num_ws)
         )
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """images [N, input_channels, S, S] in [-1, 1] -> offsets to the latent average [N, num_ws, w_dim].
+        """Encode images.
 
-        Raises UserError for images of another size or number of channels.
+        Args:
+            images: [N, input_channels, S, S] in [-1, 1].
+
+        Returns:
+            Offsets to the latent average, [N, num_ws, w_dim].
+
+        Raises:
+            UserError: The images have another size or number of channels.
         """
         levels = self.pyramid(self.checked(images))
-        codes = [head(levels[head_level(row)]) for row, head in enumerate(self.styles)]
-        return torch.stack(codes, dim=1)  # [N, num_ws, w_dim]
+        return self.styles([levels[head_level(row)] for row in range(self.num_ws)])  # [N, num_ws, w_dim]
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
-        """The feature pyramid (arXiv 1612.03144): [N, C, S/16, S/16], [N, C, S/8, S/8], [N, C, S/4, S/4]."""
+        """Return the feature pyramid (arXiv 1612.03144): [N, C, S/16, S/16], [N, C, S/8, S/8], [N, C, S/4, S/4]."""
         _, c1, c2, c3 = self.features(images)
         p2 = upsample(c3, c2) + self.latlayer1(c2)  # [N, C, S/8, S/8]
         if self.latlayer2 is None:  # a generator so small has no fine rows
@@ -91,5 +81,5 @@ class GradualStyleEncoder(TrunkEncoder):
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, corners aligned, to the height and width of `like`."""
+    """Interpolate bilinearly, corners aligned, to the height and width of `like`: [N, C, h, w]."""
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)  # [N, C, h, w]

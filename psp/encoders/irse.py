@@ -5,12 +5,11 @@ The names of the parameters are those of the published ArcFace and pSp weights, 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from psp.encoders.registry import check_images
+from psp.encoders.encoder import check_images, check_input_size
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
 
@@ -124,16 +123,21 @@ def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | Non
 
 
 class TrunkEncoder(IRSE):
-    """The trunk, and what every encoder on it carries: sizes, `config`, and a check of the images.
+    """The trunk with the sizes that every encoder on it carries.
 
     Args:
-        num_ws, w_dim: the generator's.
+        num_ws: Rows of w+ that the generator takes.
+        w_dim: Length of a row.
         input_channels: 3 for RGB, 1 for a sketch, the number of labels for a segmentation.
-        input_size: a power of two from 32 px; the published models read 256.
-        depth: 50, 100 or 152, the trunk's.
-        widths, units: channels and residual units of the trunk's stages. These defaults are the published form.
-        slope: that of a leaky ReLU in the trunk instead of the learned one.
-        extra_channels: what the stem reads beside the image.
+        input_size: A power of two from 32 px; the published models read 256.
+        depth: 50, 100 or 152; it chooses the residual units of the trunk's stages.
+        widths: Channels of the trunk's stages. The default is the published form.
+        units: Residual units of the trunk's stages, in place of those that the depth chooses.
+        slope: Slope of a leaky ReLU in the trunk, in place of the learned one.
+        extra_channels: What the stem reads beside the image.
+
+    Raises:
+        UserError: The input size or the depth is another.
     """
 
     def __init__(
@@ -148,26 +152,19 @@ class TrunkEncoder(IRSE):
         slope: float | None = None,
         extra_channels: int = 0,
     ) -> None:
-        if input_size < 32 or input_size & (input_size - 1):
-            raise UserError(f"The input size of an encoder is a power of two from 32 pixels, not {input_size}.")
+        check_input_size(input_size)
         super().__init__(depth, input_channels + extra_channels, widths, units, slope)
         self.num_ws, self.w_dim = num_ws, w_dim
         self.input_channels, self.input_size = input_channels, input_size
-        self.config: dict[str, Any] = {
-            "num_ws": num_ws,
-            "w_dim": w_dim,
-            "input_channels": input_channels,
-            "input_size": input_size,
-            "depth": depth,
-            "widths": list(self.widths),
-            "units": list(self.units),
-            "slope": slope,
-        }
 
-    def checked(self, images: Tensor) -> Tensor:
-        """The same images; UserError where their size or number of channels is another."""
+    def last_map(self, images: Tensor, *others: Tensor) -> Tensor:
+        """Map images [N, input_channels, S, S] and further channels [N, ., S, S] to [N, widths[3], S/16, S/16]."""
+        return self.features(self.checked(images, *others))[-1]
+
+    def checked(self, images: Tensor, *others: Tensor) -> Tensor:
+        """Return the channels of all as one input. UserError: the images have another size or number of channels."""
         check_images(images, self.input_channels, self.input_size)
-        return images
+        return torch.cat([images, *others], dim=1) if others else images  # [N, all channels, S, S]
 
 
 def start_trunk(encoder: nn.Module, path: str | Path) -> None:
@@ -182,7 +179,9 @@ def start_trunk(encoder: nn.Module, path: str | Path) -> None:
     if STEM in found and STEM in own:
         found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
-        raise CheckpointError(f"{path} does not hold the trunk of this encoder: it fits --encoder_type gradual only")
+        raise CheckpointError(
+            f"{path} does not hold the trunk of this encoder: it fits one of published size, such as gradual"
+        )
     encoder.load_state_dict(found, strict=False)  # the heads are not in such a file
 
 

@@ -1,29 +1,64 @@
-"""A small encoder of the published design, for generators up to 128 px: it trains on a CPU.
+"""Light encoders: the paper's in a size that trains on a CPU, for generators up to 128 px.
 
-The other encoders have a light form too, beside their full one; all share this trunk, so that they can be compared.
+All share one trunk, so that they can be compared. Each has under 6 million parameters up to 128 px. They look at the
+generator's own resolution, hence `input_size` has no default (`psp.encoders.encoder_for`).
 """
 
 from typing import Any
 
+from psp.encoders.baselines import NaiveWPlusEncoder, WEncoder
+from psp.encoders.e4e import Encoder4Editing
+from psp.encoders.encoder import ENCODERS
 from psp.encoders.gradual import GradualStyleEncoder
-from psp.encoders.registry import register_encoder
+from psp.encoders.restyle import ITERATIONS, ReStyleEncoder
 
-LIGHT_TRUNK: dict[str, Any] = {"widths": (32, 64, 128, 128), "units": (2, 2, 4, 2), "slope": 0.2}
-LIGHT_HEADS: dict[str, Any] = {**LIGHT_TRUNK, "head_width": 80}
-
-
-def only_sizes(config: dict[str, Any], *others: str) -> dict[str, Any]:
-    """What the constructor of a light encoder takes, of its full form's `config`."""
-    return {name: config[name] for name in ("num_ws", "w_dim", "input_channels", "input_size", *others)}
+TRUNK: dict[str, Any] = {"widths": (32, 64, 128, 128), "units": (2, 2, 4, 2), "slope": 0.2}
+HEAD_WIDTH = 80
+HEAD_SLOPE = 0.2  # as in the trunk; the published heads have 0.01
 
 
-@register_encoder("light")
-class LightStyleEncoder(GradualStyleEncoder):
-    """Trunk, pyramid and heads of `GradualStyleEncoder`, narrow and shallow: under 6 million parameters up to 128 px.
+@ENCODERS.register("light")
+def light(
+    num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int, head_slope: float = HEAD_SLOPE
+) -> GradualStyleEncoder:
+    """Build a narrow and shallow pSp encoder."""
+    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
+    return GradualStyleEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads)
 
-    `num_ws` and `w_dim` are the generator's; `input_size` is a power of two from 32 px, as a rule its resolution.
-    """
 
-    def __init__(self, num_ws: int, w_dim: int = 512, input_channels: int = 3, input_size: int = 64) -> None:
-        super().__init__(num_ws, w_dim, input_channels, input_size, **LIGHT_HEADS)
-        self.config = only_sizes(self.config)
+@ENCODERS.register("light_e4e")
+def light_e4e(
+    num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int, head_slope: float = HEAD_SLOPE
+) -> Encoder4Editing:
+    """Build a narrow and shallow e4e encoder."""
+    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
+    return Encoder4Editing(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads)
+
+
+@ENCODERS.register("light_restyle")
+def light_restyle(
+    num_ws: int,
+    w_dim: int = 512,
+    input_channels: int = 3,
+    *,
+    input_size: int,
+    head_slope: float = HEAD_SLOPE,
+    img_channels: int = 3,
+    iterations: int = ITERATIONS,
+) -> ReStyleEncoder:
+    """Build a narrow and shallow ReStyle encoder."""
+    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
+    passes: dict[str, Any] = {"img_channels": img_channels, "iterations": iterations}
+    return ReStyleEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads, **passes)
+
+
+@ENCODERS.register("light_w")
+def light_w(num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int) -> WEncoder:
+    """Build a narrow and shallow encoder into W."""
+    return WEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK)
+
+
+@ENCODERS.register("light_w_plus")
+def light_w_plus(num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int) -> NaiveWPlusEncoder:
+    """Build a narrow and shallow encoder into W+ without a pyramid."""
+    return NaiveWPlusEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK)

@@ -14,6 +14,7 @@ from psp.losses import WeightedLosses
 from psp.model import PSp, fit
 from psp.optimize import optimize_w_plus
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
 OnStep = Callable[[int], object]
 Render = Callable[[Tensor, Tensor, OnStep], Tensor]
@@ -98,8 +99,8 @@ PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle")  # the family's n
 
 def encoder_name(model: PSp) -> str:
     """What the papers call an encoder, and which form of it this is: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
-    registered = str(model.encoder.registered_name)
-    family = "ReStyle" if hasattr(model.encoder, "iterations") else FAMILIES.get(registered)
+    registered = built_as(model.encoder)["name"]
+    family = "ReStyle" if model.encoder.reads_rendering else FAMILIES.get(registered)
     name = registered if family is None else family if registered in PUBLISHED else f"{family} ({registered})"
     return f"{name}, {model.iterations} steps" if model.iterations > 1 else name
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from psp.encoders.single import WEncoder
 
 from psp.encoders.e4e import Encoder4Editing, has_deltas, unlocked_deltas
 from psp.encoders.gradual import GradualStyleEncoder
-from psp.encoders.single import WEncoder
 
 SMALL = {"widths": (16, 16, 32, 32), "units": (1, 1, 1, 1), "head_width": 16}
 

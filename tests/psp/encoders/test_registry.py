@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from psp.encoders.registry import with_input_channels
 
 from psp.encoders import ENCODERS, build_encoder, encoder_for
-from psp.encoders.registry import with_input_channels
 from psp.model import PSp
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from psp.encoders.restyle_resnet import ReStyleResNetE4EEncoder, ReStyleResNetEncoder
 
 from psp.encoders.e4e import has_deltas
 from psp.encoders.irse import start_trunk
 from psp.encoders.restyle import ReStyleE4EEncoder, ReStyleEncoder
-from psp.encoders.restyle_resnet import ReStyleResNetE4EEncoder, ReStyleResNetEncoder
 from psp.model import PSp, fit
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from psp.encoders.single import NaiveWPlusEncoder, WEncoder
 
 SMALL = {"widths": (16, 16, 32, 48), "units": (1, 1, 1, 1)}

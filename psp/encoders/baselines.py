@@ -8,23 +8,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from psp.encoders.encoder import ENCODERS
 from psp.encoders.irse import TrunkEncoder
-from psp.encoders.light import LIGHT_TRUNK, only_sizes
-from psp.encoders.registry import register_encoder
 from stylegan2.networks.layers import EqualLinear
 
 POOLED = 7  # side of the map that naive W+ flattens, as in ArcFace
 
 
 def linear_near_zero(in_features: int, out_features: int) -> EqualLinear:
-    """A fresh encoder answers with about the latent average."""
+    """Build the last layer so that a fresh encoder answers with about the latent average."""
     linear = EqualLinear(in_features, out_features)
     with torch.no_grad():
         linear.weight.mul_(0.1)
     return linear
 
 
-@register_encoder("w")
+@ENCODERS.register("w")
 class WEncoder(TrunkEncoder):
     """One w for all rows: global average pooling and a linear layer. Arguments: see `TrunkEncoder`."""
 
@@ -43,13 +42,13 @@ class WEncoder(TrunkEncoder):
         self.linear = linear_near_zero(self.widths[-1], w_dim)
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """images [N, input_channels, S, S] in [-1, 1] -> offsets to the latent average [N, num_ws, w_dim]."""
-        x = self.features(self.checked(images))[-1]  # [N, C, S/16, S/16]
+        """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
+        x = self.last_map(images)  # [N, C, S/16, S/16]
         w = self.linear(x.mean([2, 3]))  # [N, w_dim]
         return w[:, None].repeat(1, self.num_ws, 1)  # [N, num_ws, w_dim]
 
 
-@register_encoder("w_plus_naive")
+@ENCODERS.register("w_plus_naive")
 class NaiveWPlusEncoder(TrunkEncoder):
     """All rows of w+ from one vector, by one linear layer. Arguments: see `TrunkEncoder`."""
 
@@ -75,25 +74,7 @@ class NaiveWPlusEncoder(TrunkEncoder):
         self.linear = linear_near_zero(width, w_dim * num_ws)
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """images [N, input_channels, S, S] in [-1, 1] -> offsets to the latent average [N, num_ws, w_dim]."""
-        x = self.features(self.checked(images))[-1]  # [N, C, S/16, S/16]
+        """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
+        x = self.last_map(images)  # [N, C, S/16, S/16]
         x = self.output_layer_2(x)  # [N, C]
         return self.linear(x).unflatten(1, (self.num_ws, self.w_dim))  # [N, num_ws, w_dim]
-
-
-@register_encoder("light_w")
-class LightWEncoder(WEncoder):
-    """`WEncoder` on the trunk of the light encoder."""
-
-    def __init__(self, num_ws: int, w_dim: int = 512, input_channels: int = 3, input_size: int = 64) -> None:
-        super().__init__(num_ws, w_dim, input_channels, input_size, **LIGHT_TRUNK)
-        self.config = only_sizes(self.config)
-
-
-@register_encoder("light_w_plus")
-class LightNaiveWPlusEncoder(NaiveWPlusEncoder):
-    """`NaiveWPlusEncoder` on the trunk of the light encoder."""
-
-    def __init__(self, num_ws: int, w_dim: int = 512, input_channels: int = 3, input_size: int = 64) -> None:
-        super().__init__(num_ws, w_dim, input_channels, input_size, **LIGHT_TRUNK)
-        self.config = only_sizes(self.config)
