@@ -381,9 +381,11 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizer", "cur_step", "best_loss"))
-    stored = {**metadata, "encoder": upgraded(metadata["encoder"])}
     for part, value in description.items():
-        if stored.get(part) != value:
+        stored = metadata.get(part)
+        if part == "encoder" and stored:
+            stored = upgraded(stored)
+        if stored != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another --exp_dir")
     batch_size = metadata["settings"]["batch_size"]
     if batch_size != s.batch_size:

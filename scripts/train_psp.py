@@ -9,7 +9,10 @@ import options.process  # noqa: F401
 
 # isort: split
 
+from typing import Any
+
 import torch
+from torch import nn
 
 import stylegan2
 from datasets.loader import stream_batches
@@ -19,15 +22,16 @@ from datasets.tasks import build_task
 from options import presets
 from options.parse import parse, run
 from options.train_psp import TrainPSp
-from psp.encoders import encoder_for
+from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
 from psp.load import describe, load_for
 from psp.losses import build_losses
 from psp.model import PSp
 from psp.trainer import train
-from stylegan2.runtime import distributed
+from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
 LOSS_SIZE = 256  # the paper's losses look at 256 px; smaller generators are looked at as they are
@@ -41,10 +45,21 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
         if o.stylegan_weights is None:
             return start
     generator, _ = stylegan2.load(o.stylegan_weights or GENERATOR)
-    encoder = start.encoder if start else encoder_for(generator, o.encoder_type, source_channels)
+    encoder = start.encoder if start else new_encoder(o, generator, source_channels)
     if o.trunk_weights is not None:
         start_trunk(encoder, o.trunk_weights)
     return PSp(encoder, generator, None if o.start_from_latent_avg else torch.zeros_like(generator.w_avg))
+
+
+def new_encoder(o: TrainPSp, generator: Any, source_channels: int) -> nn.Module:
+    """Build the encoder that was asked for; a resumed run keeps its settings, whatever the defaults have become."""
+    encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.exp_dir)
+    if newest is None or "encoder" not in newest[2]:
+        return encoder
+    stored, wanted = upgraded(newest[2]["encoder"]), built_as(encoder)
+    asked = ("name", "num_ws", "w_dim", "input_channels", "input_size")
+    same = all(stored.get(setting) == wanted.get(setting) for setting in asked)
+    return ENCODERS.build(**stored) if same else encoder  # the trainer refuses to resume with another encoder
 
 
 def main() -> None:

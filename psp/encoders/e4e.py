@@ -3,6 +3,8 @@
 Keys and shapes are those of the pSp encoder: only head 0 means the same in both.
 """
 
+from typing import ClassVar
+
 from psp.encoders.encoder import ENCODERS
 from psp.encoders.gradual import GradualStyleEncoder
 from psp.encoders.heads import DeltaHeads
@@ -28,7 +30,7 @@ class Deltas:
 
     heads = DeltaHeads
     styles: DeltaHeads
-    default_lambdas = {"delta_norm": 2e-4}  # as published, like the next one
+    default_lambdas: ClassVar[dict[str, float]] = {"delta_norm": 2e-4}  # as published, like the next one
     default_w_discriminator_lambda = 0.1
 
     @property

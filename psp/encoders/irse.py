@@ -179,9 +179,7 @@ def start_trunk(encoder: nn.Module, path: str | Path) -> None:
     if STEM in found and STEM in own:
         found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
-        raise CheckpointError(
-            f"{path} does not hold the trunk of this encoder: it fits one of published size, such as gradual"
-        )
+        raise CheckpointError(f"{path} does not hold the trunk of this encoder: it fits those of the published size")
     encoder.load_state_dict(found, strict=False)  # the heads are not in such a file
 
 

@@ -9,7 +9,7 @@ import torch
 from datasets.held_out import YAWS, HeldOutPairs, count_images, data_key, open_groups, shared_task
 from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from datasets.tasks import TASKS, build_task
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.model import PSp
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -156,7 +156,7 @@ def test_the_number_of_images(folder):
 
 def model(channels=3, size=32):
     generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
-    return PSp(build_encoder("light", num_ws=6, w_dim=8, input_channels=channels, input_size=size), generator)
+    return PSp(ENCODERS.build("light", num_ws=6, w_dim=8, input_channels=channels, input_size=size), generator)
 
 
 def test_the_task_is_that_of_the_checkpoints():

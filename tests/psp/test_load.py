@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import psp
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.load import describe
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
@@ -17,7 +17,7 @@ def model():
     generator = GENERATORS.build(
         "stylegan2", 32, z_dim=16, w_dim=16, channel_base=512, channel_max=16, mapping_layers=2
     )
-    encoder = build_encoder("light", num_ws=8, w_dim=16, input_size=32)
+    encoder = ENCODERS.build("light", num_ws=8, w_dim=16, input_size=32)
     return PSp(encoder, generator, torch.randn(8, 16)).eval()
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.load import load, save_model
 from psp.model import PSp
 from stylegan2.networks import stylegan
@@ -21,7 +21,7 @@ def small_generator(resolution=32, w_dim=16):
 
 
 def small_encoder(num_ws=8, w_dim=16):
-    return build_encoder("light", num_ws=num_ws, w_dim=w_dim, input_size=32)
+    return ENCODERS.build("light", num_ws=num_ws, w_dim=w_dim, input_size=32)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import find_task
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
 from psp.load import describe, save_model
 from psp.losses import WeightedLosses
@@ -64,7 +64,7 @@ def tiny_model(head_width=8):
     generator.mapping.w_avg.normal_()
     for layer in generator.synthesis.layers:
         layer.noise_strength.data.fill_(0.1)  # so that random noise shows
-    encoder = build_encoder(
+    encoder = ENCODERS.build(
         "gradual", num_ws=6, w_dim=8, input_size=32, widths=(16, 16, 16, 16), units=(1, 1, 1, 1), head_width=head_width
     )
     return PSp(encoder, generator)

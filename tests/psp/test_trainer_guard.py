@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
 from psp.load import describe
 from psp.losses import WeightedLosses
@@ -24,7 +24,7 @@ from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 
 HEADS = {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1), "head_width": 8}
-ENCODERS = {"gradual": HEADS, "e4e": HEADS, "restyle": {**HEADS, "iterations": 2}}
+TYPES = {"gradual": HEADS, "e4e": HEADS, "restyle": {**HEADS, "iterations": 2}}
 SETTINGS = TrainingSettings(
     max_steps=8,
     batch_size=2,
@@ -56,7 +56,7 @@ def losses():
 def tiny_model(name="gradual"):
     torch.manual_seed(0)
     generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
-    return PSp(build_encoder(name, num_ws=6, w_dim=8, input_size=32, **ENCODERS[name]), generator)
+    return PSp(ENCODERS.build(name, num_ws=6, w_dim=8, input_size=32, **TYPES[name]), generator)
 
 
 def batch(number, bad=None):
@@ -120,7 +120,7 @@ def guarded_step(state, pair, averages):
 
 
 @pytest.mark.parametrize(("bad", "term"), [("source", "loss_w_norm"), ("target", "loss_id_pixels")])
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", TYPES)
 def test_a_skipped_step_changes_nothing(capsys, name, bad, term):
     state, averages = build_state(tiny_model(name), SETTINGS), Averages()
     assert guarded_step(state, batch(0), averages) == 0

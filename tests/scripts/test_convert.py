@@ -9,7 +9,7 @@ import torch
 import psp
 import stylegan2
 from psp.convert import to_official
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.model import PSp
 from stylegan2.convert.lucidrains import tensor_names
 from stylegan2.convert.rosinality import to_rosinality
@@ -23,7 +23,7 @@ def tiny(name="e4e", **settings):
     torch.manual_seed(0)
     generator = GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
     generator.w_avg.normal_()
-    return PSp(build_encoder(name, num_ws=6, w_dim=8, **NARROW, **settings), generator).eval()
+    return PSp(ENCODERS.build(name, num_ws=6, w_dim=8, **NARROW, **settings), generator).eval()
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_lucidrains_to_ours(script):
     assert max(differences(out)) < 1e-4
     generator, metadata = stylegan2.load("ours.safetensors")
     assert (metadata["source"], metadata["generator"]["name"]) == ("lucidrains", "lucidrains")
-    model = PSp(build_encoder("gradual", num_ws=generator.num_ws, w_dim=generator.w_dim, **NARROW), generator).eval()
+    model = PSp(ENCODERS.build("gradual", num_ws=generator.num_ws, w_dim=generator.w_dim, **NARROW), generator).eval()
     psp.save_model("model.safetensors", model, {"task": "inversion"})
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():

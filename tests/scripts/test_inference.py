@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from psp import PSp
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
 from psp.load import describe
 from stylegan2.networks.registry import GENERATORS
@@ -33,7 +33,7 @@ def build_model(input_channels=3):
     generator = GENERATORS.build(
         "stylegan2", RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
     )
-    encoder = build_encoder("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
+    encoder = ENCODERS.build("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
     return PSp(encoder, generator, torch.randn(16)).eval()
 
 
@@ -144,7 +144,7 @@ def test_outputs_are_those_of_the_model(infer, tmp_path):
 
 
 def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path):
-    encoder = build_encoder("light_restyle", num_ws=8, w_dim=16, input_size=32, iterations=3)
+    encoder = ENCODERS.build("light_restyle", num_ws=8, w_dim=16, input_size=32, iterations=3)
     model = PSp(encoder, build_model().generator, torch.randn(16)).eval()
     path = save_model(tmp_path / "restyle.safetensors", model)
     file = save(tmp_path / "in" / "a.png", picture(RESOLUTION))

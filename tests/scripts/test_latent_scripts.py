@@ -11,7 +11,7 @@ from PIL import Image
 import psp
 import stylegan2
 from psp import PSp
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from stylegan2.latents.codes import load_codes, save_codes
 from stylegan2.latents.directions import load_directions
 from stylegan2.latents.sampling import random_w, render, seeded_w
@@ -254,7 +254,7 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     assert np.abs(written - picture(generator, moved)).max() <= 1
     assert np.abs(read_image("runs/edited/pca1/seed0001_+0.png") - written).max() > 3
 
-    encoder = build_encoder("light", num_ws=6, w_dim=8, input_channels=3, input_size=32)
+    encoder = ENCODERS.build("light", num_ws=6, w_dim=8, input_channels=3, input_size=32)
     psp.save_model("m.safetensors", PSp(encoder, generator, torch.zeros(8)), {})
     save_codes("latents.npz", ["a/x", "y"], codes[:2])
     flags = ["--generator", "m.safetensors", "--latents", "latents.npz", "--photos", "y", "--names", "pca0"]

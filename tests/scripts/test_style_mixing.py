@@ -10,7 +10,7 @@ from skimage import data
 
 import stylegan2
 from psp import PSp
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.inference.align import Crop, paste_back
 from psp.load import describe
 from psp.mixing import mask_rows, random_styles
@@ -25,7 +25,7 @@ def build_model(input_channels=3):
     generator = GENERATORS.build(
         "stylegan2", RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
     )
-    encoder = build_encoder("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
+    encoder = ENCODERS.build("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
     return PSp(encoder, generator, torch.randn(16)).eval()
 
 

@@ -5,7 +5,7 @@ import torch
 
 from psp.convert import from_content, obstacles, to_official
 from psp.convert.export import published_options
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.model import PSp
 from stylegan2.convert.rosinality import from_rosinality, to_rosinality
 from stylegan2.networks.registry import GENERATORS
@@ -18,7 +18,7 @@ def published_model(name="gradual", generator=None, **settings):
     """As the published code builds it; on the meta device, since it is a gigabyte."""
     with torch.device("meta"):
         own = GENERATORS.build("stylegan2", **(PUBLISHED | (generator or {})))
-        encoder = build_encoder(name, num_ws=own.num_ws, w_dim=own.w_dim, **settings)
+        encoder = ENCODERS.build(name, num_ws=own.num_ws, w_dim=own.w_dim, **{"input_size": 256, **settings})
         return PSp(encoder, own)
 
 

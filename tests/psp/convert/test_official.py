@@ -9,6 +9,7 @@ from psp.convert import from_content
 from psp.losses import build_losses
 from psp.trainer import TrainingSettings, build_state, step
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
 
 WIDTHS = (16, 32, 48, 64)
@@ -123,7 +124,7 @@ def test_every_published_kind_is_dispatched_by_its_type(published, tmp_path):
         model, metadata = psp.load(tmp_path / "model.pt")
         num_ws, w_dim, size = published.sizes
         encoder = model.encoder
-        assert encoder.registered_name == metadata["encoder"]["name"] == name
+        assert built_as(encoder)["name"] == metadata["encoder"]["name"] == name
         assert (encoder.num_ws, encoder.w_dim, encoder.input_channels) == (num_ws, w_dim, 3)
         assert encoder.input_size == (256 if name in ("w", "w_plus_naive") else size)
         assert not model.training
@@ -148,7 +149,7 @@ def test_every_published_kind_is_dispatched_by_its_type(published, tmp_path):
 )
 def test_where_the_type_is_not_said_keys_and_options_tell(published, kind, options, name):
     content = published.content(kind) | {"opts": options}
-    assert from_content(content)[0].encoder.registered_name == name
+    assert built_as(from_content(content)[0].encoder)["name"] == name
 
 
 def test_e4e_and_psp_files_differ_only_in_the_type_and_are_read_differently(published):
@@ -182,7 +183,7 @@ def test_the_first_e4e_files_for_cars_have_two_heads_too_many(published, tmp_pat
 )
 def test_the_number_of_passes_is_that_of_the_file(published, passes, expected):
     model, _ = from_content(published.content("BackboneEncoder", **passes))
-    assert model.iterations == model.encoder.config["iterations"] == expected
+    assert model.iterations == built_as(model.encoder)["iterations"] == expected
 
 
 def test_restyle_starts_from_the_average_also_where_the_others_would_not(published):

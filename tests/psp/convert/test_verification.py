@@ -9,6 +9,7 @@ from psp.convert import verify
 from psp.convert.formula import Parameters, decoder, encoder, inversions, stretch
 from psp.convert.official import from_content
 from psp.convert.verification import picture
+from stylegan2.runtime.registry import built_as
 
 KINDS = ["GradualStyleEncoder", "Encoder4Editing", "BackboneEncoder", "ProgressiveBackboneEncoder",
          "ResNetBackboneEncoder", "ResNetProgressiveBackboneEncoder", "BackboneEncoderUsingLastLayerIntoW",
@@ -38,7 +39,7 @@ def test_codes_and_image_equal_the_published_formula(published, check, kind):
 def test_the_whole_model_equals_the_whole_formula(published, kind):
     content = published.content(kind)
     model, _ = from_content(content)
-    name, size = model.encoder.registered_name, model.encoder.input_size
+    name, size = built_as(model.encoder)["name"], model.encoder.input_size
     images = torch.rand(2, 3, size, size, dtype=torch.float64) * 2 - 1
     passes = model.iterations if kind in ITERATIVE else 0
     sizes = (name.endswith("e4e"), passes, torch.float64)
@@ -93,10 +94,8 @@ class _Shifted(torch.nn.Module):
     def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder
-        for name in ("num_ws", "input_size", "input_channels", "config"):
+        for name in ("num_ws", "input_size", "input_channels", "reads_rendering", "iterations"):
             setattr(self, name, getattr(encoder, name))
-        if hasattr(encoder, "iterations"):
-            self.iterations = encoder.iterations
 
     def forward(self, *args):
         codes = self.encoder(*args).clone()

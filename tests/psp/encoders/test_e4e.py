@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psp.encoders.single import WEncoder
 
-from psp.encoders.e4e import Encoder4Editing, has_deltas, unlocked_deltas
+from psp.encoders.baselines import WEncoder
+from psp.encoders.e4e import Encoder4Editing, unlocked_deltas
+from psp.encoders.encoder import with_defaults
 from psp.encoders.gradual import GradualStyleEncoder
 
 SMALL = {"widths": (16, 16, 32, 32), "units": (1, 1, 1, 1), "head_width": 16}
@@ -83,7 +85,8 @@ def test_deltas_are_unlocked_one_after_the_other_and_stay(step, start, every, de
 
 
 def test_who_has_deltas(encoder):
-    assert has_deltas(encoder)
+    assert with_defaults(encoder).unlocked == 9
+    assert encoder.default_lambdas == {"delta_norm": 2e-4}
     with torch.device("meta"):
-        assert not has_deltas(GradualStyleEncoder(10, 8, input_size=32, **SMALL))
-        assert not has_deltas(WEncoder(10))
+        assert with_defaults(GradualStyleEncoder(10, 8, input_size=32, **SMALL)).unlocked is None
+        assert with_defaults(WEncoder(10)).default_lambdas == {}

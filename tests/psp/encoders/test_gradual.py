@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.encoders.gradual import GradualStyleEncoder, upsample
 from stylegan2.runtime.errors import UserError
 
@@ -119,7 +119,7 @@ def test_one_image_gets_the_codes_that_it_gets_in_a_batch(encoder):
 
 @pytest.mark.parametrize("shape", [(2, 3, 64, 64), (2, 3, 16, 16), (2, 3, 32, 64), (2, 1, 32, 32), (3, 32, 32)])
 def test_wrong_input_is_refused(encoder, shape):
-    with pytest.raises(UserError, match=r"The encoder reads images"):
+    with pytest.raises(UserError, match=r"the encoder reads images"):
         encoder(torch.zeros(shape, dtype=torch.float64))
 
 
@@ -145,4 +145,4 @@ def test_fresh_encoder_answers_close_to_zero_but_sees_the_image():
 
 def test_unknown_encoder_is_refused():
     with pytest.raises(UserError, match=r"no encoder called 'gradul'; there are .*gradual"):
-        build_encoder("gradul")
+        ENCODERS.build("gradul")

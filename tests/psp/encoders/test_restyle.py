@@ -3,11 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from psp.encoders.restyle_resnet import ReStyleResNetE4EEncoder, ReStyleResNetEncoder
 
-from psp.encoders.e4e import has_deltas
+from psp.encoders.e4e import Deltas
 from psp.encoders.irse import start_trunk
-from psp.encoders.restyle import ReStyleE4EEncoder, ReStyleEncoder
+from psp.encoders.restyle import (
+    ReStyleE4EEncoder,
+    ReStyleEncoder,
+    ReStyleResNetE4EEncoder,
+    ReStyleResNetEncoder,
+)
 from psp.model import PSp, fit
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -69,7 +73,7 @@ def test_every_head_reads_the_last_map(cls):
         codes = encoder(images, rendering)
         heads = torch.stack([head(seen[0]) for head in encoder.styles], 1)
     assert seen[0].shape == (2, 32, 2, 2)
-    expected = torch.cat([heads[:, :1], heads[:, :1] + heads[:, 1:]], 1) if has_deltas(encoder) else heads
+    expected = torch.cat([heads[:, :1], heads[:, :1] + heads[:, 1:]], 1) if isinstance(encoder, Deltas) else heads
     torch.testing.assert_close(codes, expected)
     with torch.no_grad():
         assert not torch.allclose(codes, encoder(images, images))
@@ -113,9 +117,9 @@ def test_the_last_pass_can_be_differentiated(model):
 
 
 def test_an_encoder_of_a_single_pass_ignores_where_it_starts():
-    from psp.encoders import build_encoder
+    from psp.encoders import ENCODERS
 
-    model = PSp(build_encoder("light", num_ws=10, w_dim=8, input_size=32), generator()).eval()
+    model = PSp(ENCODERS.build("light", num_ws=10, w_dim=8, input_size=32), generator()).eval()
     images = torch.randn(1, 3, 32, 32)
     assert model.iterations == 1
     with pytest.raises(UserError, match="does not correct itself, so the number of its passes cannot be chosen"):
@@ -137,7 +141,7 @@ def test_wrong_input_is_refused(cls):
     encoder = encoder_of(cls)
     good, bad = torch.randn(1, 3, 32, 32), torch.randn(1, 3, 64, 64)
     for images, rendering in ((bad, good), (good, bad), (good, good[:, :1])):
-        with pytest.raises(UserError, match="The encoder reads images"):
+        with pytest.raises(UserError, match="the encoder reads images"):
             encoder(images, rendering)
     with pytest.raises(UserError, match="power of two"):
         cls(10, input_size=48)

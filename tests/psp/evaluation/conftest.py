@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
 from psp.losses.l2 import L2
 from psp.model import PSp
@@ -25,7 +25,7 @@ def build_model(name="gradual", seed=0, resolution=16):
     sizes = {} if name.startswith("light") else {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1)}
     if name == "gradual":
         sizes["head_width"] = 8
-    return PSp(build_encoder(name, num_ws=generator.num_ws, w_dim=8, input_size=32, **sizes), generator).eval()
+    return PSp(ENCODERS.build(name, num_ws=generator.num_ws, w_dim=8, input_size=32, **sizes), generator).eval()
 
 
 @pytest.fixture(scope="session")

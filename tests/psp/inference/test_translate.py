@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from psp import PSp
-from psp.encoders import build_encoder
+from psp.encoders import ENCODERS
 from psp.inference.translate import Refinement, prepare, render, translate
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
@@ -22,7 +22,7 @@ def tiny_model(input_channels=3, img_channels=3):
     generator = GENERATORS.build(
         "stylegan2", 32, img_channels, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
     )
-    encoder = build_encoder("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=SIZE)
+    encoder = ENCODERS.build("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=SIZE)
     return PSp(encoder, generator, torch.randn(16)).eval()
 
 

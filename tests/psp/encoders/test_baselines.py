@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from psp.encoders.single import NaiveWPlusEncoder, WEncoder
+
+from psp.encoders.baselines import NaiveWPlusEncoder, WEncoder
 
 SMALL = {"widths": (16, 16, 32, 48), "units": (1, 1, 1, 1)}
 
