@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from psp.encoders.single import WEncoder
 
 from psp.encoders.baselines import WEncoder
 from psp.encoders.e4e import Encoder4Editing, unlocked_deltas
