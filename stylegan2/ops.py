@@ -133,8 +133,11 @@ def modulated_conv2d(
     """
     if len(x) == 1 and not torch.is_grad_enabled():
         factors = scale.t() * styles  # [O, I]
-        return _convolution(x, weight * factors[:, :, None, None], bias, upsample)
-    x = _convolution(x * styles[:, :, None, None], weight, None, upsample)
+        weight = (weight * factors[:, :, None, None]).to(x.dtype)
+        return _convolution(x, weight, bias.to(x.dtype), upsample)
+    if x.dtype == torch.float16:
+        styles = styles.to(x.dtype)  # bfloat16 would round them too coarsely: it has 8 bits where float16 has 11
+    x = _convolution((x * styles[:, :, None, None]).to(x.dtype), weight.to(x.dtype), None, upsample)
     return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))  # one pass for both
 
 

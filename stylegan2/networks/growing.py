@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stylegan2 import ops
 from stylegan2.networks.conditioning import Projection, check_labels
 from stylegan2.networks.layers import DiscriminatorBlock, EqualLinear, HeConv2d, minibatch_stddev
+from stylegan2.networks.precision import Precision
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 
@@ -80,8 +81,8 @@ class HeDiscriminatorBlock(nn.Module):
         self.conv1 = HeConv2d(in_channels, out_channels, 3, resample="down", low_pass=low_pass)
         self.skip = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(self.conv0(x))  # [N, out_channels, H/2, W/2]
+    def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        return self.conv1(self.conv0(x, clamp), clamp)  # [N, out_channels, H/2, W/2]
 
 
 class Discriminator(nn.Module):
@@ -112,6 +113,7 @@ class Discriminator(nn.Module):
             raise UserError(f"unknown filter {low_pass!r}: choose one of {', '.join(LOW_PASSES)}")
         self.img_resolution, self.num_classes = img_resolution, num_classes
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
+        self.precision = Precision(img_resolution)
         widths = [feature_maps(r, channel_base, channel_max) for r in resolutions(img_resolution)[::-1]]
         self.from_rgbs = nn.ModuleList(HeConv2d(img_channels, width, 1) for width in widths)
         block = partial(DiscriminatorBlock, residual=False)
@@ -134,12 +136,19 @@ class Discriminator(nn.Module):
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)
         first = int(math.log2(self.img_resolution // images.shape[2]))
-        x = self.from_rgbs[first](images)  # [N, C, r, r]
+        x = self.from_rgb(first, images)  # [N, C, r, r]
         for k in range(first, len(self.blocks)):
-            x = self.blocks[k](x)  # [N, C', r/2, r/2]
+            size = x.shape[2]
+            x = self.blocks[k](x, self.precision.clamp(None, size))  # [N, C', r/2, r/2]
+            x = self.precision.cast(x, size // 2, self.out.weight.dtype)
             if k == first and alpha < 1:
-                x = self.from_rgbs[k + 1](ops.average_downsample2x(images)).lerp(x, alpha)
+                x = self.from_rgb(k + 1, ops.average_downsample2x(images)).lerp(x, alpha)
         x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels, parts)  # [N, C + F, 4, 4]
         x = self.fc(self.conv(x)).flatten(1)  # [N, C]
         x = self.out(x)  # [N, 1], or the features [N, C] to project
         return x if self.projection is None else self.projection(x, labels)
+
+    def from_rgb(self, k: int, images: Tensor) -> Tensor:
+        """images [N, img_channels, r, r] -> [N, C, r, r] in the type of that resolution."""
+        size = images.shape[2]
+        return self.from_rgbs[k](self.precision.cast(images, size), self.precision.clamp(None, size))

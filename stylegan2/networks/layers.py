@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
+from stylegan2.networks.precision import normalised
 from stylegan2.runtime.randomness import draw_shard
 
 
@@ -71,11 +72,12 @@ class EqualConv2d(nn.Module):
         self.activate = activate
         self.gain = gain
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        """x [N, in_channels, H, W] -> [N, out_channels, H, W] in x's type, within the clamp times the gain."""
         kernel = self.weight.shape[-1]
         gain = self.gain * (ops.LRELU_GAIN if self.activate else 1.0)
-        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
-        bias = None if self.bias is None else self.bias * gain
+        weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
         if self.downsample and kernel == 1:
             x = F.conv2d(ops.downsample2x(x), weight, bias)  # [N, out_channels, H/2, W/2]
         elif self.downsample:
@@ -83,7 +85,8 @@ class EqualConv2d(nn.Module):
             x = F.conv2d(x, weight, bias, stride=2)  # [N, out_channels, H/2, W/2]
         else:
             x = F.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
-        return ops.leaky_relu(x) if self.activate else x
+        x = ops.leaky_relu(x) if self.activate else x
+        return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
 
 
 class HeConv2d(nn.Module):
@@ -110,18 +113,21 @@ class HeConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.resample, self.low_pass, self.activate = resample, low_pass, activate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        """x [N, in_channels, H, W] -> [N, out_channels, H, W] in x's type, within the clamp."""
         kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
-        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
+        weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
+        bias = self.bias.to(x.dtype)
         if self.low_pass:
             x = ops.binomial_blur(x)
         if self.resample == "up":
-            x = ops.upsample_conv2d(x, weight, self.bias)  # [N, out_channels, 2H, 2W]
+            x = ops.upsample_conv2d(x, weight, bias)  # [N, out_channels, 2H, 2W]
         elif self.resample == "down":
-            x = ops.downsample_conv2d(x, weight, self.bias)  # [N, out_channels, H/2, W/2]
+            x = ops.downsample_conv2d(x, weight, bias)  # [N, out_channels, H/2, W/2]
         else:
-            x = F.conv2d(x, weight, self.bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
-        return ops.leaky_relu(x) if self.activate else x
+            x = F.conv2d(x, weight, bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
+        x = ops.leaky_relu(x) if self.activate else x
+        return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 class SynthesisLayer(nn.Module):
@@ -143,11 +149,14 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
         gain = self.gain * ops.LRELU_GAIN
-        styles = self.affine(w) / math.sqrt(self.weight[0].numel())  # [N, I]; He's constant, here on the smaller factor
-        scale = ops.demodulation(self.weight, styles) * gain  # [N, O]
-        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias * gain, self.upsample)  # [N, O, H, W]
+        weight = self.weight
+        styles = self.affine(w) / math.sqrt(weight[0].numel())  # [N, I]; He's constant, here on the smaller factor
+        if x.dtype == torch.float16:
+            weight, styles = normalised(weight, styles)
+        scale = ops.demodulation(weight, styles) * gain  # [N, O]
+        x = ops.modulated_conv2d(x, weight, styles, scale, self.bias * gain, self.upsample)  # [N, O, H, W]
         if noise_mode != "none":
-            x = ops.add_noise(x, self.noise(x, noise_mode) * (self.noise_strength * gain))
+            x = ops.add_noise(x, (self.noise(x, noise_mode) * (self.noise_strength * gain)).to(x.dtype))
         x = ops.leaky_relu(x)
         return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
 
@@ -159,7 +168,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution without demodulation."""
+    """Modulated 1x1 convolution without demodulation; images are in full precision."""
 
     def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -170,7 +179,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
         styles = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, I]
         scale = styles.new_ones(1, len(self.bias))  # [1, img_channels]
-        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias)  # [N, img_channels, H, W]
+        x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias).to(self.weight.dtype)  # [N, channels, H, W]
         return x if clamp is None else x.clamp(-clamp, clamp)
 
 
@@ -188,14 +197,15 @@ class DiscriminatorBlock(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(self.conv0(x))  # [N, out_channels, H/2, W/2]
+    def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        y = self.conv1(self.conv0(x, clamp), clamp)  # [N, out_channels, H/2, W/2]
         return y if self.skip is None else y + self.skip(x)
 
 
 def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Pixel norm (PGGAN, section 4.2) over dimension 1: mean square 1."""
-    return x * (x.square().mean(1, keepdim=True) + eps).rsqrt()
+    """Pixel norm (PGGAN, section 4.2) over dimension 1: mean square 1. Squares of float16 would overflow."""
+    square = x.float().square() if x.dtype == torch.float16 else x.square()
+    return x * (square.mean(1, keepdim=True) + eps).rsqrt().to(x.dtype)
 
 
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -> Tensor:

@@ -10,6 +10,7 @@ from stylegan2.networks import growing
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import HeConv2d, normalize_2nd_moment
+from stylegan2.networks.precision import Precision
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
@@ -61,11 +62,11 @@ class GeneratorBlock(nn.Module):
             self.conv0 = HeConv2d(in_channels, out_channels, 3, resample="up")
         self.conv1 = HeConv2d(out_channels, out_channels, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
         if self.first:
             x = F.pad(x, (3, 3, 3, 3))  # [N, w_dim, 7, 7]
-        x = normalize_2nd_moment(self.conv0(x))  # [N, out_channels, 2H, 2W]
-        return normalize_2nd_moment(self.conv1(x))
+        x = normalize_2nd_moment(self.conv0(x, clamp))  # [N, out_channels, 2H, 2W]
+        return normalize_2nd_moment(self.conv1(x, clamp))
 
 
 class Synthesis(nn.Module):
@@ -79,6 +80,7 @@ class Synthesis(nn.Module):
         self.blocks = nn.ModuleList(GeneratorBlock(a, b, first=k == 0) for k, (a, b) in enumerate(sizes))
         self.to_rgbs = nn.ModuleList(HeConv2d(width, img_channels, 1, activate=False) for width in widths)
         self.growth = GrowthState(img_resolution)
+        self.precision = Precision(img_resolution)
 
     def forward(
         self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
@@ -92,13 +94,19 @@ class Synthesis(nn.Module):
         """
         size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
         x = previous = ws[:, 0, :, None, None]  # [N, w_dim, 1, 1]
-        last = resolutions(size).index(size)
-        for block in self.blocks[: last + 1]:  # type: ignore[attr-defined]
-            previous, x = x, block(x)  # [N, C, 2H, 2W]
-        images = self.to_rgbs[last](x)  # [N, img_channels, size, size]
+        reached = resolutions(size)
+        last = len(reached) - 1
+        for block, r in zip(self.blocks, reached, strict=False):
+            previous, x = x, block(self.precision.cast(x, r), self.precision.clamp(None, r))  # [N, C, r, r]
+        images = self.to_rgb(last, x)  # [N, img_channels, size, size]
         if alpha < 1:
-            images = fade(self.to_rgbs[last - 1](previous), images, alpha)
+            images = fade(self.to_rgb(last - 1, previous), images, alpha)
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
+
+    def to_rgb(self, block: int, x: Tensor) -> Tensor:
+        """x [N, C, r, r] -> images [N, img_channels, r, r] in full precision."""
+        layer = self.to_rgbs[block]
+        return layer(x).to(layer.weight.dtype)
 
 
 @GENERATORS.register("pggan")

@@ -16,6 +16,7 @@ from stylegan2.networks import growing
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB, add_correction
 from stylegan2.networks.mapping import Mapping
+from stylegan2.networks.precision import Precision
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
@@ -31,10 +32,11 @@ def check_normalization(normalization: str) -> None:
 
 def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
     """y_s (x - mu(x)) / sigma(x) + y_b for each feature map (eq. 1). x [N, C, H, W], styles (y_s, y_b) [N, 2C]."""
-    scale, shift = styles.to(x.dtype)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
+    scale, shift = styles[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
     x = x - x.mean([2, 3], keepdim=True)
-    variance = x.square().mean([2, 3], keepdim=True)  # [N, C, 1, 1]; torch.var_mean is three times slower on a CPU
-    return torch.addcmul(shift, x, scale * (variance + eps).rsqrt())
+    square = x.float().square() if x.dtype == torch.float16 else x.square()  # which would overflow in float16
+    variance = square.mean([2, 3], keepdim=True)  # [N, C, 1, 1]; torch.var_mean is three times slower on a CPU
+    return torch.addcmul(shift.to(x.dtype), x, (scale * (variance + eps).rsqrt()).to(x.dtype))
 
 
 class StyledLayer(nn.Module):
@@ -56,17 +58,17 @@ class StyledLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.upsample = upsample
 
-    def forward(self, x: Tensor, w: Tensor, noise_mode: str) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
         x = self.convolution(x)  # [N, C, H, W]
         if noise_mode != "none":
             x = x + self.noise(x, noise_mode) * self.noise_strength[:, None, None].to(x.dtype)
         x = ops.leaky_relu(x + self.bias[:, None, None].to(x.dtype))
-        return adain(x, self.affine(w))
+        return adain(x if clamp is None else x.clamp(-clamp, clamp), self.affine(w))
 
     def convolution(self, x: Tensor) -> Tensor:
         if self.weight is None:
             return x
-        weight = self.weight * (ops.LRELU_GAIN / math.sqrt(self.weight[0].numel()))
+        weight = (self.weight * (ops.LRELU_GAIN / math.sqrt(self.weight[0].numel()))).to(x.dtype)
         if self.upsample:
             return ops.binomial_blur(ops.upsample_conv2d(x, weight))  # [N, C, 2H, 2W]
         return F.conv2d(x, weight, padding=1)  # [N, C, H, W]
@@ -109,6 +111,7 @@ class Synthesis(nn.Module):
             for width in widths
         )
         self.growth = GrowthState(img_resolution)
+        self.precision = Precision(img_resolution)
 
     def forward(
         self,
@@ -130,10 +133,11 @@ class Synthesis(nn.Module):
         last = resolutions(size).index(size)
         x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
         x = previous = x.contiguous(memory_format=torch.channels_last)
-        for block in range(last + 1):
+        for block, r in enumerate(resolutions(size)):
             previous = x
+            x, clamp = self.precision.cast(x, r), self.precision.clamp(None, r)
             for k in self.rows(block):
-                x = self.layer(k, x, ws, noise_mode)  # [N, C, 2H, 2W]
+                x = self.layers[k](x, ws[:, k], noise_mode, clamp)  # [N, C, r, r]
             x = add_correction(x, features)
         images = self.to_rgb(last, x, ws)  # [N, img_channels, size, size]
         if alpha < 1:
@@ -145,15 +149,12 @@ class Synthesis(nn.Module):
         start = 2 * block - self.demodulates
         return range(max(0, start), start + 2)
 
-    def layer(self, k: int, x: Tensor, ws: Tensor, noise_mode: str) -> Tensor:
-        if self.demodulates:
-            return self.layers[k](x, ws[:, k], noise_mode, clamp=None)
-        return self.layers[k](x, ws[:, k], noise_mode)
-
     def to_rgb(self, block: int, x: Tensor, ws: Tensor) -> Tensor:
+        """x [N, C, r, r] -> images [N, img_channels, r, r] in full precision."""
+        layer = self.to_rgbs[block]
         if self.demodulates:
-            return self.to_rgbs[block](x, ws[:, 2 * block + 1], clamp=None)
-        return self.to_rgbs[block](x)
+            return layer(x, ws[:, 2 * block + 1], clamp=None)
+        return layer(x).to(layer.weight.dtype)
 
 
 @GENERATORS.register("stylegan")

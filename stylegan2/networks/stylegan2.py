@@ -21,6 +21,7 @@ from stylegan2.networks.layers import (
     minibatch_stddev,
 )
 from stylegan2.networks.mapping import Mapping
+from stylegan2.networks.precision import Precision
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 
@@ -41,6 +42,7 @@ class Synthesis(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.conv_clamp = conv_clamp
+        self.precision = Precision(img_resolution)
         sizes = resolutions(img_resolution)
         widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
         self.feature_channels = dict(zip(sizes, widths, strict=True))
@@ -72,6 +74,8 @@ class Synthesis(nn.Module):
         image = self.to_rgbs[0](x, ws[:, 1], clamp) if self.architecture == "skip" else None
         for block in range(1, len(self.layers) // 2 + 1):
             first = 2 * block - 1
+            size = 2 * x.shape[2]
+            x, clamp = self.precision.cast(x, size), self.precision.clamp(self.conv_clamp, size)
             y = self.layers[first](x, ws[:, first], noise_mode, clamp)  # [N, C, 2H, 2W]
             y = self.layers[first + 1](y, ws[:, first + 1], noise_mode, clamp)
             # The 1x1 skip convolution commutes with the resampling and is cheaper before it.
@@ -152,6 +156,7 @@ class Discriminator(nn.Module):
         check_sizes(img_resolution, img_channels, architecture)
         self.architecture, self.num_classes = architecture, num_classes
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
+        self.precision = Precision(img_resolution)
         sizes = resolutions(img_resolution)[::-1]
         widths = [feature_maps(r, channel_base, channel_max) for r in sizes]
         inputs = widths if architecture == "skip" else widths[:1]
@@ -174,13 +179,20 @@ class Discriminator(nn.Module):
         """
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)
-        x = self.from_rgbs[0](images)  # [N, C, R, R]
+        x = self.from_rgb(0, images)  # [N, C, R, R]
         for i, block in enumerate(self.blocks, start=1):
-            x = block(x)  # [N, C', H/2, W/2]
+            size = x.shape[2]
+            x = block(x, self.precision.clamp(None, size))  # [N, C', H/2, W/2]
+            x = self.precision.cast(x, size // 2, self.out.weight.dtype)
             if self.architecture == "skip":
                 images = ops.downsample2x(images)  # [N, img_channels, H/2, W/2]
-                x = x + self.from_rgbs[i](images)
+                x = x + self.from_rgb(i, images)
         x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels, parts)  # [N, C + F, 4, 4]
         x = self.conv(x)
         x = self.out(self.fc(x.flatten(1)))  # [N, 1], or the features [N, C] to project
         return x if self.projection is None else self.projection(x, labels)
+
+    def from_rgb(self, k: int, images: Tensor) -> Tensor:
+        """images [N, img_channels, r, r] -> [N, C, r, r] in the type of that resolution."""
+        size = images.shape[2]
+        return self.from_rgbs[k](self.precision.cast(images, size), self.precision.clamp(None, size))

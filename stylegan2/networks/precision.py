@@ -1,0 +1,88 @@
+"""Networks in 16-bit numbers at their highest resolutions, where nearly all of the time and memory goes.
+
+StyleGAN2-ADA (arXiv 2006.06676, appendix D.1) computes the four highest resolutions of both networks in float16, clamps
+the activations there, and normalises weights and styles before a modulated convolution. Weights stay in float32.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.runtime.errors import UserError
+
+CONV_CLAMP = 256.0  # activations of 16-bit layers stay within it, so that sums over 4,608 products fit into float16
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+LOWEST = 8  # 4x4 pixels with their statistics over the batch are always computed in full precision
+
+
+class Precision:
+    """Which resolutions of a network are computed in 16-bit numbers: none, unless `set_precision` says so.
+
+    Args:
+        img_resolution: The network's highest resolution.
+    """
+
+    def __init__(self, img_resolution: int) -> None:
+        self.img_resolution = img_resolution
+        self.dtype = torch.float32
+        self.lowest = math.inf  # the lowest resolution that is computed in `dtype`
+
+    def is_reduced(self, resolution: int) -> bool:
+        """Tell whether a resolution is computed in 16-bit numbers."""
+        return resolution >= self.lowest
+
+    def cast(self, x: Tensor, resolution: int, full: torch.dtype | None = None) -> Tensor:
+        """Return x in the type of a resolution; where that is not a 16-bit one, in `full`, by default as it is."""
+        if self.is_reduced(resolution):
+            return x.to(self.dtype)
+        return x if full is None else x.to(full)
+
+    def clamp(self, conv_clamp: float | None, resolution: int) -> float | None:
+        """Return the limit of activations at a resolution: the network's own, else one where numbers have 16 bits."""
+        return CONV_CLAMP if conv_clamp is None and self.is_reduced(resolution) else conv_clamp
+
+
+def set_precision(network: nn.Module, dtype: torch.dtype, num_resolutions: int = 4) -> None:
+    """Compute the highest resolutions of a generator or discriminator in another type; its output stays float32.
+
+    Weights, checkpoints and settings stay as they are. A network that knows no other precision is left in float32.
+
+    Args:
+        network: Generator or discriminator, or a module that contains some.
+        dtype: torch.float16, torch.bfloat16, or torch.float32 for all in full precision again.
+        num_resolutions: How many of the highest resolutions; 4x4 pixels always have full precision.
+
+    Raises:
+        UserError: The type is none of these.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"networks can be computed in {', '.join(map(str, DTYPES))}, not in {dtype}")
+    for module in network.modules():
+        precision = getattr(module, "precision", None)
+        if isinstance(precision, Precision):
+            precision.dtype = dtype
+            lowest = max(precision.img_resolution >> max(0, num_resolutions - 1), LOWEST)
+            precision.lowest = lowest if dtype != torch.float32 and num_resolutions > 0 else math.inf
+
+
+def normalised(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale weights and styles so that a modulated convolution in float16 cannot overflow.
+
+    Demodulation takes out both factors again, so they need no gradient.
+
+    Args:
+        weight: [O, I, k, k].
+        styles: [N, I], divided by the root of the fan-in.
+
+    Returns:
+        Weights of at most 1, and styles of at most 1 / sqrt(fan-in): the same shapes.
+    """
+    largest = weight.detach().abs().amax([1, 2, 3], keepdim=True).clamp_min(1e-12)  # [O, 1, 1, 1]
+    fan_in = weight[0].numel()
+    return weight / largest, styles / (normaliser(styles) * math.sqrt(fan_in))
+
+
+def normaliser(styles: Tensor) -> Tensor:
+    """Return the largest absolute style of each sample, without a gradient: [N, I] -> [N, 1]."""
+    return styles.detach().abs().amax(1, keepdim=True).clamp_min(1e-12)
