@@ -1,4 +1,7 @@
-"""GAN losses as pure functions that return one value per sample, [N]."""
+"""GAN losses as pure functions that return one value per sample, [N].
+
+Logits are [N, K]: a discriminator gives one for the image, or several for its places and scales, whose losses are averaged.
+"""
 
 from collections.abc import Callable
 
@@ -10,28 +13,38 @@ from stylegan2.runtime.randomness import draw_shard, normal_like
 
 
 def logistic_g(fake_logits: Tensor) -> Tensor:
-    """Non-saturating generator loss -log sigmoid(D(G(z))) (Goodfellow et al. 2014). [N, 1] -> [N]."""
-    return F.softplus(-fake_logits).squeeze(1)  # [N]
+    """Non-saturating generator loss -log sigmoid(D(G(z))) (Goodfellow et al. 2014). [N, K] -> [N]."""
+    return F.softplus(-fake_logits).mean(1)  # [N]
 
 
 def logistic_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """-log(1 - sigmoid(D(fake))) - log sigmoid(D(real)). [N, 1] each -> [N]."""
-    return (F.softplus(fake_logits) + F.softplus(-real_logits)).squeeze(1)  # [N]
+    """-log(1 - sigmoid(D(fake))) - log sigmoid(D(real)). [N, K] each -> [N]."""
+    return (F.softplus(fake_logits) + F.softplus(-real_logits)).mean(1)  # [N]
 
 
 def wgan_g(fake_logits: Tensor) -> Tensor:
-    """-D(G(z)) (Arjovsky et al. 2017). [N, 1] -> [N]."""
-    return -fake_logits.squeeze(1)  # [N]
+    """-D(G(z)) (Arjovsky et al. 2017). [N, K] -> [N]."""
+    return -fake_logits.mean(1)  # [N]
 
 
 def wgan_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """D(fake) - D(real). [N, 1] each -> [N]."""
-    return (fake_logits - real_logits).squeeze(1)  # [N]
+    """D(fake) - D(real). [N, K] each -> [N]."""
+    return (fake_logits - real_logits).mean(1)  # [N]
+
+
+def hinge_g(fake_logits: Tensor) -> Tensor:
+    """-D(G(z)), as of the critic (Lim and Ye 2017). [N, K] -> [N]."""
+    return -fake_logits.mean(1)  # [N]
+
+
+def hinge_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """max(0, 1 + D(fake)) + max(0, 1 - D(real)) (Lim and Ye 2017). [N, K] each -> [N]."""
+    return (F.relu(1 + fake_logits) + F.relu(1 - real_logits)).mean(1)  # [N]
 
 
 def drift(real_logits: Tensor) -> Tensor:
     """D(real)^2, which keeps the critic from drifting away from 0, weighted by 0.001 (PGGAN, appendix A.1). -> [N]."""
-    return real_logits.square().squeeze(1)  # [N]
+    return real_logits.square().mean(1)  # [N]
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (th
     (6, 3, 1, 320, 1),
 )
 STEM, HEAD, CLASSES = 32, 1280, 1000
+PYRAMID = (3, 5, 11, 16)
+"""Of the 17 maps, the last one of each side."""
 STRIDE = 32
 """Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is that of SameConv."""
 BN_EPS = 1e-3  # the value of the TensorFlow original
@@ -85,6 +87,11 @@ class EfficientNetLite0(nn.Module):
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return maps
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """images as for `features` -> the last map of each of the sides H / 4, H / 8, H / 16 and H / 32."""
+        maps = self.features(images)
+        return [maps[tap] for tap in PYRAMID]  # [N, 24 | 40 | 112 | 320, H / 4 ... H / 32, W / 4 ... W / 32]
 
     def pooled(self, images: Tensor) -> Tensor:
         """images as for `features` -> [N, 1280], what the classifier sees."""

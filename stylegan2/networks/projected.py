@@ -1,0 +1,213 @@
+"""Projected discriminator (Sauer et al. 2021, arXiv 2111.01007): small heads judge images by what a frozen network sees.
+
+An image is augmented, enlarged and looked at by a network that was trained on other images. Its four feature maps are
+mixed with each other by random convolutions that never learn (section 3.2), and a head of its own judges each of the four
+mixtures (section 3.1). The heads have little to learn, and what they look at are faces, not pixels: on a thousand images
+a generator learns in a fraction of the steps that it needs against a discriminator that starts from nothing.
+
+The generator may be any: the discriminator knows neither its layers nor the resolution at which it stands.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from stylegan2.networks.conditioning import LabelEmbedding, check_labels
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.randomness import own_rows
+
+MIXED_WIDTHS = (64, 128, 256, 512)
+"""Channels of the four maps, from fine to coarse, after cross-channel mixing."""
+HEAD_WIDTH = 512
+LABEL_FEATURES = 64
+STRIDE = 32
+"""The coarsest map's, and so what the side of the network's input is a multiple of."""
+NORM_GROUP = 16
+
+
+class Discriminator(nn.Module):
+    """Images [N, C, R, R] in [-1, 1] -> logits [N, K], K of them for places and scales.
+
+    Args:
+        backbone: The network that looks, which becomes constant. `backbone.pyramid(images)` gives for images
+            [N, 3, S, S] in [-1, 1] four maps [N, C_k, S / 4, S / 4] to [N, C_k, S / 32, S / 32].
+        img_channels: 3, or 1 for gray images, which the backbone sees as three equal channels; of RGBA images it sees
+            the colours alone.
+        side: S, to which the images are resized; a multiple of 32, at least 64. The paper's is 224 to 256; a smaller one
+            costs less and sees less detail.
+        num_classes: How many classes it is conditioned on, by projection; 0 for none.
+
+    Raises:
+        UserError: `side` or `img_channels` are none of these.
+
+    The backbone is no part of a checkpoint: it is given again. The random mixing is.
+    """
+
+    mbstd_group = 1  # no sample's logits depend on another sample
+    blocks = ()  # none that transfer could freeze
+
+    def __init__(self, backbone: nn.Module, img_channels: int = 3, side: int = 224, num_classes: int = 0) -> None:
+        super().__init__()
+        if side < 2 * STRIDE or side % STRIDE:
+            raise UserError(f"the features' images must have a side of {2 * STRIDE}, {3 * STRIDE}, ..., not {side}")
+        if img_channels not in (1, 3, 4):
+            raise UserError(f"a projected discriminator judges images of 1, 3 or 4 channels, not {img_channels}")
+        self.backbone, self.side, self.num_classes = constant(backbone), side, num_classes
+        with torch.no_grad():
+            maps = self.backbone.pyramid(torch.zeros(1, 3, side, side))
+        self.mixing = Mixing([features.shape[1] for features in maps])
+        self.heads = nn.ModuleList(
+            Head(width, halvings, min(4, side // STRIDE), num_classes)
+            for width, halvings in zip(self.mixing.widths, (4, 3, 2, 1), strict=True)
+        )
+
+    def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
+        """Logits of images [N, C, R, R], each augmented on its own.
+
+        Args:
+            parts: How many batches are stacked in `images`; no sample's logits depend on another sample.
+            labels: int64 [N], where it is conditioned on classes.
+            alpha: Where growing fades, which the images show already.
+        """
+        check_labels(labels, self.num_classes)
+        images = images[:, :3].expand(-1, 3, -1, -1)  # [N, 3, R, R]
+        images = resize(augment(images), self.side)  # [N, 3, S, S]
+        mixtures = self.mixing(self.backbone.pyramid(images))
+        return torch.cat([head(x, labels) for head, x in zip(self.heads, mixtures, strict=True)], dim=1)  # [N, K]
+
+
+class Mixing(nn.Module):
+    """Cross-channel and cross-scale mixing: random convolutions that never learn (section 3.2, figure 2).
+
+    They spread what the discriminator sees over all features: it could otherwise rest on the few that tell fakes best.
+
+    Attributes:
+        widths: Channels of the four mixtures, from fine to coarse.
+    """
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self.widths = (MIXED_WIDTHS[0], *MIXED_WIDTHS[:-1])
+        for k, (seen, mixed, passed_on) in enumerate(zip(channels, MIXED_WIDTHS, self.widths, strict=True)):
+            self.register_buffer(f"across_channels_{k}", random_projection(seen, mixed))
+            self.register_buffer(f"between_scales_{k}", random_projection(mixed, passed_on))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Four maps of sides S / 4 to S / 32 -> four mixtures of sides S / 2 to S / 16, each with all coarser ones in it."""
+        mixtures: list[Tensor] = []
+        for k in reversed(range(len(maps))):
+            x = F.conv2d(maps[k], self.get_buffer(f"across_channels_{k}"))  # [N, MIXED_WIDTHS[k], H, W]
+            if mixtures:
+                x = x + mixtures[0]
+            x = F.conv2d(x, self.get_buffer(f"between_scales_{k}"))  # [N, widths[k], H, W]; commutes with the resampling
+            mixtures.insert(0, resize(x, 2 * x.shape[2]))  # [N, widths[k], 2H, 2W]
+        return mixtures
+
+
+def random_projection(in_channels: int, out_channels: int) -> Tensor:
+    """Draw a 1x1 convolution's weight [O, I, 1, 1] that keeps the variance."""
+    return torch.randn(out_channels, in_channels, 1, 1) / math.sqrt(in_channels)  # [O, I, 1, 1]
+
+
+class Head(nn.Module):
+    """Convolutions that halve a mixture to 1 / 32 of the image, then logits; spectral norm throughout (Miyato 2018).
+
+    Group normalisation keeps the signal's size without a look at other samples.
+    """
+
+    def __init__(self, width: int, halvings: int, kernel: int, num_classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for k in reversed(range(halvings)):
+            wider = HEAD_WIDTH >> k
+            layers += [spectral_norm(nn.Conv2d(width, wider, 4, 2, 1)), nn.GroupNorm(wider // NORM_GROUP, wider)]
+            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            width = wider
+        self.layers = nn.Sequential(*layers)
+        self.out = spectral_norm(nn.Conv2d(width, LABEL_FEATURES if num_classes else 1, kernel, bias=False))
+        self.embedding = LabelEmbedding(num_classes, LABEL_FEATURES) if num_classes else None
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x [N, width, H, W], labels int64 [N] where it is conditioned on classes -> logits [N, places]."""
+        x = self.out(self.layers(x))  # [N, 1 or LABEL_FEATURES, h, w]
+        if self.embedding is not None and labels is not None:
+            x = x * self.embedding(labels)[:, :, None, None] / math.sqrt(LABEL_FEATURES)
+        return x.sum(1).flatten(1)  # [N, h * w]
+
+
+def constant(module: nn.Module) -> nn.Module:
+    """Make the parameters and buffers of a module constants: they follow it to a device, but nothing trains or saves them."""
+    for part in module.modules():
+        for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            delattr(part, name)
+            part.register_buffer(name, tensor.detach(), persistent=False)
+    return module.eval()
+
+
+# --- resampling ---
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Bilinear resampling, antialiased where it shrinks. [N, C, R, R] -> [N, C, side, side].
+
+    As a product with a matrix along each axis, whose gradient is the same from run to run on every device.
+    """
+    matrix = _resampling(images.shape[2], side, images.dtype, images.device)
+    return matrix @ images @ matrix.T
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
+def _resampling(size: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Weights [side, size]."""
+    rows = F.interpolate(torch.eye(size)[None, None], (side, size), mode="bilinear", antialias=True)  # [1, 1, side, size]
+    return rows[0, 0].to(device, dtype)
+
+
+# --- differentiable augmentation ---
+
+
+def augment(images: Tensor) -> Tensor:
+    """Differentiable augmentation of images [N, 3, R, R] in [-1, 1]: colour, translation, cutout (Zhao et al. 2020)."""
+    return cut_out(translate(recolour(images)))
+
+
+def recolour(images: Tensor) -> Tensor:
+    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5. [N, 3, R, R] -> [N, 3, R, R]."""
+    brightness, saturation, contrast = (_uniform(images)[:, :, None, None] for _ in range(3))  # [N, 1, 1, 1] each
+    images = images + (brightness - 0.5)
+    gray = images.mean(1, keepdim=True)  # [N, 1, R, R]
+    images = gray + (images - gray) * (2 * saturation)
+    level = images.mean([1, 2, 3], keepdim=True)  # [N, 1, 1, 1]
+    return level + (images - level) * (contrast + 0.5)
+
+
+def translate(images: Tensor, share: float = 1 / 8) -> Tensor:
+    """Move by whole pixels, up to `share` of the side each way; what comes in is 0. [N, C, R, R] -> [N, C, R, R]."""
+    side = images.shape[2]
+    reach = round(share * side)
+    pixels = torch.arange(side, device=images.device)
+    down, across = (
+        (pixels[:, None] - pixels == ((2 * reach + 1) * _uniform(images)).floor()[:, :, None] - reach).to(images)
+        for _ in range(2)
+    )  # [N, R, R] each: row r of the result is row r - shift of the image
+    return down[:, None] @ images @ across[:, None].mT
+
+
+def cut_out(images: Tensor, share: float = 1 / 2) -> Tensor:
+    """Paint a square of `share` of the side 0, its centre anywhere in the image. [N, C, R, R] -> [N, C, R, R]."""
+    side = images.shape[2]
+    pixels = torch.arange(side, device=images.device)
+    rows, columns = (
+        ((pixels - side * _uniform(images)).abs() <= share * side / 2) for _ in range(2)
+    )  # [N, R] each: what the square covers
+    return images * ~(rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _uniform(images: Tensor) -> Tensor:
+    """Numbers from 0 to 1, one a sample: [N, 1]."""
+    return own_rows(lambda count: torch.rand(count, 1, device=images.device), len(images))
