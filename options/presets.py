@@ -73,6 +73,8 @@ PUBLISHED: dict[str, Settings] = {
         "total_nimg": 19_000_000,
     },
 }
+# What --d projected is trained with, whatever the architecture: Sauer et al. 2021.
+PROJECTED: Settings = {"loss": "hinge", "r1_interval": 0, "path_length_interval": 0}
 GAN: dict[str, dict[str, Settings | Callable[[int, int | None], Settings]]] = {
     "stylegan2": {
         "tiny-cpu": TINY_CPU,
@@ -112,7 +114,7 @@ GAN: dict[str, dict[str, Settings | Callable[[int, int | None], Settings]]] = {
 
 
 def of_generator(given: Mapping[str, str]) -> Settings:
-    """What --arch and --preset stand for: what the architecture was published with, changed by the preset.
+    """What --arch, --preset and --d stand for: what the architecture was published with, changed by the preset.
 
     Without --arch it is the first one that has the preset.
     """
@@ -121,7 +123,8 @@ def of_generator(given: Mapping[str, str]) -> Settings:
         arch = next((arch for arch, presets in GAN.items() if name is None or name in presets), "stylegan2")
     if arch not in GAN:
         raise UserError(f"there is no architecture {arch!r}: choose one of {', '.join(GAN)}")
-    return {"arch": arch, **PUBLISHED[arch], **_preset(name, arch, given)}
+    projected = PROJECTED if given.get("--d") == "projected" else {}
+    return {"arch": arch, **PUBLISHED[arch], **_preset(name, arch, given), **projected}
 
 
 def _preset(name: str | None, arch: str, given: Mapping[str, str]) -> Settings:

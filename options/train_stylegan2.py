@@ -2,17 +2,23 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tyro
 from torch import nn
 
 from options.machine import Machine
+from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
+from stylegan2.networks import projected
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes
 from stylegan2.networks.stylegan import check_normalization
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.training_state import TrainingSettings, check_fit
+
+DISCRIMINATOR_KINDS = ("own", "projected")
+SMALLEST_SIDE, LARGEST_SIDE = 128, 224  # of the images that the projected discriminator's features see
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,13 @@ class NetworkSettings:
     """StyleGAN2's: skip, residual or plain (figure 7)"""
     d_architecture: str = "residual"
     """StyleGAN2's: skip, residual or plain"""
+    d: str = "own"
+    """the discriminator: own, the architecture's, or projected (Sauer et al. 2021), which judges by the features of
+    EfficientNet-Lite0 and learns from few images in a fraction of the steps; it sets the hinge loss, without R1 and
+    path length"""
+    d_side: int | None = None
+    """the projected one's: to which side images are enlarged for the features, a multiple of 32; by default twice the
+    resolution, from 128 to 224"""
     mbstd_group: int = 4
     """group size of minibatch standard deviation"""
 
@@ -52,6 +65,10 @@ class NetworkSettings:
         check_sizes(self.resolution, self.channels, self.g_architecture)
         check_sizes(self.resolution, self.channels, self.d_architecture)
         check_normalization(self.normalization)
+        if self.d not in DISCRIMINATOR_KINDS:
+            raise UserError(f"--d must be {' or '.join(DISCRIMINATOR_KINDS)}, not {self.d!r}")
+        if self.d_side is not None and (self.d_side < 64 or self.d_side % 32):
+            raise UserError(f"--d_side must be 64, 96, 128 or a further multiple of 32, not {self.d_side}")
         for name in ("z_dim", "w_dim", "channel_max", "mapping_layers", "mbstd_group"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
@@ -73,8 +90,16 @@ class NetworkSettings:
         sizes |= {"num_classes": num_classes, **(built_as(like) if like else {})}
         of_G = sizes if like else {**sizes, "architecture": self.g_architecture}
         G, G_ema = GENERATORS.build_from(arch, of_G), GENERATORS.build_from(arch, of_G)
-        D = DISCRIMINATORS.build_from(arch, {**sizes, "architecture": self.d_architecture})
+        if self.d == "projected":
+            D: nn.Module = self._projected(G)
+        else:
+            D = DISCRIMINATORS.build_from(arch, {**sizes, "architecture": self.d_architecture})
         return G, D, G_ema
+
+    def _projected(self, G: Any) -> projected.Discriminator:
+        """The projected discriminator for this generator, on features that come with this package's requirements."""
+        side = self.d_side or max(SMALLEST_SIDE, min(2 * G.img_resolution, LARGEST_SIDE))
+        return projected.Discriminator(load_efficientnet_lite0(), G.img_channels, side, G.num_classes)
 
 
 @dataclass(frozen=True)

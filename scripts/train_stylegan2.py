@@ -30,7 +30,7 @@ def main() -> None:
     s, resolution, channels = o.training, o.network.resolution, o.network.channels
     generator = initial = None
     if o.init_from is not None:
-        generator, initial = transfer.read(o.init_from, s.freeze_d)
+        generator, initial = transfer.read(o.init_from, s.freeze_d, o.network.d == "own")
         resolution, channels = generator.img_resolution, generator.img_channels
         s = replace(s, grow_from=None)
 

@@ -1,6 +1,6 @@
 """GAN losses as pure functions that return one value per sample, [N].
 
-Logits are [N, K]: a discriminator gives one for the image, or several for its places and scales, whose losses are averaged.
+Logits are [N, K]: a discriminator gives one for the image, or several for its places and scales; the mean loss counts.
 """
 
 from collections.abc import Callable

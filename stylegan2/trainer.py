@@ -154,8 +154,8 @@ def step(
         averages.add(name, values)
 
 
-LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d}
-LOSS_G = {"logistic": losses.logistic_g, "wgan": losses.wgan_g}
+LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d, "hinge": losses.hinge_d}
+LOSS_G = {"logistic": losses.logistic_g, "wgan": losses.wgan_g, "hinge": losses.hinge_g}
 
 
 def eager_penalty(

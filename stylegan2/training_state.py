@@ -12,15 +12,15 @@ from torch import Tensor
 
 from stylegan2 import schedule
 from stylegan2.augment import PIPELINES, Controller
-from stylegan2.networks import growing, pggan, stylegan, stylegan2
+from stylegan2.networks import growing, pggan, projected, stylegan, stylegan2
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
 Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
-Discriminator = growing.Discriminator | stylegan2.Discriminator
-LOSSES = ("logistic", "wgan")
+Discriminator = growing.Discriminator | stylegan2.Discriminator | projected.Discriminator
+LOSSES = ("logistic", "wgan", "hinge")
 BETAS = (0.0, 0.99)
 SMALLEST_AUGMENTED = 16
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
@@ -42,7 +42,7 @@ class TrainingSettings:
     learning_rates: dict[int, float] = field(default_factory=dict)
     """learning rate at the resolutions that are named, such as `512 0.002`; at the others it is learning_rate"""
     loss: str = "logistic"
-    """logistic, with R1, or wgan, with gradient penalty and drift"""
+    """logistic, with R1, wgan, with gradient penalty and drift, or hinge"""
     r1_gamma: float | None = None
     """weight of R1; by default 0.0002 * resolution^2 / batch size"""
     r1_interval: int = 16
@@ -138,7 +138,7 @@ class TrainingSettings:
     @property
     def lazy_r1_interval(self) -> int:
         """Steps between R1 phases; 0 where it has none of its own."""
-        return self.r1_interval if self.lazy_r1 and self.loss == "logistic" else 0
+        return self.r1_interval if self.lazy_r1 and self.loss != "wgan" else 0
 
 
 def is_power_of_two(number: int) -> bool:

@@ -12,10 +12,13 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 
 
-def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[nn.Module, dict[str, Tensor]]:
+def read(
+    path_or_name: str | os.PathLike, freeze_d: int = 0, with_discriminator: bool = True
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """(generator, weights to start from) of whatever `stylegan2.load` takes.
 
-    The weights stand under G., G_ema. and, in a checkpoint of a training, D.: `train` takes them as `initial`.
+    The weights stand under G., G_ema. and, in a checkpoint of a training, D.: `train` takes them as `initial`. Without
+    `with_discriminator`, for a discriminator of another kind, D. is left out.
 
     Raises:
         UserError: the file has no discriminator of which layers could be frozen, or a half-grown generator.
@@ -31,7 +34,8 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[nn.Module,
     if freeze_d and not any(name.startswith("D.") for name in stored):
         raise UserError(f"{str(path_or_name)!r} holds no discriminator, so --freeze_d has nothing to freeze")
     ema = checkpoint.module_tensors("G_ema", generator)
-    trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
+    kept = ("G.", "D.") if with_discriminator else ("G.",)
+    trained = {name: tensor for name, tensor in stored.items() if name.startswith(kept)}
     return generator, {**checkpoint.module_tensors("G", generator), **ema, **trained}
 
 

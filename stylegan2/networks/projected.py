@@ -1,9 +1,9 @@
-"""Projected discriminator (Sauer et al. 2021, arXiv 2111.01007): small heads judge images by what a frozen network sees.
+"""Projected discriminator (Sauer et al. 2021, arXiv 2111.01007): small heads judge by what a frozen network sees.
 
 An image is augmented, enlarged and looked at by a network that was trained on other images. Its four feature maps are
-mixed with each other by random convolutions that never learn (section 3.2), and a head of its own judges each of the four
-mixtures (section 3.1). The heads have little to learn, and what they look at are faces, not pixels: on a thousand images
-a generator learns in a fraction of the steps that it needs against a discriminator that starts from nothing.
+mixed with each other by random convolutions that never learn (section 3.2), and a head of its own judges each of the
+four mixtures (section 3.1). The heads have little to learn, as the features know what images are made of: on a thousand
+images a generator learns in a fraction of the steps that it needs against a discriminator that starts from nothing.
 
 The generator may be any: the discriminator knows neither its layers nor the resolution at which it stands.
 """
@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.randomness import own_rows
+from stylegan2.runtime.randomness import draw_shard
 
 MIXED_WIDTHS = (64, 128, 256, 512)
 """Channels of the four maps, from fine to coarse, after cross-channel mixing."""
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
             [N, 3, S, S] in [-1, 1] four maps [N, C_k, S / 4, S / 4] to [N, C_k, S / 32, S / 32].
         img_channels: 3, or 1 for gray images, which the backbone sees as three equal channels; of RGBA images it sees
             the colours alone.
-        side: S, to which the images are resized; a multiple of 32, at least 64. The paper's is 224 to 256; a smaller one
+        side: S, to which the images are resized; a multiple of 32, at least 64. The paper takes 256; a smaller one
             costs less and sees less detail.
         num_classes: How many classes it is conditioned on, by projection; 0 for none.
 
@@ -97,13 +97,18 @@ class Mixing(nn.Module):
             self.register_buffer(f"between_scales_{k}", random_projection(mixed, passed_on))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Four maps of sides S / 4 to S / 32 -> four mixtures of sides S / 2 to S / 16, each with all coarser ones in it."""
+        """Four maps of sides S / 4 to S / 32 -> four mixtures of sides S / 2 to S / 16.
+
+        Each holds what is in the coarser ones.
+        """
         mixtures: list[Tensor] = []
         for k in reversed(range(len(maps))):
             x = F.conv2d(maps[k], self.get_buffer(f"across_channels_{k}"))  # [N, MIXED_WIDTHS[k], H, W]
             if mixtures:
                 x = x + mixtures[0]
-            x = F.conv2d(x, self.get_buffer(f"between_scales_{k}"))  # [N, widths[k], H, W]; commutes with the resampling
+            x = F.conv2d(
+                x, self.get_buffer(f"between_scales_{k}")
+            )  # [N, widths[k], H, W]; commutes with the resampling
             mixtures.insert(0, resize(x, 2 * x.shape[2]))  # [N, widths[k], 2H, 2W]
         return mixtures
 
@@ -124,11 +129,11 @@ class Head(nn.Module):
         layers: list[nn.Module] = []
         for k in reversed(range(halvings)):
             wider = HEAD_WIDTH >> k
-            layers += [spectral_norm(nn.Conv2d(width, wider, 4, 2, 1)), nn.GroupNorm(wider // NORM_GROUP, wider)]
+            layers += [normed_conv(width, wider, 4, stride=2), nn.GroupNorm(wider // NORM_GROUP, wider)]
             layers += [nn.LeakyReLU(0.2, inplace=True)]
             width = wider
         self.layers = nn.Sequential(*layers)
-        self.out = spectral_norm(nn.Conv2d(width, LABEL_FEATURES if num_classes else 1, kernel, bias=False))
+        self.out = normed_conv(width, LABEL_FEATURES if num_classes else 1, kernel)
         self.embedding = LabelEmbedding(num_classes, LABEL_FEATURES) if num_classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -139,8 +144,22 @@ class Head(nn.Module):
         return x.sum(1).flatten(1)  # [N, h * w]
 
 
+def normed_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
+    """A convolution of spectral norm 1, which with a stride keeps H / stride.
+
+    Its stored weight is ~ N(0, 1), so that the optimizer's steps are as large to it as to the generator's layers.
+    """
+    padding = (kernel - stride) // 2 if stride > 1 else 0
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=stride > 1)
+    nn.init.normal_(conv.weight)
+    return spectral_norm(conv)
+
+
 def constant(module: nn.Module) -> nn.Module:
-    """Make the parameters and buffers of a module constants: they follow it to a device, but nothing trains or saves them."""
+    """Make the parameters and buffers of a module constants.
+
+    They follow it to a device, but nothing trains or saves them.
+    """
     for part in module.modules():
         for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
             delattr(part, name)
@@ -164,7 +183,9 @@ def resize(images: Tensor, side: int) -> Tensor:
 @torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
 def _resampling(size: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Weights [side, size]."""
-    rows = F.interpolate(torch.eye(size)[None, None], (side, size), mode="bilinear", antialias=True)  # [1, 1, side, size]
+    rows = F.interpolate(
+        torch.eye(size)[None, None], (side, size), mode="bilinear", antialias=True
+    )  # [1, 1, side, size]
     return rows[0, 0].to(device, dtype)
 
 
@@ -210,4 +231,4 @@ def cut_out(images: Tensor, share: float = 1 / 2) -> Tensor:
 
 def _uniform(images: Tensor) -> Tensor:
     """Numbers from 0 to 1, one a sample: [N, 1]."""
-    return own_rows(lambda count: torch.rand(count, 1, device=images.device), len(images))
+    return draw_shard(lambda count: torch.rand(count, 1, device=images.device), len(images))

@@ -128,10 +128,32 @@ def test_flags_win_over_preset_and_architecture():
         ("--preset auto --resolution big", "--resolution"),
         ("--preset auto --batch_size 0", "--batch_size must be at least 1, not 0"),
         ("--freeze_d 2", "give its file with --init_from"),
-        ("--loss hinge", "--loss must be logistic or wgan, not 'hinge'"),
+        ("--loss mse", "--loss must be logistic or wgan or hinge, not 'mse'"),
     ],
 )
 def test_a_mistake_is_one_sentence(flags, words):
     with pytest.raises(UserError, match=words) as caught:
         options(*flags.split())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", sorted(presets.GAN))
+def test_a_projected_discriminator_sets_its_loss(arch):
+    o = options("--arch", arch, "--d", "projected")
+    assert (o.training.loss, o.training.r1_interval, o.training.path_length_interval) == ("hinge", 0, 0)
+    assert options("--d", "projected", "--path_length_interval", 4).training.path_length_interval == 4
+
+
+def test_the_projected_discriminator_is_built_for_the_generator():
+    o = options("--d", "projected", "--preset", "tiny-cpu", "--channels", 1)
+    G, D, _ = o.network.build()
+    assert (D.side, D.num_classes, G.img_channels) == (128, 0, 1)
+    assert options("--d", "projected", "--d_side", 96).network.build()[1].side == 96
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"), [(("--d", "none"), "own or projected"), (("--d_side", 100), "multiple of 32")]
+)
+def test_discriminators_that_there_are_not(flags, message):
+    with pytest.raises(UserError, match=message):
+        options(*flags)

@@ -125,3 +125,18 @@ def test_gradient_penalty_of_a_flat_critic_is_finite():
     penalty.sum().backward()
     assert penalty.tolist() == [1.0] * 5
     assert weight.grad.isfinite().all()
+
+
+def test_hinge_losses_are_averaged_over_an_images_logits():
+    fake, real = torch.tensor([[-2.0, 0.5], [0.0, -1.0]]), torch.tensor([[2.0, 0.5], [-1.0, 1.0]])
+    assert losses.hinge_d(fake, real).tolist() == [(0 + 1.5 + 0 + 0.5) / 2, (1 + 0 + 2 + 0) / 2]
+    assert losses.hinge_g(fake).tolist() == [0.75, 0.5]
+
+
+@pytest.mark.parametrize("name", ["logistic", "wgan", "hinge"])
+def test_every_loss_takes_several_logits_an_image(name):
+    fake, real = torch.randn(5, 3), torch.randn(5, 3)
+    loss_d, loss_g = getattr(losses, f"{name}_d"), getattr(losses, f"{name}_g")
+    columns = [loss_d(fake[:, k : k + 1], real[:, k : k + 1]) for k in range(3)]
+    torch.testing.assert_close(loss_d(fake, real), torch.stack(columns).mean(0))
+    torch.testing.assert_close(loss_g(fake), torch.stack([loss_g(fake[:, k : k + 1]) for k in range(3)]).mean(0))
