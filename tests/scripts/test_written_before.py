@@ -15,8 +15,21 @@ from stylegan2.latents.directions import load_directions
 from stylegan2.runtime import checkpoint
 
 BEFORE = Path(__file__).resolve().parents[1] / "golden" / "written_before"
-SIZES = "--resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --w_dim 8 --mapping_layers 2".split()
-RUN = "--data synthetic --batch_size 4 --mbstd_group 4 --workers 0 --device cpu".split()
+SIZES = [
+    "--resolution",
+    "32",
+    "--channel_base",
+    "128",
+    "--channel_max",
+    "8",
+    "--z_dim",
+    "8",
+    "--w_dim",
+    "8",
+    "--mapping_layers",
+    "2",
+]
+RUN = ["--data", "synthetic", "--batch_size", "4", "--mbstd_group", "4", "--workers", "0", "--device", "cpu"]
 ENCODER_FILES = json.loads(gzip.decompress((BEFORE / "encoders.json.gz").read_bytes()))
 """{encoder: metadata, and the type and shape of each tensor}: the tensors themselves would take gigabytes"""
 
@@ -68,8 +81,30 @@ def test_the_training_of_an_encoder_goes_on(script):
     model, metadata = psp.load("run")
     assert (metadata["cur_step"], model.generator.img_resolution) == (1, 32)
     stylegan2.save_generator("generator.safetensors", model.generator, {})
-    arguments = "--encoder_type light_w --stylegan_weights generator.safetensors --max_steps 2 --batch_size 1".split()
-    arguments += "--test_batch_size 1 --workers 0 --device cpu --id_lambda 0 --lpips_lambda 0 --exp_dir run".split()
+    arguments = [
+        "--encoder_type",
+        "light_w",
+        "--stylegan_weights",
+        "generator.safetensors",
+        "--max_steps",
+        "2",
+        "--batch_size",
+        "1",
+    ]
+    arguments += [
+        "--test_batch_size",
+        "1",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--id_lambda",
+        "0",
+        "--lpips_lambda",
+        "0",
+        "--exp_dir",
+        "run",
+    ]
     code, out, err = script("train_psp.py", *arguments)
     assert code == 0, err
     assert f"resuming from {path.name}" in out
