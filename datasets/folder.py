@@ -1,5 +1,6 @@
 """Images of a folder or a zip file, cropped to the centre square and resized."""
 
+import hashlib
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -49,6 +50,19 @@ class ImageFiles:
         """A file's path below the folder, or in the zip, with "/"."""
         name = self.names[index]
         return name if self._folder is None else Path(name).relative_to(self._folder).as_posix()
+
+    def digest(self) -> str:
+        """Name the content: by names, sizes and times of the files, or by names, sizes and checksums in a zip."""
+        digest = hashlib.sha256()
+        if self._folder is None:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in self.names:
+                    digest.update(f"{name} {archive.getinfo(name).file_size} {archive.getinfo(name).CRC}\n".encode())
+        else:
+            for index, name in enumerate(self.names):
+                state = Path(name).stat()
+                digest.update(f"{self.relative(index)} {state.st_size} {state.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]
 
     def labels(self) -> np.ndarray | None:
         """The class of each file, int64 [len]: as dataset.json says, else by top subfolder; None where neither does."""

@@ -4,7 +4,6 @@ The groups are frontalization's angles, super-resolution's factors and inpaintin
 pairs of a user, are one group.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -171,13 +170,7 @@ def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
     """JSON that changes whenever the images would: names, sizes and times of the files, or the renderer's version."""
     if data == SYNTHETIC:
         return [SYNTHETIC, RENDERER_VERSION, HELD_OUT_SEED, resolution]
-    return [resolution, *(None if path is None else _listing(ImageFiles(path)) for path in (data, source_data))]
-
-
-def _listing(files: ImageFiles) -> list[Any]:
-    places = files.names if files.path.is_dir() else [str(files.path)]
-    stats = [os.stat(place) for place in places]
-    return [files.names, [[stat.st_size, stat.st_mtime_ns] for stat in stats]]
+    return [resolution, *(None if path is None else ImageFiles(path).digest() for path in (data, source_data))]
 
 
 def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:

@@ -2,21 +2,16 @@
 
 import errno
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import cache_folder
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 ELSEWHERE = "set XDG_CACHE_HOME to a folder"
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/psp, by default ~/.cache/psp; may be deleted at any time between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "psp"
 
 
 class DiskCache:

@@ -42,6 +42,12 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
     return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
 
 
+def images_key(data: str, pixels: Sequence[np.ndarray], resolution: int, channels: int = 3) -> str:
+    """Name the content of `open_images`: the renderer's version, or the files as they are now."""
+    content = pixels.files.digest() if isinstance(pixels, ImageFolder) else f"faces v{RENDERER_VERSION}"
+    return f"{content} {resolution} px {channels} channels"
+
+
 def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
     """The class of each image, int64 [len(pixels)], as dataset.json or its subfolder says."""
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from options.machine import Machine
-from psp.evaluation.generator import chosen
+from psp.evaluation.generator import parse_metrics
 from stylegan2.runtime.errors import UserError
 
 
@@ -49,7 +49,7 @@ class EvaluateGenerator(Machine):
     """seed of the samples"""
 
     def __post_init__(self) -> None:
-        chosen(self.metrics)
+        parse_metrics(self.metrics)
         for name in ("num_samples", "num_real", "batch_size", "attribution_images", "projection_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -12,7 +12,7 @@ import options.process  # noqa: F401
 
 # isort: split
 
-from datasets.samples import write_sample_photos
+from datasets.demo_photos import write_sample_photos
 from options.demo import Demo
 from options.parse import parse, run
 from stylegan2.runtime.errors import UserError

@@ -15,9 +15,11 @@ import options.process  # noqa: F401
 from torch import Tensor
 
 import stylegan2
-from datasets.latent_labels import labels_of_file, truth_classifier
+from datasets.labelled import open_labelled
+from datasets.sources import SYNTHETIC
 from options.directions import FindDirections
 from options.parse import parse, run
+from psp.evaluation.attributes import attribute_classifier, classifier_side
 from psp.evaluation.similarity import face_similarity
 from stylegan2.latents.directions import (
     Directions,
@@ -27,9 +29,10 @@ from stylegan2.latents.directions import (
     save_directions,
     spread,
 )
-from stylegan2.latents.measure import Classifier, measure, scores_of, table
+from stylegan2.latents.effects import Classifier, direction_effects, scores_of, table
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import random_w, seeded_w
+from stylegan2.latents.scores import scored_latents
 from stylegan2.runtime.device import place
 
 RARE = 0.01  # share of the samples below which the generator hardly knows an attribute
@@ -41,7 +44,7 @@ def find(generator: Any, o: FindDirections, w: Tensor, scores: dict[str, Tensor]
     rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
     names = [f"{o.method}{k}" for k in range(o.count)]
     if o.method == "boundary":
-        x, y = (w, scores) if o.labels is None else labels_of_file(generator, o.labels, o.latents)
+        x, y = (w, scores) if o.labels is None else scored_latents(generator, o.labels, o.latents)
         names = o.wanted(list(y))
         vectors = boundaries(x, y, {name: o.left_alone(name, list(y)) for name in names}, w, o.keep)
     elif o.method == "pca":
@@ -57,7 +60,7 @@ def report(
     """Measures the directions, prints a table and writes it; scores {attribute: [N]} are those of samples."""
     network, similarity = face_similarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
-    effects = measure(generator, found, codes, classify, similarity, scores, o.strength)
+    effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
     about = {"truncation_psi": o.truncation_psi, "similarity": network}
     about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
     (o.exp_dir / f"{o.method}.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -76,7 +79,8 @@ def main() -> None:
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None
     if by_classifier or o.measure:
-        classify = truth_classifier(generator.img_resolution, device)
+        faces = open_labelled(SYNTHETIC, classifier_side(generator.img_resolution))
+        classify = attribute_classifier(faces, device)[0].by_name
         scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
     found = find(generator, o, w, scores)

@@ -1,63 +1,58 @@
-"""The measures of a generator by name: each gets its networks and samples, and says where it departs from the paper.
+"""The metrics of a generator by name: each gets its networks and samples, and says where it departs from the paper.
 
-The measures themselves are in stylegan2.metrics, one file each.
+The command scripts/evaluate_generator.py calls `evaluate_generator`, which calls the function that is registered under
+a name. The mathematics are in stylegan2.metrics, one file each.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from psp.evaluation.features import FeatureNetwork
+from psp.evaluation.attributes import LabelledImages, attribute_classifier
+from psp.evaluation.features import FeatureNetwork, feature_network
+from psp.evaluation.real_images import RealImages
 from psp.inference.detect import build_detector
+from psp.losses.lpips import build_perceptual
+from psp.pretrained_files import PRETRAINED
+from stylegan2.latents.project import Schedule, project
 from stylegan2.latents.sampling import device_of
 from stylegan2.metrics import attribution, frechet, kernel_distance, ppl, precision_recall, resolution_usage
 from stylegan2.metrics import separability as separation
-from stylegan2.metrics.features import FeatureStatistics, describe
-from stylegan2.metrics.report import Result, fewer
+from stylegan2.metrics.features import FeatureStatistics, feature_statistics
+from stylegan2.metrics.results import Result, fewer
 from stylegan2.metrics.samples import as_rgb, classes, generate, latents, mapped, rounded
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
-Distance = Callable[[Tensor, Tensor], Tensor]
-Classifier = Callable[[Tensor], Tensor]
 FACES = 256  # pictures in which face_ratio looks for a face
 DETECTION_SIDE = 256  # small pictures are enlarged to this before the detector sees them
 
 
-class RealImages(Protocol):
-    """What the generator was trained on."""
-
-    def __len__(self) -> int: ...
-
-    def statistics(self, network: FeatureNetwork, keep: bool, batch_size: int) -> FeatureStatistics: ...
-
-
 @dataclass(frozen=True)
-class Bench:
-    """A generator and what its measures need. Functions are called by the measures that ask for what they build."""
+class MetricInputs:
+    """A generator, the images that it is compared with, and the settings of its metrics."""
 
     generator: nn.Module
     real: RealImages
+    """what it was trained on"""
     held_out: Sequence[np.ndarray]
     """uint8 [R, R, C], procedural faces that no training saw or one's own images: for face_ratio and attribution"""
-    features: Callable[[str], FeatureNetwork]
-    """effnet, dlib or inception"""
-    perceptual: Callable[[], tuple[str, Distance]]
-    """(name, distance)"""
-    classifier: Callable[[], tuple[Sequence[str], Classifier, dict[str, float]]]
-    """(attributes, images -> logits [N, A], balanced accuracies)"""
-    project: Callable[[Tensor, Distance], Tensor]
-    """targets [N, C, R, R] and a distance of such -> their re-synthesis"""
+    labelled: LabelledImages | None = None
+    """images with attributes, for separability"""
     num_samples: int = 5_000
     batch_size: int = 16
     seed: int = 0
     truncation_psi: float = 1.0
+    perceptual: str = "auto"
+    """distance of ppl and attribution; "auto" is LPIPS on VGG-16 where its file is, else effnet"""
+    inception: Path | None = None
+    """file of the Inception of fid and kid"""
     crop: bool = False
     """path lengths look at the face of an FFHQ-aligned image alone"""
     attribution_images: int = 16
@@ -65,39 +60,45 @@ class Bench:
     keep_features: bool = False
     """statistics alone serve the Frechet distances; the others need the features themselves"""
     shared: dict[str, tuple[FeatureNetwork, FeatureStatistics, FeatureStatistics]] = field(default_factory=dict)
-    """what was computed for one measure and serves others"""
+    """what was computed for one metric and serves others"""
+
+    @property
+    def device(self) -> torch.device:
+        """Return the generator's device."""
+        return device_of(self.generator)
 
     def sample(self, count: int, name: str = "samples") -> Iterator[Tensor]:
-        """The first samples in batches [N, C, R, R]: the same for every measure."""
+        """Yield the first samples in batches [N, C, R, R]: the same for every metric."""
         z = latents(self.generator, count, self.seed)
         return generate(self.generator, z, self.batch_size, self.truncation_psi, self.seed, name)
 
     def statistics(self, name: str) -> tuple[FeatureNetwork, FeatureStatistics, FeatureStatistics]:
-        """A feature network, and what it says of the real images and of the samples."""
+        """Return a feature network, and its statistics of the real images and of the samples."""
         if name not in self.shared:
-            network = self.features(name)
+            network = feature_network(name, self.inception if name == "inception" else None, self.device)
             real = self.real.statistics(network, self.keep_features, self.batch_size)
-            fake = describe(self.sample(self.num_samples, f"samples, {name}"), network, self.keep_features)
-            self.shared[name] = network, real, fake
+            samples = self.sample(self.num_samples, f"samples, {name}")
+            self.shared[name] = network, real, feature_statistics(samples, network, self.keep_features)
         return self.shared[name]
 
+    def distance(self) -> nn.Module:
+        """Return the perceptual distance, with an attribute `name`."""
+        automatic = "vgg" if PRETRAINED.find("vgg16") else "effnet"
+        return build_perceptual(automatic if self.perceptual == "auto" else self.perceptual).to(self.device)
+
     def departures(self, paper_samples: int, *others: str) -> tuple[str, ...]:
+        """List where this measurement is another than the paper's; empty ones of `others` are left out."""
         truncated = () if self.truncation_psi == 1 else (f"truncated to psi {self.truncation_psi}",)
         even = ("classes drawn evenly",) if getattr(self.generator, "num_classes", 0) else ()
         return (*fewer(self.num_samples, paper_samples), *truncated, *even, *filter(None, others))
 
 
-Measure = Callable[[Bench, str], Result]
-MEASURES: dict[str, Measure] = {}
+Metric = Callable[[MetricInputs, str], Result]
+METRICS: dict[str, Metric] = {}
 GROUPS = {"ppl": ppl.VARIANTS}
-OF_W = tuple(name for name in ppl.VARIANTS if name.startswith("ppl_w"))
-KEEPING = (
-    "kd_effnet",
-    "kd_dlib",
-    "kid",
-    "precision_recall",
-    "precision_recall_dlib",
-)  # they need the features themselves
+METRICS_OF_W = tuple(name for name in ppl.VARIANTS if name.startswith("ppl_w"))
+METRICS_OF_FEATURES = ("kd_effnet", "kd_dlib", "kid", "precision_recall", "precision_recall_dlib")
+"""those that need the features themselves"""
 NETWORKS = {
     "fd_effnet": "effnet", "fd_dlib": "dlib", "fid": "inception",
     "kd_effnet": "effnet", "kd_dlib": "dlib", "kid": "inception",
@@ -106,60 +107,64 @@ NETWORKS = {
 OTHER_FEATURES = "not on Inception's features, so no {}: numbers of different networks cannot be compared"
 
 
-def measure(*names: str) -> Callable[[Measure], Measure]:
-    """Decorator: the function measures under these names; it gets the bench and the name."""
+def register_metric(*names: str) -> Callable[[Metric], Metric]:
+    """Make a function the metric of these names; it gets the inputs and the name."""
 
-    def register(function: Measure) -> Measure:
-        MEASURES.update(dict.fromkeys(names, function))
+    def decorator(function: Metric) -> Metric:
+        METRICS.update(dict.fromkeys(names, function))
         return function
 
-    return register
+    return decorator
 
 
 def has_w(generator: nn.Module) -> bool:
-    """Whether there is a space W besides Z: not in PGGAN."""
+    """Return whether there is a space W besides Z, which PGGAN does not have."""
     return bool(getattr(generator, "has_styles", True))
 
 
-def chosen(text: str, generator: nn.Module | None = None) -> list[str]:
-    """The names of measures in a comma-separated list, groups spelt out, but for those that a generator has not.
+def parse_metrics(text: str, generator: nn.Module | None = None) -> list[str]:
+    """Read a comma-separated list of metrics, in which groups are spelt out.
 
-    UserError: there is no such measure, or it is not defined for the generator.
+    Args:
+        generator: If given, the metrics of a group that are not defined for it are left out.
+
+    Raises:
+        UserError: there is no such metric, or it is not defined for the generator.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in MEASURES and name not in GROUPS:
-            raise UserError(f"there is no measure {name!r}: choose among {', '.join([*MEASURES, *GROUPS])}")
+        if name not in METRICS and name not in GROUPS:
+            raise UserError(f"there is no metric {name!r}: choose among {', '.join([*METRICS, *GROUPS])}")
     if not names:
-        raise UserError(f"no measure was asked for: choose among {', '.join([*MEASURES, *GROUPS])}")
+        raise UserError(f"no metric was asked for: choose among {', '.join([*METRICS, *GROUPS])}")
     if generator is not None:
-        _check(generator, names)
+        _check_defined(generator, names)
     spelt = [part for name in names for part in GROUPS.get(name, (name,))]
-    return [name for name in dict.fromkeys(spelt) if generator is None or has_w(generator) or name not in OF_W]
+    return [name for name in dict.fromkeys(spelt) if generator is None or has_w(generator) or name not in METRICS_OF_W]
 
 
-def _check(generator: nn.Module, names: Sequence[str]) -> None:
+def _check_defined(generator: nn.Module, names: Sequence[str]) -> None:
     if "resolution_usage" in names:
         resolution_usage.check_usage(generator)
-    if not has_w(generator) and (undefined := [name for name in names if name in OF_W]):
-        raise UserError(f"{' and '.join(undefined)} need a space W, which this generator has not: measure ppl_z_full")
+    if not has_w(generator) and (undefined := [name for name in names if name in METRICS_OF_W]):
+        raise UserError(f"{' and '.join(undefined)} need a space W, which this generator has not: choose ppl_z_full")
 
 
-def evaluate_generator(bench: Bench, names: Sequence[str]) -> dict[str, Result]:
-    """{name: result} of the measures, one after the other."""
-    bench = replace(bench, keep_features=any(name in KEEPING for name in names), shared={})
+def evaluate_generator(inputs: MetricInputs, names: Sequence[str]) -> dict[str, Result]:
+    """Compute the metrics one after the other: {name: result}."""
+    inputs = replace(inputs, keep_features=any(name in METRICS_OF_FEATURES for name in names), shared={})
     results = {}
-    for name in tqdm(names, desc="measures", unit="measure"):
+    for name in tqdm(names, desc="metrics", unit="metric"):
         started = time.perf_counter()
-        result = MEASURES[name](bench, name)
+        result = METRICS[name](inputs, name)
         results[name] = replace(result, seconds=time.perf_counter() - started)
     return results
 
 
-@measure("fd_effnet", "fd_dlib", "fid")
-def _frechet(bench: Bench, name: str) -> Result:
-    network, real, fake = bench.statistics(NETWORKS[name])
-    departures = bench.departures(
+@register_metric("fd_effnet", "fd_dlib", "fid")
+def _frechet(inputs: MetricInputs, name: str) -> Result:
+    network, real, fake = inputs.statistics(NETWORKS[name])
+    departures = inputs.departures(
         frechet.PAPER_SAMPLES,
         "" if name == "fid" else OTHER_FEATURES.format("FID"),
         _few(min(real.count, fake.count), len(real.mean)),
@@ -168,64 +173,68 @@ def _frechet(bench: Bench, name: str) -> Result:
     return Result(values, fake.count, frechet.PROTOCOL, departures, network.what, {"real_images": real.count})
 
 
-@measure("kd_effnet", "kd_dlib", "kid")
-def _kernel(bench: Bench, name: str) -> Result:
-    network, real, fake = bench.statistics(NETWORKS[name])
-    value, deviation = kernel_distance.kernel_distance(*_kept(real, fake), seed=bench.seed)
-    departures = bench.departures(kernel_distance.PAPER_SAMPLES, "" if name == "kid" else OTHER_FEATURES.format("KID"))
+@register_metric("kd_effnet", "kd_dlib", "kid")
+def _kernel(inputs: MetricInputs, name: str) -> Result:
+    network, real, fake = inputs.statistics(NETWORKS[name])
+    value, deviation = kernel_distance.kernel_distance(*_kept(real, fake), seed=inputs.seed)
+    departures = inputs.departures(kernel_distance.PAPER_SAMPLES, "" if name == "kid" else OTHER_FEATURES.format("KID"))
     details = {"real_images": real.count, "deviation_over_subsets": deviation}
     return Result({name: value}, fake.count, kernel_distance.PROTOCOL, departures, network.what, details)
 
 
-@measure("precision_recall", "precision_recall_dlib")
-def _precision_recall(bench: Bench, name: str) -> Result:
-    network, real, fake = bench.statistics(NETWORKS[name])
-    real_features, fake_features = (f[: bench.num_samples] for f in _kept(real, fake))  # as many of either
+@register_metric("precision_recall", "precision_recall_dlib")
+def _precision_recall(inputs: MetricInputs, name: str) -> Result:
+    network, real, fake = inputs.statistics(NETWORKS[name])
+    real_features, fake_features = (f[: inputs.num_samples] for f in _kept(real, fake))  # as many of either
     precision, recall = precision_recall.precision_recall(real_features, fake_features)
-    departures = bench.departures(precision_recall.PAPER_SAMPLES, f"features of {network.what} instead of VGG-16's")
+    departures = inputs.departures(precision_recall.PAPER_SAMPLES, f"features of {network.what} instead of VGG-16's")
     values = {"precision": precision, "recall": recall}
     details = {"real_images": len(real_features)}
     return Result(values, fake.count, precision_recall.PROTOCOL, departures, network.what, details)
 
 
-@measure(*ppl.VARIANTS)
-def _path_length(bench: Bench, name: str) -> Result:
+@register_metric(*ppl.VARIANTS)
+def _path_length(inputs: MetricInputs, name: str) -> Result:
     space, sampling = name.removeprefix("ppl_").split("_")
-    network, distance = bench.perceptual()
+    distance = inputs.distance()
+    network = str(distance.name)
     lengths = ppl.path_lengths(
-        bench.generator, distance, bench.num_samples, space, sampling, bench.crop, bench.batch_size, bench.seed,
-        bench.truncation_psi,
+        inputs.generator, distance, inputs.num_samples, space, sampling, inputs.crop, inputs.batch_size, inputs.seed,
+        inputs.truncation_psi,
     )  # fmt: skip
-    departures = bench.departures(
+    departures = inputs.departures(
         ppl.PAPER_SAMPLES,
         "" if network == "lpips_vgg" else f"the distance {network} instead of LPIPS on VGG-16",
         "the stored noise maps instead of fresh ones for each pair",
     )
-    details = {"mean_with_outliers": float(lengths.mean()), "crop": bench.crop}
+    details = {"mean_with_outliers": float(lengths.mean()), "crop": inputs.crop}
     return Result({name: ppl.mean_without_outliers(lengths)}, len(lengths), ppl.PROTOCOL, departures, network, details)
 
 
-@measure("separability")
+@register_metric("separability")
 @torch.no_grad()
-def _separability(bench: Bench, name: str) -> Result:
-    attributes, classifier, accuracies = bench.classifier()
-    z = latents(bench.generator, bench.num_samples, bench.seed)
-    samples = bench.sample(bench.num_samples, "samples, attributes")
+def _separability(inputs: MetricInputs, name: str) -> Result:
+    if inputs.labelled is None:
+        raise UserError("separability needs images with attributes")
+    classifier, accuracies = attribute_classifier(inputs.labelled, inputs.device)
+    attributes = classifier.names
+    z = latents(inputs.generator, inputs.num_samples, inputs.seed)
+    samples = inputs.sample(inputs.num_samples, "samples, attributes")
     logits = torch.cat([classifier(batch).cpu() for batch in samples])  # [N, A]
-    device = device_of(bench.generator)
     found = {"z": separation.separability(z, logits, attributes)}
-    if has_w(bench.generator):
-        labels = classes(bench.generator, len(z), bench.seed)
-        parts = [
-            mapped(bench.generator, z[i].to(device), bench.truncation_psi, None if labels is None else labels[i])[:, 0]
-            for i in torch.arange(len(z)).split(1000)
-        ]  # each [1000, w_dim]
-        found["w"] = separation.separability(torch.cat(parts).cpu(), logits, attributes)
+    if has_w(inputs.generator):
+        labels = classes(inputs.generator, len(z), inputs.seed)
+        w = []
+        for part in torch.arange(len(z)).split(1000):
+            own = None if labels is None else labels[part]
+            ws = mapped(inputs.generator, z[part].to(inputs.device), inputs.truncation_psi, own)  # [n, num_ws, w_dim]
+            w.append(ws[:, 0].cpu())
+        found["w"] = separation.separability(torch.cat(w), logits, attributes)
     values = {f"separability_{space}{end}": scores[key] for space, scores in found.items() for end, key in _SCORES}
-    departures = bench.departures(
+    departures = inputs.departures(
         separation.PAPER_SAMPLES,
         f"{len(attributes)} attributes, one small classifier for all of them",
-        _few(int(bench.num_samples * separation.KEPT), separation.ENOUGH * z.shape[1])
+        _few(int(inputs.num_samples * separation.KEPT), separation.ENOUGH * z.shape[1])
         and "few samples for an SVM of that many dimensions: trust the held-out score",
     )
     details = {
@@ -239,36 +248,41 @@ def _separability(bench: Bench, name: str) -> Result:
 _SCORES = (("", "score"), ("_held_out", "held_out"))
 
 
-@measure("resolution_usage")
+@register_metric("resolution_usage")
 @torch.no_grad()
-def _resolution_usage(bench: Bench, name: str) -> Result:
-    count = min(bench.num_samples, resolution_usage.PAPER_SAMPLES)
-    z = latents(bench.generator, count, bench.seed).to(device_of(bench.generator))
-    ws = mapped(bench.generator, z, bench.truncation_psi, classes(bench.generator, count, bench.seed))
-    shares = resolution_usage.resolution_usage(bench.generator, ws, bench.batch_size)
+def _resolution_usage(inputs: MetricInputs, name: str) -> Result:
+    count = min(inputs.num_samples, resolution_usage.PAPER_SAMPLES)
+    z = latents(inputs.generator, count, inputs.seed).to(inputs.device)
+    ws = mapped(inputs.generator, z, inputs.truncation_psi, classes(inputs.generator, count, inputs.seed))
+    shares = resolution_usage.resolution_usage(inputs.generator, ws, inputs.batch_size)
     values = {f"resolution_usage_{resolution}": share for resolution, share in shares.items()}
     departures = fewer(count, resolution_usage.PAPER_SAMPLES)
     return Result(values, count, resolution_usage.PROTOCOL, departures)
 
 
-@measure("attribution")
-def _attribution(bench: Bench, name: str) -> Result:
-    network, distance = bench.perceptual()
-    count = min(bench.attribution_images, len(bench.held_out))
-    device = device_of(bench.generator)
-    real = torch.stack([images.to_tensor(bench.held_out[i]) for i in range(count)])  # [N, C, R, R]
-    generated = torch.cat(list(bench.sample(count)))  # [N, C, R, R]
+@register_metric("attribution")
+def _attribution(inputs: MetricInputs, name: str) -> Result:
+    distance = inputs.distance()
+    network = str(distance.name)
+    count = min(inputs.attribution_images, len(inputs.held_out))
+    real = torch.stack([images.to_tensor(inputs.held_out[i]) for i in range(count)])  # [N, C, R, R]
+    generated = torch.cat(list(inputs.sample(count)))  # [N, C, R, R]
+    schedule = Schedule(steps=inputs.projection_steps, seed=inputs.seed)
     found = [
         attribution.projection_distances(
-            (part.to(device) for part in pictures.split(bench.batch_size)),
-            lambda targets: bench.project(targets, lambda a, b: distance(as_rgb(a), as_rgb(b))),
+            (part.to(inputs.device) for part in pictures.split(inputs.batch_size)),
+            lambda targets: (
+                project(
+                    inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule
+                ).images
+            ),
             distance,
         )
         for pictures in (generated, real)
     ]
     details = attribution.attribution(*found)
     values = {f"attribution_{key}": details.pop(key) for key in ("auc", "generated", "real")}
-    steps = bench.projection_steps
+    steps = inputs.projection_steps
     departures = (
         f"{count} images of either kind",
         *((f"{steps} steps instead of {attribution.PAPER_STEPS:,}",) if steps != attribution.PAPER_STEPS else ()),
@@ -277,19 +291,19 @@ def _attribution(bench: Bench, name: str) -> Result:
     return Result(values, count, attribution.PROTOCOL, departures, network, details)
 
 
-@measure("face_ratio")
-def _face_ratio(bench: Bench, name: str) -> Result:
-    count = min(bench.num_samples, FACES)
-    samples = torch.cat([rounded(as_rgb(batch)).cpu() for batch in bench.sample(count)])  # [N, 3, R, R]
-    real = [bench.held_out[i] for i in range(min(count, len(bench.held_out)))]
+@register_metric("face_ratio")
+def _face_ratio(inputs: MetricInputs, name: str) -> Result:
+    count = min(inputs.num_samples, FACES)
+    samples = torch.cat([rounded(as_rgb(batch)).cpu() for batch in inputs.sample(count)])  # [N, 3, R, R]
+    real = [inputs.held_out[i] for i in range(min(count, len(inputs.held_out)))]
     rates = face_rate(images.to_uint8(samples), "samples"), face_rate(real, "data")
     values = {"face_ratio": rates[0] / max(rates[1], 1e-9), "face_rate": rates[0], "face_rate_data": rates[1]}
-    protocol = f"a measure of ours: share of pictures, enlarged to {DETECTION_SIDE} px, in which MTCNN finds a face"
+    protocol = f"a metric of ours: share of pictures, enlarged to {DETECTION_SIDE} px, in which MTCNN finds a face"
     return Result(values, count, protocol, (), "MTCNN (facenet-pytorch)", {"real_images": len(real)})
 
 
 def face_rate(pictures: Sequence[np.ndarray] | np.ndarray, name: str) -> float:
-    """Share of the uint8 pictures [R, R, C] in which MTCNN finds a face."""
+    """Return the share of the uint8 pictures [R, R, C] in which MTCNN finds a face."""
     detect = build_detector("mtcnn")
     found = []
     for picture in tqdm(pictures, desc=f"faces, {name}", unit="img", leave=False):
@@ -299,9 +313,9 @@ def face_rate(pictures: Sequence[np.ndarray] | np.ndarray, name: str) -> float:
 
 
 def _kept(real: FeatureStatistics, fake: FeatureStatistics) -> tuple[Tensor, Tensor]:
-    """The features themselves, [M, D] and [N, D]."""
+    """Return the features themselves, [M, D] and [N, D]."""
     if real.kept is None or fake.kept is None:
-        raise ValueError("this measure needs statistics that keep their features")
+        raise ValueError("this metric needs statistics that keep their features")
     return real.kept, fake.kept
 
 

@@ -44,6 +44,10 @@ class AttributeClassifier(nn.Module):
         x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
         return self.layers(x.contiguous(memory_format=torch.channels_last))
 
+    def by_name(self, images: Tensor) -> dict[str, Tensor]:
+        """Classify images [N, C, H, W] in [-1, 1]: {attribute: logits [N]}."""
+        return dict(zip(self.names, self(images).unbind(1), strict=True))
+
 
 @torch.enable_grad()
 def fit_attributes(

@@ -66,8 +66,8 @@ class FeatureStatistics:
 
 
 @torch.no_grad()
-def describe(images: Iterable[Tensor], features: Features, keep: bool = False) -> FeatureStatistics:
-    """Statistics of the features of batches of images [N, C, R, R]."""
+def feature_statistics(images: Iterable[Tensor], features: Features, keep: bool = False) -> FeatureStatistics:
+    """Compute the statistics of the features of batches of images [N, C, R, R]."""
     statistics = FeatureStatistics(keep)
     for batch in images:
         statistics.add(features(batch))

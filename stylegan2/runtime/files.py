@@ -1,6 +1,7 @@
-"""Files and folders to write: whatever the disk refuses becomes one sentence."""
+"""Files and folders to write, where whatever the disk refuses becomes one sentence; and the folder of caches."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,3 +28,8 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file as UTF-8. UserError: the disk refuses."""
     with writing(path):
         Path(path).write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Return $XDG_CACHE_HOME/psp, by default ~/.cache/psp. It may be deleted at any time between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "psp"

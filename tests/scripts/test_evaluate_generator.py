@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_numbers(folder):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--metrics", "fd_inception"], "there is no measure 'fd_inception'"),
+        (["--metrics", "fd_inception"], "there is no metric 'fd_inception'"),
         (["--num_samples", "0"], "--num_samples must be at least 1"),
         (["--num_real", "0"], "--num_real must be at least 1"),
         (["--seed", "-1"], "--seed must not be negative"),

@@ -12,6 +12,8 @@ import psp
 import stylegan2
 from psp import PSp
 from psp.encoders import ENCODERS
+from psp.evaluation import attributes
+from psp.perception.attributes import AttributeClassifier
 from stylegan2.latents.codes import load_codes, save_codes
 from stylegan2.latents.directions import load_directions
 from stylegan2.latents.sampling import random_w, render, seeded_w
@@ -159,10 +161,11 @@ def test_mistakes_in_project_are_one_sentence(script, generator, tmp_path):
 # ---------------------------------------------------------------------------------- directions and edits
 
 
-class Brightness(torch.nn.Module):
+class Brightness(AttributeClassifier):
     """A classifier of which part of the picture is bright: yaw is left against right."""
 
-    names = ("yaw", "smile", "light")
+    def __init__(self):
+        super().__init__(("yaw", "smile", "light"), 8)
 
     def forward(self, images):
         left, right = images[..., : SIDE // 2].mean([1, 2, 3]), images[..., SIDE // 2 :].mean([1, 2, 3])
@@ -172,9 +175,7 @@ class Brightness(torch.nn.Module):
 
 @pytest.fixture
 def classifier(monkeypatch):
-    from datasets import latent_labels
-
-    monkeypatch.setattr(latent_labels, "attribute_classifier", lambda resolution, device: (Brightness(), {}))
+    monkeypatch.setattr(attributes, "attribute_classifier", lambda faces, device: (Brightness(), {}))
     return Brightness()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.metrics.features import FeatureStatistics, describe
+from stylegan2.metrics.features import FeatureStatistics, feature_statistics
 from stylegan2.runtime.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_batches_of_any_size_give_the_statistics_of_the_whole():
 
 
 def test_features_are_kept_only_on_demand():
-    found = describe([torch.ones(2, 3, 4, 4)], lambda images: images.mean([2, 3]))
+    found = feature_statistics([torch.ones(2, 3, 4, 4)], lambda images: images.mean([2, 3]))
     assert found.kept is None
     assert "features" not in found.tensors()
 

@@ -1,4 +1,4 @@
-"""Results of measures, as JSON and as a table: every number beside its network, its samples and its protocol."""
+"""Results of metrics, as JSON and as a table: every number beside its network, its samples and its protocol."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What one measure found."""
+    """What one metric found."""
 
     values: dict[str, float]
     """{name: number}"""
@@ -23,7 +23,7 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     """what is no single number"""
     seconds: float = 0.0
-    """as long as it took; what several measures share counts for the first"""
+    """as long as it took; what several metrics share counts for the first"""
 
 
 def fewer(num_samples: int, paper: int) -> tuple[str, ...]:
@@ -32,14 +32,18 @@ def fewer(num_samples: int, paper: int) -> tuple[str, ...]:
 
 
 def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
-    """`about`: what all measures share (generator, data, seed, ...)."""
+    """Format results as JSON.
+
+    Args:
+        about: What all metrics share (generator, data, seed, ...).
+    """
     return json.dumps({**about, "results": {name: asdict(r) for name, r in results.items()}}, indent=2) + "\n"
 
 
 def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
-    """A table with one number a row, then each measure's protocol and departures."""
+    """A table with one number a row, then each metric's protocol and departures."""
     lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items()), ""]
-    lines += ["| measure | value | samples | network | seconds |", "|---|---|---|---|---|"]
+    lines += ["| metric | value | samples | network | seconds |", "|---|---|---|---|---|"]
     for result in results.values():
         for name, value in result.values.items():
             cells = [name, f"{value:.4g}", f"{result.num_samples:,}", result.network or "-", f"{result.seconds:.0f}"]

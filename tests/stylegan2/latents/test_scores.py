@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from datasets.latent_labels import labels_of_file
-from datasets.scores import read_scores
 from stylegan2.latents.codes import save_codes
 from stylegan2.latents.sampling import seeded_w
+from stylegan2.latents.scores import read_scores, scored_latents
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
@@ -52,7 +51,7 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 
 
 def test_seeds_are_mapped(generator, write):
-    w, scores = labels_of_file(generator, write("seed,smile\n4,1\n2,0\n"), None)
+    w, scores = scored_latents(generator, write("seed,smile\n4,1\n2,0\n"), None)
     torch.testing.assert_close(w, seeded_w(generator, [4, 2])[:, 0])
     assert scores["smile"].tolist() == [1, 0]
 
@@ -61,10 +60,10 @@ def test_names_are_looked_up(generator, write, tmp_path):
     w_plus = torch.randn(3, 6, 8)
     save_codes(tmp_path / "latents.npz", ["a", "b", "c/d"], w_plus)
     labels = write("name,smile\nc/d,0.5\na,-1\n")
-    w, scores = labels_of_file(generator, labels, tmp_path / "latents.npz")
+    w, scores = scored_latents(generator, labels, tmp_path / "latents.npz")
     torch.testing.assert_close(w, w_plus[[2, 0]].mean(1))
     assert scores["smile"].tolist() == [0.5, -1]
     with pytest.raises(UserError, match="give the file they are in with --latents"):
-        labels_of_file(generator, labels, None)
+        scored_latents(generator, labels, None)
     with pytest.raises(UserError, match="no codes of 1 labelled names, such as 'e'"):
-        labels_of_file(generator, write("name,smile\ne,1\na,0\n"), tmp_path / "latents.npz")
+        scored_latents(generator, write("name,smile\ne,1\na,0\n"), tmp_path / "latents.npz")

@@ -126,7 +126,7 @@ class Effect:
     flip: Flip | None = None
 
 
-def measure(
+def direction_effects(
     generator: Any,
     directions: Directions,
     codes: Tensor,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.feature_cache import RealImages
+from datasets.sources import images_key, open_images
 from psp.evaluation.features import FeatureNetwork
-from stylegan2.runtime.errors import UserError
+from psp.evaluation.real_images import RealImages
 from stylegan2.runtime.images import write_image
 
 
@@ -26,6 +26,11 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
+def real_images(data, resolution=16, count=None):
+    pixels = open_images(str(data), resolution)
+    return RealImages(pixels, images_key(str(data), pixels, resolution), count or len(pixels))
+
+
 class Counting:
     """Pooled colours, and how many images they were asked of."""
 
@@ -40,8 +45,8 @@ class Counting:
 
 def test_what_was_computed_is_read_back(folder):
     first, second = Counting(), Counting()
-    found = RealImages(str(folder), 16, 3, None).statistics(first.network, False, 4)
-    again = RealImages(str(folder), 16, 3, None).statistics(second.network, False, 4)
+    found = real_images(folder).statistics(first.network, False, 4)
+    again = real_images(folder).statistics(second.network, False, 4)
     assert (first.seen, second.seen) == (9, 0)
     assert found.count == again.count == 9
     assert torch.equal(found.covariance, again.covariance)
@@ -49,7 +54,7 @@ def test_what_was_computed_is_read_back(folder):
 
 def test_features_are_computed_when_only_statistics_were_kept(folder):
     counting = Counting()
-    real = RealImages(str(folder), 16, 3, None)
+    real = real_images(folder)
     assert real.statistics(counting.network, False, 4).kept is None
     assert real.statistics(counting.network, True, 4).kept.shape == (9, 3)
     assert counting.seen == 18
@@ -60,14 +65,14 @@ def test_features_are_computed_when_only_statistics_were_kept(folder):
 @pytest.mark.parametrize("change", ["pixels", "time", "count", "resolution", "network"])
 def test_anything_else_is_computed(folder, change):
     counting = Counting()
-    RealImages(str(folder), 16, 3, None).statistics(counting.network, False, 4)
+    real_images(folder).statistics(counting.network, False, 4)
     if change == "pixels":
         write_image(folder / "3.png", np.full((16, 16, 3), (9, 99, 199), np.uint8))
     if change == "time":  # as of another picture whose file is as long
         os.utime(folder / "3.png", ns=(0, 0))
     other = Counting("other" if change == "network" else "colours")
     count, resolution = (5 if change == "count" else None), (32 if change == "resolution" else 16)
-    RealImages(str(folder), resolution, 3, count).statistics(other.network, False, 4)
+    real_images(folder, resolution, count).statistics(other.network, False, 4)
     assert other.seen == (5 if change == "count" else 9)
 
 
@@ -76,7 +81,7 @@ def test_a_zip_is_known_by_its_content(folder, tmp_path):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for file in files:
                 archive.write(folder / file, file)
-        return RealImages(str(tmp_path / name), 16, 3, None).key
+        return real_images(tmp_path / name).key
 
     assert pack("a.zip", ["0.png", "1.png"]) == pack("b.zip", ["0.png", "1.png"])
     assert pack("a.zip", ["0.png", "1.png"]) != pack("b.zip", ["0.png", "2.png"])
@@ -84,7 +89,7 @@ def test_a_zip_is_known_by_its_content(folder, tmp_path):
 
 def test_a_damaged_file_is_made_again(folder, tmp_path):
     counting = Counting()
-    real = RealImages(str(folder), 16, 3, None)
+    real = real_images(folder)
     real.statistics(counting.network, False, 4)
     (kept,) = (tmp_path / "cache" / "psp").glob("features-*.safetensors")
     kept.write_bytes(b"no")
@@ -92,7 +97,6 @@ def test_a_damaged_file_is_made_again(folder, tmp_path):
     assert counting.seen == 18
 
 
-def test_procedural_faces_need_a_number():
-    assert len(RealImages("synthetic", 32, 3, 12)) == 12
-    with pytest.raises(UserError, match="have no end"):
-        RealImages("synthetic", 32, 3, None)
+def test_only_the_first_images_are_measured_against():
+    assert len(real_images("synthetic", 32, 12)) == 12
+    assert real_images("synthetic", 32, 12).key != real_images("synthetic", 32, 13).key

@@ -2,7 +2,7 @@
 
 import json
 
-from stylegan2.metrics.report import Result, as_json, as_markdown, fewer
+from stylegan2.metrics.results import Result, as_json, as_markdown, fewer
 
 RESULTS = {
     "fd_effnet": Result({"fd_effnet": 12.345}, 500, "the paper's", ("fewer",), "EfficientNet-Lite0", {"real": 3}, 7.2),

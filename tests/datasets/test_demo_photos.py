@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import samples
+from datasets import demo_photos
 from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from stylegan2.runtime.errors import ImageError
 from stylegan2.runtime.images import find_images, read_image
@@ -10,24 +10,24 @@ from stylegan2.runtime.images import find_images, read_image
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(samples, "RESOLUTION", 48)
+    monkeypatch.setattr(demo_photos, "RESOLUTION", 48)
 
 
 def test_sample_photos_are_the_same_at_every_call(tmp_path):
-    count = samples.write_sample_photos(tmp_path / "a")
-    samples.write_sample_photos(tmp_path / "b")
+    count = demo_photos.write_sample_photos(tmp_path / "a")
+    demo_photos.write_sample_photos(tmp_path / "b")
     files = find_images(tmp_path / "a")
     assert len(files) == count
     assert all(file.read_bytes() == (tmp_path / "b" / file.name).read_bytes() for file in files)
 
 
 def test_one_is_broken_on_purpose_and_one_lies_on_its_side(tmp_path):
-    samples.write_sample_photos(tmp_path)
+    demo_photos.write_sample_photos(tmp_path)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
         read_image(tmp_path / "broken.jpg")
     for file in set(find_images(tmp_path)) - {tmp_path / "broken.jpg"}:
         assert read_image(file).std() > 10
-    face = SyntheticFaces(48, seed=HELD_OUT_SEED).image(samples.FACES).astype(float)
+    face = SyntheticFaces(48, seed=HELD_OUT_SEED).image(demo_photos.FACES).astype(float)
     stored = np.asarray(Image.open(tmp_path / "exif_rotated.jpg")).astype(float)
     assert np.abs(read_image(tmp_path / "exif_rotated.jpg") - face).mean() < 6
     assert np.abs(stored - face).mean() > 20

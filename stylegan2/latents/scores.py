@@ -3,10 +3,13 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from stylegan2.latents.codes import load_codes
+from stylegan2.latents.sampling import seeded_w
 from stylegan2.runtime.errors import UserError
 
 KEYS = ("seed", "name")
@@ -42,6 +45,28 @@ def read_scores(path: str | Path) -> Scores:
     numbers = [_numbers(row, key, len(attributes), number, path) for number, row in enumerate(rows[1:], start=2)]
     values = torch.tensor(numbers)  # [N, A]
     return Scores(key, [row[0] for row in rows[1:]], dict(zip(attributes, values.unbind(1), strict=True)))
+
+
+def scored_latents(generator: Any, labels: Path, latents: Path | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Find the latents that a CSV file names, by their seeds or by the names of codes in `latents`.
+
+    Returns:
+        w [N, w_dim], the mean over the layers where a code has a w for each, and {attribute: [N]}.
+
+    Raises:
+        UserError: names without `latents`, or a name that is not in there.
+    """
+    found = read_scores(labels)
+    if found.key == "seed":
+        w = torch.cat([seeded_w(generator, [int(seed)])[:, 0] for seed in found.keys])  # [N, w_dim]
+        return w, {name: values.to(w.device) for name, values in found.values.items()}
+    if latents is None:
+        raise UserError(f"{str(labels)!r} labels codes by their names: give the file they are in with --latents")
+    names, w_plus = load_codes(latents, generator.num_ws, generator.w_dim)
+    if missing := [key for key in found.keys if key not in names]:
+        raise UserError(f"{str(latents)!r} has no codes of {len(missing)} labelled names, such as {missing[0]!r}")
+    w = w_plus[[names.index(key) for key in found.keys]].mean(1).to(generator.w_avg.device)  # [N, w_dim]
+    return w, {name: values.to(w.device) for name, values in found.values.items()}
 
 
 def _numbers(row: list[str], key: str, count: int, number: int, path: str | Path) -> list[float]:

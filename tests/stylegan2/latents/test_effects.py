@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from stylegan2.latents.directions import Directions
-from stylegan2.latents.measure import STRENGTHS, Effect, Flip, changes, flip, measure, scores_of, selectivity, table
+from stylegan2.latents.effects import (
+    STRENGTHS,
+    Effect,
+    Flip,
+    changes,
+    direction_effects,
+    flip,
+    scores_of,
+    selectivity,
+    table,
+)
 from stylegan2.runtime.errors import UserError
 
 
@@ -82,7 +92,7 @@ def test_an_attributes_direction_is_measured_where_it_flips_it(painter, directio
     scores = {"smile": torch.tensor([-1.0, 1.0, -1.0, -1.0]), "yaw": torch.tensor([-2.0, 2.0]), "beard": torch.randn(9)}
     codes = torch.zeros(4, 2, 4)
     codes[:, 0, 0] = torch.tensor([-0.9, 3.2, -100, 0.4])
-    effects = measure(painter, directions, codes, classify, similarity, scores)
+    effects = direction_effects(painter, directions, codes, classify, similarity, scores)
     smile = effects["smile"]
     assert (smile.share, smile.flip) == (0.25, flip(painter, directions, "smile", codes, classify, similarity))
     assert smile.strength == pytest.approx((0.5 + 1.75 + 0.25) / 3)
@@ -93,7 +103,9 @@ def test_an_attributes_direction_is_measured_where_it_flips_it(painter, directio
 def test_other_directions_are_measured_at_the_strength_given(painter, directions):
     found = Directions(("pca0",), directions.vectors[:1], directions.scales[:1], (0,))
     scores = {"smile": torch.tensor([-1.0, 1.0]), "yaw": torch.randn(9), "beard": torch.randn(9)}
-    effect = measure(painter, found, torch.randn(8, 2, 4), classify, similarity, scores, strength=1.25)["pca0"]
+    effect = direction_effects(painter, found, torch.randn(8, 2, 4), classify, similarity, scores, strength=1.25)[
+        "pca0"
+    ]
     assert (effect.strength, effect.share, effect.flip) == (1.25, None, None)
     assert effect.changes["smile"] == pytest.approx(1.25 * 2 / math.sqrt(2), abs=1e-4)
 

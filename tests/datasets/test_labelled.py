@@ -1,11 +1,9 @@
-"""Labels of procedural faces and of the user's own images, and classifiers that are trained once."""
+"""Attributes of procedural faces and of the user's own images."""
 
 import numpy as np
 import pytest
-import torch
 
-from datasets import attributes
-from datasets.attributes import attribute_classifier, classifier_side, face_attributes, read_labels
+from datasets.labelled import face_attributes, open_labelled, read_labels
 from datasets.synthetic import SyntheticFaces
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
@@ -39,38 +37,6 @@ def test_the_truth_of_a_face_is_its_samples():
         assert truth["yaw"] == (sample.pose[0] > 0)
 
 
-def test_a_classifier_of_ones_own_images_is_trained_once(own_images, monkeypatch):
-    folder, labels = own_images
-    classifier, accuracies = attribute_classifier(32, str(folder), labels)
-    assert classifier.names == ("bright", "never")
-    assert accuracies["bright"] == 1
-    monkeypatch.setattr(attributes, "fit_attributes", None)  # it would fail if it were called
-    again, kept = attribute_classifier(32, str(folder), labels)
-    images = torch.rand(3, 3, 32, 32)
-    assert torch.equal(again(images), classifier(images))
-    assert kept["bright"] == accuracies["bright"]
-
-
-def test_other_labels_are_another_classifier(own_images, monkeypatch):
-    folder, labels = own_images
-    attribute_classifier(32, str(folder), labels)
-    calls = []
-    monkeypatch.setattr(attributes, "fit_attributes", lambda classifier, *args: calls.append(classifier))
-    labels.write_text(labels.read_text().replace("never", "seldom"), encoding="utf-8")
-    attribute_classifier(32, str(folder), labels)
-    assert calls[0].names == ("bright", "seldom")
-
-
-def test_a_damaged_file_is_made_again(own_images, tmp_path):
-    folder, labels = own_images
-    first, _ = attribute_classifier(32, str(folder), labels)
-    (kept,) = (tmp_path / "cache" / "psp").glob("attributes-*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:1000])
-    again, _ = attribute_classifier(32, str(folder), labels)
-    images = torch.rand(3, 3, 32, 32)
-    torch.testing.assert_close(again(images), first(images))
-
-
 def test_labels_in_the_usual_notations(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,smile, hat\na.png,1,-1\nb/c.png,true,No\n", encoding="utf-8")
@@ -96,21 +62,9 @@ def test_bad_labels_are_one_sentence(tmp_path, text, sentence):
 def test_missing_labels_are_one_sentence(own_images, tmp_path):
     folder, labels = own_images
     with pytest.raises(UserError, match="--labels"):
-        attribute_classifier(32, str(folder))
+        open_labelled(str(folder), 32)
     with pytest.raises(UserError, match="cannot be read"):
-        attribute_classifier(32, str(folder), tmp_path / "none.csv")
+        open_labelled(str(folder), 32, tmp_path / "none.csv")
     labels.write_text("file,a\nx.png,1\ny.png,0\n", encoding="utf-8")
     with pytest.raises(UserError, match="names 0 images"):
-        attribute_classifier(32, str(folder), labels)
-
-
-@pytest.mark.parametrize(("resolution", "side"), [(16, 32), (32, 32), (64, 64), (1024, 64)])
-def test_classifiers_see_64_px_at_most(resolution, side):
-    assert classifier_side(resolution) == side
-
-
-@pytest.mark.slow
-def test_the_procedural_attributes_can_be_learnt():
-    _, accuracies = attribute_classifier(32, faces=400)
-    assert accuracies["yaw"] > 0.8
-    assert accuracies["dark_skin"] > 0.8
+        open_labelled(str(folder), 32, labels)

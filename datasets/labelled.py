@@ -1,0 +1,122 @@
+"""Images with attributes: procedural faces with their truth, or the user's own with a CSV file."""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.faces.labels import attributes
+from datasets.folder import ImageFolder
+from datasets.sources import SYNTHETIC, open_images
+from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, TRAINING_SEED, SyntheticFaces
+from psp.evaluation.attributes import LabelledImages
+from stylegan2.runtime.errors import UserError
+
+FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural ones to train and to test on
+HELD_OUT_EVERY = 10  # of the user's own images
+YES, NO = ("1", "true", "yes"), ("0", "-1", "false", "no")
+
+
+def open_labelled(data: str, side: int, labels: str | Path | None = None) -> LabelledImages:
+    """Open images whose attributes are known.
+
+    Args:
+        data: `synthetic` for procedural faces, which bring their attributes along, or a folder or zip.
+        side: Pixels of a picture's side.
+        labels: A CSV file for images of one's own, see `read_labels`.
+
+    Raises:
+        UserError: labels are missing or cannot be read.
+    """
+    if data == SYNTHETIC:
+        return LabelledFaces(side)
+    if labels is None:
+        raise UserError("attributes of your own images need labels: give a CSV file with --labels")
+    return LabelledFolder(side, data, labels)
+
+
+def face_attributes(faces: SyntheticFaces, index: int) -> dict[str, bool]:
+    """The procedural truth of a face, without rendering it: what a tagger would say, and which way the head turns.
+
+    "yaw": towards the image's right.
+    """
+    identity, nuisance = faces.identity(index), faces.nuisance(index)
+    return {**attributes(identity, nuisance), "yaw": nuisance.yaw > 0}
+
+
+class LabelledFaces:
+    """The first procedural faces of the training, and others to test on."""
+
+    def __init__(self, side: int, count: int = FACES) -> None:
+        self.side, self.count, self.key = side, count, f"{count} faces v{RENDERER_VERSION}"
+
+    def read(self) -> tuple[list[str], list[Tensor]]:
+        """Render the faces; see `psp.evaluation.attributes.LabelledImages`."""
+        sets = ((TRAINING_SEED, self.count), (HELD_OUT_SEED, min(HELD_OUT_FACES, self.count)))
+        names, found = [], []
+        for seed, count in sets:
+            faces = SyntheticFaces(self.side, seed=seed)
+            truth = [face_attributes(faces, i) for i in range(count)]
+            names = list(truth[0])
+            found += [_stack(open_images(SYNTHETIC, self.side, seed=seed), range(count))]
+            found += [torch.tensor([list(t.values()) for t in truth])]
+        return names, found
+
+
+class LabelledFolder:
+    """The images of a folder or zip that have labels; every tenth is held out."""
+
+    def __init__(self, side: int, data: str, labels: str | Path) -> None:
+        self.side = side
+        self.names, table = read_labels(labels)
+        self.pixels = ImageFolder(data, side)
+        files = self.pixels.files
+        found = {i: _values(table, files.relative(i)) for i in range(len(files))}
+        self.values = {i: value for i, value in found.items() if value is not None}
+        if len(self.values) < 2 * HELD_OUT_EVERY:
+            raise UserError(f"{str(labels)!r} names {len(self.values)} images of {data!r}, too few to learn from")
+        labels_digest = hashlib.sha256(repr((self.names, self.values)).encode()).hexdigest()[:16]
+        self.key = f"{files.digest()} {labels_digest}"
+
+    def read(self) -> tuple[list[str], list[Tensor]]:
+        """Read the images; see `psp.evaluation.attributes.LabelledImages`."""
+        order = np.random.default_rng(0).permutation(list(self.values)).tolist()
+        images, labels = _stack(self.pixels, order), torch.tensor([self.values[i] for i in order])
+        held_out = torch.arange(len(order)) % HELD_OUT_EVERY == 0
+        return self.names, [images[~held_out], labels[~held_out], images[held_out], labels[held_out]]
+
+
+def read_labels(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
+    """(names, {file: values}) of a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1 or words.
+
+    Files are named within their folder or zip, or by their name alone. UserError names the row that is wrong.
+    """
+    try:
+        rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the labels {str(path)!r} cannot be read: {error}") from error
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise UserError(f"the labels {str(path)!r} need a header `file,NAME,...` and a row for each image")
+    names, found = [name.strip() for name in rows[0][1:]], {}
+    for number, row in enumerate(rows[1:], start=2):
+        values = [value.strip().lower() for value in row[1:]]
+        if len(values) != len(names) or not set(values) <= {*YES, *NO}:
+            raise UserError(f"row {number} of {str(path)!r} is not a file and {len(names)} times 0 or 1")
+        found[row[0].strip()] = [value in YES for value in values]
+    return names, found
+
+
+def _values(table: dict[str, list[bool]], file: str) -> list[bool] | None:
+    """The labels of a file, by its path within the folder or zip, or by its name alone."""
+    return table.get(file, table.get(PurePosixPath(file).name))
+
+
+def _stack(pixels: Sequence[np.ndarray], indices: Sequence[int]) -> Tensor:
+    """uint8 [N, 3, side, side]"""
+    found = [pixels[i] for i in tqdm(indices, desc="labelled images", unit="img", leave=False)]
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]

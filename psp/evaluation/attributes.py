@@ -1,0 +1,67 @@
+"""A classifier of attributes that is trained once for each set of labelled images, and then kept."""
+
+import hashlib
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from psp.perception.attributes import AttributeClassifier, accuracies, fit_attributes
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.files import cache_folder
+
+CLASSIFIER_VERSION = 1  # names kept classifiers: raise it whenever their training changes
+KIND = "attributes"
+SMALLEST_SIDE, LARGEST_SIDE = 32, 64
+
+
+class LabelledImages(Protocol):
+    """Images with attributes, such as `datasets.labelled.LabelledFaces`."""
+
+    side: int
+    """pixels of a picture's side"""
+    key: str
+    """names images and labels, and changes whenever they change"""
+
+    def read(self) -> tuple[list[str], list[Tensor]]:
+        """Return (names of the A attributes, [images, labels, held-out images, held-out labels]).
+
+        Images are uint8 [N, 3, side, side] and labels bool [N, A].
+        """
+        ...
+
+
+def classifier_side(img_resolution: int) -> int:
+    """Return what a classifier for images of that size sees: attributes show at 64 px, and more would cost more."""
+    return max(SMALLEST_SIDE, min(LARGEST_SIDE, img_resolution))
+
+
+def attribute_classifier(
+    labelled: LabelledImages, device: torch.device | str = "cpu"
+) -> tuple[AttributeClassifier, dict[str, float]]:
+    """Train a classifier at the first call, and read it back at later ones.
+
+    Returns:
+        The classifier, and the balanced accuracy of each attribute on held-out images.
+    """
+    name = f"v{CLASSIFIER_VERSION} {labelled.side} px {labelled.key}"
+    path = cache_folder() / f"attributes-{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
+    try:
+        tensors, metadata = checkpoint.read(path)
+        classifier = AttributeClassifier(**metadata["classifier"])
+        checkpoint.load_module(classifier, tensors, KIND)
+    except CheckpointError:  # there is none yet, or a disk has damaged it
+        classifier, found = _train(labelled, device)
+        metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": found}
+        checkpoint.save(path, checkpoint.module_tensors(KIND, classifier), metadata)
+    return classifier.eval().requires_grad_(False).to(device), metadata["accuracies"]
+
+
+def _train(labelled: LabelledImages, device: torch.device | str) -> tuple[AttributeClassifier, dict[str, float]]:
+    names, (images, labels, test_images, test_labels) = labelled.read()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = AttributeClassifier(names, labelled.side).to(device)
+        fit_attributes(classifier, images, labels)
+    return classifier, accuracies(classifier, test_images, test_labels)
