@@ -25,6 +25,9 @@ class PrepareData:
     """the square that is kept: the middle of a photo, the upper end of tall ones, or of square photos only"""
     channels: Literal[1, 3, 4] = 3
     """1 gray, 3 RGB, 4 RGBA; others are converted, and their number is said"""
+    part: Literal["all", "train", "held_out"] = "all"
+    """all photos; or train, without a tenth of the people, who are held_out: a rule on names decides, folder/NAME,
+    where NAME_neutral and NAME_smiling are one person"""
     labels: str | None = None
     """`folders`: the top subfolders are the classes; or a .csv file with lines `name,class`, or a dataset.json. Photos
     without a class are left out"""

@@ -11,6 +11,7 @@ import options.process  # noqa: F401
 
 from datasets.folder import ImageFiles
 from datasets.labels import read_labels
+from datasets.people import keep_part
 from datasets.prepare import Recipe, prepare_folder, report
 from options.parse import parse, run
 from options.prepare_data import PrepareData
@@ -19,6 +20,7 @@ from options.prepare_data import PrepareData
 def main() -> int:
     o = parse(PrepareData)
     files = ImageFiles(o.data_path)
+    keep_part(files, o.part)
     names = [files.relative(index) for index in range(len(files))]
     labels = None if o.labels is None else read_labels(o.labels, names)
     min_side = o.resolution if o.min_side is None else o.min_side

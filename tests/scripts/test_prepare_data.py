@@ -84,3 +84,18 @@ def test_an_empty_folder_and_a_place_among_the_photos_are_one_sentence(prepare_d
     code, _, failures = prepare_data(out=folder / "prepared")
     assert (code, failures.count("\n")) == (2, 1)
     assert "--out must not lie in --data_path" in failures
+
+
+def test_parts_hold_people_out(prepare_data, folder, tmp_path):
+    for k in range(30):
+        for expression in ("neutral", "smiling"):
+            Image.fromarray(np.full((16, 16, 3), 7 * k, np.uint8)).save(folder / "dog" / f"{k:02d}_{expression}.png")
+    stored = {}
+    for part in ("all", "train", "held_out"):
+        code, _, _ = prepare_data("--part", part, "--keep_duplicates", out=tmp_path / f"{part}.zip")
+        assert code == 0
+        with zipfile.ZipFile(tmp_path / f"{part}.zip") as archive:
+            stored[part] = set(archive.namelist())
+    assert stored["train"] | stored["held_out"] == stored["all"]
+    assert not stored["train"] & stored["held_out"]
+    assert len(stored["held_out"]) % 2 == 0
