@@ -29,6 +29,7 @@ setup(
         "safetensors>=0.5",
         "scikit-image>=0.24",
         "tyro>=1.0",
+        "docstring-parser>=0.16",
         "tqdm>=4.66",
     ],
     extras_require={

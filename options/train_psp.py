@@ -6,65 +6,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from options.losses import loss_settings
 from options.machine import Machine
 from psp.trainer import TrainingSettings
 from stylegan2.runtime.errors import UserError
 
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Weights of the losses; those not given are the paper's for the task."""
-
-    l2_lambda: float | None = None
-    """weight of the pixel-wise loss"""
-    lpips_lambda: float | None = None
-    """weight of the perceptual loss"""
-    id_lambda: float | None = None
-    """weight of the identity loss"""
-    w_norm_lambda: float | None = None
-    """weight of the distance to the latent average"""
-    l2_lambda_crop: float | None = None
-    """weight of the pixel-wise loss of the face alone"""
-    lpips_lambda_crop: float | None = None
-    """weight of the perceptual loss of the face alone"""
-    delta_norm_lambda: float | None = None
-    """weight of the norms of an encoder's deltas; by default 0.0002 for e4e and 0 for all others"""
-    moco_lambda: float | None = None
-    """weight of the MoCo similarity, for data without faces; needs --id_lambda 0"""
-    perceptual: str = "auto"
-    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its file is, else effnet"""
-    perceptual_weights: Path | None = None
-    """file of the perceptual network's weights"""
-    identity: str = "auto"
-    """identity network: arcface, dlib, facenet, or auto: arcface where its file is, else dlib"""
-    identity_weights: Path | None = None
-    """file of the identity network's weights, such as model_ir_se50.pth"""
-    moco_weights: Path | None = None
-    """file of the MoCo network's weights, such as moco_v2_800ep_pretrain.pth.tar"""
-
-    def lambdas(self, defaults: dict[str, float]) -> dict[str, float]:
-        """{loss: weight}: the flags over the task's defaults."""
-        given = {
-            "l2": self.l2_lambda,
-            "perceptual": self.lpips_lambda,
-            "id": self.id_lambda,
-            "w_norm": self.w_norm_lambda,
-            "l2_crop": self.l2_lambda_crop,
-            "perceptual_crop": self.lpips_lambda_crop,
-            "delta_norm": self.delta_norm_lambda,
-            "moco": self.moco_lambda,
-        }
-        return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
-
-    def networks(self) -> dict[str, dict]:
-        """{loss: keyword arguments of its network}."""
-        perceptual = {"network": self.perceptual, "path": self.perceptual_weights}
-        return {
-            "perceptual": perceptual,
-            "perceptual_crop": perceptual,
-            "id": {"network": self.identity, "path": self.identity_weights},
-            "moco": {"path": self.moco_weights},
-        }
+LossSettings = loss_settings()
 
 
 @dataclass(frozen=True)
@@ -134,7 +81,7 @@ class TrainPSp(Machine):
     workers: int = 1
     """processes that read or render images"""
     task_flags: tyro.conf.OmitArgPrefixes[TaskFlags] = field(default_factory=TaskFlags)
-    losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
+    losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)  # type: ignore[valid-type]
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from datasets.pairs import TaskPairs, fixed_batches, write_sheet
 from datasets.sources import open_split
 from datasets.tasks import build_task
 from options import presets
+from options.losses import loss_arguments, loss_lambdas
 from options.parse import parse, run
 from options.train_psp import TrainPSp
 from psp.encoders import ENCODERS, encoder_for, upgraded
@@ -75,8 +76,10 @@ def main() -> None:
     examples, held_out = open_split(task, o.data, max(sizes), o.source_data, o.test_data, o.test_source_data)
     pairs = TaskPairs(examples, task, *sizes, seed, o.augment)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
-    losses = build_losses(o.losses.lambdas({**task.lambdas, **model.encoder.default_lambdas}), **o.losses.networks())
-    metrics = build_metrics(**o.losses.networks())
+    arguments = loss_arguments(o.losses)
+    lambdas = loss_lambdas(o.losses, {**task.lambdas, **model.encoder.default_lambdas})
+    losses = build_losses(lambdas, **arguments)
+    metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
     write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {
         "task": o.task,

@@ -8,7 +8,7 @@ from psp.losses.registry import register_loss
 
 @register_loss("delta_norm")
 class DeltaNorm(nn.Module):
-    """Sum over the rows of the Euclidean norms of their deltas: how far a code leaves W."""
+    """Sum of the Euclidean norms of the deltas that the rows of a code add to its first row (e4e)."""
 
     name = "delta_norm"
     inputs = ("w_plus", "latent_avg")

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.losses.registry import register_loss
 from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 
@@ -27,7 +26,6 @@ MIN_SIDE = 64
 neither the orderings above nor people (smiling or another one) better apart."""
 
 
-@register_loss("effnet")
 class EffNet(nn.Module):
     """Distance of two images in the features of EfficientNet-Lite0."""
 

@@ -24,27 +24,37 @@ MIN_SIDE = 64
 
 
 def identity_network(network: str = "auto", path: str | Path | None = None) -> IdentityNetwork:
-    """A frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`; its weights are read from `path`.
+    """Return a frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`.
 
-    "auto" takes arcface where its file is given or found, else dlib, and says so.
-    UserError: an unknown network, or its file is missing.
+    Args:
+        network: "arcface", "dlib" or "facenet"; "auto" takes arcface where its file is given or found, else dlib, and
+            prints which.
+        path: File of its weights.
+
+    Raises:
+        UserError: There is no such network, or its file is missing.
     """
     if network == "auto":
         network = "arcface" if PRETRAINED.find("arcface_ir_se50", path) else "dlib"
         because = "" if network == "arcface" else ", because no model_ir_se50.pth was given for arcface"
         print(f"Identity network: {network}{because}.")
     if network not in LOADERS:
-        raise UserError(f"There is no identity network {network!r}; there are auto, {', '.join(LOADERS)}.")
+        raise UserError(f"there is no identity network {network!r}; there are auto, {', '.join(LOADERS)}")
     return LOADERS[network](path)
 
 
-@register_loss("id")
+@register_loss("id", {"network": "identity", "path": "identity_weights"})
 class Identity(nn.Module):
-    """1 - similarity of the faces in two FFHQ-aligned images."""
+    """1 - similarity of the faces in two FFHQ-aligned images.
+
+    Args:
+        network: arcface, dlib, facenet, or auto: arcface where its file is, else dlib.
+        path: File of the identity network's weights, such as model_ir_se50.pth.
+    """
 
     inputs = ("output", "target")
 
-    def __init__(self, network: str = "auto", path: str | Path | None = None) -> None:
+    def __init__(self, network: str = "auto", path: Path | None = None) -> None:
         super().__init__()
         self.network = identity_network(network, path)
         self.name = f"id_{self.network.name}"

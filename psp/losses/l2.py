@@ -8,7 +8,7 @@ from psp.losses.registry import register_loss
 
 @register_loss("l2")
 class L2(nn.Module):
-    """Mean squared difference of two images: published numbers average over pixels and channels, so this does too."""
+    """Mean squared difference of two images, over pixels and channels as in published numbers."""
 
     name = "l2"
     inputs = ("output", "target")
@@ -18,7 +18,7 @@ class L2(nn.Module):
         return (output - target.detach()).square().mean([1, 2, 3])  # [N]
 
 
-@register_loss("l2_crop")
+@register_loss("l2_crop", published={"lambda": "l2_lambda_crop"})
 def l2_crop() -> FaceCrop:
-    """L2 of the face alone, as frontalization weights it."""
+    """Mean squared difference of the face alone, as frontalization weights it."""
     return FaceCrop(L2())

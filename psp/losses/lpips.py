@@ -20,14 +20,20 @@ from stylegan2.runtime.errors import UserError
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 """LPIPS's name of a network and the name of its file in the table of pretrained files."""
 NETWORKS = ("auto", *BACKBONES, "effnet")
+NETWORK_SETTINGS = {"network": "perceptual", "path": "perceptual_weights"}
+"""Both perceptual losses use the same network."""
 
 
-@register_loss("lpips")
 class LPIPS(nn.Module):
     """LPIPS version 0.1 on AlexNet ("alex", as in the paper), VGG-16 ("vgg") or SqueezeNet 1.1 ("squeeze").
 
-    `path` names the network's torchvision file where it is not in torchvision's own cache.
-    UserError: the file is not on this machine. CheckpointError: it is damaged or another network's.
+    Args:
+        network: "alex", "vgg" or "squeeze".
+        path: The network's torchvision file, where it is not in torchvision's own cache.
+
+    Raises:
+        UserError: The file is not on this machine, or there is no such network.
+        CheckpointError: The file is damaged or another network's.
     """
 
     inputs = ("output", "target")
@@ -35,7 +41,7 @@ class LPIPS(nn.Module):
     def __init__(self, network: str = "alex", path: str | Path | None = None) -> None:
         super().__init__()
         if network not in BACKBONES:
-            raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}.")
+            raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}")
         path = PRETRAINED.locate(BACKBONES[network], path)
         self.name = f"lpips_{network}"
         self.distance = weights.freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
@@ -63,15 +69,18 @@ def _assemble(network: str, path: Path) -> nn.Module:
     return distance
 
 
-@register_loss("perceptual")
-def build_perceptual(network: str = "auto", path: str | Path | None = None) -> nn.Module:
-    """A perceptual loss: LPIPS on "alex", "vgg" or "squeeze", or "effnet".
+@register_loss("perceptual", {"lambda": "lpips_lambda", **NETWORK_SETTINGS})
+def build_perceptual(network: str = "auto", path: Path | None = None) -> nn.Module:
+    """Perceptual distance of two images: LPIPS, or a distance in the features of EfficientNet-Lite0.
 
-    "auto" takes LPIPS on AlexNet where its file is on this machine (or at `path`), else effnet, and says so.
-    The loss's attribute `name` says what it is (lpips_alex, effnet, ...), and its numbers must be reported under it.
+    The loss's attribute `name` says which it is (lpips_alex, effnet, ...), and its numbers must be reported under it.
+
+    Args:
+        network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its file is, else effnet.
+        path: File of the perceptual network's weights.
     """
     if network not in NETWORKS:
-        raise UserError(f"There is no perceptual network {network!r}; there are {', '.join(NETWORKS)}.")
+        raise UserError(f"there is no perceptual network {network!r}; there are {', '.join(NETWORKS)}")
     if network == "auto":
         network = "alex" if PRETRAINED.find("alexnet", path) else "effnet"
         because = "" if network == "alex" else ", because the AlexNet file of LPIPS is not on this machine"
@@ -79,13 +88,18 @@ def build_perceptual(network: str = "auto", path: str | Path | None = None) -> n
     return EffNet(path) if network == "effnet" else LPIPS(network, path)
 
 
-def perceptual_loss(network: str = "auto", path: str | Path | None = None) -> tuple[str, nn.Module]:
-    """(name, loss) of `build_perceptual`: the name under which its numbers must be reported."""
+def perceptual_loss(network: str = "auto", path: Path | None = None) -> tuple[str, nn.Module]:
+    """Return (name, loss) of `build_perceptual`: the name under which its numbers must be reported."""
     loss = build_perceptual(network, path)
     return str(loss.name), loss
 
 
-@register_loss("perceptual_crop")
-def perceptual_crop(network: str = "auto", path: str | Path | None = None) -> FaceCrop:
-    """The perceptual loss of the face alone, as frontalization weights it."""
+@register_loss("perceptual_crop", {"lambda": "lpips_lambda_crop", **NETWORK_SETTINGS})
+def perceptual_crop(network: str = "auto", path: Path | None = None) -> FaceCrop:
+    """Perceptual distance of the face alone, as frontalization weights it.
+
+    Args:
+        network: As of the perceptual loss.
+        path: File of the perceptual network's weights.
+    """
     return FaceCrop(build_perceptual(network, path))

@@ -22,12 +22,16 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, f
 PREFIX, HEAD = "module.encoder_q.", "fc."
 
 
-@register_loss("moco")
+@register_loss("moco", {"path": "moco_weights"})
 class MoCo(nn.Module):
-    """1 - similarity of two images in the features of MoCo's ResNet-50.
+    """1 - similarity of two images in the features of MoCo's ResNet-50, for data without faces in place of id.
 
-    `path`: a file in MoCo's layout, {"state_dict": {"module.encoder_q.*": tensor}}.
-    UserError: there is no such file. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: File of MoCo's weights, such as moco_v2_800ep_pretrain.pth.tar.
+
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: The file is damaged or holds something else.
     """
 
     name = "moco"
@@ -35,14 +39,14 @@ class MoCo(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         super().__init__()
-        path = PRETRAINED.locate("moco_v2", path)
+        found = PRETRAINED.locate("moco_v2", path)
         from torchvision.models import resnet50  # here, because it imports all of torchvision
 
         network = resnet50(weights=None)
         network.fc = nn.Identity()  # type: ignore[assignment]
-        weights.fill(network, query_encoder(path), path)
+        weights.fill(network, query_encoder(found), found)
         self.network = weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
@@ -65,8 +69,8 @@ def query_encoder(path: Path) -> dict[str, Tensor]:
     content = read_torch(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is no MoCo file: it has no state_dict of tensors.")
+        raise CheckpointError(f"{path} is no MoCo file: it has no state_dict of tensors")
     own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     if not own:
-        raise CheckpointError(f"{path} is no MoCo file: nothing in it is called {PREFIX}*.")
+        raise CheckpointError(f"{path} is no MoCo file: nothing in it is called {PREFIX}*")
     return {key: value for key, value in own.items() if not key.startswith(HEAD)}

@@ -1,19 +1,35 @@
-"""Losses by name, for the command line and the presets."""
+"""Losses by name, for the command line and the presets; the decorator stands beside the class it names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from torch import nn
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {}
+from stylegan2.runtime.registry import Registry
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+LOSSES: Registry[nn.Module] = Registry("loss", "psp.losses")
+_PUBLISHED: dict[str, Mapping[str, str]] = {}
 
 
-def register_loss(name: str) -> Callable:
-    """Decorator: makes a class or a function that builds a loss known under `name`."""
+def register_loss(name: str, published: Mapping[str, str] | None = None) -> Callable[[Builder], Builder]:
+    """Make a loss known under `name`, with a setting for its weight and one for each argument of its constructor.
 
-    def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        if name in LOSSES:
-            raise ValueError(f"two losses are called {name!r}")
-        LOSSES[name] = build
-        return build
+    Args:
+        name: What the loss is called: "hinge" has the settings `hinge_lambda` and `hinge_ARGUMENT`.
+        published: {"lambda" or an argument: setting} where a setting has another name, under which it was published.
+            Losses that name the same setting share it.
+    """
 
-    return register
+    def decorator(builder: Builder) -> Builder:
+        LOSSES.register(name)(builder)
+        _PUBLISHED[name] = published or {}
+        return builder
+
+    return decorator
+
+
+def setting_name(loss: str, argument: str) -> str:
+    """Return what the setting of a loss is called: `argument` is "lambda" or an argument of its constructor."""
+    return _PUBLISHED[loss].get(argument, f"{loss}_{argument}")

@@ -8,7 +8,7 @@ from psp.losses.registry import register_loss
 
 @register_loss("w_norm")
 class WNorm(nn.Module):
-    """Euclidean distance of a code from the average latent, over all its styles jointly."""
+    """Distance of a code from the average latent: the Euclidean norm over all its rows jointly."""
 
     name = "w_norm"
     inputs = ("w_plus", "latent_avg")

@@ -34,7 +34,7 @@ class Registry(Generic[Part]):
 
         def decorator(builder: Builder) -> Builder:
             if name in self._builders:
-                raise ValueError(f"two {self.kind}s are called {name!r}")
+                raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._builders[name] = builder
             return builder
 

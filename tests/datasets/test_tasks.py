@@ -62,7 +62,7 @@ def test_sources_can_be_shown(task):
 
 
 def test_weights_are_of_losses_that_exist(task):
-    assert task.lambdas.keys() <= LOSSES.keys()
+    assert set(task.lambdas) <= set(LOSSES.names())
     assert all(weight >= 0 for weight in task.lambdas.values())
     assert any(task.lambdas.values())
 

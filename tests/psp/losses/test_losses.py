@@ -21,10 +21,10 @@ def available() -> dict[str, torch.Tensor]:
     return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
 
 
-@pytest.fixture(params=sorted(LOSSES))
+@pytest.fixture(params=LOSSES.names())
 def loss(request, no_downloads, backbone, moco_file) -> nn.Module:
-    options = {"lpips": {"path": backbone("alexnet")}, "moco": {"path": moco_file}}
-    return LOSSES[request.param](**options.get(request.param, {}))
+    options = {"perceptual": {"path": backbone("alexnet")}, "moco": {"path": moco_file}}
+    return LOSSES.build(request.param, **options.get(request.param, {}))
 
 
 def test_one_value_per_sample_that_no_neighbour_changes(loss, available):
@@ -84,7 +84,7 @@ def test_the_total_is_the_mean_of_the_weighted_sum(available):
 
 
 def test_a_term_of_weight_zero_is_not_built(no_downloads):
-    losses = build_losses({"l2": 1.0, "lpips": 0.0, "id": 0})  # lpips could not be built here
+    losses = build_losses({"l2": 1.0, "moco": 0.0, "id": 0})  # moco could not be built here
     assert list(losses.losses) == ["l2"]
     assert losses.inputs == {"output", "target"}
 
@@ -99,7 +99,7 @@ def test_building_leaves_the_random_stream_alone(no_downloads):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    build_losses({"effnet": 1.0, "id": 1.0}, id={"network": "dlib"})
+    build_losses({"perceptual": 1.0, "id": 1.0}, id={"network": "dlib"})
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
@@ -112,14 +112,18 @@ def test_training_mode_does_not_reach_the_networks():
 @pytest.mark.parametrize(
     ("lambdas", "options", "word"),
     [
-        ({"l3": 1.0}, {}, "no loss called l3; there are .*w_norm"),
-        ({"l2": 1.0}, {"lpip": {}}, "no loss called lpip"),
+        ({"l3": 1.0}, {}, "no loss called 'l3'; there are .*w_norm"),
+        ({"l2": 1.0}, {"lpip": {}}, "no loss called 'lpip'"),
         ({"l2": -1.0}, {}, "weight of the loss l2"),
         ({"l2": float("nan")}, {}, "weight of the loss l2"),
         ({"l2": float("inf")}, {}, "weight of the loss l2"),
         ({"l2": 0.0}, {}, "at least one"),
         ({}, {}, "at least one"),
-        ({"effnet": 1.0, "perceptual": 1.0}, {"perceptual": {"network": "effnet"}}, "effnet has been asked for twice"),
+        (
+            {"id": 1.0},
+            {"id": {"net": "dlib"}},
+            "the loss id: .*'net'; its settings are network, path",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(lambdas, options, word):
@@ -132,7 +136,13 @@ def test_a_missing_input_is_named(available):
         build_losses({"w_norm": 1.0})(w_plus=available["w_plus"])
 
 
+def test_one_measure_is_not_weighted_twice(monkeypatch):
+    monkeypatch.setitem(LOSSES._builders, "twin", L2)
+    with pytest.raises(UserError, match="l2 has been asked for twice"):
+        build_losses({"l2": 1.0, "twin": 1.0})
+
+
 def test_a_name_is_taken_once():
-    with pytest.raises(ValueError, match="two losses"):
+    with pytest.raises(ValueError, match="the loss 'l2' is registered twice"):
         register_loss("l2")(L2)
     assert LOSSES["l2"] is L2

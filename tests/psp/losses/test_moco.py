@@ -63,5 +63,5 @@ def test_another_file_is_one_sentence(tmp_path, content, words):
 
 
 def test_identity_and_moco_exclude_each_other():
-    with pytest.raises(UserError, match="--id_lambda 0"):
+    with pytest.raises(UserError, match="id_lambda 0"):
         build_losses({"id": 0.1, "moco": 0.5})

@@ -73,5 +73,5 @@ def test_an_unknown_setting_is_answered_with_the_known_ones(shapes):
 
 def test_a_name_is_given_once(shapes):
     shapes.names()
-    with pytest.raises(ValueError, match="two shapes are called 'square'"):
+    with pytest.raises(ValueError, match="the shape 'square' is registered twice"):
         shapes.register("square")(object)

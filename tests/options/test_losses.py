@@ -1,0 +1,70 @@
+"""A registered loss is a weight and settings on the command line, under the published names where it has some."""
+
+from dataclasses import fields
+
+import pytest
+from torch import nn
+
+from options.losses import loss_arguments, loss_lambdas, loss_settings
+from options.parse import parse
+from options.train_psp import TrainPSp
+from psp.losses import LOSSES, registry
+from psp.losses.registry import register_loss
+
+PUBLISHED = (
+    "l2_lambda lpips_lambda id_lambda w_norm_lambda l2_lambda_crop lpips_lambda_crop delta_norm_lambda moco_lambda "
+    "perceptual perceptual_weights identity identity_weights moco_weights"
+)
+
+
+class Hinge(nn.Module):
+    """Hinge distance of two images.
+
+    Args:
+        margin: Difference below which nothing is lost.
+    """
+
+    name = "hinge"
+    inputs = ("output", "target")
+
+    def __init__(self, margin: float = 0.1) -> None:
+        super().__init__()
+        self.margin = margin
+
+
+@pytest.fixture
+def _hinge(monkeypatch):
+    """Register a loss for one test."""
+    monkeypatch.setattr(LOSSES, "_builders", dict(LOSSES._builders))
+    monkeypatch.setattr(registry, "_PUBLISHED", dict(registry._PUBLISHED))
+    register_loss("hinge")(Hinge)
+
+
+def test_published_names_are_kept():
+    assert {field.name for field in fields(loss_settings())} == set(PUBLISHED.split())
+
+
+def test_flags_are_weights_over_the_defaults_and_arguments():
+    o = parse(
+        TrainPSp,
+        args=["--lpips_lambda", "0.5", "--l2_lambda_crop", "2", "--perceptual", "vgg", "--identity_weights", "a.pth"],
+    )
+    lambdas = loss_lambdas(o.losses, {"l2": 1.0, "perceptual": 0.8})
+    assert lambdas == {"l2": 1.0, "perceptual": 0.5, "l2_crop": 2.0}
+    arguments = loss_arguments(o.losses)
+    assert arguments["perceptual"] == arguments["perceptual_crop"] == {"network": "vgg", "path": None}
+    assert arguments["id"]["network"] == "auto"
+    assert arguments["id"]["path"].name == "a.pth"
+    assert arguments["l2"] == {}
+
+
+@pytest.mark.usefixtures("_hinge")
+def test_a_new_loss_has_flags_and_help(capsys):
+    o = parse(loss_settings(), args=["--hinge_lambda", "0.3", "--hinge-margin=0.25"])
+    assert loss_lambdas(o, {}) == {"hinge": 0.3}
+    assert loss_arguments(o)["hinge"] == {"margin": 0.25}
+    with pytest.raises(SystemExit):
+        parse(loss_settings(), args=["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "weight of the loss hinge: hinge distance of two images" in text
+    assert "difference below which nothing is lost (default: 0.1)" in text
