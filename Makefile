@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint
+.PHONY: install demo test test-gpu lint
 
 install: $(INSTALLED)
 
@@ -18,6 +18,9 @@ demo: install
 
 test: install
 	$(VENV)/bin/python -m pytest
+
+test-gpu:  # with PYTHON itself where `make install` was not run, since a machine may bring its own PyTorch
+	$(if $(wildcard $(INSTALLED)),$(VENV)/bin/python,$(PYTHON)) -m pytest tests/cuda -m cuda
 
 lint: install
 	$(VENV)/bin/ruff check .

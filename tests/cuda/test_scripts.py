@@ -63,7 +63,7 @@ RESUMED = {
     "psp from cpu": (("gan",), [*train_psp("p_cpu", device="cpu", steps=(2,)), *train_psp("p_cpu", steps=(4,))]),
     "psp to cpu": (("gan",), [*train_psp("p_cuda", steps=(2,)), *train_psp("p_cuda", device="cpu", steps=(4,))]),
 }
-INFER = "--data_path pictures --checkpoint_path psp --no_align --batch_size 4 --workers 0 --perceptual effnet"
+INFER = "--data_path pictures --checkpoint_path psp --no_align --batch_size 4 --workers 1 --perceptual effnet"
 LATENT = "--generator gan"
 OTHERS = {
     "conditional": ((), train_gan("conditional", "--conditional --data classes", total=(8,))),
