@@ -1,0 +1,206 @@
+"""Triton kernels for CUDA: each reads and writes channels_last memory once and sums in float32.
+
+Triton comes with PyTorch's wheels for Linux and compiles at the first call; where it is missing this module cannot be
+imported, and `stylegan2.ops.dispatch` says so. Tensors are [N, C, H, W] stored as [N, H, W, C]. Where 16 bytes divide a
+pixel's channels, loads and stores move 16 bytes; `quantum` is that divisor. Offsets within a row of pixels are 32-bit
+integers, those of rows 64-bit.
+"""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+THREADS = 128  # four warps
+REGISTERS = 96  # a thread's; with fewer some kernels spill, left to itself the assembler does too
+FIR_ROWS = 8  # rows that a program reads, but for the SPAN - DOWN that it shares with the next program
+
+
+def quantum_of(channels: int, itemsize: int) -> int:
+    """The largest power of two, at most 16 bytes, that divides the channels."""
+    return math.gcd(channels, 16 // itemsize)
+
+
+def blocks_of(channels: int, itemsize: int) -> tuple[int, int]:
+    """Pixels and channels of a tile in which each thread holds 16 bytes.
+
+    It has at most 128 bytes of a pixel, a cache line: a tile that is long in pixels shares more of them among its taps.
+    """
+    dividing = channels & -channels  # the largest power of two that divides the channels
+    wanted = dividing if dividing >= 32 else triton.next_power_of_2(channels)  # at most a few idle lanes
+    block_channels = min(128 // itemsize, wanted)
+    return max(1, THREADS * (16 // itemsize) // block_channels), block_channels
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Dense as [N, H, W, C]; a copy only where it is not."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+# --- FIR filter ---
+
+
+@triton.jit
+def filtered_row(row, width, first, c, C, UP: tl.constexpr, SPAN: tl.constexpr, WEIGHTS: tl.constexpr):
+    """One input row, filtered along x: for each phase of the output columns a tile [columns, channels]."""
+    accumulator: tl.constexpr = tl.float64 if row.dtype.element_ty == tl.float64 else tl.float32
+    even = tl.zeros([first.shape[0], c.shape[0]], accumulator)
+    odd = even
+    for tap in tl.static_range(SPAN):
+        ix = first + tap  # [columns]
+        mask = ((ix >= 0) & (ix < width))[:, None] & (c < C)[None, :]
+        x = tl.load(row + (ix[:, None] * C + c[None, :]), mask=mask, other=0.0).to(accumulator)
+        if WEIGHTS[tap] != 0:
+            even += WEIGHTS[tap] * x
+        if UP == 2:  # noqa: SIM102 - both conditions at once would look beyond the weights of a single phase
+            if WEIGHTS[SPAN + tap] != 0:
+                odd += WEIGHTS[SPAN + tap] * x
+    return even, odd
+
+
+@triton.jit
+def combined_rows(rows, PHASE: tl.constexpr, SPAN: tl.constexpr, WEIGHTS: tl.constexpr):
+    """The filter along y: rows, SPAN tiles -> the tile of an output row."""
+    y = rows[0] * WEIGHTS[PHASE * SPAN]
+    for tap in tl.static_range(1, SPAN):
+        if WEIGHTS[PHASE * SPAN + tap] != 0:
+            y += rows[tap] * WEIGHTS[PHASE * SPAN + tap]
+    return y
+
+
+@triton.jit(do_not_specialize=["H", "W", "OUT_H", "OUT_W", "channel_groups"])
+def fir_kernel(
+    x,
+    y,
+    H,
+    W,
+    OUT_H,
+    OUT_W,
+    channel_groups,
+    QUANTUM: tl.constexpr,  # channels = channel_groups * QUANTUM
+    UP: tl.constexpr,
+    DOWN: tl.constexpr,
+    FIRST_Y: tl.constexpr,
+    FIRST_X: tl.constexpr,
+    SPAN_Y: tl.constexpr,
+    SPAN_X: tl.constexpr,
+    WEIGHTS_Y: tl.constexpr,
+    WEIGHTS_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """y[o UP + phase] = sum over taps of WEIGHTS[phase, tap] x[o DOWN + FIRST + tap], along y and x.
+
+    A program makes ROWS x COLUMNS places o of CHANNELS channels. It reads each input row once and keeps those that the
+    next output row needs, filtered along x, in registers.
+    """
+    C = channel_groups * QUANTUM
+    program = tl.program_id(0)
+    blocks = tl.cdiv(C, CHANNELS)
+    c = (program % blocks) * CHANNELS + tl.arange(0, CHANNELS)
+    program //= blocks
+    blocks = tl.cdiv(tl.cdiv(OUT_W, UP), COLUMNS)
+    column = (program % blocks) * COLUMNS + tl.arange(0, COLUMNS)  # o along x
+    program //= blocks
+    blocks = tl.cdiv(tl.cdiv(OUT_H, UP), ROWS)
+    top = (program % blocks) * ROWS  # the first o along y
+    n = (program // blocks).to(tl.int64)
+    first = column * DOWN + FIRST_X
+    even, odd = (), ()  # rows filtered along x, for even and odd output columns
+    for step in tl.static_range(SPAN_Y - DOWN + ROWS * DOWN):
+        iy = top * DOWN + FIRST_Y + step
+        row = x + (n * H + iy) * W * C
+        width = tl.where((iy >= 0) & (iy < H), W, 0)  # no pixels above and below the image
+        new_even, new_odd = filtered_row(row, width, first, c, C, UP, SPAN_X, WEIGHTS_X)
+        even, odd = even + (new_even,), odd + (new_odd,)  # noqa: RUF005 - Triton has no starred tuples
+        if step >= SPAN_Y - 1 and (step - SPAN_Y + 1) % DOWN == 0:
+            for phase in tl.static_range(UP):
+                oy = (top + (step - SPAN_Y + 1) // DOWN) * UP + phase
+                out = y + (n * OUT_H + oy) * OUT_W * C
+                for odd_column in tl.static_range(UP):
+                    tile = combined_rows(odd if odd_column else even, phase, SPAN_Y, WEIGHTS_Y)
+                    ox = column * UP + odd_column
+                    mask = (ox < tl.where(oy < OUT_H, OUT_W, 0))[:, None] & (c < C)[None, :]
+                    tl.store(out + (ox[:, None] * C + c[None, :]), tile.to(y.dtype.element_ty), mask=mask)
+            even, odd = even[DOWN:], odd[DOWN:]
+
+
+def fir(
+    x: Tensor,
+    taps: tuple[float, ...],
+    gain: float,
+    up: int,
+    down: int,
+    start: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """`stylegan2.ops.fir.Resampling` of x [N, C, H, W] -> [N, C, *size], in channels_last."""
+    x = channels_last(x)
+    n, c, h, w = x.shape
+    y = torch.empty((n, c, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    settings = fir_settings(c, x.element_size(), taps, gain, up, down, start, size[0])
+    programs = n * triton.cdiv(triton.cdiv(size[0], up), settings["ROWS"])
+    programs *= triton.cdiv(triton.cdiv(size[1], up), settings["COLUMNS"]) * triton.cdiv(c, settings["CHANNELS"])
+    if programs:
+        with torch.cuda.device_of(x):
+            fir_kernel[(programs,)](x, y, h, w, *size, c // settings["QUANTUM"], **settings)
+    return y
+
+
+@lru_cache
+def fir_settings(
+    channels: int,
+    itemsize: int,
+    taps: tuple[float, ...],
+    gain: float,
+    up: int,
+    down: int,
+    start: tuple[int, int],
+    out_h: int,
+) -> dict[str, Any]:
+    """What `fir_kernel` is compiled for."""
+    first_y, weights_y = phases(taps, gain, up, down, start[0])
+    first_x, weights_x = phases(taps, gain, up, down, start[1])
+    columns, block_channels = blocks_of(channels, itemsize)
+    return {
+        "QUANTUM": quantum_of(channels, itemsize),
+        "UP": up,
+        "DOWN": down,
+        "FIRST_Y": first_y,
+        "FIRST_X": first_x,
+        "SPAN_Y": len(weights_y) // up,
+        "SPAN_X": len(weights_x) // up,
+        "WEIGHTS_Y": weights_y,
+        "WEIGHTS_X": weights_x,
+        "ROWS": min(FIR_ROWS // down, triton.next_power_of_2(max(1, triton.cdiv(out_h, up)))),
+        "COLUMNS": columns,
+        "CHANNELS": block_channels,
+        "maxnreg": REGISTERS,
+        "enable_fp_fusion": True,
+    }
+
+
+@lru_cache
+def phases(taps: tuple[float, ...], gain: float, up: int, down: int, start: int) -> tuple[int, tuple[float, ...]]:
+    """The filter along one axis without the products with inserted zeros: a short filter for each output phase.
+
+    Output o * up + phase is the sum of weights[phase, j] * x[o * down + first + j].
+
+    Returns:
+        first, and the weights [up, span], flattened. They sum to sqrt(gain) over all taps.
+    """
+    scale = math.sqrt(gain) / sum(taps)
+    reached = {}  # (phase, input relative to o * down) -> weight
+    for phase in range(up):
+        for tap, weight in enumerate(taps):
+            place, rest = divmod(phase * down + tap - start, up)
+            if rest == 0:
+                reached[phase, place] = weight * scale
+    places = [place for _, place in reached]
+    span = range(min(places), max(places) + 1)
+    return span.start, tuple(reached.get((phase, place), 0.0) for phase in range(up) for place in span)

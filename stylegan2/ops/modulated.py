@@ -1,0 +1,57 @@
+"""Modulated convolution and demodulation (StyleGAN2, section 2.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan2.ops.dispatch import full_precision
+from stylegan2.ops.fir import blur
+
+
+def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
+    """StyleGAN2 eq. 3: 1 / sqrt(sum_{i,k} (s_i w_ijk)^2 + eps), without building a weight per sample.
+
+    weight [O, I, k, k] and styles [N, I] give factors [N, O].
+    """
+    with full_precision(styles):
+        energy = weight.square().sum([2, 3])  # [O, I]
+        return (styles.square() @ energy.t() + eps).rsqrt()  # [N, O]
+
+
+def modulated_conv2d(
+    x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor, bias: Tensor, upsample: bool = False
+) -> Tensor:
+    """StyleGAN2 eq. 1, then a factor for each output channel (demodulation and gains) and a bias.
+
+    Many samples share one weight, as scaling the input channels equals scaling the weight. For a single one without
+    gradients all factors go into its own weight, which saves two passes over the feature maps.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [O, I, k, k].
+        styles: [N, I], times the equalized-learning-rate factor of the weight.
+        scale: [N, O] or [1, O].
+        bias: [O].
+        upsample: transposed convolution with stride 2, followed by the low-pass filter of gain 4.
+
+    Returns:
+        [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
+    """
+    if len(x) == 1 and not torch.is_grad_enabled():
+        factors = scale.t() * styles  # [O, I]
+        weight = (weight * factors[:, :, None, None]).to(x.dtype)
+        return _convolution(x, weight, bias.to(x.dtype), upsample)
+    if x.dtype == torch.float16:
+        styles = styles.to(x.dtype)  # bfloat16 would round them too coarsely: it has 8 bits where float16 has 11
+    x = _convolution((x * styles[:, :, None, None]).to(x.dtype), weight.to(x.dtype), None, upsample)
+    return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))  # one pass for both
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:
+    """[N, I, H, W] and weight [O, I, k, k] -> [N, O, H, W], or [N, O, 2H, 2W]."""
+    if not upsample:
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+    # A dense copy: kernels on a CPU take up to four times as long with a transposed view.
+    weight = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)  # [I, O, k, k]
+    x = F.conv_transpose2d(x, weight, stride=2)  # [N, O, 2H+1, 2W+1]
+    return blur(x, padding=1, gain=4.0, bias=bias)  # [N, O, 2H, 2W]

@@ -1,0 +1,103 @@
+"""The Triton kernels without a GPU: what they compute, in the interpreter; what they become on one, compiled for it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stylegan2 import ops
+
+pytest.importorskip("triton", reason="Triton, which compiles the CUDA kernels, is not installed")
+if sys.platform != "linux":
+    pytest.skip("Triton's compiler for CUDA comes for Linux alone", allow_module_level=True)
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from stylegan2.ops import kernels
+
+HERE = Path(__file__).resolve().parent
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2}
+TARGETS = [(capability, dtype) for capability in (75, 80, 90, 100) for dtype in ITEMSIZE]
+FILTERS = {  # taps, gain, up, down, start, rows of the result
+    "blur": (ops.FIR_TAPS, 4.0, 1, 1, (1, 1), 64),
+    "up": (ops.FIR_TAPS, 4.0, 2, 1, (2, 2), 64),
+    "down": (ops.FIR_TAPS, 1.0, 1, 2, (1, 1), 64),
+}
+
+
+def test_in_the_interpreter():
+    """Values and derivatives, in a process of its own: Triton chooses the interpreter when it is imported."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted.py")],
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        cwd=HERE.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert re.search(r"\b\d+ passed", run.stdout)
+
+
+def compiled(kernel, pointers: dict[str, str], settings: dict, capability: int):
+    """A kernel as it is launched with pointers of 16-byte alignment; scalars are 32-bit integers."""
+    constants = {name: value for name, value in settings.items() if name.isupper()}
+    options = {name: value for name, value in settings.items() if not name.isupper()}
+    names = kernel.arg_names
+    signature = {name: pointers.get(name, "constexpr" if name in constants else "i32") for name in names}
+    aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def resources(binary, folder: Path) -> dict[str, int]:
+    """Registers, and bytes of stack and local memory: what is spilled."""
+    (folder / "kernel.cubin").write_bytes(binary.asm["cubin"])
+    command = [str(CUOBJDUMP), "--dump-resource-usage", str(folder / "kernel.cubin")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
+
+
+def moved(binary, kind: str) -> int:
+    """Bytes that a program of four warps loads ("ld") or stores ("st"), where all of it is 16 bytes at a time."""
+    found = re.findall(rf"\b{kind}\.global\S*", binary.asm["ptx"])
+    assert all(re.search(r"\.v4\.[bfu]32$", name) for name in found), found
+    return len(found) * 16 * kernels.THREADS
+
+
+def check_registers(binary, folder: Path) -> None:
+    used = resources(binary, folder)
+    assert (used["STACK"], used["LOCAL"]) == (0, 0), used
+    assert used["REG"] <= kernels.REGISTERS, used
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(("capability", "dtype"), TARGETS)
+def test_filter_compiled(name, capability, dtype, tmp_path):
+    """No spills, 16 bytes at a time, each output written once and each input row loaded once for each tap along x."""
+    itemsize = ITEMSIZE[dtype]
+    settings = kernels.fir_settings(128, itemsize, *FILTERS[name])
+    binary = compiled(kernels.fir_kernel, {"x": f"*{dtype}", "y": f"*{dtype}"}, settings, capability)
+    check_registers(binary, tmp_path)
+    tile = settings["COLUMNS"] * settings["CHANNELS"] * itemsize
+    up, down, rows = settings["UP"], settings["DOWN"], settings["ROWS"]
+    assert moved(binary, "st") == rows * up * up * tile
+    assert moved(binary, "ld") == (rows * down + settings["SPAN_Y"] - down) * settings["SPAN_X"] * tile
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("itemsize", [2, 4])
+@pytest.mark.parametrize("channels", [32, 64, 512])
+def test_bytes_between_cache_and_multiprocessor(name, itemsize, channels):
+    """Against one read and one write: neighbouring programs share the rim of a tile, which comes from the L2 cache."""
+    settings = kernels.fir_settings(channels, itemsize, *FILTERS[name])
+    up, down, rows, columns = (settings[key] for key in ("UP", "DOWN", "ROWS", "COLUMNS"))
+    read = (rows * down + settings["SPAN_Y"] - down) * (columns * down + settings["SPAN_X"] - down)
+    once = rows * columns * (down**2 + up**2)
+    assert read + rows * columns * up**2 < 1.4 * once
