@@ -139,11 +139,6 @@ class ImageFolder:
             self._labels = self.files.labels()
         return self._labels
 
-    @property
-    def bad(self) -> set[int]:
-        """The indices of the files that could not be read so far."""
-        return self.left_out.indices
-
     def __getitem__(self, index: int) -> np.ndarray:
         for candidate in self._candidates(index):
             try:

@@ -5,8 +5,6 @@ import io
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,6 +21,7 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.files import writing
 from stylegan2.runtime.threads import ordered_map
 
 NOTES = {
@@ -103,7 +102,7 @@ def prepare_folder(
     targets = Names(map(Path, names), Path())
     outcome, seen = Outcome(len(files)), {}
     work = partial(prepare, files, recipe=recipe, labels=labels)
-    with _written(out), open_archive(out) as archive:
+    with writing(out), open_archive(out) as archive:
         for item in tqdm(ordered_map(work, range(len(files)), workers), total=len(files), unit="image"):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
@@ -194,15 +193,6 @@ def encode_png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-@contextmanager
-def _written(out: Path) -> Iterator[None]:
-    """A disk that refuses is a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {str(out)!r}: {error.strerror or error}") from error
-
-
 # ---------------------------------------------------------------------------------------------- report
 
 
@@ -212,7 +202,7 @@ def report(outcome: Outcome, out: Path, recipe: Recipe) -> int:
     for line in lines:
         print(line, file=sys.stderr)
     listing = out.with_name((out.stem if out.suffix.lower() == ".zip" else out.name) + LEFT_OUT_SUFFIX)
-    with _written(listing):
+    with writing(listing):
         if lines:
             with atomic_file(listing, durable=False) as file:
                 file.write("".join(line + "\n" for line in lines).encode())

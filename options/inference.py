@@ -11,9 +11,8 @@ from options.machine import Machine
 from psp.inference.translate import Refinement
 from psp.losses import build_losses
 from psp.mixing import Mixing
+from psp.optimize import LAMBDAS
 from stylegan2.runtime.errors import UserError
-
-REFINEMENT_LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # as inversion is trained
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Optimisation:
         if not self.refine and not self.pivotal:
             return None
         network = {"network": self.perceptual, "path": self.perceptual_weights}
-        losses = build_losses(REFINEMENT_LAMBDAS, perceptual=network)
+        losses = build_losses(LAMBDAS, perceptual=network)
         return Refinement(losses, self.refine, self.pivotal, self.locality, seed)
 
 

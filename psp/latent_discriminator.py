@@ -107,16 +107,10 @@ def train_discriminator(adversary: Adversary, real: Tensor, rows: Tensor, cur_st
     _update(adversary.optimizer, values["w_discriminator_d"].mean(), "loss_w_discriminator_d")
     if cur_step % R1_INTERVAL == 0:
         watched = real.detach().requires_grad_(True)
-        values["w_discriminator_r1"] = r1(network(watched), watched)  # [N]
+        values["w_discriminator_r1"] = losses.r1(network(watched), watched)  # [N]
         penalty = values["w_discriminator_r1"].mean() * (R1_GAMMA / 2 * R1_INTERVAL)
         _update(adversary.optimizer, penalty, "loss_w_discriminator_r1")
     return values
-
-
-def r1(logits: Tensor, w: Tensor) -> Tensor:
-    """|| grad_w D(w) ||^2 (Mescheder et al. 2018, eq. 9). -> [N]."""
-    (grad,) = torch.autograd.grad(logits.sum(), w, create_graph=True)  # [N, w_dim]
-    return grad.square().sum(1)  # [N]
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:

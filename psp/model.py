@@ -111,6 +111,9 @@ class PSp(nn.Module):
         return self.decode(self.encode(images), noise_mode)
 
 
+LOSS_SIZE = 256  # pixels that the paper's losses look at; the images of smaller generators are looked at as they are
+
+
 def fit(x: Tensor, size: int) -> Tensor:
     """A square image at another size: area-averaged to a smaller one, bilinear to a larger one. [N, C, size, size]."""
     if x.shape[-1] == size:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from psp.losses import WeightedLosses
 from stylegan2.latents.project import ramped
 
+LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight} of optimisation, as pSp trains inversion
+
 
 def optimize_w_plus(
     generator: Any,

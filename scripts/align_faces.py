@@ -11,11 +11,12 @@ import options.process  # noqa: F401
 
 from options.align_faces import AlignFaces
 from options.parse import parse, run
-from psp.inference.aligned import Aligner, Detected, Given, align_folder, report
+from psp.inference.aligned import Aligner, Detected, Given, align_folder, summarize
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import make_folder
 
 
 def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
@@ -40,11 +41,8 @@ def main() -> int:
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}
     aligner = Aligner(root, o.output_size, finder(o, names))
-    try:
-        o.exp_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write the folder {str(o.exp_dir)!r}: {error.strerror}") from error
-    return report(align_folder(files, aligner, o.exp_dir, o.workers), o.exp_dir)
+    make_folder(o.exp_dir)
+    return summarize(align_folder(files, aligner, o.exp_dir, o.workers), o.exp_dir)
 
 
 if __name__ == "__main__":

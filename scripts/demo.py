@@ -16,6 +16,7 @@ from datasets.demo_photos import write_sample_photos
 from options.demo import Demo
 from options.parse import parse, run
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import write_text
 
 SHIPPED = "synthfaces64_inversion"
 UNREADABLE = 1  # exit code of inference when a file was left out, as the broken sample is on purpose
@@ -58,7 +59,7 @@ def main() -> None:
     metrics = {name: encoder[name] for name in ("mse", "perceptual", "identity")}
     metrics |= {f"{name}_mean_face": mean_face[name] for name in ("mse", "perceptual", "identity")}
     metrics |= {"images": report["images"], "networks": report["networks"]}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
     print(f"\nLook at {out / 'contact_sheet.jpg'} and {out / 'inference_results'}: what the encoder made of the photos")
     print(f"        {out / 'evaluation' / 'comparison.png'}: held-out faces, the mean face, the encoder")

@@ -34,6 +34,7 @@ from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import random_w, seeded_w
 from stylegan2.latents.scores import scored_latents
 from stylegan2.runtime.device import place
+from stylegan2.runtime.files import write_text
 
 RARE = 0.01  # share of the samples below which the generator hardly knows an attribute
 SCORED = 1000  # samples for the deviation of the classifier's scores, where nothing else needs them
@@ -63,8 +64,8 @@ def report(
     effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
     about = {"truncation_psi": o.truncation_psi, "similarity": network}
     about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
-    (o.exp_dir / f"{o.method}.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    (o.exp_dir / f"{o.method}.md").write_text(table(effects), encoding="utf-8")
+    write_text(o.exp_dir / f"{o.method}.json", json.dumps(about, indent=2) + "\n")
+    write_text(o.exp_dir / f"{o.method}.md", table(effects))
     print(f"changes in standard deviations of the classifier's scores; similarity by {network}\n\n{table(effects)}")
     for name, effect in effects.items():
         if effect.share is not None and min(effect.share, 1 - effect.share) < RARE:

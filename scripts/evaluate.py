@@ -27,15 +27,14 @@ from psp.evaluation.methods import Method, encode_and_render, load_models, mean_
 from psp.evaluation.metrics import build_metrics, pick_segmenter
 from psp.losses import build_losses
 from psp.mixing import mask_rows
-from psp.model import PSp
+from psp.model import LOSS_SIZE, PSp
+from psp.optimize import LAMBDAS
 from scripts import evaluate_generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
-LOSS_SIZE = 256  # the paper's losses and metrics look at 256 px; smaller generators are looked at as they are
 SHOWN = 12  # images in the comparison picture
-LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # of optimisation, as inversion is trained
 MULTI_MODAL = ("segmentation", "sketch", "super_resolution")  # a source leaves open what the face looks like
 
 

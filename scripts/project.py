@@ -26,6 +26,7 @@ from stylegan2.latents.project import Distance, Projection, project
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
+from stylegan2.runtime.files import write_text
 from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
 
 Batch = list[tuple[str, np.ndarray]]  # names and targets, uint8 [R, R, C]
@@ -75,7 +76,7 @@ def main() -> None:
     write_image(o.exp_dir / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
     found = dict(zip(targets, distances, strict=True))
     report = {"generator": o.generator, "space": o.space, "steps": o.steps, "network": network, "distances": found}
-    (o.exp_dir / "projections.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(o.exp_dir / "projections.json", json.dumps(report, indent=2) + "\n")
     print(f"mean distance ({network}): {np.mean(distances):.4f}; written to {o.exp_dir}")
 
 

@@ -28,14 +28,13 @@ from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
 from psp.load import describe, load_for
 from psp.losses import build_losses
-from psp.model import PSp
+from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
-LOSS_SIZE = 256  # the paper's losses look at 256 px; smaller generators are looked at as they are
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:

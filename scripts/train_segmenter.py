@@ -26,6 +26,7 @@ from options.train_segmenter import TrainSegmenter
 from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
+from stylegan2.runtime.files import write_text
 from stylegan2.runtime.randomness import seed_step
 
 SHOWN = 12  # held-out faces in the picture
@@ -70,7 +71,7 @@ def main() -> None:
     report = {"miou": round(float(np.nanmean(ious)), 4), "images": o.num_images, "iou": by_label}
     description = {"data": SYNTHETIC, "held_out": report, "steps": o.max_steps, "licence": "MIT"}
     save_segmenter(o.exp_dir / "segmenter.safetensors", segmenter, description, torch.float16)
-    (o.exp_dir / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(o.exp_dir / "metrics.json", json.dumps(report, indent=2) + "\n")
     pictures, labels = (torch.cat(part)[:SHOWN] for part in zip(*measured, strict=True))
     write_sheet(o.exp_dir / "segmentation.png", pictures, labels, segmenter.segment(pictures))
     print(json.dumps(report, indent=2))

@@ -56,10 +56,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) - 1).square()  # [N]
 
 
-def r1(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """|| grad_x D(x) ||^2 at real images, to be weighted by gamma / 2 (Mescheder et al. 2018, eq. 9). -> [N]."""
-    (grad,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)  # [N, C, H, W]
-    return grad.square().sum([1, 2, 3])  # [N]
+def r1(real_logits: Tensor, real: Tensor) -> Tensor:
+    """|| grad_x D(x) ||^2 at real images or latents, to be weighted by gamma / 2 (Mescheder 2018, eq. 9). -> [N]."""
+    (grad,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)  # [N, C, H, W] or [N, w_dim]
+    return grad.square().flatten(1).sum(1)  # [N]
 
 
 def path_lengths(images: Tensor, ws: Tensor) -> Tensor:

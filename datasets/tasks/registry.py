@@ -9,14 +9,6 @@ from stylegan2.runtime.errors import UserError
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 TASKS: dict[str, type[Task]] = {}
-PUBLISHED = {
-    "ffhq_encode": "inversion",
-    "ffhq_frontalize": "frontalization",
-    "celebs_sketch_to_face": "sketch",
-    "celebs_seg_to_face": "segmentation",
-    "celebs_super_resolution": "super_resolution",
-}
-"""What the published pSp files call their data, and the task that this is."""
 
 
 def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
@@ -53,14 +45,12 @@ def task_of(metadata: Mapping[str, Any], source_channels: int, **settings: Any) 
     """The task that a checkpoint was trained for.
 
     Args:
-        metadata: a checkpoint's; of a published pSp file, its options say what it was trained on.
+        metadata: a checkpoint's.
         source_channels: the encoder's, which decides where the metadata say nothing: 4 is inpainting, more than that a
             segmentation.
         settings: the user's, over those in the checkpoint.
     """
     name, stored = metadata.get("task"), dict(metadata.get("task_settings") or {})
-    if name is None:
-        name = PUBLISHED.get((metadata.get("options") or {}).get("dataset_type", ""))
     if name is None:
         name = {1: "inversion", 3: "inversion", 4: "inpainting"}.get(source_channels, "segmentation")
     if name == "segmentation":

@@ -21,9 +21,9 @@ from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.metrics import Metrics
 from psp.evaluation.per_image import PerImageValues, slug
 from psp.evaluation.tables import sheet, table, tables
-from psp.inference.translate import render
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
+from stylegan2.latents.sampling import render
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, write_text
@@ -250,8 +250,8 @@ def evaluate_diversity(
     with held_out.open_values(folder, name, key) as values, held_out.progress(name, values.count) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
             codes = variants.of(model.encode(source))  # [N, K, num_ws, w_dim]
-            outputs = render(model.generator, codes.flatten(0, 1)).to(target.device)  # [N * K, 3, R, R]
-            outputs = fit(outputs, target.shape[-1]).unflatten(0, codes.shape[:2])  # [N, K, 3, T, T]
+            outputs = render(model.generator, codes).to(target.device)  # [N, K, 3, R, R]
+            outputs = fit(outputs.flatten(0, 1), target.shape[-1]).unflatten(0, codes.shape[:2])  # [N, K, 3, T, T]
             side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]
             kept = images.to_uint8(side_by_side[: max(0, shown - values.count)])
             values.add({"diversity": pairwise(outputs, perceptual)}, kept)

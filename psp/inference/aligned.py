@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.files import write_text, writing
 from stylegan2.runtime.threads import ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
 Entry = dict[str, Any]
-Finder = Callable[[str, np.ndarray], list[Face]]  # (name relative to the folder, photo) -> faces, the largest first
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Detected:
         faces = find_faces(photo, self.detector)
         return faces if self.every_face else faces[:1]
 
-    def describe(self, name: str) -> str:
+    def settings(self, name: str) -> str:
         """What the result for a file depends on."""
         return f"{self.name} {'all' if self.every_face else 'largest'}"
 
@@ -51,14 +51,14 @@ class Given:
     faces: Faces
 
     def __call__(self, name: str, photo: np.ndarray) -> list[Face]:
-        return [_described(photo, numbers) for numbers in self.faces.get(name, [])]
+        return [_face(photo, numbers) for numbers in self.faces.get(name, [])]
 
-    def describe(self, name: str) -> str:
+    def settings(self, name: str) -> str:
         numbers = b"".join(array.tobytes() for array in self.faces.get(name, []))
         return f"given {hashlib.sha256(numbers).hexdigest()[:16]}"
 
 
-def _described(photo: np.ndarray, numbers: np.ndarray) -> Face:
+def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
     """Landmarks with the box around them, or a box with the landmarks that dlib's predictor finds in it."""
     if numbers.ndim == 1:
         dlib: Any = build_detector("dlib")
@@ -98,7 +98,7 @@ class Aligner:
             "bytes": status.st_size,
             "changed": status.st_mtime_ns,
             "size": self.size,
-            "faces": self.find.describe(self.name(file)),
+            "faces": self.find.settings(self.name(file)),
         }
 
     def __call__(self, file: Path) -> Aligned:
@@ -159,16 +159,13 @@ def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers:
     if done:
         print(f"{len(done)} of {len(files)} photos are aligned already")
     entries = {aligner.name(file): entry for file, entry in done.items()}
-    try:
-        with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-            bar = tqdm(ordered_map(aligner, todo, workers), total=len(files), initial=len(done), unit="photo")
-            for result, file in zip(bar, todo, strict=True):
-                _write_pictures(result, file, names, folder)
-                entries[result.entry["file"]] = result.entry
-                manifest.write(json.dumps(result.entry) + "\n")
-                manifest.flush()
-    except OSError as error:
-        raise UserError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from error
+    with writing(folder), (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+        bar = tqdm(ordered_map(aligner, todo, workers), total=len(files), initial=len(done), unit="photo")
+        for result, file in zip(bar, todo, strict=True):
+            _write_pictures(result, file, names, folder)
+            entries[result.entry["file"]] = result.entry
+            manifest.write(json.dumps(result.entry) + "\n")
+            manifest.flush()
     ordered = [entries[aligner.name(file)] for file in files]
     with atomic_file(folder / MANIFEST, durable=False) as compact:
         compact.write("".join(json.dumps(entry) + "\n" for entry in ordered).encode())
@@ -201,7 +198,7 @@ def _is_done(file: Path, aligner: Aligner, known: dict[str, Entry], folder: Path
     return all((folder / output["aligned"]).is_file() for output in entry["outputs"])
 
 
-def report(entries: list[Entry], folder: Path) -> int:
+def summarize(entries: list[Entry], folder: Path) -> int:
     """Prints and writes what failed and why; the exit code: 0 if every file was aligned, else 1."""
     failures = [
         f"{entry['status']}: {entry['file']}: {entry['reason']}" for entry in entries if entry["status"] != "ok"
@@ -211,7 +208,7 @@ def report(entries: list[Entry], folder: Path) -> int:
         print(line, file=sys.stderr)
     (folder / FAILURES).unlink(missing_ok=True)
     if lines:
-        (folder / FAILURES).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        write_text(folder / FAILURES, "".join(line + "\n" for line in lines))
     count = sum(len(entry["outputs"]) for entry in entries)
     print(f"{len(entries) - len(failures)} of {len(entries)} photos gave {count} aligned faces: {folder}")
     return 1 if failures else 0

@@ -105,9 +105,9 @@ class DlibDetector:
         if not hasattr(self._of_thread, "detector"):
             self._of_thread.detector = pickle.loads(self._prototype)
         boxes, scores, _ = self._of_thread.detector.run(picture, 0, self.threshold)
-        return [self._describe(image, picture, box, scale, score) for box, score in zip(boxes, scores, strict=True)]
+        return [self._face(image, picture, box, scale, score) for box, score in zip(boxes, scores, strict=True)]
 
-    def _describe(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
+    def _face(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
         """Landmarks are whole pixels, so they are looked for in the larger of the photo and its copy."""
         edges = tuple((v + 0.5) / scale - 0.5 for v in (box.left(), box.top(), box.right(), box.bottom()))
         x0, y0, x1, y1 = edges

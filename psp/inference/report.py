@@ -4,19 +4,22 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+import torch
 
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
+from stylegan2.latents.codes import save_codes
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import writing
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
@@ -155,9 +158,9 @@ class Report:
         while self._sheet_path(surplus).exists():  # of an earlier run of more photos
             self._sheet_path(surplus).unlink()
             surplus += 1
-        with _written(self.folder / "latents.npz") as file:
-            np.savez(file, names=np.array(self.latent_names, dtype=np.str_), w_plus=np.concatenate(self.latents))
-        with _written(self.folder / "manifest.json") as file:
+        save_codes(self.folder / "latents.npz", self.latent_names, torch.from_numpy(np.concatenate(self.latents)))
+        path = self.folder / "manifest.json"
+        with writing(path), atomic_file(path, durable=False) as file:
             file.write(json.dumps(self.entries, indent=1).encode())
 
 
@@ -166,19 +169,9 @@ def own_outputs(folder: Path) -> list[Path]:
     return [folder / RESULTS, folder / COUPLED, folder / PASTED, *folder.glob(f"{SHEET}*.jpg")]
 
 
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place when complete; a disk that refuses is a UserError."""
-    try:
-        with atomic_file(path, durable=False) as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-
-
 def _check_writable(folder: Path) -> None:
     probe = folder / ".writable"
-    with _written(probe):
+    with writing(probe), atomic_file(probe, durable=False):
         pass
     probe.unlink()
 

@@ -14,18 +14,15 @@ from tqdm import tqdm
 
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
-from psp.model import PSp
+from psp.model import LOSS_SIZE, PSp
 from psp.optimize import optimize_w_plus
 from psp.pivotal import tune_generator
 from psp.precision import autocast, check_precision
+from stylegan2.latents.sampling import render
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
-LOSS_SIZE = 256  # what the paper's losses look at; pivotal tuning looks at all pixels
-PIXELS_AT_ONCE = (
-    2**18
-)  # rendered together: more share a weight at small resolutions, and only cost memory at large ones
 
 
 @dataclass(frozen=True)
@@ -128,19 +125,9 @@ def _translate_batch(
     codes = variants.of(w_plus)  # [N, K, num_ws, w_dim]
     generators = tuned or [model.generator]
     parts = [codes] if not tuned else codes.split(1)  # for each generator its codes
-    images = [render(g, part.flatten(0, 1), noise_mode, precision) for g, part in zip(generators, parts, strict=True)]
+    with autocast(inputs.device, precision):
+        images = [render(g, part.flatten(0, 1), noise_mode) for g, part in zip(generators, parts, strict=True)]
     return torch.cat(images), codes.flatten(0, 1), tuned
-
-
-@torch.inference_mode()
-def render(generator: Any, codes: Tensor, noise_mode: str = "const", precision: str = "fp32") -> Tensor:
-    """codes [N, num_ws, w_dim] -> float32 images [N, img_channels, R, R] in [-1, 1], on the CPU."""
-    images = []
-    for part in codes.split(max(1, PIXELS_AT_ONCE // generator.img_resolution**2)):
-        with autocast(codes.device, precision):
-            rendered = generator.synthesis(part, noise_mode=noise_mode)  # [n, img_channels, R, R]
-        images.append(rendered.float().clamp(-1, 1).cpu())
-    return torch.cat(images)  # [N, img_channels, R, R]
 
 
 def _refine(model: PSp, sources: list[Tensor], w_plus: Tensor, r: Refinement) -> tuple[Tensor, list[Any]]:

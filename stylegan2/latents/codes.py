@@ -10,15 +10,13 @@ from torch import Tensor
 
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import writing
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor) -> None:
     """An .npz of `names` [N] and `w_plus` float32 [N, num_ws, w_dim]. UserError: the disk refuses."""
-    try:
-        with atomic_file(path, durable=False) as file:
-            np.savez(file, names=np.array(names, dtype=np.str_), w_plus=w_plus.detach().float().cpu().numpy())
-    except OSError as error:
-        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    with writing(path), atomic_file(path, durable=False) as file:
+        np.savez(file, names=np.array(names, dtype=np.str_), w_plus=w_plus.detach().float().cpu().numpy())
 
 
 def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor]:

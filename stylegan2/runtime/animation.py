@@ -9,6 +9,7 @@ from PIL import Image
 
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.files import writing
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 WEBP_QUALITY = 90
@@ -31,10 +32,7 @@ def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: 
         raise UserError(f"a moving picture has above 0 and at most {FASTEST} frames a second, not {fps}")
     pictures = [Image.fromarray(np.squeeze(frame, 2) if frame.shape[2] == 1 else frame) for frame in frames]
     options = {"quality": WEBP_QUALITY} if kind == "WEBP" else {}
-    try:
-        with atomic_file(path, durable=False) as file:
-            pictures[0].save(
-                file, kind, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options
-            )
-    except OSError as error:
-        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    with writing(path, ImageError), atomic_file(path, durable=False) as file:
+        pictures[0].save(
+            file, kind, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options
+        )

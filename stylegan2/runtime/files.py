@@ -9,7 +9,7 @@ from stylegan2.runtime.errors import UserError
 
 
 @contextlib.contextmanager
-def writing(path: str | Path, error_class: type[UserError] = UserError) -> Iterator[None]:
+def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -> Iterator[None]:
     """Turn an OSError of the block, which writes `path`, into a UserError or a given kind of it."""
     try:
         yield

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError
+from stylegan2.runtime.files import writing
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 MAX_FILE_BYTES = 64 * 2**20
@@ -220,11 +221,8 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     if image_format == "JPEG" and image.mode == "RGBA":
         raise ImageError(f"cannot write {str(path)!r}: JPEG has no transparency; write a .png")
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if image_format == "JPEG" else {}
-    try:
-        with atomic_file(path, durable=False) as file:
-            image.save(file, image_format, **options)
-    except OSError as error:
-        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    with writing(path, ImageError), atomic_file(path, durable=False) as file:
+        image.save(file, image_format, **options)
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

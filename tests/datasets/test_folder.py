@@ -75,7 +75,7 @@ def test_a_zip_made_by_macos_is_read_without_its_hidden_files(tmp_path, files):
     images = ImageFolder(as_zip(tmp_path / "f.zip", files | extra), 16)
     assert len(images) == len(files)
     everything(images)
-    assert not images.bad
+    assert not images.left_out.indices
 
 
 def test_a_zip_can_be_sent_to_worker_processes(tmp_path, files):
@@ -96,7 +96,7 @@ def test_an_unreadable_image_gives_way_to_the_next_and_is_counted_once(tmp_path,
         found = images[2]
     assert np.array_equal(found, images[3])
     assert [int(image[0, 0, 0]) for image in everything(images)] == [0, 1, 3, 3, 4, 5]
-    assert images.bad == {2}
+    assert images.left_out.indices == {2}
 
 
 def test_the_first_follows_the_last(tmp_path):
@@ -131,7 +131,7 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path):
 def test_one_bad_file_in_a_hundred_is_tolerated_and_more_are_not(tmp_path):
     images = ImageFolder(as_folder(tmp_path / "few", many(300, dict.fromkeys((0, 100, 200), b""))), 8)
     assert len(everything(images)) == 300
-    assert len(images.bad) == 3
+    assert len(images.left_out.indices) == 3
     images = ImageFolder(as_folder(tmp_path / "more", many(300, dict.fromkeys((0, 100, 200, 299), b""))), 8)
     with pytest.raises(UserError, match=r"4 of 300 images of .*more cannot be read; the last: .*0299") as caught:
         everything(images)

@@ -137,9 +137,6 @@ def test_settings_of_another_task_are_one_sentence():
         ({}, 1, "inversion"),
         ({}, 4, "inpainting"),
         ({}, 7, "segmentation"),
-        ({"options": {"dataset_type": "celebs_sketch_to_face"}}, 1, "sketch"),
-        ({"options": {"dataset_type": "celebs_seg_to_face"}}, 19, "segmentation"),
-        ({"options": {"dataset_type": "my_own"}}, 3, "inversion"),
         ({"task": "toonify"}, 3, "toonify"),
     ],
 )

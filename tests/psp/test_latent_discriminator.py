@@ -11,9 +11,9 @@ from psp.latent_discriminator import (
     build_adversary,
     deception_loss,
     load_adversary,
-    r1,
     train_discriminator,
 )
+from stylegan2 import losses
 from stylegan2.runtime.errors import CheckpointError
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def test_r1_is_the_squared_gradient_of_each_sample():
     for n in range(3):
         jacobian = torch.autograd.functional.jacobian(lambda x: network(x[None])[0, 0], w[n].detach())
         expected.append(jacobian.square().sum())
-    torch.testing.assert_close(r1(network(w), w), torch.stack(expected))
+    torch.testing.assert_close(losses.r1(network(w), w), torch.stack(expected))
 
 
 def test_it_learns_to_tell_codes_apart():

@@ -7,10 +7,11 @@ from PIL import Image
 
 from psp import PSp
 from psp.encoders import ENCODERS
-from psp.inference.translate import Refinement, prepare, render, translate
+from psp.inference.translate import Refinement, prepare, translate
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.mixing import Mixing, mask_rows, random_styles
+from stylegan2.latents.sampling import render
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
@@ -244,6 +245,6 @@ def test_many_pixels_are_rendered_in_parts(model, monkeypatch):
     monkeypatch.setattr(
         model.generator.synthesis, "forward", lambda ws, noise_mode: seen.append(len(ws)) or synthesis(ws, noise_mode)
     )
-    monkeypatch.setattr("psp.inference.translate.PIXELS_AT_ONCE", 2 * 32 * 32 + 5)
+    monkeypatch.setattr("stylegan2.latents.sampling.PIXELS_AT_ONCE", 2 * 32 * 32 + 5)
     torch.testing.assert_close(render(model.generator, codes), whole, atol=1e-5, rtol=0)
     assert seen == [2, 2, 1]
