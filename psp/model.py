@@ -4,14 +4,13 @@ An iterative encoder (ReStyle, arXiv 2104.02699, figure 2) starts from the laten
 w_{t+1} = w_t + E(x, G(w_t)).
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders import Encoder
 from psp.encoders.encoder import with_defaults
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
 
@@ -33,24 +32,24 @@ class PSp(nn.Module):
 
     latent_avg: Tensor
     encoder: Encoder
-    generator: Any
+    generator: Generator
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module, latent_avg: Tensor | None = None) -> None:
+    def __init__(self, encoder: nn.Module, generator: Generator, latent_avg: Tensor | None = None) -> None:
         super().__init__()
         if not getattr(generator, "has_styles", True):
             raise UserError(
                 "this generator takes one latent for the whole image (PGGAN), but pSp encodes a code for each layer: "
                 "give it a style-based generator, StyleGAN or StyleGAN2"
             )
-        rows: int = generator.num_ws  # type: ignore[assignment]
-        w_dim: int = generator.w_dim  # type: ignore[assignment]
+        rows: int = generator.num_ws
+        w_dim: int = generator.w_dim
         described = with_defaults(encoder)
         if (described.num_ws, described.w_dim) != (rows, w_dim):
             raise UserError(
                 f"the encoder answers with {described.num_ws} codes of {described.w_dim} numbers, but this generator "
                 f"takes {rows} of {w_dim}: build the encoder with the generator's num_ws and w_dim"
             )
-        average: Tensor = generator.w_avg if latent_avg is None else latent_avg  # type: ignore[assignment]
+        average: Tensor = generator.w_avg if latent_avg is None else latent_avg
         if tuple(average.shape) not in {(w_dim,), (1, w_dim), (rows, w_dim)}:
             raise UserError(f"latent_avg has shape {list(average.shape)}, but this generator's is [{rows}, {w_dim}].")
         self.encoder = described
@@ -104,7 +103,7 @@ class PSp(nn.Module):
 
     def decode(self, w_plus: Tensor, noise_mode: str = "const") -> Tensor:
         """w_plus [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped)."""
-        return self.generator.synthesis(w_plus, noise_mode=noise_mode)  # type: ignore[operator]
+        return self.generator.synthesis(w_plus, noise_mode=noise_mode)
 
     def forward(self, images: Tensor, noise_mode: str = "const") -> Tensor:
         """images [N, C, S, S] in [-1, 1] -> images [N, img_channels, R, R]."""

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2 import convert
+from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -20,7 +21,7 @@ PRETRAINED = weights.PretrainedFiles("stylegan2")
 """The models that come with the package."""
 
 
-def load(path_or_name: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
     """(generator in eval mode, metadata) from whatever holds a generator.
 
     Args:
@@ -45,7 +46,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def save_generator(
-    path: str | os.PathLike, generator: nn.Module, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+    path: str | os.PathLike, generator: Generator, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
 ) -> None:
     """Write a generator alone, as `load` reads it.
 
@@ -71,7 +72,7 @@ def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, 
     return result
 
 
-def _from_folder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _from_folder(folder: Path) -> tuple[Generator, dict[str, Any]]:
     found = checkpoint.newest(folder)
     if found is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
@@ -86,7 +87,7 @@ def _shipped(name: str) -> Path:
     return PRETRAINED.locate(name)
 
 
-def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[Generator, dict[str, Any]]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
     try:
@@ -99,7 +100,7 @@ def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
     return generator.eval(), metadata
 
 
-def build_generator(description: Any) -> nn.Module:
+def build_generator(description: Any) -> Generator:
     """Build a generator with new weights from what a checkpoint says of it, {"name": ..., **settings}.
 
     Raises:

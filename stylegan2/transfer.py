@@ -4,17 +4,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2.load import load
 from stylegan2.networks.growing import growth_of
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 
 
 def read(
     path_or_name: str | os.PathLike, freeze_d: int = 0, with_discriminator: bool = True
-) -> tuple[nn.Module, dict[str, Tensor]]:
+) -> tuple[Generator, dict[str, Tensor]]:
     """(generator, weights to start from) of whatever `stylegan2.load` takes.
 
     The weights stand under G., G_ema. and, in a checkpoint of a training, D.: `train` takes them as `initial`. Without

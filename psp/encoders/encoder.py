@@ -11,12 +11,13 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.registry import Registry
 
 ENCODERS: Registry[nn.Module] = Registry("encoder", "psp.encoders")
 
 
-class Encoder(Protocol):
+class Encoder(Module, Protocol):
     """An encoder as the model and the training loop see it.
 
     The first four attributes are every encoder's own. The others describe encoders that work otherwise than in one
@@ -47,12 +48,6 @@ class Encoder(Protocol):
     def __call__(self, *images: Tensor) -> Tensor:
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         ...
-
-    # What `nn.Module` has.
-    def train(self, mode: bool = True) -> Any: ...
-    def eval(self) -> Any: ...
-    def parameters(self) -> Any: ...
-    def buffers(self) -> Any: ...
 
 
 DEFAULTS: dict[str, Any] = {

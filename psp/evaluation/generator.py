@@ -27,6 +27,7 @@ from stylegan2.metrics import separability as separation
 from stylegan2.metrics.features import FeatureStatistics, feature_statistics
 from stylegan2.metrics.results import Result, fewer
 from stylegan2.metrics.samples import as_rgb, classes, generate, latents, mapped, rounded
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
@@ -38,7 +39,7 @@ DETECTION_SIDE = 256  # small pictures are enlarged to this before the detector 
 class MetricInputs:
     """A generator, the images that it is compared with, and the settings of its metrics."""
 
-    generator: nn.Module
+    generator: Generator
     real: RealImages
     """what it was trained on"""
     held_out: Sequence[np.ndarray]
@@ -117,12 +118,12 @@ def register_metric(*names: str) -> Callable[[Metric], Metric]:
     return decorator
 
 
-def has_w(generator: nn.Module) -> bool:
+def has_w(generator: Generator) -> bool:
     """Return whether there is a space W besides Z, which PGGAN does not have."""
     return bool(getattr(generator, "has_styles", True))
 
 
-def parse_metrics(text: str, generator: nn.Module | None = None) -> list[str]:
+def parse_metrics(text: str, generator: Generator | None = None) -> list[str]:
     """Read a comma-separated list of metrics, in which groups are spelt out.
 
     Args:
@@ -143,7 +144,7 @@ def parse_metrics(text: str, generator: nn.Module | None = None) -> list[str]:
     return [name for name in dict.fromkeys(spelt) if generator is None or has_w(generator) or name not in METRICS_OF_W]
 
 
-def _check_defined(generator: nn.Module, names: Sequence[str]) -> None:
+def _check_defined(generator: Generator, names: Sequence[str]) -> None:
     if "resolution_usage" in names:
         resolution_usage.check_usage(generator)
     if not has_w(generator) and (undefined := [name for name in names if name in METRICS_OF_W]):

@@ -5,11 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
-
 from stylegan2.convert import lucidrains, nvidia, rosinality
 from stylegan2.convert.layout import Stored
 from stylegan2.convert.safe import read_persistence_pickle, read_torch
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
@@ -67,7 +66,7 @@ def from_torch(content: Any, path: str | os.PathLike) -> Stored:
     return rosinality.extract(content)
 
 
-def build(stored: Stored) -> tuple[nn.Module, list[str]]:
+def build(stored: Stored) -> tuple[Generator, list[str]]:
     """(generator in eval mode, notes: one sentence for each thing that the file lacks and that was filled in)
 
     Raises CheckpointError, in one sentence, when it is of a network that we do not have, or incomplete.
@@ -76,7 +75,7 @@ def build(stored: Stored) -> tuple[nn.Module, list[str]]:
     return generator.eval(), notes
 
 
-def load_foreign(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+def load_foreign(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
     """(generator in eval mode, metadata) of another project's file; nothing that the file contains is executed.
 
     The metadata has the form of our own checkpoints, and "source" (the format) and "notes", which are printed too.

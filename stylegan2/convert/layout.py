@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stylegan2 import ops
+from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import feature_maps
 from stylegan2.runtime.errors import CheckpointError
@@ -143,12 +144,12 @@ def build(
         tensors[ours] = theirs.detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
     generator.load_state_dict(tensors, assign=True)
     if W_AVG not in names:
-        generator.w_avg.copy_(mean_of_w(generator))  # type: ignore[operator]
+        generator.w_avg.copy_(mean_of_w(generator))
     return generator
 
 
 @torch.no_grad()
-def mean_of_w(generator: Any) -> Tensor:
+def mean_of_w(generator: Generator) -> Tensor:
     """Monte Carlo estimate of E[f(z)], [w_dim], over all classes, with a seed of its own: the same on every call."""
     source = torch.Generator().manual_seed(0)
     total = torch.zeros_like(generator.w_avg)

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2 import ops
 from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
+from stylegan2.networks import protocols
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -108,14 +109,15 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
     return layout.build(_config(state, blocks, mapping_layers), names, state)
 
 
-def to_rosinality(generator: Generator) -> dict[str, Tensor]:
+def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
     """The `g_ema` of a generator: the inverse of `from_rosinality`, with the filters.
 
     Another learning-rate multiplier of the mapping network is folded into its tensors. UserError names what of the
     generator that layout has no place for.
     """
-    if reasons := obstacles(generator):
-        raise UserError(f"rosinality's layout has no place for this generator: {'; '.join(reasons)}")
+    if not isinstance(generator, Generator) or obstacles(generator):
+        reasons = "; ".join(obstacles(generator))
+        raise UserError(f"rosinality's layout has no place for this generator: {reasons}")
     own = generator.state_dict()
     blocks = len(generator.synthesis.to_rgbs) - 1
     state = {}
@@ -140,7 +142,7 @@ def file_content(stored: Stored) -> dict[str, Any]:
     return {"g_ema": {k: v for k, v in stored.tensors.items() if k != W_AVG}, W_AVG: stored.tensors[W_AVG]}
 
 
-def obstacles(generator: nn.Module) -> list[str]:
+def obstacles(generator: protocols.Generator) -> list[str]:
     """What of a generator rosinality's layout has no place for; empty where it can be written."""
     if not isinstance(generator, Generator):
         return [f"it is a {built_as(generator)['name']} generator, not a stylegan2"]

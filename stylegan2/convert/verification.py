@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stylegan2.convert import build, formula, lucidrains, nvidia, rosinality
 from stylegan2.convert.layout import W_AVG, Stored
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 TOLERANCE = 1e-4
@@ -60,7 +61,7 @@ def require(checks: Iterator[Check]) -> Iterator[str]:
 
 
 @torch.no_grad()
-def compare(generator: Any, stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
+def compare(generator: Generator, stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
     """A generator of ours with what the tensors of a file give by their formula: w, truncation and an image.
 
     Each part starts from the same numbers on both sides, since the networks amplify rounding errors. Each row of w+

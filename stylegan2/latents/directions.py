@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan2.metrics.linear_svm import fit_linear_svm
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -40,7 +41,7 @@ class Directions:
             raise UserError(f"there is no direction {name!r}; there are {', '.join(self.names)}")
         return self.names.index(name)
 
-    def check(self, generator: Any) -> None:
+    def check(self, generator: Generator) -> None:
         """UserError: they are directions of another generator's W."""
         w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
         if w_dim != generator.w_dim or rows > generator.num_ws:
@@ -152,7 +153,7 @@ def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def closed_form(generator: Any, rows: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
     """Directions that change the styles of some layers most, from the weights alone (SeFa, section 3.2).
 
     They are the eigenvectors of A^T A, A the weights that turn w into the styles of these layers, one over another.
@@ -171,7 +172,7 @@ def closed_form(generator: Any, rows: Sequence[int], count: int) -> tuple[Tensor
     return _largest(vectors, count).to(weights[0].dtype), shares.to(weights[0].dtype)
 
 
-def style_weights(generator: Any) -> list[Tensor]:
+def style_weights(generator: Generator) -> list[Tensor]:
     """For each row of w_plus the weight [channels, w_dim] that makes it the style of the layer that reads it."""
     synthesis = generator.synthesis
     layers = [*getattr(synthesis, "layers", []), *getattr(synthesis, "to_rgbs", [])[-1:]][: generator.num_ws]

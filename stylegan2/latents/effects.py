@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from stylegan2.latents.directions import Directions
 from stylegan2.latents.sampling import at_once, render
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
 STRENGTHS = tuple(k / 4 for k in range(1, 33))  # up to 8 deviations
@@ -32,7 +32,9 @@ class Flip:
 
 
 @torch.inference_mode()
-def scores_of(generator: Any, codes: Tensor, classifier: Classifier, progress: str | None = None) -> dict[str, Tensor]:
+def scores_of(
+    generator: Generator, codes: Tensor, classifier: Classifier, progress: str | None = None
+) -> dict[str, Tensor]:
     """{attribute: [N]} of codes [N, num_ws, w_dim], on the CPU, a few images at a time."""
     parts = []
     with tqdm(total=len(codes), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
@@ -43,7 +45,7 @@ def scores_of(generator: Any, codes: Tensor, classifier: Classifier, progress: s
 
 
 def changes(
-    generator: Any,
+    generator: Generator,
     directions: Directions,
     name: str,
     codes: Tensor,
@@ -76,7 +78,7 @@ def selectivity(changes: dict[str, float], attribute: str) -> float:
 
 @torch.inference_mode()
 def flip(
-    generator: Any,
+    generator: Generator,
     directions: Directions,
     name: str,
     codes: Tensor,
@@ -127,7 +129,7 @@ class Effect:
 
 
 def direction_effects(
-    generator: Any,
+    generator: Generator,
     directions: Directions,
     codes: Tensor,
     classifier: Classifier,

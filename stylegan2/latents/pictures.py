@@ -1,7 +1,6 @@
 """The field's pictures of a generator: truncation sweep, style mixing, noise variation, paths between seeds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +9,12 @@ from torch import Tensor
 from stylegan2.latents import interpolation
 from stylegan2.latents.mixing import mix
 from stylegan2.latents.sampling import class_labels, noise_statistics, render, seeded_w, seeded_z, vary_noise
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.images import labelled_sheet, to_uint8
 
 
 def truncation_sheet(
-    generator: Any,
+    generator: Generator,
     seeds: Sequence[int],
     psis: Sequence[float],
     truncation_cutoff: int | None = None,
@@ -26,7 +26,7 @@ def truncation_sheet(
     return labelled_sheet([list(to_uint8(row)) for row in pictures], [f"psi {psi:g}" for psi in psis])
 
 
-def mixing_sheet(generator: Any, codes: Tensor, styles: Tensor, rows: Sequence[int]) -> np.ndarray:
+def mixing_sheet(generator: Generator, codes: Tensor, styles: Tensor, rows: Sequence[int]) -> np.ndarray:
     """A row a code and a column a style (StyleGAN, figure 3): what a picture gets from the one above it.
 
     Args:
@@ -40,7 +40,7 @@ def mixing_sheet(generator: Any, codes: Tensor, styles: Tensor, rows: Sequence[i
     return labelled_sheet([[np.full_like(top[0], 255), *top], *sheet])
 
 
-def noise_sheet(generator: Any, codes: Tensor, draws: int, seed: int) -> tuple[np.ndarray, float]:
+def noise_sheet(generator: Generator, codes: Tensor, draws: int, seed: int) -> tuple[np.ndarray, float]:
     """Two draws of the noise, the mean of all, and the deviation of each pixel (StyleGAN, figure 4).
 
     codes [N, num_ws, w_dim] -> a row each, and the standard deviation on the [-1, 1] scale that is shown white.
@@ -58,7 +58,7 @@ def noise_sheet(generator: Any, codes: Tensor, draws: int, seed: int) -> tuple[n
 
 @torch.no_grad()
 def codes_between(
-    generator: Any,
+    generator: Generator,
     seeds: Sequence[int],
     steps: int,
     space: str = "w",

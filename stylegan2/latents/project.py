@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from stylegan2.latents.sampling import random_w
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
@@ -63,7 +64,7 @@ class Projection:
 
 
 def project(
-    generator: Any,
+    generator: Generator,
     target: Tensor,
     distance: Distance,
     space: str = "w",
@@ -96,7 +97,7 @@ def project(
 
 
 @torch.no_grad()
-def w_statistics(generator: Any, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def w_statistics(generator: Generator, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Mean of W [w_dim], and sigma_w = sqrt(E |w - mean|^2), a scalar (appendix D)."""
     w = random_w(generator, samples, derive_seed(seed, 0))  # [samples, w_dim]
     mean = w.mean(0)  # [w_dim]
@@ -139,17 +140,19 @@ def normalize_noise(noise: Tensor) -> None:
     noise *= noise.square().mean([2, 3], keepdim=True).rsqrt()
 
 
-def synthesize(generator: Any, w_plus: Tensor, noises: dict[str, Tensor]) -> Tensor:
+def synthesize(generator: Generator, w_plus: Tensor, noises: dict[str, Tensor]) -> Tensor:
     """Images [N, C, R, R] with noise maps of one's own, [N, 1, H, W] each; the generator stays as it is.
 
     Gradients reach the codes and the maps, not the weights.
     """
     frozen = {name: parameter.detach() for name, parameter in generator.synthesis.named_parameters()}
-    return functional_call(generator.synthesis, {**frozen, **noises}, (w_plus,), {"noise_mode": "const"})
+    return functional_call(
+        cast(nn.Module, generator.synthesis), {**frozen, **noises}, (w_plus,), {"noise_mode": "const"}
+    )
 
 
 def _optimise(
-    generator: Any, target: Tensor, distance: Distance, space: str, s: Schedule, on_step: OnStep
+    generator: Generator, target: Tensor, distance: Distance, space: str, s: Schedule, on_step: OnStep
 ) -> Projection:
     mean, sigma = w_statistics(generator, s.w_samples, s.seed)
     count, num_ws = len(target), generator.num_ws
@@ -180,7 +183,7 @@ def _optimise(
         return Projection(w_plus, noises, images, distance(reduce(images), target))
 
 
-def _initial_noise(generator: Any, count: int, seed: int) -> dict[str, Tensor]:
+def _initial_noise(generator: Generator, count: int, seed: int) -> dict[str, Tensor]:
     """N(0, 1) maps, the same for every target, so that no result depends on its place in the batch."""
     buffers = [(name, b) for name, b in generator.synthesis.named_buffers() if name.endswith(NOISE_MAP)]
     noises = {}
@@ -195,7 +198,7 @@ def reduce(images: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(images, DISTANCE_SIZE) if images.shape[-1] > DISTANCE_SIZE else images
 
 
-def _check(generator: Any, target: Tensor, space: str) -> None:
+def _check(generator: Generator, target: Tensor, space: str) -> None:
     if space not in SPACES:
         raise UserError(f"there is no latent space {space!r} to project into: choose {' or '.join(SPACES)}")
     wanted = [generator.img_channels, generator.img_resolution, generator.img_resolution]

@@ -1,28 +1,28 @@
 """From seeds to latents and from latents to images, a few at a time: what every picture of a generator starts from."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seeded_normal
 
 PIXELS_AT_ONCE = 2**18  # rendered together: more share a weight at small sizes, and only cost memory at large ones
 
 
-def device_of(generator: Any) -> torch.device:
+def device_of(generator: Generator) -> torch.device:
     return next(generator.parameters()).device
 
 
-def at_once(generator: Any) -> int:
+def at_once(generator: Generator) -> int:
     """Images to render together."""
     return max(1, PIXELS_AT_ONCE // generator.img_resolution**2)
 
 
-def seeded_z(generator: Any, seeds: Sequence[int]) -> Tensor:
+def seeded_z(generator: Generator, seeds: Sequence[int]) -> Tensor:
     """z ~ N(0, 1), [N, z_dim]: each is drawn from its seed alone, so a seed is the same image in any company."""
     z = torch.cat([seeded_normal((1, generator.z_dim), seed) for seed in seeds])  # [N, z_dim]
     return z.to(device_of(generator))
@@ -30,7 +30,7 @@ def seeded_z(generator: Any, seeds: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def seeded_w(
-    generator: Any,
+    generator: Generator,
     seeds: Sequence[int],
     truncation_psi: float = 1.0,
     truncation_cutoff: int | None = None,
@@ -46,7 +46,7 @@ def seeded_w(
 
 
 @torch.no_grad()
-def random_w(generator: Any, count: int, seed: int, batch: int = 1000) -> Tensor:
+def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> Tensor:
     """`count` untruncated samples of W, [count, w_dim], of all classes alike."""
     z = seeded_normal((count, generator.z_dim), seed, device_of(generator))  # [count, z_dim]
     labels = class_labels(generator, range(count))
@@ -54,7 +54,7 @@ def random_w(generator: Any, count: int, seed: int, batch: int = 1000) -> Tensor
     return torch.cat([generator.mapping(part, labels=own)[:, 0] for part, own in zip(*parts, strict=False)])
 
 
-def class_labels(generator: Any, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
+def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
     """int64 [N], or None for a generator without classes: the numbers' remainders, or (`strict`) the numbers."""
     classes = getattr(generator, "num_classes", 0)
     if strict and not all(0 <= number < classes for number in numbers):
@@ -64,7 +64,7 @@ def class_labels(generator: Any, numbers: Sequence[int], strict: bool = False) -
 
 
 @torch.inference_mode()
-def render(generator: Any, codes: Tensor, noise_mode: str = "const", progress: str | None = None) -> Tensor:
+def render(generator: Generator, codes: Tensor, noise_mode: str = "const", progress: str | None = None) -> Tensor:
     """codes [..., num_ws, w_dim] -> images [..., img_channels, R, R] in [-1, 1], clamped, on the CPU.
 
     progress: the name of a progress bar to show meanwhile.
@@ -79,7 +79,7 @@ def render(generator: Any, codes: Tensor, noise_mode: str = "const", progress: s
     return torch.cat(images).unflatten(0, codes.shape[:-2])  # [..., img_channels, R, R]
 
 
-def vary_noise(generator: Any, w_plus: Tensor, draws: int, seed: int) -> Tensor:
+def vary_noise(generator: Generator, w_plus: Tensor, draws: int, seed: int) -> Tensor:
     """One code [num_ws, w_dim] under fresh noise inputs: images [draws, img_channels, R, R] in [-1, 1], on the CPU.
 
     The noise is a function of the seed; the caller's random numbers are left alone.

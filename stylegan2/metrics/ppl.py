@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2.latents.interpolation import lerp, slerp
 from stylegan2.latents.sampling import device_of
 from stylegan2.metrics.samples import batches, classes, latents, mapped, prepare
 from stylegan2.networks.layers import normalize_2nd_moment
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
 PROTOCOL = (
@@ -26,7 +27,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]  # two [N, 3, H, W] in [-1, 1] -> 
 
 @torch.no_grad()
 def path_lengths(
-    generator: nn.Module,
+    generator: Generator,
     distance: Distance,
     count: int,
     space: str = "w",
@@ -63,7 +64,7 @@ def path_lengths(
         else:
             wa, wb = mapped(generator, torch.cat([a, b]), truncation_psi, both_labels).chunk(2)  # [N, num_ws, w_dim]
             ws = torch.cat([lerp(wa, wb, s[:, :, None]) for s in steps])
-        images = generator.synthesis(ws, noise_mode="const")  # type: ignore[operator]  # [2N, C, R, R]
+        images = generator.synthesis(ws, noise_mode="const")  # [2N, C, R, R]
         images = prepare(face(images) if crop else images)  # [2N, 3, H, W]
         found.append(distance(*images.chunk(2)).double().cpu() / epsilon**2)  # [N]
     return torch.cat(found)

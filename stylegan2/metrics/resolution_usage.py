@@ -1,8 +1,11 @@
 """How much of the image each resolution makes (StyleGAN2, arXiv 1912.04958, section 4.2 and figure 8)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
 PROTOCOL = (
@@ -33,7 +36,7 @@ class _Spread:
 
 
 @torch.no_grad()
-def resolution_usage(generator: nn.Module, ws: Tensor, batch_size: int = 16) -> dict[int, float]:
+def resolution_usage(generator: Generator, ws: Tensor, batch_size: int = 16) -> dict[int, float]:
     """{resolution: its share of the summed standard deviations}, from 4 up; the shares sum to 1.
 
     Args:
@@ -44,12 +47,13 @@ def resolution_usage(generator: nn.Module, ws: Tensor, batch_size: int = 16) -> 
     UserError: the generator is of another architecture.
     """
     check_usage(generator)
-    to_rgbs = list(generator.synthesis.to_rgbs)  # type: ignore[union-attr, arg-type]
+    synthesis: Any = generator.synthesis
+    to_rgbs = list(synthesis.to_rgbs)
     spreads = [_Spread() for _ in to_rgbs]
     hooks = [layer.register_forward_hook(spread) for layer, spread in zip(to_rgbs, spreads, strict=True)]
     try:
         for part in ws.split(batch_size):
-            generator.synthesis(part, noise_mode="const")  # type: ignore[operator]
+            synthesis(part, noise_mode="const")
     finally:
         for hook in hooks:
             hook.remove()
@@ -57,7 +61,7 @@ def resolution_usage(generator: nn.Module, ws: Tensor, batch_size: int = 16) -> 
     return {spread.resolution: spread.std / total if total else 0.0 for spread in spreads}
 
 
-def check_usage(generator: nn.Module) -> None:
+def check_usage(generator: Generator) -> None:
     """UserError where resolutions have no images of their own."""
     if getattr(generator.synthesis, "architecture", None) != "skip":
         raise UserError(

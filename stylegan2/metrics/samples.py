@@ -4,34 +4,34 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from stylegan2.latents.sampling import device_of
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import derive_seed, seed_step, seeded_normal
 
 LARGEST_SIDE = 256  # of images whose perceptual distance is measured, as in StyleGAN
 NOISE_STREAM, CLASS_STREAM = 1000, 1001  # noise and classes of samples draw from other streams than their latents
 
 
-def latents(generator: nn.Module, count: int, seed: int, stream: int = 0) -> Tensor:
+def latents(generator: Generator, count: int, seed: int, stream: int = 0) -> Tensor:
     """z [count, z_dim] on the CPU: the same for every device and batch size. Streams of one seed are independent."""
-    return seeded_normal((count, int(generator.z_dim)), derive_seed(seed, stream))  # type: ignore[arg-type]
+    return seeded_normal((count, int(generator.z_dim)), derive_seed(seed, stream))
 
 
-def classes(generator: nn.Module, count: int, seed: int) -> Tensor | None:
+def classes(generator: Generator, count: int, seed: int) -> Tensor | None:
     """Labels int64 [count], each class as often, for a generator that is conditioned on classes; None for others."""
-    number = int(getattr(generator, "num_classes", 0))  # type: ignore[arg-type]
+    number = int(getattr(generator, "num_classes", 0))
     if not number:
         return None
     order = torch.Generator().manual_seed(derive_seed(seed, CLASS_STREAM))
     return torch.randperm(count, generator=order) % number
 
 
-def mapped(generator: nn.Module, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
+def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
     """ws [N, num_ws, w_dim] of z [N, z_dim] on the generator's device; labels as `classes` gives them."""
-    known = {} if labels is None else {"labels": labels.to(z.device)}
-    return generator.mapping(z, truncation_psi, **known)  # type: ignore[operator]
+    return generator.mapping(z, truncation_psi, labels=None if labels is None else labels.to(z.device))
 
 
 def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
@@ -45,7 +45,7 @@ def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
 
 @torch.no_grad()
 def generate(
-    generator: nn.Module, z: Tensor, batch_size: int, truncation_psi: float = 1.0, seed: int = 0, name: str = "samples"
+    generator: Generator, z: Tensor, batch_size: int, truncation_psi: float = 1.0, seed: int = 0, name: str = "samples"
 ) -> Iterator[Tensor]:
     """Images [N, C, R, R] of z [count, z_dim] in batches, with fresh noise, rounded to the 256 levels of a file.
 
@@ -55,7 +55,7 @@ def generate(
     for part in batches(len(z), batch_size, name):
         seed_step(seed, NOISE_STREAM, part.start)
         ws = mapped(generator, z[part].to(device), truncation_psi, None if labels is None else labels[part])
-        yield rounded(generator.synthesis(ws, noise_mode="random"))  # type: ignore[operator]
+        yield rounded(generator.synthesis(ws, noise_mode="random"))
 
 
 def rounded(images: Tensor) -> Tensor:

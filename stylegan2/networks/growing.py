@@ -16,6 +16,7 @@ from stylegan2 import ops
 from stylegan2.networks.conditioning import Projection, check_labels
 from stylegan2.networks.layers import DiscriminatorBlock, EqualLinear, HeConv2d, minibatch_stddev
 from stylegan2.networks.precision import Precision
+from stylegan2.networks.protocols import Generator
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
 
@@ -61,7 +62,7 @@ class GrowthState(nn.Module):
         self.reached = (int(resolution), alpha)
 
 
-def growth_of(generator: nn.Module) -> GrowthState | None:
+def growth_of(generator: Generator) -> GrowthState | None:
     """None for a generator that does not grow."""
     return getattr(generator.synthesis, "growth", None)
 

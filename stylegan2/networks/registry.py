@@ -1,8 +1,7 @@
 """The generators and discriminators by name; a discriminator has the name of the generator it belongs to."""
 
-from torch import nn
-
+from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.runtime.registry import Registry
 
-GENERATORS: Registry[nn.Module] = Registry("generator", "stylegan2.networks")
-DISCRIMINATORS: Registry[nn.Module] = Registry("discriminator", "stylegan2.networks")
+GENERATORS: Registry[Generator] = Registry("generator", "stylegan2.networks")
+DISCRIMINATORS: Registry[Discriminator] = Registry("discriminator", "stylegan2.networks")

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.module import Module
 
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
 PARTIAL_PREFIX = ".partial-"
@@ -246,12 +247,12 @@ def _is_intact(path: Path) -> bool:
 # ------------------------------------------------------------------------- modules and optimizers <-> tensors
 
 
-def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+def module_tensors(prefix: str, module: Module) -> dict[str, Tensor]:
     """{"PREFIX.NAME": tensor} of all parameters and persistent buffers; not copies, so save before the next step."""
     return {f"{prefix}.{name}": tensor.detach() for name, tensor in module.state_dict().items()}
 
 
-def load_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, assign: bool = False) -> None:
+def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assign: bool = False) -> None:
     """Copy the tensors under `prefix` into `module`, whose names and shapes must match exactly.
 
     `assign` takes the tensors themselves, as a module on the meta device needs.

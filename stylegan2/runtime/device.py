@@ -4,9 +4,9 @@ import ctypes
 import sys
 
 import torch
-from torch import nn
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.module import Module
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
 
@@ -23,10 +23,10 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def place(module: nn.Module, device: torch.device) -> None:
+def place(module: Module, device: torch.device) -> None:
     """Move a module to the device, its convolutions in channels_last, the layout that is fast everywhere."""
     module.to(device)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
 
 
 def tune_process(malloc: bool = True) -> None:

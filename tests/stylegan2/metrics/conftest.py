@@ -15,7 +15,7 @@ class Toy(nn.Module):
         self.num_ws, self.img_resolution, self.img_channels = 2, side, 3
         self.noise_modes = []
 
-    def mapping(self, z, truncation_psi=1.0):
+    def mapping(self, z, truncation_psi=1.0, labels=None):
         return (z * truncation_psi)[:, None].repeat(1, self.num_ws, 1)
 
     def synthesis(self, ws, noise_mode="const"):
