@@ -54,14 +54,20 @@ def peak_gb(device: torch.device) -> float | None:
 
 
 @contextmanager
-def tensor_float32(allowed: bool) -> Iterator[None]:
-    """Whether float32 products may be rounded to TF32 (19 bits) on the way into the tensor cores."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+def libraries(precision: str, search: bool = False) -> Iterator[None]:
+    """How cuBLAS and cuDNN work: float32 products rounded to TF32 (19 bits) unless `precision` is "fp32".
+
+    Args:
+        search: let cuDNN try all its algorithms at each first call of a shape, as peers' training loops do.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
+    cudnn.benchmark = search or cudnn.benchmark
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
 def copy_rate(device: torch.device, numbers: int) -> float:

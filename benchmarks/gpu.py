@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import operators, peers
-from benchmarks.clock import clean, copy_rate, milliseconds, peak_gb, tensor_float32
+from benchmarks.clock import clean, copy_rate, libraries, milliseconds, peak_gb
 from benchmarks.kernels import profiled
 from benchmarks.operators import DTYPES, OURS, Row, Work
 from benchmarks.phases import Form, amortised, parts
@@ -119,23 +119,25 @@ def gan_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
         ]
     makers.sort(key=lambda maker: o.precisions.index(maker[1]))  # what is compared is measured in turns
     return [
-        Work({"form": form, "precision": precision}, partial(measure_gan, make, s, precision, device))
+        Work({"form": form, "precision": precision}, partial(measure_gan, make, s, form, precision, device))
         for form, precision, make in makers
     ]
 
 
-def measure_gan(make: Callable[[], Form], s: Sizes, precision: str, device: torch.device, seconds: float) -> Row:
+def measure_gan(
+    make: Callable[[], Form], s: Sizes, form: str, precision: str, device: torch.device, seconds: float
+) -> Row:
     """Milliseconds of the step without lazy phases and of what each of them adds; images a second on average."""
     batch = gan_settings(s, "fp32").training.batch_size
-    with tensor_float32(precision != "fp32"):
-        form = make()
-        ms = {name: milliseconds(call, device, seconds / len(form.steps)) for name, call in form.steps.items()}
-    added = parts(ms, form.phases)
+    with libraries(precision, search=form != OURS):
+        made = make()
+        ms = {name: milliseconds(call, device, seconds / len(made.steps)) for name, call in made.steps.items()}
+    added = parts(ms, made.phases)
     return {
         "step, ms": added["step"],
         "R1 adds": added["R1"],
         "path length adds": added["path length"],
-        "images/s": batch / amortised(ms, form.phases) * 1000,
+        "images/s": batch / amortised(ms, made.phases) * 1000,
         "peak GB": peak_gb(device),
     }
 
@@ -145,8 +147,9 @@ def measure_gan(make: Callable[[], Form], s: Sizes, precision: str, device: torc
 
 def psp_model(s: Sizes, device: torch.device) -> PSp:
     torch.manual_seed(0)
-    generator = Generator(s.psp_resolution, **s.psp_widths)
-    model = PSp(encoder_for(generator), generator).eval()
+    with device:  # where random weights are drawn in no time
+        generator = Generator(s.psp_resolution, **s.psp_widths)
+        model = PSp(encoder_for(generator), generator).eval()
     place(model, device)
     return model
 
@@ -183,7 +186,7 @@ def measure_own_psp(s: Sizes, precision: str, device: torch.device, seconds: flo
         with autocast(device, "bf16" if precision == "bf16" else "fp32"):
             psp_step(state, images, images, losses, averages)
 
-    with tensor_float32(precision != "fp32"):
+    with libraries(precision):
         ms = milliseconds(step, device, seconds)
         optimizer = milliseconds(state.optimizer.step, device, seconds / 4)
     return training_row(ms, optimizer, s, device)
@@ -192,7 +195,7 @@ def measure_own_psp(s: Sizes, precision: str, device: torch.device, seconds: flo
 def measure_official_psp(folder: Path, s: Sizes, device: torch.device, seconds: float) -> Row:
     model, losses = peers.official_model(folder, device), psp_losses(s, device)
     images = psp_images(256, s.psp_batch, device)
-    with tensor_float32(True):
+    with libraries("tf32", search=True):
         ms = milliseconds(lambda: model.step(images, losses), device, seconds)
         optimizer = milliseconds(model.optimizer.step, device, seconds / 4)
     return training_row(ms, optimizer, s, device)
@@ -219,7 +222,7 @@ def inference_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work
                 makers.append((peers.OFFICIAL, "tf32", partial(official_pass, o.official, network, batch)))
             for form, precision, make in makers:
                 labels = {"network": network, "batch": batch, "form": form, "precision": precision}
-                works.append(Work(labels, partial(measure_pass, make, precision, batch, device)))
+                works.append(Work(labels, partial(measure_pass, make, form, precision, batch, device)))
     return works
 
 
@@ -253,12 +256,13 @@ def official_pass(folder: Path, network: str, batch: int, device: torch.device) 
 
 def measure_pass(
     make: Callable[[torch.device], Callable[[], object]],
+    form: str,
     precision: str,
     batch: int,
     device: torch.device,
     seconds: float,
 ) -> Row:
-    with tensor_float32(precision != "fp32"), torch.inference_mode():
+    with libraries(precision, search=form != OURS), torch.inference_mode():
         ms = milliseconds(make(device), device, seconds)
     return {"ms": ms, "images/s": batch / ms * 1000, "peak GB": peak_gb(device)}
 
@@ -275,7 +279,7 @@ def profile_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
 
 
 def measure_kernels(s: Sizes, step: str, precision: str, device: torch.device, seconds: float) -> Row:
-    with tensor_float32(precision != "fp32"):
+    with libraries(precision):
         return profiled(own_gan(s, precision, device).steps[step], device)
 
 

@@ -46,15 +46,16 @@ def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict
         sizes: resolution, channel_base, channel_max, z_dim, w_dim and mapping_layers.
     """
     (networks,) = imported(folder, "training.networks_stylegan2")
-    return networks.Generator(
-        c_dim=0,
-        z_dim=sizes["z_dim"],
-        w_dim=sizes["w_dim"],
-        img_resolution=sizes["resolution"],
-        img_channels=3,
-        mapping_kwargs={"num_layers": sizes["mapping_layers"]},
-        **_widths(sizes, half, discriminator=False),
-    ).to(device)
+    with device:
+        return networks.Generator(
+            c_dim=0,
+            z_dim=sizes["z_dim"],
+            w_dim=sizes["w_dim"],
+            img_resolution=sizes["resolution"],
+            img_channels=3,
+            mapping_kwargs={"num_layers": sizes["mapping_layers"]},
+            **_widths(sizes, half, discriminator=False),
+        )
 
 
 def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any], batch: int) -> Form:
@@ -62,10 +63,10 @@ def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str,
     networks, loss_module = imported(folder, "training.networks_stylegan2", "training.loss")
     torch.manual_seed(0)
     G, G_ema = (nvidia_generator(folder, device, half, sizes).requires_grad_(False) for _ in range(2))
-    D = networks.Discriminator(
-        c_dim=0, img_resolution=sizes["resolution"], img_channels=3, **_widths(sizes, half, discriminator=True)
-    )
-    D = D.to(device).requires_grad_(False)
+    widths = _widths(sizes, half, discriminator=True)
+    with device:
+        D = networks.Discriminator(c_dim=0, img_resolution=sizes["resolution"], img_channels=3, **widths)
+    D.requires_grad_(False)
     loss = loss_module.StyleGAN2Loss(device, G, D, r1_gamma=1.0, style_mixing_prob=0.9, pl_weight=2.0)
     networks_of = {"G": (G, _adam(G, interval=4)), "D": (D, _adam(D, interval=16))}
     real = torch.randn(batch, 3, sizes["resolution"], sizes["resolution"], device=device).clamp(-1, 1)
@@ -146,8 +147,9 @@ def official_model(folder: Path, device: torch.device) -> SimpleNamespace:
     names = ("models.encoders.psp_encoders", "models.stylegan2.model", "training.ranger")
     encoders, networks, optimizers = imported(folder, *names)
     torch.manual_seed(0)
-    encoder = encoders.GradualStyleEncoder(50, "ir_se", SimpleNamespace(input_nc=3)).to(device)
-    generator = networks.Generator(1024, 512, 8).to(device).eval().requires_grad_(False)
+    with device:
+        encoder = encoders.GradualStyleEncoder(50, "ir_se", SimpleNamespace(input_nc=3))
+        generator = networks.Generator(1024, 512, 8).eval().requires_grad_(False)
     latent_avg = torch.zeros(18, 512, device=device)
     optimizer = optimizers.Ranger(encoder.parameters(), lr=1e-4)
 
@@ -165,4 +167,4 @@ def official_model(folder: Path, device: torch.device) -> SimpleNamespace:
         losses.total(terms).backward()
         optimizer.step()
 
-    return SimpleNamespace(encode=encode, render=render, step=step, encoder=encoder)
+    return SimpleNamespace(encode=encode, render=render, step=step, encoder=encoder, optimizer=optimizer)

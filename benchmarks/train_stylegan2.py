@@ -80,7 +80,8 @@ def build(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> tu
     All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
     """
     torch.manual_seed(0)
-    G, D, G_ema = networks = cast(tuple[Any, Any, Any], settings.network.build())
+    with device:
+        G, D, G_ema = networks = cast(tuple[Any, Any, Any], settings.network.build())
     if name in plain.FILTERS:
         G.synthesis.forward = partial(plain.synthesis, G, fir=plain.FILTERS[name])
         D.forward = partial(plain.discriminator, D, fir=plain.FILTERS[name])
