@@ -1,11 +1,9 @@
 """Pairs to measure a model on: what no training sees, not mirrored, and in groups that are measured by themselves.
 
-The groups are frontalization's angles, super-resolution's factors and inpainting's kinds of mask; other tasks, and the
-pairs of a user, are one group.
+A task divides images into groups, such as frontalization's angles; the pairs of a user are one group.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,28 +12,11 @@ from torch import Tensor
 
 from datasets.examples import Example
 from datasets.folder import ImageFiles
-from datasets.pack import DiskCache
 from datasets.sources import SYNTHETIC, open_examples
-from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
-from datasets.tasks import Task, task_of
-from datasets.tasks.frontalization import Frontalization
-from datasets.tasks.inpainting import Inpainting
-from datasets.tasks.super_resolution import SuperResolution
+from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION
+from datasets.tasks import Group, Task, task_of
 from psp.model import PSp
 from stylegan2.runtime.errors import UserError
-
-YAWS = (0, 30, 45, 60)  # degrees, to either side
-TURNED_LENGTH = 2048  # heads of each angle: their cache takes its whole place on the disk at once
-QUARTER = 0.5  # side of a hole of a quarter of the image
-
-
-@dataclass(frozen=True)
-class Group:
-    """Examples of one kind, and the task that makes pairs of them."""
-
-    name: str
-    examples: Sequence[Example]
-    task: Task
 
 
 class AsItIs(Example):
@@ -86,7 +67,7 @@ def shared_task(models: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> Task:
             wrong = model.encoder.input_channels
             raise UserError(f"{name} reads {wrong} channels, and pairs of the task {theirs} have {channels}")
         size, first_size = (int(m.encoder.input_size) for m in (model, models[first][0]))
-        if size != first_size and theirs != "inversion":
+        if size != first_size and not tasks[first].inverts:
             raise UserError(f"{first} reads {first_size} px and {name} {size} px, so that sources would differ")
     return tasks[first]
 
@@ -96,71 +77,10 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
 
     resolution: side of targets and sources in pixels. UserError: the data are no truth for this task.
     """
-    if data == SYNTHETIC and isinstance(task, Frontalization):
-        return [Group(f"yaw {yaw}", TurnedExamples(yaw, resolution), task) for yaw in YAWS]
+    if data == SYNTHETIC and (rendered := task.rendered_groups(resolution)) is not None:
+        return rendered
     examples = open_examples(task, data, resolution, source_data, HELD_OUT_SEED)
-    if source_data is not None:
-        return [Group("all", examples, task)]
-    if isinstance(task, Frontalization):
-        raise UserError(
-            "photos alone have no true frontal face to compare with: give the frontal ones with --data and the turned"
-            " ones with --source_data, or measure on procedural faces (--data synthetic)"
-        )
-    if isinstance(task, SuperResolution):
-        factors = sorted(set(task.resize_factors))
-        return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]
-    if isinstance(task, Inpainting):
-        kinds = [Group(kind, examples, Inpainting((kind,))) for kind in task.mask_kinds]
-        return [*kinds, Group("quarter", Quarters(examples), task)]
-    return [Group("all", examples, task)]
-
-
-class TurnedExamples:
-    """Every head turned by the same angle: to the right for even indices, to the left for odd ones; kept on disk."""
-
-    def __init__(self, yaw: int, resolution: int) -> None:
-        key = f"faces v{RENDERER_VERSION} {resolution} px seed {HELD_OUT_SEED} turned by {yaw} 1"
-        self.cache = DiskCache(_TurnedPairs(yaw, resolution), (resolution, resolution, 6), key)
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    def __getitem__(self, index: int) -> Example:
-        target, source = np.split(self.cache[index], 2, axis=2)  # [R, R, 3] each
-        return Example(np.ascontiguousarray(target), np.ascontiguousarray(source))
-
-
-class _TurnedPairs:
-    """`[index]` gives target and source in one array, uint8 [R, R, 6]."""
-
-    def __init__(self, yaw: int, resolution: int) -> None:
-        self.faces, self.yaw = SyntheticFaces(resolution, HELD_OUT_SEED), yaw
-
-    def __len__(self) -> int:
-        return TURNED_LENGTH
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        example = Frontalization.turned(self.faces, index, float(-self.yaw if index % 2 else self.yaw))
-        return np.concatenate([example.target, example.source], axis=2)  # [R, R, 6]
-
-
-class Quarters:
-    """Images with a mask each: a square hole of a quarter of the image, somewhere."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Example:
-        target = self.examples[index].target
-        size = len(target)
-        side = round(QUARTER * size)
-        top, left = np.random.default_rng([HELD_OUT_SEED, index]).integers(0, size - side + 1, 2)
-        mask = np.zeros((size, size, 1), np.uint8)
-        mask[top : top + side, left : left + side] = 255
-        return Example(target, mask)
+    return [Group("all", examples, task)] if source_data is not None else task.groups(examples)
 
 
 # --- what was measured ---

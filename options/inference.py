@@ -3,16 +3,19 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from options.machine import Machine
+from options.tasks import task_settings
 from psp.inference.translate import Refinement
 from psp.losses import build_losses
 from psp.mixing import Mixing
 from psp.optimize import LAMBDAS
 from stylegan2.runtime.errors import UserError
+
+TaskSettings = task_settings("inference")
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,7 @@ class Inference(Machine):
     """write inference_pasted/ too: the photos with the results laid over their faces"""
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
     optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
-    mask_data: str | None = None
-    """inpainting: a mask for all photos, white where they are missing, or a folder or zip with one of each photo's
-    name; a photo's own transparency is a hole too"""
-    paste_known: bool = False
-    """inpainting: put the known pixels of the photo back into the result"""
-    resize_factor: Annotated[int | None, tyro.conf.arg(aliases=["--resize_factors"])] = None
-    """super-resolution: shrink each photo by this factor first, unless it is that small already"""
+    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)  # type: ignore[valid-type]
 
     def __post_init__(self) -> None:
         for name in ("test_batch_size", "workers"):
@@ -124,13 +121,6 @@ class Inference(Machine):
         if self.paste_back and not self.align:
             raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
         self.multi_modal.mixing(self.seed)  # a number out of its range is a mistake to say now
-
-    def task_settings(self) -> dict[str, Any]:
-        """{setting: value} of the flags that only some tasks have."""
-        settings = {"mask_data": self.mask_data, "resize_factor": self.resize_factor}
-        if self.paste_known:
-            settings["paste_known"] = True
-        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Flag:
     """as tyro knows it; an alias has the name of its field"""
     boolean: bool
     """is switched on without a value"""
+    optional: bool
+    """a boolean that may be neither on nor off; tyro reads it with a value"""
     required: bool
 
 
@@ -92,10 +94,11 @@ def _flags(settings: type) -> dict[str, Flag]:
             continue
         required = field.default is MISSING and field.default_factory is MISSING
         aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
+        boolean, optional = kind in (bool, bool | None), kind == bool | None
         for name in (f"--{field.name}", *aliases):
-            found[_underscored(name)] = Flag(f"--{field.name}", kind is bool, required)
-            if kind is bool:
-                found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, False)
+            found[_underscored(name)] = Flag(f"--{field.name}", boolean, optional, required)
+            if boolean:
+                found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
     return found
 
 
@@ -135,7 +138,14 @@ def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
             result[-1] = result[-1] if YES_NO[word.lower()] else "--no_" + result[-1][2:]
         else:
             result.append(word)
-    return result
+    return [part for word in result for part in _with_value(word, flags)]
+
+
+def _with_value(word: str, flags: dict[str, Flag]) -> list[str]:
+    """`--flag` as `--flag True` and `--no_flag` as `--flag False`, where the flag is an optional boolean."""
+    if word not in flags or not flags[word].optional:
+        return [word]
+    return [word, "True"] if flags[word].boolean else [f"--{word.removeprefix('--no_')}", "False"]
 
 
 def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:

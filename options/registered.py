@@ -24,7 +24,7 @@ def parameters(builder: Callable[..., Any]) -> list[Parameter]:
     """Return the keyword arguments that build a part; an argument without a default is not one."""
     constructor = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
     hints = typing.get_type_hints(constructor, include_extras=True)
-    documented = {entry.arg_name: entry.description for entry in docstring_parser.parse(builder.__doc__ or "").params}
+    documented = {entry.arg_name: entry.description for entry in _docstring(builder).params}
     return [
         Parameter(name, hints.get(name, str), argument.default, phrase(documented.get(name) or ""))
         for name, argument in inspect.signature(builder).parameters.items()
@@ -34,7 +34,12 @@ def parameters(builder: Callable[..., Any]) -> list[Parameter]:
 
 def summary(builder: Callable[..., Any]) -> str:
     """Return the first line of the docstring of a class or function, in lower case."""
-    return phrase(docstring_parser.parse(builder.__doc__ or "").short_description or "")
+    return phrase(_docstring(builder).short_description or "")
+
+
+def _docstring(builder: Callable[..., Any]) -> docstring_parser.Docstring:
+    """Parse the docstring of a class or function; the docstring below a field of a dataclass counts as its entry."""
+    return docstring_parser.parse_from_object(builder)
 
 
 def phrase(sentence: str) -> str:

@@ -2,48 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from options.losses import loss_settings
 from options.machine import Machine
+from options.tasks import task_settings
 from psp.trainer import TrainingSettings
 from stylegan2.runtime.errors import UserError
 
 LossSettings = loss_settings()
-
-
-@dataclass(frozen=True)
-class TaskFlags:
-    """Settings of the tasks; a task takes its own and refuses those of others."""
-
-    label_nc: int | None = None
-    """segmentation: how many labels there are; by default the 19 of CelebAMask-HQ"""
-    resize_factors: str | None = None
-    """super-resolution: factors to shrink by, such as 1,2,4,8,16,32 (the default) or 8"""
-    mask_kinds: str | None = None
-    """inpainting: rectangles,strokes,triangles,halves (the default) or some of them"""
-    mask_data: str | None = None
-    """inpainting: a folder or zip of masks to draw from, or one mask, white where the image is missing"""
-
-    def given(self) -> dict[str, Any]:
-        """{setting: value} of the flags that were given."""
-        settings = {
-            "label_nc": self.label_nc,
-            "resize_factors": None if self.resize_factors is None else numbers(self.resize_factors),
-            "mask_kinds": None if self.mask_kinds is None else tuple(self.mask_kinds.split(",")),
-            "mask_data": self.mask_data,
-        }
-        return {name: value for name, value in settings.items() if value is not None}
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """1,2,4 -> (1, 2, 4)"""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--resize_factors are whole numbers with commas between them, not {text!r}") from None
+TaskSettings = task_settings("training")
 
 
 @dataclass(frozen=True)
@@ -80,7 +50,7 @@ class TrainPSp(Machine):
     """a named set of defaults; flags given beside it win"""
     workers: int = 1
     """processes that read or render images"""
-    task_flags: tyro.conf.OmitArgPrefixes[TaskFlags] = field(default_factory=TaskFlags)
+    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)  # type: ignore[valid-type]
     losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)  # type: ignore[valid-type]
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 

@@ -14,12 +14,9 @@ import options.process  # noqa: F401
 
 from collections.abc import Mapping
 
-from datasets.baselines import baselines, with_known_pixels
-from datasets.held_out import Group, HeldOutPairs, count_images, data_key, open_groups, shared_task
+from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
 from datasets.sources import SYNTHETIC
-from datasets.tasks.frontalization import Frontalization
-from datasets.tasks.inpainting import Inpainting
-from datasets.tasks.inversion import Inversion
+from datasets.tasks import Group
 from options.evaluate import DEFAULT_IMAGES, Evaluate
 from options.parse import parse, run
 from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
@@ -35,7 +32,6 @@ from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 SHOWN = 12  # images in the comparison picture
-MULTI_MODAL = ("segmentation", "sketch", "super_resolution")  # a source leaves open what the face looks like
 
 
 def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Method]:
@@ -57,9 +53,9 @@ def rows_of(group: Group, models: Mapping[str, PSp], paired: bool, optimised: li
     """
     first = next(iter(models.values()))
     encoders = [encode_and_render(model, name) for name, model in models.items()]
-    floor = [mean_face(first), *baselines(group.task, encoders[0].source_size, paired)]
-    pasted = [with_known_pixels(row) for row in encoders] if isinstance(group.task, Inpainting) else []
-    return [*floor, *encoders, *pasted, *optimised]
+    floor = [mean_face(first), *group.task.baselines(encoders[0].source_size, paired)]
+    variants = [variant for row in encoders for variant in group.task.variants(row)]
+    return [*floor, *encoders, *variants, *optimised]
 
 
 def main() -> None:
@@ -75,10 +71,10 @@ def main() -> None:
 
     pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
     count = count_images(o.num_images, pairs, o.data, DEFAULT_IMAGES)
-    mixing = o.mixing() if o.n_outputs and task.registered_name in MULTI_MODAL else None
+    mixing = o.mixing() if o.n_outputs and task.multi_modal else None
     if mixing is not None:
         mask_rows(mixing.mask, first.generator.num_ws)  # a mistake shows now
-    labelled = task.registered_name == "segmentation" and (o.segmenter is not None or o.data == SYNTHETIC)
+    labelled = task.keeps_labels and (o.segmenter is not None or o.data == SYNTHETIC)
     segmenter = pick_segmenter(o.segmenter, task.source_channels) if labelled else None
     metrics = build_metrics(segmenter, perceptual={"network": o.perceptual}, id={"network": o.identity})
     for module in (*models.values(), metrics):
@@ -109,11 +105,9 @@ def main() -> None:
             for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
         },
     }
-    optimised = optimisations(o, name, first, itself=isinstance(task, Inversion) and not paired)
+    optimised = optimisations(o, name, first, itself=task.inverts and not paired)
     rows = [(part, rows_of(part.pairs.group, models, paired, optimised)) for part in sets]
-    # The source of inversion is the target, and that of frontalization is a row of its own.
-    show_sources = paired or not isinstance(task, Inversion | Frontalization)
-    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources)
+    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, paired or task.pictures_source)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
     print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")

@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.tasks import Task, task_of
-from datasets.tasks.inversion import Inversion
 from options.inference import Inference
 from options.parse import parse, run
+from options.tasks import given_settings
 from psp import PSp, load
 from psp.inference.names import list_photos
 from psp.inference.photos import Photo, build_reader, read_photos
@@ -69,8 +69,8 @@ def infer(o: Inference) -> int:
     if o.iterations is not None:
         model.iterations = o.iterations
     encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
-    task = task_of(metadata, encoder.input_channels, **o.task_settings())
-    o.optimisation.check_task(isinstance(task, Inversion))
+    task = task_of(metadata, encoder.input_channels, **given_settings(o.task_settings, "inference"))
+    o.optimisation.check_task(task.inverts)
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
     size, every_face = generator.img_resolution, o.faces == "all"
     reader = build_reader(task, encoder.input_size, size, o.align, o.detector, every_face)

@@ -22,6 +22,7 @@ from datasets.tasks import build_task
 from options import presets
 from options.losses import loss_arguments, loss_lambdas
 from options.parse import parse, run
+from options.tasks import given_settings
 from options.train_psp import TrainPSp
 from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
@@ -66,7 +67,7 @@ def main() -> None:
     o = parse(TrainPSp, presets.PSP)
     distributed.refuse()
     device = o.prepare()
-    task = build_task(o.task, **o.task_flags.given())
+    task = build_task(o.task, **given_settings(o.task_settings, "training"))
     model = build_model(o, task.source_channels)
     target_size = min(LOSS_SIZE, model.generator.img_resolution)
     sizes = (model.encoder.input_size, target_size)

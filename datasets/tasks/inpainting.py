@@ -4,6 +4,7 @@ The source has four channels: the photo, gray (0) where it is masked, and the ma
 paper gives no weights for it; these are those of super-resolution, the other task whose target is the whole photo.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,21 +12,26 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from datasets.baselines import baseline
 from datasets.examples import Example
 from datasets.folder import ImageFiles, square
 from datasets.masks import MASKS, paste_known
 from datasets.paired import by_stem
+from datasets.synthetic import HELD_OUT_SEED
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Task
+from datasets.tasks.task import Group, Task, setting
 from datasets.transforms import to_size
+from psp.evaluation.methods import Method
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
 OPAQUE, WHITE = 192, 128  # from this alpha on a pixel is known, as resampling blurs it; from this gray on it is a hole
 GRAY = 128  # what a hole looks like
+QUARTER = 0.5  # side of a hole of a quarter of the image
 
 
 @register_task("inpainting")
@@ -34,17 +40,16 @@ class Inpainting(Task):
     """Holes of random kinds, or the user's.
 
     Args:
-        mask_kinds: names of datasets/masks.py to draw from.
+        mask_kinds: kinds of holes to draw from: rectangles,strokes,triangles,halves or some of them.
         mask_data: a folder or zip of masks, or one mask, white where the image is missing. In training one is drawn
-            for each sample, in place of `mask_kinds`; in inference a photo takes the mask of its name, or the only one.
-            A photo's own transparency counts as a hole too. (Masks that belong to a training image each are its
-            --source_data.)
-        paste_known: inference only: put the known pixels of the photo back into the result.
+            for each sample, in place of a kind; in inference a photo takes the mask of its name, or the only one, and a
+            photo's own transparency is a hole too.
+        paste_known: put the known pixels of the photo back into the result.
     """
 
-    mask_kinds: tuple[str, ...] = tuple(MASKS)
-    mask_data: str | None = None
-    paste_known: bool = False
+    mask_kinds: tuple[str, ...] = setting(tuple(MASKS), only="training")
+    mask_data: str | None = setting(None, stored=False)
+    paste_known: bool = setting(False, only="inference")
     source_channels = 4
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.005}  # noqa: RUF012
     source_mode = "gray"
@@ -66,10 +71,6 @@ class Inpainting(Task):
     def _mask_indices(self) -> dict[str, int]:
         """{file name without extension: index}"""
         return {Path(name).name: index for name, index in by_stem(self._masks).items()}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"mask_kinds": list(self.mask_kinds)}
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
@@ -117,8 +118,62 @@ class Inpainting(Task):
             return result
         return paste_known(result, images.resize(picture, result.shape[:2]), source[3].numpy() > 0.5)
 
+    def groups(self, examples: Sequence[Example]) -> list[Group]:
+        """Each kind of hole is a group, and so are square holes of a quarter of the image."""
+        kinds = [Group(kind, examples, Inpainting((kind,))) for kind in self.mask_kinds]
+        return [*kinds, Group("quarter", Quarters(examples), self)]
+
+    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+        return [baseline("mean fill", source_size, mean_fill)]
+
+    def variants(self, method: Method) -> list[Method]:
+        return [with_known_pixels(method)]
+
 
 def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
     """photo [3, S, S] and hole bool [S, S] -> [4, S, S]."""
     mask = torch.from_numpy(hole)[None].float()  # [1, S, S]
     return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
+
+
+# --- evaluation ---
+
+
+class Quarters:
+    """Images with a mask each: a square hole of a quarter of the image, somewhere."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        target = self.examples[index].target
+        size = len(target)
+        side = round(QUARTER * size)
+        top, left = np.random.default_rng([HELD_OUT_SEED, index]).integers(0, size - side + 1, 2)
+        mask = np.zeros((size, size, 1), np.uint8)
+        mask[top : top + side, left : left + side] = 255
+        return Example(target, mask)
+
+
+def with_known_pixels(method: Method) -> Method:
+    """An inpainting method whose result is laid into the photo's hole alone."""
+
+    def render(source: Tensor, target: Tensor, on_step: Any) -> Tensor:
+        results = images.to_uint8(method.render(source, target, on_step))  # [N, T, T, 3]
+        photos, holes = images.to_uint8(target), source[:, 3].cpu().numpy() > 0.5
+        pasted = [paste_known(*parts) for parts in zip(results, photos, holes, strict=True)]
+        return torch.stack([images.to_tensor(picture) for picture in pasted]).to(target.device)  # [N, 3, T, T]
+
+    name = f"{method.name}, known pixels kept"
+    return Method(name, {"known_pixels_kept": method.key}, method.source_size, render, method.steps)
+
+
+def mean_fill(source: Tensor, target: Tensor) -> Tensor:
+    """The photo with the mean colour of its known pixels in the hole: source [N, 4, S, S] -> [N, 3, T, T]."""
+    hole = F.interpolate(source[:, 3:], target.shape[-1], mode="nearest-exact")  # [N, 1, T, T]
+    known = 1 - hole
+    mean = (target * known).sum([2, 3], keepdim=True) / known.sum([2, 3], keepdim=True).clamp(min=1)  # [N, 3, 1, 1]
+    return target * known + mean * hole

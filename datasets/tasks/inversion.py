@@ -14,6 +14,8 @@ class Inversion(Task):
     """Where --source_data are given, they are translated into --data: any two kinds of picture."""
 
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.0}  # noqa: RUF012
+    inverts = True
+    pictures_source = False  # it is the target
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator

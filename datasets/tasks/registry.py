@@ -6,49 +6,48 @@ from typing import Any, TypeVar
 
 from datasets.tasks.task import Task
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import Registry
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
-TASKS: dict[str, type[Task]] = {}
+
+TASKS: Registry[Task] = Registry("task", "datasets.tasks")
 
 
 def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
-    def register(cls: TaskClass) -> TaskClass:
-        if name in TASKS:
-            raise ValueError(f"two tasks are called {name!r}")
+    """Make a task known under `name`; the fields of its dataclass are its settings.
+
+    Raises:
+        ValueError: The name is taken, or the task renders faces its own way without a name for that.
+    """
+
+    def decorator(cls: TaskClass) -> TaskClass:
         if cls.render is not Task.render and not cls.rendering:
             raise ValueError(f"{name!r} renders faces its own way, so `rendering` must name that way")
         cls.registered_name = name
-        TASKS[name] = cls
-        return cls
+        return TASKS.register(name)(cls)
 
-    return register
-
-
-def find_task(name: str) -> type[Task]:
-    if name not in TASKS:
-        raise UserError(f"there is no task called {name!r}; there are {', '.join(sorted(TASKS))}")
-    return TASKS[name]
+    return decorator
 
 
 def build_task(name: str, **settings: Any) -> Task:
-    """The task of a name with its settings. UserError: an unknown name, or a setting that this task does not have."""
-    cls = find_task(name)
+    """Build the task of a name. UserError: the name is unknown, or a setting is not one of this task."""
+    cls: Any = TASKS[name]
     known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
     unknown = sorted(settings.keys() - known)
     if unknown:
         owned = f"it has {', '.join(sorted(known))}" if known else "it has none"
         raise UserError(f"the task {name} has no setting {', '.join(unknown)}: {owned}")
-    return cls(**settings)
+    return TASKS.build(name, **settings)
 
 
 def task_of(metadata: Mapping[str, Any], source_channels: int, **settings: Any) -> Task:
-    """The task that a checkpoint was trained for.
+    """Return the task that a checkpoint was trained for.
 
     Args:
-        metadata: a checkpoint's.
-        source_channels: the encoder's, which decides where the metadata say nothing: 4 is inpainting, more than that a
+        metadata: A checkpoint's: {"task": name, "task_settings": {setting: value}}.
+        source_channels: The encoder's, which decides where the metadata say nothing: 4 is inpainting, more than that a
             segmentation.
-        settings: the user's, over those in the checkpoint.
+        settings: The user's, over those in the checkpoint.
     """
     name, stored = metadata.get("task"), dict(metadata.get("task_settings") or {})
     if name is None:

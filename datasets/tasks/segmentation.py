@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datasets.baselines import baseline
 from datasets.examples import Example
 from datasets.faces.labels import LABELS
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Task
+from datasets.tasks.task import Task, setting
 from datasets.transforms import to_size
+from psp.evaluation.methods import Method
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
@@ -27,15 +29,17 @@ class Segmentation(Task):
     """The source has one channel for each label, 1 where a pixel bears it and 0 elsewhere.
 
     Args:
-        label_nc: how many labels there are; their ids go from 0 to label_nc - 1. The default are CelebAMask-HQ's.
+        label_nc: how many labels there are, 19 in CelebAMask-HQ; their ids go from 0 to label_nc - 1.
     """
 
-    label_nc: int = len(LABELS)
+    label_nc: int = setting(len(LABELS), only="training")
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.0, "w_norm": 0.005}  # noqa: RUF012
     source_mode = "labels"
     needs_source = True
     aligns = False
     rendering = "labels 1"
+    multi_modal = True
+    keeps_labels = True
 
     def __post_init__(self) -> None:
         if not 2 <= self.label_nc <= MAX_LABELS:
@@ -44,10 +48,6 @@ class Segmentation(Task):
     @property
     def source_channels(self) -> int:  # type: ignore[override]
         return self.label_nc
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"label_nc": self.label_nc}
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
         return labelled_face(faces, index)
@@ -75,6 +75,10 @@ class Segmentation(Task):
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
         return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
+
+    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+        """The true image: its mIoU is the highest that the segmenter can see."""
+        return [baseline("true image", source_size, lambda source, target: target)]
 
 
 def labelled_face(faces: SyntheticFaces, index: int) -> Example:

@@ -35,6 +35,7 @@ class Sketch(Task):
     lambdas: ClassVar[dict[str, float]] = {"l2": 1.0, "perceptual": 0.8, "id": 0.0, "w_norm": 0.005}
     source_mode = "gray"
     rendering = "labels 1"
+    multi_modal = True
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
         return labelled_face(faces, index)

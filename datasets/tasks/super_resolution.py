@@ -1,16 +1,19 @@
 """Super-resolution: a photo from its shrunken self (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from datasets.baselines import baseline, resized_source
 from datasets.examples import Example
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Task
+from datasets.tasks.task import Group, Task, setting
 from datasets.transforms import to_size
+from psp.evaluation.methods import Method
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
@@ -23,23 +26,19 @@ class SuperResolution(Task):
     """Each sample is shrunk by a factor drawn from `resize_factors`, so that one model serves them all.
 
     Args:
-        resize_factors: relative to the side of the encoder's input; 1 leaves a photo as it is.
-        resize_factor: inference only: shrink each photo by this factor first, unless it is that small already. Without
-            it nothing is taken from a photo, as a user's photo is small enough.
+        resize_factors: factors to shrink by, such as 1,2,4,8,16,32 or 8, relative to the side of the encoder's input.
+        resize_factor: shrink each photo by this factor first, unless it is that small already.
     """
 
-    resize_factors: tuple[int, ...] = FACTORS
-    resize_factor: int = 1
+    resize_factors: tuple[int, ...] = setting(FACTORS, only="training")
+    resize_factor: int = setting(1, only="inference", alias="resize_factors")
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.005}  # noqa: RUF012
+    multi_modal = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize_factors", tuple(self.resize_factors))  # JSON has lists
         if not self.resize_factors or min(self.resize_factor, *self.resize_factors) < 1:
             raise UserError(f"the factors of super-resolution are numbers from 1 on, not {self.resize_factors}")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"resize_factors": list(self.resize_factors)}
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
@@ -57,6 +56,22 @@ class SuperResolution(Task):
             picture = degrade(picture, size, self.resize_factor)  # [S, S, 3]
         return to_size(picture, size), picture
 
+    def groups(self, examples: Sequence[Example]) -> list[Group]:
+        """Each factor is a group."""
+        factors = sorted(set(self.resize_factors))
+        return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]
+
+    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+        """Enlargement without learning; the photos of a user are small by themselves."""
+        if paired:
+            return [baseline("source, enlarged", source_size, resized_source)]
+        factor = self.resize_factors[0]
+
+        def enlarge(source: Tensor, target: Tensor) -> Tensor:
+            return enlarge_bicubic(target, max(1, round(source_size / factor)))  # [N, 3, T, T]
+
+        return [baseline("bicubic enlargement", source_size, enlarge, factor=factor)]
+
 
 def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
     """uint8 [P, P, 3] shrunk to size / factor pixels and enlarged to size again, as a small photo is when read."""
@@ -65,3 +80,13 @@ def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
         return images.resize(image, (size, size))  # [S, S, 3]
     shrunk = Image.fromarray(image).resize((small, small), Image.Resampling.BICUBIC)  # antialiased: 4 factor taps
     return images.resize(np.asarray(shrunk), (size, size))  # [S, S, 3]
+
+
+def enlarge_bicubic(photos: Tensor, small: int) -> Tensor:
+    """Shrink photos [N, 3, T, T] to a side of `small` as `degrade` does, and enlarge them bicubically again."""
+    enlarged = [_resample(_resample(photo, small), len(photo)) for photo in images.to_uint8(photos)]
+    return torch.stack([images.to_tensor(photo) for photo in enlarged]).to(photos.device)  # [N, 3, T, T]
+
+
+def _resample(photo: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC))  # [size, size, 3]

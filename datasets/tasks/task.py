@@ -1,5 +1,7 @@
 """What a task is; the methods here are those of a photo that is read as it is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -7,14 +9,27 @@ from torch import Tensor
 
 from datasets.examples import Example
 from datasets.synthetic import SyntheticFaces
+from psp.evaluation.methods import Method
 from stylegan2.runtime import images
+
+
+def setting(default: Any, only: str | None = None, stored: bool = True, alias: str | None = None) -> Any:
+    """Declare a setting of a task that is not simply one of training and inference alike.
+
+    Args:
+        default: Its value where none is given.
+        only: "training" or "inference", where the other does not ask for it.
+        stored: Whether checkpoints keep it; settings of inference alone are never kept.
+        alias: Another name of its flag.
+    """
+    return field(default=default, metadata={"only": only, "stored": stored and only != "inference", "alias": alias})
 
 
 class Task:
     """A translation: what the encoder sees, what it should render, and how that is weighted.
 
     A task is a class of its own file, named by `@register_task`. Its settings, if it has any, are the fields of a
-    frozen dataclass; each has a flag of its name.
+    frozen dataclass: each is a flag of its name in training and inference, documented under `Args` of the class.
 
     Attributes:
         source_channels: channels of the source tensor.
@@ -24,6 +39,10 @@ class Task:
         aligns: faces can be found in what a user translates with it.
         rendering: names what `render` makes of the procedural faces, and changes whenever that changes; "" is the
             plain picture.
+        inverts: an output is meant to be its source, so that it can be optimised towards it.
+        multi_modal: a source leaves open what the face looks like, so that several outputs are of interest.
+        keeps_labels: sources are label maps, and a segmenter can find out how well outputs keep to them.
+        pictures_source: the picture of a comparison shows sources; not where a row of it is the source already.
     """
 
     registered_name: ClassVar[str]
@@ -33,11 +52,19 @@ class Task:
     needs_source: ClassVar[bool] = False
     aligns: ClassVar[bool] = True
     rendering: ClassVar[str] = ""
+    inverts: ClassVar[bool] = False
+    multi_modal: ClassVar[bool] = False
+    keeps_labels: ClassVar[bool] = False
+    pictures_source: ClassVar[bool] = True
 
     @property
     def config(self) -> dict[str, Any]:
         """The settings that belong into a checkpoint, as JSON; `build_task` takes them again."""
-        return {}
+        kept = (
+            [entry.name for entry in fields(self) if entry.metadata.get("stored", True)] if is_dataclass(self) else []
+        )
+        values = {name: getattr(self, name) for name in kept}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     # --- training ---
 
@@ -77,3 +104,39 @@ class Task:
     def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
         """The last touch to a result uint8 [R, R, C], given what `read_source` returned."""
         return result
+
+    # --- evaluation ---
+
+    def groups(self, examples: Sequence[Example]) -> "list[Group]":
+        """Divide held-out images, whose sources the task derives, into groups that are measured by themselves.
+
+        Raises:
+            UserError: Images alone are no truth for this task.
+        """
+        return [Group("all", examples, self)]
+
+    def rendered_groups(self, resolution: int) -> "list[Group] | None":
+        """Render held-out faces in groups of their own; None where `groups` of what `render` makes will do."""
+        return None
+
+    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+        """List what a model has to beat: the source itself, made into an image without any learning.
+
+        Args:
+            source_size: Side of the sources in pixels.
+            paired: The sources are files of the user's, not derived from the targets.
+        """
+        return []
+
+    def variants(self, method: Method) -> list[Method]:
+        """List other ways of using an encoder's outputs, which are measured beside it."""
+        return []
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples of one kind, and the task that makes pairs of them."""
+
+    name: str
+    examples: Sequence[Example]
+    task: Task

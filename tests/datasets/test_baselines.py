@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.baselines import baselines, mean_fill, with_known_pixels
 from datasets.masks import paste_known
 from datasets.tasks import TASKS, build_task
+from datasets.tasks.inpainting import mean_fill
 from datasets.tasks.super_resolution import SuperResolution, degrade
 from psp.evaluation.methods import Method
 from stylegan2.runtime.images import resize, to_tensor, to_uint8
@@ -21,13 +21,13 @@ def ignore(step):
 
 
 def only_baseline(task, paired=False):
-    (method,) = baselines(task, 32, paired)
+    (method,) = task.baselines(32, paired)
     return method
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", TASKS.names())
 def test_every_task_has_baselines_or_none(name):
-    names = [method.name for method in baselines(build_task(name), 32, False)]
+    names = [method.name for method in build_task(name).baselines(32, False)]
     expected = {
         "frontalization": ["turned source"],
         "super_resolution": ["bicubic enlargement"],
@@ -81,7 +81,7 @@ def test_the_mean_fills_the_hole_alone():
 def test_known_pixels_are_laid_over_a_result():
     source, hole = inpainting_source()
     wrong = Method("wrong", {"w": 1}, 32, lambda source, target, on_step: -target)
-    row = with_known_pixels(wrong)
+    (row,) = build_task("inpainting").variants(wrong)
     assert row.name == "wrong, known pixels kept"
     assert row.key != wrong.key
     output = to_uint8(row.render(source, TARGET, ignore))

@@ -10,7 +10,7 @@ from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import HELD_OUT_MAX, TaskPairs, fixed_batches, split, write_sheet
 from datasets.sampler import StreamSampler
-from datasets.tasks import Task, find_task
+from datasets.tasks import TASKS, Task
 from stylegan2.runtime.images import read_image, to_tensor, to_uint8
 
 PIXELS = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8))
@@ -87,7 +87,7 @@ def test_fixed_batches_are_the_same_at_every_call():
 
 def test_augmentation_is_part_of_what_position_and_seed_decide():
     photos = [Example(np.kron(image, np.ones((4, 4, 1), np.uint8))) for image in PIXELS]
-    plain, changed = (TaskPairs(photos, find_task("inversion")(), 32, 32, 0, augment) for augment in (False, True))
+    plain, changed = (TaskPairs(photos, TASKS["inversion"](), 32, 32, 0, augment) for augment in (False, True))
     assert not torch.equal(plain[0, 5][1], changed[0, 5][1])
     assert torch.equal(changed[0, 5][1], changed[0, 5][1])
     assert not torch.equal(changed[0, 5][1], changed[0, 6][1])
@@ -97,7 +97,7 @@ def test_augmentation_is_part_of_what_position_and_seed_decide():
 
 def test_the_sheet_shows_the_first_pairs_of_the_training(tmp_path):
     photos = [Example(np.kron(image, np.ones((16, 16, 1), np.uint8))) for image in PIXELS]
-    pairs = TaskPairs(photos, find_task("super_resolution")((4,)), 128, 128, 3)
+    pairs = TaskPairs(photos, TASKS["super_resolution"]((4,)), 128, 128, 3)
     write_sheet(pairs, tmp_path / "pairs.png")
     sheet = read_image(tmp_path / "pairs.png")
     assert sheet.shape[1] == 8 * 128

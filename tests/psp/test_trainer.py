@@ -15,7 +15,7 @@ import psp
 from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
-from datasets.tasks import find_task
+from datasets.tasks import TASKS
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
 from psp.load import describe, save_model
@@ -41,7 +41,7 @@ SETTINGS = TrainingSettings(
     save_interval=4,
 )
 CPU = torch.device("cpu")
-TASK = find_task("inversion")()
+TASK = TASKS["inversion"]()
 
 
 class FakeIdentity(nn.Module):
