@@ -29,6 +29,7 @@ from options.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import schedule, trainer
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_state import TrainingState, build_state
 
@@ -102,7 +103,7 @@ def own_form(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) ->
 
     def step(**intervals: int) -> Callable[[], object]:
         lazy = replace(s, **{"r1_interval": 0, "path_length_interval": 0, **intervals})
-        return lambda: trainer.step(state, real, lazy, r1_gamma, Averages())
+        return lambda: trainer.step(state, real, settings=lazy, r1_gamma=r1_gamma, averages=Averages(), guard=Guard(1))
 
     return Form(
         {"step": step(), "R1": step(r1_interval=1), "path length": step(path_length_interval=1)},

@@ -45,8 +45,8 @@ def main() -> None:
         o.workers,
     )
     seed_step(s.seed, 0, 0)
-    networks = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
-    last = train(*networks, batches, o.exp_dir, s, device, initial)
+    G, D, G_ema = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
+    last = train(G=G, D=D, G_ema=G_ema, batches=batches, run_dir=o.exp_dir, settings=s, device=device, initial=initial)
     print(f"done: {last}")
 
 

@@ -6,7 +6,7 @@ numbers for each image are then copied to the images' device, without waiting fo
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -303,45 +303,59 @@ def _bilinear(x: Tensor, grid: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Controller:
-    """p, and what was observed since it last changed: numbers that a checkpoint keeps as they are."""
+    """p, and what was observed since it last changed.
+
+    The sums are tensors on the device while a training runs, so that observing does not wait for it.
+    """
 
     p: float = 0.0
-    sign_sum: float = 0.0
+    sign_sum: Tensor | float = 0.0
     """of sign(D(real)) over the images"""
-    shown: int = 0
+    shown: Tensor | float = 0
     """real images"""
     batches: int = 0
 
 
-def observe(
-    controller: Controller,
-    sign_mean: float,
-    batch_size: int,
-    interval: int = 4,
-    target: float = 0.6,
-    ramp_nimg: float = 500_000,
-) -> Controller:
-    """The controller after one more batch of real images: p changes after every `interval` of them.
+def observe(controller: Controller, sign_mean: Tensor, batch_size: int, skip: Tensor | None = None) -> Controller:
+    """Return the controller after one more batch of real images.
 
     Args:
-        sign_mean: E[sign(D(real))] over the batch (over all processes, where there are several).
-        batch_size: real images in it (over all processes).
-        interval, target, ramp_nimg: see `next_p`.
+        controller: Before the batch.
+        sign_mean: [], E[sign(D(real))] over the batch, and over all processes where there are several.
+        batch_size: Real images in the batch, in all processes together.
+        skip: [], where it is not 0 the images of the batch do not count.
     """
-    sign_sum = controller.sign_sum + sign_mean * batch_size
-    shown, batches = controller.shown + batch_size, controller.batches + 1
-    if batches < interval:
-        return replace(controller, sign_sum=sign_sum, shown=shown, batches=batches)
-    return Controller(next_p(controller.p, sign_sum / shown, shown, target, ramp_nimg))
+    if sign_mean.device.type != "mps":
+        sign_mean = sign_mean.double()
+    counts = torch.ones_like(sign_mean) if skip is None else (skip == 0).to(sign_mean)  # [], 1 or 0
+    signs = torch.where(counts > 0, sign_mean * batch_size, torch.zeros_like(sign_mean))  # also where they are NaN
+    return Controller(
+        controller.p, controller.sign_sum + signs, controller.shown + counts * batch_size, controller.batches + 1
+    )
+
+
+def adapt(controller: Controller, interval: int = 4, target: float = 0.6, ramp_nimg: float = 500_000) -> Controller:
+    """Return the controller with its new p, once `interval` batches were observed; it waits for the device only then.
+
+    `target` and `ramp_nimg`: see `next_p`.
+    """
+    if controller.batches < interval:
+        return controller
+    shown = int(controller.shown)
+    if shown == 0:
+        return Controller(controller.p)
+    return Controller(next_p(controller.p, float(controller.sign_sum) / shown, shown, target, ramp_nimg))
 
 
 def next_p(p: float, sign_mean: float, shown: int, target: float = 0.6, ramp_nimg: float = 500_000) -> float:
-    """p a step nearer to where r_t = E[sign(D(real))] meets its target: overfitting is r_t above it (section 3).
+    """Return p a step nearer to where r_t = E[sign(D(real))] meets its target: overfitting is r_t above it (section 3).
 
     Args:
+        p: From 0 to 1.
         sign_mean: r_t over the images that were shown since p last changed.
-        shown: how many those are.
-        ramp_nimg: images over which p can go from 0 to 1.
+        shown: How many those are.
+        target: Of r_t.
+        ramp_nimg: Images over which p can go from 0 to 1.
     """
     direction = (sign_mean > target) - (sign_mean < target)
     return min(1.0, max(0.0, p + direction * shown / ramp_nimg))

@@ -3,8 +3,6 @@
 Logits are [N, K]: a discriminator gives one for the image, or several for its places and scales; the mean loss counts.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,17 +40,25 @@ def hinge_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     return (F.relu(1 + fake_logits) + F.relu(1 - real_logits)).mean(1)  # [N]
 
 
+OF_D = {"logistic": logistic_d, "wgan": wgan_d, "hinge": hinge_d}
+OF_G = {"logistic": logistic_g, "wgan": wgan_g, "hinge": hinge_g}
+
+
 def drift(real_logits: Tensor) -> Tensor:
     """D(real)^2, which keeps the critic from drifting away from 0, weighted by 0.001 (PGGAN, appendix A.1). -> [N]."""
     return real_logits.square().mean(1)  # [N]
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """(|| grad_x D(x) || - 1)^2 at random points between reals and fakes (Gulrajani et al. 2017, eq. 3). -> [N]."""
+def interpolate(fake: Tensor, real: Tensor) -> Tensor:
+    """Return a random point between each fake and real image, [N, C, H, W], which gradients are taken at."""
     like_real = {"dtype": real.dtype, "device": real.device}
-    between = draw_shard(lambda count: torch.rand(count, 1, 1, 1, **like_real), len(real))  # [N, 1, 1, 1]
-    images = fake.detach().lerp(real, between).requires_grad_(True)  # [N, C, H, W]
-    (grad,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)  # [N, C, H, W]
+    position = draw_shard(lambda count: torch.rand(count, 1, 1, 1, **like_real), len(real))  # [N, 1, 1, 1]
+    return fake.detach().lerp(real, position).requires_grad_(True)  # [N, C, H, W]
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """(|| grad_x D(x) || - 1)^2 at points between reals and fakes (Gulrajani et al. 2017, eq. 3). -> [N]."""
+    (grad,) = torch.autograd.grad(logits.sum(), images, create_graph=True)  # [N, C, H, W]
     return (torch.linalg.vector_norm(grad, dim=(1, 2, 3)) - 1).square()  # [N]
 
 
@@ -62,11 +68,12 @@ def r1(real_logits: Tensor, real: Tensor) -> Tensor:
     return grad.square().flatten(1).sum(1)  # [N]
 
 
-def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
+def path_lengths(images: Tensor, ws: Tensor, create_graph: bool = True) -> Tensor:
     """|| J_w^T y || with y ~ N(0, 1) / sqrt(pixels), averaged over layers (StyleGAN2, eq. 4). -> [N].
 
-    Its squared deviation from a running mean, which starts at 0, is the penalty.
+    Its squared deviation from a running mean, which starts at 0, is the penalty. Without `create_graph` the lengths
+    cannot be differentiated.
     """
     y = normal_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-    (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)  # [N, num_ws, w_dim]
+    (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=create_graph)  # [N, num_ws, w_dim]
     return grad.square().sum(2).mean(1).sqrt()  # [N]

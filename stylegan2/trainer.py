@@ -1,10 +1,11 @@
 """The GAN loop: one step reads top to bottom like the paper; `train` fetches, steps, reports and saves."""
 
+import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylegan2 import losses, schedule
-from stylegan2.augment import PIPELINES, augment, observe
+from stylegan2.augment import PIPELINES, adapt, augment, observe
 from stylegan2.metrics.resolution_usage import resolution_usage
 from stylegan2.networks.growing import fade_real, growth_of
+from stylegan2.networks.sizes import num_ws_at
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
-from stylegan2.runtime.guard import Guard, check_finite
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt
-from stylegan2.runtime.randomness import draw_shard, normal_like, seed_step, seeded_normal
+from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_state import (
     Discriminator,
@@ -28,10 +30,11 @@ from stylegan2.training_state import (
     TrainingSettings,
     TrainingState,
     build_state,
+    check_batches,
     check_fit,
-    check_shares,
     checkpoint_path,
     load_networks,
+    number_of_rounds,
     path_length_batch,
     resume,
     save,
@@ -44,195 +47,296 @@ Batch = Tensor | list[Tensor]
 """images [N, C, R, R] in [-1, 1], or these and their labels, int64 [N]"""
 
 
-def map_with_mixing(
-    G: Generator, z: Tensor, probability: float, labels: Tensor | None = None, rows: int | None = None
-) -> Tensor:
-    """Map z and, for a share of samples, take the layers after a random crossover from a second latent.
-
-    Mixing regularization (StyleGAN, section 3.1). z [N, z_dim], labels [N] -> ws [N, num_ws, w_dim].
-
-    rows: how many of the num_ws are in use while the generator grows; by default all.
-    """
-    ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
-    G.mapping.track_average(distributed.all_reduce_mean(ws[:, 0].detach().mean(0, keepdim=True)))
-    if probability == 0:
-        return ws
-    n, device = z.shape[0], z.device
-    crossover = draw_shard(lambda count: torch.randint(1, rows or G.num_ws, (count, 1), device=device), n)  # [N, 1]
-    mixed = draw_shard(lambda count: torch.rand(count, 1, device=device), n) < probability  # [N, 1]
-    crossover = torch.where(mixed, crossover, G.num_ws)
-    keep = torch.arange(G.num_ws, device=z.device) < crossover  # [N, num_ws]
-    return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
-
-
-def at_stage(
-    state: TrainingState, stage: schedule.Stage, labels: Tensor | None, s: TrainingSettings
-) -> tuple[Callable[[int], Tensor], Callable[[Tensor], Tensor], Callable[..., Tensor]]:
-    """What a step is made of, with the stage of growing and the labels [N] of its samples filled in.
-
-    Returns:
-        latents: a count -> ws [count, num_ws, w_dim], mixed.
-        synthesize: ws -> images [count, C, r, r], with fresh noise.
-        judge: images, and of how many batches they are the parts -> logits, of images that were augmented first.
-    """
-    G, D, device = state.G, state.D, state.path_length_mean.device
-    rows = G.num_ws - 2 * (G.img_resolution // stage.resolution).bit_length() + 2  # two for each resolution
-    to_G = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
-    to_D = {"alpha": stage.alpha} if G.grows else {}
-
-    def latents(count: int) -> Tensor:
-        z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=device), count)  # [count, z_dim]
-        return map_with_mixing(G, z, s.style_mixing, None if labels is None else labels[:count], rows)
-
-    def judge(images: Tensor, parts: int = 1) -> Tensor:
-        if s.augment != "none":
-            images = augment(images, state.control.p, PIPELINES[s.augment])
-        return D(images, parts, labels=None if labels is None else labels.repeat(parts), **to_D)
-
-    return latents, partial(G.synthesis, noise_mode="random", **to_G), judge
-
-
 def step(
     state: TrainingState,
     real: Tensor,
-    s: TrainingSettings,
+    labels: Tensor | None = None,
+    *,
+    settings: TrainingSettings,
     r1_gamma: float,
     averages: Averages,
-    labels: Tensor | None = None,
+    guard: Guard,
 ) -> None:
-    """One training step on real images [N, C, R, R] in [-1, 1]: D, R1, G, path length, moving average.
+    """Take one training step: D, R1, G, path length, moving average. Nothing in it waits for the device.
 
-    Fakes get the real images' labels [N], which are drawn from the data's distribution. Where several processes train,
-    N is this one's share of the batch.
-    NonFiniteError ends it before the first optimizer whose loss or gradient is NaN or infinite.
+    A phase works through its batch in rounds of at most `settings.batch_gpu` images, whose gradients add up. Once a
+    loss or a gradient is NaN or infinite no optimizer moves any more, and the step counts as skipped.
+
+    Args:
+        state: Changed in place.
+        real: Images [N, C, R, R] in [-1, 1]; where several processes train, this one's share of the batch.
+        labels: Their classes, int64 [N], which fakes get too: they are drawn from the data's distribution.
+        settings: Those of the training.
+        r1_gamma: Weight of R1.
+        averages: Gets the values to be logged.
+        guard: Surrounds this step (`with guard.step():`).
     """
-    G, n, batch = state.G, len(real), len(real) * distributed.world_size()
-    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + batch  # shown, even where the step ends early
+    s, G, D, device = settings, state.G, state.D, real.device
+    n, batch = len(real), len(real) * distributed.world_size()
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + batch
     stage = s.stage(start, G.img_resolution)
-    latents, synthesize, judge = at_stage(state, stage, labels, s)
-    seen: dict[str, Tensor] = {}  # to be logged, if all of the step is finite
     real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
+    count = number_of_rounds(n, s.batch_gpu, math.gcd(batch, D.mbstd_group))
+    seen: defaultdict[str, list[Tensor]] = defaultdict(list)  # to be logged
 
     # D: tell fakes from reals, both in one pass.
-    with torch.no_grad():
-        fake = synthesize(latents(n))  # [N, C, r, r]
-    fake_logits, real_logits = judge(torch.cat([fake, real]), parts=2).chunk(2)  # [N, 1] each
-    loss_D = LOSS_D[s.loss](fake_logits, real_logits)  # [N]
-    update(state.opt_D, joined(loss_D, eager_penalty(judge, real, fake, real_logits, s, r1_gamma, seen)), "loss_D")
+    terms, w = [], []  # of each round: its part of the loss, and the w that it drew
+    state.opt_D.zero_grad(set_to_none=True)
+    for k in rounds(count, device):
+        images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N where all is done at once
+        with torch.no_grad():
+            fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
+        both, twice = torch.cat([fake, images]), None if classes is None else classes.repeat(2)
+        fake_logits, real_logits = run_D(D, both, twice, stage, s, state.control.p, parts=2).chunk(2)  # [M, 1] each
+        loss = losses.OF_D[s.loss](fake_logits, real_logits)  # [M]
+        seen["loss/D"].append(loss.detach())
+        if s.loss == "wgan":
+            between = losses.interpolate(fake, images)  # [M, C, r, r]
+            penalty = losses.gradient_penalty(run_D(D, between, classes, stage, s, state.control.p), between)  # [M]
+            loss = loss + s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
+            seen["loss/gradient_penalty"].append(penalty.detach())
+        elif s.r1_interval and not s.lazy_r1:
+            images = images.detach().requires_grad_(True)
+            penalty = losses.r1(run_D(D, images, classes, stage, s, state.control.p), images)  # [M]
+            loss = loss + r1_gamma / 2 * penalty
+            seen["loss/r1"].append(penalty.detach())
+        terms.append(accumulate(loss, n))
+        w.append(ws[:, 0].detach())
+        seen["logits/sign_real"].append(real_logits.detach().sign())
+        seen["logits/sign_fake"].append(fake_logits.detach().sign())
+    track_w_avg(G, w)
+    update(state.opt_D, "loss_D", terms, guard)
 
     # D: R1, lazily.
     if schedule.is_due(start, batch, s.lazy_r1_interval):
-        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
-        update(state.opt_D, penalty.mean() * (r1_gamma / 2 * s.r1_interval), "r1")
+        terms = []
+        state.opt_D.zero_grad(set_to_none=True)
+        for k in rounds(count, device):
+            images, classes = real[k::count].detach().requires_grad_(True), rows(labels, k, count)
+            penalty = losses.r1(run_D(D, images, classes, stage, s, state.control.p), images)  # [M]
+            terms.append(accumulate(penalty * (r1_gamma / 2 * s.r1_interval), n))
+            seen["loss/r1"].append(penalty.detach())
+        update(state.opt_D, "r1", terms, guard)
 
     # G: make D take fakes for real. D is frozen, which spares its weight gradients.
-    learn(state.opt_D, False)
-    fake = synthesize(latents(n))  # [N, C, r, r]
-    loss_G = LOSS_G[s.loss](judge(fake))  # [N]
-    learn(state.opt_D, True)
-    update(state.opt_G, loss_G.mean(), "loss_G")
+    terms, w = [], []
+    set_requires_grad(state.opt_D, False)
+    state.opt_G.zero_grad(set_to_none=True)
+    for k in rounds(count, device):
+        classes = rows(labels, k, count)
+        fake, ws = run_G(G, n // count, classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
+        loss = losses.OF_G[s.loss](run_D(D, fake, classes, stage, s, state.control.p))  # [M]
+        terms.append(accumulate(loss, n))
+        seen["loss/G"].append(loss.detach())
+        w.append(ws[:, 0].detach())
+    set_requires_grad(state.opt_D, True)
+    track_w_avg(G, w)
+    update(state.opt_G, "loss_G", terms, guard)
 
-    # G: path length, lazily.
+    # G: path length, lazily, on half the batch.
     if schedule.is_due(start, batch, s.path_length_interval):
-        ws = latents(path_length_batch(batch) // distributed.world_size())  # [N/2, num_ws, w_dim]
-        lengths = losses.path_lengths(synthesize(ws), ws)  # [N/2]
-        state.path_length_mean.lerp_(distributed.all_reduce_mean(lengths.detach().mean()), PATH_LENGTH_DECAY)
-        penalty = (lengths - state.path_length_mean).square()  # [N/2]
-        update(state.opt_G, penalty.mean() * (s.path_length_weight * s.path_length_interval), "path_length")
-        seen |= {"path_length/length": lengths, "path_length/penalty": penalty}
+        terms, w = [], []
+        state.opt_G.zero_grad(set_to_none=True)
+        half = path_length_batch(batch) // distributed.world_size()
+        count = number_of_rounds(half, s.batch_gpu)
+        if count > 1:  # the mean is of all lengths, so that they are needed before the first gradient
+            all_lengths = []
+            with rehearsal(device):
+                for k in rounds(count, device):
+                    fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+                    all_lengths.append(losses.path_lengths(fake, ws, create_graph=False))  # [M]
+            track_path_length(state.path_length_mean, all_lengths)
+        for k in rounds(count, device):
+            fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+            lengths = losses.path_lengths(fake, ws)  # [M]
+            if count == 1:
+                track_path_length(state.path_length_mean, [lengths])
+            penalty = (lengths - state.path_length_mean).square()  # [M]
+            terms.append(accumulate(penalty * (s.path_length_weight * s.path_length_interval), half))
+            seen["path_length/length"].append(lengths.detach())
+            seen["path_length/penalty"].append(penalty.detach())
+            w.append(ws[:, 0].detach())
+        track_w_avg(G, w)
+        update(state.opt_G, "path_length", terms, guard)
 
-    # Adaptive augmentation.
-    adapt(state, real_logits.detach(), s)
+    # Adaptive augmentation: how well D knows the real images.
+    if s.adapts:
+        sign = distributed.all_reduce_mean(torch.cat(seen["logits/sign_real"]).mean())  # []
+        state.control = observe(state.control, sign, batch, guard.found_inf)
 
     # Moving average of G.
-    track(state.G_ema, G, schedule.ema_decay(state.cur_nimg, batch, s.ema_nimg, s.ema_rampup))
+    update_ema(
+        state.G_ema, G, schedule.ema_decay(state.cur_nimg, batch, s.ema_nimg, s.ema_rampup), skip=guard.found_inf
+    )
     remember_growth(state, stage)
 
-    seen |= {"loss/D": loss_D, "loss/G": loss_G}
-    seen |= {"logits/sign_real": real_logits.sign(), "logits/sign_fake": fake_logits.sign()}
     for name, values in seen.items():
-        averages.add(name, values)
+        averages.add(name, torch.cat(values), skip=guard.found_inf)
 
 
-LOSS_D = {"logistic": losses.logistic_d, "wgan": losses.wgan_d, "hinge": losses.hinge_d}
-LOSS_G = {"logistic": losses.logistic_g, "wgan": losses.wgan_g, "hinge": losses.hinge_g}
+# --- what a step is made of ---
 
 
-def eager_penalty(
-    judge: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    real_logits: Tensor,
-    s: TrainingSettings,
-    r1_gamma: float,
-    seen: dict[str, Tensor],
-) -> Tensor | None:
-    """What joins D's loss in every step, weighted, [N]: gradient penalty and drift, or R1 where it is not lazy.
+def run_G(  # noqa: N802
+    G: Generator, count: int, labels: Tensor | None, stage: schedule.Stage, s: TrainingSettings
+) -> tuple[Tensor, Tensor]:
+    """Generate images from random latents and fresh noise.
 
-    The penalties as they are go into `seen`, by the name under which they are logged.
+    Args:
+        G: The generator.
+        count: How many images.
+        labels: Their classes, int64 [count], where G is conditioned on them.
+        stage: Where growing stands.
+        s: Settings of the training.
+
+    Returns:
+        Images [count, C, r, r], and the ws [count, num_ws, w_dim] that they were made from.
     """
-    if s.loss == "wgan":
-        penalty = seen["loss/gradient_penalty"] = losses.gradient_penalty(judge, real, fake)  # [N]
-        return s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
-    if s.r1_interval and not s.lazy_r1:
-        penalty = seen["loss/r1"] = r1_penalty(judge, real)  # [N]
-        return r1_gamma / 2 * penalty
-    return None
+    z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=G.w_avg.device), count)  # [count, z_dim]
+    ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution)  # [count, num_ws, w_dim]
+    growth = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
+    return G.synthesis(ws, noise_mode="random", **growth), ws
 
 
-def joined(loss: Tensor, penalty: Tensor | None) -> Tensor:
-    """[N] and [N] -> []."""
-    return loss.mean() if penalty is None else (loss + penalty).mean()
+def run_D(  # noqa: N802
+    D: Discriminator,
+    images: Tensor,
+    labels: Tensor | None,
+    stage: schedule.Stage,
+    s: TrainingSettings,
+    p: float,
+    parts: int = 1,
+) -> Tensor:
+    """Augment images [N, C, r, r], and return the discriminator's logits [N, 1].
+
+    Args:
+        D: The discriminator.
+        images: Fakes, reals, or points between them.
+        labels: Their classes, int64 [N], where D is conditioned on them.
+        stage: Where growing stands.
+        s: Settings of the training.
+        p: Probability of augmentation.
+        parts: How many batches are stacked in `images`, each with statistics of its own.
+    """
+    if s.augment != "none":
+        images = augment(images, p, PIPELINES[s.augment])
+    growth = {} if s.grow_from is None else {"alpha": stage.alpha}
+    return D(images, parts, labels=labels, **growth)
 
 
-def r1_penalty(judge: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    watched = real.detach().requires_grad_(True)
-    return losses.r1(judge(watched), watched)  # [N]
+def map_with_mixing(
+    G: Generator, z: Tensor, probability: float, labels: Tensor | None = None, resolution: int | None = None
+) -> Tensor:
+    """Map z and, for a share of samples, take the layers after a random crossover from a second latent.
+
+    Mixing regularization (StyleGAN, section 3.1).
+
+    Args:
+        G: The generator.
+        z: [N, z_dim].
+        probability: Of a sample to be mixed.
+        labels: int64 [N], where G is conditioned on classes.
+        resolution: What G has grown to, so that the crossover is among the layers in use; by default all are.
+
+    Returns:
+        ws [N, num_ws, w_dim].
+    """
+    ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
+    if probability == 0:
+        return ws
+    n, device = z.shape[0], z.device
+    layers = num_ws_at(resolution or G.img_resolution)
+    crossover = draw_shard(lambda whole: torch.randint(1, layers, (whole, 1), device=device), n)  # [N, 1]
+    mixed = draw_shard(lambda whole: torch.rand(whole, 1, device=device), n) < probability  # [N, 1]
+    crossover = torch.where(mixed, crossover, G.num_ws)
+    keep = torch.arange(G.num_ws, device=device) < crossover  # [N, num_ws]
+    return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
 
 
-def adapt(state: TrainingState, real_logits: Tensor, s: TrainingSettings) -> None:
-    """More augmentation where D knows the real images too well (arXiv 2006.06676, section 3)."""
-    if s.adapts:
-        sign, batch = (
-            float(distributed.all_reduce_mean(real_logits.sign().mean())),
-            len(real_logits) * distributed.world_size(),
-        )
-        state.control = observe(state.control, sign, batch, target=s.ada_target, ramp_nimg=s.ada_nimg)
+def rows(labels: Tensor | None, k: int, count: int, total: int | None = None) -> Tensor | None:
+    """Return the labels of round k of `count`, of the first `total` samples of a batch."""
+    return None if labels is None else labels[k:total:count]
 
 
-def learn(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
-    """Whether gradients are computed for the parameters of this optimizer."""
+def accumulate(loss: Tensor, total: int) -> Tensor:
+    """Add the gradient of a round's losses [M] to those of the rounds before it.
+
+    Returns:
+        The round's part of the mean over all `total` samples, [].
+    """
+    part = loss.sum() / total
+    part.backward()
+    return part.detach()
+
+
+def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], guard: Guard) -> None:
+    """Move an optimizer by the gradients of all rounds, unless something in this step is not finite.
+
+    Args:
+        optimizer: A fused one, which asks its attribute `found_inf` whether to move.
+        term: Name of the loss, for the message where it is NaN or infinite.
+        parts: What `accumulate` gave, [] each.
+        guard: Of this step.
+    """
+    loss = distributed.all_reduce_gradients(optimizer, torch.stack(parts).sum())
+    optimizer.found_inf = guard.check(optimizer, {term: loss})  # type: ignore[attr-defined]
+    optimizer.step()
+
+
+@torch.no_grad()
+def track_w_avg(G: Generator, parts: list[Tensor]) -> None:
+    """Move the mean of W towards the w of a whole batch, [M, w_dim] of each round and process."""
+    G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))
+
+
+@torch.no_grad()
+def track_path_length(mean: Tensor, parts: list[Tensor]) -> None:
+    """Move the mean path length [] towards the lengths of a whole batch, [M] of each round and process."""
+    mean.lerp_(distributed.all_reduce_mean(torch.cat(parts).mean()), PATH_LENGTH_DECAY)
+
+
+def set_requires_grad(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
+    """Say whether gradients are computed for the parameters of an optimizer."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.requires_grad_(wanted)
 
 
+@torch.no_grad()
+def update_ema(average: nn.Module, module: nn.Module, decay: float, skip: Tensor) -> None:
+    """Set average <- decay * average + (1 - decay) * module, and copy buffers.
+
+    Args:
+        average: Changed in place.
+        module: Of the same parameters.
+        decay: From 0 to 1.
+        skip: []; where it is not 0 nothing changes.
+    """
+    kept, current = list(average.parameters()), list(module.parameters())
+    if skip.device.type == "cpu":  # where looking is free
+        if skip > 0:
+            return
+        torch._foreach_lerp_(kept, current, 1 - decay)
+    else:
+        change = torch._foreach_sub(current, kept)
+        torch._foreach_mul_(change, (skip == 0) * (1 - decay))
+        torch._foreach_add_(kept, change)
+    for old, new in zip(average.buffers(), module.buffers(), strict=True):
+        old.copy_(torch.where(skip > 0, old, new))
+
+
 def remember_growth(state: TrainingState, stage: schedule.Stage) -> None:
-    """So that a checkpoint's generators show what they have learned, whoever loads them."""
+    """Note in both generators what they have grown to, so that a checkpoint's show what they have learned."""
     for growth in (growth_of(state.G), growth_of(state.G_ema)):
         if growth is not None:
             growth.reached = stage
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
-    """`term` is the loss's name, for the message where it is not finite."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    loss = distributed.all_reduce_gradients(optimizer, loss)
-    check_finite(optimizer, {term: loss})
-    optimizer.step()
-
-
-@torch.no_grad()
-def track(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * module; buffers are copied."""
-    for kept, current in zip(average.parameters(), module.parameters(), strict=True):
-        kept.lerp_(current, 1 - decay)
-    for kept, current in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(current)
+# --- the loop ---
 
 
 def train(
+    *,
     G: Generator,
     D: Discriminator,
     G_ema: Generator,
@@ -242,30 +346,39 @@ def train(
     device: torch.device,
     initial: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Train until settings.total_nimg, resuming from run_dir's newest intact checkpoint; returns the last checkpoint.
+    """Train until settings.total_nimg, resuming from the newest intact checkpoint of run_dir.
+
+    The result does not depend on where a run was stopped and resumed: on a CPU, and on a GPU with
+    `settings.deterministic`, it is the same bit for bit. Up to rounding it does not depend on the number of processes
+    that call this together either (see `runtime.distributed`); the first of them writes.
 
     Args:
-        batches: given cur_nimg, an endless iterator of batches from there on: images [N, C, R, R] in [-1, 1], or these
+        G: Generator with new weights.
+        D: Its discriminator.
+        G_ema: A generator of the same sizes, for the moving average.
+        batches: Given cur_nimg, an endless iterator of batches from there on: images [N, C, R, R] in [-1, 1], or these
             and their labels [N]. Each is of settings.batch_size_at images, or of this process's share of them.
-        run_dir: gets checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
-        initial: weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
+        run_dir: Gets checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
+        settings: Of the training.
+        device: Where it runs.
+        initial: Weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
+
+    Returns:
+        The last checkpoint.
 
     Raises:
-        UserError: the settings do not fit the networks, or run_dir holds another run.
-
-    The result does not depend on where a run was stopped and resumed (bit for bit on the CPU), nor, but for rounding,
-    on how many processes call this together (see `runtime.distributed`), of which the first one writes.
+        UserError: The settings do not fit the networks, run_dir holds another run, or too many steps were not finite.
     """
     s = settings
     check_fit(s, G.img_resolution, G.grows, G.has_styles)
-    check_shares(s, G.img_resolution, D.mbstd_group, distributed.world_size())
+    check_batches(s, G.img_resolution, D.mbstd_group, distributed.world_size())
     for module in (G, D, G_ema):
         place(module, device)
         distributed.broadcast([*module.parameters(), *module.buffers()])
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
-    guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s))
+    guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
     distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one --exp_dir")
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
@@ -281,11 +394,14 @@ def train(
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
             with guard.step():
-                step(state, real, s, r1_gamma, averages, labels)
+                step(state, real, labels, settings=s, r1_gamma=r1_gamma, averages=averages, guard=guard)
+            if s.adapts:
+                state.control = adapt(state.control, target=s.ada_target, ramp_nimg=s.ada_nimg)
             progress.update(n)
 
             # Report.
             if schedule.passed(state.cur_nimg, n, s.log_interval):
+                guard.look()
                 values = distributed.all_reduce_mean_values(averages.pop()) | moving_values(state, s)
                 speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
                 started, started_nimg = time.perf_counter(), state.cur_nimg

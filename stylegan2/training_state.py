@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan2 import schedule
+from stylegan2 import losses, schedule
 from stylegan2.augment import PIPELINES, Controller
 from stylegan2.networks import growing, pggan, projected, stylegan, stylegan2
 from stylegan2.networks.registry import GENERATORS
@@ -20,7 +20,6 @@ from stylegan2.runtime.registry import built_as
 
 Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
 Discriminator = growing.Discriminator | stylegan2.Discriminator | projected.Discriminator
-LOSSES = ("logistic", "wgan", "hinge")
 BETAS = (0.0, 0.99)
 SMALLEST_AUGMENTED = 16
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
@@ -35,6 +34,9 @@ class TrainingSettings:
     """train until this many real images were shown"""
     batch_size: int = 32
     """images a step"""
+    batch_gpu: int | None = None
+    """images that a process works on at once: larger batches are worked through in rounds, which saves memory and gives
+    the same result"""
     batch_sizes: dict[int, int] = field(default_factory=dict)
     """images a step at the resolutions that are named, such as `8 256 16 128`; at the others it is batch_size"""
     learning_rate: float = 0.002
@@ -104,8 +106,10 @@ class TrainingSettings:
                 raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
-        if self.loss not in LOSSES:
-            raise UserError(f"--loss must be {' or '.join(LOSSES)}, not {self.loss!r}")
+        if self.batch_gpu is not None and self.batch_gpu < 1:
+            raise UserError(f"--batch_gpu must be at least 1, not {self.batch_gpu}")
+        if self.loss not in losses.OF_G:
+            raise UserError(f"--loss must be {' or '.join(losses.OF_G)}, not {self.loss!r}")
         if self.augment != "none" and self.augment not in PIPELINES:
             raise UserError(f"--augment must be none, {' or '.join(PIPELINES)}, not {self.augment!r}")
         if self.augment_p is not None and not 0 <= self.augment_p <= 1:
@@ -162,21 +166,46 @@ def path_length_batch(batch: int) -> int:
     return max(1, batch // PATH_LENGTH_BATCH_SHRINK)
 
 
-def check_shares(s: TrainingSettings, img_resolution: int, mbstd_group: int, processes: int) -> None:
-    """UserError where a batch does not fall into equal shares, or a minibatch stddev group would be torn apart.
+def number_of_rounds(share: int, batch_gpu: int | None, group: int = 1) -> int:
+    """Return in how many equal rounds a process works through its share of a batch.
+
+    Args:
+        share: Samples of this process.
+        batch_gpu: At most so many in a round; None takes all at once.
+        group: Rounds must be a multiple of it, so that the groups of minibatch standard deviation stay whole.
+
+    Raises:
+        UserError: There are no such rounds.
+    """
+    largest = min(share, batch_gpu or share)
+    for size in range(largest, 0, -1):
+        if share % size == 0 and size % group == 0:
+            return share // size
+    raise UserError(
+        f"{share} images cannot be worked through in rounds of at most {largest} with --mbstd_group {group}: use "
+        f"--batch_gpu {group} or a multiple"
+    )
+
+
+def check_batches(s: TrainingSettings, img_resolution: int, mbstd_group: int, processes: int) -> None:
+    """Refuse batches that do not fall into equal shares and rounds, or whose minibatch stddev groups would be torn.
 
     A group is of samples that are N / group apart (`layers.minibatch_stddev`), and a process has those that are
     `processes` apart: groups stay whole where N / group is a multiple of `processes`.
+
+    Raises:
+        UserError: There is such a batch.
     """
     sizes = [2**k for k in range(2, img_resolution.bit_length()) if 2**k >= (s.grow_from or img_resolution)]
     for batch in {schedule.at_resolution(s.batch_sizes, size, s.batch_size) for size in sizes}:
-        torn = batch % (processes * math.gcd(batch, mbstd_group))
-        if torn or (s.path_length_interval and path_length_batch(batch) % processes):
+        group = math.gcd(batch, mbstd_group)
+        if batch % (processes * group) or (s.path_length_interval and path_length_batch(batch) % processes):
             shared = math.lcm(mbstd_group, PATH_LENGTH_BATCH_SHRINK if s.path_length_interval else 1)
             raise UserError(
                 f"a batch of {batch} cannot be shared by {processes} processes with --mbstd_group {mbstd_group}: use "
                 f"--batch_size {processes * shared} or a multiple, or fewer processes"
             )
+        number_of_rounds(batch // processes, s.batch_gpu, group)
 
 
 @dataclass
@@ -202,8 +231,9 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
         G.train(),
         D.train(),
         G_ema.eval().requires_grad_(False),
-        opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8),
-        opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8),
+        # Fused optimizers are faster, and decide on the device whether they move (`Guard.check`).
+        opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8, fused=True),
+        opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8, fused=True),
         path_length_mean=torch.zeros([], device=next(G.parameters()).device),
         control=Controller(s.augment_p or 0.0),
     )
@@ -270,7 +300,7 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
         "generator": built_as(state.G),
         "cur_nimg": state.cur_nimg,
         "settings": asdict(s),
-        "augmentation": asdict(state.control),
+        "augmentation": {name: float(value) for name, value in vars(state.control).items()},
         "optimizers": scalars,
     }
     return tensors, metadata

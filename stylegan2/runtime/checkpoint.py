@@ -338,7 +338,7 @@ def load_optimizer(
         state: dict[nn.Parameter, Any] = {}
         for name, packed in settings["state"].items():
             parameter = parameters[name]
-            fetch = partial(_copy, tensors, device=parameter.device)
+            fetch = partial(_copy_like, tensors, parameter)
             state[parameter] = _unpack(packed, fetch)
             step = state[parameter].get("step")
             if isinstance(step, Tensor) and not counts_on_device[parameter]:
@@ -352,8 +352,16 @@ def load_optimizer(
         optimizer.state[parameter] = value
 
 
-def _copy(tensors: Mapping[str, Tensor], name: str, device: torch.device | str = "cpu") -> Tensor:
-    return tensors[name].to(device, copy=True)
+def _copy(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    return tensors[name].clone()
+
+
+def _copy_like(tensors: Mapping[str, Tensor], parameter: nn.Parameter, name: str) -> Tensor:
+    """Return a copy on the parameter's device; of its shape, also in its memory layout, which fused optimizers need."""
+    stored = tensors[name]
+    if stored.shape != parameter.shape:
+        return stored.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=stored.dtype, requires_grad=False).copy_(stored)
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,6 +1,8 @@
 """NaN and infinity in training: such a step is skipped and counted, and too many in a row end the training.
 
-A loop runs each step `with guard.step():`; the step asks `check_finite` before each of its optimizers moves.
+A loop runs each step `with guard.step():`. Within it, `guard.check` is asked before each optimizer moves, and answers
+with a number on the device, which fused optimizers read there: nothing waits for the device. What was counted is
+fetched when the loop reports (`guard.look`); on a CPU, where fetching costs nothing, after every step.
 """
 
 import contextlib
@@ -19,80 +21,152 @@ class NonFiniteError(Exception):
 
 
 def check_finite(optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
-    """NonFiniteError if a term, or a gradient that the optimizer is about to use, is NaN or infinite.
+    """Raise a NonFiniteError if a term, or a gradient that the optimizer is about to use, is NaN or infinite.
+
+    This fetches one number from the device; `Guard.check` fetches none.
 
     Args:
+        optimizer: Its parameters have their gradients.
         terms: {name: tensor of any shape}; the last one is the loss that the others add up to.
-
-    One number is fetched from the device, whatever the number of terms and parameters: a NaN or an infinity in any of
-    them is in the sum of the loss and the gradients' norm too. The norm overflows where the squares in Adam would.
     """
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     name, loss = list(terms.items())[-1]
-    if torch.isfinite(loss.detach().sum() + torch.nn.utils.get_total_norm(gradients)):
+    if torch.isfinite(loss.detach().sum() + gradient_norm(optimizer)):
         return
     culprits = [term for term, values in terms.items() if not values.isfinite().all()]
     raise NonFiniteError(culprits[0] if culprits else f"the gradient of {name}")
 
 
+def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Return the norm [] of all gradients of an optimizer.
+
+    It is NaN or infinite where any gradient is, and overflows where the squares in Adam would.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
 class Guard:
-    """Counts the steps that were skipped.
+    """Finds and counts the steps that must be skipped.
 
     Args:
-        limit: so many in a row end the training.
-        written: what a step writes before it asks, such as batch statistics; put back when the step is skipped.
-        checkpoint: the file that the training goes on from, if any.
+        limit: So many in a row end the training.
+        buffers: What a step writes before it knows whether it is finite, such as batch statistics; these tensors get
+            their earlier values back when the step is skipped.
+        checkpoint: The file that the training goes on from, if any.
+        device: Where losses are; by default where the buffers are, or the CPU.
 
     Attributes:
-        failing: whether the last step was skipped.
+        found_inf: float32 [], 1 if a term of the current or last step was NaN or infinite, else 0.
     """
 
-    def __init__(self, limit: int, written: Iterable[Tensor], checkpoint: Path | None = None) -> None:
-        self.limit, self.written, self.checkpoint = limit, list(written), checkpoint
-        self._skipped = self._in_row = 0
-        self._has_worked = False  # since the checkpoint
+    def __init__(
+        self,
+        limit: int,
+        buffers: Iterable[Tensor] = (),
+        checkpoint: Path | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.limit, self.buffers, self.checkpoint = limit, list(buffers), checkpoint
+        self.device = device or (self.buffers[0].device if self.buffers else torch.device("cpu"))
+        self.found_inf = torch.zeros([], dtype=torch.float32, device=self.device)
+        self._terms: list[str] = []
+        # Counted on the device: the term of the last skipped step, as its place in `_terms`, and numbers of steps.
+        self._term, self._skipped, self._in_row, self._longest_row, self._worked = (
+            torch.zeros([], dtype=torch.int64, device=self.device) for _ in range(5)
+        )
+        self._reported = 0  # of the skipped steps, those that `pop` has returned
+        self._announced = 0  # and those that `look` has seen
 
     @property
     def failing(self) -> bool:
-        return self._in_row > 0
+        """Whether the last step was skipped. Waits for the device."""
+        return bool(self._in_row > 0)
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
-        """Around one step. UserError: it was the last of too many in a row that had to be skipped."""
-        before = [tensor.detach().clone() for tensor in self.written]
+        """Surround one step. UserError, on a CPU: it was the last of too many in a row that had to be skipped."""
+        before = [tensor.detach().clone() for tensor in self.buffers]
+        self.found_inf = torch.zeros([], dtype=torch.float32, device=self.device)
         try:
             yield
         except NonFiniteError as error:
-            with torch.no_grad():
-                for tensor, value in zip(self.written, before, strict=True):
-                    tensor.copy_(value)
-            self._count(str(error))
-        else:
-            self._in_row, self._has_worked = 0, True
+            self._term = torch.full_like(self._term, self._place((str(error),)))
+            self.found_inf = torch.ones([], dtype=torch.float32, device=self.device)
+        self._put_back(before)
+        failed = self.found_inf.long()
+        self._skipped = self._skipped + failed
+        self._in_row = (self._in_row + 1) * failed
+        self._longest_row = torch.maximum(self._longest_row, self._in_row)
+        self._worked = self._worked + (1 - failed)
+        if self.device.type == "cpu":
+            self.look()
 
-    def saved(self, checkpoint: Path) -> None:
-        """Remembers where to go back to."""
-        self.checkpoint, self._has_worked = checkpoint, False
+    def check(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return whether an optimizer must not move, because this or an earlier term of the step is NaN or infinite.
 
-    def pop(self) -> int:
-        """How many steps were skipped since the last call."""
-        skipped, self._skipped = self._skipped, 0
-        return skipped
+        Args:
+            optimizer: Its parameters have their gradients.
+            terms: {name: tensor of any shape}; the last one is the loss that the others add up to.
 
-    def _count(self, term: str) -> None:
-        self._skipped += 1
-        self._in_row += 1
-        if self._in_row >= self.limit:
+        Returns:
+            `found_inf`, float32 []: 1 or 0, for the attribute of that name that fused optimizers read.
+        """
+        place = self._place((*terms, f"the gradient of {list(terms)[-1]}"))
+        sums = [values.detach().sum() for values in terms.values()] + [gradient_norm(optimizer)]
+        # A NaN or an infinity in any element is in the sum too.
+        failed = ~torch.stack([value.isfinite() for value in sums])  # [terms + 1]
+        is_first = failed.any() & (self.found_inf == 0)
+        self._term = torch.where(is_first, place + failed.int().argmax(), self._term)
+        self.found_inf = torch.maximum(self.found_inf, failed.any().float())
+        return self.found_inf
+
+    def look(self) -> None:
+        """Fetch what was counted, say it, and end the training where it was too much.
+
+        Raises:
+            UserError: Too many steps in a row were skipped.
+        """
+        skipped, in_row, longest_row, term = torch.stack(
+            [self._skipped, self._in_row, self._longest_row, self._term]
+        ).tolist()
+        new, self._announced = skipped - self._announced, skipped
+        if longest_row >= self.limit:
             row = "a step" if self.limit == 1 else f"{self.limit} steps in a row"
             raise UserError(
-                f"training stops, since {term} was NaN or infinite in {row}: lower --learning_rate or look at the "
-                f"data; {self._way_back()}"
+                f"training stops, since {self._terms[term]} was NaN or infinite in {row}: lower --learning_rate or "
+                f"look at the data; {self._way_back()}"
             )
-        if self._in_row == 1:
-            tqdm.write(f"a step was skipped: {term} was NaN or infinite")
+        if new and in_row <= new:  # once a row
+            what = "a step was" if new == 1 else f"{new} steps were"
+            tqdm.write(f"{what} skipped: {self._terms[term]} was NaN or infinite")
+
+    def saved(self, checkpoint: Path) -> None:
+        """Remember where to go back to."""
+        self.checkpoint, self._worked = checkpoint, torch.zeros_like(self._worked)
+
+    def pop(self) -> int:
+        """Return how many steps were skipped since the last call. Waits for the device."""
+        skipped = int(self._skipped)
+        new, self._reported = skipped - self._reported, skipped
+        return new
+
+    @torch.no_grad()
+    def _put_back(self, before: list[Tensor]) -> None:
+        if self.device.type == "cpu" and not self.found_inf:
+            return
+        for tensor, value in zip(self.buffers, before, strict=True):
+            tensor.copy_(torch.where(self.found_inf > 0, value, tensor))
+
+    def _place(self, terms: tuple[str, ...]) -> int:
+        """Return where these names stand, one after the other, in `_terms`."""
+        for place in range(len(self._terms)):
+            if tuple(self._terms[place : place + len(terms)]) == terms:
+                return place
+        self._terms += terms
+        return len(self._terms) - len(terms)
 
     def _way_back(self) -> str:
         if self.checkpoint is None:
             return "there is no checkpoint yet, so the same command starts again"
         way = f"the same command goes on from the last good checkpoint, {str(self.checkpoint)!r}"
-        return way if self._has_worked else f"{way}; if no step from there works, move it away for an earlier one"
+        return way if self._worked > 0 else f"{way}; if no step from there works, move it away for an earlier one"

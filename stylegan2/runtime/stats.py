@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,20 +15,32 @@ from stylegan2.runtime.errors import UserError
 
 
 class Averages:
-    """Means of what was reported since the last `pop`; no host synchronisation until then."""
+    """Means of what was reported since the last `pop`; nothing waits for the device until then."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Tensor | int] = {}
 
-    def add(self, name: str, values: Tensor) -> None:
-        """Report a tensor of any shape; each element counts as one observation."""
+    def add(self, name: str, values: Tensor, skip: Tensor | None = None) -> None:
+        """Report a tensor of any shape, each element of which counts as one observation.
+
+        Args:
+            name: What the mean is called.
+            values: On any device.
+            skip: [], on the same device; where it is not 0 the values do not count, even if they are NaN.
+        """
         total = values.detach().double().sum() if values.device.type != "mps" else values.detach().sum()
+        count: Tensor | int = values.numel()
+        if skip is not None:
+            total = torch.where(skip > 0, torch.zeros_like(total), total)
+            count = torch.where(skip > 0, 0, count)
         self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self._counts[name] = self._counts.get(name, 0) + values.numel()
+        self._counts[name] = self._counts.get(name, 0) + count
 
     def pop(self) -> dict[str, float]:
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        """Return {name: mean} of what counted, and begin again."""
+        counts = {name: int(count) for name, count in self._counts.items()}
+        means = {name: float(total) / counts[name] for name, total in self._sums.items() if counts[name]}
         self._sums.clear()
         self._counts.clear()
         return means

@@ -17,6 +17,7 @@ from options.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import losses, trainer
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 
 PHASES = {"R1": Phase(16, "step"), "path length": Phase(4, "step")}
@@ -145,7 +146,7 @@ def test_all_forms_take_the_same_step(monkeypatch):
                 parameter.data.fill_(0.3)  # strengths of the noise, which start at 0
         averages = Averages()
         torch.manual_seed(1)
-        trainer.step(state, real, s, 1.0, averages)
+        trainer.step(state, real, settings=s, r1_gamma=1.0, averages=averages, guard=Guard(9))
         gradients = {name: parameter.grad for name, parameter in state.G.named_parameters()}
         ends.append((averages.pop(), gradients))
     own_seen, own_gradients = ends.pop()

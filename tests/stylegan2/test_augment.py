@@ -18,6 +18,7 @@ from stylegan2.augment import (
     SYM6,
     Augmentation,
     Controller,
+    adapt,
     apply,
     augment,
     draw,
@@ -375,14 +376,14 @@ def test_p_follows_the_signs_at_the_paper_s_speed():
 def test_p_goes_from_0_to_1_in_500_000_images():
     controller, shown = Controller(), 0
     while controller.p < 1:
-        controller, shown = observe(controller, 1.0, 100), shown + 100
+        controller, shown = adapt(observe(controller, torch.tensor(1.0), 100)), shown + 100
     assert shown == pytest.approx(500_000, abs=400)
 
 
 def test_p_changes_every_four_batches_by_the_mean_over_all_of_them():
     controller, history = Controller(p=0.5), []
     for sign, size in [(1.0, 10), (1.0, 10), (-1.0, 30), (1.0, 10), (1.0, 1), (0.0, 1), (1.0, 1), (1.0, 1)]:
-        controller = observe(controller, sign, size)
+        controller = adapt(observe(controller, torch.tensor(sign), size))
         history.append(controller.p)
     assert history[:3] == [0.5] * 3
     assert history[3] == pytest.approx(0.5 - 60 / 500_000)
@@ -395,5 +396,5 @@ def test_the_controller_holds_p_where_overfitting_meets_its_target():
     """A discriminator whose r_t falls as p rises, with r = 0.6 at p = 0.3."""
     controller = Controller()
     for _ in range(8_000):
-        controller = observe(controller, 0.9 - controller.p, 64)
+        controller = adapt(observe(controller, torch.tensor(0.9 - controller.p), 64))
     assert controller.p == pytest.approx(0.3, abs=0.002)

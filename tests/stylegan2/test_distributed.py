@@ -27,7 +27,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
 from stylegan2.runtime.randomness import draw_shard, normal_like
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings, check_shares
+from stylegan2.training_state import TrainingSettings, check_batches
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BATCH, STEPS = 16, 5  # 16: a minibatch stddev group of 4 in each of 4 processes
@@ -126,7 +126,15 @@ def train_tiny(system, dtype, marks, run_dir):
             yield [images, *rest] if rest else images
 
     try:
-        train(G, D, G_ema, batches, run_dir, settings, torch.device("cpu"))
+        train(
+            G=G,
+            D=D,
+            G_ema=G_ema,
+            batches=batches,
+            run_dir=run_dir,
+            settings=settings,
+            device=torch.device("cpu"),
+        )
     finally:
         nets = {"G": G, "D": D, "G_ema": G_ema}
         tensors = {f"{n}.{k}": v for n, net in nets.items() for k, v in net.state_dict().items()}
@@ -275,7 +283,7 @@ def test_groups_stay_whole_in_the_shares_that_are_accepted(batch, group, process
         for k in range(processes)
     )
     try:
-        check_shares(settings, 16, group, processes)
+        check_batches(settings, 16, group, processes)
     except UserError:
         assert not equal
     else:
@@ -294,9 +302,9 @@ def test_groups_stay_whole_in_the_shares_that_are_accepted(batch, group, process
 def test_a_batch_that_cannot_be_shared_is_one_sentence(changes, group, processes, words):
     settings = TrainingSettings(**changes)
     with pytest.raises(UserError, match=words) as caught:
-        check_shares(settings, 16, group, processes)
+        check_batches(settings, 16, group, processes)
     assert "\n" not in str(caught.value)
-    check_shares(settings, 16, group, 1)
+    check_batches(settings, 16, group, 1)
 
 
 def test_the_batch_size_that_is_recommended_is_accepted():
@@ -305,12 +313,12 @@ def test_the_batch_size_that_is_recommended_is_accepted():
             for interval in (0, 4):
                 settings = TrainingSettings(batch_size=7 * 31, path_length_interval=interval)
                 try:
-                    check_shares(settings, 16, group, processes)
+                    check_batches(settings, 16, group, processes)
                 except UserError as error:
                     size = int(str(error).split("--batch_size ")[1].split()[0])
                     for multiple in (size, 3 * size):
                         fitting = TrainingSettings(batch_size=multiple, path_length_interval=interval)
-                        check_shares(fitting, 16, group, processes)
+                        check_batches(fitting, 16, group, processes)
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -94,7 +94,8 @@ def test_gradient_penalty_is_the_analytic_one():
     a, b = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True), torch.randn(3, 4, 4, dtype=torch.float64)
     real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
     torch.manual_seed(3)
-    penalty = losses.gradient_penalty(lambda x: quadratic(x, a, b), real, fake)
+    between = losses.interpolate(fake, real)
+    penalty = losses.gradient_penalty(quadratic(between, a, b), between)
     torch.manual_seed(3)
     u = torch.rand(5, 1, 1, 1, dtype=torch.float64)
     assert u.std() > 0.1  # each sample has its own point
@@ -113,15 +114,18 @@ def test_gradient_penalty_of_a_critic_of_slope_one_is_zero():
     direction = torch.randn(1, 3, 4, 4, dtype=torch.float64)
     direction /= direction.norm()
     real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
-    slope = lambda k: losses.gradient_penalty(lambda x: (k * direction * x).sum([1, 2, 3])[:, None], real, fake)  # noqa: E731
-    torch.testing.assert_close(slope(1.0), torch.zeros(5, dtype=torch.float64))
-    torch.testing.assert_close(slope(3.0), torch.full((5,), 4.0, dtype=torch.float64))
+    between = losses.interpolate(fake, real)
+    for slope, expected in ((1.0, 0.0), (3.0, 4.0)):
+        logits = (slope * direction * between).sum([1, 2, 3])[:, None]
+        penalty = losses.gradient_penalty(logits, between)
+        torch.testing.assert_close(penalty, torch.full((5,), expected, dtype=torch.float64))
 
 
 def test_gradient_penalty_of_a_flat_critic_is_finite():
     weight = torch.zeros(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64).unbind(0)
-    penalty = losses.gradient_penalty(lambda x: (weight * x).sum([1, 2, 3])[:, None], real, fake)
+    between = losses.interpolate(fake, real)
+    penalty = losses.gradient_penalty((weight * between).sum([1, 2, 3])[:, None], between)
     penalty.sum().backward()
     assert penalty.tolist() == [1.0] * 5
     assert weight.grad.isfinite().all()

@@ -219,7 +219,15 @@ def run(run_dir, generator=None, total=8 * BATCH, **changes):
     }
     torch.manual_seed(3)
     D = discriminator(side=64)
-    return train(G, D, G_ema, batches(16), run_dir, TrainingSettings(**settings), torch.device("cpu"))
+    return train(
+        G=G,
+        D=D,
+        G_ema=G_ema,
+        batches=batches(16),
+        run_dir=run_dir,
+        settings=TrainingSettings(**settings),
+        device=torch.device("cpu"),
+    )
 
 
 def test_training_resumes_bit_for_bit(tmp_path):

@@ -21,12 +21,22 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.images import read_image
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import TrainingSettings, build_state, map_with_mixing, resume, step, track, train
+from stylegan2.trainer import (
+    TrainingSettings,
+    build_state,
+    map_with_mixing,
+    resume,
+    step,
+    track_w_avg,
+    train,
+    update_ema,
+)
 from stylegan2.training_state import schedule_learning_rate
 
-BATCH = 4
+BATCH, CPU = 4, torch.device("cpu")
 SIZES = {"channel_base": 128, "channel_max": 8}
 SETTINGS = {
     "total_nimg": 12 * BATCH,
@@ -55,7 +65,10 @@ def image_batches(workers=0):
 
 def run(run_dir, batches=None, nets=None, **changes):
     settings = TrainingSettings(**{**SETTINGS, **changes})
-    return train(*(nets or networks()), batches or image_batches(), run_dir, settings, torch.device("cpu"))
+    G, D, G_ema = nets or networks()
+    return train(
+        G=G, D=D, G_ema=G_ema, batches=batches or image_batches(), run_dir=run_dir, settings=settings, device=CPU
+    )
 
 
 def stopping(batches, after, stop):
@@ -286,7 +299,7 @@ def real_images(count=BATCH):
 def test_one_step_changes_every_weight_but_stored_noise(state):
     state, settings = state
     before_G, before_D, before_ema = copies(state.G, state.D, state.G_ema)
-    step(state, real_images(), settings, 1.0, Averages())
+    step(state, real_images(), settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     still = {name for name in before_G if name.endswith("noise_const")}
     assert set(changed(state.G, before_G)) == before_G.keys() - still
     assert set(changed(state.D, before_D)) == before_D.keys()
@@ -302,7 +315,7 @@ def test_each_optimizer_moves_its_own_network(state):
         for group in optimizer.param_groups:
             group["lr"], kept = 0.0, group["lr"]
         before_G, before_D = copies(state.G, state.D)
-        step(state, real_images(), settings, 1.0, Averages())
+        step(state, real_images(), settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
         moved = changed(state.G, before_G), changed(state.D, before_D)
         assert [name for name in moved[0] if name != "mapping.w_avg"] == [] or still is not state.G
         assert (moved[1] == []) == (still is state.D)
@@ -314,9 +327,13 @@ def test_each_optimizer_moves_its_own_network(state):
 def test_lazy_terms_carry_their_weights(state, monkeypatch):
     state, settings = state
     minimised = []
-    monkeypatch.setattr(trainer, "update", lambda optimizer, loss, term: minimised.append((optimizer, loss.item())))
+    monkeypatch.setattr(
+        trainer,
+        "update",
+        lambda optimizer, term, parts, guard: minimised.append((optimizer, torch.stack(parts).sum().item())),
+    )
     averages = Averages()
-    step(state, real_images(), settings, 3.0, averages)
+    step(state, real_images(), settings=settings, r1_gamma=3.0, averages=averages, guard=Guard(9))
     means = averages.pop()
     assert [optimizer for optimizer, _ in minimised] == [state.opt_D, state.opt_D, state.opt_G, state.opt_G]
     expected = [
@@ -330,7 +347,7 @@ def test_lazy_terms_carry_their_weights(state, monkeypatch):
     assert state.path_length_mean.item() == pytest.approx(0.01 * means["path_length/length"], rel=1e-5)
 
     minimised.clear()
-    step(state, real_images(), settings, 3.0, averages)
+    step(state, real_images(), settings=settings, r1_gamma=3.0, averages=averages, guard=Guard(9))
     assert len(minimised) == 2  # the second step has no lazy phase
 
 
@@ -345,7 +362,7 @@ def test_the_average_follows_with_its_decay(state):
     state, settings = state
     state.cur_nimg = 10_000  # far behind the ramp-up, with a half-life of 40 images
     before = copies(state.G_ema)[0]
-    step(state, real_images(), settings, 1.0, Averages())
+    step(state, real_images(), settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     decay = 0.5 ** (BATCH / 40)
     for name, parameter in state.G.named_parameters():
         expected = decay * before[name] + (1 - decay) * parameter.detach()
@@ -355,16 +372,21 @@ def test_the_average_follows_with_its_decay(state):
 def test_buffers_are_copied_to_the_average():
     G, _, G_ema = networks()
     G.mapping.w_avg.fill_(7.0)
-    track(G_ema, G, decay=0.9)
+    update_ema(G_ema, G, decay=0.9, skip=torch.tensor(1.0))
+    assert (G_ema.w_avg == 0).all()
+    update_ema(G_ema, G, decay=0.9, skip=torch.tensor(0.0))
     assert (G_ema.w_avg == 7).all()
 
 
-def test_an_update_starts_from_zero_gradients():
-    layer = torch.nn.Linear(3, 1)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    for _ in range(2):
-        trainer.update(optimizer, layer(torch.ones(1, 3)).sum(), "loss")
-        assert layer.weight.grad.tolist() == [[1.0, 1.0, 1.0]]
+def test_rounds_add_up_to_the_gradient_of_the_mean():
+    layer, inputs = torch.nn.Linear(3, 1), torch.randn(6, 3)
+    parts = [trainer.accumulate(layer(inputs[k::3])[:, 0], 6) for k in range(3)]
+    gradient = layer.weight.grad.clone()
+    layer.zero_grad()
+    loss = layer(inputs).mean()
+    loss.backward()
+    torch.testing.assert_close(gradient, layer.weight.grad)
+    torch.testing.assert_close(torch.stack(parts).sum(), loss.detach())
 
 
 # --- style mixing and the mean of W ---
@@ -403,7 +425,7 @@ def test_w_avg_is_the_mean_of_w():
     G = networks()[0]
     w = G.mapping(torch.randn(50_000, 8))[:, 0]
     for _ in range(1500):
-        map_with_mixing(G, torch.randn(32, 8), 0.9)
+        track_w_avg(G, [map_with_mixing(G, torch.randn(32, 8), 0.9)[:, 0]])
     standard_error = w.std(0) / (32 * 1.995 / 0.005) ** 0.5  # of a moving average of means of 32
     assert ((G.w_avg - w.mean(0)).abs() < 5 * standard_error).all()
 

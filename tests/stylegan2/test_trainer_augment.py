@@ -12,6 +12,7 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import TrainingSettings, step, train
@@ -44,7 +45,9 @@ def batches(start):
 
 
 def run(folder, **changes):
-    return train(*networks(), batches, folder, TrainingSettings(**{**SETTINGS, **changes}), DEVICE)
+    G, D, G_ema = networks()
+    settings = TrainingSettings(**{**SETTINGS, **changes})
+    return train(G=G, D=D, G_ema=G_ema, batches=batches, run_dir=folder, settings=settings, device=DEVICE)
 
 
 def test_p_follows_the_signs_and_is_logged_and_kept(tmp_path):
@@ -76,7 +79,7 @@ def test_the_discriminator_sees_nothing_unaugmented(monkeypatch):
     state = build_state(*networks(), s)
     state.control = Controller(0.5)
     seed_step(0, 0, 0)
-    step(state, next(batches(0)), s, 1.0, Averages())
+    step(state, next(batches(0)), settings=s, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     assert seen == [2 * BATCH, BATCH, BATCH]
 
 

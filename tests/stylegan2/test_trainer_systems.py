@@ -13,6 +13,7 @@ from stylegan2.networks.growing import fade_real
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.images import grid, read_image, to_tensor
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
@@ -74,7 +75,17 @@ def run(system, run_dir, nets=None, stop_after=None, labels=None, initial=None, 
     if stop_after is not None:
         stream = crashing(stream, stop_after)
     nets = nets or networks(system, num_classes=0 if labels is None else 3)
-    return train(*nets, stream, run_dir, settings, torch.device("cpu"), initial)
+    G, D, G_ema = nets
+    return train(
+        G=G,
+        D=D,
+        G_ema=G_ema,
+        batches=stream,
+        run_dir=run_dir,
+        settings=settings,
+        device=torch.device("cpu"),
+        initial=initial,
+    )
 
 
 def crashing(stream, after):
@@ -206,8 +217,16 @@ def new_state(system, **changes):
 def minimised(monkeypatch, state, settings, labels=None):
     """(loss minimised, mean of each term) of one step."""
     losses, averages = [], Averages()
-    monkeypatch.setattr(trainer, "update", lambda optimizer, loss, *_: losses.append(loss.item()))
-    step(state, torch.rand(4, 3, 16, 16) * 2 - 1, settings, 3.0, averages, labels)
+    monkeypatch.setattr(trainer, "update", lambda _, term, parts, guard: losses.append(sum(parts).item()))
+    step(
+        state,
+        torch.rand(4, 3, 16, 16) * 2 - 1,
+        labels,
+        settings=settings,
+        r1_gamma=3.0,
+        averages=averages,
+        guard=Guard(9),
+    )
     return losses, averages.pop()
 
 
@@ -244,8 +263,7 @@ def test_mixing_stays_within_the_rows_in_use():
     state, settings = new_state("config-a", style_mixing=1.0)
     for nimg, in_use in ((0, 2), (12, 4), (32, 6)):
         state.cur_nimg = nimg
-        latents, _, _ = trainer.at_stage(state, settings.stage(nimg, 16), None, settings)
-        ws = latents(200)
+        _, ws = trainer.run_G(state.G, 200, None, settings.stage(nimg, 16), settings)
         crossover = (ws == ws[:, :1]).all(2).sum(1)  # [N], the first row of the other latent
         assert set(crossover.tolist()) == set(range(1, in_use))
 
@@ -259,7 +277,7 @@ def test_fakes_reals_and_discriminator_stand_at_the_same_stage(monkeypatch, syst
     monkeypatch.setattr(state.D, "forward", lambda x, *a, **k: judged.append((x, k["alpha"])) or judge(x, *a, **k))
     monkeypatch.setattr(state.G.synthesis, "forward", lambda *a, **k: rendered.append(k) or render(*a, **k))
     real = torch.rand(4, 3, 16, 16)
-    step(state, real, settings, 1.0, Averages())
+    step(state, real, settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     assert {alpha for _, alpha in judged} == {0.5}
     assert {images.shape[2] for images, _ in judged} == {8}
     assert all(k == {"noise_mode": "random", "resolution": 8, "alpha": 0.5} for k in rendered)
@@ -270,7 +288,7 @@ def test_fakes_reals_and_discriminator_stand_at_the_same_stage(monkeypatch, syst
 def test_layers_that_are_not_shown_do_not_learn(system):
     state, settings = new_state(system)
     before = {name: value.clone() for name, value in state.G.named_parameters()}
-    step(state, torch.rand(8, 3, 16, 16) * 2 - 1, settings, 1.0, Averages())
+    step(state, torch.rand(8, 3, 16, 16) * 2 - 1, settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     moved = {name for name, value in state.G.named_parameters() if not torch.equal(value, before[name])}
     assert any(name.startswith("synthesis.to_rgbs.0") for name in moved)
     assert not any(
@@ -315,7 +333,15 @@ def test_the_discriminator_learns_which_label_belongs(monkeypatch):
     seen = []
     forward = state.D.forward
     monkeypatch.setattr(state.D, "forward", lambda *a, **k: seen.append(k["labels"].tolist()) or forward(*a, **k))
-    step(state, torch.rand(4, 3, 16, 16), settings, 1.0, Averages(), torch.tensor([2, 0, 1, 1]))
+    step(
+        state,
+        torch.rand(4, 3, 16, 16),
+        torch.tensor([2, 0, 1, 1]),
+        settings=settings,
+        r1_gamma=1.0,
+        averages=Averages(),
+        guard=Guard(9),
+    )
     assert seen[0] == [2, 0, 1, 1] * 2  # fakes, reals
     assert seen[1:] == [[2, 0, 1, 1]] * 2  # R1, G
 

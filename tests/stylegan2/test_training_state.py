@@ -5,6 +5,7 @@ import torch
 
 from stylegan2.networks import growing, stylegan2
 from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.sizes import ARCHITECTURES
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.training_state import (
@@ -59,7 +60,7 @@ def test_the_batch_of_a_resolution():
     assert sizes == [8, 8, 5, 5, 2, 2]
 
 
-@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_layers_freeze_from_the_image_inwards(architecture):
     block = ["conv0", "conv1"] + (["skip"] if architecture == "residual" else [])
     order = ["from_rgbs.0", *(f"blocks.0.{name}" for name in block)]

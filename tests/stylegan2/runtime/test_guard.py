@@ -71,6 +71,76 @@ def test_gradients_whose_squares_overflow_in_adam_are_refused(optimizer):
         check_finite(optimizer, {"loss": torch.tensor(1.0)})
 
 
+# --- what is found without waiting for the device ---
+
+
+def test_finite_numbers_let_the_optimizer_move(optimizer):
+    guard = Guard(5)
+    with guard.step():
+        assert guard.check(optimizer, {"loss_l2": torch.tensor([-1e30, 1e30]), "loss": torch.tensor(0.0)}) == 0
+    assert guard.pop() == 0
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("bad", ["loss_l2", "loss_id", "the gradient of loss"])
+def test_the_first_term_that_is_not_finite_is_named(optimizer, capsys, value, bad):
+    terms = {"loss_l2": torch.ones(4), "loss_id": torch.ones(4), "loss": torch.tensor(1.0)}
+    if bad in terms:
+        terms[bad][2] = value
+        terms["loss"].fill_(value)
+    else:
+        optimizer.param_groups[0]["params"][1].grad[7] = value
+    guard = Guard(5)
+    with guard.step():
+        assert guard.check(optimizer, {"earlier": torch.tensor(1.0)} if bad in terms else terms) == (bad not in terms)
+        assert guard.check(optimizer, terms) == 1
+        assert guard.check(optimizer, {"later": torch.tensor(math.nan)}) == 1
+    assert capsys.readouterr().out == f"a step was skipped: {bad} was NaN or infinite\n"
+    with guard.step():
+        assert guard.found_inf == 0
+
+
+def test_nothing_moves_after_the_first_term_that_is_not_finite(optimizer):
+    guard = Guard(5)
+    with guard.step():
+        guard.check(optimizer, {"loss": torch.tensor(math.nan)})
+        assert guard.check(optimizer, {"another": torch.tensor(1.0)}) == 1
+
+
+def test_a_fused_optimizer_stays_as_it_is():
+    layer = torch.nn.Linear(5, 3)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    guard, history = Guard(5), []
+    for scale in (1.0, math.nan, 1.0):
+        optimizer.zero_grad()
+        loss = layer(torch.ones(2, 5)).sum() * scale
+        loss.backward()
+        with guard.step():
+            optimizer.found_inf = guard.check(optimizer, {"loss": loss})
+            optimizer.step()
+        state = optimizer.state[layer.weight]
+        history.append([value.clone() for value in (layer.weight.detach(), state["exp_avg"], state["step"])])
+    assert all(torch.equal(a, b) for a, b in zip(history[0], history[1], strict=True))
+    assert [int(step) for *_, step in history] == [1, 1, 2]
+    assert not torch.equal(history[1][0], history[2][0])
+
+
+def test_on_a_device_it_counts_until_it_is_asked(monkeypatch, optimizer, capsys):
+    """As on a GPU, where nothing is fetched within a step."""
+    guard = Guard(4)
+    guard.device = torch.device("cuda")  # what it is told; the tensors are here
+    monkeypatch.setattr(torch, "zeros", lambda *size, device, zeros=torch.zeros, **kwargs: zeros(*size, **kwargs))
+    monkeypatch.setattr(torch.Tensor, "tolist", None)
+    for value in (1.0, math.nan, math.nan, 1.0):
+        with guard.step():
+            guard.check(optimizer, {"loss": torch.tensor(value)})
+    monkeypatch.undo()
+    assert not guard.failing
+    guard.look()
+    assert capsys.readouterr().out == "2 steps were skipped: loss was NaN or infinite\n"
+    assert guard.pop() == 2
+
+
 # --- what a skipped step leaves ---
 
 
