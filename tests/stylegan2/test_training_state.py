@@ -93,7 +93,7 @@ def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, ha
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"loss": "hinge"}, "--loss must be logistic or wgan, not 'hinge'"),
+        ({"loss": "least squares"}, "--loss must be logistic or wgan or hinge, not 'least squares'"),
         ({"stable_nimg": 0}, "--stable_nimg must be at least 1, not 0"),
         ({"fade_nimg": -1}, "--fade_nimg must not be negative, but is -1"),
         ({"gradient_penalty": -1.0}, "--gradient_penalty must not be negative"),
