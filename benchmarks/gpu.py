@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -367,6 +367,8 @@ def machine(device: torch.device) -> Row:
 def main() -> int:
     o = parse(Benchmark)
     device = pick_device(o.device)
+    if device.type != "cuda":
+        o = replace(o, precisions=[precision for precision in o.precisions if precision != "fp16"])  # of GPUs alone
     tune_process()
     found: dict[str, Any] = {"machine": machine(device), "parts": {}}
     print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)

@@ -103,7 +103,9 @@ def own_form(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) ->
 
     def step(**intervals: int) -> Callable[[], object]:
         lazy = replace(s, **{"r1_interval": 0, "path_length_interval": 0, **intervals})
-        return lambda: trainer.step(state, real, settings=lazy, r1_gamma=r1_gamma, averages=Averages(), guard=Guard(1))
+        return lambda: trainer.step(
+            state, real, settings=lazy, r1_gamma=r1_gamma, averages=Averages(), guard=Guard(1, device=device)
+        )
 
     return Form(
         {"step": step(), "R1": step(r1_interval=1), "path length": step(path_length_interval=1)},
