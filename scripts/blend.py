@@ -1,6 +1,7 @@
 """Swap layers of two generators: python scripts/blend.py --base G1 --style G2 --swap_from 32 --out FILE"""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -12,7 +13,6 @@ import options.process  # noqa: F401
 import torch
 
 import stylegan2
-from options.blend import Blend
 from options.parse import parse, run
 from stylegan2.latents.blend import blend
 from stylegan2.load import save_generator
@@ -22,6 +22,24 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seeded_normal
 
 SAMPLES, PSI = 6, 0.7
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Swap layers between two generators: the coarse ones of one, the fine ones of another that was tuned from it."""
+
+    base: str
+    """gives the coarse layers (pose and shapes) and the mapping network: a generator's name, folder or file"""
+    style: str
+    """gives the fine layers (colours and texture)"""
+    out: Path
+    """the .safetensors file to write; samples of base, style and blend are written beside it as .png"""
+    swap_from: int = 32
+    """resolution from which the layers are the style's"""
+    ramp: int = 0
+    """so many resolutions from there on are a mixture, with more and more of the style"""
+    seed: int = 0
+    """seed of the samples"""
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Edit samples or encoded photos: python scripts/edit.py --directions runs/directions/boundary.safetensors"""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -11,12 +11,14 @@ import options.process  # noqa: F401
 
 # isort: split
 
+import tyro
 from torch import Tensor
 
 import psp
 import stylegan2
-from options.edit import Edit
+from options.machine import Machine
 from options.parse import parse, run
+from options.seeds import parse_numbers, parse_seeds
 from stylegan2.latents.codes import load_codes
 from stylegan2.latents.directions import Directions, load_directions
 from stylegan2.latents.mixing import mask_rows
@@ -24,6 +26,47 @@ from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
+
+
+@dataclass(frozen=True)
+class Edit(Machine):
+    """Move samples, or the codes of photos, along directions: a strip of pictures for each direction."""
+
+    directions: Path
+    """a file of scripts/directions.py"""
+    generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
+    """a generator's name, folder or file, or a pSp model whose generator is taken; by default the one that the
+    directions were found for"""
+    exp_dir: Path = Path("runs/edited")
+    """gets DIRECTION.png, and each picture in DIRECTION/"""
+    seeds: str = "0-7"
+    """samples to edit: numbers and ranges such as 0-63 or 1,5,9-12"""
+    truncation_psi: float = 0.7
+    """of the samples"""
+    latents: Path | None = None
+    """codes to edit instead: a latents.npz of inference or of scripts/project.py"""
+    photos: str = "all"
+    """with --latents: names in that file, separated by commas, or all"""
+    names: str = "all"
+    """the directions to move along, separated by commas, or all"""
+    strengths: str = "-3,-2,-1,0,1,2,3"
+    """in standard deviations of W along the direction; 0 is the picture itself"""
+    rows: str = ""
+    """rows of w+ to move instead of the file's: coarse, medium, fine, or numbers such as 0-5"""
+
+    def __post_init__(self) -> None:
+        self.samples()
+        self.steps()
+        if self.latents is None and self.photos != "all":
+            raise UserError("--photos are names in a file of codes: give --latents too")
+
+    def samples(self) -> list[int]:
+        """the seeds"""
+        return parse_seeds(self.seeds)
+
+    def steps(self) -> list[float]:
+        """the strengths"""
+        return parse_numbers(self.strengths, "--strengths")
 
 
 def load_generator(name: str) -> Any:

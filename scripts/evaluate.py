@@ -4,7 +4,9 @@ With --generator it is scripts/evaluate_generator.py.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -14,24 +16,107 @@ import options.process  # noqa: F401
 
 from collections.abc import Mapping
 
+import tyro
+
 from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
 from datasets.sources import SYNTHETIC
 from datasets.tasks import Group
-from options.evaluate import DEFAULT_IMAGES, Evaluate
+from options.machine import Machine
 from options.parse import parse, run
 from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
 from psp.losses import build_losses
-from psp.mixing import mask_rows
+from psp.mixing import Mixing, mask_rows
 from psp.model import LOSS_SIZE, PSp
 from psp.optimize import LAMBDAS
 from scripts import evaluate_generator
 from stylegan2.runtime.device import place
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 SHOWN = 12  # images in the comparison picture
+DEFAULT_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Evaluate(Machine):
+    """Measure encoders on held-out images. Of a task: against the true target, and by angle, factor or kind of mask.
+
+    What was measured is kept: run the same command again after an interruption, or with one model more.
+    """
+
+    checkpoint_path: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--checkpoint_paths"])] = (
+        "synthfaces64_inversion",
+    )
+    """shipped names, experiment folders or checkpoints, of one task; NAME=PATH names a row of the table"""
+    data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
+    """a folder or zip of images, or `synthetic` for held-out procedural faces"""
+    source_data: str | None = None
+    """a folder or zip of what the encoders see of each image of --data, matched by name"""
+    exp_dir: Path = Path("runs/evaluation")
+    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image"""
+    num_images: int | None = None
+    """how many images to measure on, in each group; by default 512, or all there are if fewer"""
+    optimisation_steps: int | None = None
+    """steps of W+ optimisation towards the true image, from the mean face: what the generator can show at all; by
+    default 500 for inversion and 0, which leaves it out, for other tasks"""
+    refine_steps: int | None = None
+    """the same from the first encoder's codes; by default 100 for inversion and 0 for other tasks"""
+    n_outputs: int = 5
+    """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
+    latent_mask: str = "fine"
+    """rows of w+ in which these outputs differ"""
+    batch_size: int = 16
+    """images a batch"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 measures the methods as they are in 16-bit numbers; what measures them stays in fp32"""
+    perceptual: str = "auto"
+    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
+    identity: str = "auto"
+    """identity network: arcface, dlib, facenet, or auto"""
+    segmenter: str | None = None
+    """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
+    seed: int = 0
+    """seed of what is random"""
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name} must be at least 1, not {value}")
+        for name in ("optimisation_steps", "refine_steps"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.n_outputs < 0 or self.n_outputs == 1:
+            raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
+        if not self.checkpoint_path:
+            raise UserError("--checkpoint_path names at least one model")
+
+    def models(self) -> list[tuple[str | None, str]]:
+        """(name of the row or None, path) of each model."""
+        return [_named(entry) for entry in self.checkpoint_path]
+
+    def steps(self, itself: bool) -> tuple[int, int]:
+        """Steps of optimisation and of refinement; `itself`: the encoder's source is the image it is to give back."""
+        optimisation, refinement = (500, 100) if itself else (0, 0)
+        return (
+            optimisation if self.optimisation_steps is None else self.optimisation_steps,
+            refinement if self.refine_steps is None else self.refine_steps,
+        )
+
+    def mixing(self) -> Mixing:
+        return Mixing(self.latent_mask, self.n_outputs, seed=self.seed)
+
+
+def _named(entry: str) -> tuple[str | None, str]:
+    """NAME=PATH, where there is no file or folder of the whole name."""
+    name, equals, path = entry.partition("=")
+    if not equals or Path(entry).exists():
+        return None, entry
+    if not name or not path:
+        raise UserError(f"--checkpoint_path takes paths or NAME=PATH, not {entry!r}")
+    return name, path
 
 
 def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Method]:
@@ -98,6 +183,7 @@ def main() -> None:
         "images": count,
         "data": o.data,
         "source_data": o.source_data,
+        "precision": o.precision,
         "networks": metrics.networks,
         "labels": titles,
         "checkpoints": {
@@ -107,7 +193,8 @@ def main() -> None:
     }
     optimised = optimisations(o, name, first, itself=task.inverts and not paired)
     rows = [(part, rows_of(part.pairs.group, models, paired, optimised)) for part in sets]
-    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, paired or task.pictures_source)
+    show_sources = paired or task.pictures_source
+    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, o.precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
     print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")

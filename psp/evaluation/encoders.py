@@ -23,6 +23,7 @@ from psp.evaluation.per_image import PerImageValues, slug
 from psp.evaluation.tables import sheet, table, tables
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
+from psp.precision import autocast
 from stylegan2.latents.sampling import render
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
@@ -96,6 +97,7 @@ def compare_methods(
     titles: Mapping[str, str],
     shown: int,
     show_sources: bool,
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Measure every method on every set; metrics.json and table.md grow with each, comparison.png comes at the end.
 
@@ -107,6 +109,7 @@ def compare_methods(
         titles: {metric: title in the table}.
         shown: Images in the comparison.
         show_sources: Whether the comparison has a row of the sources.
+        precision: "fp32" or "bf16", in which the methods are computed.
 
     Returns:
         What metrics.json holds: `header`, then the means.
@@ -118,7 +121,7 @@ def compare_methods(
     for held_out, methods in rows:
         print(f"{held_out.name}: {held_out.count} images")
         for method in methods:
-            stored = evaluate_method(method, held_out, metrics, exp_dir / "per_image", shown)
+            stored = evaluate_method(method, held_out, metrics, exp_dir / "per_image", shown, precision)
             found.setdefault(held_out.name, {})[method.name] = stored
             values.setdefault(held_out.name, {})[method.name] = stored.first(held_out.count)
             numbers, text = tables(values, titles)
@@ -131,7 +134,7 @@ def compare_methods(
 
 @torch.no_grad()
 def evaluate_method(
-    method: Method, held_out: HeldOutSet, metrics: Metrics, folder: Path, shown: int = 0
+    method: Method, held_out: HeldOutSet, metrics: Metrics, folder: Path, shown: int = 0, precision: str = "fp32"
 ) -> PerImageValues:
     """Measure the outputs of a method for each pair, and the seconds that the method itself takes.
 
@@ -140,15 +143,17 @@ def evaluate_method(
 
     Args:
         shown: Outputs of the first pairs to keep as pictures.
+        precision: "fp32" or "bf16", in which the method is computed; what measures its outputs stays in fp32.
     """
-    key = {"method": method.key, "metrics": metrics.networks}
+    key = {"method": method.key, "metrics": metrics.networks, "precision": precision}
     with (
         held_out.open_values(folder, method.name, key) as values,
         held_out.progress(method.name, values.count, method.steps) as bar,
     ):
         for source, target in held_out.batches(values.count, method.source_size):
             started = time.perf_counter()
-            output = method.render(source, target, lambda _: bar.update())  # [N, 3, T, T]
+            with autocast(target.device, precision):
+                output = method.render(source, target, lambda _: bar.update()).float()  # [N, 3, T, T]
             if output.is_cuda:
                 torch.cuda.synchronize(output.device)
             seconds = torch.full((len(target),), (time.perf_counter() - started) / len(target))  # [N]

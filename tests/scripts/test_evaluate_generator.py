@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import stylegan2
-from options.evaluate_generator import EvaluateGenerator
 from options.parse import parse
 from scripts import evaluate_generator
+from scripts.evaluate_generator import EvaluateGenerator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image, write_image
@@ -60,6 +60,15 @@ def test_the_same_seed_gives_the_same_numbers(folder):
     flags = ["--metrics", "ppl_z_full", "--num_samples", "4", "--perceptual", "effnet"]
     first, again = (run(folder, *flags)["results"]["ppl_z_full"]["values"] for _ in range(2))
     assert first == again
+
+
+def test_sixteen_bits_are_named_in_the_report(folder):
+    flags = ["--metrics", "ppl_w_end", "--num_samples", "4", "--perceptual", "effnet"]
+    full, half = (run(folder, *flags, "--precision", precision) for precision in ("fp32", "bf16"))
+    assert (full["precision"], half["precision"]) == ("fp32", "bf16")
+    lengths = [found["results"]["ppl_w_end"]["values"]["ppl_w_end"] for found in (full, half)]
+    assert lengths[0] != lengths[1]
+    assert np.isfinite(lengths).all()
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,12 @@ def test_projection(script, generator, tmp_path, monkeypatch):
     assert (w_plus[:, 0] - w_plus[:, 1]).abs().max() > 1e-4
     assert not Path("plus/videos").exists()
 
+    assert script(*command, *flags, "--precision", "bf16")[0] == 0
+    _, in_16_bits = load_codes("plus/latents.npz", 6, 8)
+    assert not torch.equal(in_16_bits, w_plus)
+    torch.testing.assert_close(in_16_bits, w_plus, atol=0.5, rtol=0)
+    assert json.loads(Path("plus/projections.json").read_text())["precision"] == "bf16"
+
 
 def test_mistakes_in_project_are_one_sentence(script, generator, tmp_path):
     for flags, words in (

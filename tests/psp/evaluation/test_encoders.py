@@ -147,6 +147,17 @@ def test_a_damaged_file_is_measured_again(run, tmp_path, capsys):
     assert "is damaged: it is measured again" in capsys.readouterr().out
 
 
+def test_another_precision_is_measured_for_itself_and_by_networks_in_full_precision(tmp_path, model, metrics, pairs):
+    held_out, row = HeldOutSet("all", pairs, 2, {}, batch_size=2), encode_and_render(model, "a")
+    full, half = (
+        evaluate_method(row, held_out, metrics, tmp_path, precision=precision) for precision in ("fp32", "bf16")
+    )
+    assert full.path != half.path
+    assert all(value.dtype == np.float32 for value in half.values.values())
+    assert not np.array_equal(full.values["mse"], half.values["mse"])
+    np.testing.assert_allclose(full.values["mse"], half.values["mse"], rtol=0.05)
+
+
 # --- diversity ---
 
 
