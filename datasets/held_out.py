@@ -19,7 +19,7 @@ from psp.model import PSp
 from stylegan2.runtime.errors import UserError
 
 
-class AsItIs(Example):
+class Unmirrored(Example):
     """An example that is never mirrored: people compare pictures with their files."""
 
     def maybe_mirrored(self, rng: np.random.Generator) -> Example:
@@ -35,10 +35,20 @@ class HeldOutPairs:
     def __len__(self) -> int:
         return len(self.group.examples)
 
+    @property
+    def name(self) -> str:
+        """Return the group's name."""
+        return self.group.name
+
+    @property
+    def key(self) -> list[Any]:
+        """Return JSON of the task that makes the pairs."""
+        return [self.group.task.registered_name, self.group.task.config]
+
     def pair(self, index: int, source_size: int) -> tuple[Tensor, Tensor]:
         """source [C, S, S] and target [3, T, T]."""
         example, rng = self.group.examples[index], np.random.default_rng([self.seed, index])
-        still = AsItIs(example.target, example.source, example.name)
+        still = Unmirrored(example.target, example.source, example.name)
         return self.group.task.make_pair(still, source_size, self.target_size, rng)
 
     def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:

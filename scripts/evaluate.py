@@ -4,9 +4,10 @@ With --generator it is scripts/evaluate_generator.py.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -14,13 +15,12 @@ import options.process  # noqa: F401
 
 # isort: split
 
-from collections.abc import Mapping
-
+import torch
 import tyro
 
 from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
 from datasets.sources import SYNTHETIC
-from datasets.tasks import Group
+from datasets.tasks import Task
 from options.machine import Machine
 from options.parse import parse, run
 from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
@@ -119,28 +119,56 @@ def _named(entry: str) -> tuple[str | None, str]:
     return name, path
 
 
-def optimisations(o: Evaluate, name: str, model: PSp, itself: bool) -> list[Method]:
-    """The rows that bring the rendering closer to the image, step by step."""
+def held_out_sets(o: Evaluate, task: Task, models: Mapping[str, PSp], device: torch.device) -> list[HeldOutSet]:
+    """Open the held-out pairs of each of the task's groups. UserError: there are fewer than were asked for."""
+    size = target_size(models)
+    resolution = max(size, *(model.encoder.input_size for model in models.values()))
+    pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
+    count = count_images(o.num_images, pairs, o.data, DEFAULT_IMAGES)
+    key = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
+    return [HeldOutSet(part.name, part, count, {**key, "task": part.key}, o.batch_size, device) for part in pairs]
+
+
+def target_size(models: Mapping[str, PSp]) -> int:
+    """Return the side of the images that are compared, which all generators share."""
+    return min(LOSS_SIZE, next(iter(models.values())).generator.img_resolution)
+
+
+def rows_of(task: Task, models: Mapping[str, PSp], paired: bool, optimised: list[Method]) -> list[Method]:
+    """List the rows of a table: mean face, the task's baselines, encoders, and optimisation.
+
+    Args:
+        task: The one that makes the pairs of the table.
+        models: {name of the row: model}; the mean face is the first one's.
+        paired: Whether the sources are files of the user's, not derived from the targets.
+    """
+    encoders = [encode_and_render(model, name) for name, model in models.items()]
+    floor = [mean_face(next(iter(models.values()))), *task.baselines(encoders[0].source_size, paired)]
+    variants = [variant for row in encoders for variant in task.variants(row)]
+    return [*floor, *encoders, *variants, *optimised]
+
+
+def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[Method]:
+    """List the rows that bring the first model's rendering closer to the image, step by step.
+
+    Args:
+        itself: Whether the source is the image that the output is to be.
+    """
     optimisation_steps, refine_steps = o.steps(itself)
     if not (refine_steps or optimisation_steps):
         return []
+    name, model = next(iter(models.items()))
     losses = build_losses(LAMBDAS, perceptual={"network": o.perceptual}).to(model.latent_avg.device)
     refined = [refine(model, losses, refine_steps, name)] if refine_steps else []
     return [*refined, *([optimise(model, losses, optimisation_steps)] if optimisation_steps else [])]
 
 
-def rows_of(group: Group, models: Mapping[str, PSp], paired: bool, optimised: list[Method]) -> list[Method]:
-    """List the rows of a group's table: mean face, baselines, encoders, and optimisation.
-
-    Args:
-        models: {name of the row: model}; the mean face is the first one's.
-        paired: The sources are files of the user's, not derived from the targets.
-    """
-    first = next(iter(models.values()))
-    encoders = [encode_and_render(model, name) for name, model in models.items()]
-    floor = [mean_face(first), *group.task.baselines(encoders[0].source_size, paired)]
-    variants = [variant for row in encoders for variant in group.task.variants(row)]
-    return [*floor, *encoders, *variants, *optimised]
+def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Say which file each model is of: {name of the row: {"path", "encoder", "cur_step"}}."""
+    return {
+        name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}
+        for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
+    }
 
 
 def main() -> None:
@@ -149,50 +177,31 @@ def main() -> None:
     seed_step(o.seed, 0, 0)
     loaded = load_models(o.models())
     models, task = {name: model for name, (model, _) in loaded.items()}, shared_task(loaded)
-    name, first = next(iter(models.items()))
-    size = min(LOSS_SIZE, first.generator.img_resolution)
-    resolution = max(size, *(model.encoder.input_size for model in models.values()))
-    paired = o.source_data is not None
-
-    pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
-    count = count_images(o.num_images, pairs, o.data, DEFAULT_IMAGES)
+    sets = held_out_sets(o, task, models, device)
     mixing = o.mixing() if o.n_outputs and task.multi_modal else None
     if mixing is not None:
-        mask_rows(mixing.mask, first.generator.num_ws)  # a mistake shows now
+        mask_rows(mixing.mask, next(iter(models.values())).generator.num_ws)  # a mistake shows now
+
     labelled = task.keeps_labels and (o.segmenter is not None or o.data == SYNTHETIC)
     segmenter = pick_segmenter(o.segmenter, task.source_channels) if labelled else None
     metrics = build_metrics(segmenter, perceptual={"network": o.perceptual}, id={"network": o.identity})
     for module in (*models.values(), metrics):
         place(module, device)
 
-    key = {"data": data_key(o.data, o.source_data, resolution), "seed": o.seed, "size": size}
-    sets = [
-        HeldOutSet(
-            part.group.name,
-            part,
-            count,
-            {**key, "task": [part.group.task.registered_name, part.group.task.config]},
-            o.batch_size,
-            device,
-        )
-        for part in pairs
-    ]
-    titles = metrics.titles(size)
+    titles = metrics.titles(target_size(models))
     header = {
         "task": task.registered_name,
-        "images": count,
+        "images": sets[0].count,
         "data": o.data,
         "source_data": o.source_data,
         "precision": o.precision,
         "networks": metrics.networks,
         "labels": titles,
-        "checkpoints": {
-            name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}
-            for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
-        },
+        "checkpoints": checkpoints_of(o, loaded),
     }
-    optimised = optimisations(o, name, first, itself=task.inverts and not paired)
-    rows = [(part, rows_of(part.pairs.group, models, paired, optimised)) for part in sets]
+    paired = o.source_data is not None
+    optimised = optimisations(o, models, itself=task.inverts and not paired)
+    rows = [(held_out, rows_of(held_out.pairs.group.task, models, paired, optimised)) for held_out in sets]
     show_sources = paired or task.pictures_source
     report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, o.precision)
     if mixing is not None:
