@@ -33,12 +33,12 @@ from options.train_stylegan2 import TrainStyleGAN2
 from psp.encoders import encoder_for
 from psp.losses import WeightedLosses, build_losses
 from psp.model import PSp
-from psp.precision import autocast
-from psp.trainer import TrainingSettings, build_state
 from psp.trainer import step as psp_step
+from psp.training_state import TrainingSettings, buffers_of_step, build_state
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_state import TrainingSettings as GanSettings
 
@@ -179,12 +179,23 @@ def psp_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
 def measure_own_psp(s: Sizes, precision: str, device: torch.device, seconds: float) -> Row:
     model = psp_model(s, device)
     images = psp_images(model.encoder.input_size, s.psp_batch, device)
-    state = build_state(model, TrainingSettings())
+    settings = TrainingSettings()
+    state = build_state(model, settings)
+    guard = Guard(settings.max_nonfinite_steps, buffers_of_step(state), device=device)
     losses, averages = psp_losses(s, device), Averages()
 
     def step() -> None:
-        with autocast(device, "bf16" if precision == "bf16" else "fp32"):
-            psp_step(state, images, images, losses, averages)
+        with guard.step():
+            psp_step(
+                state,
+                images,
+                images,
+                losses=losses,
+                settings=settings,
+                guard=guard,
+                averages=averages,
+                precision=precision,
+            )
 
     with libraries(precision):
         ms = milliseconds(step, device, seconds)

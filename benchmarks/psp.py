@@ -26,7 +26,8 @@ from psp.encoders import encoder_for
 from psp.losses import build_losses
 from psp.model import PSp
 from psp.precision import autocast, difference_8bit
-from psp.trainer import TrainingSettings, build_state, shrink
+from psp.trainer import shrink
+from psp.training_state import TrainingSettings, build_state
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError

@@ -9,7 +9,7 @@ import tyro
 from options.losses import loss_settings
 from options.machine import Machine
 from options.tasks import task_settings
-from psp.trainer import TrainingSettings
+from psp.training_state import TrainingSettings
 from stylegan2.runtime.errors import UserError
 
 LossSettings = loss_settings()

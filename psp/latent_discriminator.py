@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from stylegan2 import losses
-from stylegan2.runtime import checkpoint
+from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import CheckpointError
-from stylegan2.runtime.guard import check_finite
+from stylegan2.runtime.guard import Guard
+from stylegan2.runtime.randomness import draw_shard
 
 HIDDEN_LAYERS = 3
 R1_GAMMA, R1_INTERVAL = 10.0, 16
@@ -39,6 +40,7 @@ class LatentPool(nn.Module):
     """Codes of earlier steps, mixed into the batches of the discriminator (arXiv 1612.07828, section 2.3).
 
     Its draws come from PyTorch's global generator and its content is a buffer, so that a resumed run goes on exactly.
+    Several processes keep the same pool, that of the whole batch.
     """
 
     codes: Tensor  # [size, w_dim]
@@ -51,19 +53,26 @@ class LatentPool(nn.Module):
 
     @torch.no_grad()
     def exchange(self, codes: Tensor) -> Tensor:
-        """[N, w_dim] -> [N, w_dim]: once the pool is full, half of the codes change places with one in the pool."""
-        size, count = len(self.codes), int(self.count)
-        given = codes.clone()  # [N, w_dim]
-        for n, code in enumerate(codes):
-            if count < size:
-                self.codes[count] = code
-                count += 1
-            elif size and torch.rand(()) < 0.5:
-                slot = int(torch.randint(size, ()))
-                given[n] = self.codes[slot]
-                self.codes[slot] = code
-        self.count.fill_(count)
-        return given
+        """Put codes [N, w_dim] into the pool and return as many [N, w_dim].
+
+        While the pool is filling these are the same codes. Once it is full, half of the codes change places with one in
+        the pool. Nothing waits for the device.
+        """
+        size = len(self.codes)
+        if size == 0:
+            return codes
+        whole = distributed.all_gather(codes).transpose(0, 1).flatten(0, 1)  # [all N, w_dim], in the batch's order
+        coins = (torch.rand(len(whole)) < 0.5).to(codes.device, non_blocking=True)  # [all N]
+        slots = torch.randint(size, (len(whole), 1)).to(codes.device, non_blocking=True)  # [all N, 1]
+        given = []
+        for code, coin, slot in zip(whole[:, None], coins, slots, strict=True):
+            is_filling = self.count < size  # []
+            slot = torch.where(is_filling, self.count, slot)  # [1]
+            earlier = self.codes.index_select(0, slot)  # [1, w_dim]
+            given.append(torch.where(coin & ~is_filling, earlier, code))  # [1, w_dim]
+            self.codes.index_copy_(0, slot, torch.where(coin | is_filling, code, earlier))
+            self.count += is_filling
+        return torch.cat(given)[distributed.rank() :: distributed.world_size()]  # [N, w_dim]
 
 
 @dataclass
@@ -80,7 +89,7 @@ class Adversary:
 
 def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: int, device: torch.device) -> Adversary:
     network = LatentDiscriminator(w_dim).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     real_pool, fake_pool = (LatentPool(pool_size, w_dim).to(device) for _ in range(2))
     return Adversary(network, optimizer, real_pool, fake_pool, weight)
 
@@ -93,30 +102,40 @@ def deception_loss(network: LatentDiscriminator, rows: Tensor) -> Tensor:
     return losses.logistic_g(logits).unflatten(0, rows.shape[:2]).mean(1)  # [N]
 
 
-def train_discriminator(adversary: Adversary, real: Tensor, rows: Tensor, cur_step: int) -> dict[str, Tensor]:
-    """One step of the discriminator, with lazy R1; {name: [N]} for the log.
+def train_discriminator(
+    adversary: Adversary, real: Tensor, rows: Tensor, cur_step: int, guard: Guard
+) -> dict[str, Tensor]:
+    """Make one step of the discriminator, with lazy R1.
 
-    real: w of the mapping network [N, w_dim]. rows: the encoder's [N, rows, w_dim]; of each sample a random one counts.
-    NonFiniteError: a loss or a gradient is NaN or infinite; the pools have changed already.
+    Args:
+        adversary: The discriminator with its optimizer and pools.
+        real: w of the mapping network, [N, w_dim].
+        rows: The encoder's, [N, rows, w_dim]; of each sample a random one counts.
+        cur_step: Number of the step, from 0.
+        guard: Says whether the discriminator must keep still; the pools have changed by then.
+
+    Returns:
+        {name: [N]} for the log.
     """
     network = adversary.network
-    picked = torch.randint(rows.shape[1], (len(rows),), device=rows.device)  # [N]
+    picked = draw_shard(lambda count: torch.randint(rows.shape[1], (count,), device=rows.device), len(rows))  # [N]
     fake = rows.detach()[torch.arange(len(rows), device=rows.device), picked]  # [N, w_dim]
     real, fake = adversary.real_pool.exchange(real), adversary.fake_pool.exchange(fake)
     values = {"w_discriminator_d": losses.logistic_d(network(fake), network(real))}  # [N]
-    _update(adversary.optimizer, values["w_discriminator_d"].mean(), "loss_w_discriminator_d")
+    _update(adversary.optimizer, values["w_discriminator_d"].mean(), "loss_w_discriminator_d", guard)
     if cur_step % R1_INTERVAL == 0:
         watched = real.detach().requires_grad_(True)
         values["w_discriminator_r1"] = losses.r1(network(watched), watched)  # [N]
         penalty = values["w_discriminator_r1"].mean() * (R1_GAMMA / 2 * R1_INTERVAL)
-        _update(adversary.optimizer, penalty, "loss_w_discriminator_r1")
+        _update(adversary.optimizer, penalty, "loss_w_discriminator_r1", guard)
     return values
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str, guard: Guard) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    check_finite(optimizer, {term: loss})
+    loss = distributed.all_reduce_gradients(optimizer, loss)
+    optimizer.found_inf = guard.check(optimizer, {term: loss})  # type: ignore[attr-defined]
     optimizer.step()
 
 
@@ -136,7 +155,7 @@ def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], dict[str
 def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, Any] | None) -> None:
     """Restore what `adversary_tensors` gave, bit for bit. CheckpointError where it was trained without one."""
     if settings is None:
-        raise CheckpointError("it was trained without a latent discriminator: give --w_discriminator_lambda 0 to go on")
+        raise CheckpointError("it was trained without a latent discriminator: give w_discriminator_lambda 0 to go on")
     for part in PARTS:
         checkpoint.load_module(getattr(adversary, part), tensors, f"{PREFIX}.{part}")
     checkpoint.load_optimizer(adversary.optimizer, adversary.network.named_parameters(), tensors, settings)

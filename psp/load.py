@@ -76,12 +76,16 @@ def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype:
     Raises:
         CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
     """
-    tensors = {
-        **checkpoint.module_tensors("encoder", model.encoder),
-        **checkpoint.module_tensors("generator", model.generator),
+    checkpoint.save(path, cast(model_tensors(model), dtype), {**metadata, **describe(model)})
+
+
+def model_tensors(model: PSp) -> dict[str, Tensor]:
+    """Return the weights and buffers of encoder and generator and the latent average, as `from_tensors` reads them."""
+    return {
+        **checkpoint.module_tensors("encoder", model.encoder),  # type: ignore[arg-type]
+        **checkpoint.module_tensors("generator", model.generator),  # type: ignore[arg-type]
         "latent_avg": model.latent_avg,
     }
-    checkpoint.save(path, cast(tensors, dtype), {**metadata, **describe(model)})
 
 
 def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> PSp:

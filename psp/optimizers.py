@@ -1,6 +1,7 @@
 """Ranger, pSp's optimizer: RAdam (arXiv 1908.03265), Lookahead (1907.08610), gradient centralization (2004.01461)."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,16 +9,30 @@ import torch
 from torch import Tensor
 
 
+def build_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Build "ranger" or "adam" in the form that works through all parameters at once.
+
+    Both ask their attribute `found_inf`, a tensor [] on the device, whether to move (`stylegan2.runtime.guard.Guard`).
+    """
+    if name == "ranger":
+        return Ranger(parameters, lr=lr)
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
 class Ranger(torch.optim.Optimizer):
     """Rectified Adam on centralized gradients, looking ahead every `k` steps.
 
+    Where the attribute `found_inf`, a tensor [], is not 0, a step changes nothing. It is read on the device: a step
+    does not wait for its own gradients, but learns at its start whether the step before it changed anything.
+
     Args:
-        params: parameters or parameter groups.
-        lr: step size.
-        betas: decay of the two moments.
-        eps: added to the root of the second moment.
-        n_sma_threshold: below this length of the approximated moving average the step is not adaptive.
-        k, alpha: every k steps the slow weights move the fraction alpha towards the fast ones, which restart from them.
+        params: Parameters or parameter groups.
+        lr: Step size.
+        betas: Decay of the two moments.
+        eps: Added to the root of the second moment.
+        n_sma_threshold: Below this length of the approximated moving average the step is not adaptive.
+        k: Every k steps the slow weights move towards the fast ones, which restart from them.
+        alpha: The fraction that they move.
     """
 
     def __init__(
@@ -32,55 +47,118 @@ class Ranger(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "n_sma_threshold": n_sma_threshold, "k": k, "alpha": alpha}
         super().__init__(params, defaults)
+        self.found_inf: Tensor | None = None
+        self._pending: tuple[Tensor, torch.cuda.Event, list[Tensor]] | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One update of every parameter that has a gradient; returns what `closure` returns."""
+        """Update every parameter that has a gradient; return what `closure` returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.settle()
+        skip = self.found_inf
+        if skip is not None and skip.device.type != "cuda":  # where looking is free
+            if skip > 0:
+                return loss
+            skip = None
+        moved: list[Tensor] = []
         for group in self.param_groups:
+            # Parameters that have learned for different numbers of steps, such as late deltas of e4e, differ in scale.
+            by_step: dict[int, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    by_step[self._state(parameter)["step"] + 1].append(parameter)
+            for step, parameters in by_step.items():
+                self._update(parameters, step, group, skip)
+                moved += parameters
+        if skip is not None:
+            self._remember(skip, moved)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def settle(self) -> None:
+        """Count the last step back if it changed nothing. Before the state is saved this must have been called."""
+        if self._pending is None:
+            return
+        skipped, copied, parameters = self._pending
+        self._pending = None
+        copied.synchronize()  # of the step before: the device has the next one to work on meanwhile
+        if skipped:
+            for parameter in parameters:
+                self.state[parameter]["step"] -= 1
+
+    def _remember(self, skip: Tensor, moved: list[Tensor]) -> None:
+        """Send `skip` to the host, without waiting for it."""
+        skipped = torch.empty([], dtype=skip.dtype, pin_memory=True).copy_(skip, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record(torch.cuda.current_stream(skip.device))
+        self._pending = skipped, copied, moved
+
+    def _state(self, parameter: Tensor) -> dict[str, Any]:
         state = self.state[parameter]
         if not state:
             state["step"] = 0
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
             state["slow"] = parameter.clone()
-        state["step"] += 1
-        beta1, beta2 = group["betas"]
-        grad = centralize(parameter.grad)  # pyright: ignore[reportArgumentType]
-        state["exp_avg"].lerp_(grad, 1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        return state
 
-        step_size = group["lr"] / (1 - beta1 ** state["step"])
-        scale = rectification(state["step"], beta2, group["n_sma_threshold"])
-        if scale is None:
-            parameter.sub_(state["exp_avg"], alpha=step_size)
+    def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any], skip: Tensor | None) -> None:
+        """Make one step with parameters that have learned for equally many; nothing changes where skip [] is not 0."""
+        states = [self.state[parameter] for parameter in parameters]
+        for state in states:
+            state["step"] = step
+        means, squares, slow = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "slow"))
+        (beta1, beta2), eps = group["betas"], group["eps"]
+        keep1: float | Tensor = beta1
+        keep2: float | Tensor = beta2
+        grads = [centralize(parameter.grad) for parameter in parameters]  # type: ignore[arg-type]
+        if skip is not None:
+            bad = skip > 0
+            grads = [grad.masked_fill(bad, 0) for grad in grads]
+            keep1, keep2 = (torch.where(bad, 1.0, beta) for beta in (beta1, beta2))
+            eps = torch.where(bad, math.inf, eps)  # and so nothing is added to the parameters
+
+        if skip is None:
+            torch._foreach_lerp_(means, grads, 1 - beta1)
         else:
-            root = state["exp_avg_sq"].sqrt().add_(group["eps"])
-            parameter.addcdiv_(state["exp_avg"], root, value=-step_size * scale)
+            torch._foreach_mul_(means, keep1)
+            torch._foreach_add_(means, grads, alpha=1 - beta1)
+        torch._foreach_mul_(squares, keep2)
+        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
 
-        if state["step"] % group["k"] == 0:  # Lookahead, algorithm 1
-            state["slow"].lerp_(parameter, group["alpha"])
-            parameter.copy_(state["slow"])
+        step_size = group["lr"] / (1 - beta1**step)
+        scale = rectification(step, beta2, group["n_sma_threshold"])
+        if scale is not None:
+            roots = torch._foreach_sqrt(squares)
+            torch._foreach_add_(roots, eps)
+            torch._foreach_addcdiv_(parameters, means, roots, value=-step_size * scale)
+        elif skip is None:
+            torch._foreach_add_(parameters, means, alpha=-step_size)
+        else:
+            torch._foreach_add_(parameters, torch._foreach_mul(means, torch.where(bad, 0.0, -step_size)))
+
+        if step % group["k"] == 0:  # Lookahead, algorithm 1
+            if skip is None:
+                torch._foreach_lerp_(slow, parameters, group["alpha"])
+                torch._foreach_copy_(parameters, slow)
+            else:
+                weight = torch.where(bad, 0.0, group["alpha"])
+                for kept, parameter in zip(slow, parameters, strict=True):
+                    kept.lerp_(parameter, weight)
+                    parameter.copy_(torch.where(bad, parameter, kept))
 
 
 def centralize(grad: Tensor) -> Tensor:
-    """Gradient minus its mean over all dimensions but the first (arXiv 2004.01461, eq. 1); vectors stay as they are."""
+    """Subtract from a gradient its mean over all dimensions but the first (arXiv 2004.01461, eq. 1), if it has more."""
     if grad.ndim < 2:
         return grad
     return grad - grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True)
 
 
 def rectification(step: int, beta2: float, threshold: float) -> float | None:
-    """RAdam's r_t times the bias correction of the second moment (arXiv 1908.03265, algorithm 2).
+    """Return RAdam's r_t times the bias correction of the second moment (arXiv 1908.03265, algorithm 2).
 
     None while the approximated moving average is no longer than `threshold`: the variance is not tractable yet.
     """

@@ -1,4 +1,4 @@
-"""Rendering in 16-bit numbers (bfloat16): faster on GPUs and on processors with matrix instructions for them (AMX)."""
+"""Rendering and training in 16-bit numbers: faster on GPUs and on processors with matrix instructions for them."""
 
 import time
 from typing import Any
@@ -8,43 +8,73 @@ from torch import Tensor
 
 from stylegan2.runtime.errors import UserError
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LIMIT = 1.0
 """Largest mean difference between the renderings of both precisions, in steps of the 8-bit range 0..255. Writing 8 bits
 makes differences of 0.25 by itself; JPEG of quality 95 makes about 1."""
 CHECKED = 4  # images of the first batch that are rendered in both precisions
 
 
-def autocast(device: torch.device, precision: str) -> Any:
-    """The context in which the networks run."""
+def pick_precision(precision: str, device: torch.device) -> str:
+    """Return the precision that computing takes on a device.
+
+    "auto" is float32 on a CPU and bfloat16 on a GPU that has it, else float16. A GPU may then round the operands of
+    the remaining float32 products to TF32, as it may with "tf32"; with "fp32" it must not. This is set for the process.
+
+    Raises:
+        UserError: There is no such precision, or the device does not have it.
+    """
     if precision not in PRECISIONS:
         raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    if device.type != "cuda":
+        if precision == "fp16":
+            raise UserError(f"float16 is for GPUs of NVIDIA, not for {device.type}: use fp32 or bf16")
+        return "fp32" if precision in ("auto", "tf32") else precision
+    torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    if precision == "auto":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return precision
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """Return the context in which the networks run; parameters stay in float32."""
+    return torch.autocast(device.type, TYPES.get(precision, torch.bfloat16), enabled=precision in TYPES)
 
 
 @torch.inference_mode()
 def check_precision(model: Any, images: Tensor, precision: str) -> str:
-    """ "bf16" if its renderings are near enough to those of fp32, else "fp32"; one printed line says what was measured.
+    """Return the precision that was asked for if its renderings are near enough to those of fp32, else "fp32".
 
-    images [N, C, S, S], what the encoder reads; the first few are encoded and rendered.
+    One printed line says what was measured.
+
+    Args:
+        model: Images -> renderings.
+        images: What the encoder reads, [N, C, S, S]; the first few are encoded and rendered.
+        precision: One of `PRECISIONS`.
     """
-    if precision == "fp32":
+    precision = pick_precision(precision, images.device)
+    if precision not in TYPES:
         return precision
     images = images[:CHECKED]
     reference, seconds = _timed(model, images, "fp32")
     _timed(model, images, precision)  # the first pass of a precision prepares its kernels
     rendered, sixteen = _timed(model, images, precision)
     difference = difference_8bit(rendered, reference)
-    kept = "bf16" if difference <= LIMIT else "fp32"
+    kept = precision if difference <= LIMIT else "fp32"
     print(
-        f"bf16 differs from fp32 by {difference:.2f} of 255 on average (limit {LIMIT:g}) and takes "
+        f"{precision} differs from fp32 by {difference:.2f} of 255 on average (limit {LIMIT:g}) and takes "
         f"{sixteen / seconds:.2f} of its time{'' if sixteen < seconds else ', so it is slower here'}: using {kept}"
     )
     return kept
 
 
 def difference_8bit(a: Tensor, b: Tensor) -> float:
-    """Mean absolute difference of images in [-1, 1], in steps of the 8-bit range 0..255; infinite where one is NaN."""
+    """Return the mean absolute difference of images in [-1, 1], in steps of the 8-bit range 0..255.
+
+    It is infinite where a number is NaN.
+    """
     difference = float((a.clamp(-1, 1) - b.clamp(-1, 1)).abs().mean() * 127.5)
     return difference if difference == difference else float("inf")
 

@@ -32,6 +32,7 @@ from psp.losses import build_losses
 from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
@@ -65,9 +66,10 @@ def new_encoder(o: TrainPSp, generator: Any, source_channels: int) -> nn.Module:
 
 def main() -> None:
     o = parse(TrainPSp, presets.PSP)
-    distributed.refuse()
-    device = o.prepare()
+    device = distributed.setup(o.prepare())
     task = build_task(o.task, **given_settings(o.task_settings, "training"))
+    if o.training.generated_share and o.task != "inversion":
+        raise UserError("generated_share is for the task inversion, whose source is the image itself")
     model = build_model(o, task.source_channels)
     target_size = min(LOSS_SIZE, model.generator.img_resolution)
     sizes = (model.encoder.input_size, target_size)
@@ -80,23 +82,24 @@ def main() -> None:
     lambdas = loss_lambdas(o.losses, {**task.lambdas, **model.encoder.default_lambdas})
     losses = build_losses(lambdas, **arguments)
     metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
-    write_sheet(pairs, o.exp_dir / "pairs.png")
+    if distributed.is_first():
+        write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {
         "task": o.task,
         **({"task_settings": task.config} if task.config else {}),
         **describe(model),
     }
     last = train(
-        model,
-        losses,
-        stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers),
-        fixed_batches(TaskPairs(held_out, task, *sizes, seed), o.training.test_batch_size),
-        metrics,
-        task.show_source,
-        description,
-        o.exp_dir,
-        o.training,
-        device,
+        model=model,
+        losses=losses,
+        batches=stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers),
+        held_out=fixed_batches(TaskPairs(held_out, task, *sizes, seed), o.training.test_batch_size),
+        metrics=metrics,
+        show_source=task.show_source,
+        description=description,
+        run_dir=o.exp_dir,
+        settings=o.training,
+        device=device,
     )
     print(f"done: {last}")
 

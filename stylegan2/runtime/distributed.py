@@ -106,6 +106,14 @@ def all_reduce_mean(values: Tensor) -> Tensor:
     return values if world_size() == 1 else _all_reduce(values / world_size(), dist.ReduceOp.SUM)
 
 
+@torch.no_grad()
+def all_gather(values: Tensor) -> Tensor:
+    """Stack the processes' tensors, which have the same shape [...] in all of them, to [processes, ...]."""
+    stacked = values.new_zeros(world_size(), *values.shape)  # [processes, ...]
+    stacked[rank()] = values
+    return stacked if world_size() == 1 else _all_reduce(stacked, dist.ReduceOp.SUM)
+
+
 def all_reduce_mean_values(values: Mapping[str, float]) -> dict[str, float]:
     """Return the means over the processes of numbers that have the same names, in the same order, in all of them."""
     if world_size() == 1 or not values:

@@ -38,8 +38,14 @@ def draw_shard(draw: Callable[[int], Any], count: int) -> Any:
         draw: Given a number of samples, draws one row for each.
         count: How many samples this process has in this round.
     """
+    _, shards = _shard()
+    return own_shard(draw(count * shards))
+
+
+def own_shard(whole: Any) -> Any:
+    """Return this process's rows, and in `rounds` this round's, of what has one for each sample of a whole batch."""
     shard, shards = _shard()
-    return draw(count * shards)[shard::shards]
+    return whole[shard::shards]
 
 
 def normal_like(samples: Tensor) -> Tensor:

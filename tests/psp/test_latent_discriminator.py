@@ -15,6 +15,7 @@ from psp.latent_discriminator import (
 )
 from stylegan2 import losses
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.guard import Guard
 
 CPU = torch.device("cpu")
 
@@ -62,7 +63,7 @@ def test_r1_is_the_squared_gradient_of_each_sample():
 def test_it_learns_to_tell_codes_apart():
     own, shift = adversary(learning_rate=3e-3), torch.ones(8)
     for step in range(150):
-        train_discriminator(own, torch.randn(16, 8) - shift, torch.randn(16, 5, 8) + shift, step + 1)
+        train_discriminator(own, torch.randn(16, 8) - shift, torch.randn(16, 5, 8) + shift, step + 1, Guard(9))
     with torch.no_grad():
         real, fake = own.network(torch.randn(200, 8) - shift), own.network(torch.randn(200, 8) + shift)
     assert (real > 0).float().mean() > 0.9
@@ -74,7 +75,7 @@ def test_r1_is_lazy_and_in_the_first_step():
     due = [
         step
         for step in range(40)
-        if "w_discriminator_r1" in train_discriminator(own, torch.randn(4, 8), torch.randn(4, 5, 8), step)
+        if "w_discriminator_r1" in train_discriminator(own, torch.randn(4, 8), torch.randn(4, 5, 8), step, Guard(9))
     ]
     assert due == [0, 16, 32]
 
@@ -112,7 +113,7 @@ def test_a_batch_larger_than_the_pool_and_a_pool_of_none():
 def run(own, steps):
     for step in steps:
         torch.manual_seed(step)
-        train_discriminator(own, torch.randn(4, 8), torch.randn(4, 5, 8), step)
+        train_discriminator(own, torch.randn(4, 8), torch.randn(4, 5, 8), step, Guard(9))
     return own
 
 

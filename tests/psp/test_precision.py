@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from psp.precision import LIMIT, autocast, check_precision, difference_8bit
+from psp.precision import LIMIT, autocast, check_precision, difference_8bit, pick_precision
 from stylegan2.runtime.errors import UserError
 
 
@@ -51,5 +51,13 @@ def test_autocast_of_both_precisions():
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         with autocast(torch.device("cpu"), precision):
             assert (x @ x).dtype == dtype
-    with pytest.raises(UserError, match="fp16"):
-        autocast(torch.device("cpu"), "fp16")
+
+
+def test_what_a_cpu_takes():
+    cpu = torch.device("cpu")
+    found = {precision: pick_precision(precision, cpu) for precision in ("auto", "fp32", "tf32", "bf16")}
+    assert found == {"auto": "fp32", "fp32": "fp32", "tf32": "fp32", "bf16": "bf16"}
+    with pytest.raises(UserError, match="float16 is for GPUs of NVIDIA, not for cpu: use fp32 or bf16"):
+        pick_precision("fp16", cpu)
+    with pytest.raises(UserError, match="no precision 'fp8'"):
+        pick_precision("fp8", cpu)

@@ -23,10 +23,12 @@ from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
-from psp.trainer import TrainingSettings, build_state, learning_rate, rows, shrink, step, train
+from psp.trainer import rows, shrink, step, train
+from psp.training_state import TrainingSettings, buffers_of_step, build_state, check_batches, learning_rate
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 
 SETTINGS = TrainingSettings(
@@ -87,17 +89,23 @@ def run(run_dir, batches=None, model=None, settings=SETTINGS):
     description = {"task": "inversion", **describe(model)}
     held_out = fixed_batches(TaskPairs(pixels(7), TASK, 32, 16, seed=1), settings.test_batch_size)
     return train(
-        model,
-        fake_losses(),
-        batches or pair_batches(),
-        held_out,
-        Metrics(L2(), FakeIdentity()),
-        TASK.show_source,
-        description,
-        run_dir,
-        settings,
-        CPU,
+        model=model,
+        losses=fake_losses(),
+        batches=batches or pair_batches(),
+        held_out=held_out,
+        metrics=Metrics(L2(), FakeIdentity()),
+        show_source=TASK.show_source,
+        description=description,
+        run_dir=run_dir,
+        settings=settings,
+        device=CPU,
     )
+
+
+def make_step(state, source, target, losses, averages=None, settings=SETTINGS):
+    guard = Guard(9, buffers_of_step(state))
+    with guard.step():
+        step(state, source, target, losses=losses, settings=settings, guard=guard, averages=averages or Averages())
 
 
 def stopping(batches, after, stop):
@@ -127,9 +135,9 @@ def assert_equal_checkpoints(path, other):
     assert metadata == other_metadata
 
 
-def records(run_dir, but="speed/images_per_second"):
+def records(run_dir):
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != but} for line in lines]
+    return [{key: value for key, value in json.loads(line).items() if not key.startswith("speed")} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +218,6 @@ def test_a_finished_run_stays_as_it_is(finished):
     ("model", "changes", "words"),
     [
         ({"head_width": 16}, {}, "was trained with another encoder than was asked for"),
-        ({}, {"batch_size": 2}, "was trained with batch size 4: keep it"),
         ({}, {"optim_name": "adam"}, "the state of Ranger, not of Adam"),
         ({}, {"train_decoder": True}, "built for other parameters"),
     ],
@@ -317,6 +324,36 @@ def test_it_learns(tmp_path, optim_name, rate):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize(("size", "there"), [(2, True), (4, False)])
+def test_the_batch_size_may_change(finished, tmp_path, capsys, size, there):
+    settings = replace(SETTINGS, max_steps=4, save_interval=4, val_interval=4)
+    run(tmp_path, settings=settings)
+    positions = []
+
+    def batches(start):
+        positions.append(start)
+        return pair_batches(batch_size=size)(start)
+
+    last = run(tmp_path, batches, settings=replace(settings, max_steps=6, batch_size=size))
+    assert ("the batch size was 4 and is now 2, so that the result is another one" in capsys.readouterr().out) == there
+    assert positions == [16]  # images that it has seen do not come again
+    assert checkpoint.read(last)[1]["cur_nimg"] == 16 + 2 * size
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "words"),
+    [
+        ({"batch_size": 9}, 2, "a batch of 9 cannot be shared by 2 processes in 1 parts each: .* such as 8"),
+        ({"batch_size": 8, "accumulate": 3}, 2, "by 2 processes in 3 parts each: .* such as 6"),
+        ({"batch_size": 8, "generated_share": 0.1}, 2, "0.1 of a batch of 8 is 1 samples, which cannot"),
+    ],
+)
+def test_batches_are_shared_equally(changes, processes, words):
+    with pytest.raises(UserError, match=words):
+        check_batches(TrainingSettings(**changes), processes)
+    check_batches(TrainingSettings(), processes)
+
+
 # --- one step ---
 
 
@@ -324,7 +361,7 @@ def one_step(settings):
     model = tiny_model()
     state = build_state(model, settings)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    step(state, torch.randn(4, 3, 32, 32), torch.randn(4, 3, 16, 16), fake_losses(), Averages())
+    make_step(state, torch.randn(4, 3, 32, 32), torch.randn(4, 3, 16, 16), fake_losses(), settings=settings)
     return state, [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
 
 
@@ -344,6 +381,68 @@ def test_train_decoder_trains_the_synthesis_network_too():
     assert not any(name.startswith("generator.mapping") for name in changed)
     assert "latent_avg" not in changed
     assert not any(name.endswith("noise_const") for name in changed)
+
+
+def still_statistics(model):
+    """Batch normalization would see a part at a time."""
+    for module in model.encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True: None
+
+
+@pytest.mark.parametrize("changes", [{}, {"generated_share": 0.5, "latent_lambda": 0.3}])
+def test_parts_of_a_batch_give_what_the_batch_gives(changes):
+    found, means = {}, {}
+    for parts in (1, 2, 4):
+        settings = replace(SETTINGS, batch_size=8, accumulate=parts, **changes)
+        model, averages = tiny_model(), Averages()
+        state = build_state(model, settings)
+        still_statistics(model)
+        for number in range(3):
+            torch.manual_seed(number)
+            source, target = torch.rand(8, 3, 32, 32), torch.rand(8, 3, 16, 16)
+            make_step(state, source, target, fake_losses(), averages, settings)
+        found[parts], means[parts] = model.state_dict(), averages.pop()
+    for parts in (2, 4):
+        for name, value in found[1].items():
+            torch.testing.assert_close(found[parts][name], value, rtol=1e-5, atol=1e-6)
+        assert means[parts] == pytest.approx(means[1], rel=1e-5)
+    assert ("train/loss_latent" in means[1]) == bool(changes)
+
+
+@pytest.mark.parametrize("optim_name", ["ranger", "adam"])
+def test_a_step_in_bfloat16_is_near_one_in_float32(optim_name):
+    found = {}
+    for precision in ("fp32", "bf16"):
+        settings = replace(SETTINGS, optim_name=optim_name)
+        state, averages = build_state(tiny_model(), settings), Averages()
+        guard = Guard(9, buffers_of_step(state))
+        torch.manual_seed(0)
+        pair = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 16, 16)
+        with guard.step():
+            step(
+                state, *pair, losses=fake_losses(), settings=settings, guard=guard, averages=averages,
+                precision=precision,
+            )  # fmt: skip
+        assert {p.dtype for p in state.model.parameters()} == {torch.float32}
+        found[precision] = averages.pop()
+    assert guard.pop() == 0
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.05)
+    assert found["bf16"] != found["fp32"]
+
+
+def test_known_codes_of_generated_samples_are_learned():
+    settings = replace(SETTINGS, optim_name="adam", learning_rate=0.003, generated_share=1.0, latent_lambda=1.0)
+    state = build_state(tiny_model(), settings)
+    found = []
+    for number in range(40):
+        averages = Averages()
+        torch.manual_seed(number)
+        pair = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 16, 16)
+        make_step(state, *pair, WeightedLosses({"l2": (L2(), 0.0)}), averages, settings)
+        found.append(averages.pop()["train/loss_latent"])
+    assert np.mean(found[-8:]) < 0.8 * np.mean(found[:4])
 
 
 def test_a_batch_of_the_target_size_is_compared_at_that_size():
@@ -371,12 +470,16 @@ def test_learning_rate_is_constant_then_falls_linearly():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
-        ({"val_interval": 0}, "--val_interval must be at least 1"),
-        ({"max_nonfinite_steps": 0}, "--max_nonfinite_steps must be at least 1, not 0"),
-        ({"optim_name": "sgd"}, "--optim_name must be ranger or adam, not 'sgd'"),
-        ({"learning_rate": -1.0}, "--learning_rate must be positive"),
-        ({"seed": -1}, "--seed must not be negative"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"val_interval": 0}, "val_interval must be at least 1"),
+        ({"max_nonfinite_steps": 0}, "max_nonfinite_steps must be at least 1, not 0"),
+        ({"optim_name": "sgd"}, "optim_name must be ranger or adam, not 'sgd'"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"accumulate": 0}, "accumulate must be at least 1"),
+        ({"precision": "fp8"}, "precision must be auto or fp32 or tf32 or bf16 or fp16, not 'fp8'"),
+        ({"generated_share": 1.5}, "generated_share is a share from 0 to 1, not 1.5"),
+        ({"latent_lambda": -1.0}, "latent_lambda must not be negative"),
     ],
 )
 def test_impossible_settings_are_refused(change, words):

@@ -17,10 +17,12 @@ from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
-from psp.trainer import TrainingSettings, build_state, schedule, step, train
+from psp.trainer import step, train
+from psp.training_state import TrainingSettings, buffers_of_step, build_state, schedule
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 
 CPU = torch.device("cpu")
@@ -87,8 +89,23 @@ def run(run_dir, name, stop_after=None, settings=SETTINGS):
     held_out = [batch(10**6, 2)]
     metrics = Metrics(L2(), L2())
     return train(
-        model, losses(), stream(stop_after), held_out, metrics, lambda x: x, description, run_dir, settings, CPU
+        model=model,
+        losses=losses(),
+        batches=stream(stop_after),
+        held_out=held_out,
+        metrics=metrics,
+        show_source=lambda x: x,
+        description=description,
+        run_dir=run_dir,
+        settings=settings,
+        device=CPU,
     )
+
+
+def make_step(state, source, target, losses, averages=None, settings=SETTINGS):
+    guard = Guard(9, buffers_of_step(state))
+    with guard.step():
+        step(state, source, target, losses=losses, settings=settings, guard=guard, averages=averages or Averages())
 
 
 def records(run_dir):
@@ -133,7 +150,7 @@ def test_deltas_learn_one_after_the_other():
     for number in range(5):
         before = [head.linear.weight.clone() for head in state.model.encoder.styles]
         schedule(state, replace(SETTINGS, progressive_start=2, progressive_step_every=1))
-        step(state, *batch(3 * number, 3), losses(), Averages())
+        make_step(state, *batch(3 * number, 3), losses())
         heads = zip(state.model.encoder.styles, before, strict=True)
         learned.append([not torch.equal(head.linear.weight, old) for head, old in heads])
     assert learned == [[row <= rows for row in range(6)] for rows in (0, 0, 1, 2, 3)]
@@ -144,7 +161,7 @@ def test_codes_stay_in_w_until_the_first_delta_learns():
     settings = replace(SETTINGS, progressive_start=2)
     for number in range(4):
         schedule(state, settings)
-        step(state, *batch(3 * number, 3), losses(), Averages())
+        make_step(state, *batch(3 * number, 3), losses())
         with torch.no_grad():
             codes = state.model.encode(batch(0, 2)[0]) - state.model.latent_avg
         deviation = (codes - codes[:, :1]).abs().amax(dim=(0, 2))
@@ -161,7 +178,7 @@ def test_the_encoder_is_pushed_by_the_discriminator():
     for state in (with_it, without):
         torch.manual_seed(1)
         state.model.encoder.unlocked = 0
-        step(state, *batch(0, 3), losses(), averages if state is with_it else Averages())
+        make_step(state, *batch(0, 3), losses(), averages if state is with_it else None)
     weights = [state.model.encoder.styles[0].linear.weight for state in (with_it, without)]
     assert not torch.equal(*weights)
     means = averages.pop()
@@ -193,9 +210,9 @@ def test_going_on_with_a_discriminator_that_was_not_there_is_one_sentence(tmp_pa
     [{"progressive_start": -1}, {"progressive_step_every": -1}, {"w_discriminator_lambda": -0.1}, {"w_pool_size": -1}],
 )
 def test_impossible_settings_are_refused(change):
-    with pytest.raises(UserError, match=f"--{next(iter(change))} must not be negative"):
+    with pytest.raises(UserError, match=f"{next(iter(change))} must not be negative"):
         TrainingSettings(**change)
-    with pytest.raises(UserError, match="--w_discriminator_lr must be positive"):
+    with pytest.raises(UserError, match="w_discriminator_lr must be positive"):
         TrainingSettings(w_discriminator_lr=0.0)
 
 
@@ -220,7 +237,7 @@ def test_every_pass_is_compared_and_gradients_add_up():
         found_losses.append(loss.item())
     averages = Averages()
     torch.manual_seed(5)
-    step(state, source, target, WeightedLosses({"l2": (L2(), 1.0)}), averages)
+    make_step(state, source, target, WeightedLosses({"l2": (L2(), 1.0)}), averages)
     for name, parameter in encoder.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
     assert averages.pop()["train/loss"] == pytest.approx(sum(found_losses) / 3, rel=1e-5)
@@ -233,7 +250,7 @@ def test_it_learns(name):
     state, averages, means = build_state(tiny_model(name), settings), Averages(), []
     for number in range(24):
         schedule(state, replace(settings, max_steps=1000))
-        step(state, *batch(0, 3), WeightedLosses({"l2": (L2(), 1.0)}), averages)
+        make_step(state, *batch(0, 3), WeightedLosses({"l2": (L2(), 1.0)}), averages)
         if number % 6 == 5:
             means.append(averages.pop()["train/loss"])
     assert means[-1] < 0.8 * means[0]

@@ -15,7 +15,8 @@ from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
-from psp.trainer import TrainingSettings, build_state, step, train, written
+from psp.trainer import step, train
+from psp.training_state import TrainingSettings, buffers_of_step, build_state
 from stylegan2 import losses as gan_losses
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
@@ -82,8 +83,18 @@ def stream(bad):
 def run(run_dir, bad=(), name="gradual", **changes):
     model, settings = tiny_model(name), replace(SETTINGS, **changes)
     description = {"task": "inversion", **describe(model)}
-    common = ([batch(10**6)], Metrics(L2(), L2()), lambda x: x, description, run_dir, settings, torch.device("cpu"))
-    return train(model, losses(), stream(bad), *common)
+    return train(
+        model=model,
+        losses=losses(),
+        batches=stream(bad),
+        held_out=[batch(10**6)],
+        metrics=Metrics(L2(), L2()),
+        show_source=lambda x: x,
+        description=description,
+        run_dir=run_dir,
+        settings=settings,
+        device=torch.device("cpu"),
+    )
 
 
 def records(run_dir):
@@ -110,9 +121,9 @@ def difference(before, after):
 
 
 def guarded_step(state, pair, averages):
-    guard = Guard(9, written(state))
+    guard = Guard(9, buffers_of_step(state))
     with guard.step():
-        step(state, *pair, losses(), averages)
+        step(state, *pair, losses=losses(), settings=SETTINGS, guard=guard, averages=averages)
     return guard.pop()
 
 

@@ -7,7 +7,7 @@ import torch
 import psp
 from psp.convert import from_content
 from psp.losses import build_losses
-from psp.trainer import TrainingSettings, build_state, step
+from psp.training_state import TrainingSettings, build_state, step
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
