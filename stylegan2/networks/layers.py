@@ -77,7 +77,7 @@ class EqualConv2d(nn.Module):
         kernel = self.weight.shape[-1]
         gain = self.gain * (ops.LRELU_GAIN if self.activate else 1.0)
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
-        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
+        bias, own_bias = ops.place_bias(x, None if self.bias is None else self.bias * gain)
         if self.downsample and kernel == 1:
             x = F.conv2d(ops.downsample2x(x), weight, bias)  # [N, out_channels, H/2, W/2]
         elif self.downsample:
@@ -85,8 +85,8 @@ class EqualConv2d(nn.Module):
             x = F.conv2d(x, weight, bias, stride=2)  # [N, out_channels, H/2, W/2]
         else:
             x = F.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
-        x = ops.leaky_relu(x) if self.activate else x
-        return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
+        clamp = None if clamp is None else clamp * self.gain
+        return ops.epilogue(x, bias=own_bias, activate=self.activate, clamp=clamp)
 
 
 class HeConv2d(nn.Module):
@@ -117,7 +117,7 @@ class HeConv2d(nn.Module):
         """x [N, in_channels, H, W] -> [N, out_channels, H, W] in x's type, within the clamp."""
         kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
-        bias = self.bias.to(x.dtype)
+        bias, own_bias = ops.place_bias(x, self.bias)
         if self.low_pass:
             x = ops.binomial_blur(x)
         if self.resample == "up":
@@ -126,8 +126,7 @@ class HeConv2d(nn.Module):
             x = ops.downsample_conv2d(x, weight, bias)  # [N, out_channels, H/2, W/2]
         else:
             x = F.conv2d(x, weight, bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
-        x = ops.leaky_relu(x) if self.activate else x
-        return x if clamp is None else x.clamp(-clamp, clamp)
+        return ops.epilogue(x, bias=own_bias, activate=self.activate, clamp=clamp)
 
 
 class SynthesisLayer(nn.Module):
@@ -154,17 +153,16 @@ class SynthesisLayer(nn.Module):
         if x.dtype == torch.float16:
             weight, styles = normalised(weight, styles)
         scale = ops.demodulation(weight, styles) * gain  # [N, O]
-        x = ops.modulated_conv2d(x, weight, styles, scale, self.bias * gain, self.upsample)  # [N, O, H, W]
-        if noise_mode != "none":
-            x = ops.add_noise(x, (self.noise(x, noise_mode) * (self.noise_strength * gain)).to(x.dtype))
-        x = ops.leaky_relu(x)
-        return x if clamp is None else x.clamp(-clamp * self.gain, clamp * self.gain)
+        noise = None if noise_mode == "none" else self.noise(x, noise_mode) * (self.noise_strength * gain)
+        clamp = None if clamp is None else clamp * self.gain
+        return ops.styled_conv2d(x, weight, styles, scale, self.bias * gain, noise, clamp, self.upsample)
 
     def noise(self, x: Tensor, mode: str) -> Tensor:
+        """Noise for what becomes of x: [resolution, resolution] or [N, 1, resolution, resolution]."""
         if mode == "const":
             return self.noise_const
-        like_x = {"dtype": x.dtype, "device": x.device}
-        return draw_shard(lambda count: torch.randn(count, 1, *x.shape[2:], **like_x), len(x))  # [N, 1, H, W]
+        sides, like_x = self.noise_const.shape, {"dtype": x.dtype, "device": x.device}
+        return draw_shard(lambda count: torch.randn(count, 1, *sides, **like_x), len(x))
 
 
 class ToRGB(nn.Module):

@@ -1,13 +1,13 @@
 """The few operators of the family: FIR resampling, modulated convolution, noise and bias with activation.
 
-All are twice differentiable (R1 and path length need that) and run on every device. On CUDA the filters are Triton
-kernels, elsewhere plain PyTorch; nothing is compiled at installation.
+All are twice differentiable (R1 and path length need that) and run on every device. On CUDA the filters and what
+follows a convolution are Triton kernels, elsewhere plain PyTorch; nothing is compiled at installation.
 """
 
 from stylegan2.ops.dispatch import full_precision
-from stylegan2.ops.epilogue import LRELU_GAIN, LRELU_SLOPE, add_noise, leaky_relu
+from stylegan2.ops.epilogue import LRELU_GAIN, LRELU_SLOPE, add_noise, epilogue, leaky_relu, place_bias
 from stylegan2.ops.fir import FIR_TAPS, binomial_blur, blur, downsample2x, fir_kernel, upsample2x
-from stylegan2.ops.modulated import demodulation, modulated_conv2d
+from stylegan2.ops.modulated import demodulation, modulated_conv2d, styled_conv2d
 from stylegan2.ops.resample import average_downsample2x, downsample_conv2d, nearest_upsample2x, upsample_conv2d
 
 __all__ = [
@@ -21,11 +21,14 @@ __all__ = [
     "demodulation",
     "downsample2x",
     "downsample_conv2d",
+    "epilogue",
     "fir_kernel",
     "full_precision",
     "leaky_relu",
     "modulated_conv2d",
     "nearest_upsample2x",
+    "place_bias",
+    "styled_conv2d",
     "upsample2x",
     "upsample_conv2d",
 ]

@@ -1,10 +1,17 @@
-"""What follows a convolution: noise, bias, leaky ReLU, clamp."""
+"""What follows a convolution: scale, noise, bias, leaky ReLU, clamp.
+
+On CUDA all of it is one pass over memory, and so is its gradient. Elsewhere it is a chain of PyTorch's operators, where
+the convolution adds the bias for nothing.
+"""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from stylegan2.ops.dispatch import kernels_for
 
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)  # keeps the variance of a unit Gaussian that passes a leaky ReLU
@@ -21,3 +28,141 @@ def leaky_relu(x: Tensor) -> Tensor:
 def add_noise(x: Tensor, noise: Tensor) -> Tensor:
     """x [N, C, H, W] + noise [H, W] or [N, 1, H, W]; where no gradient is wanted x is overwritten."""
     return x + noise if torch.is_grad_enabled() else x.add_(noise)
+
+
+def place_bias(x: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Who adds the bias to x: (the convolution's, the epilogue's), of which one is None."""
+    if bias is None or kernels_for(x) is not None:
+        return None, bias
+    return bias.to(x.dtype), None
+
+
+def epilogue(
+    x: Tensor,
+    scale: Tensor | None = None,
+    noise: Tensor | None = None,
+    bias: Tensor | None = None,
+    activate: bool = True,
+    clamp: float | None = None,
+) -> Tensor:
+    """lrelu(x * scale + noise + bias), limited to [-clamp, clamp]; differentiable as often as wanted.
+
+    Where no gradient is wanted x is overwritten.
+
+    Args:
+        x: [N, C, H, W].
+        scale: [N, C] or [1, C].
+        noise: [H, W] or [N, 1, H, W].
+        bias: [C].
+        activate: with leaky ReLU, of no gain (see `leaky_relu`).
+        clamp: the largest absolute value.
+
+    Returns:
+        [N, C, H, W] in x's type.
+    """
+    if not activate and clamp is None and scale is None and noise is None and bias is None:
+        return x
+    kernels = kernels_for(x)
+    if kernels is None:
+        return _plain(x, scale, noise, bias, activate, clamp)
+    slope = LRELU_SLOPE if activate else 1.0
+    if not torch.is_grad_enabled():
+        return kernels.apply_epilogue(x, scale, noise, bias, slope, clamp, overwrite=True)
+    return _Epilogue.apply(x, scale, noise, bias, slope, clamp)
+
+
+def _plain(
+    x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor | None, activate: bool, clamp: float | None
+) -> Tensor:
+    if scale is not None and bias is not None:  # one pass for both
+        x = torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))
+    elif scale is not None:
+        x = x * scale[:, :, None, None].to(x.dtype)
+    elif bias is not None:
+        x = x + bias[:, None, None].to(x.dtype)
+    x = x if noise is None else add_noise(x, noise.to(x.dtype))
+    x = leaky_relu(x) if activate else x
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if torch.is_grad_enabled() else x.clamp_(-clamp, clamp)
+
+
+class _Epilogue(torch.autograd.Function):
+    """y = clamp(lrelu(x * scale + noise + bias)); y's sign and size say what the gradient is multiplied with."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor | None,
+        noise: Tensor | None,
+        bias: Tensor | None,
+        slope: float,
+        clamp: float | None,
+    ) -> Tensor:
+        y = kernels_for(x).apply_epilogue(x, scale, noise, bias, slope, clamp)  # type: ignore[union-attr]
+        ctx.save_for_backward(None if scale is None else x, scale, noise, bias, y)
+        ctx.slope, ctx.clamp = slope, clamp
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, scale, noise, bias, y = ctx.saved_tensors
+        return *_Gradients.apply(grad, x, scale, noise, bias, y, ctx.slope, ctx.clamp), None, None
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients of `_Epilogue`'s inputs. With m = 1, slope or 0, as y says, and g = m * grad:
+
+    x has g * scale, the scale the sum of g * x over pixels, noise and bias have sums of g. That is linear in grad, in x
+    and in the scale, so its own derivative is made of the same two operators.
+
+    Where x, noise or bias is None, there is no gradient of the scale, of the noise or of the bias.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad: Tensor,
+        x: Tensor | None,
+        scale: Tensor | None,
+        noise: Tensor | None,
+        bias: Tensor | None,
+        y: Tensor,
+        slope: float,
+        clamp: float | None,
+    ) -> tuple[Tensor | None, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(grad, x, scale, y)
+        ctx.slope, ctx.clamp = slope, clamp
+        return kernels_for(grad).epilogue_gradients(grad, x, scale, noise, bias, y, slope, clamp)  # type: ignore[union-attr]
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, of_x: Tensor | None, of_scale: Tensor | None, of_noise: Tensor | None, of_bias: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        grad, x, scale, y = ctx.saved_tensors
+        masked = (None, None, y, ctx.slope, ctx.clamp)
+        for_grad = for_x = for_scale = None
+        if of_x is not None:  # the sum of of_x * m * grad * scale
+            for_grad, for_scale, *_ = _Gradients.apply(of_x, grad if scale is not None else None, scale, *masked)
+        if of_scale is not None:  # the sum of of_scale * m * grad * x
+            for_x = _Gradients.apply(grad, None, of_scale, *masked)[0]
+        rest = _sum_of(x, of_scale, of_noise, of_bias, y)
+        if rest is not None:
+            rest = _Gradients.apply(rest, None, None, *masked)[0]
+            for_grad = rest if for_grad is None else for_grad + rest
+        return for_grad, for_x, for_scale, None, None, None, None, None
+
+
+def _sum_of(
+    x: Tensor | None, scale: Tensor | None, noise: Tensor | None, bias: Tensor | None, like: Tensor
+) -> Tensor | None:
+    """x * scale + noise + bias [N, C, H, W], of those that are there."""
+    if scale is not None:
+        return _Epilogue.apply(x, scale, noise, bias, 1.0, None)
+    if noise is not None and bias is not None:
+        return (noise + bias[:, None, None]).expand_as(like).to(like.dtype)
+    if noise is None and bias is None:
+        return None
+    return (bias[:, None, None] if noise is None else noise).expand_as(like).to(like.dtype)  # type: ignore[index]

@@ -95,7 +95,7 @@ class _Resample(torch.autograd.Function):
 def _resample(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
     kernels = kernels_for(x)
     if kernels is not None:
-        y = kernels.fir(x, *resampling)
+        y = kernels.resample(x, *resampling)
         return y if bias is None else y.add_(bias[:, None, None])
     with full_precision(x):
         return _depthwise(x, resampling, bias)

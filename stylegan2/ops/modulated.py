@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan2.ops.dispatch import full_precision
+from stylegan2.ops.dispatch import full_precision, kernels_for
+from stylegan2.ops.epilogue import epilogue
 from stylegan2.ops.fir import blur
 
 
@@ -41,10 +42,41 @@ def modulated_conv2d(
         factors = scale.t() * styles  # [O, I]
         weight = (weight * factors[:, :, None, None]).to(x.dtype)
         return _convolution(x, weight, bias.to(x.dtype), upsample)
+    x = _convolution(scaled(x, styles), weight.to(x.dtype), None, upsample)
+    return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))  # one pass for both
+
+
+def styled_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    noise: Tensor | None = None,
+    clamp: float | None = None,
+    upsample: bool = False,
+) -> Tensor:
+    """`modulated_conv2d`, then noise, leaky ReLU of no gain and clamp: a layer of StyleGAN2 (figure 2c).
+
+    Args:
+        x, weight, styles, scale, bias, upsample: those of `modulated_conv2d`.
+        noise: [H, W] or [N, 1, H, W] of the result.
+        clamp: the largest absolute value.
+
+    Returns:
+        [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
+    """
+    if kernels_for(x) is None:
+        return epilogue(modulated_conv2d(x, weight, styles, scale, bias, upsample), noise=noise, clamp=clamp)
+    x = _convolution(scaled(x, styles), weight.to(x.dtype), None, upsample)
+    return epilogue(x, scale, noise, bias, clamp=clamp)
+
+
+def scaled(x: Tensor, styles: Tensor) -> Tensor:
+    """x [N, I, H, W] with its channels times the styles [N, I], in x's type."""
     if x.dtype == torch.float16:
         styles = styles.to(x.dtype)  # bfloat16 would round them too coarsely: it has 8 bits where float16 has 11
-    x = _convolution((x * styles[:, :, None, None]).to(x.dtype), weight.to(x.dtype), None, upsample)
-    return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))  # one pass for both
+    return (x * styles[:, :, None, None]).to(x.dtype)
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:

@@ -1,21 +1,26 @@
 """The Triton kernels in Triton's interpreter, on a CPU: `test_kernels.py` runs this file with TRITON_INTERPRET=1."""
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor
 
 from stylegan2 import ops
-from stylegan2.ops import fir, kernels
+from stylegan2.ops import fir, kernels, modulated
 from stylegan2.ops.fir import Resampling
+from tests.stylegan2.ops import naive
 from tests.stylegan2.ops.naive import resampled
 from tests.stylegan2.ops.test_fir import CASES
 
+epilogue = importlib.import_module("stylegan2.ops.epilogue")  # the package has a function of that name
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}  # half an ulp
 
 
 @pytest.fixture(autouse=True)
 def _kernels_everywhere(monkeypatch):
-    monkeypatch.setattr(fir, "kernels_for", lambda _: kernels)
+    for module in (fir, epilogue, modulated):
+        monkeypatch.setattr(module, "kernels_for", lambda _: kernels)
 
 
 def check(found: Tensor, expected: Tensor) -> None:
@@ -73,3 +78,109 @@ def test_filters_derivatives(operator):
     x = torch.randn(1, 2, 2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(operator, x, fast_mode=True)
     assert torch.autograd.gradgradcheck(operator, x, fast_mode=True)
+
+
+def parts(n: int, channels: int, sides: tuple[int, int], names: str) -> dict[str, Tensor]:
+    """Random inputs of the epilogue: x and those that are named. A capital: one for all samples."""
+    shapes = {
+        "scale": (n, channels),
+        "SCALE": (1, channels),
+        "noise": (n, 1, *sides),
+        "NOISE": sides,
+        "bias": (channels,),
+    }
+    drawn = {name.lower(): torch.randn(shapes[name]).double() for name in names.split()}
+    return {"x": torch.randn(n, channels, *sides).double(), **drawn}
+
+
+ALL = ["", "bias", "scale noise bias", "SCALE NOISE bias", "noise", "scale", "NOISE bias"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("names", ALL)
+@pytest.mark.parametrize("clamp", [None, 1.0])
+def test_epilogue(names, clamp):
+    inputs = parts(2, 5, (3, 7), names)
+    activate = names != "noise"
+    expected = naive.epilogue(**inputs, activate=activate, clamp=clamp)
+    torch.testing.assert_close(ops.epilogue(**inputs, activate=activate, clamp=clamp), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("channels", "sides", "dtype"),
+    [
+        (1, (1, 1), torch.float32),
+        (33, (9, 30), torch.float16),
+        (8, (1, 300), torch.bfloat16),  # more than one block of pixels
+        (320, (2, 9), torch.float32),  # more than one block of channels
+    ],
+)
+def test_epilogue_of_all_sizes(channels, sides, dtype):
+    inputs = parts(2, channels, sides, "scale noise bias")
+    inputs["x"] = inputs["x"].to(dtype)
+    exact = {**inputs, "x": inputs["x"].double()}
+    check(ops.epilogue(**inputs, clamp=2.0), naive.epilogue(**exact, clamp=2.0))
+
+
+@pytest.mark.parametrize(
+    ("channels", "sides", "dtype"),
+    [
+        (1, (1, 1), torch.float64),
+        (33, (9, 5), torch.float64),
+        (8, (1, 300), torch.float64),
+        (320, (2, 3), torch.float32),
+    ],
+)
+@pytest.mark.parametrize("names", ["scale noise bias", "SCALE NOISE bias"])
+def test_gradients_of_all_sizes(channels, sides, dtype, names):
+    inputs = {name: value.requires_grad_() for name, value in parts(2, channels, sides, names).items()}
+    given = {name: value.detach().to(dtype).requires_grad_() for name, value in inputs.items()}
+    weight = torch.randn_like(inputs["x"])
+    expected = torch.autograd.grad((naive.epilogue(**inputs, clamp=2.0) * weight).sum(), [*inputs.values()])
+    found = torch.autograd.grad((ops.epilogue(**given, clamp=2.0) * weight.to(dtype)).sum(), [*given.values()])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4 if dtype == torch.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("names", ALL)
+def test_epilogue_s_derivatives(names):
+    inputs, clamp = parts(2, 2, (1, 3), names), None if names == "bias" else 1.0
+
+    def operator(*values: Tensor) -> Tensor:
+        return ops.epilogue(
+            **dict(zip(inputs, values, strict=True)), activate=names != "noise", clamp=None if names == "bias" else 1.0
+        )
+
+    leaves = tuple(value.requires_grad_() for value in inputs.values())
+    assert torch.autograd.gradcheck(operator, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(operator, leaves, fast_mode=True)
+
+
+def test_what_is_not_a_number_stays():
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]).view(1, 4, 1, 1)
+    found = ops.epilogue(x.clone(), clamp=2.0).flatten()
+    torch.testing.assert_close(found, torch.tensor([float("nan"), 2.0, -2.0, 1.0]), equal_nan=True)
+
+
+@pytest.mark.parametrize("upsample", [False, True])
+def test_a_layer_of_stylegan2(upsample, monkeypatch):
+    """With the kernels and without: values, gradients, gradients of a gradient's norm."""
+    leaves = [torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3), torch.randn(2, 3), torch.randn(2, 5), torch.randn(5)]
+    leaves.append(torch.randn(4 * (1 + upsample), 4 * (1 + upsample)))
+    leaves = [leaf.double().requires_grad_() for leaf in leaves]
+    results = []
+    for found in (kernels, None):
+        for module in (fir, epilogue, modulated):
+            monkeypatch.setattr(module, "kernels_for", lambda _, found=found: found)
+        y = ops.styled_conv2d(*leaves, clamp=4.0, upsample=upsample)
+        first = torch.autograd.grad(y.pow(2).sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(grad.pow(2).sum() for grad in first), leaves)
+        with torch.no_grad():
+            single = ops.styled_conv2d(
+                leaves[0][:1], leaves[1], leaves[2][:1], leaves[3][:1], *leaves[4:], 4.0, upsample
+            )
+        torch.testing.assert_close(single, y[:1].detach())
+        results.append([y, *first, *second])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)

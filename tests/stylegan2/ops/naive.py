@@ -24,3 +24,16 @@ def filter_matrix(taps, gain: float, up: int, down: int, start: int, side: int, 
             if rest == 0 and 0 <= i < side:
                 matrix[o, i] += weight * gain / sum(taps)
     return matrix
+
+
+def epilogue(x: Tensor, scale=None, noise=None, bias=None, activate=True, clamp=None) -> Tensor:
+    """clamp(lrelu(x * scale + noise + bias))."""
+    if scale is not None:
+        x = x * scale[:, :, None, None]
+    if noise is not None:
+        x = x + noise
+    if bias is not None:
+        x = x + bias[:, None, None]
+    if activate:
+        x = torch.where(x > 0, x, 0.2 * x)
+    return x if clamp is None else torch.where(x.abs() < clamp, x, x.detach().sign() * clamp)

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan2.ops import kernels
+from stylegan2.ops.kernels import epilogue, fir, tiles
 
 HERE = Path(__file__).resolve().parent
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -45,13 +45,13 @@ def test_in_the_interpreter():
     assert re.search(r"\b\d+ passed", run.stdout)
 
 
-def compiled(kernel, pointers: dict[str, str], settings: dict, capability: int):
-    """A kernel as it is launched with pointers of 16-byte alignment; scalars are 32-bit integers."""
-    constants = {name: value for name, value in settings.items() if name.isupper()}
-    options = {name: value for name, value in settings.items() if not name.isupper()}
+def compiled(kernel, kinds: dict[str, str], settings: dict, capability: int):
+    """A kernel as it is launched with pointers of 16-byte alignment; scalars are 32-bit integers if not in `kinds`."""
     names = kernel.arg_names
-    signature = {name: pointers.get(name, "constexpr" if name in constants else "i32") for name in names}
-    aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in pointers}
+    constants = {name: value for name, value in settings.items() if name in names}
+    options = {name: value for name, value in settings.items() if name not in names}
+    signature = {name: kinds.get(name, "constexpr" if name in constants else "i32") for name in names}
+    aligned = {(names.index(name),): [["tt.divisibility", 16]] for name, kind in kinds.items() if kind.startswith("*")}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
@@ -64,31 +64,39 @@ def resources(binary, folder: Path) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
 
 
-def moved(binary, kind: str) -> int:
-    """Bytes that a program of four warps loads ("ld") or stores ("st"), where all of it is 16 bytes at a time."""
-    found = re.findall(rf"\b{kind}\.global\S*", binary.asm["ptx"])
-    assert all(re.search(r"\.v4\.[bfu]32$", name) for name in found), found
-    return len(found) * 16 * kernels.THREADS
+def wide(binary, kind: str) -> int:
+    """Bytes that a program of four warps loads ("ld") or stores ("st") 16 at a time for each thread."""
+    return len(re.findall(rf"\b{kind}\.global\.(?:\S+\.)?v4\.[bfu]32\b", binary.asm["ptx"])) * 16 * tiles.THREADS
+
+
+def narrow(binary) -> list[str]:
+    """Instructions that load or store less than 16 bytes for a thread."""
+    found = re.findall(r"\b(?:ld|st)\.global\S*", binary.asm["ptx"])
+    return [name for name in found if not re.search(r"v4\.[bfu]32$", name)]
 
 
 def check_registers(binary, folder: Path) -> None:
     used = resources(binary, folder)
     assert (used["STACK"], used["LOCAL"]) == (0, 0), used
-    assert used["REG"] <= kernels.REGISTERS, used
+    assert used["REG"] <= 128, used  # sixteen warps on a multiprocessor
 
 
-@pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize(("capability", "dtype"), TARGETS)
+@pytest.mark.parametrize(
+    ("name", "capability", "dtype"),
+    [("blur", *target) for target in TARGETS]
+    + [(name, *target) for name in ("up", "down") for target in TARGETS if target[0] == 90 or target[1] == "fp16"],
+)
 def test_filter_compiled(name, capability, dtype, tmp_path):
     """No spills, 16 bytes at a time, each output written once and each input row loaded once for each tap along x."""
     itemsize = ITEMSIZE[dtype]
-    settings = kernels.fir_settings(128, itemsize, *FILTERS[name])
-    binary = compiled(kernels.fir_kernel, {"x": f"*{dtype}", "y": f"*{dtype}"}, settings, capability)
+    settings = fir.fir_settings(128, itemsize, *FILTERS[name])
+    binary = compiled(fir.fir_kernel, {"x": f"*{dtype}", "y": f"*{dtype}"}, settings, capability)
     check_registers(binary, tmp_path)
+    assert narrow(binary) == []
     tile = settings["COLUMNS"] * settings["CHANNELS"] * itemsize
     up, down, rows = settings["UP"], settings["DOWN"], settings["ROWS"]
-    assert moved(binary, "st") == rows * up * up * tile
-    assert moved(binary, "ld") == (rows * down + settings["SPAN_Y"] - down) * settings["SPAN_X"] * tile
+    assert wide(binary, "st") == rows * up * up * tile
+    assert wide(binary, "ld") == (rows * down + settings["SPAN_Y"] - down) * settings["SPAN_X"] * tile
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -96,8 +104,45 @@ def test_filter_compiled(name, capability, dtype, tmp_path):
 @pytest.mark.parametrize("channels", [32, 64, 512])
 def test_bytes_between_cache_and_multiprocessor(name, itemsize, channels):
     """Against one read and one write: neighbouring programs share the rim of a tile, which comes from the L2 cache."""
-    settings = kernels.fir_settings(channels, itemsize, *FILTERS[name])
+    settings = fir.fir_settings(channels, itemsize, *FILTERS[name])
     up, down, rows, columns = (settings[key] for key in ("UP", "DOWN", "ROWS", "COLUMNS"))
     read = (rows * down + settings["SPAN_Y"] - down) * (columns * down + settings["SPAN_X"] - down)
     once = rows * columns * (down**2 + up**2)
     assert read + rows * columns * up**2 < 1.4 * once
+
+
+EVERYTHING = ("scale", "noise", "bias", "clamp", "of_scale", "of_noise", "of_bias")
+EPILOGUES = {  # which of them there are
+    "generator": EVERYTHING,
+    "discriminator": ("bias",),  # its gradient, with the bias summed elsewhere, is the mask alone
+}
+
+
+def compiled_epilogue(kernel, there: tuple[str, ...], dtype: str, capability: int):
+    absent = [name for name in EVERYTHING if name not in there and name in kernel.arg_names]
+    settings = epilogue.epilogue_settings(128, ITEMSIZE[dtype], 64 * 64)
+    settings = {**settings, "SLOPE": ops.LRELU_SLOPE, **dict.fromkeys(absent)}
+    full = dict.fromkeys(("x", "y", "grad", "of_x", "noise"), f"*{dtype}")
+    small = dict.fromkeys(("scale", "bias", "of_scale", "of_noise", "of_bias"), "*fp32")
+    kinds = {**full, **small, "clamp": "fp32"}
+    kinds = {name: kind for name, kind in kinds.items() if name in kernel.arg_names and name not in settings}
+    return compiled(kernel, kinds, settings, capability)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "dtype"),
+    [("generator", *target) for target in TARGETS] + [("discriminator", 90, dtype) for dtype in ITEMSIZE],
+)
+def test_epilogue_compiled(name, capability, dtype, tmp_path):
+    """No spills, and one read and one write of the feature maps, 16 bytes at a time."""
+    there, tile = EPILOGUES[name], epilogue.TILES * 16 * tiles.THREADS
+    binary = compiled_epilogue(epilogue.epilogue_kernel, there, dtype, capability)
+    check_registers(binary, tmp_path)
+    assert wide(binary, "st") == tile
+    assert tile <= wide(binary, "ld") <= tile + 16 * tiles.THREADS  # and a bias
+    there = there if "scale" in there else ()
+    binary = compiled_epilogue(epilogue.epilogue_gradients_kernel, there, dtype, capability)
+    check_registers(binary, tmp_path)
+    assert wide(binary, "st") == tile
+    assert wide(binary, "ld") == (3 if there else 2) * tile  # grad, y, and x for the scale
+    assert (narrow(binary) == []) == (there == ())

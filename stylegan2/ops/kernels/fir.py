@@ -1,10 +1,4 @@
-"""Triton kernels for CUDA: each reads and writes channels_last memory once and sums in float32.
-
-Triton comes with PyTorch's wheels for Linux and compiles at the first call; where it is missing this module cannot be
-imported, and `stylegan2.ops.dispatch` says so. Tensors are [N, C, H, W] stored as [N, H, W, C]. Where 16 bytes divide a
-pixel's channels, loads and stores move 16 bytes; `quantum` is that divisor. Offsets within a row of pixels are 32-bit
-integers, those of rows 64-bit.
-"""
+"""The FIR filter with its resampling: each input row is read once and filtered along x, rows are combined along y."""
 
 import math
 from functools import lru_cache
@@ -15,33 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-THREADS = 128  # four warps
+from stylegan2.ops.kernels.tiles import blocks_of, channels_last, quantum_of
+
 REGISTERS = 96  # a thread's; with fewer some kernels spill, left to itself the assembler does too
 FIR_ROWS = 8  # rows that a program reads, but for the SPAN - DOWN that it shares with the next program
-
-
-def quantum_of(channels: int, itemsize: int) -> int:
-    """The largest power of two, at most 16 bytes, that divides the channels."""
-    return math.gcd(channels, 16 // itemsize)
-
-
-def blocks_of(channels: int, itemsize: int) -> tuple[int, int]:
-    """Pixels and channels of a tile in which each thread holds 16 bytes.
-
-    It has at most 128 bytes of a pixel, a cache line: a tile that is long in pixels shares more of them among its taps.
-    """
-    dividing = channels & -channels  # the largest power of two that divides the channels
-    wanted = dividing if dividing >= 32 else triton.next_power_of_2(channels)  # at most a few idle lanes
-    block_channels = min(128 // itemsize, wanted)
-    return max(1, THREADS * (16 // itemsize) // block_channels), block_channels
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Dense as [N, H, W, C]; a copy only where it is not."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-# --- FIR filter ---
 
 
 @triton.jit
@@ -130,7 +101,7 @@ def fir_kernel(
             even, odd = even[DOWN:], odd[DOWN:]
 
 
-def fir(
+def resample(
     x: Tensor,
     taps: tuple[float, ...],
     gain: float,
