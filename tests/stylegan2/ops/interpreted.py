@@ -148,9 +148,7 @@ def test_epilogue_s_derivatives(names):
     inputs, clamp = parts(2, 2, (1, 3), names), None if names == "bias" else 1.0
 
     def operator(*values: Tensor) -> Tensor:
-        return ops.epilogue(
-            **dict(zip(inputs, values, strict=True)), activate=names != "noise", clamp=None if names == "bias" else 1.0
-        )
+        return ops.epilogue(**dict(zip(inputs, values, strict=True)), activate=names != "noise", clamp=clamp)
 
     leaves = tuple(value.requires_grad_() for value in inputs.values())
     assert torch.autograd.gradcheck(operator, leaves, fast_mode=True)
