@@ -27,14 +27,14 @@ from benchmarks.kernels import profiled
 from benchmarks.operators import DTYPES, OURS, Row, Work
 from benchmarks.phases import Form, amortised, parts
 from benchmarks.train_stylegan2 import own_form
-from options import presets
+from options.networks import chosen_settings
 from options.parse import parse, run
-from options.train_stylegan2 import TrainStyleGAN2
 from psp.encoders import encoder_for
 from psp.losses import WeightedLosses, build_losses
 from psp.model import PSp
 from psp.trainer import step as psp_step
 from psp.training_state import TrainingSettings, buffers_of_step, build_state
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.errors import UserError
@@ -96,7 +96,7 @@ def epilogue_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]
 
 def gan_settings(s: Sizes, precision: str) -> TrainStyleGAN2:
     knows = any(each.name == "precision" for each in fields(GanSettings))
-    return parse(TrainStyleGAN2, presets.of_generator, args=[*s.gan, *(["--precision", precision] if knows else [])])
+    return parse(TrainStyleGAN2, chosen_settings, args=[*s.gan, *(["--precision", precision] if knows else [])])
 
 
 def own_gan(s: Sizes, precision: str, device: torch.device) -> Form:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.phases import Form, Phase, count_parameters
-from options.train_stylegan2 import TrainStyleGAN2
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.runtime.errors import UserError
 
 NAME = "stylegan2-pytorch"

@@ -23,9 +23,9 @@ from torch import Tensor
 from benchmarks import lucidrains, plain
 from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process, interleaved, peak_memory_mb
 from benchmarks.phases import Form, Phase, amortised, count_gflop, count_parameters, parts
-from options import presets
+from options.networks import chosen_settings
 from options.parse import parse, run
-from options.train_stylegan2 import TrainStyleGAN2
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import schedule, trainer
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError
@@ -72,7 +72,7 @@ class Benchmark:
 
 def settings_of(case: str) -> TrainStyleGAN2:
     """As scripts/train_stylegan2.py reads them."""
-    return parse(TrainStyleGAN2, presets.of_generator, args=CASES[case])
+    return parse(TrainStyleGAN2, chosen_settings, args=CASES[case])
 
 
 def build(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> tuple[TrainingState, Tensor]:

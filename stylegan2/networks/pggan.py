@@ -11,6 +11,7 @@ from stylegan2.networks.conditioning import LabelEmbedding, check_labels
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import HeConv2d, normalize_2nd_moment
 from stylegan2.networks.precision import Precision
+from stylegan2.networks.presets import TINY_GROWING, Preset, Settings
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
@@ -109,6 +110,26 @@ class Synthesis(nn.Module):
         return layer(x).to(layer.weight.dtype)
 
 
+# Appendix A.
+PUBLISHED: Settings = {
+    "grow_from": 4,
+    "fade_nimg": 800_000,
+    "stable_nimg": 800_000,
+    "batch_size": 16,
+    "batch_sizes": {256: 14, 512: 6, 1024: 3},
+    "learning_rate": 0.001,
+    "loss": "wgan",
+    "r1_gamma": 10.0,
+    "lazy_r1": False,
+    "path_length_interval": 0,
+    "style_mixing": 0.0,
+    "ema_nimg": 11_000,
+    "ema_rampup": None,
+    "total_nimg": 19_000_000,
+}
+PRESETS: dict[str, Preset] = {"tiny-cpu": {**TINY_GROWING, "ema_rampup": 0.05}}
+
+
 @GENERATORS.register("pggan")
 class Generator(nn.Module):
     """PGGAN generator: one latent for the whole image (num_ws 1), so nothing to mix, to truncate or to encode to.
@@ -117,10 +138,19 @@ class Generator(nn.Module):
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; w is z normalised.
         w_avg: [w_dim] buffer, zeros.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+
+    Args:
+        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        z_dim: Size of the input latent z.
+        channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.
+        channel_max: Most channels of a layer.
+        num_classes: Classes that it is conditioned on; 0 for none.
     """
 
     grows = True
     has_styles = False
+    published, presets = PUBLISHED, PRESETS
 
     def __init__(
         self,

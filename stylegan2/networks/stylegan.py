@@ -6,6 +6,7 @@ table 1 and figure 2c): noise and bias outside the style block, the constant inp
 
 import math
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,14 @@ from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB, add_correction
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.precision import Precision
+from stylegan2.networks.presets import TINY_GROWING, Preset, Settings
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import draw_shard
 
-NORMALIZATIONS = ("adain", "demodulation")
+Normalization = Literal["adain", "demodulation"]
+NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 
 
 def check_normalization(normalization: str) -> None:
@@ -157,6 +160,29 @@ class Synthesis(nn.Module):
         return layer(x).to(layer.weight.dtype)
 
 
+# StyleGAN2's table 1, A.
+PUBLISHED: Settings = {
+    "grow_from": 8,
+    "batch_size": 32,
+    "batch_sizes": {8: 256, 16: 128, 32: 64, 64: 32},
+    "learning_rate": 0.001,
+    "learning_rates": {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},
+    "r1_gamma": 10.0,
+    "lazy_r1": False,
+    "path_length_interval": 0,
+    "ema_rampup": None,
+}
+PRESETS: dict[str, Preset] = {
+    # R1 is lazy, unlike as published: half of a step's time.
+    "tiny-cpu": {**TINY_GROWING, "lazy_r1": True, "learning_rate": 0.002, "learning_rates": {}, "ema_rampup": 0.05},
+    # StyleGAN2's table 1: StyleGAN, weight demodulation, lazy regularization, path length.
+    "config-a": {},
+    "config-b": {"normalization": "demodulation"},
+    "config-c": {"normalization": "demodulation", "lazy_r1": True},
+    "config-d": {"normalization": "demodulation", "lazy_r1": True, "path_length_interval": 4},
+}
+
+
 @GENERATORS.register("stylegan")
 class Generator(nn.Module):
     """StyleGAN generator.
@@ -165,10 +191,23 @@ class Generator(nn.Module):
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = num_ws_at(resolution).
         w_avg: [w_dim] buffer, the mean of W.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+
+    Args:
+        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        z_dim: Size of the input latent z.
+        w_dim: Size of the intermediate latent w.
+        channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.
+        channel_max: Most channels of a layer.
+        mapping_layers: Depth of the mapping network.
+        mapping_lr_multiplier: Learning rate of the mapping network, relative to that of the other layers.
+        normalization: StyleGAN's: adain, or demodulation as in StyleGAN2's configurations B to D.
+        num_classes: Classes that it is conditioned on; 0 for none.
     """
 
     grows = True
     has_styles = True
+    published, presets = PUBLISHED, PRESETS
 
     def __init__(
         self,
@@ -180,7 +219,7 @@ class Generator(nn.Module):
         channel_max: int = 512,
         mapping_layers: int = 8,
         mapping_lr_multiplier: float = 0.01,
-        normalization: str = "adain",
+        normalization: Normalization = "adain",
         num_classes: int = 0,
     ) -> None:
         super().__init__()
@@ -210,7 +249,7 @@ def build_discriminator(
     img_channels: int = 3,
     channel_base: int = 16384,
     channel_max: int = 512,
-    normalization: str = "adain",
+    normalization: Normalization = "adain",
     mbstd_group: int = 4,
     num_classes: int = 0,
 ) -> growing.Discriminator:

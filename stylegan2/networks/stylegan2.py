@@ -22,6 +22,7 @@ from stylegan2.networks.layers import (
 )
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.precision import Precision
+from stylegan2.networks.presets import TINY_CPU, Preset, Settings
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 
@@ -86,6 +87,40 @@ class Synthesis(nn.Module):
         return self.to_rgbs[-1](x, ws[:, -1], clamp) if image is None else image
 
 
+def auto(resolution: int, batch_size: int | None) -> Settings:
+    """Return StyleGAN2-ADA's configuration of this name on one GPU: sizes and R1's weight from resolution and batch."""
+    batch_size = batch_size or max(1, min(4096 // resolution, 32))
+    return {
+        "batch_size": batch_size,
+        "mbstd_group": min(batch_size, 4),
+        "channel_base": 32768 if resolution >= 512 else 16384,
+        "mapping_layers": 2,
+        "learning_rate": 0.002 if resolution >= 1024 else 0.0025,
+        "r1_gamma": 0.0002 * resolution**2 / batch_size,
+        "ema_nimg": batch_size * 10_000 / 32,
+    }
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny-cpu": TINY_CPU,
+    "auto": auto,
+    # Table 1: E has half the feature maps of F from 64 px upwards.
+    "config-e": {"channel_base": 16384, "batch_size": 32, "r1_gamma": 100.0, "ema_rampup": None},
+    "config-f": {"channel_base": 32768, "batch_size": 32, "r1_gamma": 10.0, "ema_rampup": None},
+    # StyleGAN2-ADA's configuration for 256 px.
+    "paper256": {
+        "resolution": 256,
+        "channel_base": 16384,
+        "batch_size": 64,
+        "learning_rate": 0.0025,
+        "r1_gamma": 1.0,
+        "ema_nimg": 20_000,
+        "ema_rampup": None,
+        "mbstd_group": 8,
+    },
+}
+
+
 @GENERATORS.register("stylegan2")
 class Generator(nn.Module):
     """StyleGAN2 generator.
@@ -94,10 +129,24 @@ class Generator(nn.Module):
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = num_ws_at(resolution).
         w_avg: [w_dim] buffer, the mean of W.
         grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+
+    Args:
+        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        z_dim: Size of the input latent z.
+        w_dim: Size of the intermediate latent w.
+        channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.
+        channel_max: Most channels of a layer.
+        mapping_layers: Depth of the mapping network.
+        mapping_lr_multiplier: Learning rate of the mapping network, relative to that of the other layers.
+        architecture: skip, residual or plain (figure 7).
+        conv_clamp: Limit of the activations of all layers; by default those in 16-bit numbers have one.
+        num_classes: Classes that it is conditioned on; 0 for none.
     """
 
     grows = False
     has_styles = True
+    presets = PRESETS
 
     def __init__(
         self,
@@ -138,7 +187,15 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """StyleGAN2 discriminator: images [N, C, R, R] in [-1, 1] -> logits [N, 1].
 
-    With `num_classes`, it is conditioned on labels by projection.
+    Args:
+        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.
+        channel_max: Most channels of a layer.
+        architecture: skip, residual or plain (figure 7).
+        mbstd_group: Group size of the minibatch standard deviation.
+        mbstd_channels: How many statistics it appends.
+        num_classes: Classes that it is conditioned on by projection; 0 for none.
     """
 
     def __init__(

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from benchmarks import lucidrains, plain, train_stylegan2
 from benchmarks.measure import PEAK_GFLOP
 from benchmarks.phases import Phase, amortised, count_gflop, parts
-from options import presets
+from options.networks import chosen_settings
 from options.parse import parse
-from options.train_stylegan2 import TrainStyleGAN2
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import losses, trainer
+from stylegan2.networks.presets import TINY_CPU
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -27,7 +28,7 @@ NESTED = {"R1": Phase(4, "step"), "path length": Phase(32, "R1")}
 def small(resolution="16"):
     sizes = ["--resolution", resolution, "--z_dim", "8", "--w_dim", "8", "--channel_base", "128", "--channel_max", "8"]
     flags = ["--preset", "tiny-cpu", *sizes, "--mapping_layers", "1", "--batch_size", "4"]
-    return parse(TrainStyleGAN2, presets.of_generator, args=flags)
+    return parse(TrainStyleGAN2, chosen_settings, args=flags)
 
 
 # --- arithmetic ---
@@ -165,8 +166,8 @@ def test_phases_are_steps_of_the_trainer_and_take_more():
 
 def test_cases_are_the_presets():
     tiny = train_stylegan2.settings_of("tiny")
-    assert tiny.network.channel_base == presets.TINY_CPU["channel_base"]
-    assert tiny.training.batch_size == presets.TINY_CPU["batch_size"]
+    assert tiny.network.channel_base == TINY_CPU["channel_base"]
+    assert tiny.training.batch_size == TINY_CPU["batch_size"]
     assert train_stylegan2.settings_of("auto256").network.resolution == 256
     with pytest.raises(UserError, match="no case 'huge'"):
         train_stylegan2.Benchmark(cases=["huge"])

@@ -10,12 +10,12 @@ from unittest import mock
 
 import pytest
 import torch
+from options.train_stylegan2 import TrainStyleGAN2
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
 from options import presets
 from options.parse import parse
-from options.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import augment, trainer
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages

@@ -1,18 +1,24 @@
-"""What --arch and --preset stand for: the published settings, in the one table."""
+"""Flags of the networks, and what --arch and --preset stand for: the published settings, beside the classes."""
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 import pytest
+import tyro
+from torch import nn
 
-from options import presets
+from options.networks import architectures, chosen_settings, network_settings, training_presets
 from options.parse import parse
-from options.train_stylegan2 import TrainStyleGAN2
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
 
-ALL = [(arch, name) for arch, table in presets.GAN.items() for name in table]
+ALL = [(arch, name) for arch in architectures() for name in training_presets(arch)]
 
 
 def options(*args):
-    return parse(TrainStyleGAN2, presets.of_generator, args=[str(arg) for arg in args])
+    return parse(TrainStyleGAN2, chosen_settings, args=[str(arg) for arg in args])
 
 
 @pytest.mark.parametrize(("arch", "name"), ALL)
@@ -22,7 +28,7 @@ def test_every_preset_is_valid(arch, name):
 
 
 def test_every_architecture_can_be_built_and_is_in_the_table():
-    assert set(presets.GAN) == set(presets.PUBLISHED) == set(DISCRIMINATORS.names()) <= set(GENERATORS.names())
+    assert set(architectures()) == set(DISCRIMINATORS.names()) <= set(GENERATORS.names())
 
 
 def test_without_a_flag_it_is_stylegan2_as_ever():
@@ -89,7 +95,7 @@ def test_auto_is_adas(flags, batch_size, group, channel_base, learning_rate, gam
     assert s.r1_gamma == pytest.approx(gamma)
 
 
-@pytest.mark.parametrize("arch", sorted(presets.GAN))
+@pytest.mark.parametrize("arch", architectures())
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_the_laptops_preset_grows_up_in_time(arch, resolution):
     o = options("--preset", "tiny-cpu", "--arch", arch, "--resolution", resolution)
@@ -109,7 +115,7 @@ def test_flags_win_over_preset_and_architecture():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--arch biggan", "there is no architecture 'biggan': choose one of stylegan2, stylegan, pggan"),
+        ("--arch biggan", "there is no architecture 'biggan': choose one of stylegan2, pggan, stylegan"),
         (
             "--preset tinycpu",
             "there is no preset 'tinycpu': choose one of tiny-cpu, auto, config-e, config-f, paper256",
@@ -122,7 +128,7 @@ def test_flags_win_over_preset_and_architecture():
         ("--arch stylegan2 --grow_from 8", "full resolution from the beginning: leave out --grow_from"),
         ("--arch pggan --style_mixing 0.5", "none to mix: use --style_mixing 0"),
         ("--arch stylegan --resolution 16 --grow_from 32", "--grow_from must be a power of two from 4 to 16, not 32"),
-        ("--arch stylegan --normalization group", "unknown normalization 'group'"),
+        ("--arch stylegan --normalization group", "invalid choice 'group' for argument '--normalization'"),
         ("--arch pggan --resolution 48", "the resolution must be a power of two from 8 to 2048, not 48"),
         ("--arch stylegan --batch_sizes 8", "batch_sizes"),
         ("--preset auto --resolution big", "--resolution"),
@@ -137,7 +143,7 @@ def test_a_mistake_is_one_sentence(flags, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arch", sorted(presets.GAN))
+@pytest.mark.parametrize("arch", architectures())
 def test_a_projected_discriminator_sets_its_loss(arch):
     o = options("--arch", arch, "--d", "projected")
     assert (o.training.loss, o.training.r1_interval, o.training.path_length_interval) == ("hinge", 0, 0)
@@ -157,3 +163,77 @@ def test_the_projected_discriminator_is_built_for_the_generator():
 def test_discriminators_that_there_are_not(flags, message):
     with pytest.raises(UserError, match=message):
         options(*flags)
+
+
+def test_the_flags_are_the_arguments_of_all_networks():
+    names = {field.name for field in fields(network_settings())}
+    assert names >= {"z_dim", "w_dim", "mapping_lr_multiplier", "conv_clamp", "mbstd_channels", "normalization"}
+    assert not names & {"img_resolution", "img_channels", "num_classes", "architecture"}
+    G, D, _ = options(
+        *[
+            "--resolution",
+            "16",
+            "--channel_base",
+            "64",
+            "--channel_max",
+            "4",
+            "--conv_clamp",
+            "3",
+            "--mbstd_channels",
+            "2",
+        ]
+    ).network.build()
+    assert (built_as(G)["conv_clamp"], built_as(D)["mbstd_channels"]) == (3.0, 2)
+
+
+def toy_discriminator(img_resolution, roots: int = 5):
+    return nn.Identity()
+
+
+@pytest.fixture
+def toy():
+    """A generator whose defaults and arguments are its own, for the time of a test."""
+
+    @GENERATORS.register("toy")
+    class ToyGenerator(nn.Module):
+        """Toy.
+
+        Args:
+            leaves: How many leaves it has.
+        """
+
+        published: ClassVar = {"batch_size": 6, "leaves": 4}
+        presets: ClassVar = {"oak": {"leaves": 7}}
+        grows, has_styles, num_classes = False, False, 0
+
+        def __init__(self, img_resolution, img_channels=3, z_dim: int = 24, leaves: int = 2, green: bool = False):
+            super().__init__()
+
+    DISCRIMINATORS.register("toy")(toy_discriminator)
+    yield ToyGenerator
+    for registry in (GENERATORS, DISCRIMINATORS):
+        del registry._builders["toy"]
+
+
+def test_a_generators_own_arguments_and_defaults_are_flags(toy):
+    settings = network_settings()
+
+    @dataclass
+    class Command:
+        preset: str | None = None
+        batch_size: int = 32
+        style_mixing: float = 0.9
+        network: tyro.conf.OmitArgPrefixes[settings] = field(default_factory=settings)
+
+    def command(*args):
+        return parse(Command, chosen_settings, args=args)
+
+    o = command("--arch", "toy", "--green")
+    assert (o.network.z_dim, o.network.leaves, o.network.green, o.network.roots, o.batch_size) == (24, 4, True, 5, 6)
+    assert command("--preset", "oak").network.arch == "toy"
+    assert command("--preset", "oak").network.leaves == 7
+    assert command("--preset", "oak", "--leaves", "9").network.leaves == 9
+    assert built_as(command("--preset", "oak").network.build()[0])["leaves"] == 7
+    assert (command().network.arch, command().network.z_dim) == ("stylegan2", 512)
+    with pytest.raises(UserError, match="--leaves must be at least 1, not 0"):
+        command("--arch", "toy", "--leaves", "0")

@@ -1,0 +1,186 @@
+"""Flags of the registered generators and discriminators, and what --arch and --preset stand for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, make_dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from options.registered import Parameter, parameters
+from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
+from stylegan2.networks import projected
+from stylegan2.networks.presets import Preset, Settings
+from stylegan2.networks.protocols import Discriminator, Generator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.networks.sizes import check_sizes
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import built_as
+
+DEFAULT_ARCH = "stylegan2"
+SET_OTHERWISE = ("img_resolution", "img_channels", "num_classes", "architecture")  # not flags of these names
+DISCRIMINATOR_KINDS = ("own", "projected")
+SMALLEST_SIDE, LARGEST_SIDE = 128, 224  # of the images that the projected discriminator's features see
+# What --d projected is trained with, whatever the architecture: Sauer et al. 2021.
+PROJECTED: Settings = {"loss": "hinge", "r1_interval": 0, "path_length_interval": 0}
+
+
+@dataclass(frozen=True)
+class CommonNetworkSettings:
+    """Settings that all generators and discriminators have in common."""
+
+    arch: str = DEFAULT_ARCH
+    """a generator of stylegan2/networks, as pggan, stylegan and stylegan2 are: everything else is as published, unless
+    a preset or a flag says otherwise"""
+    resolution: int = 64
+    """pixels of a side: a power of two from 8 to 2048"""
+    channels: int = 3
+    """image channels: 1 gray, 3 RGB, 4 RGBA"""
+    g_architecture: str = "skip"
+    """StyleGAN2's: skip, residual or plain (figure 7)"""
+    d_architecture: str = "residual"
+    """StyleGAN2's: skip, residual or plain"""
+    d: str = "own"
+    """the discriminator: own, the architecture's, or projected (Sauer et al. 2021), which judges by the features of
+    EfficientNet-Lite0 and learns from few images in a fraction of the steps; it sets the hinge loss, without R1 and
+    path length"""
+    d_side: int | None = None
+    """the projected one's: to which side images are enlarged for the features, a multiple of 32; by default twice the
+    resolution, from 128 to 224"""
+
+    def __post_init__(self) -> None:
+        check_arch(self.arch)
+        check_sizes(self.resolution, self.channels, self.g_architecture)
+        check_sizes(self.resolution, self.channels, self.d_architecture)
+        if self.d not in DISCRIMINATOR_KINDS:
+            raise UserError(f"--d must be {' or '.join(DISCRIMINATOR_KINDS)}, not {self.d!r}")
+        if self.d_side is not None and (self.d_side < 64 or self.d_side % 32):
+            raise UserError(f"--d_side must be 64, 96, 128 or a further multiple of 32, not {self.d_side}")
+        sizes = {field.name: getattr(self, field.name) for field in fields(self) if type(field.default) is int}
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(f"--{name} must be at least 1, not {size}")
+        if sizes.get("channel_base", self.resolution) < self.resolution:
+            raise UserError(
+                f"--channel_base must be at least the resolution, {self.resolution}, not {sizes['channel_base']}"
+            )
+
+    def build(self, num_classes: int = 0, like: Generator | None = None) -> tuple[Generator, Discriminator, Generator]:
+        """Build G, D and G_ema with new weights, of the sizes of another generator where `like` gives one.
+
+        Raises:
+            UserError: The other generator has no discriminator, or is of another architecture or number of classes.
+        """
+        sizes = {**asdict(self), "img_resolution": self.resolution, "img_channels": self.channels}
+        sizes |= {"num_classes": num_classes, "architecture": self.g_architecture}
+        if like is not None:
+            self._check_like(like, num_classes)
+            sizes |= built_as(like)
+        G, G_ema = GENERATORS.build_from(self.arch, sizes), GENERATORS.build_from(self.arch, sizes)
+        if self.d == "projected":
+            return G, self._projected(G), G_ema
+        return G, DISCRIMINATORS.build_from(self.arch, {**sizes, "architecture": self.d_architecture}), G_ema
+
+    def _check_like(self, like: Generator, num_classes: int) -> None:
+        arch = built_as(like)["name"]
+        if arch not in DISCRIMINATORS:
+            raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
+        if arch != self.arch:
+            raise UserError(f"the generator to start from is a {arch}: give --arch {arch}, which sets its losses too")
+        if like.num_classes != num_classes:
+            raise UserError(f"the generator to start from knows {like.num_classes} classes, but the data {num_classes}")
+
+    def _projected(self, G: Generator) -> projected.Discriminator:
+        """Build the projected discriminator for a generator, on features that come with this package's requirements."""
+        side = self.d_side or max(SMALLEST_SIDE, min(2 * G.img_resolution, LARGEST_SIDE))
+        return projected.Discriminator(load_efficientnet_lite0(), G.img_channels, side, G.num_classes)
+
+
+def network_settings() -> type[CommonNetworkSettings]:
+    """Return a dataclass with a field for each argument of a generator or discriminator, by default StyleGAN2's."""
+    found: dict[str, tuple[Parameter, list[str]]] = {}
+    for arch in architectures():
+        for name, parameter in _arguments(arch).items():
+            found.setdefault(name, (parameter, []))[1].append(arch)
+    flags = [(name, _flag(parameter, archs), parameter.default) for name, (parameter, archs) in found.items()]
+    return make_dataclass(
+        "NetworkSettings",
+        flags,
+        bases=(CommonNetworkSettings,),
+        frozen=True,
+        namespace={"__doc__": "Sizes of generator and discriminator."},
+    )
+
+
+def architectures() -> list[str]:
+    """Return the generators that can be trained, StyleGAN2 first."""
+    trained = [name for name in DISCRIMINATORS.names() if name in GENERATORS]
+    return sorted(trained, key=lambda name: name != DEFAULT_ARCH)
+
+
+def check_arch(arch: str) -> None:
+    """Raise a UserError where no generator of that name can be trained."""
+    if arch not in architectures():
+        raise UserError(f"there is no architecture {arch!r}: choose one of {', '.join(architectures())}")
+
+
+def training_presets(arch: str) -> Mapping[str, Preset]:
+    """Return the presets of a generator by name."""
+    return getattr(GENERATORS[arch], "presets", {})
+
+
+def chosen_settings(given: Mapping[str, str]) -> Settings:
+    """Return what --arch, --preset and --d stand for: what the architecture was published with, changed by the preset.
+
+    Args:
+        given: {"--flag": its first word} of the command line. Without --arch it is the first that has the preset.
+    """
+    name, arch = given.get("--preset"), given.get("--arch")
+    if arch is None:
+        having = (arch for arch in architectures() if name is None or name in training_presets(arch))
+        arch = next(having, DEFAULT_ARCH)
+    check_arch(arch)
+    published: Settings = getattr(GENERATORS[arch], "published", {})
+    own_defaults = dict(_other_defaults(arch))
+    of_d = PROJECTED if given.get("--d") == "projected" else {}
+    return {"arch": arch, **own_defaults, **published, **_preset(name, arch, given), **of_d}
+
+
+def _arguments(arch: str) -> dict[str, Parameter]:
+    """Return the arguments of a generator and its discriminator that are flags."""
+    of_D, of_G = ({p.name: p for p in parameters(registry[arch])} for registry in (DISCRIMINATORS, GENERATORS))
+    return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in SET_OTHERWISE}
+
+
+def _other_defaults(arch: str) -> Iterator[tuple[str, Any]]:
+    """Yield the arguments of an architecture whose default is not that of the flag, which the first one gives."""
+    firsts: dict[str, Any] = {}
+    for other in architectures():
+        firsts = {name: entry.default for name, entry in _arguments(other).items()} | firsts
+    for name, entry in _arguments(arch).items():
+        if entry.default != firsts[name]:
+            yield name, entry.default
+
+
+def _flag(parameter: Parameter, archs: list[str]) -> Any:
+    """Annotate a flag with its help, which says whose it is where it is not everyone's."""
+    whose = "" if len(archs) == len(architectures()) else f" ({', '.join(archs)})"
+    return Annotated[parameter.type, tyro.conf.arg(help=parameter.help + whose)]
+
+
+def _preset(name: str | None, arch: str, given: Mapping[str, str]) -> Settings:
+    """Return the settings of a preset of an architecture. UserError: it has none of that name."""
+    presets = training_presets(arch)
+    if name is None:
+        return {}
+    if name not in presets:
+        others = [other for other in architectures() if name in training_presets(other)]
+        elsewhere = f" (it is one of --arch {others[0]})" if others else ""
+        raise UserError(f"there is no preset {name!r}{elsewhere}: choose one of {', '.join(presets) or '(none)'}")
+    preset = presets[name]
+    return preset(_number(given, "--resolution") or 64, _number(given, "--batch_size")) if callable(preset) else preset
+
+
+def _number(given: Mapping[str, str], flag: str) -> int | None:
+    """Return a positive number that was given; None too for what is none, as parsing will say so."""
+    word = given.get(flag, "")
+    return int(word) or None if word.isdecimal() else None

@@ -1,0 +1,24 @@
+"""Settings of training that the presets of several generators have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+Settings = dict[str, Any]
+Preset = Settings | Callable[[int, int | None], Settings]
+"""Settings that differ from the published ones, or a function of resolution and batch size (None: by the preset)."""
+
+# 64 px on a laptop: at most 128 channels.
+TINY_CPU: Settings = {
+    "resolution": 64,
+    "z_dim": 128,
+    "w_dim": 128,
+    "channel_base": 2048,
+    "channel_max": 128,
+    "mapping_layers": 4,
+    "batch_size": 8,
+    "ema_nimg": 5_000,
+    "r1_gamma": 0.5,
+    "total_nimg": 500_000,
+    "save_interval": 20_000,
+}
+TINY_GROWING: Settings = {**TINY_CPU, "batch_sizes": {4: 32, 8: 32, 16: 16}, "fade_nimg": 40_000, "stable_nimg": 40_000}
