@@ -10,12 +10,12 @@ from unittest import mock
 
 import pytest
 import torch
-from options.train_stylegan2 import TrainStyleGAN2
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
-from options import presets
+from options.networks import chosen_settings
 from options.parse import parse
+from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import augment, trainer
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
@@ -25,7 +25,7 @@ SIZES = ["--resolution", "32", "--channel_base", "256", "--channel_max", "16", "
 
 
 def settings_of(*flags):
-    return parse(TrainStyleGAN2, presets.of_generator, args=[*SIZES, "--batch_size", "4", *flags])
+    return parse(TrainStyleGAN2, chosen_settings, args=[*SIZES, "--batch_size", "4", *flags])
 
 
 def gradients(outputs, inputs, *_, **__):
