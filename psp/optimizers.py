@@ -110,7 +110,7 @@ class Ranger(torch.optim.Optimizer):
         for state in states:
             state["step"] = step
         means, squares, slow = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "slow"))
-        (beta1, beta2), eps = group["betas"], group["eps"]
+        beta1, beta2 = group["betas"]
         keep1: float | Tensor = beta1
         keep2: float | Tensor = beta2
         grads = [centralize(parameter.grad) for parameter in parameters]  # type: ignore[arg-type]
@@ -118,7 +118,6 @@ class Ranger(torch.optim.Optimizer):
             bad = skip > 0
             grads = [grad.masked_fill(bad, 0) for grad in grads]
             keep1, keep2 = (torch.where(bad, 1.0, beta) for beta in (beta1, beta2))
-            eps = torch.where(bad, math.inf, eps)  # and so nothing is added to the parameters
 
         if skip is None:
             torch._foreach_lerp_(means, grads, 1 - beta1)
@@ -132,7 +131,9 @@ class Ranger(torch.optim.Optimizer):
         scale = rectification(step, beta2, group["n_sma_threshold"])
         if scale is not None:
             roots = torch._foreach_sqrt(squares)
-            torch._foreach_add_(roots, eps)
+            torch._foreach_add_(roots, group["eps"])
+            if skip is not None:
+                torch._foreach_mul_(roots, torch.where(bad, math.inf, 1.0))  # so that nothing is added
             torch._foreach_addcdiv_(parameters, means, roots, value=-step_size * scale)
         elif skip is None:
             torch._foreach_add_(parameters, means, alpha=-step_size)

@@ -117,3 +117,60 @@ def test_closure_runs_with_gradients_and_nothing_warns():
         losses = [optimizer.step(closure).item() for _ in range(200)]
     assert losses[0] == 13.0
     assert losses[-1] < 1.0
+
+
+# --- where a gradient is not finite ---
+
+
+def states(optimizer, parameters):
+    found = [p.detach().clone() for p in parameters]
+    return found + [torch.as_tensor(value).clone() for p in parameters for value in optimizer.state[p].values()]
+
+
+@pytest.mark.parametrize("before", [0, 4, 5, 11])
+def test_a_skipped_step_changes_nothing(before):
+    """After 5 and 11 steps the next one looks ahead; after 0 and 4 it is not adaptive."""
+    parameters, gradients = make()
+    optimizer = Ranger(parameters, lr=0.03)
+    run(optimizer, parameters, gradients[: before + 1])
+    kept = states(optimizer, parameters)
+    optimizer.found_inf = torch.ones([])
+    run(optimizer, parameters, [[g * math.nan for g in gradients[before]]])
+    assert all(torch.equal(a, b) for a, b in zip(states(optimizer, parameters), kept, strict=True))
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+@pytest.mark.parametrize("before", [0, 1, 4, 5, 11])
+def test_what_a_gpu_computes(monkeypatch, before, skipped):
+    """There `found_inf` is not looked at: its arithmetic has to give what looking gives. Here on the CPU."""
+    monkeypatch.setattr(Ranger, "_remember", lambda *_: None)
+    parameters, gradients = make()
+    optimizer = Ranger(parameters, lr=0.03)
+    run(optimizer, parameters, gradients[:before])
+    bad = torch.tensor(float(skipped))
+    for parameter, gradient in zip(parameters, gradients[before], strict=True):
+        parameter.grad = gradient * (math.nan if skipped else 1)
+        optimizer._state(parameter)
+    kept = states(optimizer, parameters)
+    with torch.no_grad():
+        optimizer._update(parameters, before + 1, optimizer.param_groups[0], bad)
+    if skipped:  # but for the count, which `settle` takes back
+        changed = [not torch.equal(a, b) for a, b in zip(states(optimizer, parameters), kept, strict=True)]
+        assert changed == [False] * len(parameters) + [True, False, False, False] * len(parameters)
+        return
+    expected, _ = make()
+    run(Ranger(expected, lr=0.03), expected, gradients[: before + 1])
+    for found, wanted in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_parameters_that_start_later_have_their_own_count():
+    parameters, gradients = make()
+    late, alone = parameters[1], torch.nn.Parameter(parameters[1].detach().clone())
+    optimizer = Ranger(parameters, lr=0.03)
+    for number, step in enumerate(gradients[:12]):
+        for parameter, gradient in zip(parameters, step, strict=True):
+            parameter.grad = None if parameter is late and number < 4 else gradient.clone()
+        optimizer.step()
+    run(Ranger([alone], lr=0.03), [alone], [[step[1]] for step in gradients[4:12]])
+    assert torch.equal(late, alone)
