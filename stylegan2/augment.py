@@ -283,6 +283,8 @@ class _LookupAdjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(grid)
+        if grad.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return _bilinear_adjoint(grad, grid, size)
         with torch.enable_grad():
             x = grad.new_zeros(*grad.shape[:2], *size).requires_grad_()  # [N, C, H, W]
             found = _bilinear(x, grid)
@@ -296,6 +298,26 @@ class _LookupAdjoint(torch.autograd.Function):
 
 def _bilinear(x: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _bilinear_adjoint(grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """The transpose of `_bilinear`, added up in the same order at every run: [N, C, h, w] -> [N, C, *size].
+
+    PyTorch's own adds in any order on a GPU.
+    """
+    (n, c, _, _), (height, width) = grad.shape, size
+    x = ((grid[..., 0] + 1) / 2 * (width - 1)).clamp(0, width - 1).flatten(1)  # [N, h * w]
+    y = ((grid[..., 1] + 1) / 2 * (height - 1)).clamp(0, height - 1).flatten(1)
+    left, top = x.floor(), y.floor()
+    first = torch.arange(n, device=grad.device)[:, None] * (height * width)  # [N, 1], of each image
+    values = grad.flatten(2).transpose(0, 1)  # [C, N, h * w]
+    result = grad.new_zeros(c, n * height * width)
+    for column, horizontal in ((left, 1 - (x - left)), (left + 1, x - left)):
+        for row, vertical in ((top, 1 - (y - top)), (top + 1, y - top)):
+            # Beyond the border the weight is 0, so that any pixel may stand there.
+            pixel = first + row.long().clamp(max=height - 1) * width + column.long().clamp(max=width - 1)  # [N, h * w]
+            result.index_add_(1, pixel.flatten(), (values * (horizontal * vertical)).flatten(1))
+    return result.view(c, n, height, width).transpose(0, 1)  # [N, C, H, W]
 
 
 # ----------------------------------------------------------------------------------------- controller

@@ -17,11 +17,13 @@ from stylegan2 import losses, schedule
 from stylegan2.augment import PIPELINES, adapt, augment, observe
 from stylegan2.metrics.resolution_usage import resolution_usage
 from stylegan2.networks.growing import fade_real, growth_of
+from stylegan2.networks.precision import set_precision
 from stylegan2.networks.sizes import num_ws_at
 from stylegan2.runtime import distributed, images
-from stylegan2.runtime.device import place
+from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt
+from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_state import (
@@ -38,6 +40,7 @@ from stylegan2.training_state import (
     path_length_batch,
     resume,
     save,
+    save_best,
     schedule_learning_rate,
 )
 
@@ -345,6 +348,7 @@ def train(
     settings: TrainingSettings,
     device: torch.device,
     initial: Mapping[str, Tensor] | None = None,
+    evaluate: Callable[[Generator], dict[str, float]] | None = None,
 ) -> Path:
     """Train until settings.total_nimg, resuming from the newest intact checkpoint of run_dir.
 
@@ -362,6 +366,8 @@ def train(
         settings: Of the training.
         device: Where it runs.
         initial: Weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
+        evaluate: Given G_ema, {metric: value}, asked every settings.metrics_interval images. The lower the first value
+            the better: checkpoints/best_model.safetensors has the best so far.
 
     Returns:
         The last checkpoint.
@@ -370,11 +376,15 @@ def train(
         UserError: The settings do not fit the networks, run_dir holds another run, or too many steps were not finite.
     """
     s = settings
+    set_deterministic(s.deterministic)
+    dtype = set_precision_flags(s.precision, device, auto="fp16")
     check_fit(s, G.img_resolution, G.grows, G.has_styles)
     check_batches(s, G.img_resolution, D.mbstd_group, distributed.world_size())
     for module in (G, D, G_ema):
         place(module, device)
         distributed.broadcast([*module.parameters(), *module.buffers()])
+    for module in (G, D):  # samples of G_ema, and what is measured of it, are in float32
+        set_precision(module, dtype)
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
@@ -383,13 +393,15 @@ def train(
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
     stream = batches(state.cur_nimg)
-    started, started_nimg, saved_nimg = time.perf_counter(), state.cur_nimg, state.cur_nimg
+    started, started_nimg, saved_nimg, waited = time.perf_counter(), state.cur_nimg, state.cur_nimg, 0.0
     progress = progress_bar(state.cur_nimg, s.total_nimg)
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
             # Fetch, then step; every step draws from a seed of its own.
+            waiting = time.perf_counter()
             real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
+            waited += time.perf_counter() - waiting
             n = real.shape[0] * distributed.world_size()
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
@@ -403,10 +415,16 @@ def train(
             if schedule.passed(state.cur_nimg, n, s.log_interval):
                 guard.look()
                 values = distributed.all_reduce_mean_values(averages.pop()) | moving_values(state, s)
-                speed = (state.cur_nimg - started_nimg) / (time.perf_counter() - started)
-                started, started_nimg = time.perf_counter(), state.cur_nimg
-                counts = {"train/skipped_steps": guard.pop(), "speed/images_per_second": speed}
-                stats.scalars(state.cur_nimg, {**values, **counts})
+                seconds = time.perf_counter() - started
+                speed = {
+                    "train/skipped_steps": guard.pop(),
+                    "speed/images_per_second": (state.cur_nimg - started_nimg) / seconds,
+                    "speed/waiting_for_data": waited / seconds,
+                }
+                peak = peak_memory_mb(device)
+                memory = {} if peak is None else {"speed/peak_memory_mb": peak}
+                started, started_nimg, waited = time.perf_counter(), state.cur_nimg, 0.0
+                stats.scalars(state.cur_nimg, {**values, **speed, **memory})
                 shown = {name: f"{values[f'loss/{name}']:.2f}" for name in "GD" if f"loss/{name}" in values}
                 progress.set_postfix(shown, refresh=False)
             if distributed.is_first() and schedule.passed(state.cur_nimg, n, s.image_interval):
@@ -414,6 +432,8 @@ def train(
                 stats.image(state.cur_nimg, "samples", sheet)
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
                 stats.plot(state.cur_nimg, usage_values(state.G_ema, device))
+            if evaluate is not None and schedule.passed(state.cur_nimg, n, s.metrics_interval):
+                measure(state, evaluate, stats, run_dir, s)
 
             # Save, but not while steps fail: the state may be what they fail of.
             due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
@@ -427,6 +447,27 @@ def train(
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
+
+
+def measure(
+    state: TrainingState,
+    evaluate: Callable[[Generator], dict[str, float]],
+    stats: StatsWriter,
+    run_dir: Path,
+    s: TrainingSettings,
+) -> None:
+    """Log the metrics of G_ema, and keep the checkpoint where the first of them is the lowest so far.
+
+    The first of several processes does it for all.
+    """
+    if distributed.is_first():
+        values = evaluate(state.G_ema)
+        stats.scalars(state.cur_nimg, {f"metrics/{name}": value for name, value in values.items()})
+        tqdm.write(f"{state.cur_nimg:,} images: " + ", ".join(f"{name} {v:.4g}" for name, v in values.items()))
+        first = next(iter(values.values()))
+        if first < state.best_metric:
+            state.best_metric = first
+            save_best(state, run_dir, s)
 
 
 def progress_bar(cur_nimg: int, total_nimg: int) -> tqdm:

@@ -16,6 +16,7 @@ from stylegan2.networks import growing, pggan, projected, stylegan, stylegan2
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.precision import check_precision
 from stylegan2.runtime.registry import built_as
 
 Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
@@ -23,7 +24,8 @@ Discriminator = growing.Discriminator | stylegan2.Discriminator | projected.Disc
 BETAS = (0.0, 0.99)
 SMALLEST_AUGMENTED = 16
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
-FIXED_FOR_A_RUN = ("batch_size", "batch_sizes", "grow_from", "fade_nimg", "stable_nimg")
+FIXED_FOR_A_RUN = ("grow_from", "fade_nimg", "stable_nimg")
+BATCHES = ("batch_size", "batch_sizes")
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,19 @@ class TrainingSettings:
     """half-life of the generator's moving average, in images"""
     ema_rampup: float | None = 0.05
     """early on the half-life is at most this share of cur_nimg"""
+    precision: str = "auto"
+    """fp32, tf32 (products of a GPU rounded), bf16 or fp16 (the four highest resolutions in 16-bit numbers, the rest in
+    tf32), or auto: fp16 on CUDA, fp32 elsewhere"""
+    deterministic: bool = False
+    """on a GPU too, the same numbers at every run and after every resume: slower"""
     log_interval: int = 1_000
     """images between entries in TensorBoard and metrics.jsonl"""
     image_interval: int = 10_000
     """images between sample grids"""
     save_interval: int = 50_000
     """images between checkpoints"""
+    metrics_interval: int = 200_000
+    """images between measurements of the generator, where some are asked for; the best one is kept"""
     keep_checkpoints: int = 3
     """how many checkpoints stay on disk"""
     max_nonfinite_steps: int = 20
@@ -97,7 +106,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         counts = ("total_nimg", "batch_size", "keep_checkpoints", "max_nonfinite_steps", "ada_nimg")
-        for name in (*counts, "log_interval", "image_interval", "save_interval"):
+        for name in (*counts, "log_interval", "image_interval", "save_interval", "metrics_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         weights = ("gradient_penalty", "drift", "path_length_weight")
@@ -108,6 +117,7 @@ class TrainingSettings:
             raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
         if self.batch_gpu is not None and self.batch_gpu < 1:
             raise UserError(f"--batch_gpu must be at least 1, not {self.batch_gpu}")
+        check_precision(self.precision)
         if self.loss not in losses.OF_G:
             raise UserError(f"--loss must be {' or '.join(losses.OF_G)}, not {self.loss!r}")
         if self.augment != "none" and self.augment not in PIPELINES:
@@ -220,6 +230,7 @@ class TrainingState:
     path_length_mean: Tensor  # [], moving average of path lengths
     control: Controller  # of augmentation
     cur_nimg: int = 0
+    best_metric: float = math.inf  # the lowest value so far of the first metric that was asked for
 
 
 def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSettings) -> TrainingState:
@@ -276,11 +287,18 @@ def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
 
 
 def save(state: TrainingState, run_dir: Path, s: TrainingSettings, keep: int) -> Path:
-    """Writes a checkpoint, of which `keep` stay. The first of several processes does it for all."""
+    """Write a checkpoint and delete all but the `keep` newest. The first of several processes does it for all."""
     path = checkpoint_path(run_dir, state.cur_nimg)
     if distributed.is_first():
         checkpoint.save(path, *snapshot(state, s))
         checkpoint.prune(run_dir / "checkpoints", keep)
+    return path
+
+
+def save_best(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
+    """Write the checkpoint of the best metric so far, which no later one replaces unless it is better."""
+    path = run_dir / "checkpoints" / "best_model.safetensors"
+    checkpoint.save(path, *snapshot(state, s))
     return path
 
 
@@ -301,6 +319,7 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
         "cur_nimg": state.cur_nimg,
         "settings": asdict(s),
         "augmentation": {name: float(value) for name, value in vars(state.control).items()},
+        "best_metric": state.best_metric if math.isfinite(state.best_metric) else None,
         "optimizers": scalars,
     }
     return tensors, metadata
@@ -328,9 +347,14 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
         )
     state.path_length_mean.copy_(tensors["path_length_mean"])
     state.cur_nimg = metadata["cur_nimg"]
+    best_metric = metadata.get("best_metric")
+    state.best_metric = math.inf if best_metric is None else best_metric
     if s.adapts:
         state.control = Controller(**metadata.get("augmentation", {}))
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
+    if changed := [name for name in BATCHES if metadata["settings"].get(name, wanted[name]) != wanted[name]]:
+        names = " and ".join(changed)
+        print(f"with another {names} than before, so the result is not that of an uninterrupted run")
     return path
 
 

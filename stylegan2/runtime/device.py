@@ -1,6 +1,7 @@
-"""Choice of the device, and the process settings that decide speed on it."""
+"""Choice of the device, and the process settings that decide speed and reproducibility on it."""
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -27,6 +28,27 @@ def place(module: Module, device: torch.device) -> None:
     """Move a module to the device, its convolutions in channels_last, the layout that is fast everywhere."""
     module.to(device)
     module.to(memory_format=torch.channels_last)
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Say whether a GPU computes the same numbers, bit for bit, at every run; without it cuDNN searches fast kernels.
+
+    cuBLAS reads its variable when it is first used, so this is to be called before anything runs on a GPU.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+    torch.backends.cudnn.benchmark = not wanted
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the most memory that tensors held at once since the last call, in MB; None where PyTorch does not know."""
+    if device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(device) / 2**20
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
 
 
 def tune_process(malloc: bool = True) -> None:

@@ -56,7 +56,8 @@ def setup(device: torch.device) -> torch.device:
     if device.type == "cuda":
         device = torch.device("cuda", _local_gpu())
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Tensors go where they are: what the host wants to know does not wait for the GPU.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
@@ -118,7 +119,7 @@ def all_reduce_mean_values(values: Mapping[str, float]) -> dict[str, float]:
     """Return the means over the processes of numbers that have the same names, in the same order, in all of them."""
     if world_size() == 1 or not values:
         return dict(values)
-    means = all_reduce_mean(torch.tensor(list(values.values()), dtype=torch.float64, device=_exchange_device()))
+    means = all_reduce_mean(torch.tensor(list(values.values()), dtype=torch.float64))
     return dict(zip(values, means.tolist(), strict=True))
 
 
@@ -126,7 +127,7 @@ def all_reduce_max(value: int) -> int:
     """Return the largest of the processes' numbers."""
     if world_size() == 1:
         return value
-    return int(_all_reduce(torch.tensor(value, device=_exchange_device()), dist.ReduceOp.MAX))
+    return int(_all_reduce(torch.tensor(value), dist.ReduceOp.MAX))
 
 
 def barrier() -> None:
@@ -154,8 +155,3 @@ def _all_reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise UserError(f"process {rank()} stops, because it cannot reach another one, see there: {reason}") from error
     return values
-
-
-def _exchange_device() -> torch.device:
-    """Return where numbers must be for the processes to exchange them."""
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

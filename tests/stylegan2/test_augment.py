@@ -350,6 +350,16 @@ def test_the_lookup_s_transpose():
     torch.testing.assert_close(again, module._Lookup.apply(other, grid))
 
 
+def test_the_lookup_s_transpose_in_a_fixed_order():
+    """As a GPU needs it for equal results at every run; with places on the border and beyond."""
+    grad, grid = noise(2, 3, 5), torch.rand(2, 5, 5, 2, dtype=torch.float64) * 2.4 - 1.2
+    grid[0, 0] = 1.0
+    grid[1, 0] = -1.0
+    x = torch.zeros(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(module._bilinear(x, grid), x, grad)
+    torch.testing.assert_close(module._bilinear_adjoint(grad, grid, (7, 4)), expected)
+
+
 def test_r1_reaches_the_discriminator_s_weights():
     from stylegan2.losses import r1
 

@@ -99,7 +99,9 @@ def crashing(stream, after):
 
 
 def records(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    """What was logged, without what depends on the machine."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key[:6] != "speed/"} for line in lines]
 
 
 def assert_equal_checkpoints(path, other):
@@ -136,9 +138,7 @@ def test_crashes_within_two_fades_change_nothing(finished, tmp_path, system):
         assert settings_of(system).stage(reached, 16).alpha == (1.0 if system == "config-f" else 0.5)
     last = run(system, tmp_path, workers=2 if system == "pggan-wgan" else 0)
     assert_equal_checkpoints(last, finished(system)[1])
-    speed = "speed/images_per_second"
-    a, b = ([{**record, speed: 0} for record in records(folder)] for folder in (tmp_path, finished(system)[0]))
-    assert a == b
+    assert records(tmp_path) == records(finished(system)[0])
 
 
 GROWN = [(8, 4, 1), (12, 8, 0), (16, 8, 0.5), (20, 8, 1), (24, 8, 1)]
@@ -195,7 +195,6 @@ def test_a_run_may_not_change_its_schedule(finished, tmp_path):
     run_dir = finished("config-a")[0]
     for change, words in (
         ({"fade_nimg": 13}, "was trained with fade nimg 8: keep it"),
-        ({"batch_sizes": {4: 8}}, r"was trained with batch sizes \{'4': 8, '16': 2\}: keep it"),
         ({"grow_from": None}, "was trained with grow from 4: keep it"),
     ):
         with pytest.raises(UserError, match=words):

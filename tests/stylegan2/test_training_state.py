@@ -94,6 +94,9 @@ def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, ha
     ("change", "words"),
     [
         ({"loss": "least squares"}, "--loss must be logistic or wgan or hinge, not 'least squares'"),
+        ({"precision": "fp8"}, "there is no precision 'fp8': choose one of auto, fp32, tf32, bf16, fp16"),
+        ({"batch_gpu": 0}, "--batch_gpu must be at least 1, not 0"),
+        ({"metrics_interval": 0}, "--metrics_interval must be at least 1, not 0"),
         ({"stable_nimg": 0}, "--stable_nimg must be at least 1, not 0"),
         ({"fade_nimg": -1}, "--fade_nimg must not be negative, but is -1"),
         ({"gradient_penalty": -1.0}, "--gradient_penalty must not be negative"),
