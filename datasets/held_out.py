@@ -46,18 +46,18 @@ class HeldOutPairs:
         return [self.group.task.registered_name, self.group.task.config]
 
     def pair(self, index: int, source_size: int) -> tuple[Tensor, Tensor]:
-        """source [C, S, S] and target [3, T, T]."""
+        """Make a source [C, S, S] and its target [3, T, T]."""
         example, rng = self.group.examples[index], np.random.default_rng([self.seed, index])
         still = Unmirrored(example.target, example.source, example.name)
         return self.group.task.make_pair(still, source_size, self.target_size, rng)
 
     def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:
-        """source [N, C, S, S] and target [N, 3, T, T] of the pairs from start to stop."""
+        """Make sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from start to stop."""
         sources, targets = zip(*(self.pair(index, source_size) for index in range(start, stop)), strict=True)
         return torch.stack(sources), torch.stack(targets)
 
     def show_source(self, source: Tensor) -> Tensor:
-        """A batch of sources for people: [N, C, S, S] -> [N, 3, S, S] in [-1, 1]."""
+        """Turn a batch of sources into pictures for people: [N, C, S, S] -> [N, 3, S, S] in [-1, 1]."""
         return self.group.task.show_source(source)
 
 
@@ -65,7 +65,7 @@ class HeldOutPairs:
 
 
 def shared_task(models: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> Task:
-    """The task that all models were trained for. UserError: they cannot be compared."""
+    """Return the task that all models were trained for. UserError: they cannot be compared."""
     tasks = {name: task_of(metadata, model.encoder.input_channels) for name, (model, metadata) in models.items()}
     first = next(iter(tasks))
     for name, (model, _) in models.items():
@@ -83,9 +83,16 @@ def shared_task(models: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> Task:
 
 
 def open_groups(task: Task, data: str, resolution: int, source_data: str | None = None) -> list[Group]:
-    """The groups of a task on held-out procedural faces, or on all of a folder or zip and its sources.
+    """Open the groups of a task on held-out procedural faces, or on all of a folder or zip and its sources.
 
-    resolution: side of targets and sources in pixels. UserError: the data are no truth for this task.
+    Args:
+        task: Divides the images into groups.
+        data: `synthetic`, or a folder or zip.
+        resolution: Side of targets and sources in pixels.
+        source_data: A folder or zip of the sources that belong to `data`.
+
+    Raises:
+        UserError: The data are no truth for this task.
     """
     if data == SYNTHETIC and (rendered := task.rendered_groups(resolution)) is not None:
         return rendered
@@ -97,14 +104,18 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
 
 
 def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
-    """JSON that changes whenever the images would: names, sizes and times of the files, or the renderer's version."""
+    """Return JSON that changes whenever the images would: the content of the files, or the renderer's version."""
     if data == SYNTHETIC:
         return [SYNTHETIC, RENDERER_VERSION, HELD_OUT_SEED, resolution]
     return [resolution, *(None if path is None else ImageFiles(path).digest() for path in (data, source_data))]
 
 
 def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:
-    """How many images to measure on: all of them up to `default`, unless a number was asked for."""
+    """Return how many images to measure on: all of them up to `default`, unless a number was asked for.
+
+    Raises:
+        UserError: There are not so many.
+    """
     there = min(len(part) for part in pairs)
     if asked is not None and asked > there:
         raise UserError(f"--num_images {asked} were asked for, but {data} holds {there}: give fewer, or leave it out")

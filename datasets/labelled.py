@@ -41,9 +41,9 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
 
 
 def face_attributes(faces: SyntheticFaces, index: int) -> dict[str, bool]:
-    """The procedural truth of a face, without rendering it: what a tagger would say, and which way the head turns.
+    """Return the procedural truth of a face, without rendering it: its attributes, and which way the head turns.
 
-    "yaw": towards the image's right.
+    "yaw" is towards the image's right.
     """
     identity, nuisance = faces.identity(index), faces.nuisance(index)
     return {**attributes(identity, nuisance), "yaw": nuisance.yaw > 0}
@@ -92,9 +92,15 @@ class LabelledFolder:
 
 
 def read_labels(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
-    """(names, {file: values}) of a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1 or words.
+    """Read a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1 or words.
 
-    Files are named within their folder or zip, or by their name alone. UserError names the row that is wrong.
+    Files are named within their folder or zip, or by their name alone.
+
+    Returns:
+        The names of the attributes, and {file: values}.
+
+    Raises:
+        UserError: The file cannot be read, or a row is wrong; the sentence names it.
     """
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
@@ -112,11 +118,11 @@ def read_labels(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
 
 
 def _values(table: dict[str, list[bool]], file: str) -> list[bool] | None:
-    """The labels of a file, by its path within the folder or zip, or by its name alone."""
+    """Return the labels of a file, by its path within the folder or zip, or by its name alone."""
     return table.get(file, table.get(PurePosixPath(file).name))
 
 
 def _stack(pixels: Sequence[np.ndarray], indices: Sequence[int]) -> Tensor:
-    """uint8 [N, 3, side, side]"""
+    """Read images as uint8 [N, 3, side, side]."""
     found = [pixels[i] for i in tqdm(indices, desc="labelled images", unit="img", leave=False)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]

@@ -14,13 +14,16 @@ MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 
 
 def read_targets(sources: Sequence[Path], resolution: int, channels: int) -> dict[str, np.ndarray]:
-    """{name: uint8 [resolution, resolution, channels]} of image files and folders of them, each file once.
+    """Read image files and folders of them, each file once.
 
     The centre square of an image is taken. Names are those of the files, so that none is another's.
 
+    Returns:
+        {name: uint8 [resolution, resolution, channels]}.
+
     Raises:
-        UserError: a folder that is not there or holds no images, or channels that no image file has.
-        ImageError: a file cannot be read.
+        UserError: A folder is not there or holds no images, or no image file has so many channels.
+        ImageError: A file cannot be read.
     """
     if channels not in MODES:
         raise UserError(f"image files have 1, 3 or 4 channels, and this generator's images have {channels}")

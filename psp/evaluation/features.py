@@ -1,4 +1,4 @@
-"""Networks that describe an image by a vector, by name: what Frechet and kernel distances and precision see through."""
+"""Networks that turn an image into a vector, by name: what Frechet and kernel distances and precision see through."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ EFFNET_SIDES = (64, 224)
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """`network(images [N, C, R, R] in [-1, 1]) -> features [N, D]`, with a name for reports and one for caches."""
+    """A frozen network that turns images into features, with a name for reports and one for caches."""
 
     name: str
     """effnet, dlib or inception: measures are called after it"""
@@ -35,17 +35,23 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
+        """Turn images [N, 1, 3 or 4, R, R] in [-1, 1] into features [N, D]."""
         device = next(self.module.parameters()).device
         return self.embed(as_rgb(images.to(device))).float()  # [N, D]
 
 
 def feature_network(name: str, path: str | Path | None = None, device: torch.device | str = "cpu") -> FeatureNetwork:
-    """The frozen network `name` with its weights at `path`, or where they are found.
+    """Load a frozen feature network.
 
-    effnet: what the classifier of EfficientNet-Lite0 sees, 1,280 numbers. dlib: the descriptor of dlib's face network,
-    128 numbers, of FFHQ-aligned faces. inception: the 2,048 features that FID and KID are defined by.
+    Args:
+        name: "effnet" is what the classifier of EfficientNet-Lite0 sees, 1,280 numbers. "dlib" is the descriptor of
+            dlib's face network, 128 numbers, of FFHQ-aligned faces. "inception" is the 2,048 features that define FID
+            and KID.
+        path: File of its weights; by default it is looked for.
+        device: Where the network runs.
 
-    UserError: there is no such network, or its file is not on this machine.
+    Raises:
+        UserError: There is no such network, or its file is not on this machine.
     """
     if name not in _BUILDERS:
         raise UserError(f"there is no feature network {name!r}: choose one of {', '.join(_BUILDERS)}")
@@ -63,7 +69,7 @@ def _effnet(path: str | Path | None, device: torch.device) -> FeatureNetwork:
 
 
 def effnet_side(side: int) -> int:
-    """What images of that side are resized to before EfficientNet-Lite0 sees them: a multiple of 32 from 64 to 224."""
+    """Return the side to which EfficientNet-Lite0 gets its images resized: a multiple of 32 from 64 to 224."""
     smallest, largest = EFFNET_SIDES
     return max(smallest, min(largest, round(side / STRIDE) * STRIDE))
 
@@ -82,5 +88,5 @@ _BUILDERS = {"effnet": _effnet, "dlib": _dlib, "inception": _inception}
 
 
 def _key(entry: str, path: str | Path | None) -> str:
-    """Names network and weights."""
+    """Return a name for network and weights."""
     return f"{entry} {hashlib.sha256(PRETRAINED.locate(entry, path).read_bytes()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""What is compared: ways from a source to an output."""
+"""The rows of a comparison: ways from a source to an output."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class Method:
 
 
 def mean_face(model: PSp) -> Method:
-    """The rendering of the latent average, whatever the image: the floor."""
+    """Render the latent average, whatever the image is: the floor."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         output = fit(model.decode(model.latent_avg[None]), target.shape[-1])  # [1, 3, T, T]
@@ -49,7 +49,7 @@ def mean_face(model: PSp) -> Method:
 
 
 def encode_and_render(model: PSp, name: str) -> Method:
-    """Encoder and generator as they stand; all passes of an encoder that corrects itself."""
+    """Use encoder and generator as they stand, with all passes of an encoder that corrects itself."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         return fit(model(source), target.shape[-1])  # [N, 3, T, T]
@@ -58,14 +58,27 @@ def encode_and_render(model: PSp, name: str) -> Method:
 
 
 def optimise(model: PSp, losses: WeightedLosses, steps: int) -> Method:
-    """W+ optimisation from the latent average: slow, and about the best that the generator can do."""
+    """Optimise w_plus from the latent average: slow, and about the best that the generator can do.
+
+    Args:
+        model: Its generator is used, and its latent average.
+        losses: Terms on (output, target).
+        steps: Of the optimisation.
+    """
     key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights}
     render = _optimised(model, losses, steps, lambda source: model.latent_avg)
     return Method(f"W+ optimisation, {steps} steps", key, _size(model), render, steps)
 
 
 def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
-    """W+ optimisation from the encoder's codes."""
+    """Optimise w_plus from the encoder's codes.
+
+    Args:
+        model: Encoder and generator.
+        losses: Terms on (output, target).
+        steps: Of the optimisation.
+        name: Of the encoder's own row.
+    """
     key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights}
     render = _optimised(model, losses, steps, model.encode)
     return Method(f"{name} + refinement, {steps} steps", key, _size(model), render, steps)
@@ -98,7 +111,7 @@ PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle")  # the family's n
 
 
 def encoder_name(model: PSp) -> str:
-    """What the papers call an encoder, and which form of it this is: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
+    """Return what the papers call an encoder, and its form: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
     registered = built_as(model.encoder)["name"]
     family = "ReStyle" if model.encoder.reads_rendering else FAMILIES.get(registered)
     name = registered if family is None else family if registered in PUBLISHED else f"{family} ({registered})"
@@ -106,7 +119,7 @@ def encoder_name(model: PSp) -> str:
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in hexadecimal."""
+    """Return the SHA-256 over names, types, shapes and bytes, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -131,13 +144,16 @@ def _size(model: PSp) -> int:
 
 
 def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PSp, dict[str, Any]]]:
-    """{name of its row: (model, metadata)} of models to be compared.
+    """Load the models that are to be compared.
 
     Args:
         entries: (name, or None for that of the encoder; whatever `psp.load` takes).
 
+    Returns:
+        {name of its row: (model, metadata)}.
+
     Raises:
-        UserError: nothing is there, two rows would have one name, or the generators cannot be compared.
+        UserError: Nothing is there, two rows would have one name, or the generators cannot be compared.
     """
     loaded = [(given, path, *load(path)) for given, path in entries]
     _check_alike([(path, model) for _, path, model, _ in loaded])

@@ -13,26 +13,34 @@ C1, C2 = 0.01**2, 0.03**2  # of images in [0, 1]
 
 
 def ms_ssim_scales(size: int) -> int:
-    """How many of the five scales an image of this side has room for: each halves it, and the window must fit."""
+    """Return how many of the five scales an image has room for: each halves its side, and the window must fit."""
     return sum(size // 2**scale >= WINDOW for scale in range(len(SCALE_WEIGHTS)))
 
 
 def ms_ssim_label(size: int) -> str:
-    """What to call `ms_ssim` of images of this side: values of different numbers of scales must not be compared."""
+    """Return what to call `ms_ssim` of images of this side, as values of different numbers of scales differ."""
     scales = ms_ssim_scales(size)
     return "MS-SSIM" if scales == len(SCALE_WEIGHTS) else f"MS-SSIM ({scales} of {len(SCALE_WEIGHTS)} scales)"
 
 
 @torch.no_grad()
 def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """Multi-scale structural similarity (Wang et al. 2003, eq. 7) of images [N, C, H, W] in [-1, 1]: [N], 1 is equal.
+    """Compute the multi-scale structural similarity (Wang et al. 2003, eq. 7).
 
-    Five scales, an 11x11 Gaussian window of sigma 1.5 that stays within the image, 2x2 means between the scales,
-    channels measured by themselves and averaged; negative terms count as 0. Images smaller than 176 px do not have
-    room for five scales: they are measured on as many as they have (3 at 64 px), with the weights of these scaled to
-    the sum 1. See `ms_ssim_label`.
+    Five scales, an 11x11 Gaussian window of sigma 1.5 that stays within the image, and 2x2 means between the scales.
+    Channels are measured by themselves and averaged; negative terms count as 0. Images smaller than 176 px have no room
+    for five scales: they are measured on as many as they have (3 at 64 px), with the weights of these scaled to the
+    sum 1. See `ms_ssim_label`.
 
-    UserError: images of fewer than 11 pixels.
+    Args:
+        output: Images [N, C, H, W] in [-1, 1].
+        target: Images [N, C, H, W] in [-1, 1].
+
+    Returns:
+        [N], 1 for equal images.
+
+    Raises:
+        UserError: The images have fewer than 11 pixels a side.
     """
     size = min(output.shape[2:])
     scales = ms_ssim_scales(size)
@@ -52,7 +60,11 @@ def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Luminance term and contrast times structure (eq. 1 to 3), at each place of the window: [N, C, H - 10, W - 10]."""
+    """Compute eq. 1 to 3 at each place of the window.
+
+    Returns:
+        The luminance term, and contrast times structure, [N, C, H - 10, W - 10] each.
+    """
     position = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
     gaussian = torch.exp(-(position**2) / (2 * SIGMA**2))
     gaussian = gaussian / gaussian.sum()  # [11]

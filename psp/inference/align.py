@@ -20,42 +20,43 @@ Point = tuple[float, float]
 class Crop:
     """Where an aligned picture lies in its photo: the corners of a square.
 
-    `quad`: upper left, lower left, lower right and upper right corner of the aligned picture, as (x, y) in the photo.
+    Attributes:
+        quad: Upper left, lower left, lower right and upper right corner of the aligned picture, as (x, y) in the photo.
     """
 
     quad: tuple[Point, Point, Point, Point]
 
     @property
     def side(self) -> float:
-        """Length of the square's side in pixels of the photo."""
+        """Return the length of the square's side in pixels of the photo."""
         return float(np.hypot(*np.subtract(self.quad[1], self.quad[0])))
 
     def moved(self, x: float, y: float, scale: float = 1.0) -> "Crop":
-        """The same square where the photo lost x columns and y rows and was then scaled."""
+        """Return the same square in a photo that lost x columns and y rows and was then scaled."""
         return Crop(_corners((np.array(self.quad) - (x, y)) * scale))
 
 
 def align(photo: np.ndarray, landmarks: np.ndarray, size: int = 256) -> tuple[np.ndarray, Crop]:
-    """Cuts the face out as FFHQ does.
+    """Cut a face out of a photo as FFHQ does.
 
     Args:
         photo: uint8 [H, W, 3], or [H, W, 4] with transparency.
         landmarks: [68, 2] (iBUG order) or [5, 2] (eyes, nose, mouth corners, as MTCNN gives them), (x, y) in pixels.
-        size: side of the result in pixels.
+        size: Side of the result in pixels.
 
     Returns:
-        (uint8 [size, size, C], the crop, for `paste_back`). What lies outside the photo is its mirror image, blurred
-        and faded to its median colour.
+        The aligned picture, uint8 [size, size, C], and the crop for `paste_back`. What lies outside the photo is its
+        mirror image, blurred and faded to its median colour.
 
     Raises:
-        UserError: the landmarks are of another number, not finite, or fall into one point.
+        UserError: The landmarks are of another number, are not finite, or fall into one point.
     """
     crop = ffhq_crop(landmarks)
     return extract(photo, crop, size), crop
 
 
 def ffhq_crop(landmarks: np.ndarray) -> Crop:
-    """The FFHQ square around 68 or 5 landmarks."""
+    """Lay the FFHQ square around 68 or 5 landmarks, [68, 2] or [5, 2]."""
     left_eye, right_eye, mouth = _eyes_and_mouth(np.asarray(landmarks, np.float64))
     eyes = (left_eye + right_eye) / 2
     across, down = right_eye - left_eye, mouth - eyes
@@ -72,7 +73,7 @@ def ffhq_crop(landmarks: np.ndarray) -> Crop:
 
 
 def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-    """The square `crop` of a photo uint8 [H, W, C], upright and antialiased: uint8 [size, size, C]."""
+    """Resample the square `crop` of a photo uint8 [H, W, C], upright and antialiased: uint8 [size, size, C]."""
     image, crop = _neighbourhood(photo, crop, size)
     # Pillow samples the square at points, so it is sampled at least as densely as the photo and then reduced.
     dense = size * max(2, int(np.ceil(crop.side / size)))
@@ -82,16 +83,16 @@ def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
 
 
 def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: float = 0.1) -> np.ndarray:
-    """The inverse of `align`: lays a picture of the aligned face over the photo it was cut from.
+    """Lay a picture of the aligned face over the photo that it was cut from: the inverse of `align`.
 
     Args:
         photo: uint8 [H, W, 3].
-        aligned: uint8 [S, S, 3], of any size S: the aligned face or its translation.
-        crop: what `align` returned.
-        feather: width of the soft seam, as a fraction of the side; 0 is a hard edge.
+        aligned: The aligned face or its translation, uint8 [S, S, 3] of any size S.
+        crop: What `align` returned.
+        feather: Width of the soft seam as a fraction of the side; 0 is a hard edge.
 
     Returns:
-        A new photo, uint8 [H, W, 3]; unchanged outside of the crop.
+        A new photo, uint8 [H, W, 3], which is unchanged outside of the crop.
     """
     left, upper, right, lower = _bounding_box(crop, margin=1, photo=photo)
     if left >= right or upper >= lower:
@@ -115,7 +116,7 @@ def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: floa
 
 
 def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre of the left eye, of the right eye and of the mouth's corners, each [2]."""
+    """Return the centres of the left eye, of the right eye and of the mouth's corners, [2] each."""
     if points.shape == (68, 2):
         return points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0), points[MOUTH_CORNERS].mean(0)
     if points.shape == (5, 2):
@@ -129,7 +130,7 @@ def _corners(points) -> tuple[Point, Point, Point, Point]:
 
 
 def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) -> tuple[int, int, int, int]:
-    """(left, upper, right, lower) in whole pixels, clipped to the photo if one is given."""
+    """Return (left, upper, right, lower) in whole pixels, clipped to the photo if one is given."""
     quad = np.array(crop.quad)
     left, upper = (int(v) for v in np.floor(quad.min(0) - margin))
     right, lower = (int(v) for v in np.ceil(quad.max(0) + margin))
@@ -140,7 +141,7 @@ def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) ->
 
 
 def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Image, Crop]:
-    """The part of the photo around the crop, reduced if it is far too large and padded if it leaves the photo."""
+    """Cut out the photo around the crop, reduce it if it is far too large, and pad it if the crop leaves the photo."""
     border = max(round(0.1 * crop.side), 3)
     wanted = _bounding_box(crop, border)
     left, upper, right, lower = _bounding_box(crop, border, photo)
@@ -160,7 +161,7 @@ def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Imag
 
 
 def _soft_padding(image: np.ndarray, widths: list[int], side: float) -> np.ndarray:
-    """Mirrors uint8 [h, w, 3] outwards; the mirror image is blurred and fades to the median colour."""
+    """Mirror uint8 [h, w, 3] outwards, and let the mirror image blur and fade to the median colour."""
     left, upper, right, lower = widths
     mirrored = np.pad(image, ((upper, lower), (left, right), (0, 0)), mode="reflect")  # [H, W, 3]
     height, width = mirrored.shape[:2]
@@ -176,7 +177,7 @@ def _soft_padding(image: np.ndarray, widths: list[int], side: float) -> np.ndarr
 
 
 def _photo_to_unit(crop: Crop) -> np.ndarray:
-    """[2, 3]: the affine map of the photo's (x, y, 1) to the crop's (u, v), both from 0 to 1 inside."""
+    """Return the affine map of the photo's (x, y, 1) to the crop's (u, v), both from 0 to 1 inside: [2, 3]."""
     upper_left, lower_left, _, upper_right = np.array(crop.quad)
     axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1)  # [2, 2]
     inverse = np.linalg.inv(axes)
@@ -184,7 +185,7 @@ def _photo_to_unit(crop: Crop) -> np.ndarray:
 
 
 def _seam(to_unit: np.ndarray, box: tuple[int, int], feather: float) -> np.ndarray:
-    """Opacity [h, w] of the pasted face: 1 inside, 0 outside, a smooth step of width `feather` at the border."""
+    """Return the opacity of the pasted face [h, w]: 1 inside, 0 outside, a smooth step of width `feather` between."""
     x, y = np.arange(box[0]) + 0.5, (np.arange(box[1]) + 0.5)[:, None]
     u, v = (a * x + b * y + c for a, b, c in to_unit)  # [h, w]
     depth = np.minimum(np.minimum(u, 1 - u), np.minimum(v, 1 - v))

@@ -1,4 +1,4 @@
-"""A folder of photos aligned into another one, with a manifest: what is done is not done again."""
+"""Align a folder of photos into another one, with a manifest: what is done is not done again."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Detected:
-    """Faces by a detector: the largest of a photo, or all."""
+    """Find faces by a detector: the largest of a photo, or all."""
 
     detector: Any
     every_face: bool
@@ -40,13 +40,13 @@ class Detected:
         return faces if self.every_face else faces[:1]
 
     def settings(self, name: str) -> str:
-        """What the result for a file depends on."""
+        """Return what the result for a file depends on."""
         return f"{self.name} {'all' if self.every_face else 'largest'}"
 
 
 @dataclass(frozen=True)
 class Given:
-    """Faces of the user's own file: see `psp.inference.landmarks`."""
+    """Take the faces of the user's own file; see `psp.inference.landmarks`."""
 
     faces: Faces
 
@@ -54,12 +54,13 @@ class Given:
         return [_face(photo, numbers) for numbers in self.faces.get(name, [])]
 
     def settings(self, name: str) -> str:
+        """Return what the result for a file depends on."""
         numbers = b"".join(array.tobytes() for array in self.faces.get(name, []))
         return f"given {hashlib.sha256(numbers).hexdigest()[:16]}"
 
 
 def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
-    """Landmarks with the box around them, or a box with the landmarks that dlib's predictor finds in it."""
+    """Put a box around landmarks, or find the landmarks in a box with dlib's predictor."""
     if numbers.ndim == 1:
         dlib: Any = build_detector("dlib")
         return Face(tuple(numbers.tolist()), dlib.landmarks(photo, numbers), 1.0)
@@ -69,7 +70,7 @@ def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
 
 @dataclass
 class Aligned:
-    """What became of one file."""
+    """The result for one file."""
 
     entry: Entry
     pictures: list[np.ndarray] = field(default_factory=list)
@@ -77,22 +78,23 @@ class Aligned:
 
 
 class Aligner:
-    """Aligns the faces of one file; may be called by several threads.
+    """Align the faces of one file; several threads may call it.
 
     Args:
-        root: file names in the manifest are relative to this folder.
-        size: side of an aligned picture.
-        find: `Detected` or `Given`.
+        root: File names in the manifest are relative to this folder.
+        size: Side of an aligned picture in pixels.
+        find: Where the faces come from.
     """
 
     def __init__(self, root: Path, size: int, find: Detected | Given) -> None:
         self.root, self.size, self.find = root, size, find
 
     def name(self, file: Path) -> str:
+        """Return a file's name in the manifest."""
         return os.path.relpath(file, self.root).replace(os.sep, "/")
 
     def state(self, file: Path) -> Entry:
-        """What the result depends on: the file as it is on the disk, and the settings."""
+        """Return what the result depends on: the file as it is on the disk, and the settings."""
         status = file.stat()
         return {
             "bytes": status.st_size,
@@ -140,14 +142,21 @@ def _failed(result: Aligned, status: str, reason: str) -> Aligned:
 
 
 def _output(face: Face, crop: Crop) -> Entry:
-    """`quad` is all that `psp.inference.align.paste_back` needs: `Crop(quad)`."""
+    """Describe an aligned face for the manifest; its `quad` is all that `psp.inference.align.paste_back` needs."""
     return {"quad": crop.quad, "box": [round(v, 1) for v in face.box], "landmarks": face.landmarks.round(2).tolist()}
 
 
 def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers: int) -> list[Entry]:
-    """Aligned pictures and manifest of `files` in `folder`; the entries of all of them, in order.
+    """Write the aligned pictures and the manifest of `files` into `folder`.
 
-    A file that a manifest there lists as aligned is passed over if it, the settings and the pictures are as they were.
+    A file is passed over if the manifest there lists it as aligned, and the file, the settings and the pictures are as
+    they were.
+
+    Returns:
+        The entries of all files, in order.
+
+    Raises:
+        UserError: The folder cannot be written.
     """
     known = _read_manifest(folder / MANIFEST)
     done = {file: known[aligner.name(file)] for file in files if _is_done(file, aligner, known, folder)}
@@ -179,7 +188,7 @@ def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> 
 
 
 def _read_manifest(path: Path) -> dict[str, Entry]:
-    """{file: its last entry}; a line that was cut short by a crash is passed over."""
+    """Read {file: its last entry}; a line that was cut short by a crash is passed over."""
     known: dict[str, Entry] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -199,7 +208,7 @@ def _is_done(file: Path, aligner: Aligner, known: dict[str, Entry], folder: Path
 
 
 def summarize(entries: list[Entry], folder: Path) -> int:
-    """Prints and writes what failed and why; the exit code: 0 if every file was aligned, else 1."""
+    """Print and write down what failed and why, and return the exit code: 0 if every file was aligned, else 1."""
     failures = [
         f"{entry['status']}: {entry['file']}: {entry['reason']}" for entry in entries if entry["status"] != "ok"
     ]

@@ -33,6 +33,7 @@ class Face:
 
     @property
     def area(self) -> float:
+        """Return the area of the box in square pixels."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
 
@@ -41,14 +42,17 @@ Detector = Callable[[np.ndarray], list[Face]]
 
 
 def find_faces(image: np.ndarray, detector: str | Detector = "auto") -> list[Face]:
-    """The faces in a photo, the largest first.
+    """Find the faces in a photo.
 
     Args:
         image: uint8 [H, W, 3].
-        detector: "dlib", "mtcnn", "auto" (dlib, and MTCNN where dlib finds nothing), or a detector's instance.
+        detector: "dlib", "mtcnn", "auto" (dlib, and MTCNN where dlib finds nothing), or a detector.
+
+    Returns:
+        The faces, the largest first.
 
     Raises:
-        UserError: there is no such detector, or it is not installed.
+        UserError: There is no such detector, or it is not installed.
     """
     if isinstance(detector, str):
         detector = build_detector(detector)
@@ -57,7 +61,15 @@ def find_faces(image: np.ndarray, detector: str | Detector = "auto") -> list[Fac
 
 @lru_cache(maxsize=8)
 def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
-    """The detector called `name`; `sides`: see `DlibDetector`. It may be used by several threads."""
+    """Build the detector called `name`, which several threads may use.
+
+    Args:
+        name: "dlib", "mtcnn" or "auto".
+        sides: Longer sides of the copies of a photo that are searched; see `DlibDetector`.
+
+    Raises:
+        UserError: There is no such detector, or it is not installed.
+    """
     if name == "dlib":
         return DlibDetector(sides)
     if name == "mtcnn":
@@ -68,7 +80,7 @@ def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
 
 
 class FirstOf:
-    """Asks one detector after the other until one finds a face."""
+    """Ask one detector after the other until one finds a face."""
 
     def __init__(self, *detectors: Detector) -> None:
         self.detectors = detectors
@@ -78,11 +90,11 @@ class FirstOf:
 
 
 class DlibDetector:
-    """dlib's frontal HOG detector and its predictor of 68 landmarks.
+    """Find faces by dlib's frontal HOG detector, and their 68 landmarks by its predictor.
 
     Args:
-        sides: longer sides of the copies of the photo that are searched, one after the other until one shows a face.
-        threshold: margin from which a find counts. Of 144 portraits the faces have 0.66 and more, and what is no face
+        sides: Longer sides of the copies of the photo that are searched, one after the other until one shows a face.
+        threshold: Margin from which a find counts. Of 144 portraits the faces have 0.66 and more, and what is no face
             less than 0.05.
     """
 
@@ -108,7 +120,7 @@ class DlibDetector:
         return [self._face(image, picture, box, scale, score) for box, score in zip(boxes, scores, strict=True)]
 
     def _face(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
-        """Landmarks are whole pixels, so they are looked for in the larger of the photo and its copy."""
+        """Find the landmarks of a box in the larger of the photo and its copy, since they are whole pixels."""
         edges = tuple((v + 0.5) / scale - 0.5 for v in (box.left(), box.top(), box.right(), box.bottom()))
         x0, y0, x1, y1 = edges
         if scale < 1:
@@ -116,7 +128,7 @@ class DlibDetector:
         return Face((x0, y0, x1, y1), (self._landmarks(picture, box) + 0.5) / scale - 0.5, float(score))
 
     def landmarks(self, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-        """The 68 landmarks [68, 2] of the face in a box x0, y0, x1, y1 of an image uint8 [H, W, 3]."""
+        """Find the 68 landmarks [68, 2] of the face in a box x0, y0, x1, y1 of an image uint8 [H, W, 3]."""
         return self._landmarks(image, self.dlib.rectangle(*(round(v) for v in box)))
 
     def _landmarks(self, picture: np.ndarray, rectangle: Any) -> np.ndarray:
@@ -124,9 +136,13 @@ class DlibDetector:
 
 
 class MtcnnDetector:
-    """MTCNN (arXiv 1604.02878) of facenet-pytorch, whose weights come in its wheel: 5 landmarks, also of turned faces.
+    """Find faces, also turned ones, and 5 landmarks by MTCNN (arXiv 1604.02878) of facenet-pytorch.
 
-    `side`: larger photos are reduced to this. Faces below the probability `threshold` are left out.
+    The weights come in the wheel of that package.
+
+    Args:
+        side: Larger photos are reduced to this.
+        threshold: Probability below which a find does not count.
     """
 
     def __init__(self, side: int = max(SEARCH_SIDES), threshold: float = 0.9) -> None:
@@ -149,7 +165,7 @@ class MtcnnDetector:
 
 
 def _distinct_sides(image: np.ndarray, sides: Sequence[int]) -> list[int]:
-    """The longer sides to search, without enlarging a picture that is not small."""
+    """List the longer sides to search, such that no picture is enlarged unless it is small."""
     longer, shorter = max(image.shape[:2]), min(image.shape[:2])
     if shorter < SMALL:
         longer = round(longer * ENLARGED / shorter)
@@ -157,7 +173,7 @@ def _distinct_sides(image: np.ndarray, sides: Sequence[int]) -> list[int]:
 
 
 def _resized(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """The picture with that longer side, and the scale; no copy where it is so already."""
+    """Return the picture with that longer side, and the scale; it is not copied if it has that side already."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale == 1:
@@ -167,11 +183,11 @@ def _resized(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def _import(module: str, distribution: str) -> Any:
-    """The optional module, or one sentence that says how to get it."""
+    """Import an optional module. UserError: it is not installed; the sentence says how to get it."""
     try:
         return __import__(module)
     except ImportError as error:
         raise UserError(
             f"the face detector needs {module}, which cannot be imported ({error}): pip install {distribution}, "
-            "or leave out the alignment if the pictures are aligned already"
+            "or leave out the alignment (no_align) if the pictures are aligned already"
         ) from error

@@ -23,9 +23,13 @@ Faces = dict[str, list[np.ndarray]]
 
 
 def read_landmarks(path: Path) -> Faces:
-    """{file: its faces}, each a box [4] or landmarks [5, 2] or [68, 2], float64.
+    """Read the faces of a .json, .csv or .npz file.
 
-    Raises UserError: the file cannot be read, is of another form, or a face has other numbers than these.
+    Returns:
+        {file: its faces}, each a box [4] or landmarks [5, 2] or [68, 2], float64.
+
+    Raises:
+        UserError: The file cannot be read or is of another form, or a face has other numbers than these.
     """
     readers = {".json": _from_json, ".csv": _from_csv, ".npz": _from_npz}
     if path.suffix.lower() not in readers:
@@ -51,7 +55,7 @@ def _from_json(path: Path) -> Faces:
 
 
 def _faces(name: str, value: Any) -> list[np.ndarray]:
-    """One face, or a list of them: a face has numbers or pairs as its items, a list has faces."""
+    """Read one face, or a list of them: the items of a face are numbers or pairs, those of a list are faces."""
     if value == []:
         return []
     pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)

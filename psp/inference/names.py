@@ -1,4 +1,4 @@
-"""The photos of a folder, and a name for each result of theirs."""
+"""The photos of a folder, and a name for each of their results."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,11 @@ from stylegan2.runtime.errors import UserError
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
-    """The image files of a folder, without those that lie under `results`; or the one image that `source` is."""
+    """List the image files of a folder, without those that lie under `results`, or the one image that `source` is.
+
+    Raises:
+        UserError: There is no such folder, or no image in it.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -23,11 +27,16 @@ def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
 
 
 class Names:
-    """One output name per picture, such that no output overwrites another, also where case does not count.
+    """Give each picture an output name, such that no output overwrites another, even on a disk that ignores case.
 
-    `a/x.jpg` becomes `a/x`. If `a/x.png` is there too, they become `a/x_jpg` and `a/x_png`; further faces of a photo
-    are `a/x_face1`, `a/x_face2` ..., and several outputs of a face `a/x_mix0`, `a/x_mix1` ... The names depend on the
-    files and on the number of faces in each alone.
+    `a/x.jpg` becomes `a/x`. If `a/x.png` is there too, they become `a/x_jpg` and `a/x_png`. Further faces of a photo
+    are `a/x_face1`, `a/x_face2` ..., and several outputs of a face `a/x_mix0`, `a/x_mix1` ... The names depend only on
+    the files and on the number of faces in each.
+
+    Args:
+        files: All files of the run.
+        root: Names are relative to this folder.
+        reserved: Names that are taken already.
     """
 
     def __init__(self, files: Iterable[Path], root: Path, reserved: Iterable[str] = ()) -> None:
@@ -48,12 +57,12 @@ class Names:
             self.of_file[file] = self._take(path.with_name(f"{path.stem}_{path.suffix[1:].lower()}"))
 
     def of_face(self, file: Path, index: int) -> str:
-        """The name for the face `index` of a file; the largest face bears the file's name."""
+        """Return the name of the face `index` of a file; the largest face bears the file's name."""
         name = self.of_file[file]
         return name if index == 0 else self._take(Path(f"{name}_face{index}"))
 
     def of_outputs(self, name: str, count: int) -> list[str]:
-        """The names for the outputs of a face."""
+        """Return the names of the outputs of a face."""
         return [name] if count == 1 else [self._take(Path(f"{name}_mix{k}")) for k in range(count)]
 
     def _take(self, path: Path) -> str:

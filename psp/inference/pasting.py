@@ -23,9 +23,13 @@ class PastedPhoto:
     faces: list[tuple[Crop, list[np.ndarray]]] = field(default_factory=list)
 
     def add(self, folder: Path, crop: Crop, results: list[np.ndarray]) -> list[str]:
-        """Takes the K outputs uint8 [R, R, 3] of a face; after the last face writes the photos and gives their names.
+        """Take the K outputs uint8 [R, R, 3] of a face, and write the photos after the last face.
 
-        Raises ImageError: the photo cannot be read any more, or the disk refuses.
+        Returns:
+            The names of the photos that were written.
+
+        Raises:
+            ImageError: The photo cannot be read any more, or the disk refuses.
         """
         self.faces.append((crop, results))
         self.missing -= 1

@@ -20,7 +20,7 @@ THUMBNAIL = 160  # pixels of the longer side, for the contact sheet
 
 
 class PhotoTask(Protocol):
-    """What a task (`datasets.tasks`) says about the photos of its users."""
+    """What inference asks of a task (`datasets.tasks`)."""
 
     aligns: bool
     """whether faces can be found in what this task reads"""
@@ -61,7 +61,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class FaceReader:
-    """Reads a photo, finds its faces and aligns them: the largest, or all of them."""
+    """Read a photo, find its faces and align the largest, or all of them."""
 
     task: PhotoTask
     """says what the encoder reads of a picture"""
@@ -92,7 +92,7 @@ class FaceReader:
 
 @dataclass(frozen=True)
 class AlignedReader:
-    """Takes the centre square of a picture as it is."""
+    """Read a picture and take its centre square as it is."""
 
     task: PhotoTask
     """says what the encoder reads of a picture"""
@@ -119,29 +119,35 @@ def build_reader(
     """Build what reads the sources of an encoder.
 
     Args:
-        task: what the model was trained for.
-        input_size: side of the encoder's input.
-        size: side of the pictures to write.
-        aligning: find faces and align them.
-        detector, every_face: see `psp.inference.detect.find_faces` and `FaceReader`.
+        task: What the model was trained for.
+        input_size: Side of the encoder's input.
+        size: Side of the pictures to write.
+        aligning: Find faces and align them.
+        detector: Name of the face detector; see `psp.inference.detect.find_faces`.
+        every_face: Take all faces of a photo, not the largest alone.
+
+    Raises:
+        UserError: No faces can be found in what the task reads.
     """
     size = max(size, input_size)
     if not aligning:
         return AlignedReader(task, size, input_size)
     if not task.aligns:
-        raise UserError("this model reads label maps, in which no faces can be found: leave out the alignment")
+        raise UserError(
+            "this model reads label maps, in which no faces can be found: leave out the alignment (no_align)"
+        )
     # One face: stop at the first copy of the photo that shows one. All: look for the small ones at once.
     sides = SEARCH_SIDES[-1:] if every_face else SEARCH_SIDES
     return FaceReader(task, size, build_detector(detector, sides), every_face, input_size)
 
 
 def read_photos(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Photo]:
-    """Every file, in order. One that cannot be read is a `Photo` that says why."""
+    """Yield every file, in order. One that cannot be read becomes a `Photo` that says why."""
     return ordered_map(lambda file: _read(file, reader), files, workers)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [H, W, 3] with a longer side of at most `side`."""
+    """Shrink a picture uint8 [H, W, 3] to a longer side of at most `side`."""
     height, width = picture.shape[:2]
     scale = min(1.0, side / max(height, width))
     return images.resize(picture, (max(1, round(height * scale)), max(1, round(width * scale))))

@@ -43,15 +43,16 @@ class Pending:
 
 
 class Report:
-    """Writes each result as it comes, and manifest, latents and sheets at the end of a `with` block.
+    """Write each result as it comes, and manifest, latents and sheets at the end of a `with` block.
 
     Args:
-        folder: the results' place; UserError if it cannot be written.
-        files, root: all photos of the run, and the folder that their names are relative to.
-        couple: write source and output side by side too; several outputs become a grid.
+        folder: Gets the results. UserError: it cannot be written.
+        files: All photos of the run.
+        root: Names of photos are relative to this folder.
+        couple: Write source and output side by side too; several outputs become a grid.
         code_shape: (num_ws, w_dim).
-        outputs: results for each face.
-        paste: lay the results over the full photos too.
+        outputs: Results for each face.
+        paste: Lay the results over the full photos too.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Report:
             self._finish()
 
     def add(self, photo: Photo) -> list[Pending]:
-        """Lists a photo; each of its portraits is to be given to `write` with its result."""
+        """List a photo; each of its portraits is to be given to `write` with its result."""
         entry: dict[str, Any] = {
             "file": os.path.relpath(photo.file, self.root).replace(os.sep, "/"),
             "status": photo.status,
@@ -105,7 +106,14 @@ class Report:
         ]
 
     def write(self, pending: Pending, results: Sequence[np.ndarray], codes: np.ndarray, seconds: float) -> None:
-        """The results of a face: images uint8 [R, R, C], codes [K, num_ws, w_dim] and what the networks took."""
+        """Write the results of a face.
+
+        Args:
+            pending: The portrait, as `add` returned it.
+            results: K images uint8 [R, R, C].
+            codes: [K, num_ws, w_dim].
+            seconds: What the networks took.
+        """
         portrait, entry = pending.portrait, pending.entry
         colours = [_rgb(image) for image in results]
         shared = {"box": _box(portrait), "quad": portrait.crop.quad if portrait.crop else None}
@@ -127,7 +135,7 @@ class Report:
         self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
 
     def summarize(self, seconds: float) -> int:
-        """Prints what was done, and each file that was not; the exit code: 0 if every file gave a result, else 1."""
+        """Print what was done and which files failed. Return the exit code: 0 if every file gave a result, else 1."""
         failed = [entry for entry in self.entries if entry["status"] != "ok"]
         for entry in failed:
             print(_printable(f"{entry['status']}: {entry['file']}: {entry['reason']}"), file=sys.stderr)
@@ -165,7 +173,7 @@ class Report:
 
 
 def own_outputs(folder: Path) -> list[Path]:
-    """Where earlier runs wrote pictures: they are no sources, even if the folder lies among the photos."""
+    """List where earlier runs wrote pictures: they are no sources, even if the folder lies among the photos."""
     return [folder / RESULTS, folder / COUPLED, folder / PASTED, *folder.glob(f"{SHEET}*.jpg")]
 
 
@@ -181,7 +189,7 @@ def _box(portrait: Portrait) -> list[float] | None:
 
 
 def _block(rows: list[Row]) -> np.ndarray:
-    """A contact sheet of some rows, uint8 [H, W, 3]."""
+    """Draw a contact sheet of some rows, uint8 [H, W, 3]."""
     captions = [_printable(caption) for _, caption in rows]
     outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
     titles = ("source", "aligned", *["output"] * outputs)
@@ -189,12 +197,12 @@ def _block(rows: list[Row]) -> np.ndarray:
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 [R, R, C] -> [R, R, 3]."""
+    """Turn uint8 [R, R, C] into colours [R, R, 3]."""
     return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
 def _tiled(cells: list[np.ndarray]) -> np.ndarray:
-    """Pictures uint8 [R, R, 3] row by row; cells left over are black."""
+    """Put pictures uint8 [R, R, 3] into a grid, row by row; cells left over are black."""
     columns = min(len(cells), CELLS_A_ROW)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     rows[-1] = rows[-1] + [np.zeros_like(cells[0])] * (columns - len(rows[-1]))
@@ -202,12 +210,12 @@ def _tiled(cells: list[np.ndarray]) -> np.ndarray:
 
 
 def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:
-    """Pictures uint8 [h, w, 3] in one row, white below those that are not as high as the highest: [H, W, 3]."""
+    """Put pictures uint8 [h, w, 3] into one row, with white below the lower ones: [H, W, 3]."""
     height = max(len(block) for block in blocks)
     filled = [np.pad(b, ((0, height - len(b)), (0, 0), (0, 0)), constant_values=255) for b in blocks]  # [H, w, 3]
     return np.concatenate(filled, axis=1)
 
 
 def _printable(text: str) -> str:
-    """File names may hold bytes that are no text."""
+    """Escape what cannot be printed: file names may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -65,22 +65,23 @@ def translate(
     refinement: Refinement | None = None,
     precision: str = "fp32",
 ) -> Iterator[Translation]:
-    """Encodes and renders images as they come, in batches; every source gives its results, in order.
+    """Encode and render images as they come, in batches; every source gives its results, in order.
 
     Args:
-        model: is moved to `device` and set to evaluation mode.
+        model: Is moved to `device` and set to evaluation mode.
         sources: float [C, H, W] in [-1, 1], each of any size; see `prepare`. No more than a batch is held at a time.
-        batch_size: outputs at a time; the last batch may be smaller, and pivotal tuning takes one source at a time.
-        noise_mode: the generator's: "const", "random" or "none".
+        batch_size: Outputs at a time; the last batch may be smaller, and pivotal tuning takes one source at a time.
+        device: Where the networks run.
+        noise_mode: The generator's: "const", "random" or "none".
         mixing: K outputs for each source, with random styles in some rows; by default the one of the encoder's codes.
-        refinement: optimisation after encoding, for encoders that read photos.
+        refinement: Optimisation after encoding, for encoders that read photos.
         precision: "fp32" or "bf16", which is checked on the first batch; see `psp.precision.check_precision`.
 
     Yields:
-        `Translation`, one a batch. No result depends on the batch that it was in, but for rounding.
+        One `Translation` a batch. No result depends on the batch that it was in, except for rounding.
 
     Raises:
-        UserError: a source has channels that the encoder cannot take, the mask names rows that the generator does not
+        UserError: A source has channels that the encoder cannot take, the mask names rows that the generator does not
             have, or the device's memory is too small.
     """
     if batch_size < 1:
@@ -131,7 +132,7 @@ def _translate_batch(
 
 
 def _refine(model: PSp, sources: list[Tensor], w_plus: Tensor, r: Refinement) -> tuple[Tensor, list[Any]]:
-    """Better codes [N, num_ws, w_dim], and a generator for each source where they are tuned."""
+    """Improve codes [N, num_ws, w_dim], and tune a generator for each source if that is asked for."""
     generator: Any = model.generator
     resolution, channels = generator.img_resolution, generator.img_channels
     if r.steps:
@@ -149,15 +150,23 @@ def _refine(model: PSp, sources: list[Tensor], w_plus: Tensor, r: Refinement) ->
 
 
 def _targets(sources: list[Tensor], channels: int, size: int, device: torch.device) -> Tensor:
-    """What the renderings should come close to: the sources, [N, img_channels, size, size]."""
+    """Return what the renderings should come close to: the sources, [N, img_channels, size, size]."""
     return torch.stack([prepare(source, channels, size) for source in sources]).to(device)
 
 
 def prepare(source: Tensor, channels: int, size: int) -> Tensor:
-    """What the encoder reads: float32 [channels, size, size].
+    """Turn a source into what the encoder reads: float32 [channels, size, size].
 
-    Of a source [C, H, W] the centre square is taken and resized with antialiasing. Gray becomes RGB by repetition, and
-    RGB becomes gray by its luma; any other mismatch of channels is a UserError.
+    The centre square of the source is taken and resized with antialiasing. Gray becomes RGB by repetition, and RGB
+    becomes gray by its luma.
+
+    Args:
+        source: [C, H, W] in [-1, 1].
+        channels: Channels that the encoder reads.
+        size: Side of its input.
+
+    Raises:
+        UserError: The source is no image, or has channels that cannot become those of the encoder.
     """
     if source.ndim != 3 or min(source.shape) < 1:
         raise UserError(f"a source is an image [C, H, W], not a tensor of shape {list(source.shape)}")

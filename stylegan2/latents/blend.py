@@ -19,20 +19,20 @@ NOISE_MAP = "noise_const"
 
 
 def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> Generator:
-    """A new generator: the layers of `base` below a resolution, those of `style` from there on.
+    """Build a generator from the layers of `base` below a resolution and those of `style` from there on.
 
     Args:
-        base: gives the coarse layers, the mapping network and the mean of W.
-        style: gives the fine layers.
-        swap_from: the first resolution at which the style has a share: 8 to the generators' own.
-        ramp: resolutions after swap_from at which both still have one; the style's rises in equal steps. 0 is a hard
+        base: Gives the coarse layers, the mapping network and the mean of W.
+        style: Gives the fine layers.
+        swap_from: The first resolution at which the style has a share: from 8 to the generators' own.
+        ramp: Resolutions after swap_from at which both still have one; the style's rises in equal steps. 0 is a hard
             swap.
 
     Returns:
         A generator in evaluation mode; base and style are left as they are.
 
     Raises:
-        UserError: the generators are not built alike, or there is no such resolution.
+        UserError: The generators are not built alike, or there is no such resolution.
     """
     _check(base, style, swap_from, ramp)
     blended = copy.deepcopy(base).requires_grad_(False).eval()
@@ -44,12 +44,12 @@ def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> G
 
 
 def style_share(resolution: int, swap_from: int, ramp: int = 0) -> float:
-    """How much of a layer is the style's: 0 below swap_from, 1 from `ramp` doublings after it on."""
+    """Return how much of a layer is the style's: 0 below swap_from, 1 from `ramp` doublings after it on."""
     return min(max((math.log2(resolution / swap_from) + 1) / (ramp + 1), 0.0), 1.0)
 
 
 def _parts(generator: Generator) -> Iterator[tuple[nn.Module, int]]:
-    """Every part of the synthesis that has weights, with the resolution of its output."""
+    """Yield every part of the synthesis that has weights, with the resolution of its output."""
     synthesis, sizes = generator.synthesis, resolutions(generator.img_resolution)
     for layer in synthesis.layers:
         yield layer, layer.noise_const.shape[-1]  # type: ignore[union-attr]
@@ -79,6 +79,6 @@ def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None
         raise UserError(f"layers can be swapped between generators that are built alike, but {found}")
     allowed = resolutions(base.img_resolution)[1:]
     if swap_from not in allowed:
-        raise UserError(f"--swap_from is one of {', '.join(map(str, allowed))}, not {swap_from}")
+        raise UserError(f"swap_from is one of {', '.join(map(str, allowed))}, not {swap_from}")
     if ramp < 0:
-        raise UserError(f"--ramp must not be negative, but is {ramp}")
+        raise UserError(f"ramp must not be negative, but is {ramp}")

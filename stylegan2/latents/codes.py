@@ -14,16 +14,19 @@ from stylegan2.runtime.files import writing
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor) -> None:
-    """An .npz of `names` [N] and `w_plus` float32 [N, num_ws, w_dim]. UserError: the disk refuses."""
+    """Write an .npz of `names` [N] and `w_plus` float32 [N, num_ws, w_dim]. UserError: the disk refuses."""
     with writing(path), atomic_file(path, durable=False) as file:
         np.savez(file, names=np.array(names, dtype=np.str_), w_plus=w_plus.detach().float().cpu().numpy())
 
 
 def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor]:
-    """(names, w_plus [N, num_ws, w_dim]) for a generator of these sizes; nothing in the file is executed.
+    """Read codes for a generator of these sizes; nothing in the file is executed.
+
+    Returns:
+        Names, and w_plus [N, num_ws, w_dim].
 
     Raises:
-        UserError: there is no such file, it holds something else, or codes of another generator.
+        UserError: There is no such file, or it holds something else or codes of another generator.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:

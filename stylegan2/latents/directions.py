@@ -36,13 +36,13 @@ class Directions:
     """of w_plus that are moved"""
 
     def index(self, name: str) -> int:
-        """UserError: there is no direction of that name."""
+        """Return the number of a direction. UserError: there is no direction of that name."""
         if name not in self.names:
             raise UserError(f"there is no direction {name!r}; there are {', '.join(self.names)}")
         return self.names.index(name)
 
     def check(self, generator: Generator) -> None:
-        """UserError: they are directions of another generator's W."""
+        """Raise UserError if these are directions of another generator's W."""
         w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
         if w_dim != generator.w_dim or rows > generator.num_ws:
             raise UserError(
@@ -51,7 +51,7 @@ class Directions:
             )
 
     def move(self, codes: Tensor, name: str, strengths: Sequence[float]) -> Tensor:
-        """codes [N, num_ws, w_dim] moved along one direction: [N, S, num_ws, w_dim]."""
+        """Move codes [N, num_ws, w_dim] along one direction by S strengths: [N, S, num_ws, w_dim]."""
         k = self.index(name)
         steps = torch.tensor(strengths, dtype=codes.dtype) * self.scales[k].to(codes.dtype)  # [S]
         shifts = steps[:, None] * self.vectors[k].to(codes.dtype)  # [S, w_dim]
@@ -64,18 +64,18 @@ class Directions:
 
 
 def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
-    """Normal of the plane that separates samples with an attribute from those without (InterFaceGAN, section 2.1).
+    """Find the plane that separates samples with an attribute from those without (InterFaceGAN, section 2.1).
 
     Args:
         w: [N, w_dim].
         scores: [N], higher where the attribute is more surely there: a classifier's logits, degrees, or labels 0 and 1.
-        keep: share of the samples that the plane is fitted to: the highest and the lowest scores, half each.
+        keep: Share of the samples that the plane is fitted to: the highest and the lowest scores, half each.
 
     Returns:
-        Unit vector [w_dim], towards higher scores.
+        Its normal, a unit vector [w_dim] towards higher scores.
 
     Raises:
-        UserError: the scores are all the same, so that there is nothing to separate.
+        UserError: The scores are all the same, so that there is nothing to separate.
     """
     high, low = extremes(scores, keep)
     x = torch.cat([w[high], w[low]]).double()  # [M, w_dim]
@@ -94,7 +94,7 @@ def boundaries(
     samples: Tensor,
     keep: float = 0.2,
 ) -> Tensor:
-    """For each attribute of `left_alone` the direction across its boundary that leaves those of other attributes.
+    """Find for each attribute of `left_alone` the direction across its boundary that leaves those of other attributes.
 
     InterFaceGAN works in Z, which is round. W is not: there a normal favours axes along which samples hardly differ,
     and following it leads away from them. So planes are found and conditioned after whitening, and the way is mapped
@@ -105,6 +105,7 @@ def boundaries(
         scores: {attribute: [N]}, of all attributes that are named.
         left_alone: {attribute: others, whose planes are not crossed}.
         samples: [M, w_dim] of the generator, for the shape of W.
+        keep: See `boundary`.
 
     Returns:
         Unit vectors [K, w_dim].
@@ -118,16 +119,19 @@ def boundaries(
 
 
 def covariance_root(samples: Tensor) -> Tensor:
-    """The symmetric square root of the covariance of samples [M, D], float64 [D, D]; thin directions are thickened."""
+    """Return the symmetric square root of the covariance of samples [M, D], with thin directions thickened: [D, D]."""
     values, vectors = torch.linalg.eigh(torch.cov(samples.double().T))  # [D], [D, D]
     values = values.clamp(min=THINNEST**2 * float(values[-1]))
     return vectors @ torch.diag(values.sqrt()) @ vectors.T
 
 
 def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Indices of the highest and of the lowest scores [N], keep / 2 of all each.
+    """Return the indices of the highest and of the lowest scores [N], keep / 2 of all each.
 
     A label that is rarer than that is all there is on its side: what ties with samples that were left out goes too.
+
+    Raises:
+        UserError: `keep` is no share, or all scores are the same.
     """
     if not 0 < keep <= 1:
         raise UserError(f"the share of samples to keep is above 0 and at most 1, not {keep}")
@@ -142,9 +146,17 @@ def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
 
 
 def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Where W spreads most (GANSpace, section 2.1): vectors [count, w_dim], and standard deviations [count].
+    """Find where W spreads most (GANSpace, section 2.1).
 
-    w: samples [N, w_dim].
+    Args:
+        w: Samples [N, w_dim].
+        count: How many directions.
+
+    Returns:
+        Vectors [count, w_dim] and standard deviations [count].
+
+    Raises:
+        UserError: There are not so many.
     """
     _check_count(count, min(w.shape[1], len(w) - 1), "principal components")
     centred = (w - w.mean(0)).double()  # [N, w_dim]
@@ -154,15 +166,21 @@ def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """Directions that change the styles of some layers most, from the weights alone (SeFa, section 3.2).
+    """Find what changes the styles of some layers most, from the weights alone (SeFa, section 3.2).
 
-    They are the eigenvectors of A^T A, A the weights that turn w into the styles of these layers, one over another.
+    These are the eigenvectors of A^T A, where A are the weights that turn w into the styles of these layers, one over
+    another.
 
     Args:
-        rows: of w_plus whose layers count.
+        generator: Of a style-based kind.
+        rows: Of w_plus whose layers count.
+        count: How many directions.
 
     Returns:
         Vectors [count, w_dim], and |A n| / |A|, how much of the styles each moves, [count].
+
+    Raises:
+        UserError: There are not so many, or the generator has no such weights.
     """
     weights = style_weights(generator)
     stacked = torch.cat([weights[row] for row in rows]).double()  # [styles, w_dim]
@@ -173,7 +191,7 @@ def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[
 
 
 def style_weights(generator: Generator) -> list[Tensor]:
-    """For each row of w_plus the weight [channels, w_dim] that makes it the style of the layer that reads it."""
+    """Return for each row of w_plus the weight [channels, w_dim] that makes it the style of the layer that reads it."""
     synthesis = generator.synthesis
     layers = [*getattr(synthesis, "layers", []), *getattr(synthesis, "to_rgbs", [])[-1:]][: generator.num_ws]
     if len(layers) < generator.num_ws or not all(hasattr(layer, "affine") for layer in layers):
@@ -184,12 +202,12 @@ def style_weights(generator: Generator) -> list[Tensor]:
 
 
 def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """A direction [w_dim] without its parts along others (InterFaceGAN, section 2.2: conditional manipulation).
+    """Take from a direction [w_dim] its parts along others (InterFaceGAN, section 2.2: conditional manipulation).
 
-    Moving along it leaves every plane of which the others are the normals where it was. Unit length.
+    Moving along the result, of unit length, leaves every plane of which the others are the normals where it was.
 
     Raises:
-        UserError: nothing is left, because it is a combination of the others.
+        UserError: Nothing is left, because the direction is a combination of the others.
     """
     unit = F.normalize(vector.double(), dim=0)
     if others:
@@ -201,12 +219,12 @@ def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
 
 
 def spread(w: Tensor, vectors: Tensor) -> Tensor:
-    """Standard deviation of samples w [N, w_dim] along unit vectors [K, w_dim]: [K]."""
+    """Return the standard deviation of samples w [N, w_dim] along unit vectors [K, w_dim]: [K]."""
     return (w @ vectors.T).std(0, correction=0)
 
 
 def _largest(vectors: Tensor, count: int) -> Tensor:
-    """The last `count` columns of [D, D] as rows, last first, with the largest entry positive, to be repeatable."""
+    """Return the last `count` columns of [D, D] as rows, last first; the largest entry is positive, to be the same."""
     rows = vectors.T.flip(0)[:count]  # [count, D]
     return rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
 
@@ -220,14 +238,14 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]) -> None:
-    """A .safetensors file: vectors, scales, and names, rows and `metadata` as JSON."""
+    """Write a .safetensors file: vectors, scales, and names, rows and `metadata` as JSON."""
     tensors = {"vectors": directions.vectors, "scales": directions.scales}
     about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
     checkpoint.save(path, tensors, {**metadata, **about})
 
 
 def load_directions(path: Path) -> tuple[Directions, dict[str, Any]]:
-    """(directions, metadata). CheckpointError: the file is damaged or holds something else."""
+    """Read (directions, metadata). CheckpointError: the file is damaged or holds something else."""
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")

@@ -1,4 +1,4 @@
-"""What a direction does to an image, by a classifier of attributes and a judge of identity."""
+"""Measure what a direction does to an image, by a classifier of attributes and a judge of identity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Flip:
 def scores_of(
     generator: Generator, codes: Tensor, classifier: Classifier, progress: str | None = None
 ) -> dict[str, Tensor]:
-    """{attribute: [N]} of codes [N, num_ws, w_dim], on the CPU, a few images at a time."""
+    """Classify the renderings of codes [N, num_ws, w_dim], a few at a time: {attribute: [N]} on the CPU."""
     parts = []
     with tqdm(total=len(codes), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
         for part in codes.split(at_once(generator)):
@@ -53,14 +53,21 @@ def changes(
     deviations: dict[str, Tensor],
     strength: float = 2.0,
 ) -> dict[str, float]:
-    """{attribute: change} along one direction, the mean over the samples, in standard deviations of its score.
+    """Measure how attributes change along one direction, averaged over samples, in standard deviations of their scores.
 
     The change is half of that between -strength and +strength, so that curvature cancels.
 
     Args:
-        name: of the direction.
+        generator: Renders the codes.
+        directions: Of its W.
+        name: Of the direction.
         codes: [N, num_ws, w_dim].
+        classifier: Scores the images.
         deviations: {attribute: standard deviation of its score over samples of the generator}, scalars.
+        strength: How far the codes are moved.
+
+    Returns:
+        {attribute: change}.
     """
     moved = directions.move(codes, name, [-strength, strength])  # [N, 2, num_ws, w_dim]
     scores = scores_of(generator, moved.flatten(0, 1), classifier, progress=name)
@@ -69,7 +76,7 @@ def changes(
 
 
 def selectivity(changes: dict[str, float], attribute: str) -> float:
-    """How many times as much an attribute changes as the one that changes most beside it."""
+    """Return how many times as much an attribute changes as the one that changes most beside it."""
     others = [abs(change) for name, change in changes.items() if name != attribute]
     if attribute not in changes or not others:
         raise UserError(f"there is no change of {attribute!r} beside others to compare: there is {', '.join(changes)}")
@@ -89,9 +96,13 @@ def flip(
     """Move each sample against what the classifier says of it until it says the opposite.
 
     Args:
-        name: of a direction, and of the classifier's attribute.
+        generator: Renders the codes.
+        directions: Of its W.
+        name: Of a direction, and of the classifier's attribute.
         codes: [N, num_ws, w_dim].
-        strengths: to try, positive and ascending; a sample that has the attribute is moved the other way.
+        classifier: Scores the images.
+        similarity: Compares the faces before and after.
+        strengths: To try, positive and ascending; a sample that has the attribute is moved the other way.
     """
     before = render(generator, codes)  # [N, C, R, R]
     had = classifier(before)[name].cpu() > 0  # [N]
@@ -137,11 +148,19 @@ def direction_effects(
     scores: dict[str, Tensor],
     strength: float = 2.0,
 ) -> dict[str, Effect]:
-    """{direction: what it does}. Directions of an attribute are looked at where they flip it, others at `strength`.
+    """Measure all directions: those of an attribute where they flip it, others at `strength`.
 
     Args:
+        generator: Renders the codes.
+        directions: Of its W.
         codes: [N, num_ws, w_dim], to move.
+        classifier: Scores the images.
+        similarity: Compares faces.
         scores: {attribute: [M]}, of samples of the generator.
+        strength: For directions that are no attribute's.
+
+    Returns:
+        {direction: what it does}.
     """
     deviations = {attribute: score.std() for attribute, score in scores.items()}
     effects = {}
@@ -157,7 +176,7 @@ def direction_effects(
 
 
 def table(effects: dict[str, Effect]) -> str:
-    """Markdown: a row a direction, what it changes at which strength; for an attribute's own how it flips it."""
+    """Format a Markdown table: what each direction changes at which strength, and how that of an attribute flips it."""
     attributes = list(next(iter(effects.values())).changes)
     titles = ["direction", *attributes, "strength", "selectivity", "share", "flipped", "similarity"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]

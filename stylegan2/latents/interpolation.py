@@ -7,16 +7,20 @@ from torch import Tensor
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """a + t (b - a): a, b [..., D], t a number or [..., 1]."""
+    """Return a + t (b - a) of a, b [..., D] and t, a number or [..., 1]."""
     return a + t * (b - a)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """Along the great circle from a to b at constant speed (Shoemake 1985); the length goes linearly.
+    """Go along the great circle from a to b at constant speed (Shoemake 1985); the length goes linearly.
 
-    z is Gaussian and lies close to a sphere, through whose inside a straight line would lead.
-    a, b [..., D], neither zero; t a number or [..., 1]. Opposite vectors have no circle of their own: the result is
-    then finite, but of no meaning.
+    z is Gaussian and lies close to a sphere, through whose inside a straight line would lead. Opposite vectors have no
+    circle of their own: the result is then finite, but means nothing.
+
+    Args:
+        a: [..., D], not zero.
+        b: [..., D], not zero.
+        t: Position, a number or [..., 1].
     """
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)  # [..., 1]
     unit_a, unit_b = a / length_a, b / length_b
@@ -33,13 +37,13 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 def path(
     keys: Tensor, steps: int, between: Callable[[Tensor, Tensor, Tensor], Tensor] = lerp, closed: bool = True
 ) -> Tensor:
-    """Latents on the way from key to key.
+    """List latents on the way from key to key.
 
     Args:
         keys: [K, D].
-        steps: latents from one key to the next, the key included.
+        steps: Latents from one key to the next, the key included.
         between: `lerp` or `slerp`.
-        closed: back to the first key; the last latent is one step before it, so that the path repeats smoothly.
+        closed: Go back to the first key; the last latent is one step before it, so that the path repeats smoothly.
 
     Returns:
         [K * steps, D], or [(K - 1) * steps + 1, D] for an open path, which ends with the last key.

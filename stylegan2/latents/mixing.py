@@ -14,14 +14,14 @@ BANDS = {"coarse": (0, 4), "medium": (4, 8), "fine": (8, 18)}
 
 
 def mask_rows(mask: str, num_ws: int) -> list[int]:
-    """The rows of w+ that a mask names, in order.
+    """Return the rows of w+ that a mask names, in order.
 
     Args:
-        mask: names and numbers separated by commas: coarse, medium, fine, 9, 8-17.
-        num_ws: rows of the generator.
+        mask: Names and numbers separated by commas: coarse, medium, fine, 9, 8-17.
+        num_ws: Rows of the generator.
 
     Raises:
-        UserError: a word is none of these, or a row beyond the generator's.
+        UserError: A word is none of these, or a row is beyond the generator's.
     """
     rows: set[int] = set()
     for word in mask.replace(" ", "").lower().split(","):
@@ -49,7 +49,7 @@ def _numbers(word: str, mask: str, num_ws: int) -> range:
 
 
 def mix(w_plus: Tensor, styles: Tensor, rows: Sequence[int], alpha: float = 1.0) -> Tensor:
-    """w_plus [N, num_ws, w_dim] with styles [K, w_dim] blended into some rows: [N, K, num_ws, w_dim]."""
+    """Blend styles [K, w_dim] into some rows of w_plus [N, num_ws, w_dim]: [N, K, num_ws, w_dim]."""
     mixed = w_plus[:, None].repeat(1, len(styles), 1, 1)  # [N, K, num_ws, w_dim]
     for row in rows:
         mixed[:, :, row] = alpha * styles + (1 - alpha) * mixed[:, :, row]

@@ -20,19 +20,23 @@ def truncation_sheet(
     truncation_cutoff: int | None = None,
     label: int | None = None,
 ) -> np.ndarray:
-    """A row a seed and a column a psi (StyleGAN, figure 8): 1 is the sample, 0 the mean of W, below 0 its opposite."""
+    """Draw a row a seed and a column a psi (StyleGAN, figure 8).
+
+    psi 1 is the sample, 0 the mean of W, and below 0 the sample's opposite.
+    """
     codes = [seeded_w(generator, seeds, psi, truncation_cutoff, label) for psi in psis]
     pictures = render(generator, torch.stack(codes, 1), progress="truncation")  # [N, P, C, R, R]
     return labelled_sheet([list(to_uint8(row)) for row in pictures], [f"psi {psi:g}" for psi in psis])
 
 
 def mixing_sheet(generator: Generator, codes: Tensor, styles: Tensor, rows: Sequence[int]) -> np.ndarray:
-    """A row a code and a column a style (StyleGAN, figure 3): what a picture gets from the one above it.
+    """Draw a row a code and a column a style (StyleGAN, figure 3): what a picture gets from the one above it.
 
     Args:
+        generator: Renders the codes.
         codes: [N, num_ws, w_dim], at the left.
         styles: [K, num_ws, w_dim], on top; their first row is the style.
-        rows: of w_plus that are the style's.
+        rows: Of w_plus that are the style's.
     """
     left, top = to_uint8(render(generator, codes)), to_uint8(render(generator, styles))
     mixed = render(generator, mix(codes, styles[:, 0], rows), progress="mixing")  # [N, K, C, R, R]
@@ -41,9 +45,16 @@ def mixing_sheet(generator: Generator, codes: Tensor, styles: Tensor, rows: Sequ
 
 
 def noise_sheet(generator: Generator, codes: Tensor, draws: int, seed: int) -> tuple[np.ndarray, float]:
-    """Two draws of the noise, the mean of all, and the deviation of each pixel (StyleGAN, figure 4).
+    """Draw two draws of the noise, the mean of all, and the deviation of each pixel (StyleGAN, figure 4).
 
-    codes [N, num_ws, w_dim] -> a row each, and the standard deviation on the [-1, 1] scale that is shown white.
+    Args:
+        generator: Renders the codes.
+        codes: [N, num_ws, w_dim], a row each.
+        draws: How many.
+        seed: Of the noise.
+
+    Returns:
+        The picture, and the standard deviation on the [-1, 1] scale that is shown white.
     """
     rows, deviations = [], []
     for code in codes:
@@ -66,9 +77,16 @@ def codes_between(
     truncation_cutoff: int | None = None,
     label: int | None = None,
 ) -> Tensor:
-    """A closed path of codes from seed to seed, [len(seeds) * steps, num_ws, w_dim].
+    """Return a closed path of codes from seed to seed, [len(seeds) * steps, num_ws, w_dim].
 
-    space: "w" for straight lines there, or "z" for great circles there, within one class (0 by default).
+    Args:
+        generator: Maps the seeds.
+        seeds: The keys of the path.
+        steps: Codes from one seed to the next.
+        space: "w" for straight lines there, or "z" for great circles there, within one class (0 by default).
+        truncation_psi: 1 for none.
+        truncation_cutoff: Rows to truncate; by default all.
+        label: Class, of generators that have classes.
     """
     if space == "z":
         z = interpolation.path(seeded_z(generator, seeds), steps, interpolation.slerp)  # [F, z_dim]

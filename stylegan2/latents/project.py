@@ -71,21 +71,22 @@ def project(
     schedule: Schedule | None = None,
     on_step: OnStep = lambda step, images, distances: None,
 ) -> Projection:
-    """Latents, and noise maps, whose rendering is closest to each target.
+    """Find latents, and noise maps, whose rendering is closest to each target.
 
-    Starts from the mean of W. No result depends on the other targets of the batch. The generator is not changed.
+    It starts from the mean of W. No result depends on the other targets of the batch. The generator is not changed.
 
     Args:
-        generator: of any style-based kind; in evaluation mode.
+        generator: Of any style-based kind; in evaluation mode.
         target: [N, C, R, R] in [-1, 1], of the generator's resolution and channels, on its device.
-        distance: one value per sample, differentiable in its first argument; perceptual ones find more than pixels.
+        distance: One value per sample, differentiable in its first argument; perceptual ones find more than pixels.
             Both images are area-averaged to 256 px first where they are larger.
         space: "w", one w for all layers, as in the paper; or "w_plus", one for each, which comes closer to the image
             but further from what the generator means by it.
-        on_step: called after each step with its number from 1 on, the noisy rendering that it saw and the distances.
+        schedule: Steps, rates and weights; by default the paper's.
+        on_step: Called after each step with its number from 1 on, the noisy rendering that it saw and the distances.
 
     Raises:
-        UserError: another space; targets of another size; or the device's memory is too small for so many.
+        UserError: There is no such space, targets are of another size, or the device's memory is too small for so many.
     """
     _check(generator, target, space)
     try:
@@ -98,28 +99,28 @@ def project(
 
 @torch.no_grad()
 def w_statistics(generator: Generator, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Mean of W [w_dim], and sigma_w = sqrt(E |w - mean|^2), a scalar (appendix D)."""
+    """Return the mean of W [w_dim], and sigma_w = sqrt(E |w - mean|^2), a scalar (appendix D)."""
     w = random_w(generator, samples, derive_seed(seed, 0))  # [samples, w_dim]
     mean = w.mean(0)  # [w_dim]
     return mean, (w - mean).square().sum(1).mean().sqrt()
 
 
 def ramped(step: int, steps: int, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Share of the learning rate in a step, counted from 0: linear up, cosine down (StyleGAN2, appendix D).
+    """Return the share of the learning rate in a step, counted from 0: linear up, cosine down (appendix D).
 
-    Never 0: the way up is measured at the end of the step, where its start would waste the first one.
+    It is never 0: the way up is measured at the end of the step, as its start would waste the first one.
     """
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - step / steps) / rampdown))
     return down * min(1.0, (step + 1) / steps / rampup)
 
 
 def w_noise_scale(progress: float, until: float = 0.75) -> float:
-    """t^2, with t falling linearly from 1 to 0 over the first 75 % of the steps."""
+    """Return t^2, with t falling linearly from 1 to 0 over the first 75 % of the steps."""
     return max(0.0, 1.0 - progress / until) ** 2
 
 
 def noise_regularization(noise: Tensor) -> Tensor:
-    """Squared autocorrelation of a noise map at a shift of one pixel in x and in y, over a pyramid (appendix D).
+    """Compute the squared autocorrelation of noise maps, shifted by a pixel in x and in y, over a pyramid (appendix D).
 
     Each level halves the one before, down to 8 px; the factor 2 keeps the unit variance of independent pixels. Maps
     wrap around at their edges. [N, 1, H, W] -> [N].
@@ -135,13 +136,13 @@ def noise_regularization(noise: Tensor) -> Tensor:
 
 @torch.no_grad()
 def normalize_noise(noise: Tensor) -> None:
-    """Mean 0 and variance 1 for each map of [N, 1, H, W], in place."""
+    """Give each map of [N, 1, H, W] the mean 0 and the variance 1, in place."""
     noise -= noise.mean([2, 3], keepdim=True)
     noise *= noise.square().mean([2, 3], keepdim=True).rsqrt()
 
 
 def synthesize(generator: Generator, w_plus: Tensor, noises: dict[str, Tensor]) -> Tensor:
-    """Images [N, C, R, R] with noise maps of one's own, [N, 1, H, W] each; the generator stays as it is.
+    """Render images [N, C, R, R] with noise maps of one's own, [N, 1, H, W] each; the generator stays as it is.
 
     Gradients reach the codes and the maps, not the weights.
     """
@@ -184,7 +185,7 @@ def _optimise(
 
 
 def _initial_noise(generator: Generator, count: int, seed: int) -> dict[str, Tensor]:
-    """N(0, 1) maps, the same for every target, so that no result depends on its place in the batch."""
+    """Draw N(0, 1) maps, the same for every target, so that no result depends on its place in the batch."""
     buffers = [(name, b) for name, b in generator.synthesis.named_buffers() if name.endswith(NOISE_MAP)]
     noises = {}
     for k, (name, buffer) in enumerate(buffers):
@@ -194,7 +195,7 @@ def _initial_noise(generator: Generator, count: int, seed: int) -> dict[str, Ten
 
 
 def reduce(images: Tensor) -> Tensor:
-    """[N, C, R, R] -> at most 256 px, by averaging areas."""
+    """Reduce images [N, C, R, R] to at most 256 px, by averaging areas."""
     return F.adaptive_avg_pool2d(images, DISTANCE_SIZE) if images.shape[-1] > DISTANCE_SIZE else images
 
 

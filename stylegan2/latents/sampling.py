@@ -14,16 +14,17 @@ PIXELS_AT_ONCE = 2**18  # rendered together: more share a weight at small sizes,
 
 
 def device_of(generator: Generator) -> torch.device:
+    """Return the device of a generator's weights."""
     return next(generator.parameters()).device
 
 
 def at_once(generator: Generator) -> int:
-    """Images to render together."""
+    """Return how many images to render together."""
     return max(1, PIXELS_AT_ONCE // generator.img_resolution**2)
 
 
 def seeded_z(generator: Generator, seeds: Sequence[int]) -> Tensor:
-    """z ~ N(0, 1), [N, z_dim]: each is drawn from its seed alone, so a seed is the same image in any company."""
+    """Draw z ~ N(0, 1), [N, z_dim], each from its seed alone, so that a seed is the same image in any company."""
     z = torch.cat([seeded_normal((1, generator.z_dim), seed) for seed in seeds])  # [N, z_dim]
     return z.to(device_of(generator))
 
@@ -36,9 +37,17 @@ def seeded_w(
     truncation_cutoff: int | None = None,
     label: int | None = None,
 ) -> Tensor:
-    """The codes of seeds, [N, num_ws, w_dim].
+    """Return the codes of seeds, [N, num_ws, w_dim].
 
-    label: the class, of generators that have classes; by default the seed's remainder. UserError: there is none such.
+    Args:
+        generator: Maps the seeds.
+        seeds: One for each code.
+        truncation_psi: 1 for none.
+        truncation_cutoff: Rows to truncate; by default all.
+        label: Class, of generators that have classes; by default the seed's remainder.
+
+    Raises:
+        UserError: There is no such class.
     """
     z = seeded_z(generator, seeds)  # [N, z_dim]
     labels = class_labels(generator, seeds if label is None else [label] * len(seeds), strict=label is not None)
@@ -47,7 +56,7 @@ def seeded_w(
 
 @torch.no_grad()
 def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> Tensor:
-    """`count` untruncated samples of W, [count, w_dim], of all classes alike."""
+    """Draw `count` untruncated samples of W, [count, w_dim], of all classes alike."""
     z = seeded_normal((count, generator.z_dim), seed, device_of(generator))  # [count, z_dim]
     labels = class_labels(generator, range(count))
     parts = z.split(batch), [None] * count if labels is None else labels.split(batch)
@@ -55,7 +64,14 @@ def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> 
 
 
 def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
-    """int64 [N], or None for a generator without classes: the numbers' remainders, or (`strict`) the numbers."""
+    """Turn numbers into classes int64 [N] by their remainders, or (`strict`) take them as they are.
+
+    Returns:
+        None for a generator without classes.
+
+    Raises:
+        UserError: There is no such class.
+    """
     classes = getattr(generator, "num_classes", 0)
     if strict and not all(0 <= number < classes for number in numbers):
         allowed = f"those of this one are 0 to {classes - 1}" if classes else "this one has none"
@@ -65,9 +81,16 @@ def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = Fa
 
 @torch.inference_mode()
 def render(generator: Generator, codes: Tensor, noise_mode: str = "const", progress: str | None = None) -> Tensor:
-    """codes [..., num_ws, w_dim] -> images [..., img_channels, R, R] in [-1, 1], clamped, on the CPU.
+    """Render codes [..., num_ws, w_dim] in parts that fit into memory.
 
-    progress: the name of a progress bar to show meanwhile.
+    Args:
+        generator: Its synthesis is used.
+        codes: On the generator's device.
+        noise_mode: "const", "random" or "none".
+        progress: Name of a progress bar to show meanwhile.
+
+    Returns:
+        Images [..., img_channels, R, R], clamped to [-1, 1], on the CPU.
     """
     flat = codes.flatten(0, -3)  # [N, num_ws, w_dim]
     images = []
@@ -80,7 +103,7 @@ def render(generator: Generator, codes: Tensor, noise_mode: str = "const", progr
 
 
 def vary_noise(generator: Generator, w_plus: Tensor, draws: int, seed: int) -> Tensor:
-    """One code [num_ws, w_dim] under fresh noise inputs: images [draws, img_channels, R, R] in [-1, 1], on the CPU.
+    """Render one code [num_ws, w_dim] under fresh noise inputs: images [draws, img_channels, R, R] on the CPU.
 
     The noise is a function of the seed; the caller's random numbers are left alone.
     """
@@ -92,9 +115,13 @@ def vary_noise(generator: Generator, w_plus: Tensor, draws: int, seed: int) -> T
 
 
 def noise_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every pixel over draws of the noise (StyleGAN, figure 4).
+    """Compute mean and standard deviation of every pixel over draws of the noise (StyleGAN, figure 4).
 
-    images [D, C, H, W] -> mean [C, H, W], and deviation [H, W], the mean over the channels, on the [-1, 1] scale.
+    Args:
+        images: [D, C, H, W] in [-1, 1].
+
+    Returns:
+        Mean [C, H, W], and deviation [H, W], which is averaged over the channels.
     """
     mean = images.mean(0)  # [C, H, W]
     deviation = images.std(0, correction=0).mean(0)  # [H, W]

@@ -28,9 +28,12 @@ class Scores:
 
 
 def read_scores(path: str | Path) -> Scores:
-    """A CSV file with a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...`, then a row for each latent.
+    """Read a CSV file with a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...`, then a row for each latent.
 
-    Values are numbers (0 and 1, a classifier's scores, degrees), or yes and no. UserError names the row that is wrong.
+    Values are numbers (0 and 1, a classifier's scores, degrees), or yes and no.
+
+    Raises:
+        UserError: The file cannot be read, or a row is wrong; the sentence names it.
     """
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))

@@ -19,7 +19,16 @@ Distance = Callable[[Tensor, Tensor], Tensor]  # two [N, 3, H, W] in [-1, 1] -> 
 
 
 def projection_distances(images: Iterable[Tensor], project: Images, distance: Distance) -> Tensor:
-    """Distance of each image of the batches [N, C, R, R] to its re-synthesis -> [N] float64 on the CPU."""
+    """Measure the distance of each image to its re-synthesis.
+
+    Args:
+        images: Batches [N, C, R, R].
+        project: Re-synthesises a batch.
+        distance: Compares two batches.
+
+    Returns:
+        [total] float64 on the CPU.
+    """
     found = []
     for batch in images:
         resynthesised = project(batch)  # [N, C, R, R]
@@ -29,10 +38,12 @@ def projection_distances(images: Iterable[Tensor], project: Images, distance: Di
 
 
 def attribution(generated: Tensor, real: Tensor) -> dict[str, Any]:
-    """What the distances [M] of generated and [N] of real images tell.
+    """Compare the distances [M] of generated images with those [N] of real ones.
 
-    "auc": probability that a real image lies farther off than a generated one (1 tells them apart, 0.5 not at all);
-    "generated" and "real": mean distances; "roc": [[false, true positive rate]], a generated image called so if near.
+    Returns:
+        "auc": probability that a real image lies farther off than a generated one (1 tells them apart, 0.5 not at all);
+        "generated" and "real": mean distances; "roc": [[false, true positive rate]], where an image near its
+        re-synthesis is called generated.
     """
     return {
         "auc": area_under_roc(generated, real),
@@ -43,13 +54,13 @@ def attribution(generated: Tensor, real: Tensor) -> dict[str, Any]:
 
 
 def area_under_roc(low: Tensor, high: Tensor) -> float:
-    """P(high > low) + P(equal) / 2 over all pairs (Mann and Whitney 1947). [M], [N] -> a number from 0 to 1."""
+    """Compute P(high > low) + P(equal) / 2 over all pairs of [M] and [N] (Mann and Whitney 1947): from 0 to 1."""
     difference = high[:, None] - low[None, :]  # [N, M]
     return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
 
 
 def roc(positive: Tensor, negative: Tensor) -> list[list[float]]:
-    """[[false positive rate, true positive rate]] as the threshold rises, from [0, 0] to [1, 1].
+    """List [[false positive rate, true positive rate]] as the threshold rises, from [0, 0] to [1, 1].
 
     An image counts as positive where its distance is at most the threshold.
     """

@@ -12,9 +12,12 @@ Features = Callable[[Tensor], Tensor]
 
 
 class FeatureStatistics:
-    """Count, mean [D] and covariance [D, D] in float64 of all features added; with `keep` the features themselves too.
+    """Collect count, mean [D] and covariance [D, D] of features in float64.
 
     Batches are merged pairwise (Chan, Golub and LeVeque 1979), which does not cancel as sums of squares do.
+
+    Args:
+        keep: Keep the features themselves too.
     """
 
     def __init__(self, keep: bool = False) -> None:
@@ -24,7 +27,7 @@ class FeatureStatistics:
         self._kept: list[Tensor] | None = [] if keep else None
 
     def add(self, features: Tensor) -> None:
-        """features [N, D], N >= 1. ValueError: they are not finite."""
+        """Add features [N, D], N >= 1. ValueError: they are not finite."""
         x = features.detach().cpu()
         if not x.isfinite().all():
             raise ValueError("features are not finite: the images are not, or the network's weights are damaged")
@@ -41,23 +44,24 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> Tensor:
-        """[D, D], unbiased. UserError: fewer than two samples."""
+        """Return the unbiased covariance [D, D]. UserError: there are fewer than two samples."""
         if self.count < 2:
             raise UserError(f"a covariance needs at least 2 images, not {self.count}")
         return self._scatter / (self.count - 1)
 
     @property
     def kept(self) -> Tensor | None:
-        """All features [count, D] in float32, or None where they were not to be kept."""
+        """Return all features [count, D] in float32, or None where they were not to be kept."""
         return None if self._kept is None else torch.cat(self._kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a file; `restore` reads it."""
+        """Return tensors for a file, which `restore` reads."""
         tensors = {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self._scatter}
         return tensors if self._kept is None else {**tensors, "features": torch.cat(self._kept)}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor]) -> "FeatureStatistics":
+        """Build the statistics from what `tensors` returned."""
         statistics = cls()
         statistics.count = int(tensors["count"])
         statistics.mean, statistics._scatter = tensors["mean"], tensors["scatter"]

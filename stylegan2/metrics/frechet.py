@@ -16,12 +16,12 @@ PAPER_SAMPLES = 50_000
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))."""
+    """Compute |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))."""
     return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
 def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """Of means [D] and covariances [D, D], which may be singular.
+    """Compute the Frechet distance of Gaussians with means [D] and covariances [D, D], which may be singular.
 
     The eigenvalues of cov_a cov_b are those of the symmetric cov_a^(1/2) cov_b cov_a^(1/2), whose decomposition is
     stable where a general matrix square root is not.
@@ -34,6 +34,6 @@ def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
 
 
 def square_root(matrix: Tensor) -> Tensor:
-    """The symmetric square root of a symmetric positive semi-definite matrix [D, D]."""
+    """Return the symmetric square root of a symmetric positive semi-definite matrix [D, D]."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

@@ -18,11 +18,20 @@ PAPER_SAMPLES = 50_000
 def kernel_distance(
     real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """(mean, standard deviation) of the estimate over random subsets; about 0, also below, for equal distributions.
+    """Estimate the kernel distance over random subsets.
 
     Args:
-        real, fake: features [M, D] and [N, D], at least two of each.
-        subset_size: at most; both sets must be as large.
+        real: Features [M, D], at least two.
+        fake: Features [N, D], at least two.
+        subsets: How many.
+        subset_size: Features in each, at most; fewer where a set is smaller.
+        seed: Of the subsets.
+
+    Returns:
+        Mean and standard deviation of the estimates: about 0, and also below, for equal distributions.
+
+    Raises:
+        UserError: There are fewer than two features on one side.
     """
     size = min(subset_size, len(real), len(fake))
     if size < 2:
@@ -37,11 +46,11 @@ def kernel_distance(
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(x.y / D + 1)^3: [M, D] and [N, D] -> [M, N]."""
+    """Compute (x.y / D + 1)^3 of [M, D] and [N, D]: [M, N]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def unbiased_mmd2(x: Tensor, y: Tensor) -> Tensor:
-    """The U-statistic of E k(x, x') + E k(y, y') - 2 E k(x, y) (Gretton et al. 2012, eq. 3). [M, D], [N, D] -> []."""
+    """Compute the U-statistic of E k(x, x') + E k(y, y') - 2 E k(x, y) (Gretton 2012, eq. 3). [M, D], [N, D] -> []."""
     within = [k.sum().sub(k.trace()) / (len(k) * (len(k) - 1)) for k in map(polynomial_kernel, (x, y), (x, y))]
     return within[0] + within[1] - 2 * polynomial_kernel(x, y).mean()

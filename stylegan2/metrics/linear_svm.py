@@ -8,13 +8,17 @@ SUFFICIENT, SMALLEST_STEP = 1e-4, 2.0**-30
 
 
 def fit_linear_svm(x: Tensor, positive: Tensor, c: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(weight [D], bias []) in float64 that minimise |weight|^2 / 2 + bias^2 / 2 + c sum_i max(0, 1 - y_i f(x_i))^2.
+    """Minimise |weight|^2 / 2 + bias^2 / 2 + c sum_i max(0, 1 - y_i f(x_i))^2.
 
     The loss is piecewise quadratic, so Newton's method ends after a few steps (Keerthi and DeCoste 2005).
 
     Args:
         x: [N, D].
         positive: [N] bool; y is 1 where it holds, else -1.
+        c: Weight of the misses.
+
+    Returns:
+        Weight [D] and bias [] in float64.
     """
     x = torch.cat([x.double(), x.new_ones(len(x), 1, dtype=torch.float64)], dim=1)  # [N, D + 1]
     y = positive.double() * 2 - 1  # [N]
@@ -31,7 +35,7 @@ def fit_linear_svm(x: Tensor, positive: Tensor, c: float = 1.0) -> tuple[Tensor,
 
 
 def _descend(x: Tensor, y: Tensor, w: Tensor, gradient: Tensor, direction: Tensor, c: float) -> Tensor:
-    """The first point on the way, of 1, 1/2, 1/4 ... of it, at which the objective has fallen as it should."""
+    """Go 1, 1/2, 1/4 ... of the way, until the objective falls as it should."""
     start, slope, step = _objective(x, y, w, c), gradient @ direction, 1.0
     while step > SMALLEST_STEP and _objective(x, y, w + step * direction, c) > start + SUFFICIENT * step * slope:
         step /= 2

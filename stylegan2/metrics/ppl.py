@@ -38,14 +38,27 @@ def path_lengths(
     truncation_psi: float = 1.0,
     epsilon: float = EPSILON,
 ) -> Tensor:
-    """d(G(t), G(t + epsilon)) / epsilon^2 of `count` random paths -> [count] float64 on the CPU.
-
-    Args:
-        space: "z", where a path is a great circle of the sphere (slerp), or "w", where it is a straight line (lerp).
-        sampling: "full" draws t from [0, 1], "end" looks at t = 0 alone, as not all of the line need be on the data.
-        crop: compare the face of an FFHQ-aligned image alone, as StyleGAN does. StyleGAN2 reports w, end, uncropped.
+    """Compute d(G(t), G(t + epsilon)) / epsilon^2 of random paths.
 
     The noise is the constant one, so the two images of a pair share it.
+
+    Args:
+        generator: In evaluation mode.
+        distance: Compares two batches.
+        count: How many paths.
+        space: "z", where a path is a great circle of the sphere (slerp), or "w", where it is a straight line (lerp).
+        sampling: "full" draws t from [0, 1]; "end" looks at t = 0 alone, as not all of the line need be on the data.
+        crop: Compare the face of an FFHQ-aligned image alone, as StyleGAN does. StyleGAN2 reports w, end, uncropped.
+        batch_size: Paths at a time.
+        seed: Of the paths.
+        truncation_psi: 1 for none, as the papers do.
+        epsilon: The step.
+
+    Returns:
+        [count] float64 on the CPU.
+
+    Raises:
+        UserError: There is no such space or sampling.
     """
     if space not in SPACES or sampling not in SAMPLINGS:
         raise UserError(f"there is no path length {space}_{sampling}: choose one of {', '.join(VARIANTS)}")
@@ -71,9 +84,9 @@ def path_lengths(
 
 
 def mean_without_outliers(lengths: Tensor, percentiles: tuple[float, float] = PERCENTILES) -> float:
-    """Mean of the lengths [N] between two percentiles, both included.
+    """Average the lengths [N] between two percentiles, both included.
 
-    The bounds are samples: the next at or below the lower percentile, at or above the upper one.
+    The bounds are samples: the next at or below the lower percentile, and the next at or above the upper one.
     """
     lengths = lengths.double().sort().values
     last = len(lengths) - 1
@@ -83,6 +96,6 @@ def mean_without_outliers(lengths: Tensor, percentiles: tuple[float, float] = PE
 
 
 def face(images: Tensor) -> Tensor:
-    """Rows 3/8 to 7/8 and columns 1/4 to 3/4: [N, C, R, R] -> [N, C, R/2, R/2]."""
+    """Cut out rows 3/8 to 7/8 and columns 1/4 to 3/4: [N, C, R, R] -> [N, C, R/2, R/2]."""
     eighth = images.shape[2] // 8
     return images[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]

@@ -14,10 +14,21 @@ BLOCK = 1024  # rows of the distance matrix that exist at a time
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3, block: int = BLOCK) -> tuple[float, float]:
-    """(precision, recall): the share of fakes on the real manifold, and of reals on that of the fakes.
+    """Compute the share of fakes on the real manifold, and the share of reals on that of the fakes.
 
-    A manifold is the union of balls around a set's features [N, D], each reaching its k-th nearest neighbour.
-    UserError: not more than k images on one side.
+    A manifold is the union of balls around a set's features, each of which reaches its k-th nearest neighbour.
+
+    Args:
+        real: Features [M, D].
+        fake: Features [N, D].
+        k: Of the nearest neighbours.
+        block: Rows of the distance matrix that exist at a time.
+
+    Returns:
+        (precision, recall), from 0 to 1.
+
+    Raises:
+        UserError: There are not more than k images on one side.
     """
     if min(len(real), len(fake)) <= k:
         raise UserError(f"precision and recall with k = {k} need more than {k} images on either side")
@@ -33,11 +44,11 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, block: int = BLOCK)
 
 
 def squared_radii(features: Tensor, k: int, block: int = BLOCK) -> Tensor:
-    """Squared distance of each feature [N, D] to its k-th nearest neighbour among the others -> [N]."""
+    """Return the squared distance of each feature [N, D] to its k-th nearest neighbour among the others: [N]."""
     parts = [squared_distances(x, features).kthvalue(k + 1, dim=1).values for x in features.split(block)]
     return torch.cat(parts)  # the nearest of all is the feature itself
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """[M, D], [N, D] -> [M, N]."""
+    """Compute the squared distances of [M, D] and [N, D]: [M, N]."""
     return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2).clamp(min=0)

@@ -16,7 +16,7 @@ PAPER_SAMPLES = 1024
 
 
 class _Spread:
-    """Standard deviation of all pixels seen, around the mean of their channel: sums, in float64."""
+    """Collect the standard deviation of all pixels seen, around the mean of their channel, as sums in float64."""
 
     def __init__(self) -> None:
         self.count, self.total, self.squares = 0, 0.0, 0.0  # the latter two [C] after the first images
@@ -37,14 +37,20 @@ class _Spread:
 
 @torch.no_grad()
 def resolution_usage(generator: Generator, ws: Tensor, batch_size: int = 16) -> dict[int, float]:
-    """{resolution: its share of the summed standard deviations}, from 4 up; the shares sum to 1.
+    """Compute the share of each resolution in the summed standard deviations.
+
+    Random numbers are neither drawn nor changed, so it may be called between training steps.
 
     Args:
-        generator: of the architecture "skip", in which the image is the sum of what each resolution's ToRGB puts out.
-        ws: random styles [N, num_ws, w_dim]; the paper takes 1,024.
+        generator: Of the architecture "skip", in which the image is the sum of what each resolution's ToRGB puts out.
+        ws: Random styles [N, num_ws, w_dim]; the paper takes 1,024.
+        batch_size: Images at a time.
 
-    Random numbers are neither drawn nor changed: it may be called between training steps.
-    UserError: the generator is of another architecture.
+    Returns:
+        {resolution: share}, from 4 up; the shares sum to 1.
+
+    Raises:
+        UserError: The generator is of another architecture.
     """
     check_usage(generator)
     synthesis: Any = generator.synthesis
@@ -62,7 +68,7 @@ def resolution_usage(generator: Generator, ws: Tensor, batch_size: int = 16) -> 
 
 
 def check_usage(generator: Generator) -> None:
-    """UserError where resolutions have no images of their own."""
+    """Raise UserError where resolutions have no images of their own."""
     if getattr(generator.synthesis, "architecture", None) != "skip":
         raise UserError(
             "resolution usage is defined for the architecture 'skip', in which each resolution adds an image"

@@ -27,7 +27,7 @@ class Result:
 
 
 def fewer(num_samples: int, paper: int) -> tuple[str, ...]:
-    """The departure of a measurement with another number of samples than the paper's."""
+    """List the departure of a measurement with another number of samples than the paper's."""
     return () if num_samples == paper else (f"{num_samples:,} samples instead of {paper:,}",)
 
 
@@ -41,7 +41,11 @@ def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
 
 
 def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
-    """A table with one number a row, then each metric's protocol and departures."""
+    """Format a table with one number a row, then each metric's protocol and departures.
+
+    Args:
+        about: What all metrics share (generator, data, seed, ...).
+    """
     lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items()), ""]
     lines += ["| metric | value | samples | network | seconds |", "|---|---|---|---|---|"]
     for result in results.values():

@@ -16,12 +16,12 @@ NOISE_STREAM, CLASS_STREAM = 1000, 1001  # noise and classes of samples draw fro
 
 
 def latents(generator: Generator, count: int, seed: int, stream: int = 0) -> Tensor:
-    """z [count, z_dim] on the CPU: the same for every device and batch size. Streams of one seed are independent."""
+    """Draw z [count, z_dim] on the CPU: the same for every device and batch size. Streams of a seed are independent."""
     return seeded_normal((count, int(generator.z_dim)), derive_seed(seed, stream))
 
 
 def classes(generator: Generator, count: int, seed: int) -> Tensor | None:
-    """Labels int64 [count], each class as often, for a generator that is conditioned on classes; None for others."""
+    """Draw labels int64 [count], each class as often. None for generators that are not conditioned on classes."""
     number = int(getattr(generator, "num_classes", 0))
     if not number:
         return None
@@ -30,12 +30,12 @@ def classes(generator: Generator, count: int, seed: int) -> Tensor | None:
 
 
 def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """ws [N, num_ws, w_dim] of z [N, z_dim] on the generator's device; labels as `classes` gives them."""
+    """Map z [N, z_dim] on the generator's device to ws [N, num_ws, w_dim]; labels are as `classes` returns them."""
     return generator.mapping(z, truncation_psi, labels=None if labels is None else labels.to(z.device))
 
 
 def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
-    """Slices of at most batch_size up to count, behind a progress bar."""
+    """Yield slices of at most batch_size up to count, behind a progress bar."""
     with tqdm(total=count, desc=name, unit="img", leave=False) as progress:
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
@@ -47,7 +47,7 @@ def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
 def generate(
     generator: Generator, z: Tensor, batch_size: int, truncation_psi: float = 1.0, seed: int = 0, name: str = "samples"
 ) -> Iterator[Tensor]:
-    """Images [N, C, R, R] of z [count, z_dim] in batches, with fresh noise, rounded to the 256 levels of a file.
+    """Yield images [N, C, R, R] of z [count, z_dim] in batches, with fresh noise, rounded to the 256 levels of a file.
 
     The noise is a function of the seed: the global generators are re-seeded before each batch.
     """
@@ -59,12 +59,12 @@ def generate(
 
 
 def rounded(images: Tensor) -> Tensor:
-    """Images clamped to [-1, 1] and rounded to the values that 8 bits can hold."""
+    """Clamp images to [-1, 1] and round them to the values that 8 bits can hold."""
     return (images.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """[N, 1, 3 or 4, H, W] -> [N, 3, H, W]: gray is repeated, what is transparent shows white."""
+    """Turn [N, 1, 3 or 4, H, W] into [N, 3, H, W]: gray is repeated, and what is transparent shows white."""
     channels = images.shape[1]
     if channels == 1:
         return images.expand(-1, 3, -1, -1)  # [N, 3, H, W]
@@ -74,7 +74,7 @@ def as_rgb(images: Tensor) -> Tensor:
 
 
 def prepare(images: Tensor) -> Tensor:
-    """Images as perceptual distances see them: RGB and, by averaging areas, at most 256 px. [N, 3, H, W]."""
+    """Turn images into what perceptual distances see: RGB and, by averaging areas, at most 256 px. [N, 3, H, W]."""
     images = as_rgb(images)
     factor = images.shape[2] // LARGEST_SIDE
     return F.avg_pool2d(images, factor) if factor > 1 else images  # [N, 3, H/factor, W/factor]

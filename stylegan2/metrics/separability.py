@@ -22,16 +22,20 @@ ENOUGH = 10  # samples a latent dimension from which the SVM's own samples are a
 
 
 def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Scores from 1 (every attribute is linear in the latents) upwards.
+    """Score how linear attributes are in the latents: 1 if every attribute is, and more otherwise.
 
     Args:
         latents: z or w [N, D].
-        logits: of a classifier on the images, one column an attribute [N, A].
+        logits: Of a classifier on the images, one column an attribute [N, A].
+        names: Of the attributes.
 
     Returns:
         "score" as the paper computes it; "held_out", the same with each half labelled by the SVM of the other half,
-        which few samples cannot flatter; "entropies" {name: H(Y|X) in nats} of the first; "constant", the attributes
-        of which the samples kept show one value only, so that their entropy is 0 whatever the latents.
+        which few samples cannot flatter; "entropies" {name: H(Y|X) in nats} of the first; "constant", the attributes of
+        which the samples kept show one value only, so that their entropy is 0 whatever the latents.
+
+    Raises:
+        UserError: There are fewer than 8 samples.
     """
     if len(latents) < 8:
         raise UserError(f"linear separability needs at least 8 samples, not {len(latents)}")
@@ -54,19 +58,19 @@ def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[
 
 
 def most_confident(logits: Tensor, share: float = KEPT) -> Tensor:
-    """Indices of the share of samples with the largest |logit| [N], in their own order."""
+    """Return the indices of the share of samples with the largest |logit| [N], in their own order."""
     count = max(1, int(len(logits) * share))
     return logits.abs().topk(count).indices.sort().values
 
 
 def predict(x: Tensor, y: Tensor, others: Tensor) -> Tensor:
-    """Labels [M] bool of `others` [M, D] by a linear SVM fitted to x [N, D] and y [N] bool."""
+    """Label `others` [M, D] by a linear SVM fitted to x [N, D] and y [N] bool: [M] bool."""
     weight, bias = fit_linear_svm(x, y)
     return others @ weight + bias > 0
 
 
 def conditional_entropy(y: Tensor, x: Tensor) -> float:
-    """H(Y|X) = -sum_xy p(x, y) log p(y|x) in nats, of two bool tensors [N]."""
+    """Compute H(Y|X) = -sum_xy p(x, y) log p(y|x) in nats, of two bool tensors [N]."""
     total = 0.0
     for side in (x, ~x):
         for joint in (side & y, side & ~y):

@@ -10,7 +10,10 @@ Result = TypeVar("Result")
 
 
 def ordered_map(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """function(item) for each item, in order, by threads that run a few items ahead of the consumer and no further."""
+    """Yield function(item) for each item, in order.
+
+    Threads run a few items ahead of the consumer and no further.
+    """
     with ThreadPoolExecutor(workers) as pool:
         remaining, ahead = iter(items), deque()
         try:
