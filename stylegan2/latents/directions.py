@@ -224,7 +224,7 @@ def spread(w: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _largest(vectors: Tensor, count: int) -> Tensor:
-    """Return the last `count` columns of [D, D] as rows, last first; the largest entry is positive, to be the same."""
+    """Return the last `count` columns of [D, D] as rows, last first; the largest entry is positive."""
     rows = vectors.T.flip(0)[:count]  # [count, D]
     return rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
 
