@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from stylegan2 import losses, schedule
@@ -23,6 +23,7 @@ from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -196,7 +197,7 @@ def run_G(  # noqa: N802
         Images [count, C, r, r], and the ws [count, num_ws, w_dim] that they were made from.
     """
     z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=G.w_avg.device), count)  # [count, z_dim]
-    ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution)  # [count, num_ws, w_dim]
+    ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution if G.grows else None)  # [count, num_ws, w_dim]
     growth = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
     return G.synthesis(ws, noise_mode="random", **growth), ws
 
@@ -248,7 +249,7 @@ def map_with_mixing(
     if probability == 0:
         return ws
     n, device = z.shape[0], z.device
-    layers = num_ws_at(resolution or G.img_resolution)
+    layers = G.num_ws if resolution is None else num_ws_at(resolution)
     crossover = draw_shard(lambda whole: torch.randint(1, layers, (whole, 1), device=device), n)  # [N, 1]
     mixed = draw_shard(lambda whole: torch.rand(whole, 1, device=device), n) < probability  # [N, 1]
     crossover = torch.where(mixed, crossover, G.num_ws)
@@ -306,7 +307,7 @@ def set_requires_grad(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
 
 
 @torch.no_grad()
-def update_ema(average: nn.Module, module: nn.Module, decay: float, skip: Tensor) -> None:
+def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> None:
     """Set average <- decay * average + (1 - decay) * module, and copy buffers.
 
     Args:

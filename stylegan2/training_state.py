@@ -12,15 +12,13 @@ from torch import Tensor
 
 from stylegan2 import losses, schedule
 from stylegan2.augment import PIPELINES, Controller
-from stylegan2.networks import growing, pggan, projected, stylegan, stylegan2
+from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.precision import check_precision
 from stylegan2.runtime.registry import built_as
 
-Generator = pggan.Generator | stylegan.Generator | stylegan2.Generator
-Discriminator = growing.Discriminator | stylegan2.Discriminator | projected.Discriminator
 BETAS = (0.0, 0.99)
 SMALLEST_AUGMENTED = 16
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
@@ -268,10 +266,11 @@ def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
 
 def freeze(D: Discriminator, layers: int) -> None:
     """Freeze-D (Mo et al. 2020): the layers next to the image keep their weights. UserError: it has not that many."""
+    network: Any = D
     found = []
-    for k, block in enumerate(D.blocks):
-        if k == 0 or D.architecture == "skip":
-            found.append(D.from_rgbs[k])
+    for k, block in enumerate(getattr(network, "blocks", ())):  # a discriminator may be built otherwise
+        if k == 0 or network.architecture == "skip":
+            found.append(network.from_rgbs[k])
         found += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
     if layers > len(found):
         raise UserError(f"--freeze_d: the discriminator has {len(found)} layers that can be frozen, not {layers}")

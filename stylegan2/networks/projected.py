@@ -10,6 +10,7 @@ The generator may be any: the discriminator knows neither its layers nor the res
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,7 @@ class Discriminator(nn.Module):
     The backbone is no part of a checkpoint: it is given again. The random mixing is.
     """
 
+    backbone: Any  # with pyramid()
     mbstd_group = 1  # no sample's logits depend on another sample
     blocks = ()  # none that transfer could freeze
 
