@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,15 +32,18 @@ from options.parse import parse, run
 from psp.encoders import encoder_for
 from psp.losses import WeightedLosses, build_losses
 from psp.model import PSp
+from psp.precision import autocast
 from psp.trainer import step as psp_step
 from psp.training_state import TrainingSettings, buffers_of_step, build_state
 from scripts.train_stylegan2 import TrainStyleGAN2
+from stylegan2.networks.precision import set_precision
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from stylegan2.training_state import TrainingSettings as GanSettings
+
+HIGHEST = f"{OURS}, 4 highest resolutions"
 
 
 class Sizes(NamedTuple):
@@ -94,17 +97,16 @@ def epilogue_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]
 # ------------------------------------------------------------------------------------ training, StyleGAN2
 
 
-def gan_settings(s: Sizes, precision: str) -> TrainStyleGAN2:
-    knows = any(each.name == "precision" for each in fields(GanSettings))
-    return parse(TrainStyleGAN2, chosen_settings, args=[*s.gan, *(["--precision", precision] if knows else [])])
+def gan_settings(s: Sizes) -> TrainStyleGAN2:
+    return parse(TrainStyleGAN2, chosen_settings, args=s.gan)
 
 
 def own_gan(s: Sizes, precision: str, device: torch.device) -> Form:
-    return own_form(gan_settings(s, precision), OURS, device)
+    return own_form(gan_settings(s), OURS, device, DTYPES.get(precision, torch.float32))
 
 
 def nvidia_gan(folder: Path, s: Sizes, precision: str, device: torch.device) -> Form:
-    settings = gan_settings(s, "fp32")
+    settings = gan_settings(s)
     names = ("resolution", "channel_base", "channel_max", "z_dim", "w_dim", "mapping_layers")
     sizes = {name: getattr(settings.network, name) for name in names}
     return peers.nvidia_form(folder, device, precision == "fp16", sizes, settings.training.batch_size)
@@ -128,7 +130,7 @@ def measure_gan(
     make: Callable[[], Form], s: Sizes, form: str, precision: str, device: torch.device, seconds: float
 ) -> Row:
     """Milliseconds of the step without lazy phases and of what each of them adds; images a second on average."""
-    batch = gan_settings(s, "fp32").training.batch_size
+    batch = gan_settings(s).training.batch_size
     with libraries(precision, search=form != OURS):
         made = make()
         ms = {name: milliseconds(call, device, seconds / len(made.steps)) for name, call in made.steps.items()}
@@ -226,6 +228,9 @@ def inference_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work
     for network in ("generator", "encoder"):
         for batch in s.batches:
             makers = [(OURS, precision, partial(own_pass, s, network, batch, precision)) for precision in o.precisions]
+            if network == "generator":
+                halves = [precision for precision in o.precisions if precision in ("fp16", "bf16")]
+                makers += [(HIGHEST, name, partial(highest_pass, s, batch, name)) for name in halves]
             if o.nvidia is not None and network == "generator":
                 theirs = [precision for precision in ("fp16", "tf32") if precision in o.precisions]
                 makers += [(peers.NVIDIA, name, partial(nvidia_pass, o.nvidia, s, batch, name)) for name in theirs]
@@ -241,13 +246,20 @@ def own_pass(s: Sizes, network: str, batch: int, precision: str, device: torch.d
     model = psp_model(s, device)
     images = psp_images(model.encoder.input_size, batch, device)
     codes = model.latent_avg + torch.randn(batch, *model.latent_avg.shape, device=device)  # [N, num_ws, w_dim]
-    half = DTYPES.get(precision) if precision != "fp32" else None
 
     def call() -> Tensor:
-        with torch.autocast(device.type, half, enabled=half is not None):
+        with autocast(device, precision):
             return model.encode(images) if network == "encoder" else model.decode(codes)
 
     return call
+
+
+def highest_pass(s: Sizes, batch: int, precision: str, device: torch.device) -> Callable[[], object]:
+    """The generator as it is trained: its 4 highest resolutions in 16-bit numbers, the others in float32."""
+    model = psp_model(s, device)
+    set_precision(model.generator, DTYPES[precision])
+    codes = model.latent_avg + torch.randn(batch, *model.latent_avg.shape, device=device)  # [N, num_ws, w_dim]
+    return lambda: model.decode(codes)
 
 
 def nvidia_pass(folder: Path, s: Sizes, batch: int, precision: str, device: torch.device) -> Callable[[], object]:
@@ -273,7 +285,7 @@ def measure_pass(
     device: torch.device,
     seconds: float,
 ) -> Row:
-    with libraries(precision, search=form != OURS), torch.inference_mode():
+    with libraries(precision, search=not form.startswith(OURS)), torch.inference_mode():
         ms = milliseconds(make(device), device, seconds)
     return {"ms": ms, "images/s": batch / ms * 1000, "peak GB": peak_gb(device)}
 

@@ -63,6 +63,8 @@ def epilogue_works(
 ) -> list[Work]:
     """Noise, bias, leaky ReLU, gain and clamp; arguments as for `filter_works`."""
     forms: dict[str, Callable[..., Tensor]] = {PLAIN: plain_epilogue}
+    if hasattr(ops, "epilogue"):
+        forms = {OURS: own_epilogue, **forms}
     if nvidia is not None:
         forms[peers.NVIDIA] = peers.nvidia_epilogue(nvidia)
     works = []
@@ -122,6 +124,11 @@ def depthwise_up(x: Tensor) -> Tensor:
 def _kernel(x: Tensor, gain: float) -> Tensor:
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
     return (torch.outer(taps, taps) * gain).expand(x.shape[1], 1, 4, 4)
+
+
+def own_epilogue(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float) -> Tensor:
+    """Without the gain, which our networks fold into the weight and the bias."""
+    return ops.epilogue(x, noise=noise, bias=bias, clamp=clamp)
 
 
 def plain_epilogue(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float) -> Tensor:

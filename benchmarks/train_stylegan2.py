@@ -27,6 +27,7 @@ from options.networks import chosen_settings
 from options.parse import parse, run
 from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import schedule, trainer
+from stylegan2.networks.precision import set_precision
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -75,7 +76,9 @@ def settings_of(case: str) -> TrainStyleGAN2:
     return parse(TrainStyleGAN2, chosen_settings, args=CASES[case])
 
 
-def build(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> tuple[TrainingState, Tensor]:
+def build(
+    settings: TrainStyleGAN2, name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+) -> tuple[TrainingState, Tensor]:
     """Untrained networks with their optimizers, and images for them [N, C, R, R]. Equal weights for all forms.
 
     All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
@@ -89,15 +92,18 @@ def build(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> tu
     else:
         for network in networks:
             place(network, device)
+            set_precision(network, dtype)
     size = settings.network.resolution
     shape = (settings.training.batch_size, settings.network.channels, size, size)
     images = torch.randn(shape, device=device).clamp(-1, 1)
     return build_state(G, D, G_ema, settings.training), images
 
 
-def own_form(settings: TrainStyleGAN2, name: str, device: torch.device = CPU) -> Form:
-    """The step of `stylegan2.trainer`."""
-    state, real = build(settings, name, device)
+def own_form(
+    settings: TrainStyleGAN2, name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+) -> Form:
+    """The step of `stylegan2.trainer`; `dtype` is that of the highest resolutions."""
+    state, real = build(settings, name, device, dtype)
     s = settings.training
     r1_gamma = schedule.r1_gamma(real.shape[-1], len(real)) if s.r1_gamma is None else s.r1_gamma
 

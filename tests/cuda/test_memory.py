@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.train_stylegan2 import own_form
 
 GAN_GB = 8.0  # NVIDIA's code with 16-bit numbers in the 4 highest resolutions, on an H200
 PSP_GB = 17.0  # the official code, float32
@@ -35,7 +34,7 @@ def needs(device, gigabytes):
 def test_a_step_of_gan_training_with_all_phases(device, peak):
     """256 px, channel_base 16384, batch 32, 16-bit numbers."""
     needs(device, GAN_GB)
-    form = own_form(gpu.gan_settings(gpu.FULL, "fp16"), "ours", device)
+    form = gpu.own_gan(gpu.FULL, "fp16", device)
 
     def all_phases():
         for step in form.steps.values():
