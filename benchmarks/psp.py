@@ -111,7 +111,7 @@ def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
     values: dict[str, Any] = {}
 
     def encode() -> None:
-        values["w_plus"] = model.encode(images)
+        values["w_plus"] = model.encode(images).w_plus
 
     def render() -> None:
         w_plus = values["w_plus"]

@@ -4,6 +4,9 @@ An iterative encoder (ReStyle, arXiv 2104.02699, figure 2) starts from the laten
 w_{t+1} = w_t + E(x, G(w_t)).
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +15,25 @@ from psp.encoders import Encoder
 from psp.encoders.encoder import with_defaults
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
+
+
+class Codes(NamedTuple):
+    """Where images stand in the space of a generator."""
+
+    w_plus: Tensor
+    """[N, num_ws, w_dim]"""
+    features: Tensor | None = None
+    """[N, C, r, r], added to the generator's feature maps of side r; None for codes in W+ alone"""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Codes":
+        """Return codes of which the function has seen w_plus and, where there are any, features."""
+        return Codes(function(self.w_plus), None if self.features is None else function(self.features))
+
+    def split(self, size: int) -> list["Codes"]:
+        """Return the codes of so many images at a time."""
+        w_plus = self.w_plus.split(size)
+        features = [None] * len(w_plus) if self.features is None else self.features.split(size)
+        return [Codes(*part) for part in zip(w_plus, features, strict=True)]
 
 
 class PSp(nn.Module):
@@ -75,39 +97,54 @@ class PSp(nn.Module):
             raise UserError(f"an encoder makes at least 1 pass over an image, not {count}")
         self.encoder.iterations = count
 
-    def encode(self, images: Tensor) -> Tensor:
-        """images [N, C, S, S] in [-1, 1], S the encoder's input_size -> w_plus [N, num_ws, w_dim].
+    def encode(self, images: Tensor) -> Codes:
+        """Encode images [N, C, S, S] in [-1, 1], S the encoder's input_size.
 
         Of several passes only the last one can be differentiated: each starts from what the one before arrived at.
         """
-        w_plus = rendering = None
+        codes = rendering = None
         with torch.no_grad():
             for _ in range(self.iterations - 1):
-                w_plus = self.refine(images, w_plus, rendering)
-                rendering = self.decode(w_plus)
-        return self.refine(images, w_plus, rendering)
+                codes = self.refine(images, codes, rendering)
+                rendering = self.decode(codes)
+        return self.refine(images, codes, rendering)
 
-    def refine(self, images: Tensor, w_plus: Tensor | None = None, rendering: Tensor | None = None) -> Tensor:
-        """One pass of the encoder, from codes and their rendering or, in the first pass, from the latent average.
+    def refine(self, images: Tensor, codes: Codes | None = None, rendering: Tensor | None = None) -> Codes:
+        """Make one pass of the encoder: from the latent average or, after the first pass, from codes and rendering.
 
-        images [N, C, S, S], w_plus [N, num_ws, w_dim], rendering [N, img_channels, R, R] -> w_plus [N, num_ws, w_dim].
-        No gradient reaches the codes and the rendering given. An encoder that does not correct itself ignores them.
+        Args:
+            images: [N, C, S, S] in [-1, 1].
+            codes: What the pass before arrived at. No gradient reaches them.
+            rendering: What `decode` makes of them, [N, img_channels, R, R]. No gradient reaches it.
+
+        Returns:
+            Codes. An encoder of a single pass ignores those given; one that corrects features keeps their w_plus.
         """
-        if not self.encoder.reads_rendering:
-            return self.encoder(images) + self.latent_avg
-        if w_plus is None or rendering is None:
-            w_plus = self.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]
+        encoder = self.encoder
+        if not encoder.reads_rendering and (codes is None or not encoder.corrects_features):
+            return Codes(encoder(images) + self.latent_avg)
+        if codes is None or rendering is None:
+            codes = Codes(self.latent_avg.expand(len(images), -1, -1))  # [N, num_ws, w_dim]
             rendering = self.decode(self.latent_avg[None]).expand(len(images), -1, -1, -1)  # [N, img_channels, R, R]
-        seen = fit(rendering.detach(), self.encoder.input_size)  # [N, img_channels, S, S]
-        return w_plus.detach() + self.encoder(images, seen)
+        w_plus = codes.w_plus.detach()
+        seen = fit(rendering.detach(), encoder.input_size)  # [N, img_channels, S, S]
+        if encoder.corrects_features:
+            return Codes(w_plus, encoder.correction(images, seen))
+        return Codes(w_plus + encoder(images, seen))
 
-    def decode(self, w_plus: Tensor, noise_mode: str = "const") -> Tensor:
-        """w_plus [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped)."""
-        return self.generator.synthesis(w_plus, noise_mode=noise_mode)
+    def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
+        """Render codes, or a w_plus [N, num_ws, w_dim] alone: [N, img_channels, R, R], about [-1, 1] (not clamped)."""
+        return rendered(self.generator, codes if isinstance(codes, Codes) else Codes(codes), noise_mode)
 
     def forward(self, images: Tensor, noise_mode: str = "const") -> Tensor:
-        """images [N, C, S, S] in [-1, 1] -> images [N, img_channels, R, R]."""
+        """Encode and render images [N, C, S, S] in [-1, 1]: [N, img_channels, R, R]."""
         return self.decode(self.encode(images), noise_mode)
+
+
+def rendered(generator: Any, codes: Codes, noise_mode: str = "const") -> Tensor:
+    """Render codes by a generator, which need not take corrections where there are none: [N, img_channels, R, R]."""
+    corrected = {} if codes.features is None else {"features": codes.features}
+    return generator.synthesis(codes.w_plus, noise_mode=noise_mode, **corrected)
 
 
 LOSS_SIZE = 256  # pixels that the paper's losses look at; the images of smaller generators are looked at as they are

@@ -7,41 +7,45 @@ import torch
 from torch import Tensor, nn
 
 from psp.losses import WeightedLosses
+from psp.model import Codes, rendered
 from stylegan2.latents.project import ramped
 
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight} of optimisation, as pSp trains inversion
 
 
-def optimize_w_plus(
+def optimize_codes(
     generator: Any,
     target: Tensor,
     losses: WeightedLosses,
-    start: Tensor,
+    start: Codes,
     steps: int = 500,
     learning_rate: float = 0.1,
     on_step: Callable[[int], object] = lambda step: None,
-) -> Tensor:
-    """Codes whose rendering is closest to the target.
+) -> Codes:
+    """Find the codes whose rendering is closest to the target.
 
     Args:
         generator: frozen here; noise is its stored one.
         target: [N, 3, T, T] in [-1, 1]; renderings are area-averaged to T.
         losses: terms on (output, target), one value per sample, so that samples do not influence one another.
-        start: [num_ws, w_dim] or [N, num_ws, w_dim], such as the latent average or an encoder's codes.
+        start: such as an encoder's codes; the latent average, w_plus [num_ws, w_dim] without features, serves all
+            samples. Features that are there are optimised too.
         on_step: called after each step with the number of steps done.
 
     Returns:
-        w_plus [N, num_ws, w_dim].
+        Codes, w_plus [N, num_ws, w_dim].
     """
-    w_plus = start.detach().expand(len(target), -1, -1).clone().requires_grad_(True)  # [N, num_ws, w_dim]
-    optimizer = torch.optim.Adam([w_plus], lr=learning_rate, betas=(0.9, 0.999))
+    w_plus = start.w_plus.detach().expand(len(target), -1, -1).clone().requires_grad_(True)  # [N, num_ws, w_dim]
+    features = None if start.features is None else start.features.detach().clone().requires_grad_(True)  # [N, C, r, r]
+    learned = [w_plus] if features is None else [w_plus, features]
+    optimizer = torch.optim.Adam(learned, lr=learning_rate, betas=(0.9, 0.999))
     frozen = [p for p in generator.parameters() if p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
-            output = generator.synthesis(w_plus, noise_mode="const")  # [N, 3, R, R]
+            output = rendered(generator, Codes(w_plus, features))  # [N, 3, R, R]
             output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
             loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
             optimizer.zero_grad(set_to_none=True)
@@ -51,4 +55,4 @@ def optimize_w_plus(
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    return w_plus.detach()
+    return Codes(w_plus.detach(), None if features is None else features.detach())

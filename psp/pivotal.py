@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import fit
+from psp.model import Codes, fit, rendered
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
 DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: how far from the pivot locality is asked for
@@ -17,7 +17,7 @@ DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: how far f
 def tune_generator(
     generator: Any,
     target: Tensor,
-    pivot: Tensor,
+    pivot: Codes,
     losses: WeightedLosses,
     steps: int = 350,
     learning_rate: float = 3e-4,
@@ -30,7 +30,7 @@ def tune_generator(
     Args:
         generator: stays as it is.
         target: [1, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
-        pivot: w_plus [1, num_ws, w_dim].
+        pivot: codes of the image, w_plus [1, num_ws, w_dim].
         losses: terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
         locality: weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
         seed: of the codes near the pivot.
@@ -42,13 +42,13 @@ def tune_generator(
     tuned = copy.deepcopy(generator).eval().requires_grad_(False)
     tuned.synthesis.requires_grad_(True)
     optimizer = torch.optim.Adam(tuned.synthesis.parameters(), lr=learning_rate)
-    target, pivot = target.detach(), pivot.detach().clone()
+    target = target.detach()
     for step in range(steps):
         loss = _distance(losses, tuned, pivot, target)
         if locality:
-            nearby = _near(generator, pivot, derive_seed(seed, step))
+            nearby = Codes(_near(generator, pivot.w_plus, derive_seed(seed, step)), pivot.features)
             with torch.no_grad():
-                unchanged = fit(generator.synthesis(nearby, noise_mode="const"), target.shape[-1])  # [1, 3, T, T]
+                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [1, 3, T, T]
             loss = loss + locality * _distance(losses, tuned, nearby, unchanged)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -58,8 +58,8 @@ def tune_generator(
     return tuned.requires_grad_(False)
 
 
-def _distance(losses: WeightedLosses, generator: Any, w_plus: Tensor, target: Tensor) -> Tensor:
-    output = fit(generator.synthesis(w_plus, noise_mode="const"), target.shape[-1])  # [1, 3, T, T]
+def _distance(losses: WeightedLosses, generator: Any, codes: Codes, target: Tensor) -> Tensor:
+    output = fit(rendered(generator, codes), target.shape[-1])  # [1, 3, T, T]
     return losses.total(losses(output=output, target=target))
 
 

@@ -75,7 +75,7 @@ def step(
     parts = s.accumulate * distributed.world_size()
     scale = FP16_LOSS_SCALE if precision == "fp16" else 1.0
     terms: dict[str, list[Tensor]] = defaultdict(list)  # of each part and pass
-    codes = []
+    encoded = []  # w+ of each part
 
     # Encoder: w+ = E(x) + w_avg, image = G(w+). The gradients of all parts of the batch add up.
     state.optimizer.zero_grad(set_to_none=True)
@@ -84,13 +84,14 @@ def step(
         known = None
         if s.generated:
             x, y, known = with_generated(model.generator, x, y, s.generated)
-        w_plus = rendering = None
+        codes = rendering = None
         for _ in range(model.iterations):
             with autocast(device, precision):
-                w_plus = widened(model.refine(x, w_plus, rendering))  # [M, num_ws, w_dim]
-                rendering = widened(model.decode(w_plus, noise_mode="random"))  # [M, 3, R, R]
+                codes = model.refine(x, codes, rendering).map(widened)
+                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, 3, R, R]
                 output = shrink(rendering, y.shape[-1])  # [M, 3, T, T]
-                values = losses(source=x, target=y, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
+                values = losses(source=x, target=y, output=output, **codes._asdict(), latent_avg=model.latent_avg)
+            w_plus = codes.w_plus  # [M, num_ws, w_dim]
             values = {name: widened(value) for name, value in values.items()}  # [M] each
             loss = losses.total(values)
             if known is not None:
@@ -103,7 +104,7 @@ def step(
             for name, value in values.items():
                 terms[f"loss_{name}"].append(value.detach())
             terms["loss"].append(loss.detach()[None])
-        codes.append(w_plus.detach())  # type: ignore[union-attr]
+        encoded.append(codes.w_plus.detach())  # type: ignore[union-attr]
     found = {name: torch.cat(values) for name, values in terms.items()}
     found["loss"] = distributed.all_reduce_gradients(state.optimizer, found["loss"].mean())  # []
     unscale(state.optimizer, scale)
@@ -112,7 +113,7 @@ def step(
 
     # Latent discriminator: tell codes of the mapping network from those of the encoder.
     if adversary is not None:
-        w_plus = torch.stack(codes, 1).flatten(0, 1)  # [N, num_ws, w_dim], in the order of the batch
+        w_plus = torch.stack(encoded, 1).flatten(0, 1)  # [N, num_ws, w_dim], in the order of the batch
         with torch.no_grad():
             z = draw_shard(lambda count: torch.randn(count, model.generator.z_dim, device=device), len(source))
             real = model.generator.mapping(z)[:, 0]  # [N, w_dim]
@@ -322,9 +323,9 @@ def validate(
     for source, target in held_out:
         source, target = source.to(device), target.to(device)
         with autocast(device, precision):
-            w_plus = widened(model.encode(source))  # [N, num_ws, w_dim]
-            output = shrink(widened(model.decode(w_plus)), target.shape[-1])  # [N, 3, T, T]
-            values = losses(source=source, target=target, output=output, w_plus=w_plus, latent_avg=model.latent_avg)
+            codes = model.encode(source).map(widened)
+            output = shrink(widened(model.decode(codes)), target.shape[-1])  # [N, 3, T, T]
+            values = losses(source=source, target=target, output=output, **codes._asdict(), latent_avg=model.latent_avg)
         values = {name: widened(value) for name, value in values.items()}  # [N] each
         averages.add("val/loss", losses.total(values).repeat(len(source)))
         for name, value in values.items():

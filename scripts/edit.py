@@ -12,13 +12,13 @@ import options.process  # noqa: F401
 # isort: split
 
 import tyro
-from torch import Tensor
 
 import psp
 import stylegan2
 from options.machine import Machine
 from options.parse import parse, run
 from options.seeds import parse_numbers, parse_seeds
+from psp.model import Codes
 from stylegan2.latents.codes import load_codes
 from stylegan2.latents.directions import Directions, load_directions
 from stylegan2.latents.mixing import mask_rows
@@ -80,21 +80,26 @@ def load_generator(name: str) -> Any:
             raise no_generator from None
 
 
-def codes_to_edit(generator: Any, o: Edit) -> tuple[list[str], Tensor]:
-    """(names, w_plus [N, num_ws, w_dim])"""
+def codes_to_edit(generator: Any, o: Edit) -> tuple[list[str], Codes]:
+    """Return names, and N codes on the generator's device."""
     if o.latents is None:
-        return [f"seed{seed:04d}" for seed in o.samples()], seeded_w(generator, o.samples(), o.truncation_psi)
-    names, w_plus = load_codes(o.latents, generator.num_ws, generator.w_dim)
+        return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
+    names, *found = load_codes(o.latents, generator.num_ws, generator.w_dim)
     chosen = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
     if unknown := [name for name in chosen if name not in names]:
         raise UserError(f"{str(o.latents)!r} has no codes of {', '.join(unknown)}; there are {', '.join(names)}")
-    return chosen, w_plus[[names.index(name) for name in chosen]].to(generator.w_avg.device)
+    rows = [names.index(name) for name in chosen]
+    return chosen, Codes(*found).map(lambda stored: stored[rows].to(generator.w_avg.device))
 
 
-def write_strip(generator: Any, directions: Directions, name: str, captions: list[str], codes: Tensor, o: Edit) -> None:
-    moved = directions.move(codes, name, o.steps())  # [N, S, num_ws, w_dim]
+def write_strip(generator: Any, directions: Directions, name: str, captions: list[str], codes: Codes, o: Edit) -> None:
+    """Write the pictures of one direction; a correction of features stays on top of what the edit changes."""
+    moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
+    features = codes.features
+    if features is not None:
+        features = features[:, None].expand(-1, moved.shape[1], -1, -1, -1)  # [N, S, C, r, r]
     titles = [f"{step:+g}" for step in o.steps()]
-    rows = [list(to_uint8(row)) for row in render(generator, moved, progress=name)]
+    rows = [list(to_uint8(row)) for row in render(generator, moved, progress=name, features=features)]
     write_image(o.exp_dir / f"{name}.png", labelled_sheet(rows, titles, captions))
     for caption, row in zip(captions, rows, strict=True):
         for title, picture in zip(titles, row, strict=True):

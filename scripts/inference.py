@@ -50,7 +50,7 @@ def translate_photos(
     for batch in batches:
         count = len(batch.images) // o.multi_modal.n_outputs
         pictures = np.split(to_uint8(batch.images), count)  # for each source [K, R, R, C]
-        for n, (outputs, codes) in enumerate(zip(pictures, np.split(batch.codes, count), strict=True)):
+        for n, (outputs, codes) in enumerate(zip(pictures, batch.codes.split(o.multi_modal.n_outputs), strict=True)):
             pending = waiting.popleft()
             portrait = pending.portrait
             finished = [task.finish(picture, portrait.picture, portrait.source) for picture in outputs]

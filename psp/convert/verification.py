@@ -10,7 +10,7 @@ from torch import Tensor
 
 from psp.convert import formula, layout
 from psp.convert.official import DECODER, from_content, parts
-from psp.model import PSp
+from psp.model import Codes, PSp
 from stylegan2 import convert
 from stylegan2.convert import verification
 from stylegan2.convert.safe import read_torch
@@ -55,9 +55,9 @@ def _compare_model(content: Any, dtype: torch.dtype) -> Iterator[Check]:
     codes = rendering = None
     expected = formula.inversions(state, images, model.latent_avg, name.endswith("e4e"), passes, dtype)
     for number, (next_codes, next_rendering) in enumerate(expected, start=1):
-        ours = model.refine(images, codes, rendering)  # [1, num_ws, w_dim]
-        yield compared(f"codes of pass {number}" if passes else "codes", ours, next_codes)
-        codes, rendering = next_codes.float(), next_rendering.float()
+        ours = model.refine(images, codes, rendering)
+        yield compared(f"codes of pass {number}" if passes else "codes", ours.w_plus, next_codes)
+        codes, rendering = Codes(next_codes.float()), next_rendering.float()
     if codes is not None and rendering is not None:
         yield compared(f"image of {generator.img_resolution} px", model.decode(codes), rendering)
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from psp.encoders.encoder import ENCODERS, Encoder
 from psp.encoders.irse import UNITS
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
 __all__ = ["ENCODERS", "Encoder", "encoder_for", "upgraded", "with_input_channels"]
@@ -41,7 +42,22 @@ def encoder_for(generator: Any, name: str = "auto", input_channels: int = 3) -> 
         settings["img_channels"] = generator.img_channels
     if "input_size" in parameters and parameters["input_size"].default is inspect.Parameter.empty:
         settings["input_size"] = max(SMALLEST, min(resolution, PUBLISHED_SIZE))
+    if "feature_side" in parameters:
+        settings |= corrected_features(generator)
     return ENCODERS.build(name, **settings)
+
+
+def corrected_features(generator: Any) -> dict[str, int]:
+    """Choose which of a generator's feature maps a feature encoder corrects: 16 px, and 64 px for a 1024 px generator.
+
+    Raises:
+        UserError: The generator takes no corrections.
+    """
+    channels = getattr(generator.synthesis, "feature_channels", None)
+    if channels is None:
+        raise UserError("this generator takes no corrections of its features: use an encoder of W+, or StyleGAN2")
+    side = min(max(16, generator.img_resolution // 16), generator.img_resolution)
+    return {"feature_side": side, "feature_channels": channels[side]}
 
 
 def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:

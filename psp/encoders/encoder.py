@@ -37,7 +37,9 @@ class Encoder(Module, Protocol):
     """whether `forward` also takes the current rendering [N, img_channels, S, S], and its answer is an offset to the
     codes of that rendering (ReStyle)"""
     iterations: int
-    """passes over an image; more than one only where it reads the rendering"""
+    """passes over an image; more than one where it reads the rendering or corrects features"""
+    corrects_features: bool
+    """whether a second pass gives a correction of the generator's features, by `correction(images, rendering)`"""
     unlocked: int | None
     """how many of the rows after the first learn, where these are deltas on the first (e4e); None where they are not"""
     default_lambdas: Mapping[str, float]
@@ -49,10 +51,15 @@ class Encoder(Module, Protocol):
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         ...
 
+    def correction(self, images: Tensor, rendering: Tensor) -> Tensor:
+        """Correct features, where it `corrects_features`: [N, C, r, r]. See `psp.encoders.feature`."""
+        ...
+
 
 DEFAULTS: dict[str, Any] = {
     "reads_rendering": False,
     "iterations": 1,
+    "corrects_features": False,
     "unlocked": None,
     "default_lambdas": {},
     "default_w_discriminator_lambda": 0.0,

@@ -254,7 +254,7 @@ def evaluate_diversity(
     key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
     with held_out.open_values(folder, name, key) as values, held_out.progress(name, values.count) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
-            codes = variants.of(model.encode(source))  # [N, K, num_ws, w_dim]
+            codes = variants.of(model.encode(source).w_plus)  # [N, K, num_ws, w_dim]
             outputs = render(model.generator, codes).to(target.device)  # [N, K, 3, R, R]
             outputs = fit(outputs.flatten(0, 1), target.shape[-1]).unflatten(0, codes.shape[:2])  # [N, K, 3, T, T]
             side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from psp.load import describe, load
 from psp.losses import WeightedLosses
-from psp.model import PSp, fit
-from psp.optimize import optimize_w_plus
+from psp.model import Codes, PSp, fit
+from psp.optimize import optimize_codes
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
@@ -66,7 +66,7 @@ def optimise(model: PSp, losses: WeightedLosses, steps: int) -> Method:
         steps: Of the optimisation.
     """
     key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights}
-    render = _optimised(model, losses, steps, lambda source: model.latent_avg)
+    render = _optimised(model, losses, steps, lambda source: Codes(model.latent_avg))
     return Method(f"W+ optimisation, {steps} steps", key, _size(model), render, steps)
 
 
@@ -84,12 +84,12 @@ def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
     return Method(f"{name} + refinement, {steps} steps", key, _size(model), render, steps)
 
 
-def _optimised(model: PSp, losses: WeightedLosses, steps: int, start: Callable[[Tensor], Tensor]) -> Render:
+def _optimised(model: PSp, losses: WeightedLosses, steps: int, start: Callable[[Tensor], Codes]) -> Render:
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
-        first = start(source)  # [N, num_ws, w_dim] or [num_ws, w_dim]
+        first = start(source)
         with torch.enable_grad():
-            w_plus = optimize_w_plus(model.generator, target, losses, first, steps, on_step=on_step)
-        return fit(model.decode(w_plus), target.shape[-1])  # [N, 3, T, T]
+            codes = optimize_codes(model.generator, target, losses, first, steps, on_step=on_step)
+        return fit(model.decode(codes), target.shape[-1])  # [N, 3, T, T]
 
     return render
 
@@ -105,9 +105,11 @@ FAMILIES = {
     "light_w_plus": "naive W+",
     "e4e": "e4e",
     "light_e4e": "e4e",
+    "feature": "feature",
+    "light_feature": "feature",
 }
 """Encoders that do not correct themselves, as the papers call them."""
-PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle")  # the family's name alone says which one
+PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature")  # the family's name alone says which one
 
 
 def encoder_name(model: PSp) -> str:
@@ -115,7 +117,7 @@ def encoder_name(model: PSp) -> str:
     registered = built_as(model.encoder)["name"]
     family = "ReStyle" if model.encoder.reads_rendering else FAMILIES.get(registered)
     name = registered if family is None else family if registered in PUBLISHED else f"{family} ({registered})"
-    return f"{name}, {model.iterations} steps" if model.iterations > 1 else name
+    return f"{name}, {model.iterations} steps" if model.encoder.reads_rendering and model.iterations > 1 else name
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

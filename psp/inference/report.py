@@ -15,6 +15,7 @@ import torch
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
+from psp.model import Codes
 from stylegan2.latents.codes import save_codes
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
@@ -69,7 +70,7 @@ class Report:
         self.names = Names(files, root)
         self.entries: list[dict[str, Any]] = []
         self.latent_names: list[str] = []
-        self.latents = [np.zeros((0, *code_shape), np.float32)]
+        self.codes = [Codes(torch.zeros(0, *code_shape))]
         self.rows: list[Row] = []
         self.sheets = 0
         _check_writable(folder)
@@ -105,13 +106,13 @@ class Report:
             for name, own, portrait in zip(names, outputs, photo.portraits, strict=True)
         ]
 
-    def write(self, pending: Pending, results: Sequence[np.ndarray], codes: np.ndarray, seconds: float) -> None:
+    def write(self, pending: Pending, results: Sequence[np.ndarray], codes: Codes, seconds: float) -> None:
         """Write the results of a face.
 
         Args:
             pending: The portrait, as `add` returned it.
             results: K images uint8 [R, R, C].
-            codes: [K, num_ws, w_dim].
+            codes: Of these K images.
             seconds: What the networks took.
         """
         portrait, entry = pending.portrait, pending.entry
@@ -129,7 +130,7 @@ class Report:
             entry["pasted"] = pending.pasted.add(self.folder, portrait.crop, colours)
         entry["seconds"] = round(entry["seconds"] + seconds, 4)
         self.latent_names += pending.outputs
-        self.latents.append(codes)  # [K, num_ws, w_dim]
+        self.codes.append(codes)
         pictures = [portrait.picture, *colours[:OUTPUTS_A_ROW]]
         thumbnails = [images.resize(picture, (THUMBNAIL, THUMBNAIL)) for picture in pictures]
         self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
@@ -166,7 +167,9 @@ class Report:
         while self._sheet_path(surplus).exists():  # of an earlier run of more photos
             self._sheet_path(surplus).unlink()
             surplus += 1
-        save_codes(self.folder / "latents.npz", self.latent_names, torch.from_numpy(np.concatenate(self.latents)))
+        w_plus = torch.cat([codes.w_plus for codes in self.codes])  # [N, num_ws, w_dim]
+        features = [codes.features for codes in self.codes if codes.features is not None]
+        save_codes(self.folder / "latents.npz", self.latent_names, w_plus, torch.cat(features) if features else None)
         path = self.folder / "manifest.json"
         with writing(path), atomic_file(path, durable=False) as file:
             file.write(json.dumps(self.entries, indent=1).encode())

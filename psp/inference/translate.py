@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,8 +13,8 @@ from tqdm import tqdm
 
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
-from psp.model import LOSS_SIZE, PSp
-from psp.optimize import optimize_w_plus
+from psp.model import LOSS_SIZE, Codes, PSp
+from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
 from psp.precision import autocast, check_precision
 from stylegan2.latents.sampling import render
@@ -47,8 +46,8 @@ class Translation:
 
     images: Tensor
     """float32 [N * K, img_channels, R, R] in [-1, 1], on the CPU"""
-    codes: np.ndarray
-    """w_plus, float32 [N * K, num_ws, w_dim]"""
+    codes: Codes
+    """float32, N * K of them, on the CPU"""
     seconds: float
     """what all of this took"""
     generators: list[Any] = field(default_factory=list)
@@ -106,7 +105,7 @@ def translate(
             )
         except torch.OutOfMemoryError as error:
             raise UserError(f"{device} has too little memory for {len(batch)} images at a time: use fewer") from error
-        yield Translation(images, codes.cpu().numpy(), time.perf_counter() - start, generators)
+        yield Translation(images, codes.map(Tensor.cpu), time.perf_counter() - start, generators)
 
 
 def _translate_batch(
@@ -117,36 +116,42 @@ def _translate_batch(
     variants: Variants,
     refinement: Refinement | None,
     precision: str,
-) -> tuple[Tensor, Tensor, list[Any]]:
+) -> tuple[Tensor, Codes, list[Any]]:
     with torch.no_grad(), autocast(inputs.device, precision):
-        w_plus = model.encode(inputs).float()  # [N, num_ws, w_dim]
+        codes = model.encode(inputs).map(Tensor.float)
     tuned: list[Any] = []
     if refinement is not None:
-        w_plus, tuned = _refine(model, sources, w_plus, refinement)
-    codes = variants.of(w_plus)  # [N, K, num_ws, w_dim]
+        codes, tuned = _refine(model, sources, codes, refinement)
+    mixed = variants.of(codes.w_plus).flatten(0, 1)  # [N * K, num_ws, w_dim]
+    features = codes.features
+    if features is not None:
+        features = features.repeat_interleave(variants.count, dim=0)  # [N * K, C, r, r]
+    outputs = Codes(mixed, features)
     generators = tuned or [model.generator]
-    parts = [codes] if not tuned else codes.split(1)  # for each generator its codes
     with autocast(inputs.device, precision):
-        images = [render(g, part.flatten(0, 1), noise_mode) for g, part in zip(generators, parts, strict=True)]
-    return torch.cat(images), codes.flatten(0, 1), tuned
+        images = [
+            render(generator, part.w_plus, noise_mode, features=part.features)
+            for generator, part in zip(generators, outputs.split(len(mixed) // len(generators)), strict=True)
+        ]
+    return torch.cat(images), outputs, tuned
 
 
-def _refine(model: PSp, sources: list[Tensor], w_plus: Tensor, r: Refinement) -> tuple[Tensor, list[Any]]:
-    """Improve codes [N, num_ws, w_dim], and tune a generator for each source if that is asked for."""
+def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Any]]:
+    """Improve codes, and tune a generator for each source if that is asked for."""
     generator: Any = model.generator
     resolution, channels = generator.img_resolution, generator.img_channels
     if r.steps:
         with tqdm(total=r.steps, desc="refining", unit="step", leave=False) as bar:
-            target = _targets(sources, channels, min(LOSS_SIZE, resolution), w_plus.device)  # [N, 3, T, T]
-            w_plus = optimize_w_plus(generator, target, r.losses, w_plus, r.steps, on_step=lambda _: bar.update())
+            target = _targets(sources, channels, min(LOSS_SIZE, resolution), codes.w_plus.device)  # [N, 3, T, T]
+            codes = optimize_codes(generator, target, r.losses, codes, r.steps, on_step=lambda _: bar.update())
     tuned = []
     if r.pivotal_steps:
-        target = _targets(sources, channels, resolution, w_plus.device)  # [N, 3, R, R]
-        for image, code in zip(target.split(1), w_plus.split(1), strict=True):
+        target = _targets(sources, channels, resolution, codes.w_plus.device)  # [N, 3, R, R]
+        for image, code in zip(target.split(1), codes.split(1), strict=True):
             with tqdm(total=r.pivotal_steps, desc="tuning", unit="step", leave=False) as bar:
                 settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _, bar=bar: bar.update()}
                 tuned.append(tune_generator(generator, image, code, r.losses, r.pivotal_steps, **settings))
-    return w_plus, tuned
+    return codes, tuned
 
 
 def _targets(sources: list[Tensor], channels: int, size: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""The file of codes that inference and projection write, and edits read: names and w_plus, for NumPy."""
+"""The file of codes that inference and projection write, and edits read: names, w_plus and, beyond them, features."""
 
 import os
 import zipfile
@@ -13,17 +13,30 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import writing
 
 
-def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor) -> None:
-    """Write an .npz of `names` [N] and `w_plus` float32 [N, num_ws, w_dim]. UserError: the disk refuses."""
+def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
+    """Write an .npz for NumPy.
+
+    Args:
+        path: The file.
+        names: [N], what the codes are of.
+        w_plus: [N, num_ws, w_dim], written as float32.
+        features: [N, C, r, r], corrections of the generator's features; written as float16, if there are any.
+
+    Raises:
+        UserError: The disk refuses.
+    """
+    arrays = {"names": np.array(names, dtype=np.str_), "w_plus": w_plus.detach().float().cpu().numpy()}
+    if features is not None:
+        arrays["features"] = features.detach().half().cpu().numpy()
     with writing(path), atomic_file(path, durable=False) as file:
-        np.savez(file, names=np.array(names, dtype=np.str_), w_plus=w_plus.detach().float().cpu().numpy())
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor]:
+def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor, Tensor | None]:
     """Read codes for a generator of these sizes; nothing in the file is executed.
 
     Returns:
-        Names, and w_plus [N, num_ws, w_dim].
+        names, w_plus [N, num_ws, w_dim], and features [N, C, r, r] or None, in float32.
 
     Raises:
         UserError: There is no such file, or it holds something else or codes of another generator.
@@ -31,6 +44,7 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
     try:
         with np.load(path, allow_pickle=False) as stored:
             names, w_plus = [str(name) for name in stored["names"]], stored["w_plus"]
+            features = stored["features"] if "features" in stored.files else None
     except FileNotFoundError as error:
         raise UserError(f"there is no file {str(path)!r}") from error
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
@@ -42,4 +56,13 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
             f"{str(path)!r} holds codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
             f"takes {num_ws} of {w_dim}: give the generator that they were found for"
         )
-    return names, torch.from_numpy(w_plus.astype(np.float32))
+    if features is None:
+        return names, torch.from_numpy(w_plus.astype(np.float32)), None
+    if (
+        features.ndim != 4
+        or features.dtype.kind != "f"
+        or len(features) != len(names)
+        or not np.isfinite(features).all()
+    ):
+        raise UserError(f"{str(path)!r} is no file of codes: features is {features.dtype} {list(features.shape)}")
+    return names, torch.from_numpy(w_plus.astype(np.float32)), torch.from_numpy(features.astype(np.float32))

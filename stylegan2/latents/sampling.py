@@ -80,23 +80,33 @@ def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = Fa
 
 
 @torch.inference_mode()
-def render(generator: Generator, codes: Tensor, noise_mode: str = "const", progress: str | None = None) -> Tensor:
-    """Render codes [..., num_ws, w_dim] in parts that fit into memory.
+def render(
+    generator: Generator,
+    codes: Tensor,
+    noise_mode: str = "const",
+    progress: str | None = None,
+    features: Tensor | None = None,
+) -> Tensor:
+    """Render codes in pieces that fit the memory.
 
     Args:
-        generator: Its synthesis is used.
-        codes: On the generator's device.
-        noise_mode: "const", "random" or "none".
-        progress: Name of a progress bar to show meanwhile.
+        codes: [..., num_ws, w_dim].
+        noise_mode: The generator's.
+        progress: The name of a progress bar to show meanwhile.
+        features: Corrections of the generator's features, [..., C, r, r].
 
     Returns:
-        Images [..., img_channels, R, R], clamped to [-1, 1], on the CPU.
+        Images [..., img_channels, R, R] in [-1, 1], clamped, on the CPU.
     """
     flat = codes.flatten(0, -3)  # [N, num_ws, w_dim]
+    corrections = None if features is None else features.flatten(0, -4)  # [N, C, r, r]
+    size = at_once(generator)
     images = []
     with tqdm(total=len(flat), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
-        for part in flat.split(at_once(generator)):
-            rendered = generator.synthesis(part, noise_mode=noise_mode)  # [n, img_channels, R, R]
+        for start in range(0, len(flat), size):
+            part = flat[start : start + size]  # [n, num_ws, w_dim]
+            corrected = {} if corrections is None else {"features": corrections[start : start + size]}
+            rendered = generator.synthesis(part, noise_mode=noise_mode, **corrected)  # [n, img_channels, R, R]
             images.append(rendered.float().clamp(-1, 1).cpu())
             bar.update(len(part))
     return torch.cat(images).unflatten(0, codes.shape[:-2])  # [..., img_channels, R, R]

@@ -65,7 +65,7 @@ def scored_latents(generator: Any, labels: Path, latents: Path | None) -> tuple[
         return w, {name: values.to(w.device) for name, values in found.values.items()}
     if latents is None:
         raise UserError(f"{str(labels)!r} labels codes by their names: give the file they are in with --latents")
-    names, w_plus = load_codes(latents, generator.num_ws, generator.w_dim)
+    names, w_plus, _ = load_codes(latents, generator.num_ws, generator.w_dim)
     if missing := [key for key in found.keys if key not in names]:
         raise UserError(f"{str(latents)!r} has no codes of {len(missing)} labelled names, such as {missing[0]!r}")
     w = w_plus[[names.index(key) for key in found.keys]].mean(1).to(generator.w_avg.device)  # [N, w_dim]

@@ -33,7 +33,7 @@ def model():
 def test_codes_are_offsets_to_the_latent_average(model):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        w_plus = model.encode(images)
+        w_plus = model.encode(images).w_plus
         assert w_plus.shape == (2, 8, 16)
         torch.testing.assert_close(w_plus - model.encoder(images), model.latent_avg.expand(2, 8, 16))
         output = model(images)

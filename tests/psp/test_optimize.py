@@ -6,7 +6,8 @@ import torch
 
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
-from psp.optimize import optimize_w_plus, ramped
+from psp.model import Codes
+from psp.optimize import optimize_codes, ramped
 from stylegan2.networks.registry import GENERATORS
 
 
@@ -27,7 +28,7 @@ def target(generator):
 
 
 def start(generator):
-    return generator.w_avg.expand(generator.num_ws, -1)  # [num_ws, w_dim]
+    return Codes(generator.w_avg.expand(generator.num_ws, -1))  # w_plus: [num_ws, w_dim]
 
 
 def losses():
@@ -40,8 +41,8 @@ def error(generator, w_plus, target):
 
 
 def test_no_step_gives_the_start(generator, target):
-    w_plus = optimize_w_plus(generator, target, losses(), start(generator), steps=0)
-    assert torch.equal(w_plus, start(generator).expand(3, -1, -1))
+    w_plus = optimize_codes(generator, target, losses(), start(generator), steps=0).w_plus
+    assert torch.equal(w_plus, start(generator).w_plus.expand(3, -1, -1))
 
 
 def test_the_first_step_is_adams(generator, target):
@@ -53,7 +54,7 @@ def test_the_first_step_is_adams(generator, target):
             seen.append(ws.detach().clone())
             return generator.synthesis(ws, noise_mode)
 
-    optimize_w_plus(Recorder(), target, losses(), start(generator), steps=40, learning_rate=0.1)
+    optimize_codes(Recorder(), target, losses(), start(generator), steps=40, learning_rate=0.1)
     ws = seen[0].clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad((generator.synthesis(ws) - target).square().sum(), ws)
     moved = gradient.abs() > 1e-4
@@ -63,31 +64,31 @@ def test_the_first_step_is_adams(generator, target):
 
 
 def test_the_error_falls_for_every_sample(generator, target):
-    before = error(generator, start(generator).expand(3, -1, -1), target)
-    w_plus = optimize_w_plus(generator, target, losses(), start(generator), steps=60)
+    before = error(generator, start(generator).w_plus.expand(3, -1, -1), target)
+    w_plus = optimize_codes(generator, target, losses(), start(generator), steps=60).w_plus
     assert (error(generator, w_plus, target) < 0.3 * before).all()
     assert not w_plus.requires_grad
 
 
 def test_samples_do_not_influence_one_another(generator, target):
-    together = optimize_w_plus(generator, target, losses(), start(generator), steps=10)
-    alone = [optimize_w_plus(generator, sample[None], losses(), start(generator), steps=10) for sample in target]
+    together = optimize_codes(generator, target, losses(), start(generator), steps=10).w_plus
+    alone = [optimize_codes(generator, sample[None], losses(), start(generator), steps=10).w_plus for sample in target]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
 
 
 def test_it_may_start_from_codes_of_its_own_for_each(generator, target):
     codes = torch.randn(3, generator.num_ws, 8)
     before = codes.clone()
-    w_plus = optimize_w_plus(generator, target, losses(), codes, steps=5)
+    w_plus = optimize_codes(generator, target, losses(), Codes(codes), steps=5).w_plus
     assert torch.equal(codes, before)
     assert not torch.equal(w_plus, codes)
 
 
 def test_targets_may_be_smaller_than_the_renderings(generator, target):
     small = torch.nn.functional.avg_pool2d(target, 2)
-    w_plus = optimize_w_plus(generator, small, losses(), start(generator), steps=30)
+    w_plus = optimize_codes(generator, small, losses(), start(generator), steps=30).w_plus
     with torch.no_grad():
-        outputs = [generator.synthesis(w) for w in (w_plus, start(generator).expand(3, -1, -1))]
+        outputs = [generator.synthesis(w) for w in (w_plus, start(generator).w_plus.expand(3, -1, -1))]
     found, first = ((torch.nn.functional.avg_pool2d(x, 2) - small).square().mean() for x in outputs)
     assert found < 0.5 * first
 
@@ -104,7 +105,7 @@ def test_the_generator_is_as_before(generator, target, fails):
             raise KeyboardInterrupt
 
     try:
-        optimize_w_plus(generator, target, losses(), start(generator), steps=2, on_step=stop)
+        optimize_codes(generator, target, losses(), start(generator), steps=2, on_step=stop)
     except KeyboardInterrupt:
         assert fails
     assert [parameter.requires_grad for parameter in generator.parameters()] == flags
@@ -135,6 +136,18 @@ def test_every_step_moves_the_codes(generator, target, steps):
             seen.append(ws.detach().clone())
             return generator.synthesis(ws, noise_mode)
 
-    seen.append(optimize_w_plus(Recorder(), target, losses(), start(generator), steps=steps))
+    seen.append(optimize_codes(Recorder(), target, losses(), start(generator), steps=steps).w_plus)
     assert len(seen) == steps + 1
     assert not any(torch.equal(before, after) for before, after in itertools.pairwise(seen))
+
+
+def test_features_are_optimised_too(generator, target):
+    features = torch.zeros(3, generator.synthesis.feature_channels[8], 8, 8)
+    codes = Codes(start(generator).w_plus.expand(3, -1, -1), features)
+    found = optimize_codes(generator, target, losses(), codes, steps=60)
+    alone = optimize_codes(generator, target, losses(), start(generator), steps=60)
+    with torch.no_grad():
+        corrected = generator.synthesis(found.w_plus, features=found.features)
+    assert (corrected - target).square().mean() < error(generator, found.w_plus, target).mean()
+    assert (corrected - target).square().mean() < error(generator, alone.w_plus, target).mean()
+    assert torch.equal(features, torch.zeros_like(features))

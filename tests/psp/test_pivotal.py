@@ -5,6 +5,7 @@ import torch
 
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
+from psp.model import Codes
 from psp.pivotal import DISTANCE, tune_generator
 from stylegan2.networks.registry import GENERATORS
 
@@ -43,7 +44,7 @@ def error(generator, w_plus, target):
 
 
 def tune(generator, target, pivot, **settings):
-    return tune_generator(generator, target, pivot, losses(), **{"steps": 40, "learning_rate": 5e-3, **settings})
+    return tune_generator(generator, target, Codes(pivot), losses(), **{"steps": 40, "learning_rate": 5e-3, **settings})
 
 
 def test_the_copy_comes_close_and_the_original_stays(generator, target, pivot):

@@ -163,7 +163,7 @@ def test_codes_stay_in_w_until_the_first_delta_learns():
         schedule(state, settings)
         make_step(state, *batch(3 * number, 3), losses())
         with torch.no_grad():
-            codes = state.model.encode(batch(0, 2)[0]) - state.model.latent_avg
+            codes = state.model.encode(batch(0, 2)[0]).w_plus - state.model.latent_avg
         deviation = (codes - codes[:, :1]).abs().amax(dim=(0, 2))
         assert (deviation > 0).tolist() == [False, number >= 2, number >= 4, False, False, False]
 
@@ -226,11 +226,11 @@ def test_every_pass_is_compared_and_gradients_add_up():
     encoder = state.model.encoder.eval()  # batch statistics would change from pass to pass
     expected = {name: torch.zeros_like(p) for name, p in encoder.named_parameters()}
     torch.manual_seed(5)
-    w_plus = rendering = None
+    codes = rendering = None
     found_losses = []
     for _ in range(3):
-        w_plus = state.model.refine(source, w_plus, rendering)
-        rendering = state.model.decode(w_plus, noise_mode="random")
+        codes = state.model.refine(source, codes, rendering)
+        rendering = state.model.decode(codes, noise_mode="random")
         loss = (rendering - target).square().mean()
         for name, grad in zip(expected, torch.autograd.grad(loss, list(encoder.parameters())), strict=True):
             expected[name] += grad

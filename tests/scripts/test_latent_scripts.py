@@ -123,7 +123,7 @@ def test_projection(script, generator, tmp_path, monkeypatch):
     code, out, err = script(*command, "--target", "in/1.png", "in", "--exp_dir", "out", "--steps", 30, "--frames", 4)
     assert code == 0, err
     assert "mean distance (pixels for effnet)" in out
-    names, w_plus = load_codes("out/latents.npz", 6, 8)
+    names, w_plus, _ = load_codes("out/latents.npz", 6, 8)
     assert names == ["1", "2"]
     assert torch.equal(w_plus[:, :1].expand_as(w_plus), w_plus)
     report = json.loads(Path("out/projections.json").read_text())
@@ -139,12 +139,12 @@ def test_projection(script, generator, tmp_path, monkeypatch):
 
     flags = ["--target", "in/1.png", "--space", "w_plus", "--steps", 3, "--frames", 0, "--exp_dir", "plus"]
     assert script(*command, *flags)[0] == 0
-    _, w_plus = load_codes("plus/latents.npz", 6, 8)
+    _, w_plus, _ = load_codes("plus/latents.npz", 6, 8)
     assert (w_plus[:, 0] - w_plus[:, 1]).abs().max() > 1e-4
     assert not Path("plus/videos").exists()
 
     assert script(*command, *flags, "--precision", "bf16")[0] == 0
-    _, in_16_bits = load_codes("plus/latents.npz", 6, 8)
+    _, in_16_bits, _ = load_codes("plus/latents.npz", 6, 8)
     assert not torch.equal(in_16_bits, w_plus)
     torch.testing.assert_close(in_16_bits, w_plus, atol=0.5, rtol=0)
     assert json.loads(Path("plus/projections.json").read_text())["precision"] == "bf16"

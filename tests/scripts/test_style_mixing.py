@@ -82,7 +82,7 @@ def test_style_mixing(script, pictures, tmp_path):
     with torch.no_grad():
         for i in range(2):
             picture = images.read_image(pictures / f"{i}.png")
-            code = model.encode(images.to_tensor(picture)[None])[0].numpy()
+            code = model.encode(images.to_tensor(picture)[None]).w_plus[0].numpy()
             written = []
             for k in range(7):
                 found = w_plus[7 * i + k]
@@ -116,7 +116,8 @@ def test_one_output_without_a_mask_is_plain_inference(script, pictures, tmp_path
     assert names == ["0", "1"]
     with torch.no_grad():
         codes = [
-            build_model().encode(images.to_tensor(images.read_image(p))[None])[0] for p in sorted(pictures.iterdir())
+            build_model().encode(images.to_tensor(images.read_image(p))[None]).w_plus[0]
+            for p in sorted(pictures.iterdir())
         ]
     np.testing.assert_allclose(w_plus, torch.stack(codes).numpy(), atol=1e-5)
     script("inference.py", "--no_align", "--latent_mask", "fine", out=tmp_path / "masked")

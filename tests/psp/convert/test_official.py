@@ -55,7 +55,7 @@ def test_published_file(write, state, average):
     assert torch.equal(model.latent_avg, average)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(images), encoder(images) + average)
+        torch.testing.assert_close(model.encode(images).w_plus, encoder(images) + average)
         assert model(images).isfinite().all()
     assert metadata["options"]["dataset_type"] == "ffhq_encode"
     assert not model.training
@@ -76,7 +76,7 @@ def test_metadata_rebuilds_the_model(write, average, tmp_path):
 def test_input_channels_come_from_the_stem(write, state, layouts, average, channels):
     stem = {"encoder.input_layer.0.weight": torch.randn(WIDTHS[0], channels, 3, 3)}
     model, _ = psp.load(write(state_dict=state | stem, latent_avg=average))
-    assert model.encode(torch.randn(1, channels, 32, 32)).shape == (1, NUM_WS, W_DIM)
+    assert model.encode(torch.randn(1, channels, 32, 32)).w_plus.shape == (1, NUM_WS, W_DIM)
 
 
 @pytest.mark.parametrize("rows", [None, 1])
@@ -159,7 +159,7 @@ def test_e4e_and_psp_files_differ_only_in_the_type_and_are_read_differently(publ
     for kind in ("GradualStyleEncoder", "Encoder4Editing"):
         content["opts"]["encoder_type"] = kind
         with torch.no_grad():
-            codes[kind] = from_content(content)[0].encode(images) - content["latent_avg"]
+            codes[kind] = from_content(content)[0].encode(images).w_plus - content["latent_avg"]
     psp_codes, e4e_codes = codes.values()
     torch.testing.assert_close(psp_codes[:, 0], e4e_codes[:, 0])
     torch.testing.assert_close(psp_codes[:, 1:] + psp_codes[:, :1], e4e_codes[:, 1:], atol=1e-4, rtol=1e-4)
@@ -175,7 +175,7 @@ def test_the_first_e4e_files_for_cars_have_two_heads_too_many(published, tmp_pat
     wide["state_dict"] |= {key: value for key, value in content["state_dict"].items() if key.startswith("encoder.")}
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(images), from_content(wide)[0].encode(images)[:, :8])
+        torch.testing.assert_close(model.encode(images).w_plus, from_content(wide)[0].encode(images).w_plus[:, :8])
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_published_model_mixes_styles_and_trains_further(published, kind):
     model, _ = from_content(published.content(kind, n_iters_per_batch=2) if "Back" in kind else published.content(kind))
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.no_grad():
-        w_plus, w = model.encode(images), model.generator.mapping(torch.randn(1, 32))
+        w_plus, w = model.encode(images).w_plus, model.generator.mapping(torch.randn(1, 32))
         mixed = model.decode(torch.cat([w_plus[:, :4], w[:, 4:].expand(2, -1, -1)], 1))
         assert not torch.allclose(mixed, model.decode(w_plus))
     settings = TrainingSettings(learning_rate=1e-4, optim_name="adam", progressive_start=0, progressive_step_every=0)

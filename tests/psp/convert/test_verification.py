@@ -45,7 +45,7 @@ def test_the_whole_model_equals_the_whole_formula(published, kind):
     sizes = (name.endswith("e4e"), passes, torch.float64)
     *_, (codes, image) = inversions(content["state_dict"], images, model.latent_avg, *sizes)
     with torch.no_grad():
-        torch.testing.assert_close(model.double().encode(images), codes, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(model.double().encode(images).w_plus, codes, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(model(images), image, rtol=1e-6, atol=1e-6)
 
 
@@ -94,7 +94,7 @@ class _Shifted(torch.nn.Module):
     def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder
-        for name in ("num_ws", "input_size", "input_channels", "reads_rendering", "iterations"):
+        for name in ("num_ws", "input_size", "input_channels", "reads_rendering", "iterations", "corrects_features"):
             setattr(self, name, getattr(encoder, name))
 
     def forward(self, *args):

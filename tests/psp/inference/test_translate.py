@@ -41,11 +41,11 @@ def sources():
 def test_results_are_those_of_the_model_in_any_batch(model, sources, batch_size, sizes):
     batches = list(translate(model, sources, batch_size))
     assert [len(batch.images) for batch in batches] == sizes
-    codes = np.concatenate([batch.codes for batch in batches])
+    codes = torch.cat([batch.codes.w_plus for batch in batches]).numpy()
     assert codes.dtype == np.float32
     assert codes.shape == (7, model.generator.num_ws, 16)
     with torch.no_grad():
-        expected = torch.cat([model.encode(source[None]) for source in sources])
+        expected = torch.cat([model.encode(source[None]).w_plus for source in sources])
         images = model.decode(expected).clamp(-1, 1)
     np.testing.assert_allclose(codes, expected.numpy(), atol=1e-5)
     torch.testing.assert_close(torch.cat([batch.images for batch in batches]), images, atol=1e-4, rtol=0)
@@ -53,7 +53,7 @@ def test_results_are_those_of_the_model_in_any_batch(model, sources, batch_size,
 
 def test_codes_differ_between_sources(model, sources):
     (batch,) = translate(model, sources, 7)
-    assert np.abs(batch.codes[0] - batch.codes[1]).max() > 1e-4
+    assert (batch.codes.w_plus[0] - batch.codes.w_plus[1]).abs().max() > 1e-4
 
 
 def test_it_streams(model, sources):
@@ -79,9 +79,9 @@ def test_nothing_in_nothing_out(model):
 
 def test_the_model_is_evaluated_not_trained(model, sources):
     model.train()
-    first = next(translate(model, sources, 7)).codes
+    first = next(translate(model, sources, 7)).codes.w_plus
     assert not model.training
-    np.testing.assert_array_equal(first, next(translate(model, sources, 7)).codes)
+    np.testing.assert_array_equal(first, next(translate(model, sources, 7)).codes.w_plus)
 
 
 def test_noise_mode_reaches_the_generator(model, sources):
@@ -144,7 +144,7 @@ def test_batch_size_is_checked(model):
 
 def everything(model, sources, batch_size, **settings):
     batches = list(translate(model, sources, batch_size, **settings))
-    return torch.cat([batch.images for batch in batches]), np.concatenate([batch.codes for batch in batches])
+    return torch.cat([batch.images for batch in batches]), torch.cat([batch.codes.w_plus for batch in batches]).numpy()
 
 
 def test_several_outputs_follow_the_formula(model, sources):
@@ -153,7 +153,7 @@ def test_several_outputs_follow_the_formula(model, sources):
     rows, styles = mask_rows("fine", model.generator.num_ws), random_styles(model.generator, 3, 4)
     assert images.shape == (6, 3, 32, 32)
     with torch.no_grad():
-        w_plus = model.encode(torch.stack(sources[:2]))
+        w_plus = model.encode(torch.stack(sources[:2])).w_plus
         for n, k in np.ndindex(2, 3):
             expected = w_plus[n].clone()
             expected[rows] = 0.7 * styles[k] + 0.3 * w_plus[n, rows]
@@ -211,9 +211,9 @@ def test_pivotal_tuning_renders_with_generators_of_its_own(model, sources):
     batches = list(translate(model, sources[:2], 2, refinement=Refinement(l2(), pivotal_steps=25)))
     assert [len(batch.generators) for batch in batches] == [1, 1]
     for n, batch in enumerate(batches):
-        np.testing.assert_allclose(batch.codes[0], plain_codes[n], atol=1e-5)
+        np.testing.assert_allclose(batch.codes.w_plus[0], plain_codes[n], atol=1e-5)
         assert distances(batch.images, [sources[n]]) < 0.99 * distances(plain[n : n + 1], [sources[n]])
-        rendered = render(batch.generators[0], torch.from_numpy(batch.codes))
+        rendered = render(batch.generators[0], batch.codes.w_plus)
         torch.testing.assert_close(rendered, batch.images, atol=1e-4, rtol=0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -222,8 +222,8 @@ def test_mixing_and_tuning_together(model, sources):
     (batch,) = translate(
         model, sources[:1], mixing=Mixing("fine", 2, 0.5), refinement=Refinement(l2(), pivotal_steps=2)
     )
-    assert len(batch.images) == len(batch.codes) == 2
-    torch.testing.assert_close(render(batch.generators[0], torch.from_numpy(batch.codes)), batch.images)
+    assert len(batch.images) == len(batch.codes.w_plus) == 2
+    torch.testing.assert_close(render(batch.generators[0], batch.codes.w_plus), batch.images)
 
 
 def test_bf16_is_near_and_checked_once(model, sources, capsys):

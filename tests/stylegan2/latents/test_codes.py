@@ -11,7 +11,7 @@ from stylegan2.runtime.errors import UserError
 def test_codes_come_back(tmp_path):
     w_plus = torch.randn(2, 6, 8)
     save_codes(tmp_path / "new" / "latents.npz", ["a/b", "ü"], w_plus)
-    names, loaded = load_codes(tmp_path / "new" / "latents.npz", 6, 8)
+    names, loaded, _ = load_codes(tmp_path / "new" / "latents.npz", 6, 8)
     assert names == ["a/b", "ü"]
     assert torch.equal(loaded, w_plus)
     with np.load(tmp_path / "new" / "latents.npz") as stored:

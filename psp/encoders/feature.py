@@ -1,0 +1,148 @@
+"""Feature encoder: codes in W+ and, beyond them, a correction of one of the generator's feature maps.
+
+W+ cannot hold what a generator has never drawn: the very shape of an eye, a hat, a background. Feature-Style Encoder
+(Yao et al. 2022, arXiv 2202.02183) and StyleFeatureEditor (Bobkov et al. 2024, arXiv 2406.10601) let the encoder
+predict an early feature map as well. Here the prediction is a correction, added to what the generator makes of the
+codes: an edit of the codes moves the generator's own features, and the correction stays on top of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psp.encoders.encoder import ENCODERS, check_images
+from psp.encoders.gradual import GradualStyleEncoder
+from psp.encoders.light import HEAD_SLOPE, HEAD_WIDTH, TRUNK
+from stylegan2.runtime.errors import UserError
+
+SLOPE = 0.2
+CORRECTOR_BLOCKS = 3
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity, which is all that a fresh block is."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv1.weight, a=SLOPE)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+
+
+class Corrector(nn.Module):
+    """What is seen beside its rendering -> a correction of the generator's feature map. A fresh one corrects nothing.
+
+    Args:
+        in_channels: Of image and rendering together.
+        halvings: How often the feature map's side is contained in the image's, as a power of two.
+        width: Channels at the feature map's resolution.
+        out_channels: Channels of the feature map.
+    """
+
+    def __init__(self, in_channels: int, halvings: int, width: int, out_channels: int) -> None:
+        super().__init__()
+        channels = [in_channels] + [max(32, width >> k) for k in range(halvings, -1, -1)]
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=1 if k == 0 else 2, padding=1) for k, (a, b) in enumerate(pairwise(channels))
+        )
+        for conv in self.down:
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE)  # type: ignore[arg-type]
+        self.blocks = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(CORRECTOR_BLOCKS)))
+        self.out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, in_channels, S, S] to [N, out_channels, r, r], r = S / 2^halvings."""
+        for conv in self.down:
+            x = F.leaky_relu(conv(x), SLOPE)  # [N, C', H / 2, W / 2]; the first keeps H and W
+        return self.out(F.leaky_relu(self.blocks(x), SLOPE))  # [N, out_channels, r, r]
+
+
+@ENCODERS.register("feature")
+class FeatureStyleEncoder(GradualStyleEncoder):
+    """The pSp encoder, and a corrector that reads the image beside what the generator makes of the codes.
+
+    `psp.model.PSp` makes two passes: the first gives w_plus, the second the correction.
+
+    Args:
+        img_channels: Channels of the rendering, that is of the generator.
+        feature_side: Side r of the feature map that is corrected.
+        feature_channels: Channels of that feature map.
+        corrector_width: Channels inside the corrector.
+        others: See `GradualStyleEncoder`.
+    """
+
+    corrects_features = True
+    iterations = 2
+    default_lambdas: Mapping[str, float] = MappingProxyType({"feature_norm": 0.01})
+
+    def __init__(
+        self,
+        num_ws: int,
+        w_dim: int = 512,
+        input_channels: int = 3,
+        input_size: int = 256,
+        depth: int = 50,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        units: Sequence[int] | None = None,
+        head_width: int = 512,
+        slope: float | None = None,
+        head_slope: float = 0.01,
+        img_channels: int = 3,
+        feature_side: int = 64,
+        feature_channels: int = 512,
+        corrector_width: int = 256,
+    ) -> None:
+        super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, head_width, slope, head_slope)
+        self.img_channels, self.feature_side, self.feature_channels = img_channels, feature_side, feature_channels
+        if feature_side > input_size:
+            raise UserError(f"features of {feature_side} px cannot be corrected from images of {input_size} px")
+        halvings = (input_size // feature_side).bit_length() - 1
+        self.corrector = Corrector(input_channels + img_channels, halvings, corrector_width, feature_channels)
+
+    def correction(self, images: Tensor, rendering: Tensor) -> Tensor:
+        """Correct the generator's features.
+
+        Args:
+            images: [N, input_channels, S, S] in [-1, 1].
+            rendering: What the generator makes of their w_plus, [N, img_channels, S, S] in [-1, 1].
+
+        Returns:
+            What is added to the generator's features of side r, [N, feature_channels, r, r].
+
+        Raises:
+            UserError: Images or rendering have another size or number of channels.
+        """
+        check_images(rendering, self.img_channels, self.input_size)
+        return self.corrector(torch.cat([self.checked(images), rendering], dim=1))  # [N, feature_channels, r, r]
+
+
+@ENCODERS.register("light_feature")
+def light_feature(
+    num_ws: int,
+    w_dim: int = 512,
+    input_channels: int = 3,
+    *,
+    input_size: int,
+    img_channels: int = 3,
+    feature_side: int = 16,
+    feature_channels: int = 128,
+    corrector_width: int = 128,
+    head_slope: float = HEAD_SLOPE,
+) -> FeatureStyleEncoder:
+    """Build a narrow and shallow feature encoder."""
+    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
+    features: dict[str, Any] = {"feature_side": feature_side, "feature_channels": feature_channels}
+    sizes: dict[str, Any] = {"img_channels": img_channels, "corrector_width": corrector_width}
+    return FeatureStyleEncoder(num_ws, w_dim, input_channels, input_size, **features, **sizes, **TRUNK, **heads)
