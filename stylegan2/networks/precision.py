@@ -7,9 +7,10 @@ the activations there, and normalises weights and styles before a modulated conv
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.module import Module
 
 CONV_CLAMP = 256.0  # activations of 16-bit layers stay within it, so that sums over 4,608 products fit into float16
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -43,7 +44,7 @@ class Precision:
         return CONV_CLAMP if conv_clamp is None and self.is_reduced(resolution) else conv_clamp
 
 
-def set_precision(network: nn.Module, dtype: torch.dtype, num_resolutions: int = 4) -> None:
+def set_precision(network: Module, dtype: torch.dtype, num_resolutions: int = 4) -> None:
     """Compute the highest resolutions of a generator or discriminator in another type; its output stays float32.
 
     Weights, checkpoints and settings stay as they are. A network that knows no other precision is left in float32.
