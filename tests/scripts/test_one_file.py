@@ -37,7 +37,8 @@ def test_a_generator(checkout, tmp_path):
     shutil.copy(PARTS / "generator.py", checkout / "stylegan2" / "networks" / "dcgan.py")
     train = ("train_stylegan2.py", "--preset", "dcgan-tiny", "--slope", 0.1, "--workers", 0, "--exp_dir", "run")
     succeeds(checkout, tmp_path, *train, "--total_nimg", 8)
-    assert "resuming from network-000000008.safetensors at 8 images" in succeeds(checkout, tmp_path, *train, "--total_nimg", 16)
+    resumed = succeeds(checkout, tmp_path, *train, "--total_nimg", 16)
+    assert "resuming from network-000000008.safetensors at 8 images" in resumed
     pictures = ("--generator", "run", "--seeds", "0-3", "--exp_dir", "pictures", "--truncation_psi", 1)
     succeeds(checkout, tmp_path, "generate.py", "samples", *pictures)
     assert len(list((tmp_path / "pictures").rglob("*.png"))) >= 4
