@@ -18,6 +18,7 @@ from stylegan2.augment import PIPELINES, adapt, augment, observe
 from stylegan2.metrics.resolution_usage import resolution_usage
 from stylegan2.networks.growing import fade_real, growth_of
 from stylegan2.networks.precision import set_precision
+from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.sizes import num_ws_at
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
@@ -28,8 +29,6 @@ from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds, seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_state import (
-    Discriminator,
-    Generator,
     TrainingSettings,
     TrainingState,
     build_state,
@@ -198,7 +197,7 @@ def run_G(  # noqa: N802
     """
     z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=G.w_avg.device), count)  # [count, z_dim]
     ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution if G.grows else None)  # [count, num_ws, w_dim]
-    growth = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
+    growth: dict[str, Any] = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
     return G.synthesis(ws, noise_mode="random", **growth), ws
 
 
@@ -224,7 +223,7 @@ def run_D(  # noqa: N802
     """
     if s.augment != "none":
         images = augment(images, p, PIPELINES[s.augment])
-    growth = {} if s.grow_from is None else {"alpha": stage.alpha}
+    growth: dict[str, Any] = {} if s.grow_from is None else {"alpha": stage.alpha}
     return D(images, parts, labels=labels, **growth)
 
 
@@ -316,15 +315,16 @@ def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> N
         decay: From 0 to 1.
         skip: []; where it is not 0 nothing changes.
     """
-    kept, current = list(average.parameters()), list(module.parameters())
+    kept: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(module.parameters())
     if skip.device.type == "cpu":  # where looking is free
         if skip > 0:
             return
-        torch._foreach_lerp_(kept, current, 1 - decay)
+        torch._foreach_lerp_(kept, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     else:
-        change = torch._foreach_sub(current, kept)
-        torch._foreach_mul_(change, (skip == 0) * (1 - decay))
-        torch._foreach_add_(kept, change)
+        change = torch._foreach_sub(current, kept)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_mul_(change, (skip == 0) * (1 - decay))  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(kept, change)  # pyright: ignore[reportPrivateImportUsage]
     for old, new in zip(average.buffers(), module.buffers(), strict=True):
         old.copy_(torch.where(skip > 0, old, new))
 

@@ -264,7 +264,7 @@ def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
             group["lr"] = learning_rate
 
 
-def freeze(D: Discriminator, layers: int) -> None:
+def freeze(D: Any, layers: int) -> None:
     """Freeze-D (Mo et al. 2020): the layers next to the image keep their weights. UserError: it has not that many."""
     network: Any = D
     found = []

@@ -118,6 +118,21 @@ def test_the_same_command_goes_on(script, gan, pictures, tmp_path):
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
 
 
+def test_a_generator_is_measured_in_training(script, pictures, tmp_path):
+    arguments = ["--data", pictures, "--workers", 0, *GAN, "--exp_dir", "run", "--total_nimg", 8]
+    measured = ["--metrics", "fd_effnet", "--metrics_samples", 8, "--metrics_interval", 4]
+    code, out, _ = script("train_stylegan2.py", *arguments, *measured)
+    assert code == 0
+    assert out.count(" images: fd_effnet ") == 2
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    values = [line["metrics/fd_effnet"] for line in lines if "metrics/fd_effnet" in line]
+    _, metadata = checkpoint.read(tmp_path / "run" / "checkpoints" / "best_model.safetensors")
+    assert (metadata["best_metric"], metadata["cur_nimg"]) == (min(values), 4 * (1 + values.index(min(values))))
+    code, _, err = script("train_stylegan2.py", *arguments, "--metrics", "precision_recall")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "precision_recall is not measured during training: choose of fd_effnet, fd_dlib" in err
+
+
 def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *MEASURES]
     with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
