@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as scripts do, before CUDA starts: for --deterministic
+
 FOLDER = Path(__file__).resolve().parent
 
 
