@@ -64,10 +64,16 @@ def parse(
         return tyro.cli(settings, args=args, use_underscores=True, description=description)
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Calls a script's `main` and exits with the code it returns: 0 for None, 2 for a UserError, 130 for Ctrl-C."""
+def run(
+    main: Callable[..., int | None], settings: type[Settings] | None = None, presets: Presets | None = None
+) -> NoReturn:
+    """Call a command's `main` with the settings that the command line gives (see `parse`).
+
+    Exits with the code that `main` returns (0 for None), with 2 for a UserError and with 130 for Ctrl-C.
+    """
     with exit_on_user_error():
-        sys.exit(main() or 0)
+        code = main() if settings is None else main(parse(settings, presets))
+        sys.exit(code or 0)
 
 
 @contextlib.contextmanager

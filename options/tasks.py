@@ -6,19 +6,19 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from datasets.tasks import TASKS
 from options.registered import parameters
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.registry import Registry
 
 Purpose = Literal["training", "inference"]
 
 
-def task_settings(purpose: Purpose) -> type:
+def task_settings(tasks: Registry, purpose: Purpose) -> type:
     """Return a dataclass with the settings of all tasks that training or inference asks for; None is not given."""
     described: dict[str, list[str]] = {}
     owners: dict[str, tuple[Field, Any]] = {}
-    for task, field in _task_fields(purpose):
-        kind, help_text = _documented(task, field)
+    for task, field in _task_fields(tasks, purpose):
+        kind, help_text = _documented(tasks[task], field)
         if field.name in owners and owners[field.name][1] != kind:
             raise ValueError(f"the task {task} has a setting {field.name} of another type than an earlier task")
         owners.setdefault(field.name, (field, kind))
@@ -30,23 +30,23 @@ def task_settings(purpose: Purpose) -> type:
     return make_dataclass("TaskSettings", flags, frozen=True, namespace={"__doc__": "Settings of the tasks."})
 
 
-def given_settings(settings: Any, purpose: Purpose) -> dict[str, Any]:
+def given_settings(tasks: Registry, settings: Any, purpose: Purpose) -> dict[str, Any]:
     """Return {setting: value} of those that were given. UserError: a list holds another kind of value."""
-    kinds = {field.name: _documented(task, field)[0] for task, field in _task_fields(purpose)}
+    kinds = {field.name: _documented(tasks[task], field)[0] for task, field in _task_fields(tasks, purpose)}
     given = {name: getattr(settings, name) for name in kinds if getattr(settings, name) is not None}
     return {name: _read(name, value, kinds[name]) for name, value in given.items()}
 
 
-def _task_fields(purpose: Purpose) -> list[tuple[str, Field]]:
+def _task_fields(tasks: Registry, purpose: Purpose) -> list[tuple[str, Field]]:
     """List (name of the task, field) of the settings that `purpose` asks for."""
-    tasks: list[tuple[str, Any]] = [(name, TASKS[name]) for name in TASKS.names()]
-    found = [(name, field) for name, cls in tasks if is_dataclass(cls) for field in fields(cls)]
+    classes: list[tuple[str, Any]] = [(name, tasks[name]) for name in tasks.names()]
+    found = [(name, field) for name, cls in classes if is_dataclass(cls) for field in fields(cls)]
     return [(name, field) for name, field in found if field.metadata.get("only") in (None, purpose)]
 
 
-def _documented(task: str, field: Field) -> tuple[Any, str]:
+def _documented(task: Any, field: Field) -> tuple[Any, str]:
     """Return the type and the help of a setting."""
-    parameter = next(entry for entry in parameters(TASKS[task]) if entry.name == field.name)
+    parameter = next(entry for entry in parameters(task) if entry.name == field.name)
     return parameter.type, parameter.help
 
 

@@ -1,25 +1,39 @@
 """Everything once, in minutes: python scripts/demo.py (which is what `make demo` runs)."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import options.process  # noqa: F401
+import _start  # noqa: F401
 
 # isort: split
 
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 from datasets.demo_photos import write_sample_photos
-from options.demo import Demo
-from options.parse import parse, run
+from options.parse import run
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 
+ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = "synthfaces64_inversion"
 UNREADABLE = 1  # exit code of inference when a file was left out, as the broken sample is on purpose
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train a small encoder for a few minutes, then translate sample photos with the shipped one."""
+
+    exp_dir: Path = Path("runs/demo")
+    """gets everything the demo makes"""
+    max_steps: int = 400
+    """training steps"""
+    num_images: int = 64
+    """held-out faces to measure on"""
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    seed: int = 0
+    """seed of everything random"""
 
 
 def script(name: str, *arguments: object, expect: int = 0) -> None:
@@ -31,8 +45,7 @@ def script(name: str, *arguments: object, expect: int = 0) -> None:
         raise UserError(f"scripts/{name} ended with exit code {code}: see its message above")
 
 
-def main() -> None:
-    o = parse(Demo)
+def main(o: Demo) -> None:
     out, common = o.exp_dir, ("--device", o.device, "--seed", o.seed)
     print("1/3  Training an inversion encoder for a short while on the embedded faces")
     script(
@@ -68,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Demo)

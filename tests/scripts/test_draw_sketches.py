@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from datasets.synthetic import SyntheticFaces
-from options.draw_sketches import DrawSketches
-from scripts import draw_sketches
+from scripts.draw_sketches import DrawSketches, main
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
@@ -16,15 +15,14 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def call(monkeypatch, photos, **settings):
-    o = DrawSketches(photos, photos.parent / "out", device="cpu", tune_malloc=False, edges="lines", **settings)
-    monkeypatch.setattr(draw_sketches, "parse", lambda _: o)
-    return draw_sketches.main()
+def call(photos, **settings):
+    out = photos.parent / "out"
+    return main(DrawSketches(photos, out, device="cpu", tune_malloc=False, edges="lines", **settings))
 
 
-def test_every_photo_gets_a_drawing_of_its_name(photos, monkeypatch):
+def test_every_photo_gets_a_drawing_of_its_name(photos):
     (photos / "broken.png").write_bytes(b"no image")
-    assert call(monkeypatch, photos, size=48) == 1
+    assert call(photos, size=48) == 1
     drawings = images.find_images(photos.parent / "out")
     assert [str(file.relative_to(photos.parent / "out")) for file in drawings] == ["a.png", "deeper/b.png"]
     for file in drawings:
@@ -34,15 +32,15 @@ def test_every_photo_gets_a_drawing_of_its_name(photos, monkeypatch):
         assert 0.02 < (drawing < 128).mean() < 0.3  # with lines on it
 
 
-def test_drawings_that_are_there_are_left_alone(photos, monkeypatch):
-    assert call(monkeypatch, photos) == 0
+def test_drawings_that_are_there_are_left_alone(photos):
+    assert call(photos) == 0
     first = photos.parent / "out" / "a.png"
     first.write_bytes(b"mine")
-    assert call(monkeypatch, photos) == 0
+    assert call(photos) == 0
     assert first.read_bytes() == b"mine"
 
 
-def test_an_empty_folder_is_refused(tmp_path, monkeypatch):
+def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(UserError, match="no images"):
-        call(monkeypatch, tmp_path / "photos")
+        call(tmp_path / "photos")

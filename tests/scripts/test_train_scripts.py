@@ -19,7 +19,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
+NAMES = sorted(path.name for path in SCRIPTS.glob("[!_]*.py"))
 TINY = [
     "--z_dim",
     "8",

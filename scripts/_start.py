@@ -1,0 +1,19 @@
+"""What every command does before it imports anything else: `import _start` finds this file beside the command.
+
+The checkout comes first on sys.path, from whatever folder a command is called: an installed package called `datasets`,
+such as Hugging Face's, must not be taken for ours. And settings of the process are made that count before PyTorch is
+imported.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+# Threads that wait must not spin: on a busy machine they would keep the cores from the threads they are waiting for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# One line for a warning, without the source line: it is for who runs the command.
+warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
