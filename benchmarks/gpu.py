@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
 
+import _start  # noqa: F401
 import torch
 from torch import Tensor
 
@@ -387,8 +388,7 @@ def machine(device: torch.device) -> Row:
     return {"device": name, **versions, "python": platform.python_version(), "sizes": "full" if on_cuda else "toy"}
 
 
-def main() -> int:
-    o = parse(Benchmark)
+def main(o: Benchmark) -> int:
     device = pick_device(o.device)
     if device.type != "cuda":
         o = replace(o, precisions=[precision for precision in o.precisions if precision != "fp16"])  # of GPUs alone
@@ -411,4 +411,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Benchmark)

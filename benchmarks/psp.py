@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
 
+import _start  # noqa: F401
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
 from benchmarks.measure import PEAK_GFLOP, Figure, convolution_peak, in_own_process, interleaved, peak_memory_mb
-from options.parse import parse, run
+from options.parse import run
 from psp.encoders import encoder_for
 from psp.losses import build_losses
 from psp.model import PSp
@@ -256,8 +257,7 @@ def table(case: str, malloc: str, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    o = parse(Benchmark)
+def main(o: Benchmark) -> None:
     if o.worker:
         print(json.dumps(measure(o, o.cases[0])))
         return
@@ -271,4 +271,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Benchmark)

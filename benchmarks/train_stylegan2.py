@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
 
+import _start  # noqa: F401
 import torch
 from torch import Tensor
 
@@ -249,8 +250,7 @@ def forms_here() -> list[str]:
     return [*forms, lucidrains.NAME]
 
 
-def main() -> None:
-    o = parse(Benchmark)
+def main(o: Benchmark) -> None:
     if o.worker:
         print(json.dumps((measure_memory if o.memory_only else measure)(o, o.cases[0])))
         return
@@ -265,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Benchmark)

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import io
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,29 +65,47 @@ def parse(
         return tyro.cli(settings, args=args, use_underscores=True, description=description)
 
 
-def run(
-    main: Callable[..., int | None], settings: type[Settings] | None = None, presets: Presets | None = None
-) -> NoReturn:
+def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
     """Call a command's `main` with the settings that the command line gives (see `parse`).
 
     Exits with the code that `main` returns (0 for None), with 2 for a UserError and with 130 for Ctrl-C.
     """
-    with exit_on_user_error():
-        code = main() if settings is None else main(parse(settings, presets))
-        sys.exit(code or 0)
+    with exit_on_user_error(settings):
+        sys.exit(main(parse(settings, presets)) or 0)
 
 
 @contextlib.contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """A UserError becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130."""
+def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
+    """Turn a UserError into one line on stderr and exit code 2, and Ctrl-C into exit code 130.
+
+    Args:
+        settings: A command's dataclass, whose fields the sentence then calls by their flags.
+    """
     try:
         yield
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sentence = " ".join(str(error).split())
+        print(f"error: {with_flags(sentence, settings) if settings else sentence}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def with_flags(sentence: str, settings: type) -> str:
+    """Call the fields of a command by their flags: the library writes `batch_size must be ...`, a user `--batch_size`.
+
+    A name counts where it has an underscore or begins the sentence, as `seed must not be negative` does; elsewhere a
+    word such as seed or data is plain English. What stands in quotes or in a path is left as it is.
+    """
+    names = sorted({flag[2:] for flag in _flags(settings)}, key=len, reverse=True)
+    written = "|".join(name for name in names if "_" in name)
+    if written:
+        sentence = re.sub(rf"(?<![\w\-./'\"`])({written})(?![\w/'\"`(]|[.=\-]\w)", r"--\1", sentence)
+    first = sentence.partition(" ")[0]
+    if first in names and re.match(r"\w+ (must|is|are|cannot|needs?|takes?|has|have)\b", sentence):
+        return f"--{sentence}"
+    return sentence
 
 
 def _flags(settings: type) -> dict[str, Flag]:

@@ -1,20 +1,17 @@
 """Align a folder of photos: python scripts/align_faces.py --data_path FOLDER --exp_dir OUT [--landmarks FILE]"""
 
+import _start  # noqa: F401
+
+# isort: split
+
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
-
 import tyro
 
-from options.parse import parse, run
+from options.parse import run
 from psp.inference.aligned import Aligner, Detected, Given, align_folder, summarize
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
@@ -67,8 +64,7 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
     return Given(given)
 
 
-def main() -> int:
-    o = parse(AlignFaces)
+def main(o: AlignFaces) -> int:
     files = list_photos(o.data_path, [o.exp_dir])
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}
@@ -78,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, AlignFaces)

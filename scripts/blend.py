@@ -1,19 +1,16 @@
 """Swap layers of two generators: python scripts/blend.py --base G1 --style G2 --swap_from 32 --out FILE"""
 
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
+import _start  # noqa: F401
 
 # isort: split
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 import stylegan2
-from options.parse import parse, run
+from options.parse import run
 from stylegan2.latents.blend import blend
 from stylegan2.load import save_generator
 from stylegan2.runtime import images
@@ -42,8 +39,7 @@ class Blend:
     """seed of the samples"""
 
 
-def main() -> None:
-    o = parse(Blend)
+def main(o: Blend) -> None:
     tune_process()
     if o.out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
@@ -60,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Blend)

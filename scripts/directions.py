@@ -1,16 +1,13 @@
 """Directions of W: python scripts/directions.py boundary --attributes yaw,glasses,smile (or: pca, closed_form)"""
 
+import _start  # noqa: F401
+
+# isort: split
+
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import tyro
 from torch import Tensor
@@ -19,7 +16,7 @@ import stylegan2
 from datasets.labelled import open_labelled
 from datasets.sources import SYNTHETIC
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from psp.evaluation.attributes import attribute_classifier, classifier_side
 from psp.evaluation.similarity import face_similarity
 from stylegan2.latents.directions import (
@@ -148,8 +145,7 @@ def report(
             print(f"{name}: {effect.share:.1%} of the samples have it, too few for a direction to be more than a guess")
 
 
-def main() -> None:
-    o = parse(FindDirections)
+def main(o: FindDirections) -> None:
     device = o.prepare()
     generator: Any = stylegan2.load(o.generator)[0]
     place(generator.requires_grad_(False), device)
@@ -168,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FindDirections)

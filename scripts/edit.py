@@ -1,22 +1,19 @@
 """Edit samples or encoded photos: python scripts/edit.py --directions runs/directions/boundary.safetensors"""
 
-import sys
+import _start  # noqa: F401
+
+# isort: split
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import tyro
 
 import psp
 import stylegan2
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from options.seeds import parse_numbers, parse_seeds
 from psp.model import Codes
 from stylegan2.latents.codes import load_codes
@@ -106,8 +103,7 @@ def write_strip(generator: Any, directions: Directions, name: str, captions: lis
             write_image(o.exp_dir / name / f"{caption}_{title}.png", picture)
 
 
-def main() -> None:
-    o = parse(Edit)
+def main(o: Edit) -> None:
     device = o.prepare()
     directions, metadata = load_directions(o.directions)
     generator = load_generator(o.generator or metadata["generator"])
@@ -125,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Edit)

@@ -3,17 +3,15 @@
 With --generator it is scripts/evaluate_generator.py.
 """
 
+import _start  # noqa: F401
+
+# isort: split
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import torch
 import tyro
@@ -22,7 +20,7 @@ from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups,
 from datasets.sources import SYNTHETIC
 from datasets.tasks import Task
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
@@ -171,8 +169,7 @@ def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Mapping[str, Any
     }
 
 
-def main() -> None:
-    o = parse(Evaluate)
+def main(o: Evaluate) -> None:
     device = o.prepare()
     seed_step(o.seed, 0, 0)
     loaded = load_models(o.models())
@@ -211,4 +208,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     of_generator = any(flag.partition("=")[0] == "--generator" for flag in sys.argv[1:])
-    run(evaluate_generator.main if of_generator else main)
+    if of_generator:
+        run(evaluate_generator.main, evaluate_generator.EvaluateGenerator)
+    run(main, Evaluate)

@@ -1,16 +1,12 @@
 """Measure a generator: python scripts/evaluate_generator.py --generator runs/faces64 --metrics fd_effnet,ppl"""
 
-import sys
-from collections.abc import Sequence
+import _start  # noqa: F401
+
+# isort: split
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import torch
 import tyro
@@ -20,7 +16,7 @@ from datasets.labelled import open_labelled
 from datasets.sources import SYNTHETIC, images_key, open_images
 from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from psp.evaluation.attributes import classifier_side
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
@@ -89,8 +85,7 @@ class EvaluateGenerator(Machine):
             raise UserError(f"--out must be a .json file, not {str(self.out)!r}")
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    o = parse(EvaluateGenerator, args=args)
+def main(o: EvaluateGenerator) -> None:
     device = o.prepare()
     generator, _ = stylegan2.load(o.generator)
     place(generator.requires_grad_(False), device)
@@ -120,4 +115,4 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, EvaluateGenerator)

@@ -1,22 +1,19 @@
 """Pictures of a generator: python scripts/generate.py samples (or truncation, mixing, noise, interpolation)"""
 
-import sys
+import _start  # noqa: F401
+
+# isort: split
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import tyro
 from torch import Tensor
 
 import stylegan2
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from options.seeds import parse_numbers, parse_seeds
 from stylegan2.latents import pictures
 from stylegan2.latents.mixing import BANDS, mask_rows
@@ -142,8 +139,7 @@ def interpolation(generator: Any, o: Generate) -> None:
 KINDS = {kind.__name__: kind for kind in (samples, truncation, mixing, noise, interpolation)}
 
 
-def main() -> None:
-    o = parse(Generate)
+def main(o: Generate) -> None:
     device = o.prepare()
     generator, _ = stylegan2.load(o.generator)
     place(generator, device)
@@ -152,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Generate)

@@ -1,16 +1,13 @@
 """Latents of pictures by optimisation: python scripts/project.py --target FILES|FOLDER [--space w_plus]"""
 
+import _start  # noqa: F401
+
+# isort: split
+
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import numpy as np
 import torch
@@ -21,7 +18,7 @@ from tqdm import tqdm
 import stylegan2
 from datasets.targets import read_targets
 from options.machine import Machine
-from options.parse import parse, run
+from options.parse import run
 from psp.losses.lpips import perceptual_loss
 from stylegan2.latents.codes import save_codes
 from stylegan2.latents.project import Distance, Projection, Schedule, project
@@ -109,8 +106,7 @@ def write(batch: Batch, seen: np.ndarray, o: Project) -> None:
             write_animation(o.exp_dir / "videos" / f"{name}.{o.format}", frames, o.fps)
 
 
-def main() -> None:
-    o = parse(Project)
+def main(o: Project) -> None:
     device = o.prepare()
     generator: Any = stylegan2.load(o.generator)[0]
     place(generator, device)
@@ -143,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Project)

@@ -3,17 +3,14 @@
 On N GPUs, of which each takes its share of --batch_size: torchrun --nproc_per_node=N scripts/train_stylegan2.py ...
 """
 
-import sys
+import _start  # noqa: F401
+
+# isort: split
+
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import options.process  # noqa: F401
-
-# isort: split
 
 import tyro
 
@@ -21,7 +18,7 @@ from datasets.loader import MirroredImages, stream_batches
 from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
 from options.machine import Machine
 from options.networks import chosen_settings, network_settings
-from options.parse import parse, run
+from options.parse import run
 from psp.evaluation.generator import NETWORKS, MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
 from stylegan2 import transfer
@@ -84,8 +81,7 @@ def measure(names: list[str], real: RealImages, num_samples: int, G_ema: Generat
     return {name: value for result in results.values() for name, value in result.values.items()}
 
 
-def main() -> None:
-    o = parse(TrainStyleGAN2, chosen_settings)
+def main(o: TrainStyleGAN2) -> None:
     device = distributed.setup(o.prepare())
     s, resolution, channels = o.training, o.network.resolution, o.network.channels
     generator = initial = None
@@ -126,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, TrainStyleGAN2, chosen_settings)

@@ -1,5 +1,6 @@
 """Flags, presets, and one sentence for every mistake."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -142,16 +143,43 @@ def test_exit_codes_of_mistakes(mistake, code, text, capsys):
     assert capsys.readouterr().err == text
 
 
+@dataclass(frozen=True)
+class Empty:
+    """Has no settings."""
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command.py"])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("learning_rate must be positive, not -1", "--learning_rate must be positive, not -1"),
+        ("align is for photos: give exp_dir too.", "--align is for photos: give --exp_dir too."),
+        ("use batch_size 4, --limit 3 or test_batch", "use --batch_size 4, --limit 3 or --test_batch"),
+        ("leave out no_align", "leave out --no_align"),
+        ("the mode is no flag here, nor is 'exp_dir'", "the mode is no flag here, nor is 'exp_dir'"),
+        ("no file runs/exp_dir/a or exp_dir.txt or my_exp_dir", "no file runs/exp_dir/a or exp_dir.txt or my_exp_dir"),
+    ],
+)
+def test_the_librarys_fields_are_flags_to_a_user(sentence, expected, capsys):
+    with pytest.raises(SystemExit), exit_on_user_error(Outer):
+        raise UserError(sentence)
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
 @pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1)])
 def test_run_exits_with_the_answer_of_main(answer, code):
     with pytest.raises(SystemExit) as stop:
-        run(lambda: answer)
+        run(lambda settings: answer, Empty)
     assert stop.value.code == code
 
 
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        run(lambda: 1 // 0)
+        run(lambda settings: 1 // 0, Empty)
 
 
 def test_presets_may_be_a_function_of_the_flags():

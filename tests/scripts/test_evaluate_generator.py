@@ -32,7 +32,8 @@ def folder(tmp_path, monkeypatch):
 
 def run(folder, *flags):
     args = ["--generator", str(folder / "generator.safetensors"), "--data", str(folder / "images")]
-    evaluate_generator.main([*args, "--out", str(folder / "out" / "found.json"), "--device", "cpu", *flags])
+    args += ["--out", str(folder / "out" / "found.json"), "--device", "cpu", *flags]
+    evaluate_generator.main(parse(EvaluateGenerator, args=args))
     return json.loads((folder / "out" / "found.json").read_text(encoding="utf-8"))
 
 
@@ -95,6 +96,6 @@ def test_fid_without_its_network_says_what_works(folder, monkeypatch):
 def test_the_script_runs_as_a_program(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate_generator.py", "--generator", "nowhere"])
     with pytest.raises(SystemExit) as stop:
-        evaluate_generator.run(evaluate_generator.main)
+        evaluate_generator.run(evaluate_generator.main, EvaluateGenerator)
     assert stop.value.code == 2
     assert "there is no generator 'nowhere'" in capsys.readouterr().err

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from skimage import data
 
+from options.parse import parse
 from psp import PSp
 from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
 from psp.load import describe
+from scripts.inference import Inference, main
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, images
 from stylegan2.runtime.errors import UserError
@@ -47,19 +49,13 @@ def model_file(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model") / "model.safetensors", build_model())
 
 
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(SCRIPT))["main"]
-
-
 @pytest.fixture
-def infer(main, model_file, tmp_path, monkeypatch):
-    """Runs the script in this process; gives its exit code."""
+def infer(model_file, tmp_path):
+    """Runs the command in this process; gives its exit code."""
 
     def call(source, *flags, out=tmp_path / "out", model=model_file):
         arguments = ["--data_path", source, "--exp_dir", out, "--checkpoint_path", model, *flags]
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        return main()
+        return main(parse(Inference, args=list(map(str, arguments))))
 
     return call
 

@@ -207,7 +207,7 @@ MISTAKES = [
     ("train_psp.py", "--lerning_rate 1", "there is no option --lerning_rate: did you mean --learning_rate?"),
     ("train_psp.py", "--preset fast", "there is no preset 'fast': choose one of "),
     ("train_psp.py", "--task toonifi", "there is no task called 'toonifi'"),
-    ("train_psp.py", "--label_nc 5", "the task inversion has no setting label_nc: it has none"),
+    ("train_psp.py", "--label_nc 5", "the task inversion has no setting --label_nc: it has none"),
     ("train_psp.py", "--task segmentation --label_nc 1", "--label_nc is a number from 2 to 256, not 1"),
     (
         "train_psp.py",
