@@ -18,7 +18,7 @@ from datasets.sources import SYNTHETIC
 from options.machine import Machine
 from options.parse import run
 from psp.evaluation.attributes import attribute_classifier, classifier_side
-from psp.evaluation.similarity import face_similarity
+from psp.evaluation.similarity import FaceSimilarity
 from stylegan2.latents.directions import (
     Directions,
     boundaries,
@@ -128,18 +128,19 @@ def find(generator: Any, o: FindDirections, w: Tensor, scores: dict[str, Tensor]
     return Directions(tuple(names), vectors, spread(w, vectors), tuple(rows))
 
 
-def report(
+def write_effects(
     generator: Any, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
     """Measures the directions, prints a table and writes it; scores {attribute: [N]} are those of samples."""
-    network, similarity = face_similarity(o.identity, generator.w_avg.device)
+    similarity = FaceSimilarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
     effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
-    about = {"truncation_psi": o.truncation_psi, "similarity": network}
+    about = {"truncation_psi": o.truncation_psi, "similarity": similarity.name}
     about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
     write_text(o.exp_dir / f"{o.method}.json", json.dumps(about, indent=2) + "\n")
     write_text(o.exp_dir / f"{o.method}.md", table(effects))
-    print(f"changes in standard deviations of the classifier's scores; similarity by {network}\n\n{table(effects)}")
+    print(f"changes in standard deviations of the classifier's scores; similarity by {similarity.name}\n")
+    print(table(effects))
     for name, effect in effects.items():
         if effect.share is not None and min(effect.share, 1 - effect.share) < RARE:
             print(f"{name}: {effect.share:.1%} of the samples have it, too few for a direction to be more than a guess")
@@ -159,7 +160,7 @@ def main(o: FindDirections) -> None:
     found = find(generator, o, w, scores)
     save_directions(o.exp_dir / f"{o.method}.safetensors", found, {"method": o.method, "generator": o.generator})
     if o.measure:
-        report(generator, o, found, classify, scores)
+        write_effects(generator, o, found, classify, scores)
     print(f"written: {o.exp_dir / o.method}.safetensors")
 
 

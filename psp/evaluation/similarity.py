@@ -1,6 +1,4 @@
-"""Whether two images show the same person, for measures that are handed a function of two images."""
-
-from collections.abc import Callable
+"""Whether two images show the same person."""
 
 import torch
 from torch import Tensor
@@ -9,16 +7,21 @@ from psp.losses.identity import Identity
 from stylegan2.metrics.samples import as_rgb
 
 
-def face_similarity(network: str, device: torch.device) -> tuple[str, Callable[[Tensor, Tensor], Tensor]]:
-    """(name, function of two FFHQ-aligned batches [N, 1, 3 or 4, H, W] in [-1, 1] -> [N], 1 for the same person).
+class FaceSimilarity:
+    """Compare the people in two batches of FFHQ-aligned images.
 
-    Values of different networks must not be compared: report them under the name. See
-    `psp.losses.identity.identity_network` for the networks.
+    Values of different networks must not be compared, so reports put the attribute `name` beside them.
+
+    Args:
+        network: See `psp.losses.identity.identity_network`.
+        device: Where the network runs.
     """
-    identity = Identity(network).to(device)
+
+    def __init__(self, network: str, device: torch.device) -> None:
+        self.identity, self.device = Identity(network).to(device), device
+        self.name = self.identity.name
 
     @torch.no_grad()
-    def similarity(a: Tensor, b: Tensor) -> Tensor:
-        return 1 - identity(as_rgb(a.to(device)), as_rgb(b.to(device)))  # [N]
-
-    return identity.name, similarity
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare images [N, 1, 3 or 4, H, W] in [-1, 1]: [N], 1 for the same person."""
+        return 1 - self.identity(as_rgb(a.to(self.device)), as_rgb(b.to(self.device)))  # [N]

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
 
 from psp.inference.align import Crop, align
-from psp.inference.detect import Face, build_detector, find_faces
+from psp.inference.detect import Detector, DlibDetector, Face, build_detector, find_faces
 from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
@@ -30,7 +30,7 @@ Entry = dict[str, Any]
 class Detected:
     """Find faces by a detector: the largest of a photo, or all."""
 
-    detector: Any
+    detector: Detector
     every_face: bool
     name: str
     """of the detector, for the manifest"""
@@ -62,8 +62,8 @@ class Given:
 def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
     """Put a box around landmarks, or find the landmarks in a box with dlib's predictor."""
     if numbers.ndim == 1:
-        dlib: Any = build_detector("dlib")
-        return Face(tuple(numbers.tolist()), dlib.landmarks(photo, numbers), 1.0)
+        x0, y0, x1, y1 = box = numbers.tolist()
+        return Face((x0, y0, x1, y1), cast(DlibDetector, build_detector("dlib")).landmarks(photo, box), 1.0)
     (x0, y0), (x1, y1) = numbers.min(0), numbers.max(0)
     return Face((float(x0), float(y0), float(x1), float(y1)), numbers, 1.0)
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
 from psp.precision import autocast, check_precision
 from stylegan2.latents.sampling import render
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 
@@ -50,7 +50,7 @@ class Translation:
     """float32, N * K of them, on the CPU"""
     seconds: float
     """what all of this took"""
-    generators: list[Any] = field(default_factory=list)
+    generators: list[Generator] = field(default_factory=list)
     """after pivotal tuning one generator a source: `generators[n].synthesis(codes)` are its images"""
 
 
@@ -87,7 +87,7 @@ def translate(
         raise UserError(f"the batch size is a number from 1 on, not {batch_size}")
     device = torch.device(device)
     place(model.eval(), device)
-    encoder: Any = model.encoder
+    encoder = model.encoder
     if refinement is not None:
         refinement.losses.to(device)
     variants = Variants.draw(model.generator, mixing)
@@ -116,10 +116,10 @@ def _translate_batch(
     variants: Variants,
     refinement: Refinement | None,
     precision: str,
-) -> tuple[Tensor, Codes, list[Any]]:
+) -> tuple[Tensor, Codes, list[Generator]]:
     with torch.no_grad(), autocast(inputs.device, precision):
         codes = model.encode(inputs).map(Tensor.float)
-    tuned: list[Any] = []
+    tuned: list[Generator] = []
     if refinement is not None:
         codes, tuned = _refine(model, sources, codes, refinement)
     mixed = variants.of(codes.w_plus).flatten(0, 1)  # [N * K, num_ws, w_dim]
@@ -136,9 +136,9 @@ def _translate_batch(
     return torch.cat(images), outputs, tuned
 
 
-def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Any]]:
+def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Generator]]:
     """Improve codes, and tune a generator for each source if that is asked for."""
-    generator: Any = model.generator
+    generator = model.generator
     resolution, channels = generator.img_resolution, generator.img_channels
     if r.steps:
         with tqdm(total=r.steps, desc="refining", unit="step", leave=False) as bar:

@@ -3,13 +3,13 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylegan2.latents.codes import load_codes
 from stylegan2.latents.sampling import seeded_w
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
 KEYS = ("seed", "name")
@@ -50,7 +50,7 @@ def read_scores(path: str | Path) -> Scores:
     return Scores(key, [row[0] for row in rows[1:]], dict(zip(attributes, values.unbind(1), strict=True)))
 
 
-def scored_latents(generator: Any, labels: Path, latents: Path | None) -> tuple[Tensor, dict[str, Tensor]]:
+def scored_latents(generator: Generator, labels: Path, latents: Path | None) -> tuple[Tensor, dict[str, Tensor]]:
     """Find the latents that a CSV file names, by their seeds or by the names of codes in `latents`.
 
     Returns:

@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from stylegan2.runtime import device
+from psp import PSp
+from psp.encoders import ENCODERS
+from psp.load import describe
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.runtime import checkpoint, device
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -33,3 +38,33 @@ def script(own_process, monkeypatch, capsys):
         return ended.value.code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def build_model():
+    """Build a small pSp model at 32 px, the same at every call."""
+
+    def call(input_channels=3):
+        torch.manual_seed(0)
+        sizes = {"z_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 16, "mapping_layers": 1}
+        generator = GENERATORS.build("stylegan2", 32, **sizes)
+        sizes = {"num_ws": generator.num_ws, "w_dim": 16, "input_channels": input_channels, "input_size": 32}
+        return PSp(ENCODERS.build("light", **sizes), generator, torch.randn(16)).eval()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def save_model():
+    """Write a model to a file that scripts load: its path."""
+
+    def call(path, model):
+        checkpoint.save(path, dict(model.state_dict()), describe(model))
+        return path
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory, build_model, save_model):
+    return save_model(tmp_path_factory.mktemp("model") / "model.safetensors", build_model())

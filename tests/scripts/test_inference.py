@@ -20,33 +20,12 @@ from options.parse import parse
 from psp import PSp
 from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
-from psp.load import describe
 from scripts.inference import Inference, main
-from stylegan2.networks.registry import GENERATORS
-from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "inference.py"
 RESOLUTION = 32
-
-
-def build_model(input_channels=3):
-    torch.manual_seed(0)
-    generator = GENERATORS.build(
-        "stylegan2", RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
-    )
-    encoder = ENCODERS.build("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
-    return PSp(encoder, generator, torch.randn(16)).eval()
-
-
-def save_model(path, model):
-    checkpoint.save(path, dict(model.state_dict()), describe(model))
-    return path
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("model") / "model.safetensors", build_model())
 
 
 @pytest.fixture
@@ -120,7 +99,7 @@ def test_a_folder_from_another_working_directory(tmp_path, model_file):
 # -------------------------------------------------------------------------------- pixels and latents
 
 
-def test_outputs_are_those_of_the_model(infer, tmp_path):
+def test_outputs_are_those_of_the_model(infer, tmp_path, build_model):
     files = [save(tmp_path / "in" / f"{i}.png", picture(RESOLUTION, i)) for i in range(5)]
     assert infer(tmp_path / "in", "--no-align", "--batch_size", 2, "--workers", 3) == 0
     model, out = build_model(), tmp_path / "out"
@@ -139,7 +118,7 @@ def test_outputs_are_those_of_the_model(infer, tmp_path):
         np.testing.assert_array_equal(coupled, np.concatenate([pixels, written], axis=1))
 
 
-def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path):
+def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path, build_model, save_model):
     encoder = ENCODERS.build("light_restyle", num_ws=8, w_dim=16, input_size=32, iterations=3)
     model = PSp(encoder, build_model().generator, torch.randn(16)).eval()
     path = save_model(tmp_path / "restyle.safetensors", model)
@@ -162,7 +141,7 @@ def test_passes_that_cannot_be(infer, tmp_path, count, words):
     assert not (tmp_path / "out" / "inference_results").exists()
 
 
-def test_latents_render_to_the_results_again(infer, tmp_path):
+def test_latents_render_to_the_results_again(infer, tmp_path, build_model):
     save(tmp_path / "in" / "a.png", picture())
     infer(tmp_path / "in", "--no_align")
     with np.load(tmp_path / "out" / "latents.npz") as latents, torch.no_grad():
@@ -200,7 +179,7 @@ def test_all_faces_of_a_photo(infer, tmp_path):
     assert entry["box"][0] > 400
 
 
-def test_a_gray_encoder_and_a_segmentation_encoder(infer, tmp_path):
+def test_a_gray_encoder_and_a_segmentation_encoder(infer, tmp_path, build_model, save_model):
     save(tmp_path / "in" / "a.png", Image.fromarray(np.kron(np.eye(8, dtype=np.uint8), np.ones((8, 8), np.uint8)) * 4))
     for channels in (1, 5):
         file = save_model(tmp_path / f"model{channels}.safetensors", build_model(channels))

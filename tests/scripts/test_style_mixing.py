@@ -9,31 +9,12 @@ from PIL import Image
 from skimage import data
 
 import stylegan2
-from psp import PSp
-from psp.encoders import ENCODERS
 from psp.inference.align import Crop, paste_back
 from psp.load import describe
 from psp.mixing import mask_rows, random_styles
-from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, images
 
 RESOLUTION = 32
-
-
-def build_model(input_channels=3):
-    torch.manual_seed(0)
-    generator = GENERATORS.build(
-        "stylegan2", RESOLUTION, z_dim=16, w_dim=16, channel_base=256, channel_max=16, mapping_layers=1
-    )
-    encoder = ENCODERS.build("light", num_ws=generator.num_ws, w_dim=16, input_channels=input_channels, input_size=32)
-    return PSp(encoder, generator, torch.randn(16)).eval()
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    path, model = tmp_path_factory.mktemp("model") / "model.safetensors", build_model()
-    checkpoint.save(path, dict(model.state_dict()), describe(model))
-    return path
 
 
 @pytest.fixture
@@ -71,7 +52,7 @@ def manifest(out):
 # ------------------------------------------------------------------------------------ several outputs
 
 
-def test_style_mixing(script, pictures, tmp_path):
+def test_style_mixing(script, pictures, tmp_path, build_model):
     out = tmp_path / "out"
     assert script("style_mixing.py", "--no_align", "--n_outputs", 7, "--mix_alpha", 0.6, "--seed", 3)[0] == 0
     names, w_plus = latents(out)
@@ -110,7 +91,7 @@ def test_outputs_depend_on_the_seed_alone(script, pictures, tmp_path):
     np.testing.assert_allclose(one[:, 2:7], three[:, 2:7], atol=1e-5)
 
 
-def test_one_output_without_a_mask_is_plain_inference(script, pictures, tmp_path):
+def test_one_output_without_a_mask_is_plain_inference(script, pictures, tmp_path, build_model):
     script("inference.py", "--no_align", "--n_outputs", 1, out=tmp_path / "one")
     names, w_plus = latents(tmp_path / "one")
     assert names == ["0", "1"]
@@ -237,7 +218,7 @@ def test_mistakes_are_said_before_anything_is_written(script, pictures, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_refinement_needs_an_encoder_of_photos(script, pictures, tmp_path):
+def test_refinement_needs_an_encoder_of_photos(script, pictures, tmp_path, build_model):
     model = build_model(5)
     path = tmp_path / "labels.safetensors"
     checkpoint.save(path, dict(model.state_dict()), describe(model))
