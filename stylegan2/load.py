@@ -22,18 +22,19 @@ PRETRAINED = weights.PretrainedFiles("stylegan2")
 
 
 def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
-    """(generator in eval mode, metadata) from whatever holds a generator.
+    """Load a generator from whatever holds one.
 
     Args:
-        path_or_name: a checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
+        path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
             the name of a model that comes with the package, a .pt of rosinality or lucidrains, or an NVIDIA .pkl.
 
     Returns:
-        A generator in float32 on the CPU, and {"kind": "stylegan2", "generator": {"name": ..., **config}, ...}.
+        A generator in evaluation mode and float32 on the CPU, and the metadata of the file: {"kind": "stylegan2",
+        "generator": {"name": ..., **settings}, ...}.
 
     Raises:
-        UserError: there is nothing of that name.
-        CheckpointError: the file is damaged, or not (exactly) a generator.
+        UserError: There is nothing of that name.
+        CheckpointError: The file is damaged, or does not hold exactly a generator.
     """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
@@ -51,20 +52,25 @@ def save_generator(
     """Write a generator alone, as `load` reads it.
 
     Args:
-        path: a .safetensors file, replaced atomically.
-        generator: built by its registry, `GENERATORS.build`, or read by `load`.
+        path: A .safetensors file, which is replaced atomically.
+        generator: Built by `GENERATORS.build`, or read by `load`.
         metadata: JSON beside it (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
-        dtype: how the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
+        dtype: The type in which weights are stored, such as torch.float16 for half the size; `load` gives float32.
 
     Raises:
-        CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
+        CheckpointError: A weight does not fit into `dtype`, or the file cannot be written.
+        ValueError: The generator was not built by `GENERATORS.build`, so that a file could not name it.
     """
     tensors = cast(checkpoint.module_tensors(PREFIX, generator), dtype)
     checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": built_as(generator)})
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Floating-point tensors in another type (None: as they are). CheckpointError: a value does not fit into it."""
+    """Convert floating-point tensors to another type; None leaves them as they are.
+
+    Raises:
+        CheckpointError: A value does not fit into the type.
+    """
     result = {name: t.to(dtype) if dtype is not None and t.is_floating_point() else t for name, t in tensors.items()}
     for name, tensor in result.items():
         if not tensor.isfinite().all():
@@ -73,6 +79,7 @@ def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, 
 
 
 def _from_folder(folder: Path) -> tuple[Generator, dict[str, Any]]:
+    """Load the newest intact checkpoint of a folder. UserError: there is none."""
     found = checkpoint.newest(folder)
     if found is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
@@ -80,6 +87,7 @@ def _from_folder(folder: Path) -> tuple[Generator, dict[str, Any]]:
 
 
 def _shipped(name: str) -> Path:
+    """Return the file of a model that comes with the package. UserError: there is none of that name."""
     names = PRETRAINED.shipped
     if name not in names:
         shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
@@ -88,6 +96,7 @@ def _shipped(name: str) -> Path:
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[Generator, dict[str, Any]]:
+    """Build the generator that the metadata describes and fill it. CheckpointError: the file does not hold it."""
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
     try:

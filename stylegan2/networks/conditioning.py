@@ -13,7 +13,12 @@ PROJECTION_LR_MULTIPLIER = 0.01
 
 
 def check_labels(labels: Tensor | None, num_classes: int) -> None:
-    """UserError where labels are given to a network that knows none, or missing for one that does."""
+    """Raise a UserError where labels are given to an unconditional network, or missing for a conditional one.
+
+    Args:
+        labels: int64 [N], or None.
+        num_classes: Classes that the network is conditioned on; 0 for none.
+    """
     if num_classes and labels is None:
         raise UserError(f"this network is conditioned on {num_classes} classes: give it the samples' labels")
     if not num_classes and labels is not None:
@@ -21,7 +26,12 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector for each class, of mean square 1 as the normalised z beside it."""
+    """A learned vector of mean square 1 for each class, like the normalised z beside it.
+
+    Args:
+        num_classes: How many classes there are.
+        features: Size of a vector.
+    """
 
     def __init__(self, num_classes: int, features: int) -> None:
         super().__init__()
@@ -29,13 +39,18 @@ class LabelEmbedding(nn.Module):
         self.linear = EqualLinear(num_classes, features)
 
     def forward(self, labels: Tensor) -> Tensor:
-        """labels, int64 [N] -> [N, features]."""
+        """Look up labels, int64 [N], and return their vectors [N, features]."""
         one_hot = F.one_hot(labels, self.num_classes).to(self.linear.weight.dtype)  # [N, num_classes]
         return normalize_2nd_moment(self.linear(one_hot))  # [N, features]
 
 
 class Projection(nn.Module):
-    """The inner product of an image's features and its label's (Miyato and Koyama 2018, eq. 4), as a logit."""
+    """The inner product of an image's features and those of its label as a logit (Miyato and Koyama 2018, eq. 4).
+
+    Args:
+        num_classes: How many classes there are.
+        features: Size of the features.
+    """
 
     def __init__(self, num_classes: int, features: int) -> None:
         super().__init__()
@@ -48,6 +63,6 @@ class Projection(nn.Module):
         )
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """features [N, F], labels int64 [N] -> logits [N, 1]."""
+        """Return the logits [N, 1] of features [N, F] and labels, int64 [N]."""
         wanted = self.layers(self.embedding(labels))  # [N, F]
         return (features * wanted).sum(1, keepdim=True) / math.sqrt(features.shape[1])  # [N, 1]

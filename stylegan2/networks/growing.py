@@ -1,7 +1,7 @@
-"""What the networks that grow share: layers, the fade from one resolution to the next, and the discriminator.
+"""Progressive growing: what generators that grow have in common, and their discriminator.
 
-Progressive growing (PGGAN, arXiv 1710.10196, section 2 and figure 2): a new resolution fades in with alpha from 0 to 1,
-in the generator, in the discriminator and in the real images.
+A new resolution fades in with alpha from 0 to 1, in the generator, in the discriminator and in the real images (PGGAN,
+arXiv 1710.10196, section 2 and figure 2).
 """
 
 import math
@@ -28,18 +28,27 @@ LOW_PASSES = ("none", "binomial", "fir")
 
 
 def fade(old: Tensor, new: Tensor, alpha: float) -> Tensor:
-    """alpha new + (1 - alpha) up(old): old [N, C, H, W], new [N, C, 2H, 2W] -> [N, C, 2H, 2W]."""
+    """Return alpha * new + (1 - alpha) * upsampled old: [N, C, H, W] and [N, C, 2H, 2W] -> [N, C, 2H, 2W]."""
     return new if alpha == 1 else ops.nearest_upsample2x(old).lerp(new, alpha)
 
 
 def fade_real(images: Tensor, resolution: int, alpha: float) -> Tensor:
-    """Real images as the networks show them in growing: [N, C, R, R] -> [N, C, resolution, resolution]."""
+    """Show real images as a growing network shows its own.
+
+    Args:
+        images: [N, C, R, R].
+        resolution: What growing has reached.
+        alpha: How far that resolution has faded in, from 0 to 1.
+
+    Returns:
+        [N, C, resolution, resolution].
+    """
     images = enlarge_or_average(images, resolution)  # [N, C, resolution, resolution]
     return images if alpha == 1 else fade(ops.average_downsample2x(images), images, alpha)
 
 
 def enlarge_or_average(images: Tensor, resolution: int) -> Tensor:
-    """To another power of two: nearest neighbour up, the mean of each block down. [N, C, resolution, resolution]."""
+    """Resize images [N, C, R, R] to a power of two: by nearest neighbours up, by the mean of each block down."""
     if images.shape[2] > resolution:
         return F.avg_pool2d(images, images.shape[2] // resolution)
     if images.shape[2] < resolution:
@@ -48,7 +57,7 @@ def enlarge_or_average(images: Tensor, resolution: int) -> Tensor:
 
 
 class GrowthState(nn.Module):
-    """Remembers, in checkpoints too, how far a generator has grown; a new one stands at its full resolution."""
+    """How far a generator has grown, which its checkpoints hold; a new one has reached its full resolution."""
 
     def __init__(self, img_resolution: int) -> None:
         super().__init__()
@@ -63,7 +72,7 @@ class GrowthState(nn.Module):
 
 
 def growth_of(generator: Generator) -> GrowthState | None:
-    """None for a generator that does not grow."""
+    """Return how far a generator has grown; None for one that does not grow."""
     return getattr(generator.synthesis, "growth", None)
 
 
@@ -71,9 +80,14 @@ def growth_of(generator: Generator) -> GrowthState | None:
 
 
 class HeDiscriminatorBlock(nn.Module):
-    """Two 3x3 convolutions, the second of which halves the resolution (PGGAN, table 2).
+    """Two 3x3 convolutions, of which the second halves the resolution (PGGAN, table 2).
 
-    It averages before bias and activation, as the authors' code does: then one convolution of 4x4 does both.
+    The second averages before bias and activation, as the authors' code does, so that one 4x4 convolution does both.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        low_pass: Filter with [1, 2, 1] before the second convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, low_pass: bool) -> None:
@@ -83,16 +97,23 @@ class HeDiscriminatorBlock(nn.Module):
         self.skip = None
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        """Map x [N, in_channels, H, W] to [N, out_channels, H/2, W/2]; `clamp` limits both convolutions."""
         return self.conv1(self.conv0(x, clamp), clamp)  # [N, out_channels, H/2, W/2]
 
 
 class Discriminator(nn.Module):
-    """The growing discriminator: images [N, C, r, r] in [-1, 1], of any resolution r from 4 to R -> logits [N, 1].
+    """Growing discriminator: images [N, C, r, r] in [-1, 1], of any resolution r from 4 to R -> logits [N, 1].
 
     Args:
-        low_pass: what precedes downsampling: "none" (PGGAN), "binomial" (StyleGAN, [1, 2, 1]) or "fir" (StyleGAN2's
+        img_resolution: R, pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        channel_base: Channels are min(channel_base / resolution, channel_max).
+        channel_max: Most channels of a layer.
+        low_pass: What precedes downsampling: "none" (PGGAN), "binomial" (StyleGAN, [1, 2, 1]) or "fir" (StyleGAN2's
             configurations B to D, [1, 3, 3, 1]).
-        num_classes: conditions it on labels by projection; 0 for none.
+        mbstd_group: Group size of the minibatch standard deviation.
+        mbstd_channels: How many statistics it appends.
+        num_classes: Classes that it is conditioned on by projection; 0 for none.
     """
 
     architecture = "plain"
@@ -128,11 +149,19 @@ class Discriminator(nn.Module):
         self.projection = Projection(num_classes, last) if num_classes else None
 
     def forward(self, images: Tensor, parts: int = 1, alpha: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        """Logits of images at the resolution they have, which has faded in by alpha.
+        """Judge images at the resolution that they have.
 
         Args:
-            parts: independent batches stacked in `images` (their minibatch statistics stay apart).
-            labels: int64 [N], where it is conditioned on classes.
+            images: [N, C, r, r] in [-1, 1].
+            parts: How many independent batches are stacked in `images`; their minibatch statistics stay apart.
+            alpha: How far the resolution r has faded in, from 0 to 1.
+            labels: int64 [N], where the network is conditioned on classes.
+
+        Returns:
+            Logits [N, 1].
+
+        Raises:
+            UserError: Labels are missing, or the network knows none.
         """
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -150,6 +179,6 @@ class Discriminator(nn.Module):
         return x if self.projection is None else self.projection(x, labels)
 
     def from_rgb(self, k: int, images: Tensor) -> Tensor:
-        """images [N, img_channels, r, r] -> [N, C, r, r] in the type of that resolution."""
+        """Turn images [N, img_channels, r, r] into feature maps [N, C, r, r] in the type of that resolution."""
         size = images.shape[2]
         return self.from_rgbs[k](self.precision.cast(images, size), self.precision.clamp(None, size))

@@ -16,11 +16,18 @@ from stylegan2.runtime.randomness import draw_shard
 
 
 class EqualLinear(nn.Module):
-    """Linear layer whose stored weight is ~ N(0, 1 / lr_multiplier^2) and is scaled to He's constant at run time.
+    """Linear layer with an equalized learning rate (PGGAN, section 4.1).
 
-    The learning rate of an adaptive optimizer is thereby `lr_multiplier` times that of a unit-scale layer.
-    With `activate`, a leaky ReLU of gain sqrt(2) follows; before StyleGAN2 that gain was the weight's alone, not the
-    bias's too (`scale_bias=False`).
+    The stored weight is drawn from N(0, 1 / lr_multiplier^2) and scaled by He's constant at run time. An adaptive
+    optimizer therefore changes it `lr_multiplier` times as fast as the weight of a layer of scale 1.
+
+    Args:
+        in_features: Size of the input.
+        out_features: Size of the output.
+        bias_init: Initial value of the bias.
+        lr_multiplier: Learning rate relative to that of the other layers.
+        activate: Apply a leaky ReLU with a gain of sqrt(2).
+        scale_bias: Apply that gain to the bias, as StyleGAN2 does; earlier networks apply it to the weight alone.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class EqualLinear(nn.Module):
         self.scale_bias = scale_bias
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, in_features] to [N, out_features], in the type of the weight."""
         gain = ops.LRELU_GAIN if self.activate else 1.0
         bias_gain = gain if self.scale_bias else 1.0
         weight = self.weight * (gain * self.lr_multiplier / math.sqrt(self.weight.shape[1]))
@@ -49,10 +57,18 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """Convolution with equalized learning rate, optional 2x downsampling and activation.
+    """Convolution with an equalized learning rate, and optionally 2x downsampling and a leaky ReLU.
 
-    Downsampling low-passes first; a 1x1 kernel is then applied at the low resolution, which is the same and cheaper.
-    `gain` scales the output (residual branches use sqrt(1/2)).
+    Downsampling filters first. A 1x1 kernel is applied at the low resolution, which gives the same and is cheaper.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Side of the kernel in pixels, 1 or 3.
+        downsample: Halve the resolution.
+        bias: Add a bias.
+        activate: Apply a leaky ReLU with a gain of sqrt(2).
+        gain: Factor of the output; that of residual branches is sqrt(1/2).
     """
 
     def __init__(
@@ -73,7 +89,15 @@ class EqualConv2d(nn.Module):
         self.gain = gain
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
-        """x [N, in_channels, H, W] -> [N, out_channels, H, W] in x's type, within the clamp times the gain."""
+        """Convolve x [N, in_channels, H, W].
+
+        Args:
+            x: Feature maps; the output has their type.
+            clamp: Largest absolute value of the output before the gain; None for no limit.
+
+        Returns:
+            [N, out_channels, H, W], or half of that height and width.
+        """
         kernel = self.weight.shape[-1]
         gain = self.gain * (ops.LRELU_GAIN if self.activate else 1.0)
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
@@ -90,13 +114,17 @@ class EqualConv2d(nn.Module):
 
 
 class HeConv2d(nn.Module):
-    """Convolution and bias, with He's constant sqrt(2 / fan_in) in the weight (PGGAN, section 4.1), and leaky ReLU.
+    """Convolution and bias with He's constant sqrt(2 / fan_in) in the weight (PGGAN, section 4.1), and a leaky ReLU.
 
-    Without `activate` the constant is sqrt(1 / fan_in). Even kernels (4x4 to and from a single pixel) have no padding.
+    Even kernels, which are 4x4 to and from a single pixel, have no padding.
 
     Args:
-        resample: "up" for nearest-neighbour upsampling before the convolution, "down" for averaging after it.
-        low_pass: filter with [1, 2, 1] before the convolution (StyleGAN, section 2.1).
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Side of the kernel in pixels.
+        resample: "up" for nearest-neighbour upsampling before the convolution, "down" for averaging after it, "none".
+        low_pass: Filter with [1, 2, 1] before the convolution (StyleGAN, section 2.1).
+        activate: Apply the leaky ReLU; without it the constant is sqrt(1 / fan_in).
     """
 
     def __init__(
@@ -114,7 +142,15 @@ class HeConv2d(nn.Module):
         self.resample, self.low_pass, self.activate = resample, low_pass, activate
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
-        """x [N, in_channels, H, W] -> [N, out_channels, H, W] in x's type, within the clamp."""
+        """Convolve x [N, in_channels, H, W].
+
+        Args:
+            x: Feature maps; the output has their type.
+            clamp: Largest absolute value of the output; None for no limit.
+
+        Returns:
+            [N, out_channels, H, W], or twice or half of that height and width.
+        """
         kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
         bias, own_bias = ops.place_bias(x, self.bias)
@@ -130,7 +166,16 @@ class HeConv2d(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, demodulation, noise, bias, leaky ReLU (StyleGAN2, figure 2c)."""
+    """Modulated 3x3 convolution, demodulation, noise, bias and leaky ReLU (StyleGAN2, figure 2c).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        w_dim: Size of the latent w.
+        resolution: Pixels of a side of the output.
+        upsample: Double the resolution.
+        gain: Factor of the output; that of residual branches is sqrt(1/2).
+    """
 
     noise_const: Tensor  # [resolution, resolution], the noise of noise_mode="const"
 
@@ -147,6 +192,17 @@ class SynthesisLayer(nn.Module):
         self.gain = gain
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
+        """Compute the feature maps of a style.
+
+        Args:
+            x: [N, in_channels, H, W]; the output has its type.
+            w: [N, w_dim].
+            noise_mode: "const" (the stored map), "random" (fresh, from the global generator) or "none".
+            clamp: Largest absolute value of the output before the gain; None for no limit.
+
+        Returns:
+            [N, out_channels, resolution, resolution].
+        """
         gain = self.gain * ops.LRELU_GAIN
         weight = self.weight
         styles = self.affine(w) / math.sqrt(weight[0].numel())  # [N, I]; He's constant, here on the smaller factor
@@ -158,7 +214,7 @@ class SynthesisLayer(nn.Module):
         return ops.styled_conv2d(x, weight, styles, scale, self.bias * gain, noise, clamp, self.upsample)
 
     def noise(self, x: Tensor, mode: str) -> Tensor:
-        """Noise for what becomes of x: [resolution, resolution] or [N, 1, resolution, resolution]."""
+        """Return the noise of a layer's output: [resolution, resolution] or [N, 1, resolution, resolution]."""
         if mode == "const":
             return self.noise_const
         sides, like_x = self.noise_const.shape, {"dtype": x.dtype, "device": x.device}
@@ -166,7 +222,13 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution without demodulation; images are in full precision."""
+    """Modulated 1x1 convolution without demodulation (StyleGAN2, figure 7); images have full precision.
+
+    Args:
+        in_channels: Channels of the input.
+        img_channels: Channels of the images.
+        w_dim: Size of the latent w.
+    """
 
     def __init__(self, in_channels: int, img_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -175,6 +237,7 @@ class ToRGB(nn.Module):
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
 
     def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
+        """Turn x [N, in_channels, H, W] and w [N, w_dim] into images [N, img_channels, H, W] within the clamp."""
         styles = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, I]
         scale = styles.new_ones(1, len(self.bias))  # [1, img_channels]
         x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias).to(self.weight.dtype)  # [N, channels, H, W]
@@ -182,7 +245,13 @@ class ToRGB(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second halves the resolution; with a residual 1x1 path beside them in "residual"."""
+    """Two 3x3 convolutions, of which the second halves the resolution (StyleGAN2, figure 7).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        residual: Add a 1x1 convolution of the input to their output.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, residual: bool) -> None:
         super().__init__()
@@ -196,13 +265,14 @@ class DiscriminatorBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        """Map x [N, in_channels, H, W] to [N, out_channels, H/2, W/2]; `clamp` limits both convolutions."""
         y = self.conv1(self.conv0(x, clamp), clamp)  # [N, out_channels, H/2, W/2]
         return y if self.skip is None else y + self.skip(x)
 
 
 def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Pixel norm (PGGAN, section 4.2) over dimension 1: mean square 1. Squares of float16 would overflow."""
-    square = x.float().square() if x.dtype == torch.float16 else x.square()
+    """Scale x [N, C, ...] so that its mean square over dimension 1 is 1: the pixel norm of PGGAN, section 4.2."""
+    square = x.float().square() if x.dtype == torch.float16 else x.square()  # float16 would overflow
     return x * (square.mean(1, keepdim=True) + eps).rsqrt().to(x.dtype)
 
 
@@ -211,9 +281,9 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -
 
     Args:
         x: [N, C, H, W].
-        group: group size; where it does not divide the batch, their greatest common divisor is used.
-        channels: how many statistics, each over C / channels features.
-        parts: independent batches stacked in x (fakes and reals in one pass must not share groups).
+        group: Samples of a group; where it does not divide the batch, their greatest common divisor is taken.
+        channels: How many statistics to append, each of C / channels features.
+        parts: How many independent batches are stacked in x; fakes and reals in one pass must not share groups.
 
     Returns:
         [N, C + channels, H, W].
@@ -222,6 +292,7 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -
 
 
 def _with_stddev(x: Tensor, group: int, channels: int) -> Tensor:
+    """Append the statistics of one batch to it: [N, C, H, W] -> [N, C + channels, H, W]."""
     n, c, h, w = x.shape
     group = math.gcd(n, group)
     # Strided groups: sample i is grouped with i + N/G, so a strided sharding over processes keeps the groups.

@@ -19,23 +19,28 @@ from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 
 
 def uniform(*size: int, **options: Any) -> Tensor:
-    """Uniform random numbers of mean 0 and variance 1. `options`: of torch.rand."""
+    """Draw uniform random numbers of mean 0 and variance 1; `options` are those of torch.rand."""
     return (2 * torch.rand(*size, **options) - 1) * math.sqrt(3)
 
 
 def bilinear2x(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, C, 2H, 2W]"""
+    """Double the resolution of x by bilinear interpolation: [N, C, H, W] -> [N, C, 2H, 2W]."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def reflected_blur(x: Tensor) -> Tensor:
-    """Low-pass [N, C, H, W] with [1, 2, 1] in each direction, reflected at the edges."""
+    """Filter x [N, C, H, W] with [1, 2, 1] in each direction, reflected at the edges."""
     padded = F.pad(x, (1, 1, 1, 1), mode="reflect")  # [N, C, H+2, W+2]
     return ops.binomial_blur(padded)[:, :, 1:-1, 1:-1]  # [N, C, H, W]
 
 
 class Modulation(nn.Linear):
-    """w [N, w_dim] -> styles [N, I], in full precision where autocast is on; they start at 1."""
+    """Linear layer from w to styles, which start at 1; in full precision where autocast is on.
+
+    Args:
+        w_dim: Size of the latent w.
+        channels: How many styles there are.
+    """
 
     def __init__(self, w_dim: int, channels: int) -> None:
         super().__init__(w_dim, channels)
@@ -48,7 +53,13 @@ class Modulation(nn.Linear):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, demodulation (StyleGAN2, eq. 1 and 3), bias, noise, leaky ReLU of gain 1."""
+    """Modulated 3x3 convolution, demodulation (StyleGAN2, eq. 1 and 3), bias, noise, and a leaky ReLU without gain.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        w_dim: Size of the latent w.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -58,7 +69,16 @@ class SynthesisLayer(nn.Module):
         self.affine = Modulation(w_dim, in_channels)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """x [N, I, H, W], w [N, w_dim], noise [R, R] or [N, 1, R, R], of which the corner is taken -> [N, O, H, W]."""
+        """Compute the feature maps of a style.
+
+        Args:
+            x: [N, I, H, W].
+            w: [N, w_dim].
+            noise: [R, R] or [N, 1, R, R], of which the corner is taken; None for none.
+
+        Returns:
+            [N, O, H, W].
+        """
         styles = self.affine(w)  # [N, I]
         scale = ops.demodulation(self.weight, styles)  # [N, O]
         x = ops.modulated_conv2d(x, self.weight, styles, scale, self.bias)  # [N, O, H, W]
@@ -83,7 +103,14 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """What a resolution has: two layers and a ToRGB, all with the same w."""
+    """The layers of a resolution: two modulated convolutions and a ToRGB, all with the same w.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        img_channels: Channels of the images.
+        w_dim: Size of the latent w.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, img_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -92,13 +119,23 @@ class Block(nn.Module):
         self.to_rgb = ToRGB(out_channels, img_channels, w_dim)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x [N, I, H, W] -> features [N, O, H, W] and what they add to the image [N, img_channels, H, W]."""
+        """Map x [N, I, H, W] to features [N, O, H, W] and what they add to the image, [N, img_channels, H, W]."""
         x = self.conv1(self.conv0(x, w, noise), w, noise)  # [N, O, H, W]
         return x, self.to_rgb(x, w)
 
 
 class Synthesis(nn.Module):
-    """g: ws -> image. Block j reads ws[:, j]; all layers take their noise from the corner of one map."""
+    """The synthesis network g: block j reads ws[:, j]; all layers take their noise from the corner of one map.
+
+    Args:
+        w_dim: Size of the latent w.
+        img_resolution: Pixels of a side of the images.
+        img_channels: Channels of the images.
+        channel_base: Channels are min(channel_base / resolution, channel_max).
+        channel_max: Most channels of a layer.
+        rgb_blur: Filter the images between the resolutions.
+        learned_const: Begin with a constant; else with a linear map of the mean of the codes.
+    """
 
     noise_const: Tensor  # [R, R], the noise of noise_mode="const", of mean 0 and variance 1
 
@@ -125,31 +162,36 @@ class Synthesis(nn.Module):
         self.register_buffer("noise_const", uniform(img_resolution, img_resolution))
 
     def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+        """Turn latents into images.
 
-        noise_mode: "const" (the stored map), "random" (fresh, from the global generator) or "none" (its mean).
+        Args:
+            ws: [N, num_ws, w_dim].
+            noise_mode: "const" (the stored map), "random" (fresh, from the global generator) or "none" (its mean).
+
+        Returns:
+            [N, img_channels, R, R], about in [-1, 1] but not clamped.
         """
         noise = self.noise(len(ws), noise_mode)  # [R, R] or [N, 1, R, R], or None
         x = self.conv(self.start(ws).contiguous(memory_format=torch.channels_last))  # [N, C, 4, 4]
-        image = None
-        for j, block in enumerate(self.blocks):
-            x = bilinear2x(x) if j else x  # [N, C, 2H, 2W]
-            x, rgb = block(x, ws[:, j], noise)  # [N, C', 2H, 2W], [N, img_channels, 2H, 2W]
-            image = rgb if image is None else self.enlarged(image) + rgb
-        return 2 * image - 1  # type: ignore[operator]
+        x, image = self.blocks[0](x, ws[:, 0], noise)  # [N, C, 4, 4], [N, img_channels, 4, 4]
+        for j, block in enumerate(self.blocks[1:], start=1):
+            x, rgb = block(bilinear2x(x), ws[:, j], noise)  # [N, C', 2H, 2W], [N, img_channels, 2H, 2W]
+            image = self.enlarged(image) + rgb
+        return 2 * image - 1
 
     def start(self, ws: Tensor) -> Tensor:
-        """The constant, or a linear map of the mean of the codes. [N, C, 4, 4]"""
+        """Return the constant, or a linear map of the mean of the codes: [N, C, 4, 4]."""
         if self.learned_const:
             return self.const.expand(len(ws), -1, -1, -1)
         return torch.einsum("nw,wcij->ncij", ws.mean(1), self.const)
 
     def enlarged(self, image: Tensor) -> Tensor:
-        """[N, img_channels, H, W] -> [N, img_channels, 2H, 2W]"""
+        """Double the resolution of an image: [N, img_channels, H, W] -> [N, img_channels, 2H, 2W]."""
         image = bilinear2x(image)
         return reflected_blur(image) if self.rgb_blur else image
 
     def noise(self, count: int, mode: str) -> Tensor | None:
+        """Return the noise of `count` images: [R, R] or [count, 1, R, R]; None in mode "none"."""
         if mode == "none":
             return None
         if mode == "const":
@@ -162,16 +204,20 @@ class Generator(nn.Module):
     """The generator of lucidrains/stylegan2-pytorch, with the interface of `stylegan2.networks.stylegan2.Generator`.
 
     Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = log2(resolution) - 1.
-        w_avg: [w_dim] buffer, the mean of W.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = log2(resolution) - 1.
+        w_avg: Buffer [w_dim], the mean of W.
         grows, has_styles: as in the others.
 
     Args:
-        w_dim: of Z too.
-        channel_base: 2 R times that project's `network_capacity`; `channel_max` is its `fmap_max`.
-        mapping_lr_multiplier: its `lr_mlp`.
-        rgb_blur: low-pass the images between the resolutions, as that project does since its version 1.2.
-        learned_const: begin with a constant; where not (its `no_const`), with a linear map of the mean of the codes.
+        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_channels: 1 gray, 3 RGB, 4 RGBA.
+        w_dim: Size of z and of w.
+        channel_base: 2 R times that project's `network_capacity`.
+        channel_max: Most channels of a layer, its `fmap_max`.
+        mapping_layers: Depth of the mapping network.
+        mapping_lr_multiplier: Learning rate of the mapping network, its `lr_mlp`.
+        rgb_blur: Filter the images between the resolutions, as that project does since its version 1.2.
+        learned_const: Begin with a constant; without it (its `no_const`) with a linear map of the mean of the codes.
     """
 
     grows = False
@@ -207,5 +253,5 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
     ) -> Tensor:
-        """z [N, z_dim] -> images [N, img_channels, R, R]. UserError: labels, which it does not know."""
+        """Generate images [N, img_channels, R, R] from z [N, z_dim]. UserError: it knows no labels."""
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)

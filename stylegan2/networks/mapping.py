@@ -10,9 +10,18 @@ from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
 
 
 class Mapping(nn.Module):
-    """f: Z -> W, fully connected layers with learning-rate multiplier 0.01 (StyleGAN, section 2).
+    """The mapping f from Z to W: fully connected layers that learn slowly (StyleGAN, section 2).
 
     Where it is conditioned on classes, the label's embedding stands beside the normalised z (StyleGAN2-ADA).
+
+    Args:
+        z_dim: Size of z.
+        w_dim: Size of w.
+        num_ws: How often w is repeated, once for each code that the synthesis reads.
+        layers: How many layers there are.
+        lr_multiplier: Learning rate relative to that of the other layers.
+        num_classes: Classes that it is conditioned on; 0 for none.
+        scale_bias: Apply the gain of the activation to the bias, as StyleGAN2 does.
     """
 
     w_avg: Tensor  # [w_dim], moving average of w, the centre of truncation
@@ -44,10 +53,19 @@ class Mapping(nn.Module):
         truncation_cutoff: int | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> ws [N, num_ws, w_dim].
+        """Map z to w, and truncate: w' = w_avg + psi (w - w_avg) (StyleGAN, appendix B).
 
-        Truncation moves w towards w_avg: w' = w_avg + psi (w - w_avg), a smaller psi truncates more
-        (StyleGAN, appendix B); `truncation_cutoff` limits it to the first layers.
+        Args:
+            z: [N, z_dim].
+            truncation_psi: The smaller it is, the nearer is w to its mean; 1 leaves it as it is.
+            truncation_cutoff: Truncate only so many of the first codes; None for all.
+            labels: int64 [N], where the network is conditioned on classes.
+
+        Returns:
+            ws [N, num_ws, w_dim].
+
+        Raises:
+            UserError: Labels are missing, or the network knows none.
         """
         check_labels(labels, self.num_classes)
         w = normalize_2nd_moment(z)
@@ -63,5 +81,5 @@ class Mapping(nn.Module):
 
     @torch.no_grad()
     def track_average(self, w: Tensor, decay: float = 0.995) -> None:
-        """Move w_avg towards the mean of w [N, w_dim]."""
+        """Set w_avg <- decay * w_avg + (1 - decay) * the mean of w [N, w_dim]."""
         self.w_avg.copy_(w.mean(0).lerp(self.w_avg, decay))

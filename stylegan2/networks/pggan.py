@@ -18,7 +18,12 @@ from stylegan2.runtime.errors import UserError
 
 
 class Normalization(nn.Module):
-    """In the place of a mapping network: w is z on the hypersphere, with the embedding of its label beside it."""
+    """The place of a mapping network: w is z on the hypersphere, with the embedding of its label beside it.
+
+    Args:
+        z_dim: Size of z.
+        num_classes: Classes that the generator is conditioned on; 0 for none.
+    """
 
     w_avg: Tensor  # [w_dim], 0: the mean of a normalised Gaussian
 
@@ -35,7 +40,11 @@ class Normalization(nn.Module):
         truncation_cutoff: int | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """z [N, z_dim] -> ws [N, 1, w_dim]. UserError: truncation, which needs a space W, or labels are amiss."""
+        """Normalise z [N, z_dim] to ws [N, 1, w_dim]; labels are int64 [N].
+
+        Raises:
+            UserError: Truncation is asked for, which needs a space W; labels are missing, or the network knows none.
+        """
         check_labels(labels, self.num_classes)
         if truncation_psi != 1.0:
             raise UserError("a PGGAN generator has no intermediate latent space W to truncate in: use psi 1")
@@ -45,13 +54,16 @@ class Normalization(nn.Module):
         return w[:, None]  # [N, 1, w_dim]
 
     def track_average(self, w: Tensor) -> None:
-        """Nothing to track: the mean is known."""
+        """Leave w_avg as it is: the mean is known."""
 
 
 class GeneratorBlock(nn.Module):
-    """Two convolutions, each with a leaky ReLU and pixel norm (section 4.2); the first doubles the resolution.
+    """Two convolutions, each with a leaky ReLU and pixel norm (section 4.2), of which the first doubles the resolution.
 
-    The first block instead turns a pixel of w into 4x4 pixels (table 2).
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        first: Turn a single pixel into 4x4 pixels instead (table 2).
     """
 
     def __init__(self, in_channels: int, out_channels: int, first: bool) -> None:
@@ -64,6 +76,7 @@ class GeneratorBlock(nn.Module):
         self.conv1 = HeConv2d(out_channels, out_channels, 3)
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
+        """Map x [N, in_channels, H, W] to [N, out_channels, 2H, 2W]; `clamp` limits both convolutions."""
         if self.first:
             x = F.pad(x, (3, 3, 3, 3))  # [N, w_dim, 7, 7]
         x = normalize_2nd_moment(self.conv0(x, clamp))  # [N, out_channels, 2H, 2W]
@@ -71,7 +84,15 @@ class GeneratorBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The latent pixel -> image; a 1x1 convolution to RGB at each resolution, of which the last two may be blended."""
+    """The synthesis network: blocks that double the resolution, and a 1x1 convolution to RGB at each resolution.
+
+    Args:
+        w_dim: Size of the latent w.
+        img_resolution: Pixels of a side of the images.
+        img_channels: Channels of the images.
+        channel_base: Channels are min(channel_base / resolution, channel_max).
+        channel_max: Most channels of a layer.
+    """
 
     def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int) -> None:
         super().__init__()
@@ -86,12 +107,16 @@ class Synthesis(nn.Module):
     def forward(
         self, ws: Tensor, noise_mode: str = "const", resolution: int | None = None, alpha: float = 1.0
     ) -> Tensor:
-        """ws [N, 1, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+        """Turn latents into images.
 
         Args:
-            noise_mode: of no effect, as there is no noise; for the other generators' sake.
-            resolution: answer with images [N, img_channels, resolution, resolution] that have faded in by `alpha`; by
-                default with what has been reached, enlarged to R.
+            ws: [N, 1, w_dim].
+            noise_mode: Without effect, as this generator has no noise; others have it.
+            resolution: What growing has reached; by default what the generator remembers, enlarged to R.
+            alpha: How far that resolution has faded in, from 0 to 1.
+
+        Returns:
+            [N, img_channels, resolution, resolution], or R by R by default, about in [-1, 1] but not clamped.
         """
         size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
         x = previous = ws[:, 0, :, None, None]  # [N, w_dim, 1, 1]
@@ -105,7 +130,7 @@ class Synthesis(nn.Module):
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
 
     def to_rgb(self, block: int, x: Tensor) -> Tensor:
-        """x [N, C, r, r] -> images [N, img_channels, r, r] in full precision."""
+        """Turn feature maps [N, C, r, r] into images [N, img_channels, r, r] in full precision."""
         layer = self.to_rgbs[block]
         return layer(x).to(layer.weight.dtype)
 
@@ -132,12 +157,12 @@ PRESETS: dict[str, Preset] = {"tiny-cpu": {**TINY_GROWING, "ema_rampup": 0.05}}
 
 @GENERATORS.register("pggan")
 class Generator(nn.Module):
-    """PGGAN generator: one latent for the whole image (num_ws 1), so nothing to mix, to truncate or to encode to.
+    """PGGAN generator: one latent for the whole image (num_ws is 1), so nothing to mix, to truncate or to encode to.
 
     Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; w is z normalised.
-        w_avg: [w_dim] buffer, zeros.
-        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; w is z normalised.
+        w_avg: Buffer [w_dim], zeros.
+        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -176,7 +201,7 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
@@ -189,6 +214,7 @@ def build_discriminator(
     mbstd_group: int = 4,
     num_classes: int = 0,
 ) -> growing.Discriminator:
+    """Build PGGAN's discriminator, which has no filter before downsampling; see `growing.Discriminator`."""
     return growing.Discriminator(
         img_resolution, img_channels, channel_base, channel_max, "none", mbstd_group, num_classes=num_classes
     )

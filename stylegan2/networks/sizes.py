@@ -9,6 +9,7 @@ RESOLUTIONS = tuple(2**k for k in range(3, 12))  # 8 to 2048
 
 
 def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> None:
+    """Raise a UserError unless networks for images of this size and of this architecture can be built."""
     if img_resolution not in RESOLUTIONS:
         raise UserError(
             f"the resolution must be a power of two from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}, not {img_resolution}"
@@ -20,12 +21,12 @@ def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> No
 
 
 def resolutions(img_resolution: int) -> list[int]:
-    """4, 8, ... up to the image's."""
+    """Return 4, 8, ... up to the resolution of the images."""
     return [2**k for k in range(2, int(math.log2(img_resolution)) + 1)]
 
 
 def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Channels at a resolution; a base of 32768 is the paper's configuration F, 16384 its E."""
+    """Return the channels of feature maps at a resolution; StyleGAN2's configuration F has the base 32768, E 16384."""
     return min(channel_base // resolution, channel_max)
 
 

@@ -29,12 +29,22 @@ NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 
 
 def check_normalization(normalization: str) -> None:
+    """Raise a UserError where there is no such normalization."""
     if normalization not in NORMALIZATIONS:
         raise UserError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
 
 
 def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
-    """y_s (x - mu(x)) / sigma(x) + y_b for each feature map (eq. 1). x [N, C, H, W], styles (y_s, y_b) [N, 2C]."""
+    """Adaptive instance normalization, y_s (x - mu(x)) / sigma(x) + y_b for each feature map (eq. 1).
+
+    Args:
+        x: [N, C, H, W].
+        styles: y_s and y_b, [N, 2C].
+        eps: Added to the variance.
+
+    Returns:
+        [N, C, H, W].
+    """
     scale, shift = styles[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
     x = x - x.mean([2, 3], keepdim=True)
     square = x.float().square() if x.dtype == torch.float16 else x.square()  # which would overflow in float16
@@ -43,9 +53,16 @@ def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 class StyledLayer(nn.Module):
-    """3x3 convolution, noise, bias, leaky ReLU, AdaIN (figure 1b). The first layer has no convolution.
+    """3x3 convolution, noise, bias, leaky ReLU and AdaIN (figure 1b).
 
-    Upsampling is nearest neighbour, then [1, 2, 1] after the convolution (section 2.1).
+    Upsampling takes nearest neighbours and filters with [1, 2, 1] after the convolution (section 2.1).
+
+    Args:
+        in_channels: Channels of the input; None for the first layer, which has no convolution.
+        out_channels: Channels of the output.
+        w_dim: Size of the latent w.
+        resolution: Pixels of a side of the output.
+        upsample: Double the resolution.
     """
 
     noise_const: Tensor  # [resolution, resolution], the noise of noise_mode="const"
@@ -62,6 +79,17 @@ class StyledLayer(nn.Module):
         self.upsample = upsample
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str, clamp: float | None) -> Tensor:
+        """Compute the feature maps of a style.
+
+        Args:
+            x: [N, in_channels, H, W]; the output has its type.
+            w: [N, w_dim].
+            noise_mode: "const" (the stored map), "random" (fresh, from the global generator) or "none".
+            clamp: Largest absolute value before AdaIN; None for no limit.
+
+        Returns:
+            [N, out_channels, resolution, resolution].
+        """
         x = self.convolution(x)  # [N, C, H, W]
         if noise_mode != "none":
             x = x + self.noise(x, noise_mode) * self.noise_strength[:, None, None].to(x.dtype)
@@ -84,7 +112,16 @@ class StyledLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g: ws -> image. Layer k reads ws[:, k]; where ToRGB is styled, that of block j reads ws[:, 2j + 1]."""
+    """The synthesis network g: layer k reads ws[:, k]; where ToRGB has styles, that of block j reads ws[:, 2j + 1].
+
+    Args:
+        w_dim: Size of the latent w.
+        img_resolution: Pixels of a side of the images.
+        img_channels: Channels of the images.
+        channel_base: Channels are min(channel_base / resolution, channel_max).
+        channel_max: Most channels of a layer.
+        normalization: "adain", or "demodulation" as in StyleGAN2's configurations B to D.
+    """
 
     def __init__(
         self,
@@ -124,13 +161,17 @@ class Synthesis(nn.Module):
         alpha: float = 1.0,
         features: Tensor | None = None,
     ) -> Tensor:
-        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+        """Turn latents into images.
 
         Args:
+            ws: [N, num_ws, w_dim].
             noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
-            resolution: answer with images [N, img_channels, resolution, resolution] that have faded in by `alpha`; by
-                default with what has been reached, enlarged to R.
+            resolution: What growing has reached; by default what the generator remembers, enlarged to R.
+            alpha: How far that resolution has faded in, from 0 to 1.
             features: [N, feature_channels[r], r, r], added to the output of the block whose resolution is r.
+
+        Returns:
+            [N, img_channels, resolution, resolution], or R by R by default, about in [-1, 1] but not clamped.
         """
         size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
         last = resolutions(size).index(size)
@@ -148,12 +189,12 @@ class Synthesis(nn.Module):
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
 
     def rows(self, block: int) -> range:
-        """The layers of a block: two, but with demodulation the first block has only one."""
+        """Return the numbers of a block's layers: two, but one in the first block with demodulation."""
         start = 2 * block - self.demodulates
         return range(max(0, start), start + 2)
 
     def to_rgb(self, block: int, x: Tensor, ws: Tensor) -> Tensor:
-        """x [N, C, r, r] -> images [N, img_channels, r, r] in full precision."""
+        """Turn feature maps [N, C, r, r] into images [N, img_channels, r, r] in full precision."""
         layer = self.to_rgbs[block]
         if self.demodulates:
             return layer(x, ws[:, 2 * block + 1], clamp=None)
@@ -188,9 +229,9 @@ class Generator(nn.Module):
     """StyleGAN generator.
 
     Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = num_ws_at(resolution).
-        w_avg: [w_dim] buffer, the mean of W.
-        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = num_ws_at(resolution).
+        w_avg: Buffer [w_dim], the mean of W.
+        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -239,7 +280,7 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
@@ -253,7 +294,10 @@ def build_discriminator(
     mbstd_group: int = 4,
     num_classes: int = 0,
 ) -> growing.Discriminator:
-    """With [1, 2, 1] filters; configurations B to D of StyleGAN2 have its [1, 3, 3, 1]."""
+    """Build StyleGAN's discriminator; see `growing.Discriminator`.
+
+    It filters with [1, 2, 1]; configurations B to D of StyleGAN2 filter with [1, 3, 3, 1].
+    """
     low_pass = "fir" if normalization == "demodulation" else "binomial"
     sizes = (img_resolution, img_channels, channel_base, channel_max)
     return growing.Discriminator(*sizes, low_pass, mbstd_group, num_classes=num_classes)

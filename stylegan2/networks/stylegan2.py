@@ -28,7 +28,17 @@ from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resol
 
 
 class Synthesis(nn.Module):
-    """g: ws -> image. Layer k reads ws[:, k]; the ToRGB of block j reads ws[:, 2j + 1], as the block after it does."""
+    """The synthesis network g: layer k reads ws[:, k]; the ToRGB of block j and the block after it read ws[:, 2j + 1].
+
+    Args:
+        w_dim: Size of the latent w.
+        img_resolution: Pixels of a side of the images.
+        img_channels: Channels of the images.
+        channel_base: Channels are min(channel_base / resolution, channel_max).
+        channel_max: Most channels of a layer.
+        architecture: "skip", "residual" or "plain" (figure 7).
+        conv_clamp: Largest absolute value of the activations; None for a limit in 16-bit numbers alone.
+    """
 
     def __init__(
         self,
@@ -62,11 +72,15 @@ class Synthesis(nn.Module):
         self.to_rgbs.extend(ToRGB(width, img_channels, w_dim) for width in outputs)
 
     def forward(self, ws: Tensor, noise_mode: str = "const", features: Tensor | None = None) -> Tensor:
-        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1] (not clamped).
+        """Turn latents into images.
 
         Args:
+            ws: [N, num_ws, w_dim].
             noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
             features: [N, feature_channels[r], r, r], added to the output of the block whose resolution is r.
+
+        Returns:
+            [N, img_channels, R, R], about in [-1, 1] but not clamped.
         """
         clamp = self.conv_clamp
         x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
@@ -126,9 +140,9 @@ class Generator(nn.Module):
     """StyleGAN2 generator.
 
     Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: sizes; num_ws = num_ws_at(resolution).
-        w_avg: [w_dim] buffer, the mean of W.
-        grows, has_styles: whether it can be trained from low resolutions up; whether each layer has its own code.
+        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = num_ws_at(resolution).
+        w_avg: Buffer [w_dim], the mean of W.
+        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -179,7 +193,7 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] where it is conditioned on classes -> images [N, img_channels, R, R]."""
+        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
@@ -228,11 +242,18 @@ class Discriminator(nn.Module):
         self.projection = Projection(num_classes, last) if num_classes else None
 
     def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None) -> Tensor:
-        """Logits of images [N, C, R, R].
+        """Judge images.
 
         Args:
-            parts: independent batches stacked in `images` (their minibatch statistics stay apart).
-            labels: int64 [N], where it is conditioned on classes.
+            images: [N, C, R, R] in [-1, 1].
+            parts: How many independent batches are stacked in `images`; their minibatch statistics stay apart.
+            labels: int64 [N], where the network is conditioned on classes.
+
+        Returns:
+            Logits [N, 1].
+
+        Raises:
+            UserError: Labels are missing, or the network knows none.
         """
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -250,6 +271,6 @@ class Discriminator(nn.Module):
         return x if self.projection is None else self.projection(x, labels)
 
     def from_rgb(self, k: int, images: Tensor) -> Tensor:
-        """images [N, img_channels, r, r] -> [N, C, r, r] in the type of that resolution."""
+        """Turn images [N, img_channels, r, r] into feature maps [N, C, r, r] in the type of that resolution."""
         size = images.shape[2]
         return self.from_rgbs[k](self.precision.cast(images, size), self.precision.clamp(None, size))
