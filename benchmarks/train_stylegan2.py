@@ -27,13 +27,14 @@ from benchmarks.phases import Form, Phase, amortised, count_gflop, count_paramet
 from options.networks import chosen_settings
 from options.parse import parse, run
 from scripts.train_stylegan2 import TrainStyleGAN2
-from stylegan2 import schedule, trainer
+from stylegan2 import schedule
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_state import TrainingState, build_state
+from stylegan2.training_step import step as step_gan
 
 CPU = torch.device("cpu")
 CASES = {"tiny": ["--preset", "tiny-cpu"], "auto256": ["--preset", "auto", "--resolution", "256"]}
@@ -110,7 +111,7 @@ def own_form(
 
     def step(**intervals: int) -> Callable[[], object]:
         lazy = replace(s, **{"r1_interval": 0, "path_length_interval": 0, **intervals})
-        return lambda: trainer.step(
+        return lambda: step_gan(
             state, real, settings=lazy, r1_gamma=r1_gamma, averages=Averages(), guard=Guard(1, device=device)
         )
 

@@ -16,26 +16,6 @@ from tqdm import tqdm
 from stylegan2.runtime.errors import UserError
 
 
-class NonFiniteError(Exception):
-    """Ends a step before its optimizer moves; says which term is NaN or infinite."""
-
-
-def check_finite(optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
-    """Raise a NonFiniteError if a term, or a gradient that the optimizer is about to use, is NaN or infinite.
-
-    This fetches one number from the device; `Guard.check` fetches none.
-
-    Args:
-        optimizer: Its parameters have their gradients.
-        terms: {name: tensor of any shape}; the last one is the loss that the others add up to.
-    """
-    name, loss = list(terms.items())[-1]
-    if torch.isfinite(loss.detach().sum() + gradient_norm(optimizer)):
-        return
-    culprits = [term for term, values in terms.items() if not values.isfinite().all()]
-    raise NonFiniteError(culprits[0] if culprits else f"the gradient of {name}")
-
-
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     """Return the norm [] of all gradients of an optimizer.
 
@@ -87,11 +67,7 @@ class Guard:
         """Surround one step. UserError, on a CPU: it was the last of too many in a row that had to be skipped."""
         before = [tensor.detach().clone() for tensor in self.buffers]
         self.found_inf = torch.zeros([], dtype=torch.float32, device=self.device)
-        try:
-            yield
-        except NonFiniteError as error:
-            self._term = torch.full_like(self._term, self._place((str(error),)))
-            self.found_inf = torch.ones([], dtype=torch.float32, device=self.device)
+        yield
         self._put_back(before)
         failed = self.found_inf.long()
         self._skipped = self._skipped + failed

@@ -14,7 +14,7 @@ from benchmarks.phases import Phase, amortised, count_gflop, parts
 from options.networks import chosen_settings
 from options.parse import parse
 from scripts.train_stylegan2 import TrainStyleGAN2
-from stylegan2 import losses, trainer
+from stylegan2 import losses, training_step
 from stylegan2.networks.presets import TINY_CPU
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime.errors import UserError
@@ -147,7 +147,7 @@ def test_all_forms_take_the_same_step(monkeypatch):
                 parameter.data.fill_(0.3)  # strengths of the noise, which start at 0
         averages = Averages()
         torch.manual_seed(1)
-        trainer.step(state, real, settings=s, r1_gamma=1.0, averages=averages, guard=Guard(9))
+        training_step.step(state, real, settings=s, r1_gamma=1.0, averages=averages, guard=Guard(9))
         gradients = {name: parameter.grad for name, parameter in state.G.named_parameters()}
         ends.append((averages.pop(), gradients))
     own_seen, own_gradients = ends.pop()

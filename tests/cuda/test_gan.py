@@ -14,7 +14,9 @@ from stylegan2.runtime.device import place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import TrainingSettings, build_state, step, train
+from stylegan2.trainer import train
+from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_step import step
 
 BATCH, SIZE = 4, 32
 SIZES = {"img_resolution": SIZE, "z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 512, "channel_max": 32}

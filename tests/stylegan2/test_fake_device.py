@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from options.networks import chosen_settings
 from options.parse import parse
 from scripts.train_stylegan2 import TrainStyleGAN2
-from stylegan2 import augment, trainer
+from stylegan2 import augment, training_step
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_state import build_state
@@ -83,7 +83,7 @@ def test_a_step_never_waits_for_the_device(fake_cuda, monkeypatch, flags):
     real = torch.randn(4, 3, 32, 32, device="cuda")
     for _ in range(2):  # the second step has the optimizers' state
         with guard.step():
-            trainer.step(state, real, settings=s, r1_gamma=1.0, averages=averages, guard=guard)
+            training_step.step(state, real, settings=s, r1_gamma=1.0, averages=averages, guard=guard)
     assert state.cur_nimg == 8
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from stylegan2 import trainer
+from stylegan2 import training_step
 from stylegan2.augment import Controller
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
@@ -15,8 +15,9 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import TrainingSettings, step, train
-from stylegan2.training_state import build_state, check_fit
+from stylegan2.trainer import train
+from stylegan2.training_state import TrainingSettings, build_state, check_fit
+from stylegan2.training_step import step
 
 BATCH, DEVICE = 4, torch.device("cpu")
 SETTINGS = {
@@ -74,7 +75,7 @@ def test_a_fixed_p_stays(tmp_path):
 def test_the_discriminator_sees_nothing_unaugmented(monkeypatch):
     """In each phase: D, R1 and G; two batches at once in the first."""
     seen = []
-    monkeypatch.setattr(trainer, "augment", lambda images, p, transforms: seen.append(len(images)) or images)
+    monkeypatch.setattr(training_step, "augment", lambda images, p, transforms: seen.append(len(images)) or images)
     s = TrainingSettings(**SETTINGS)
     state = build_state(*networks(), s)
     state.control = Controller(0.5)

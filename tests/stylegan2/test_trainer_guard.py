@@ -13,7 +13,9 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import TrainingSettings, build_state, step, train
+from stylegan2.trainer import train
+from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_step import step
 
 BATCH = 4
 SETTINGS = {

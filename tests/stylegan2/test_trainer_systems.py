@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from datasets.loader import MirroredImages, stream_batches
-from stylegan2 import load, save_generator, trainer, transfer
+from stylegan2 import load, save_generator, training_step, transfer
 from stylegan2.networks.growing import fade_real
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.images import grid, read_image, to_tensor
+from stylegan2.runtime.randomness import seeded_normal
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
-from stylegan2.trainer import step, train
+from stylegan2.trainer import sample_sheet, train
 from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_step import step
 
 # 4 px: a step of 8 images; 8 px fades in over 8 (2 steps of 4) and stays for 8; 16 px fades in over 8 (4 steps of 2).
 BASE = {
@@ -216,7 +218,7 @@ def new_state(system, **changes):
 def minimised(monkeypatch, state, settings, labels=None):
     """(loss minimised, mean of each term) of one step."""
     losses, averages = [], Averages()
-    monkeypatch.setattr(trainer, "update", lambda _, term, parts, guard: losses.append(sum(parts).item()))
+    monkeypatch.setattr(training_step, "update", lambda _, term, parts, guard: losses.append(sum(parts).item()))
     step(
         state,
         torch.rand(4, 3, 16, 16) * 2 - 1,
@@ -238,7 +240,9 @@ def test_penalties_that_are_not_lazy_join_the_discriminators_loss(monkeypatch):
 def test_wgan_minimises_its_penalty_and_drift(monkeypatch):
     state, settings = new_state("pggan-wgan", drift=5.0)
     real_logits = []
-    monkeypatch.setattr(trainer.losses, "drift", lambda logits: real_logits.append(logits) or logits[:, 0].square())
+    monkeypatch.setattr(
+        training_step.losses, "drift", lambda logits: real_logits.append(logits) or logits[:, 0].square()
+    )
     losses, means = minimised(monkeypatch, state, settings)
     drift = real_logits[0].square().mean().item()
     expected = means["loss/D"] + 10 * means["loss/gradient_penalty"] + 5 * drift
@@ -262,7 +266,7 @@ def test_mixing_stays_within_the_rows_in_use():
     state, settings = new_state("config-a", style_mixing=1.0)
     for nimg, in_use in ((0, 2), (12, 4), (32, 6)):
         state.cur_nimg = nimg
-        _, ws = trainer.run_G(state.G, 200, None, settings.stage(nimg, 16), settings)
+        _, ws = training_step.run_G(state.G, 200, None, settings.stage(nimg, 16), settings)
         crossover = (ws == ws[:, :1]).all(2).sum(1)  # [N], the first row of the other latent
         assert set(crossover.tolist()) == set(range(1, in_use))
 
@@ -320,8 +324,8 @@ def test_images_and_their_labels_stay_together():
 
 def test_a_sheet_has_a_class_a_row():
     G = networks("config-f", 3)[0].eval()
-    sheet = trainer.sample_sheet(G, torch.device("cpu"), columns=4, rows=5)
-    z = trainer.seeded_normal((20, 8), seed=0)[12:16]
+    sheet = sample_sheet(G, torch.device("cpu"), columns=4, rows=5)
+    z = seeded_normal((20, 8), seed=0)[12:16]
     with torch.no_grad():
         expected = G(z, labels=torch.zeros(4, dtype=torch.int64))
     assert np.array_equal(sheet[48:64], grid(expected, 4))

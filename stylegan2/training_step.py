@@ -1,0 +1,308 @@
+"""One step of GAN training, which reads top to bottom like the paper, and what it is made of."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2 import losses, schedule
+from stylegan2.augment import PIPELINES, augment, observe
+from stylegan2.networks.growing import fade_real, growth_of
+from stylegan2.networks.protocols import Discriminator, Generator
+from stylegan2.networks.sizes import num_ws_at
+from stylegan2.runtime import distributed
+from stylegan2.runtime.guard import Guard
+from stylegan2.runtime.module import Module
+from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds
+from stylegan2.runtime.stats import Averages
+from stylegan2.training_state import TrainingSettings, TrainingState, number_of_rounds, path_length_batch
+
+PATH_LENGTH_DECAY = 0.01
+
+
+def step(
+    state: TrainingState,
+    real: Tensor,
+    labels: Tensor | None = None,
+    *,
+    settings: TrainingSettings,
+    r1_gamma: float,
+    averages: Averages,
+    guard: Guard,
+) -> None:
+    """Take one training step: D, R1, G, path length, moving average. Nothing in it waits for the device.
+
+    A phase works through its batch in rounds of at most `settings.batch_gpu` images, whose gradients add up. Once a
+    loss or a gradient is NaN or infinite no optimizer moves any more, and the step counts as skipped.
+
+    Args:
+        state: Changed in place.
+        real: Images [N, C, R, R] in [-1, 1]; where several processes train, this one's share of the batch.
+        labels: Their classes, int64 [N], which fakes get too: they are drawn from the data's distribution.
+        settings: Those of the training.
+        r1_gamma: Weight of R1.
+        averages: Gets the values to be logged.
+        guard: Surrounds this step (`with guard.step():`).
+    """
+    s, G, D, device = settings, state.G, state.D, real.device
+    n, batch = len(real), len(real) * distributed.world_size()
+    start, state.cur_nimg = state.cur_nimg, state.cur_nimg + batch
+    stage = s.stage(start, G.img_resolution)
+    real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
+    count = number_of_rounds(n, s.batch_gpu, math.gcd(batch, D.mbstd_group))
+    seen: defaultdict[str, list[Tensor]] = defaultdict(list)  # to be logged
+
+    # D: tell fakes from reals, both in one pass.
+    terms, w = [], []  # of each round: its part of the loss, and the w that it drew
+    state.opt_D.zero_grad(set_to_none=True)
+    for k in rounds(count, device):
+        images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N where all is done at once
+        with torch.no_grad():
+            fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
+        both, twice = torch.cat([fake, images]), None if classes is None else classes.repeat(2)
+        fake_logits, real_logits = run_D(D, both, twice, stage, s, state.control.p, parts=2).chunk(2)  # [M, 1] each
+        loss = losses.OF_D[s.loss](fake_logits, real_logits)  # [M]
+        seen["loss/D"].append(loss.detach())
+        if s.loss == "wgan":
+            between = losses.interpolate(fake, images)  # [M, C, r, r]
+            penalty = losses.gradient_penalty(run_D(D, between, classes, stage, s, state.control.p), between)  # [M]
+            loss = loss + s.gradient_penalty * penalty + s.drift * losses.drift(real_logits)
+            seen["loss/gradient_penalty"].append(penalty.detach())
+        elif s.r1_interval and not s.lazy_r1:
+            images = images.detach().requires_grad_(True)
+            penalty = losses.r1(run_D(D, images, classes, stage, s, state.control.p), images)  # [M]
+            loss = loss + r1_gamma / 2 * penalty
+            seen["loss/r1"].append(penalty.detach())
+        terms.append(accumulate(loss, n))
+        w.append(ws[:, 0].detach())
+        seen["logits/sign_real"].append(real_logits.detach().sign())
+        seen["logits/sign_fake"].append(fake_logits.detach().sign())
+    track_w_avg(G, w)
+    update(state.opt_D, "loss_D", terms, guard)
+
+    # D: R1, lazily.
+    if schedule.is_due(start, batch, s.lazy_r1_interval):
+        terms = []
+        state.opt_D.zero_grad(set_to_none=True)
+        for k in rounds(count, device):
+            images, classes = real[k::count].detach().requires_grad_(True), rows(labels, k, count)
+            penalty = losses.r1(run_D(D, images, classes, stage, s, state.control.p), images)  # [M]
+            terms.append(accumulate(penalty * (r1_gamma / 2 * s.r1_interval), n))
+            seen["loss/r1"].append(penalty.detach())
+        update(state.opt_D, "r1", terms, guard)
+
+    # G: make D take fakes for real. D is frozen, which spares its weight gradients.
+    terms, w = [], []
+    set_requires_grad(state.opt_D, False)
+    state.opt_G.zero_grad(set_to_none=True)
+    for k in rounds(count, device):
+        classes = rows(labels, k, count)
+        fake, ws = run_G(G, n // count, classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
+        loss = losses.OF_G[s.loss](run_D(D, fake, classes, stage, s, state.control.p))  # [M]
+        terms.append(accumulate(loss, n))
+        seen["loss/G"].append(loss.detach())
+        w.append(ws[:, 0].detach())
+    set_requires_grad(state.opt_D, True)
+    track_w_avg(G, w)
+    update(state.opt_G, "loss_G", terms, guard)
+
+    # G: path length, lazily, on half the batch.
+    if schedule.is_due(start, batch, s.path_length_interval):
+        terms, w = [], []
+        state.opt_G.zero_grad(set_to_none=True)
+        half = path_length_batch(batch) // distributed.world_size()
+        count = number_of_rounds(half, s.batch_gpu)
+        if count > 1:  # the mean is of all lengths, so that they are needed before the first gradient
+            all_lengths = []
+            with rehearsal(device):
+                for k in rounds(count, device):
+                    fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+                    all_lengths.append(losses.path_lengths(fake, ws, create_graph=False))  # [M]
+            track_path_length(state.path_length_mean, all_lengths)
+        for k in rounds(count, device):
+            fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+            lengths = losses.path_lengths(fake, ws)  # [M]
+            if count == 1:
+                track_path_length(state.path_length_mean, [lengths])
+            penalty = (lengths - state.path_length_mean).square()  # [M]
+            terms.append(accumulate(penalty * (s.path_length_weight * s.path_length_interval), half))
+            seen["path_length/length"].append(lengths.detach())
+            seen["path_length/penalty"].append(penalty.detach())
+            w.append(ws[:, 0].detach())
+        track_w_avg(G, w)
+        update(state.opt_G, "path_length", terms, guard)
+
+    # Adaptive augmentation: how well D knows the real images.
+    if s.adapts:
+        sign = distributed.all_reduce_mean(torch.cat(seen["logits/sign_real"]).mean())  # []
+        state.control = observe(state.control, sign, batch, guard.found_inf)
+
+    # Moving average of G.
+    update_ema(
+        state.G_ema, G, schedule.ema_decay(state.cur_nimg, batch, s.ema_nimg, s.ema_rampup), skip=guard.found_inf
+    )
+    remember_growth(state, stage)
+
+    for name, values in seen.items():
+        averages.add(name, torch.cat(values), skip=guard.found_inf)
+
+
+# --- what a step is made of ---
+
+
+def run_G(  # noqa: N802
+    G: Generator, count: int, labels: Tensor | None, stage: schedule.Stage, s: TrainingSettings
+) -> tuple[Tensor, Tensor]:
+    """Generate images from random latents and fresh noise.
+
+    Args:
+        G: The generator.
+        count: How many images.
+        labels: Their classes, int64 [count], where G is conditioned on them.
+        stage: Where growing stands.
+        s: Settings of the training.
+
+    Returns:
+        Images [count, C, r, r], and the ws [count, num_ws, w_dim] that they were made from.
+    """
+    z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=G.w_avg.device), count)  # [count, z_dim]
+    ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution if G.grows else None)  # [count, num_ws, w_dim]
+    growth: dict[str, Any] = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
+    return G.synthesis(ws, noise_mode="random", **growth), ws
+
+
+def run_D(  # noqa: N802
+    D: Discriminator,
+    images: Tensor,
+    labels: Tensor | None,
+    stage: schedule.Stage,
+    s: TrainingSettings,
+    p: float,
+    parts: int = 1,
+) -> Tensor:
+    """Augment images [N, C, r, r], and return the discriminator's logits [N, 1].
+
+    Args:
+        D: The discriminator.
+        images: Fakes, reals, or points between them.
+        labels: Their classes, int64 [N], where D is conditioned on them.
+        stage: Where growing stands.
+        s: Settings of the training.
+        p: Probability of augmentation.
+        parts: How many batches are stacked in `images`, each with statistics of its own.
+    """
+    if s.augment != "none":
+        images = augment(images, p, PIPELINES[s.augment])
+    growth: dict[str, Any] = {} if s.grow_from is None else {"alpha": stage.alpha}
+    return D(images, parts, labels=labels, **growth)
+
+
+def map_with_mixing(
+    G: Generator, z: Tensor, probability: float, labels: Tensor | None = None, resolution: int | None = None
+) -> Tensor:
+    """Map z and, for a share of samples, take the layers after a random crossover from a second latent.
+
+    Mixing regularization (StyleGAN, section 3.1).
+
+    Args:
+        G: The generator.
+        z: [N, z_dim].
+        probability: Of a sample to be mixed.
+        labels: int64 [N], where G is conditioned on classes.
+        resolution: What G has grown to, so that the crossover is among the layers in use; by default all are.
+
+    Returns:
+        ws [N, num_ws, w_dim].
+    """
+    ws = G.mapping(z, labels=labels)  # [N, num_ws, w_dim]
+    if probability == 0:
+        return ws
+    n, device = z.shape[0], z.device
+    layers = G.num_ws if resolution is None else num_ws_at(resolution)
+    crossover = draw_shard(lambda whole: torch.randint(1, layers, (whole, 1), device=device), n)  # [N, 1]
+    mixed = draw_shard(lambda whole: torch.rand(whole, 1, device=device), n) < probability  # [N, 1]
+    crossover = torch.where(mixed, crossover, G.num_ws)
+    keep = torch.arange(G.num_ws, device=device) < crossover  # [N, num_ws]
+    return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
+
+
+def rows(labels: Tensor | None, k: int, count: int, total: int | None = None) -> Tensor | None:
+    """Return the labels of round k of `count`, of the first `total` samples of a batch."""
+    return None if labels is None else labels[k:total:count]
+
+
+def accumulate(loss: Tensor, total: int) -> Tensor:
+    """Add the gradient of a round's losses [M] to those of the rounds before it.
+
+    Returns:
+        The round's part of the mean over all `total` samples, [].
+    """
+    part = loss.sum() / total
+    part.backward()
+    return part.detach()
+
+
+def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], guard: Guard) -> None:
+    """Move an optimizer by the gradients of all rounds, unless something in this step is not finite.
+
+    Args:
+        optimizer: A fused one, which asks its attribute `found_inf` whether to move.
+        term: Name of the loss, for the message where it is NaN or infinite.
+        parts: What `accumulate` gave, [] each.
+        guard: Of this step.
+    """
+    loss = distributed.all_reduce_gradients(optimizer, torch.stack(parts).sum())
+    optimizer.found_inf = guard.check(optimizer, {term: loss})  # type: ignore[attr-defined]
+    optimizer.step()
+
+
+@torch.no_grad()
+def track_w_avg(G: Generator, parts: list[Tensor]) -> None:
+    """Move the mean of W towards the w of a whole batch, [M, w_dim] of each round and process."""
+    G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))
+
+
+@torch.no_grad()
+def track_path_length(mean: Tensor, parts: list[Tensor]) -> None:
+    """Move the mean path length [] towards the lengths of a whole batch, [M] of each round and process."""
+    mean.lerp_(distributed.all_reduce_mean(torch.cat(parts).mean()), PATH_LENGTH_DECAY)
+
+
+def set_requires_grad(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
+    """Say whether gradients are computed for the parameters of an optimizer."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.requires_grad_(wanted)
+
+
+@torch.no_grad()
+def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> None:
+    """Set average <- decay * average + (1 - decay) * module, and copy buffers.
+
+    Args:
+        average: Changed in place.
+        module: Of the same parameters.
+        decay: From 0 to 1.
+        skip: []; where it is not 0 nothing changes.
+    """
+    kept: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(module.parameters())
+    if skip.device.type == "cpu":  # where looking is free
+        if skip > 0:
+            return
+        torch._foreach_lerp_(kept, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        change = torch._foreach_sub(current, kept)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_mul_(change, (skip == 0) * (1 - decay))  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(kept, change)  # pyright: ignore[reportPrivateImportUsage]
+    for old, new in zip(average.buffers(), module.buffers(), strict=True):
+        old.copy_(torch.where(skip > 0, old, new))
+
+
+def remember_growth(state: TrainingState, stage: schedule.Stage) -> None:
+    """Note in both generators what they have grown to, so that a checkpoint's show what they have learned."""
+    for growth in (growth_of(state.G), growth_of(state.G_ema)):
+        if growth is not None:
+            growth.reached = stage
