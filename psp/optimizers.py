@@ -1,5 +1,8 @@
 """Ranger, pSp's optimizer: RAdam (arXiv 1908.03265), Lookahead (1907.08610), gradient centralization (2004.01461)."""
 
+# pyright: reportPrivateImportUsage=false
+# (PyTorch's own optimizers are written with these functions over lists of tensors, which have no public names.)
+
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -17,6 +20,13 @@ def build_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: flo
     if name == "ranger":
         return Ranger(parameters, lr=lr)
     return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def unscale(optimizer: torch.optim.Optimizer, scale: float) -> None:
+    """Divide the gradients by what their loss was multiplied with."""
+    if scale != 1:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_mul_(gradients, 1 / scale)
 
 
 class Ranger(torch.optim.Optimizer):

@@ -20,6 +20,7 @@ from psp.generated_samples import latent_loss, with_generated
 from psp.latent_discriminator import deception_loss, train_discriminator
 from psp.losses import WeightedLosses
 from psp.model import PSp
+from psp.optimizers import unscale
 from psp.precision import autocast, pick_precision
 from psp.training_state import (
     TrainingSettings,
@@ -133,13 +134,6 @@ def learning_rows(model: PSp, w_plus: Tensor) -> Tensor:
 def widened(x: Tensor) -> Tensor:
     """Return float32 of 16-bit numbers, and anything else as it is."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def unscale(optimizer: torch.optim.Optimizer, scale: float) -> None:
-    """Divide the gradients by what their loss was multiplied with."""
-    if scale != 1:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch._foreach_mul_(gradients, 1 / scale)
 
 
 def shrink(x: Tensor, size: int) -> Tensor:

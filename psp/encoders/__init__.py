@@ -78,14 +78,14 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
     return complete
 
 
-def with_input_channels(encoder: nn.Module, channels: int) -> nn.Module:
+def with_input_channels(encoder: Any, channels: int) -> nn.Module:
     """Build the same encoder for sources of so many channels, to go on training with.
 
     Its first convolution starts anew. Where one channel joins, as the mask joins the photograph for inpainting, the
     filters for the others stay and its own are 0, so that the encoder starts as what it was.
     """
     twin = ENCODERS.build(**{**built_as(encoder), "input_channels": channels})
-    fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), int(encoder.input_channels)  # type: ignore[arg-type]
+    fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), encoder.input_channels
     for name, found in tensors.items():
         if found.shape == fresh[name].shape:
             continue
