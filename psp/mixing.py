@@ -4,12 +4,13 @@ A masked row of output k is alpha * w_k + (1 - alpha) * w+, with w_k the mapped 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from psp.model import Codes
 from stylegan2.latents.mixing import mask_rows, mix
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
@@ -37,8 +38,8 @@ class Mixing:
 
 
 @torch.no_grad()
-def random_styles(generator: Any, count: int, seed: int) -> Tensor:
-    """Mapped z ~ N(0, 1), [count, w_dim]; number k depends on the seed and on k alone."""
+def random_styles(generator: Generator, count: int, seed: int) -> Tensor:
+    """Map z ~ N(0, 1) to styles [count, w_dim]; number k depends on the seed and on k alone."""
     z = torch.cat([seeded_normal((1, generator.z_dim), derive_seed(seed, k)) for k in range(count)])  # [count, z_dim]
     return generator.mapping(z.to(generator.w_avg.device))[:, 0]  # [count, w_dim]
 
@@ -54,13 +55,18 @@ class Variants:
     alpha: float = 1.0
 
     @classmethod
-    def draw(cls, generator: Any, mixing: Mixing | None) -> "Variants":
+    def draw(cls, generator: Generator, mixing: Mixing | None) -> "Variants":
+        """Draw the styles; one output without any where `mixing` is None."""
         if mixing is None:
             return cls(1)
         rows = tuple(mask_rows(mixing.mask, generator.num_ws))
         styles = random_styles(generator, mixing.outputs, mixing.seed)  # [K, w_dim]
         return cls(mixing.outputs, styles, rows, mixing.alpha)
 
-    def of(self, w_plus: Tensor) -> Tensor:
-        """[N, num_ws, w_dim] -> [N, K, num_ws, w_dim]."""
-        return w_plus[:, None] if self.styles is None else mix(w_plus, self.styles, self.rows, self.alpha)
+    def of(self, codes: Codes) -> Codes:
+        """Return the codes of N * K outputs for those of N images, the K of an image beside each other."""
+        if self.styles is None:
+            return codes
+        w_plus = mix(codes.w_plus, self.styles, self.rows, self.alpha).flatten(0, 1)  # [N * K, num_ws, w_dim]
+        features = None if codes.features is None else codes.features.repeat_interleave(self.count, dim=0)
+        return Codes(w_plus, features)

@@ -254,9 +254,10 @@ def evaluate_diversity(
     key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
     with held_out.open_values(folder, name, key) as values, held_out.progress(name, values.count) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
-            codes = variants.of(model.encode(source).w_plus)  # [N, K, num_ws, w_dim]
-            outputs = render(model.generator, codes).to(target.device)  # [N, K, 3, R, R]
-            outputs = fit(outputs.flatten(0, 1), target.shape[-1]).unflatten(0, codes.shape[:2])  # [N, K, 3, T, T]
+            codes = variants.of(model.encode(source))  # of N * K images
+            outputs = render(model.generator, codes.w_plus, features=codes.features)  # [N * K, 3, R, R]
+            outputs = fit(outputs.to(target.device), target.shape[-1])  # [N * K, 3, T, T]
+            outputs = outputs.unflatten(0, (len(target), mixing.outputs))  # [N, K, 3, T, T]
             side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]
             kept = images.to_uint8(side_by_side[: max(0, shown - values.count)])
             values.add({"diversity": pairwise(outputs, perceptual)}, kept)

@@ -122,16 +122,13 @@ def _translate_batch(
     tuned: list[Generator] = []
     if refinement is not None:
         codes, tuned = _refine(model, sources, codes, refinement)
-    mixed = variants.of(codes.w_plus).flatten(0, 1)  # [N * K, num_ws, w_dim]
-    features = codes.features
-    if features is not None:
-        features = features.repeat_interleave(variants.count, dim=0)  # [N * K, C, r, r]
-    outputs = Codes(mixed, features)
+    outputs = variants.of(codes)  # of N * K images
     generators = tuned or [model.generator]
+    parts = outputs.split(len(outputs.w_plus) // len(generators))  # for each generator its own
     with autocast(inputs.device, precision):
         images = [
             render(generator, part.w_plus, noise_mode, features=part.features)
-            for generator, part in zip(generators, outputs.split(len(mixed) // len(generators)), strict=True)
+            for generator, part in zip(generators, parts, strict=True)
         ]
     return torch.cat(images), outputs, tuned
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from psp.mixing import Mixing, Variants, random_styles
+from psp.model import Codes
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
@@ -35,7 +36,18 @@ def test_styles_are_mapped_draws_of_seed_and_number_alone(generator):
 
 
 def test_without_mixing_the_codes_stay(generator):
-    w_plus = torch.randn(2, generator.num_ws, 8)
+    codes = Codes(torch.randn(2, generator.num_ws, 8))
     variants = Variants.draw(generator, None)
     assert variants.count == 1
-    assert torch.equal(variants.of(w_plus), w_plus[:, None])
+    assert variants.of(codes) is codes
+
+
+def test_every_output_of_an_image_has_its_correction(generator):
+    codes = Codes(torch.randn(2, generator.num_ws, 8), torch.randn(2, 4, 8, 8))
+    variants = Variants.draw(generator, Mixing("fine", outputs=3))
+    mixed = variants.of(codes)
+    assert mixed.w_plus.shape == (6, generator.num_ws, 8)
+    assert torch.equal(mixed.w_plus[3:, 0], codes.w_plus[1, 0].expand(3, -1))
+    assert torch.equal(mixed.w_plus[:3, -1], variants.styles)
+    assert torch.equal(mixed.features[:3], codes.features[:1].expand(3, -1, -1, -1))
+    assert torch.equal(mixed.features[3:], codes.features[1:].expand(3, -1, -1, -1))

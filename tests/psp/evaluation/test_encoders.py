@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from psp.encoders import encoder_for
 from psp.evaluation.encoders import HeldOutSet, evaluate_diversity, evaluate_method, pairwise
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.tables import means
 from psp.losses.l2 import L2
 from psp.mixing import Mixing
+from psp.model import PSp, fit
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import to_uint8
 
 
 class Counting:
@@ -194,6 +198,24 @@ def test_other_mixings_are_measured_for_themselves(diverse):
     settings = [Mixing(outputs=2), Mixing(outputs=2, seed=1), Mixing(outputs=4), Mixing(outputs=2, mask="coarse")]
     settings.append(Mixing(outputs=2, alpha=0.5))
     assert len({diverse(**asdict(mixing)).path for mixing in settings}) == 5
+
+
+def test_outputs_of_a_feature_encoder_bear_its_correction(tmp_path, pairs):
+    sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 512, "channel_max": 16, "mapping_layers": 1}
+    generator = GENERATORS.build("stylegan2", 32, **sizes)
+    model = PSp(encoder_for(generator, "light_feature"), generator).eval()
+    for parameter in model.encoder.parameters():  # a fresh one corrects nothing
+        torch.nn.init.normal_(parameter, std=0.1)
+    held_out = HeldOutSet("all", pairs, 1, {})
+    mixing = Mixing("5", outputs=2, alpha=0.0)
+    row = encode_and_render(model, "a")
+    values = evaluate_diversity(model, row, held_out, L2(), mixing, tmp_path, shown=1)
+    source, _ = pairs.batch(0, 1, 32)
+    with torch.no_grad():
+        renderings = model(source), model.decode(model.encode(source).w_plus)
+    expected, plain = (to_uint8(fit(image.clamp(-1, 1), 16))[0].astype(int) for image in renderings)
+    np.testing.assert_allclose(values.pictures[0, :, :16], expected, atol=1)
+    assert np.abs(plain - expected).max() > 5
 
 
 def test_one_output_has_no_diversity(diverse):
