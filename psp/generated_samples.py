@@ -3,13 +3,14 @@
 The encoder then learns from the codes themselves, |E(G(w)) - w|^2, beside the images that it is trained for.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from psp.model import fit
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import own_shard
 
 GAIN, OFFSET = 0.1, 0.1  # largest change of the contrast and of the brightness of a colour channel
@@ -28,7 +29,7 @@ class Pairs(NamedTuple):
 
 
 @torch.no_grad()
-def with_generated(generator: Any, source: Tensor, target: Tensor, total: int) -> Pairs:
+def with_generated(generator: Generator, source: Tensor, target: Tensor, total: int) -> Pairs:
     """Put samples of the generator in the place of the first images of a batch.
 
     The encoder sees them in other colours and blurred, so that it does not learn the generator's own sharpness; what it

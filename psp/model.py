@@ -5,7 +5,7 @@ w_{t+1} = w_t + E(x, G(w_t)).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +141,7 @@ class PSp(nn.Module):
         return self.decode(self.encode(images), noise_mode)
 
 
-def rendered(generator: Any, codes: Codes, noise_mode: str = "const") -> Tensor:
+def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> Tensor:
     """Render codes by a generator, which need not take corrections where there are none: [N, img_channels, R, R]."""
     corrected = {} if codes.features is None else {"features": codes.features}
     return generator.synthesis(codes.w_plus, noise_mode=noise_mode, **corrected)

@@ -1,7 +1,6 @@
 """Inversion by optimisation: Adam on the codes of each image, the slow baseline that an encoder is measured against."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +8,13 @@ from torch import Tensor, nn
 from psp.losses import WeightedLosses
 from psp.model import Codes, rendered
 from stylegan2.latents.project import ramped
+from stylegan2.networks.protocols import Generator
 
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight} of optimisation, as pSp trains inversion
 
 
 def optimize_codes(
-    generator: Any,
+    generator: Generator,
     target: Tensor,
     losses: WeightedLosses,
     start: Codes,

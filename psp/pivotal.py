@@ -9,13 +9,14 @@ from torch import Tensor
 
 from psp.losses import WeightedLosses
 from psp.model import Codes, fit, rendered
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
 DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: how far from the pivot locality is asked for
 
 
 def tune_generator(
-    generator: Any,
+    generator: Generator,
     target: Tensor,
     pivot: Codes,
     losses: WeightedLosses,
@@ -58,13 +59,13 @@ def tune_generator(
     return tuned.requires_grad_(False)
 
 
-def _distance(losses: WeightedLosses, generator: Any, codes: Codes, target: Tensor) -> Tensor:
+def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target: Tensor) -> Tensor:
     output = fit(rendered(generator, codes), target.shape[-1])  # [1, 3, T, T]
     return losses.total(losses(output=output, target=target))
 
 
 @torch.no_grad()
-def _near(generator: Any, pivot: Tensor, seed: int) -> Tensor:
+def _near(generator: Generator, pivot: Tensor, seed: int) -> Tensor:
     """The pivot moved by `DISTANCE` towards a random w (eq. 4): [1, num_ws, w_dim]."""
     z = seeded_normal((1, generator.z_dim), seed, pivot.device)
     direction = generator.mapping(z) - pivot  # [1, num_ws, w_dim]

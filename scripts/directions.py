@@ -7,7 +7,7 @@ import _start  # noqa: F401
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from torch import Tensor
@@ -31,6 +31,7 @@ from stylegan2.latents.effects import Classifier, direction_effects, scores_of, 
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import random_w, seeded_w
 from stylegan2.latents.scores import scored_latents
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
@@ -113,7 +114,7 @@ def _named(flag: str, text: str, labelled: list[str]) -> list[str]:
     return names
 
 
-def find(generator: Any, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
+def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
     """w [N, w_dim]: samples; {attribute: [N]}: what the classifier says of them, for `boundary` without a file."""
     rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
     names = [f"{o.method}{k}" for k in range(o.count)]
@@ -129,7 +130,7 @@ def find(generator: Any, o: FindDirections, w: Tensor, scores: dict[str, Tensor]
 
 
 def write_effects(
-    generator: Any, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
+    generator: Generator, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
     """Measures the directions, prints a table and writes it; scores {attribute: [N]} are those of samples."""
     similarity = FaceSimilarity(o.identity, generator.w_avg.device)
@@ -148,7 +149,7 @@ def write_effects(
 
 def main(o: FindDirections) -> None:
     device = o.prepare()
-    generator: Any = stylegan2.load(o.generator)[0]
+    generator = stylegan2.load(o.generator)[0]
     place(generator.requires_grad_(False), device)
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None

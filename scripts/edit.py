@@ -20,6 +20,7 @@ from stylegan2.latents.codes import load_codes
 from stylegan2.latents.directions import Directions, load_directions
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
@@ -77,7 +78,7 @@ def load_generator(name: str) -> Any:
             raise no_generator from None
 
 
-def codes_to_edit(generator: Any, o: Edit) -> tuple[list[str], Codes]:
+def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
     """Return names, and N codes on the generator's device."""
     if o.latents is None:
         return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
@@ -89,7 +90,9 @@ def codes_to_edit(generator: Any, o: Edit) -> tuple[list[str], Codes]:
     return chosen, Codes(*found).map(lambda stored: stored[rows].to(generator.w_avg.device))
 
 
-def write_strip(generator: Any, directions: Directions, name: str, captions: list[str], codes: Codes, o: Edit) -> None:
+def write_strip(
+    generator: Generator, directions: Directions, name: str, captions: list[str], codes: Codes, o: Edit
+) -> None:
     """Write the pictures of one direction; a correction of features stays on top of what the edit changes."""
     moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
     features = codes.features

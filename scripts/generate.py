@@ -6,7 +6,7 @@ import _start  # noqa: F401
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from torch import Tensor
@@ -18,6 +18,7 @@ from options.seeds import parse_numbers, parse_seeds
 from stylegan2.latents import pictures
 from stylegan2.latents.mixing import BANDS, mask_rows
 from stylegan2.latents.sampling import render, seeded_w
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.animation import FASTEST, write_animation
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
@@ -96,12 +97,12 @@ class Generate(Machine):
         return [self.rows] if self.rows else list(BANDS)
 
 
-def codes_of(generator: Any, seeds: list[int], o: Generate) -> Tensor:
+def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
     """[N, num_ws, w_dim]"""
     return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
 
 
-def samples(generator: Any, o: Generate) -> None:
+def samples(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.chosen(), o)
     images = render(generator, codes, progress="samples")  # [N, C, R, R]
     for seed, picture in zip(o.chosen(), to_uint8(images), strict=True):
@@ -109,12 +110,12 @@ def samples(generator: Any, o: Generate) -> None:
     write_image(o.exp_dir / "samples.png", grid(images, columns=min(COLUMNS, len(images))))
 
 
-def truncation(generator: Any, o: Generate) -> None:
+def truncation(generator: Generator, o: Generate) -> None:
     sheet = pictures.truncation_sheet(generator, o.chosen(), o.sweep(), o.truncation_cutoff, o.label)
     write_image(o.exp_dir / "truncation.png", sheet)
 
 
-def mixing(generator: Any, o: Generate) -> None:
+def mixing(generator: Generator, o: Generate) -> None:
     rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # says first if a mask does not fit
     codes, styles = (codes_of(generator, seeds, o) for seeds in (o.chosen(), o.columns()))
     for mask, numbers in rows.items():
@@ -122,14 +123,14 @@ def mixing(generator: Any, o: Generate) -> None:
         write_image(o.exp_dir / f"mixing_{mask.replace(',', '_')}.png", sheet)
 
 
-def noise(generator: Any, o: Generate) -> None:
+def noise(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.chosen(), o)
     sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed)
     write_image(o.exp_dir / "noise.png", sheet)
     print(f"a deviation of {white * 127.5:.2f} of 255 levels is white")
 
 
-def interpolation(generator: Any, o: Generate) -> None:
+def interpolation(generator: Generator, o: Generate) -> None:
     truncated = (o.truncation_psi, o.truncation_cutoff, o.label)
     codes = pictures.codes_between(generator, o.chosen(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
     frames = to_uint8(render(generator, codes, progress="frames"))  # [F, R, R, C]

@@ -7,7 +7,7 @@ import _start  # noqa: F401
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from stylegan2.latents.codes import save_codes
 from stylegan2.latents.project import Distance, Projection, Schedule, project
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.precision import set_precision
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.animation import FASTEST, write_animation
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
@@ -83,7 +84,9 @@ class Project(Machine):
         return Schedule(self.steps, self.learning_rate, noise_weight=self.noise_weight, seed=self.seed)
 
 
-def watched(generator: Any, batch: Batch, distance: Distance, o: Project, bar: tqdm) -> tuple[Projection, np.ndarray]:
+def watched(
+    generator: Generator, batch: Batch, distance: Distance, o: Project, bar: tqdm
+) -> tuple[Projection, np.ndarray]:
     """The projection, and pictures from the way to it, uint8 [frames + 1, N, R, R, C]."""
     seen = []
 
@@ -108,7 +111,7 @@ def write(batch: Batch, seen: np.ndarray, o: Project) -> None:
 
 def main(o: Project) -> None:
     device = o.prepare()
-    generator: Any = stylegan2.load(o.generator)[0]
+    generator = stylegan2.load(o.generator)[0]
     place(generator, device)
     set_precision(generator, torch.bfloat16 if o.precision == "bf16" else torch.float32)
     targets = read_targets(o.target, generator.img_resolution, generator.img_channels)

@@ -6,7 +6,7 @@ import _start  # noqa: F401
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import tyro
@@ -30,6 +30,7 @@ from psp.losses import build_losses
 from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
 from psp.training_state import TrainingSettings
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
@@ -98,7 +99,7 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
     return PSp(encoder, generator, None if o.start_from_latent_avg else torch.zeros_like(generator.w_avg))
 
 
-def new_encoder(o: TrainPSp, generator: Any, source_channels: int) -> nn.Module:
+def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.Module:
     """Build the encoder that was asked for; a resumed run keeps its settings, whatever the defaults have become."""
     encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.exp_dir)
     if newest is None or "encoder" not in newest[2]:

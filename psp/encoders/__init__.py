@@ -9,6 +9,7 @@ from torch import nn
 
 from psp.encoders.encoder import ENCODERS, Encoder
 from psp.encoders.irse import UNITS
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
@@ -19,7 +20,7 @@ SMALLEST, PUBLISHED_SIZE = 32, 256  # the published encoders look at 256 px, wha
 PUBLISHED_HEAD_SLOPE = 0.01  # what earlier versions gave to every head
 
 
-def encoder_for(generator: Any, name: str = "auto", input_channels: int = 3) -> nn.Module:
+def encoder_for(generator: Generator, name: str = "auto", input_channels: int = 3) -> nn.Module:
     """Build an untrained encoder that fits a generator.
 
     An encoder whose `input_size` has a default looks at images of that size, as the published ones do. Any other looks
@@ -47,7 +48,7 @@ def encoder_for(generator: Any, name: str = "auto", input_channels: int = 3) -> 
     return ENCODERS.build(name, **settings)
 
 
-def corrected_features(generator: Any) -> dict[str, int]:
+def corrected_features(generator: Generator) -> dict[str, int]:
     """Choose which of a generator's feature maps a feature encoder corrects: 16 px, and 64 px for a 1024 px generator.
 
     Raises:
