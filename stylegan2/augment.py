@@ -48,18 +48,21 @@ SYM6_CENTRE = 5
 
 
 def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Tensor:
-    """Each transform is applied to each image with probability p, independently; at p = 0 images return as they are.
+    """Apply each transform to each image with probability p, independently.
 
-    Twice differentiable in the images, as R1 needs. Reflection fills what a transform moves in from outside.
+    The result is twice differentiable in the images, as R1 needs. Reflection fills what a transform moves in from
+    outside.
 
     Args:
-        images: float [N, C, R, R] in [-1, 1], C = 1, 3 or 4; alpha moves with the image and keeps its values. Results
-            may leave that range: nothing is clamped.
-        p: from 0 to 1.
-        transforms: names from BLIT, GEOMETRIC and COLOUR; PIPELINES has the paper's sets of them.
+        images: float [N, C, R, R] in [-1, 1], C = 1, 3 or 4; alpha moves with the image and keeps its values.
+        p: From 0, where images return as they are, to 1.
+        transforms: Names from BLIT, GEOMETRIC and COLOUR; PIPELINES has the paper's sets of them.
+
+    Returns:
+        float [N, C, R, R]. Values may leave [-1, 1]: nothing is clamped.
 
     Raises:
-        UserError: another number of channels, an unknown transform, or p out of its range.
+        UserError: There are other channels, a transform is unknown, or p is out of its range.
     """
     if p == 0:
         return images
@@ -71,7 +74,7 @@ def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["b
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each of N images; `[samples]` is what is done to some of them."""
+    """What is done to each of N images. Indexing gives what is done to some of them."""
 
     x_flip: Tensor
     """bool [N]"""
@@ -87,7 +90,7 @@ class Augmentation:
 
 
 def draw(count: int, resolution: int, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Augmentation:
-    """Draws what is done to `count` images: appendix B. The same numbers are drawn whatever p is."""
+    """Draw what is done to `count` images (appendix B). The same random numbers are drawn whatever p is."""
     if not 0 <= p <= 1:
         raise UserError(f"the probability of augmentation is from 0 to 1, not {p}")
     if unknown := set(transforms) - set(PIPELINES["bgc"]):
@@ -176,7 +179,7 @@ def _rotation(angle: Tensor) -> Tensor:
 
 
 def apply(images: Tensor, a: Augmentation) -> Tensor:
-    """Does what was drawn to images [N, C, R, R], C = 1, 3 or 4."""
+    """Do what was drawn to images [N, C, R, R], C = 1, 3 or 4. UserError: they have other channels."""
     if images.shape[1] not in (1, 3, 4):
         raise UserError(f"images of {images.shape[1]} channels cannot be augmented, only those of 1, 3 or 4")
     images = images.to(torch.promote_types(images.dtype, torch.float32))
@@ -187,7 +190,7 @@ def apply(images: Tensor, a: Augmentation) -> Tensor:
 
 
 def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
-    """Flips and turns: pixels are copied, none is blended with its neighbours. [N, C, R, R] -> [N, C, R, R]."""
+    """Flip and turn images [N, C, R, R]: pixels are copied, none is blended with its neighbours. -> [N, C, R, R]."""
 
     def those(chosen: Tensor) -> Tensor:
         return chosen.to(images.device, non_blocking=True)[:, None, None, None]  # [N, 1, 1, 1]
@@ -198,10 +201,10 @@ def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
 
 
 def move(images: Tensor, place: Tensor) -> Tensor:
-    """The image at its new place, by bilinear lookup at twice the resolution (appendix B). [N, C, R, R] -> same.
+    """Move images [N, C, R, R] by bilinear lookup at twice the resolution (appendix B). -> [N, C, R, R].
 
-    place: [N, 3, 3], see `Augmentation`. Where it is the identity or shifts by whole pixels nothing is lost, as the
-    filter is orthogonal. The paper fills from a reflected margin of less than one image's side; here the reflection
+    `place` [N, 3, 3] is as in `Augmentation`. Where it is the identity or shifts by whole pixels nothing is lost, as
+    the filter is orthogonal. The paper fills from a reflected margin of less than one image's side; here the reflection
     has no end, because a reflected image is periodic and one period can be looked up everywhere.
     """
     up, down = _resampling(images.shape[2], images.dtype, images.device)
@@ -211,7 +214,7 @@ def move(images: Tensor, place: Tensor) -> Tensor:
 
 
 def recolour(images: Tensor, colour: Tensor) -> Tensor:
-    """The affine map `colour` [N, 4, 4] of each pixel; a gray image is one of equal r, g and b, and stays gray."""
+    """Map the colour of each pixel by `colour` [N, 4, 4]; a gray image is one of equal r, g and b, and stays gray."""
     colour = colour.to(images, non_blocking=True)
     if images.shape[1] == 1:
         gain = colour[:, :3, :3].sum([1, 2]) / 3  # [N]
@@ -226,7 +229,7 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 @lru_cache
 def _resampling(resolution: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Along one axis, as matrices: to one period of the reflected image at twice the resolution, and back.
+    """Return two matrices along one axis: to one period of the reflected image at twice the resolution, and back.
 
     A reflected row of R pixels repeats after 2R - 2, so that P = 4R - 4 samples are a period.
 
@@ -248,7 +251,7 @@ def _resampling(resolution: int, dtype: torch.dtype, device: torch.device) -> tu
 
 
 def _lookup_places(inverse: Tensor, size: int, resolution: int) -> Tensor:
-    """Where each sample of the result lies in the period, for `grid_sample`: [N, 3, 3] -> [N, Q, Q, 2] in [-1, 1]."""
+    """Return where each sample of the result lies in the period: [N, 3, 3] -> [N, Q, Q, 2] in [-1, 1]."""
     period, centre = size - 1, resolution - 1
     axis = torch.arange(2 * resolution + len(SYM6) - 2, dtype=inverse.dtype, device=inverse.device)  # [Q]
     axis = axis - SYM6_CENTRE - centre

@@ -16,12 +16,16 @@ class Stage(NamedTuple):
 
 
 def stage(cur_nimg: int, img_resolution: int, grow_from: int | None, fade_nimg: int, stable_nimg: int) -> Stage:
-    """Progressive growing (PGGAN, section 2): a resolution is trained for a while, then the next one fades in linearly.
+    """Return where progressive growing stands (PGGAN, section 2).
+
+    A resolution is trained for a while, then the next one fades in linearly.
 
     Args:
-        grow_from: the first resolution; None does not grow.
-        fade_nimg: images over which a resolution fades in.
-        stable_nimg: images for which it is then trained, before the next one.
+        cur_nimg: Real images shown so far.
+        img_resolution: The last resolution.
+        grow_from: The first resolution; None does not grow.
+        fade_nimg: Images over which a resolution fades in.
+        stable_nimg: Images for which it is then trained, before the next one.
     """
     if grow_from is None:
         return Stage(img_resolution, 1.0)
@@ -33,15 +37,21 @@ def stage(cur_nimg: int, img_resolution: int, grow_from: int | None, fade_nimg: 
 
 
 def at_resolution(values: Mapping[int, Value], resolution: int, otherwise: Value) -> Value:
-    """A setting that depends on the resolution, such as the minibatch; `otherwise` where `values` does not name it."""
+    """Return a setting that depends on the resolution, or `otherwise` where `values` does not name the resolution."""
     return values.get(resolution, otherwise)
 
 
 def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: float | None = 0.05) -> float:
-    """Decay of the generator's moving average for one step, given its half-life in images.
+    """Return the decay of the generator's moving average for one step.
 
     Early in training the half-life is at most `rampup` times what has been seen, so that the average keeps up
     (StyleGAN2-ADA, appendix C).
+
+    Args:
+        cur_nimg: Real images shown so far.
+        batch_size: Images of the step.
+        half_life_nimg: Images after which half of the average is new.
+        rampup: Share of cur_nimg; None for the full half-life from the beginning.
     """
     if rampup is not None:
         half_life_nimg = min(half_life_nimg, cur_nimg * rampup)
@@ -49,19 +59,24 @@ def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: flo
 
 
 def is_due(cur_nimg: int, batch_size: int, interval: int) -> bool:
-    """Whether a lazy phase runs in the step that starts at cur_nimg: every `interval` steps, also in the first."""
+    """Return whether a lazy phase runs in the step that starts at cur_nimg: in the first and every `interval` steps."""
     return interval > 0 and (cur_nimg // batch_size) % interval == 0
 
 
 def passed(cur_nimg: int, batch_size: int, interval_nimg: int) -> bool:
-    """Whether the step that ended at cur_nimg crossed a multiple of interval_nimg."""
+    """Return whether the step that ended at cur_nimg crossed a multiple of interval_nimg."""
     return interval_nimg > 0 and cur_nimg // interval_nimg > (cur_nimg - batch_size) // interval_nimg
 
 
 def lazy_adam(learning_rate: float, betas: tuple[float, float], interval: int) -> tuple[float, tuple[float, float]]:
-    """Adam's settings when every k steps one regularization step is added: c = k / (k + 1), lr c, beta^c.
+    """Return Adam's (learning rate, betas) when every k steps one regularization step is added.
 
-    StyleGAN2, appendix B, "lazy regularization"; an interval of 0 means no such step.
+    With c = k / (k + 1) they are lr c and beta^c (StyleGAN2, appendix B, "lazy regularization").
+
+    Args:
+        learning_rate: Without such steps.
+        betas: Without such steps.
+        interval: k; 0 where there are no such steps.
     """
     if interval == 0:
         return learning_rate, betas
@@ -70,5 +85,5 @@ def lazy_adam(learning_rate: float, betas: tuple[float, float], interval: int) -
 
 
 def r1_gamma(img_resolution: int, batch_size: int) -> float:
-    """The heuristic weight 0.0002 * pixels / batch (StyleGAN2-ADA, `auto` configuration)."""
+    """Return the heuristic weight of R1, 0.0002 * pixels / batch (StyleGAN2-ADA, `auto` configuration)."""
     return 0.0002 * img_resolution**2 / batch_size

@@ -95,7 +95,7 @@ def train(
     if initial is not None:
         load_networks(state, initial)
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
-    distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one --exp_dir")
+    distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one exp_dir")
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
     stream = batches(state.cur_nimg)
@@ -177,12 +177,13 @@ def measure(
 
 
 def progress_bar(cur_nimg: int, total_nimg: int) -> tqdm:
+    """Return a progress bar in images, which of several processes the first one shows."""
     hidden = not distributed.is_first()
     return tqdm(total=total_nimg, initial=cur_nimg, unit="img", desc="training", smoothing=0.05, disable=hidden)
 
 
 def is_asked_to_stop(interrupt: Interrupt) -> bool:
-    """Whether a signal came to any of the processes; then it counts for all."""
+    """Return whether a signal came to any of the processes; then it counts for all."""
     signum = distributed.all_reduce_max(interrupt.signum or 0)
     if signum and not interrupt.requested:
         interrupt.signum = signum
@@ -190,7 +191,7 @@ def is_asked_to_stop(interrupt: Interrupt) -> bool:
 
 
 def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """(images [N, C, R, R], labels [N] or None)"""
+    """Return (images [N, C, R, R], labels [N] or None) on the device, without waiting for it."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True), None
     real, labels = (part.to(device, non_blocking=True) for part in batch)
@@ -198,7 +199,7 @@ def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None
 
 
 def moving_values(state: TrainingState, s: TrainingSettings) -> dict[str, float]:
-    """To be logged: what changes over training by itself."""
+    """Return what changes over training by itself, to be logged."""
     values = {} if s.augment == "none" else {"augment/p": state.control.p}
     if growth := growth_of(state.G):
         resolution, alpha = growth.reached
@@ -207,7 +208,7 @@ def moving_values(state: TrainingState, s: TrainingSettings) -> dict[str, float]
 
 
 def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
-    """To be logged: how much of the image each resolution makes (StyleGAN2, figure 8), where the architecture tells."""
+    """Return how much of the image each resolution makes (StyleGAN2, figure 8), where the architecture tells."""
     if getattr(G.synthesis, "architecture", None) != "skip":
         return {}
     labels = torch.arange(USAGE_SAMPLES, device=device) % G.num_classes if G.num_classes else None
@@ -218,7 +219,7 @@ def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
 
 @torch.no_grad()
 def sample_sheet(G: Generator, device: torch.device, columns: int = 8, rows: int = 8) -> Any:
-    """A grid of the same latents at every call, uint8 [H, W, C]; where G is conditioned on classes, a row has one."""
+    """Return a grid of samples, of the same latents at every call: uint8 [H, W, C], a class a row where G has them."""
     z = seeded_normal((columns * rows, G.z_dim), seed=0, device=device)
     classes = torch.arange(rows, device=device).repeat_interleave(columns)  # [rows * columns]
     labels = (classes % G.num_classes).split(16) if G.num_classes else [None] * len(z)

@@ -106,71 +106,80 @@ class TrainingSettings:
         counts = ("total_nimg", "batch_size", "keep_checkpoints", "max_nonfinite_steps", "ada_nimg")
         for name in (*counts, "log_interval", "image_interval", "save_interval", "metrics_interval"):
             if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
         weights = ("gradient_penalty", "drift", "path_length_weight")
         for name in ("r1_interval", "path_length_interval", "seed", "fade_nimg", "freeze_d", *weights):
             if getattr(self, name) < 0:
-                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+                raise UserError(f"{name} must not be negative, but is {getattr(self, name)}")
         if self.learning_rate <= 0:
-            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
+            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
         if self.batch_gpu is not None and self.batch_gpu < 1:
-            raise UserError(f"--batch_gpu must be at least 1, not {self.batch_gpu}")
+            raise UserError(f"batch_gpu must be at least 1, not {self.batch_gpu}")
         check_precision(self.precision)
         if self.loss not in losses.OF_G:
-            raise UserError(f"--loss must be {' or '.join(losses.OF_G)}, not {self.loss!r}")
+            raise UserError(f"loss must be {' or '.join(losses.OF_G)}, not {self.loss!r}")
         if self.augment != "none" and self.augment not in PIPELINES:
-            raise UserError(f"--augment must be none, {' or '.join(PIPELINES)}, not {self.augment!r}")
+            raise UserError(f"augment must be none, {' or '.join(PIPELINES)}, not {self.augment!r}")
         if self.augment_p is not None and not 0 <= self.augment_p <= 1:
-            raise UserError(f"--augment_p is a probability from 0 to 1, not {self.augment_p}")
+            raise UserError(f"augment_p is a probability from 0 to 1, not {self.augment_p}")
         if self.adapts and self.loss == "wgan":
-            raise UserError("--augment adapts itself to the sign of logits, which wgan does not fix: give --augment_p")
+            raise UserError("augment cannot adapt itself to the sign of logits with wgan: give augment_p")
         if self.stable_nimg < 1:
-            raise UserError(f"--stable_nimg must be at least 1, not {self.stable_nimg}")
+            raise UserError(f"stable_nimg must be at least 1, not {self.stable_nimg}")
         for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
             for resolution, value in values.items():
                 if not is_power_of_two(resolution) or value <= 0:
-                    raise UserError(
-                        f"--{name}: pairs of a power of two and a positive number, not {resolution} {value}"
-                    )
+                    raise UserError(f"{name}: pairs of a power of two and a positive number, not {resolution} {value}")
 
     def stage(self, cur_nimg: int, img_resolution: int) -> schedule.Stage:
-        """Where growing stands in the step that starts at cur_nimg."""
+        """Return where growing stands in the step that starts at cur_nimg."""
         return schedule.stage(cur_nimg, img_resolution, self.grow_from, self.fade_nimg, self.stable_nimg)
 
     def batch_size_at(self, cur_nimg: int, img_resolution: int) -> int:
-        """Images of the step that starts at cur_nimg."""
+        """Return the number of images of the step that starts at cur_nimg."""
         resolution = self.stage(cur_nimg, img_resolution).resolution
         return schedule.at_resolution(self.batch_sizes, resolution, self.batch_size)
 
     @property
     def adapts(self) -> bool:
-        """Whether the probability of augmentation follows the discriminator."""
+        """Return whether the probability of augmentation follows the discriminator."""
         return self.augment != "none" and self.augment_p is None
 
     @property
     def lazy_r1_interval(self) -> int:
-        """Steps between R1 phases; 0 where it has none of its own."""
+        """Return the steps between R1 phases, or 0 where R1 has no phases of its own."""
         return self.r1_interval if self.lazy_r1 and self.loss != "wgan" else 0
 
 
 def is_power_of_two(number: int) -> bool:
+    """Return whether a number is 1, 2, 4, 8, ..."""
     return number > 0 and number & (number - 1) == 0
 
 
 def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles: bool) -> None:
-    """UserError where the settings do not fit a generator of this kind."""
+    """Refuse settings that do not fit a generator.
+
+    Args:
+        s: The settings.
+        img_resolution: The generator's full resolution.
+        grows: Whether it can be trained from low resolutions up.
+        has_styles: Whether each of its layers has a code of its own.
+
+    Raises:
+        UserError: A setting does not fit.
+    """
     if s.grow_from is not None and not grows:
-        raise UserError("this generator has its full resolution from the beginning: leave out --grow_from")
+        raise UserError("this generator has its full resolution from the beginning: leave out grow_from")
     if s.grow_from is not None and not (is_power_of_two(s.grow_from) and 4 <= s.grow_from <= img_resolution):
-        raise UserError(f"--grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
+        raise UserError(f"grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
     if s.augment != "none" and s.grow_from is not None and s.grow_from < SMALLEST_AUGMENTED:
-        raise UserError(f"--augment needs images of {SMALLEST_AUGMENTED} px and more: use --grow_from 16 or none")
+        raise UserError(f"augment needs images of {SMALLEST_AUGMENTED} px and more: use grow_from 16 or none")
     if s.style_mixing > 0 and not has_styles:
-        raise UserError("this generator has one latent for the whole image, so none to mix: use --style_mixing 0")
+        raise UserError("this generator has one latent for the whole image, so none to mix: use style_mixing 0")
 
 
 def path_length_batch(batch: int) -> int:
-    """On how many samples path lengths are regularized."""
+    """Return on how many samples of a batch path lengths are regularized."""
     return max(1, batch // PATH_LENGTH_BATCH_SHRINK)
 
 
@@ -190,8 +199,8 @@ def number_of_rounds(share: int, batch_gpu: int | None, group: int = 1) -> int:
         if share % size == 0 and size % group == 0:
             return share // size
     raise UserError(
-        f"{share} images cannot be worked through in rounds of at most {largest} with --mbstd_group {group}: use "
-        f"--batch_gpu {group} or a multiple"
+        f"{share} images cannot be worked through in rounds of at most {largest} with mbstd_group {group}: use "
+        f"batch_gpu {group} or a multiple"
     )
 
 
@@ -210,15 +219,15 @@ def check_batches(s: TrainingSettings, img_resolution: int, mbstd_group: int, pr
         if batch % (processes * group) or (s.path_length_interval and path_length_batch(batch) % processes):
             shared = math.lcm(mbstd_group, PATH_LENGTH_BATCH_SHRINK if s.path_length_interval else 1)
             raise UserError(
-                f"a batch of {batch} cannot be shared by {processes} processes with --mbstd_group {mbstd_group}: use "
-                f"--batch_size {processes * shared} or a multiple, or fewer processes"
+                f"a batch of {batch} cannot be shared by {processes} processes with mbstd_group {mbstd_group}: use "
+                f"batch_size {processes * shared} or a multiple, or fewer processes"
             )
         number_of_rounds(batch // processes, s.batch_gpu, group)
 
 
 @dataclass
 class TrainingState:
-    """All that a step changes: what a checkpoint holds."""
+    """All that a step changes, and so all that a checkpoint holds."""
 
     G: Generator
     D: Discriminator
@@ -232,6 +241,7 @@ class TrainingState:
 
 
 def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSettings) -> TrainingState:
+    """Return the state before the first step: G_ema gets G's weights, and each network an optimizer where it stands."""
     (lr_G, betas_G), (lr_D, betas_D) = adam_settings(s, s.learning_rate)
     G_ema.load_state_dict(G.state_dict())
     freeze(D, s.freeze_d)
@@ -249,14 +259,14 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
 
 
 def adam_settings(s: TrainingSettings, learning_rate: float) -> list[tuple[float, tuple[float, float]]]:
-    """(learning rate, betas) of G's and D's optimizers, corrected for their lazy phases."""
+    """Return (learning rate, betas) of G's and of D's optimizer, corrected for their lazy phases."""
     return [
         schedule.lazy_adam(learning_rate, BETAS, interval) for interval in (s.path_length_interval, s.lazy_r1_interval)
     ]
 
 
 def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
-    """The learning rate of the step that starts at state.cur_nimg."""
+    """Set the learning rates of the step that starts at state.cur_nimg."""
     resolution = s.stage(state.cur_nimg, state.G.img_resolution).resolution
     settings = adam_settings(s, schedule.at_resolution(s.learning_rates, resolution, s.learning_rate))
     for optimizer, (learning_rate, _) in zip((state.opt_G, state.opt_D), settings, strict=True):
@@ -264,17 +274,25 @@ def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
             group["lr"] = learning_rate
 
 
-def freeze(D: Any, layers: int) -> None:
-    """Freeze-D (Mo et al. 2020): the layers next to the image keep their weights. UserError: it has not that many."""
+def freeze(D: Discriminator, layers: int) -> None:
+    """Keep the weights of the layers next to the image as they are: Freeze-D (Mo et al. 2020).
+
+    Args:
+        D: A discriminator whose layers are in `from_rgbs` and `blocks`.
+        layers: How many, counted from the image.
+
+    Raises:
+        UserError: It does not have that many.
+    """
     network: Any = D
-    found = []
+    freezable = []
     for k, block in enumerate(getattr(network, "blocks", ())):  # a discriminator may be built otherwise
         if k == 0 or network.architecture == "skip":
-            found.append(network.from_rgbs[k])
-        found += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
-    if layers > len(found):
-        raise UserError(f"--freeze_d: the discriminator has {len(found)} layers that can be frozen, not {layers}")
-    for layer in found[:layers]:
+            freezable.append(network.from_rgbs[k])
+        freezable += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
+    if layers > len(freezable):
+        raise UserError(f"freeze_d: the discriminator has {len(freezable)} layers that can be frozen, not {layers}")
+    for layer in freezable[:layers]:
         layer.requires_grad_(False)
 
 
@@ -282,6 +300,7 @@ def freeze(D: Any, layers: int) -> None:
 
 
 def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
+    """Return where the checkpoint of a moment of a training is."""
     return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
 
 
@@ -302,7 +321,7 @@ def save_best(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
 
 
 def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, metadata) of a checkpoint."""
+    """Return (tensors, metadata) of a checkpoint of this state."""
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
         tensors |= checkpoint.module_tensors(name, getattr(state, name))
@@ -325,20 +344,32 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
 
 
 def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | None:
-    """Continue from the newest intact checkpoint of run_dir, if there is one, which is returned."""
+    """Continue from the newest intact checkpoint of run_dir.
+
+    Args:
+        state: Changed in place.
+        run_dir: A folder with checkpoints/, or without.
+        s: The settings to go on with. What growing depends on must be as it was; the batch size may change.
+
+    Returns:
+        The checkpoint, or None where there is none yet.
+
+    Raises:
+        UserError: The checkpoint is of another architecture or schedule, or no training can go on from it.
+    """
     newest = checkpoint.newest(run_dir)
     if newest is None:
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
     if not is_of(state.G, metadata.get("generator")):
-        raise UserError(f"{path} holds another architecture than was asked for: use another --exp_dir")
+        raise UserError(f"{path} holds another architecture than was asked for: use another exp_dir")
     wanted = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
     for name in FIXED_FOR_A_RUN:
         trained = metadata["settings"].get(name, wanted[name])
         if trained != wanted[name]:
             what = name.replace("_", " ")
-            raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another --exp_dir")
+            raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another exp_dir")
     load_networks(state, tensors)
     for name, module in (("opt_G", state.G), ("opt_D", state.D)):
         checkpoint.load_optimizer(
@@ -358,7 +389,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
 
 
 def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """The networks G, D and G_ema that `tensors` hold; D may be missing (a generator to start from)."""
+    """Load the networks G, D and G_ema that `tensors` hold; D may be missing where only a generator is given."""
     for name in ("G", "D", "G_ema"):
         if name != "D" or any(key.startswith("D.") for key in tensors):
             checkpoint.load_module(getattr(state, name), tensors, name)

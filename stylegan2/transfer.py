@@ -16,14 +16,19 @@ from stylegan2.runtime.errors import UserError
 def read(
     path_or_name: str | os.PathLike, freeze_d: int = 0, with_discriminator: bool = True
 ) -> tuple[Generator, dict[str, Tensor]]:
-    """(generator, weights to start from) of whatever `stylegan2.load` takes.
+    """Read a generator to start a training from.
 
-    The weights stand under G., G_ema. and, in a checkpoint of a training, D.: `train` takes them as `initial`. Without
-    `with_discriminator`, for a discriminator of another kind, D. is left out.
+    Args:
+        path_or_name: Whatever `stylegan2.load` takes.
+        freeze_d: How many layers of the discriminator are to stay as they are.
+        with_discriminator: Whether the discriminator is wanted too, if the file has one.
+
+    Returns:
+        The generator, and the weights to start from under G., G_ema. and perhaps D.: the `initial` of `train`.
 
     Raises:
-        UserError: the file has no discriminator of which layers could be frozen, or a half-grown generator.
-        CheckpointError: as `stylegan2.load`.
+        UserError: The file has no discriminator whose layers could be frozen, or a half-grown generator.
+        CheckpointError: As `stylegan2.load`.
     """
     generator, _ = load(path_or_name)
     growth, full = growth_of(generator), generator.img_resolution
@@ -33,7 +38,7 @@ def read(
         )
     stored = _training_tensors(Path(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
-        raise UserError(f"{str(path_or_name)!r} holds no discriminator, so --freeze_d has nothing to freeze")
+        raise UserError(f"{str(path_or_name)!r} holds no discriminator, so freeze_d has nothing to freeze")
     ema = checkpoint.module_tensors("G_ema", generator)
     kept = ("G.", "D.") if with_discriminator else ("G.",)
     trained = {name: tensor for name, tensor in stored.items() if name.startswith(kept)}
@@ -41,7 +46,7 @@ def read(
 
 
 def _training_tensors(path: Path) -> Mapping[str, Tensor]:
-    """All tensors of a checkpoint of this package, or of a folder's newest; nothing for other files."""
+    """Return all tensors of a checkpoint of this package or of a folder's newest one, and none of other files."""
     if path.is_dir():
         found = checkpoint.newest(path)
         return found[1] if found else {}

@@ -37,16 +37,19 @@ DTYPE_NAMES = {
 
 
 def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
-    """`folder/checkpoints/NAME-000123456.safetensors`; `number` is cur_nimg or the step."""
+    """Return folder/checkpoints/NAME-000123456.safetensors; `number` is cur_nimg or the step."""
     return Path(folder) / "checkpoints" / f"{name}-{number:09d}.safetensors"
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
-    """A binary file to write that takes the place of `path` only once it is complete.
+    """Open a binary file to write that takes the place of `path` only once it is complete.
 
     The parent folder is created. When the block raises, `path` is as before and no partial file stays.
-    `durable` waits until the data has reached the disk, so that a power cut cannot leave an empty file.
+
+    Args:
+        path: The file to replace.
+        durable: Wait until the data has reached the disk, so that a power cut cannot leave an empty file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,9 +85,13 @@ def _sync_folder(folder: Path) -> None:
 def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write `tensors` and JSON `metadata` to `path` (.safetensors) atomically, with a SHA-256 over both.
 
-    Tensors may be on any device, shared, strided or 0-dimensional; each is stored whole and by itself.
-    Raises CheckpointError when the disk refuses (full, read-only) or a tensor cannot be stored; `path` is then
-    as before.
+    Args:
+        path: The file, which is replaced.
+        tensors: On any device, shared, strided or 0-dimensional; each is stored whole and by itself.
+        metadata: What JSON can hold.
+
+    Raises:
+        CheckpointError: The disk refuses (full, read-only) or a tensor cannot be stored; `path` is then as before.
     """
     dense = {name: _dense(name, tensor) for name, tensor in tensors.items()}
     header = _header(dense, json.dumps(metadata))
@@ -99,9 +106,10 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mappi
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors on the CPU, metadata) of a file that `save` wrote, after its SHA-256 was verified.
+    """Return (tensors on the CPU, metadata) of a file that `save` wrote, after its SHA-256 was verified.
 
-    Raises CheckpointError when there is no such file, when it is damaged, or when it is not one of ours.
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it is not one of ours.
     """
     name = repr(str(path))
     if not Path(path).is_file():
@@ -167,11 +175,16 @@ def _header(dense: Mapping[str, Tensor], metadata: str) -> bytes:
 
 
 def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
-    """(path, tensors, metadata) of the newest intact checkpoint of a run; None when the run has none yet.
+    """Return (path, tensors, metadata) of the newest intact checkpoint of a run, or None when the run has none yet.
 
-    Looks at `*.safetensors` in folder/checkpoints, or in `folder` when that does not exist. Newest is the highest
-    number in the name, then the latest modification. Prints one line when it passes over a damaged file.
-    Raises CheckpointError when there are checkpoints and none can be read: starting afresh would hide the loss.
+    The newest has the highest number in its name, then the latest modification. One line is printed where a damaged
+    file is passed over.
+
+    Args:
+        folder: Its `checkpoints/*.safetensors` count or, where it has no such folder, its own `*.safetensors`.
+
+    Raises:
+        CheckpointError: There are checkpoints and none can be read: starting afresh would hide the loss.
     """
     damaged = []
     for path in _newest_first(folder):
@@ -191,19 +204,22 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str
 
 
 def check_resumable(path: Path, metadata: Mapping[str, Any], needed: Iterable[str]) -> None:
-    """CheckpointError unless the metadata have what a training needs to go on."""
+    """Raise a CheckpointError unless the metadata have what a training needs to go on."""
     if any(key not in metadata for key in needed):
         raise CheckpointError(
             f"{str(path)!r} is a model without the state of this training (exported, or of another script), so that "
-            "training cannot go on from it: move it out of this folder, or use another --exp_dir"
+            "training cannot go on from it: move it out of this folder, or use another exp_dir"
         )
 
 
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
-    """Delete the numbered checkpoints beyond the `keep` newest, never the newest intact one; returns the deleted.
+    """Delete the numbered checkpoints beyond the `keep` newest, but never the newest intact one.
 
-    Files whose names carry no number are the user's and stay. Leftovers of a save that was killed are removed too,
-    so only the process that saves may call this.
+    Files whose names carry no number stay. Leftovers of a save that was killed are removed too, so only the process
+    that saves may call this.
+
+    Returns:
+        What was deleted.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, not {keep}")
@@ -248,16 +264,21 @@ def _is_intact(path: Path) -> bool:
 
 
 def module_tensors(prefix: str, module: Module) -> dict[str, Tensor]:
-    """{"PREFIX.NAME": tensor} of all parameters and persistent buffers; not copies, so save before the next step."""
+    """Return {"PREFIX.NAME": tensor} of all parameters and buffers; not copies, so save before the next step."""
     return {f"{prefix}.{name}": tensor.detach() for name, tensor in module.state_dict().items()}
 
 
 def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assign: bool = False) -> None:
     """Copy the tensors under `prefix` into `module`, whose names and shapes must match exactly.
 
-    `assign` takes the tensors themselves, as a module on the meta device needs.
+    Args:
+        module: Changed in place.
+        tensors: Those under other prefixes are passed over.
+        prefix: Without the dot.
+        assign: Take the tensors themselves, as a module on the meta device needs.
 
-    Raises CheckpointError that names what is missing, extra or of another shape; `module` is then unchanged.
+    Raises:
+        CheckpointError: Something is missing, extra or of another shape; `module` is then unchanged.
     """
     start = prefix + "."
     found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
@@ -282,10 +303,13 @@ def _some(names: list[str], limit: int = 5) -> str:
 def optimizer_tensors(
     prefix: str, optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """({"PREFIX.PARAMETER.KEY": tensor}, JSON) of the whole state, keyed by the names of the parameters.
+    """Return ({"PREFIX.PARAMETER.KEY": tensor}, JSON) of an optimizer's whole state, by the names of parameters.
 
-    `named_parameters` (such as `module.named_parameters()`) must name every parameter of the optimizer. The state may
-    be made of tensors, Python scalars, strings, None, and lists, tuples and dicts of these. Not copies.
+    Args:
+        prefix: Of the tensors' names.
+        optimizer: Its state may be made of tensors, Python scalars, strings, None, and lists, tuples and dicts of
+            these. The tensors are no copies.
+        named_parameters: Such as `module.named_parameters()`; must name every parameter of the optimizer.
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in named_parameters}
     if len(set(names.values())) != len(names):

@@ -13,19 +13,26 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU; a device that is not there is refused."""
+    """Return a device by name.
+
+    Args:
+        name: "cuda", "cuda:1", "mps", "cpu", or "auto": CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        UserError: It is not there.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)
     kind = name.split(":")[0]
     if not available.get(kind, False):
         there = ", ".join(kind for kind, yes in available.items() if yes)
-        raise UserError(f"device {name!r} is not available here: use --device auto or one of {there}")
+        raise UserError(f"device {name!r} is not available here: use auto or one of {there}")
     return torch.device(name)
 
 
 def place(module: Module, device: torch.device) -> None:
-    """Move a module to the device, its convolutions in channels_last, the layout that is fast everywhere."""
+    """Move a module to the device, its convolutions in channels_last, the layout that is fast on GPUs."""
     module.to(device)
     module.to(memory_format=torch.channels_last)
 

@@ -109,7 +109,7 @@ class Guard:
         if longest_row >= self.limit:
             row = "a step" if self.limit == 1 else f"{self.limit} steps in a row"
             raise UserError(
-                f"training stops, since {self._terms[term]} was NaN or infinite in {row}: lower --learning_rate or "
+                f"training stops, since {self._terms[term]} was NaN or infinite in {row}: lower learning_rate or "
                 f"look at the data; {self._way_back()}"
             )
         if new and in_row <= new:  # once a row

@@ -11,7 +11,7 @@ MESSAGE = b"\nstopping after this step and saving; press Ctrl-C again to stop at
 
 
 class Interrupt:
-    """Remembers the first SIGTERM or SIGINT, so that the loop can finish its step, save and exit with `exit_code`.
+    """Remember the first SIGTERM or SIGINT, so that the loop can finish its step, save and exit with `exit_code`.
 
         with Interrupt() as interrupt:
             while not done:
@@ -31,11 +31,12 @@ class Interrupt:
 
     @property
     def requested(self) -> bool:
+        """Return whether a signal arrived."""
         return self.signum is not None
 
     @property
     def exit_code(self) -> int:
-        """128 + signal, as a shell reports it: 143 after SIGTERM, 130 after SIGINT; 0 when nothing arrived."""
+        """Return 128 + signal, as a shell reports it: 143 after SIGTERM, 130 after SIGINT; 0 when nothing arrived."""
         return 0 if self.signum is None else 128 + self.signum
 
     def __enter__(self) -> "Interrupt":

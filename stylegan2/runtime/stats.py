@@ -49,8 +49,17 @@ class Averages:
 class StatsWriter:
     """TensorBoard events under run_dir/logs and one JSON object a line in run_dir/metrics.jsonl.
 
-    A run that resumes at `start` (the unit of `position`: images or steps) drops what was written after it, so
-    both read as one uninterrupted run. An `idle` one writes nothing: of several processes all but the first have it.
+    A run that resumes drops what was written after the position it resumes at, so that both read as one uninterrupted
+    run.
+
+    Args:
+        run_dir: Created where it is not there yet.
+        position: What counts the progress of the training: "cur_nimg" or "cur_step".
+        start: Where the run begins or resumes.
+        idle: Write nothing: of several processes all but the first.
+
+    Raises:
+        UserError: The disk is full, or the folder takes no files.
     """
 
     def __init__(self, run_dir: Path, position: str, start: int, idle: bool = False) -> None:
@@ -66,7 +75,7 @@ class StatsWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A full disk, or a folder that takes no files, is a sentence; checkpoints stay as they are."""
+        """Turn what the disk refuses into a UserError; checkpoints stay as they are."""
         try:
             yield
         except OSError as error:
@@ -88,7 +97,7 @@ class StatsWriter:
             return False
 
     def plot(self, at: int, values: dict[str, float]) -> None:
-        """In TensorBoard alone."""
+        """Write numbers to TensorBoard alone."""
         if self.idle:
             return
         with self._writing():
@@ -96,7 +105,7 @@ class StatsWriter:
                 self._board.add_scalar(name, value, at)
 
     def scalars(self, at: int, values: dict[str, float]) -> None:
-        """In both."""
+        """Write numbers to TensorBoard and to metrics.jsonl."""
         if self.idle:
             return
         self.plot(at, values)
@@ -106,7 +115,7 @@ class StatsWriter:
             self._jsonl.flush()
 
     def image(self, at: int, name: str, image: np.ndarray) -> None:
-        """A uint8 picture [H, W, C]."""
+        """Write a picture, uint8 [H, W, C], to TensorBoard."""
         if self.idle:
             return
         with self._writing():

@@ -293,9 +293,9 @@ def test_groups_stay_whole_in_the_shares_that_are_accepted(batch, group, process
 @pytest.mark.parametrize(
     ("changes", "group", "processes", "words"),
     [
-        ({"batch_size": 9}, 1, 2, "a batch of 9 cannot be shared by 2 processes .* use --batch_size 4 or"),
-        ({"batch_size": 8}, 4, 4, "a batch of 8 cannot be shared by 4 processes .* use --batch_size 16 or"),
-        ({"batch_size": 6}, 1, 2, "a batch of 6 cannot .* use --batch_size 4 or"),  # the path length's 3
+        ({"batch_size": 9}, 1, 2, "a batch of 9 cannot be shared by 2 processes .* use batch_size 4 or"),
+        ({"batch_size": 8}, 4, 4, "a batch of 8 cannot be shared by 4 processes .* use batch_size 16 or"),
+        ({"batch_size": 6}, 1, 2, "a batch of 6 cannot .* use batch_size 4 or"),  # the path length's 3
         ({"grow_from": 8, "batch_sizes": {8: 64, 16: 4}, "batch_size": 64}, 4, 2, "a batch of 4 cannot be shared"),
     ],
 )
@@ -315,7 +315,7 @@ def test_the_batch_size_that_is_recommended_is_accepted():
                 try:
                     check_batches(settings, 16, group, processes)
                 except UserError as error:
-                    size = int(str(error).split("--batch_size ")[1].split()[0])
+                    size = int(str(error).split("batch_size ")[1].split()[0])
                     for multiple in (size, 3 * size):
                         fitting = TrainingSettings(batch_size=multiple, path_length_interval=interval)
                         check_batches(fitting, 16, group, processes)

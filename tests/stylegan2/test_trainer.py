@@ -316,13 +316,13 @@ def test_stylegan2_losses(golden, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch_size": 0}, "--batch_size must be at least 1, not 0"),
-        ({"save_interval": 0}, "--save_interval must be at least 1"),
-        ({"max_nonfinite_steps": 0}, "--max_nonfinite_steps must be at least 1, not 0"),
-        ({"learning_rate": 0.0}, "--learning_rate must be positive"),
-        ({"r1_interval": -1}, "--r1_interval must not be negative, but is -1"),
-        ({"path_length_interval": -2}, "--path_length_interval must not be negative"),
-        ({"seed": -1}, "--seed must not be negative"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"save_interval": 0}, "save_interval must be at least 1"),
+        ({"max_nonfinite_steps": 0}, "max_nonfinite_steps must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"r1_interval": -1}, "r1_interval must not be negative, but is -1"),
+        ({"path_length_interval": -2}, "path_length_interval must not be negative"),
+        ({"seed": -1}, "seed must not be negative"),
     ],
 )
 def test_impossible_settings_are_refused(change, words):

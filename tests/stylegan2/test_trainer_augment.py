@@ -92,10 +92,10 @@ def test_it_changes_what_is_learned(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"augment": "abc"}, "--augment must be none, b or bg or bgc, not 'abc'"),
-        ({"augment_p": 1.5}, "--augment_p is a probability from 0 to 1, not 1.5"),
-        ({"loss": "wgan"}, "give --augment_p"),
-        ({"ada_nimg": 0}, "--ada_nimg must be at least 1, not 0"),
+        ({"augment": "abc"}, "augment must be none, b or bg or bgc, not 'abc'"),
+        ({"augment_p": 1.5}, "augment_p is a probability from 0 to 1, not 1.5"),
+        ({"loss": "wgan"}, "give augment_p"),
+        ({"ada_nimg": 0}, "ada_nimg must be at least 1, not 0"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):
@@ -104,5 +104,5 @@ def test_impossible_settings_are_refused(settings, words):
 
 
 def test_growing_begins_at_what_can_be_augmented():
-    with pytest.raises(UserError, match=r"--augment needs images of 16 px and more: use --grow_from 16 or none"):
+    with pytest.raises(UserError, match=r"augment needs images of 16 px and more: use grow_from 16 or none"):
         check_fit(TrainingSettings(**{**SETTINGS, "grow_from": 8, "style_mixing": 0.0}), 64, True, False)

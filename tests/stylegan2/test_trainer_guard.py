@@ -225,5 +225,5 @@ def test_a_state_that_may_be_bad_takes_no_good_ones_place(tmp_path):
 
 
 def test_a_learning_rate_that_explodes_ends_it(tmp_path):
-    with pytest.raises(UserError, match=r"was NaN or infinite in 3 steps in a row: lower --learning_rate"):
+    with pytest.raises(UserError, match=r"was NaN or infinite in 3 steps in a row: lower learning_rate"):
         run(tmp_path, learning_rate=1e30, total_nimg=100 * BATCH)

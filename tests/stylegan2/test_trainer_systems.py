@@ -389,5 +389,5 @@ def test_a_generator_alone_is_a_start_too(tmp_path):
     assert built_as(generator) == built_as(G)
     last = run("config-f", tmp_path / "run", initial=initial, total_nimg=4, learning_rate=1e-9)
     torch.testing.assert_close(load(last)[0].synthesis.const, G.synthesis.const)
-    with pytest.raises(UserError, match="holds no discriminator, so --freeze_d has nothing to freeze"):
+    with pytest.raises(UserError, match="holds no discriminator, so freeze_d has nothing to freeze"):
         transfer.read(tmp_path / "g.safetensors", freeze_d=1)

@@ -77,11 +77,11 @@ def test_layers_freeze_from_the_image_inwards(architecture):
 @pytest.mark.parametrize(
     ("grow_from", "grows", "has_styles", "words"),
     [
-        (8, False, True, "full resolution from the beginning: leave out --grow_from"),
-        (6, True, True, "--grow_from must be a power of two from 4 to 16, not 6"),
-        (32, True, True, "--grow_from must be a power of two from 4 to 16, not 32"),
-        (2, True, True, "--grow_from must be a power of two from 4 to 16, not 2"),
-        (None, True, False, "none to mix: use --style_mixing 0"),
+        (8, False, True, "full resolution from the beginning: leave out grow_from"),
+        (6, True, True, "grow_from must be a power of two from 4 to 16, not 6"),
+        (32, True, True, "grow_from must be a power of two from 4 to 16, not 32"),
+        (2, True, True, "grow_from must be a power of two from 4 to 16, not 2"),
+        (None, True, False, "none to mix: use style_mixing 0"),
     ],
 )
 def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, has_styles, words):
@@ -93,17 +93,17 @@ def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, ha
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"loss": "least squares"}, "--loss must be logistic or wgan or hinge, not 'least squares'"),
+        ({"loss": "least squares"}, "loss must be logistic or wgan or hinge, not 'least squares'"),
         ({"precision": "fp8"}, "there is no precision 'fp8': choose one of auto, fp32, tf32, bf16, fp16"),
-        ({"batch_gpu": 0}, "--batch_gpu must be at least 1, not 0"),
-        ({"metrics_interval": 0}, "--metrics_interval must be at least 1, not 0"),
-        ({"stable_nimg": 0}, "--stable_nimg must be at least 1, not 0"),
-        ({"fade_nimg": -1}, "--fade_nimg must not be negative, but is -1"),
-        ({"gradient_penalty": -1.0}, "--gradient_penalty must not be negative"),
-        ({"batch_sizes": {8: 0}}, "--batch_sizes: pairs of a power of two and a positive number, not 8 0"),
-        ({"batch_sizes": {12: 4}}, "--batch_sizes: pairs of a power of two and a positive number, not 12 4"),
-        ({"learning_rates": {8: -0.1}}, "--learning_rates: pairs of a power of two and a positive number"),
-        ({"freeze_d": -1}, "--freeze_d must not be negative"),
+        ({"batch_gpu": 0}, "batch_gpu must be at least 1, not 0"),
+        ({"metrics_interval": 0}, "metrics_interval must be at least 1, not 0"),
+        ({"stable_nimg": 0}, "stable_nimg must be at least 1, not 0"),
+        ({"fade_nimg": -1}, "fade_nimg must not be negative, but is -1"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty must not be negative"),
+        ({"batch_sizes": {8: 0}}, "batch_sizes: pairs of a power of two and a positive number, not 8 0"),
+        ({"batch_sizes": {12: 4}}, "batch_sizes: pairs of a power of two and a positive number, not 12 4"),
+        ({"learning_rates": {8: -0.1}}, "learning_rates: pairs of a power of two and a positive number"),
+        ({"freeze_d": -1}, "freeze_d must not be negative"),
     ],
 )
 def test_impossible_settings_are_refused(change, words):

@@ -25,7 +25,7 @@ def test_a_numbered_device_is_kept(monkeypatch):
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "tpu", ""])
 def test_a_device_that_is_not_there_is_refused(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=f"device '{name}' is not available here: use --device auto or one of .*cpu"):
+    with pytest.raises(UserError, match=f"device '{name}' is not available here: use auto or one of .*cpu"):
         pick_device(name)
 
 

@@ -193,7 +193,7 @@ def test_the_sentence_names_the_way_back(happens, words):
         guard.saved(Path(next(names))) if event == "save" else event(guard)
     with pytest.raises(UserError, match=words) as caught:
         fail(guard)
-    assert "in a step: lower --learning_rate or look at the data; " in str(caught.value)
+    assert "in a step: lower learning_rate or look at the data; " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
