@@ -38,19 +38,19 @@ class Frontalization(Task):
     pictures_source = False  # it is a row by itself
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
-        """A yaw between -60 and 60 degrees of its own for every index."""
+        """Render a person turned by a yaw between -60 and 60 degrees, of its own for every index."""
         yaw = np.random.default_rng([faces.seed, index, YAW_STREAM]).uniform(-MAX_YAW, MAX_YAW)
         return self.turned(faces, index, float(yaw))
 
     @staticmethod
     def turned(faces: SyntheticFaces, index: int, yaw: float) -> Example:
-        """The person of an index turned by yaw degrees; the target is the same one, in the same light, upright."""
+        """Render the person of an index turned by yaw degrees; the target is the same one, upright in this light."""
         return Example(faces.image(index, yaw=0.0, pitch=0.0, roll=0.0), faces.image(index, yaw=yaw))
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A true pair is mirrored as one. A photo alone is its own source, and each side is mirrored or not by itself.
+        """Mirror a true pair as one. A photo alone is its own source, and each side is mirrored or not by itself.
 
         The latter is how the paper learns without pairs: only a frontal face can satisfy both directions.
         """
@@ -62,12 +62,12 @@ class Frontalization(Task):
 
     def groups(self, examples: Sequence[Example]) -> list[Group]:
         raise UserError(
-            "photos alone have no true frontal face to compare with: give the frontal ones with --data and the turned"
-            " ones with --source_data, or measure on procedural faces (--data synthetic)"
+            "photos alone have no true frontal face to compare with: give the frontal ones as data and the turned"
+            " ones as source_data, or measure on procedural faces"
         )
 
     def rendered_groups(self, resolution: int) -> list[Group]:
-        """Each angle is a group."""
+        """Make a group of each angle."""
         return [Group(f"yaw {yaw}", TurnedExamples(yaw, resolution), self) for yaw in YAWS]
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:

@@ -69,13 +69,13 @@ class Inpainting(Task):
 
     @cached_property
     def _mask_indices(self) -> dict[str, int]:
-        """{file name without extension: index}"""
+        """Return {file name without extension: index}."""
         return {Path(name).name: index for name, index in by_stem(self._masks).items()}
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The photo with a hole of its own and the whole photo, mirrored half of the time."""
+        """Make a pair of the photo with a hole and the whole photo, mirrored half of the time."""
         example = example.maybe_mirrored(rng)
         hole = self._draw_hole(example, source_size, rng)  # [S, S]
         return masked(to_size(example.target, source_size), hole), to_size(example.target, target_size)
@@ -92,7 +92,7 @@ class Inpainting(Task):
         return source[:, :3]  # [N, 3, S, S]
 
     def read_file(self, path: Any) -> np.ndarray:
-        """uint8 [H, W, 4]: transparent where the photo is missing."""
+        """Read a photo as uint8 [H, W, 4], transparent where it is missing."""
         photo = images.read_image(path, "rgba").copy()  # [H, W, 4]
         if self.mask_data is not None:
             mask = images.resize(self._mask_of(Path(path))[..., 0], photo.shape[:2])  # [H, W]
@@ -119,7 +119,7 @@ class Inpainting(Task):
         return paste_known(result, images.resize(picture, result.shape[:2]), source[3].numpy() > 0.5)
 
     def groups(self, examples: Sequence[Example]) -> list[Group]:
-        """Each kind of hole is a group, and so are square holes of a quarter of the image."""
+        """Make a group of each kind of hole, and one of square holes of a quarter of the image."""
         kinds = [Group(kind, examples, Inpainting((kind,))) for kind in self.mask_kinds]
         return [*kinds, Group("quarter", Quarters(examples), self)]
 
@@ -131,7 +131,7 @@ class Inpainting(Task):
 
 
 def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
-    """photo [3, S, S] and hole bool [S, S] -> [4, S, S]."""
+    """Mask a photo [3, S, S] by a hole, bool [S, S]: [4, S, S]."""
     mask = torch.from_numpy(hole)[None].float()  # [1, S, S]
     return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
 
@@ -159,7 +159,7 @@ class Quarters:
 
 
 def with_known_pixels(method: Method) -> Method:
-    """An inpainting method whose result is laid into the photo's hole alone."""
+    """Return an inpainting method whose result is laid into the photo's hole alone."""
 
     def render(source: Tensor, target: Tensor, on_step: Any) -> Tensor:
         results = images.to_uint8(method.render(source, target, on_step))  # [N, T, T, 3]
@@ -172,7 +172,7 @@ def with_known_pixels(method: Method) -> Method:
 
 
 def mean_fill(source: Tensor, target: Tensor) -> Tensor:
-    """The photo with the mean colour of its known pixels in the hole: source [N, 4, S, S] -> [N, 3, T, T]."""
+    """Fill the hole with the mean colour of the known pixels: source [N, 4, S, S] -> [N, 3, T, T]."""
     hole = F.interpolate(source[:, 3:], target.shape[-1], mode="nearest-exact")  # [N, 1, T, T]
     known = 1 - hole
     mean = (target * known).sum([2, 3], keepdim=True) / known.sum([2, 3], keepdim=True).clamp(min=1)  # [N, 3, 1, 1]

@@ -11,7 +11,7 @@ from datasets.transforms import to_size
 
 @register_task("inversion")
 class Inversion(Task):
-    """Where --source_data are given, they are translated into --data: any two kinds of picture."""
+    """The photo itself; where there are sources for the images, they are translated: any two kinds of picture."""
 
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.0}  # noqa: RUF012
     inverts = True
@@ -20,7 +20,7 @@ class Inversion(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Source and target are the same photo, mirrored half of the time."""
+        """Make a pair of the same photo twice, mirrored half of the time."""
         example = example.maybe_mirrored(rng)
         target = to_size(example.target, target_size)  # [3, T, T]
         if example.source is not None:

@@ -43,7 +43,7 @@ class Segmentation(Task):
 
     def __post_init__(self) -> None:
         if not 2 <= self.label_nc <= MAX_LABELS:
-            raise UserError(f"--label_nc is a number from 2 to {MAX_LABELS}, not {self.label_nc}")
+            raise UserError(f"label_nc is a number from 2 to {MAX_LABELS}, not {self.label_nc}")
 
     @property
     def source_channels(self) -> int:  # type: ignore[override]
@@ -55,9 +55,9 @@ class Segmentation(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Nothing is mirrored: left and right have labels of their own."""
+        """Make a pair that is never mirrored, since left and right have labels of their own."""
         if example.source is None:
-            raise UserError("the task segmentation needs label maps: give their folder with --source_data")
+            raise UserError("the task segmentation needs label maps: give their folder as source_data")
         if complaint := out_of_range(example.source, self.label_nc):
             raise UserError(f"{example.name or 'a label map'} {complaint}")
         return one_hot(example.source, self.label_nc, source_size), to_size(example.target, target_size)
@@ -77,36 +77,36 @@ class Segmentation(Task):
         return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
-        """The true image: its mIoU is the highest that the segmenter can see."""
+        """Take the true image, whose mIoU is the highest that the segmenter can see."""
         return [baseline("true image", source_size, lambda source, target: target)]
 
 
 def labelled_face(faces: SyntheticFaces, index: int) -> Example:
-    """A procedural face and its labels: uint8 [R, R, 3] and [R, R]."""
+    """Render a procedural face with its labels: uint8 [R, R, 3] and [R, R]."""
     sample = faces.sample(index)
     return Example(images.to_uint8(torch.from_numpy(sample.image)[None])[0], sample.labels)
 
 
 def one_hot(labels: np.ndarray, label_nc: int, size: int) -> Tensor:
-    """Label ids [P, P] -> float32 [label_nc, S, S] of 0 and 1; every pixel keeps a label that was there."""
+    """Turn label ids [P, P] into float32 [label_nc, S, S] of 0 and 1; every pixel keeps a label that was there."""
     resized = images.resize(labels, (size, size)).astype(np.int64)  # [S, S]
     return F.one_hot(torch.from_numpy(resized), label_nc).permute(2, 0, 1).float()  # [label_nc, S, S]
 
 
 def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
-    """What is wrong with a label map, as the rest of a sentence, with the share of each label; None if nothing is."""
+    """Say what is wrong with a label map, as the rest of a sentence, with each label's share; None if it is right."""
     if labels.max() < label_nc:
         return None
     counts = np.bincount(labels.ravel())
     shares = ", ".join(f"{label}: {100 * counts[label] / labels.size:.2g} %" for label in np.flatnonzero(counts))
     return (
-        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give --label_nc {labels.max() + 1} if"
+        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give label_nc {labels.max() + 1} if"
         f" it is right, or save ids in place of grays or colours (labels in it: {shares})"
     )
 
 
 def palette(label_nc: int) -> np.ndarray:
-    """A colour for each label, uint8 [label_nc, 3]: black, then hues that go round the circle by the golden ratio."""
+    """Return a colour for each label, uint8 [label_nc, 3]: black, then hues spaced by the golden ratio."""
     colours = [(0.0, 0.0, 0.0)]
     for label in range(1, label_nc):
         value, saturation = (1.0, 0.65) if label % 2 else (0.8, 0.9)

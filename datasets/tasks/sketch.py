@@ -29,7 +29,7 @@ GLARE = 0.1  # added to the brightness that a difference is compared with: lines
 
 @register_task("sketch")
 class Sketch(Task):
-    """Drawings of one's own come with --source_data, a file for each photo, and in inference are read as they are."""
+    """Drawings of the user's own are a file for each photo, and in inference they are read as they are."""
 
     source_channels = 1
     lambdas: ClassVar[dict[str, float]] = {"l2": 1.0, "perceptual": 0.8, "id": 0.0, "w_norm": 0.005}
@@ -43,7 +43,7 @@ class Sketch(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The pair is mirrored half of the time.
+        """Make a pair of drawing and photo, mirrored half of the time.
 
         Where labels are known, half of the drawings have the outlines of the parts; the others are of edges alone, as
         all those are that inference draws from a photo.
@@ -61,7 +61,7 @@ class Sketch(Task):
         return (source * 2 - 1).expand(-1, 3, -1, -1)  # [N, 3, S, S]
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """A picture on mostly white paper is taken for a drawing; any other is drawn first."""
+        """Take a picture on mostly white paper for a drawing; draw any other first."""
         resized = images.resize(picture, (size, size))  # [S, S, 3]
         gray = np.rint(resized @ np.array(LUMA)).astype(np.uint8)  # [S, S]
         drawing = gray if np.median(gray) > PAPER else draw(resized)
@@ -69,7 +69,7 @@ class Sketch(Task):
 
 
 def draw(photo: np.ndarray) -> np.ndarray:
-    """The lines of a photo uint8 [S, S, 3] -> uint8 [S, S], black on white."""
+    """Draw the lines of a photo uint8 [S, S, 3]: uint8 [S, S], black on white."""
     gray = photo @ np.array(LUMA, np.float32) / 255  # [S, S]
     sigma = max(SIGMA * len(photo) / 256, 0.5)
     around = gaussian_filter(gray, RATIO * sigma)
@@ -79,7 +79,7 @@ def draw(photo: np.ndarray) -> np.ndarray:
 
 
 def outlines(labels: np.ndarray) -> np.ndarray:
-    """Where a label map [S, S] has another label to the right or below: bool [S, S]."""
+    """Find where a label map [S, S] has another label to the right or below: bool [S, S]."""
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= labels[:-1] != labels[1:]
@@ -87,5 +87,5 @@ def outlines(labels: np.ndarray) -> np.ndarray:
 
 
 def _to_tensor(drawing: np.ndarray) -> Tensor:
-    """uint8 [S, S] -> float32 [1, S, S] in [0, 1]."""
+    """Convert uint8 [S, S] to float32 [1, S, S] in [0, 1]."""
     return torch.from_numpy(drawing.astype(np.float32) / 255)[None]

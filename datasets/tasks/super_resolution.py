@@ -43,7 +43,7 @@ class SuperResolution(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The same photo, mirrored half of the time; true pairs (--source_data) are not shrunk again."""
+        """Make a pair of shrunken and whole photo, mirrored half of the time; true pairs are not shrunk again."""
         example = example.maybe_mirrored(rng)
         factor = int(rng.choice(self.resize_factors))
         target = to_size(example.target, target_size)  # [3, T, T]
@@ -57,12 +57,12 @@ class SuperResolution(Task):
         return to_size(picture, size), picture
 
     def groups(self, examples: Sequence[Example]) -> list[Group]:
-        """Each factor is a group."""
+        """Make a group of each factor."""
         factors = sorted(set(self.resize_factors))
         return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
-        """Enlargement without learning; the photos of a user are small by themselves."""
+        """Enlarge without learning; the photos of a user are small by themselves."""
         if paired:
             return [baseline("source, enlarged", source_size, resized_source)]
         factor = self.resize_factors[0]
@@ -74,7 +74,7 @@ class SuperResolution(Task):
 
 
 def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
-    """uint8 [P, P, 3] shrunk to size / factor pixels and enlarged to size again, as a small photo is when read."""
+    """Shrink uint8 [P, P, 3] to size / factor pixels and enlarge it to size again, as a small photo is when read."""
     small = max(1, round(size / factor))
     if small >= size:
         return images.resize(image, (size, size))  # [S, S, 3]

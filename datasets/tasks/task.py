@@ -32,17 +32,17 @@ class Task:
     frozen dataclass: each is a flag of its name in training and inference, documented under `Args` of the class.
 
     Attributes:
-        source_channels: channels of the source tensor.
+        source_channels: Channels of the source tensor.
         lambdas: {loss: weight}, the paper's.
-        source_mode: how the files of --source_data are read, "rgb", "gray" or "labels"; see `images.read_image`.
-        needs_source: images alone are not enough, as no source can be derived from them.
-        aligns: faces can be found in what a user translates with it.
-        rendering: names what `render` makes of the procedural faces, and changes whenever that changes; "" is the
+        source_mode: How the source files of a user are read, "rgb", "gray" or "labels"; see `images.read_image`.
+        needs_source: Whether images alone are not enough, as no source can be derived from them.
+        aligns: Whether faces can be found in what a user translates.
+        rendering: Name of what `render` makes of the procedural faces, which changes whenever that changes; "" is the
             plain picture.
-        inverts: an output is meant to be its source, so that it can be optimised towards it.
-        multi_modal: a source leaves open what the face looks like, so that several outputs are of interest.
-        keeps_labels: sources are label maps, and a segmenter can find out how well outputs keep to them.
-        pictures_source: the picture of a comparison shows sources; not where a row of it is the source already.
+        inverts: Whether an output is meant to be its source, so that it can be optimised towards it.
+        multi_modal: Whether a source leaves open what the face looks like, so that several outputs are of interest.
+        keeps_labels: Whether sources are label maps, to which a segmenter can compare outputs.
+        pictures_source: Whether the picture of a comparison shows sources, which may be a row of it already.
     """
 
     registered_name: ClassVar[str]
@@ -59,42 +59,49 @@ class Task:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The settings that belong into a checkpoint, as JSON; `build_task` takes them again."""
-        kept = (
-            [entry.name for entry in fields(self) if entry.metadata.get("stored", True)] if is_dataclass(self) else []
-        )
-        values = {name: getattr(self, name) for name in kept}
+        """Return the settings that belong into a checkpoint, as JSON; `build_task` takes them again."""
+        settings = fields(self) if is_dataclass(self) else ()
+        values = {entry.name: getattr(self, entry.name) for entry in settings if entry.metadata.get("stored", True)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     # --- training ---
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
-        """The procedural face of an index, with its exact source where the task has one."""
+        """Render the procedural face of an index, with its exact source where the task has one."""
         return Example(faces.image(index))
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """source [source_channels, S, S] and target [3, T, T], float32 in [-1, 1]; what is random is drawn from rng."""
+        """Make a training pair.
+
+        Args:
+            example: An image, and its source where there is one.
+            source_size, target_size: Sides S and T in pixels.
+            rng: What is random is drawn from it.
+
+        Returns:
+            Source [source_channels, S, S] and target [3, T, T], float32 in [-1, 1].
+        """
         raise AttributeError(f"{type(self).__name__} does not say how a pair is made")
 
     def show_source(self, source: Tensor) -> Tensor:
-        """A batch of sources for people: [N, source_channels, S, S] -> [N, 3, S, S] in [-1, 1]."""
+        """Show a batch of sources to people: [N, source_channels, S, S] -> [N, 3, S, S] in [-1, 1]."""
         return source
 
     # --- inference ---
 
     def read_file(self, path: Any) -> np.ndarray:
-        """A user's file: uint8 [H, W, C] whose first three channels are its colours, or label ids [H, W]."""
+        """Read a user's file: uint8 [H, W, C] whose first three channels are its colours, or label ids [H, W]."""
         return images.read_image(path)
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """What the encoder reads of a picture, and the same for people.
+        """Prepare what the encoder reads of a picture, and the same for people.
 
         Args:
-            picture: the square that was cut out of what `read_file` gave, uint8 [P, P, C] or [P, P].
-            size: side of the encoder's input; a plain picture [3, P, P] of another size is resized later.
-            native_side: pixels of the file under the picture's side: less than P where it was enlarged.
+            picture: The square that was cut out of what `read_file` gave, uint8 [P, P, C] or [P, P].
+            size: Side of the encoder's input; a plain picture [3, P, P] of another size is resized later.
+            native_side: Pixels of the file under the picture's side: less than P where it was enlarged.
 
         Returns:
             float32 [source_channels, S, S] and uint8 [P, P, 3].
@@ -102,7 +109,7 @@ class Task:
         return images.to_tensor(picture), picture
 
     def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
-        """The last touch to a result uint8 [R, R, C], given what `read_source` returned."""
+        """Finish a result uint8 [R, R, C], given what `read_source` returned."""
         return result
 
     # --- evaluation ---

@@ -6,7 +6,11 @@ from psp.perception.crop import FACE
 
 
 class FaceCrop(nn.Module):
-    """Another loss of two images, of the face in them alone (pSp trains frontalization with it)."""
+    """Another loss of two images, of the face in them alone.
+
+    Args:
+        loss: Takes output and target [N, C, H, W].
+    """
 
     inputs = ("output", "target")
 
@@ -21,7 +25,7 @@ class FaceCrop(nn.Module):
 
 
 def _cut(images: Tensor) -> Tensor:
-    """The whole pixels of the face box."""
+    """Cut out the whole pixels of the face box."""
     rows, columns = images.shape[2:]
     top, left, height, width = FACE
     box = slice(round(top * rows), round((top + height) * rows))

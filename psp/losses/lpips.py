@@ -52,7 +52,7 @@ class LPIPS(nn.Module):
 
 
 def _assemble(network: str, path: Path) -> nn.Module:
-    """The package's network, built without its download, with the weights of `path` in it."""
+    """Build the package's network without its download, with the weights of `path` in it."""
     import lpips  # here, because it imports all of torchvision
 
     with warnings.catch_warnings():

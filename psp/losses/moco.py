@@ -65,7 +65,7 @@ class MoCo(nn.Module):
 
 
 def query_encoder(path: Path) -> dict[str, Tensor]:
-    """The tensors of the query encoder by torchvision's names, without the head that only MoCo's training needs."""
+    """Return the query encoder's tensors by torchvision's names, without the head that only MoCo's training needs."""
     content = read_torch(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

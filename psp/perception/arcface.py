@@ -49,9 +49,14 @@ class ArcFace(nn.Module):
 
 
 def load_arcface(path: str | Path | None = None) -> ArcFace:
-    """The frozen network with the weights of model_ir_se50.pth.
+    """Return the frozen network with the weights of a model_ir_se50.pth.
 
-    UserError: there is no such file. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: The file, where PSP_WEIGHTS names no folder that has it.
+
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("arcface_ir_se50", path)
     network = ArcFace()

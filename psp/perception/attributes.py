@@ -21,9 +21,9 @@ class AttributeClassifier(nn.Module):
     """Images to one logit for each attribute, positive where it is there.
 
     Args:
-        names: of the attributes.
-        side: images are resized to this, a power of two from 8 on.
-        width: channels after the first convolution; they double as the resolution halves, up to 8 times as many.
+        names: What the attributes are called.
+        side: Side that images are resized to, a power of two from 8 on.
+        width: Channels after the first convolution; they double as the resolution halves, up to 8 times as many.
     """
 
     def __init__(self, names: Sequence[str], side: int = 64, width: int = 24) -> None:
@@ -59,9 +59,18 @@ def fit_attributes(
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> None:
-    """Train on uint8 images [N, C, H, W] and bool labels [N, A], then set to evaluation mode, without gradients.
+    """Train by AdamW, with a cosine to 0, on the binary cross entropy; then freeze in evaluation mode.
 
-    AdamW with a cosine to 0 on the binary cross entropy; a function of the seed.
+    The result is a function of the seed.
+
+    Args:
+        classifier: Of A attributes.
+        images: uint8 [N, C, H, W].
+        labels: bool [N, A].
+        epochs: Passes over the images.
+        batch_size: Images a step.
+        learning_rate: The largest, at the start.
+        seed: Seed of the order and of the dropout.
     """
     device = next(classifier.parameters()).device
     classifier.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -88,9 +97,16 @@ def fit_attributes(
 def accuracies(
     classifier: AttributeClassifier, images: Tensor, labels: Tensor, batch_size: int = 64
 ) -> dict[str, float]:
-    """Balanced accuracy of each attribute: the mean of what it gets right where it is there and where it is not.
+    """Return the balanced accuracy of each attribute: the mean of the accuracies where it is there and where it is not.
 
-    uint8 images [N, C, H, W], bool labels [N, A]. NaN where the labels have one value only.
+    Args:
+        classifier: Of A attributes.
+        images: uint8 [N, C, H, W].
+        labels: bool [N, A].
+        batch_size: Images classified at a time.
+
+    Returns:
+        {attribute: accuracy}, NaN where the labels have one value only.
     """
     device = next(classifier.parameters()).device
     parts = [as_float(part).to(device) for part in images.split(batch_size)]
@@ -102,10 +118,10 @@ def accuracies(
 
 @torch.no_grad()
 def classify(classifier: nn.Module, images: Iterable[Tensor]) -> Tensor:
-    """Logits [N, A] on the CPU for batches of images [n, C, H, W] in [-1, 1]."""
+    """Return logits [N, A] on the CPU for batches of images [n, C, H, W] in [-1, 1]."""
     return torch.cat([classifier(batch).cpu() for batch in images])
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] -> float32 in [-1, 1]."""
+    """Convert uint8 [N, C, H, W] to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1

@@ -17,10 +17,18 @@ FACE: Box = (35 / 256, 32 / 256, 188 / 256, 188 / 256)
 
 
 def crop_resize(images: Tensor, box: Box, height: int, width: int) -> Tensor:
-    """Antialiased bilinear resampling of a box. images [N, C, H, W] -> [N, C, height, width].
+    """Cut a box out of images and resize it, bilinearly and without aliasing.
 
-    Two products with a small matrix each: the box may begin between pixels, the gradient is exact and, on every device,
-    the same from run to run.
+    These are two products with a small matrix each: the box may begin between pixels, the gradient is exact and, on
+    every device, the same from run to run.
+
+    Args:
+        images: [N, C, H, W].
+        box: (top, left, height, width) as fractions of the image.
+        height, width: Size of the result in pixels.
+
+    Returns:
+        [N, C, height, width].
     """
     top, left, box_height, box_width = box
     rows, columns = images.shape[2:]
@@ -37,10 +45,19 @@ def crop_resize(images: Tensor, box: Box, height: int, width: int) -> Tensor:
 def resample_matrix(
     size: int, start: float, length: float, out_size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Weights [out_size, size] of a triangle filter that is as wide as an output pixel, at least as an input pixel.
+    """Return the weights of a triangle filter that is as wide as an output pixel, and at least as an input pixel.
 
-    Output pixel i covers the input from `start + i * length / out_size` on, in pixels. At the border the weights that
-    would fall outside are shared out among the others.
+    At the border the weights that would fall outside are shared out among the others.
+
+    Args:
+        size: Pixels of the input.
+        start, length: The part that is resampled, in pixels: output pixel i covers the input from
+            `start + i * length / out_size` on.
+        out_size: Pixels of the output.
+        device, dtype: Of the weights.
+
+    Returns:
+        [out_size, size].
     """
     scale = length / out_size
     centre = start + (torch.arange(out_size, dtype=torch.float64) + 0.5) * scale

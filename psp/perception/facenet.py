@@ -38,9 +38,14 @@ class FaceNet(nn.Module):
 
 
 def load_facenet(path: str | Path | None = None) -> FaceNet:
-    """The frozen network with the weights that facenet-pytorch publishes, from torch's cache or from `path`.
+    """Return the frozen network with the weights that facenet-pytorch publishes.
 
-    UserError: there is no such file. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: Their file, where it is not in torch's cache.
+
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("facenet_vggface2", path)
     network = FaceNet()

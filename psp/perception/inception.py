@@ -40,9 +40,13 @@ class Conv(nn.Module):
 class Mixed(nn.Module):
     """Parallel chains of convolutions and a pooled branch, concatenated: figures 5 to 7 of the paper.
 
-    `branches`: chains of (name, channels, kernel); a chain may end with a list of two, which both see what is before
-    them. With `stride` 2 the last convolution of each chain halves the resolution, and so does the pool. `pool`:
-    "average" (without the border), "max", each followed by the convolution branch_pool; or "halve", followed by none.
+    Args:
+        in_channels: Channels of the input.
+        branches: Chains of (name, channels, kernel). A chain may end with a list of two, which both see what is before
+            them.
+        pool: "average" (without the border) or "max", each followed by a convolution; or "halve", which is followed by
+            none: then the pool and the last convolution of each chain halve the resolution.
+        pool_channels: Channels of the pooled branch.
     """
 
     def __init__(self, in_channels: int, branches: Sequence[Sequence], pool: str, pool_channels: int = 0) -> None:
@@ -80,7 +84,7 @@ class Mixed(nn.Module):
 
 
 def _grid_35(in_channels: int, pool_channels: int) -> Mixed:
-    """Mixed_5: 35 x 35."""
+    """Build a Mixed_5: 35 x 35."""
     return Mixed(
         in_channels,
         [
@@ -94,7 +98,7 @@ def _grid_35(in_channels: int, pool_channels: int) -> Mixed:
 
 
 def _grid_17(width: int) -> Mixed:
-    """Mixed_6b to 6e: 17 x 17, factorised 7 x 7 convolutions."""
+    """Build a Mixed_6b to 6e: 17 x 17, factorised 7 x 7 convolutions."""
     long = ["branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"]
     kernels: list[Kernel] = [1, (7, 1), (1, 7), (7, 1), (1, 7)]
     return Mixed(
@@ -110,7 +114,7 @@ def _grid_17(width: int) -> Mixed:
 
 
 def _grid_8(in_channels: int, pool: str) -> Mixed:
-    """Mixed_7b and 7c: 8 x 8, with branches that split."""
+    """Build a Mixed_7b or 7c: 8 x 8, with branches that split."""
     return Mixed(
         in_channels,
         [
@@ -161,7 +165,10 @@ class Inception(nn.Module):
 
 
 def resize_as_tensorflow(images: Tensor, side: int) -> Tensor:
-    """Bilinear as in TensorFlow 1: output pixel i reads at i * H / side, not at pixel centres. [N, C, side, side]."""
+    """Resize images [N, C, H, W] to [N, C, side, side] bilinearly, as TensorFlow 1 does.
+
+    Output pixel i reads at i * H / side, not at pixel centres.
+    """
     for dim in (2, 3):
         size = images.shape[dim]
         place = torch.arange(side, device=images.device, dtype=images.dtype) * (size / side)  # [side]
@@ -173,9 +180,14 @@ def resize_as_tensorflow(images: Tensor, side: int) -> Tensor:
 
 
 def load_inception(path: str | Path | None = None) -> Inception:
-    """The frozen network with the weights at `path`, or where pytorch-fid or torch-fidelity put them.
+    """Return the frozen network with the weights that pytorch-fid and torch-fidelity use.
 
-    UserError: the file is not on this machine. CheckpointError: it is damaged or holds something else.
+    Args:
+        path: Their file, where it is not in torch's cache.
+
+    Raises:
+        UserError: The file is not on this machine.
+        CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("inception_fid", path)
     network = Inception()

@@ -28,9 +28,9 @@ class Segmenter(nn.Module):
     """Images of any size -> label ids at the network's own resolution.
 
     Args:
-        label_nc: how many labels there are.
-        resolution: side at which images are looked at; a multiple of 2 ** (len(widths) - 1).
-        widths: channels of each level, each at half the side of the one before.
+        label_nc: How many labels there are.
+        resolution: Side at which images are looked at; a multiple of 2 ** (len(widths) - 1).
+        widths: Channels of each level, each at half the side of the one before.
     """
 
     def __init__(self, label_nc: int, resolution: int = 64, widths: Sequence[int] = WIDTHS) -> None:
@@ -72,15 +72,19 @@ def _block(width_in: int, width: int) -> nn.Sequential:
 
 
 def overlaps(found: Tensor, truth: Tensor, label_nc: int) -> tuple[Tensor, Tensor]:
-    """Pixels of the intersection and of the union of each label: ids [N, S, S] twice -> two of int64 [N, label_nc]."""
+    """Count the pixels of each label's intersection and union: ids [N, S, S] twice -> two of int64 [N, label_nc]."""
     masks = [F.one_hot(ids, label_nc).flatten(1, 2).bool() for ids in (found, truth)]  # 2 x [N, S * S, label_nc]
     return (masks[0] & masks[1]).sum(1), (masks[0] | masks[1]).sum(1)
 
 
 def label_ious(intersection: Tensor, union: Tensor) -> Tensor:
-    """Intersection over union of each label over all images, [N, label_nc] twice -> float64 [label_nc].
+    """Return the intersection over union of each label over all images.
 
-    A label that neither side has anywhere is NaN. The mean over the others (`nanmean`) is the mIoU.
+    Args:
+        intersection, union: Pixels, int64 [N, label_nc].
+
+    Returns:
+        float64 [label_nc]. A label that neither side has anywhere is NaN; the mean over the others is the mIoU.
     """
     return intersection.sum(0).double() / union.sum(0).double()
 
@@ -89,9 +93,14 @@ def label_ious(intersection: Tensor, union: Tensor) -> Tensor:
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over pixels, each weighted by (share of its label in the batch) ** -0.25, so that eyes and brows count more.
+    """Return the mean over pixels, each weighted by (share of its label in the batch) ** -0.25: eyes count more.
 
-    logits [N, label_nc, S, S], labels int64 [N, S, S] -> scalar.
+    Args:
+        logits: [N, label_nc, S, S].
+        labels: int64 [N, S, S].
+
+    Returns:
+        A scalar.
     """
     share = torch.bincount(labels.flatten(), minlength=logits.shape[1]).float() / labels.numel()  # [label_nc]
     return F.cross_entropy(logits, labels, weight=share.clamp(min=1e-6) ** -0.25)
@@ -104,11 +113,14 @@ def fit_segmenter(
     learning_rate: float = 4e-3,
     on_step: Callable[[float], object] = lambda loss: None,
 ) -> None:
-    """Adam with a learning rate that falls to 0 along a cosine.
+    """Train a segmenter by Adam, with a learning rate that falls to 0 along a cosine.
 
     Args:
-        batches: images [N, 3, S, S] and labels int64 [N, S, S] on the segmenter's device, at least `steps` of them.
-        on_step: called after each step with its loss.
+        segmenter: What is trained.
+        batches: Images [N, 3, S, S] and labels int64 [N, S, S] on the segmenter's device, at least `steps` of them.
+        steps: How many batches are used.
+        learning_rate: The largest, at the start.
+        on_step: Called after each step with its loss.
     """
     segmenter.train()
     optimizer = torch.optim.Adam(segmenter.parameters(), lr=learning_rate)
@@ -125,7 +137,7 @@ def fit_segmenter(
 
 @torch.no_grad()
 def measure_segmenter(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """`label_ious` over batches of images [N, 3, S, S] and labels [N, S, S]: float64 [label_nc]."""
+    """Return `label_ious` over batches of images [N, 3, S, S] and labels [N, S, S]: float64 [label_nc]."""
     counts = [overlaps(segmenter.segment(images), labels, segmenter.label_nc) for images, labels in batches]
     return label_ious(*(torch.cat(part) for part in zip(*counts, strict=True)))
 
@@ -142,14 +154,14 @@ def save_segmenter(
 
 
 def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
-    """A segmenter in evaluation mode; its attribute `name` is the file's, to be reported beside its numbers.
+    """Return a segmenter in evaluation mode; its attribute `name`, the file's, is reported beside its numbers.
 
     Args:
-        path_or_name: a file, or the name of one that comes with the package.
+        path_or_name: A file, or the name of one that comes with the package.
 
     Raises:
-        UserError: there is no such file or name.
-        CheckpointError: the file is damaged, or does not hold a segmenter.
+        UserError: There is no such file or name.
+        CheckpointError: The file is damaged, or does not hold a segmenter.
     """
     path = Path(path_or_name).expanduser()
     if not path.is_file():
