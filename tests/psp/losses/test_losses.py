@@ -18,6 +18,7 @@ def available() -> dict[str, torch.Tensor]:
     """Everything a loss may ask for, with gradients wherever one could go."""
     images = {name: torch.rand(N, 3, SIDE, SIDE) * 2 - 1 for name in ("output", "target", "source")}
     tensors = images | {"w_plus": torch.randn(N, NUM_WS, W_DIM), "latent_avg": torch.randn(W_DIM)}
+    tensors["features"] = torch.randn(N, 4, 8, 8)
     return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
 
 
@@ -40,8 +41,9 @@ def test_one_value_per_sample_that_no_neighbour_changes(loss, available):
 
 def test_gradient_reaches_what_is_trained_alone(loss, available):
     loss(**{name: available[name] for name in loss.inputs}).sum().backward()
+    trained = "features" if "features" in loss.inputs else loss.inputs[0]
     for name, tensor in available.items():
-        if name == loss.inputs[0]:
+        if name == trained:
             assert tensor.grad is not None
             assert tensor.grad.isfinite().all()
             assert (tensor.grad.flatten(1).norm(dim=1) > 0).all()
