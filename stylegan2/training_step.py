@@ -292,11 +292,11 @@ def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> N
     if skip.device.type == "cpu":  # where looking is free
         if skip > 0:
             return
-        torch._foreach_lerp_(kept, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(kept, current, 1 - decay)
     else:
-        change = torch._foreach_sub(current, kept)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_mul_(change, (skip == 0) * (1 - decay))  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_add_(kept, change)  # pyright: ignore[reportPrivateImportUsage]
+        change = torch._foreach_sub(current, kept)
+        torch._foreach_mul_(change, (skip == 0) * (1 - decay))
+        torch._foreach_add_(kept, change)
     for old, new in zip(average.buffers(), module.buffers(), strict=True):
         old.copy_(torch.where(skip > 0, old, new))
 

@@ -82,19 +82,21 @@ def _not_deterministic():
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(device, tmp_path, system):
-    whole, _ = run(system, tmp_path / "whole", 5, device, deterministic=True)
-    run(system, tmp_path / "parts", 3, device, deterministic=True)
-    parts, metadata = run(system, tmp_path / "parts", 5, device, deterministic=True)
-    assert metadata["cur_nimg"] == 5 * BATCH
+    whole, _ = run(system, tmp_path / "whole", 4, device, deterministic=True)
+    run(system, tmp_path / "parts", 2, device, deterministic=True)
+    parts, metadata = run(system, tmp_path / "parts", 4, device, deterministic=True)
+    assert metadata["cur_nimg"] == 4 * BATCH
     assert [name for name, value in parts.items() if not torch.equal(value, whole[name])] == []
     records = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
-    assert [record["train/skipped_steps"] for record in records] == [0] * 5
+    assert [record["train/skipped_steps"] for record in records] == [0] * 4
     assert all(math.isfinite(value) for record in records for value in record.values())
     assert all(record["speed/peak_memory_mb"] > 0 for record in records)
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16], ids=["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize(
+    ("system", "precision"),
+    [*((system, torch.float16) for system in SYSTEMS), ("stylegan2", torch.float32), ("stylegan2", torch.bfloat16)],
+)
 def test_a_step_waits_for_nothing_and_is_finite(device, system, precision):
     ready, averages = prepared(system, device, precision), Averages()
     steps(ready, 2, device, Averages())  # searches kernels, fills caches, and has phases of all kinds
