@@ -42,7 +42,7 @@ def test_a_label_out_of_range_is_one_sentence_with_a_histogram(tmp_path):
     photo = np.zeros((10, 10, 3), np.uint8)
     with pytest.raises(UserError, match="maps/7.png has label 32, but labels go from 0 to 18 here") as caught:
         TASK.make_pair(Example(photo, labels, "maps/7.png"), 8, 8, np.random.default_rng(0))
-    assert "--label_nc 33" in str(caught.value)
+    assert "label_nc 33" in str(caught.value)
     assert "(labels in it: 0: 70 %, 3: 20 %, 32: 10 %)" in str(caught.value)
     write_image(tmp_path / "a.png", labels)
     with pytest.raises(ImageError, match="a.png' has label 32"):
@@ -66,12 +66,12 @@ def test_the_encoder_has_a_channel_for_each_label():
     assert TASK.source_channels == 19
     assert build_task("segmentation", label_nc=5).source_channels == 5
     for label_nc in (1, 257):
-        with pytest.raises(UserError, match=f"--label_nc is a number from 2 to 256, not {label_nc}"):
+        with pytest.raises(UserError, match=f"label_nc is a number from 2 to 256, not {label_nc}"):
             build_task("segmentation", label_nc=label_nc)
 
 
 def test_images_without_label_maps_are_one_sentence():
-    with pytest.raises(UserError, match="--source_data"):
+    with pytest.raises(UserError, match="source_data"):
         TASK.make_pair(Example(np.zeros((8, 8, 3), np.uint8)), 8, 8, np.random.default_rng(0))
 
 
