@@ -17,7 +17,7 @@ FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that zip files know: equal files make equa
 
 @contextmanager
 def open_archive(out: Path) -> Iterator[Archive]:
-    """Adds files to a zip file, where `out` ends in .zip, or to a folder. When the block raises, nothing stays.
+    """Add files to a zip file, where `out` ends in .zip, or to a folder. When the block raises, nothing stays.
 
     Raises UserError where `out` exists; an empty folder may.
     """

@@ -4,7 +4,7 @@ CROPS = ("center", "top", "none")
 
 
 def square_box(height: int, width: int, crop: str) -> tuple[int, int, int] | None:
-    """The largest square of a picture: (top, left, side) in pixels.
+    """Return the largest square of a picture: (top, left, side) in pixels.
 
     Args:
         crop: "center"; "top" takes the upper end of tall pictures, as portraits have their faces there; "none" takes

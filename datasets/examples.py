@@ -17,10 +17,10 @@ class Example:
     """the source's file, for messages"""
 
     def mirrored(self) -> "Example":
-        """Both images mirrored, left to right."""
+        """Mirror both images, left to right."""
         source = None if self.source is None else np.ascontiguousarray(self.source[:, ::-1])
         return Example(np.ascontiguousarray(self.target[:, ::-1]), source, self.name)
 
     def maybe_mirrored(self, rng: np.random.Generator) -> "Example":
-        """Mirrored half of the time."""
+        """Mirror the example half of the time."""
         return self.mirrored() if rng.random() < 0.5 else self

@@ -47,7 +47,7 @@ class ImageFiles:
         return {**self.__dict__, "_zip": None}  # every worker opens the archive for itself
 
     def relative(self, index: int) -> str:
-        """A file's path below the folder, or in the zip, with "/"."""
+        """Return a file's path below the folder, or in the zip, with "/"."""
         name = self.names[index]
         return name if self._folder is None else Path(name).relative_to(self._folder).as_posix()
 
@@ -65,12 +65,12 @@ class ImageFiles:
         return digest.hexdigest()[:16]
 
     def labels(self) -> np.ndarray | None:
-        """The class of each file, int64 [len]: as dataset.json says, else by top subfolder; None where neither does."""
+        """Read the class of each file, int64 [len], from dataset.json, else the top subfolders; None without either."""
         names = [self.relative(index) for index in range(len(self))]
         return labels_of(names, self._read_text(DATASET_JSON), str(self.path))
 
     def _read_text(self, name: str) -> str | None:
-        """A file beside the images; None where there is none."""
+        """Read a file beside the images; None where there is none."""
         try:
             if self._folder is not None:
                 return (self._folder / name).read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ class ImageFiles:
             raise UserError(f"cannot read {name} of {self.path}: {error}") from error
 
     def read(self, index: int, mode: str) -> np.ndarray:
-        """The pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
+        """Read the pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
         name = self.names[index]
         return self._read_member(name, mode) if self._folder is None else images.read_image(name, mode)
 
@@ -134,7 +134,7 @@ class ImageFolder:
         return len(self.files)
 
     def labels(self) -> np.ndarray | None:
-        """The class of each image, int64 [len]; None where there are none. See `ImageFiles.labels`."""
+        """Return the class of each image, int64 [len]; None where there are none. See `ImageFiles.labels`."""
         if self._labels is None:
             self._labels = self.files.labels()
         return self._labels
@@ -151,7 +151,7 @@ class ImageFolder:
         raise UserError(f"no image of {self.files.path} can be read{'' if self._labels is None else ' for one class'}")
 
     def _candidates(self, index: int) -> Iterator[int]:
-        """The file itself, then those that may stand in for it."""
+        """Yield the file itself, then those that may stand in for it."""
         for candidate in (*range(index, len(self)), *range(index)):
             if self._labels is None or self._labels[candidate] == self._labels[index]:
                 yield candidate
@@ -166,11 +166,11 @@ class ImageFolder:
 
 
 def square(image: np.ndarray, resolution: int) -> np.ndarray:
-    """The centre square of uint8 [H, W, C], or of label ids [H, W], resized: [R, R, C] or [R, R]."""
+    """Cut out and resize the centre square of uint8 [H, W, C] or of label ids [H, W]: [R, R, C] or [R, R]."""
     return images.resize(images.center_crop_square(image), (resolution, resolution))
 
 
 def _is_image(member: str) -> bool:
-    """What `find_images` would list, were the zip file unpacked: macOS adds hidden files to its archives."""
+    """Return whether `find_images` would list it, were the zip unpacked: macOS adds hidden files to its archives."""
     name = PurePosixPath(member).name
     return name.lower().endswith(images.EXTENSIONS) and not name.startswith(".") and not member.endswith("/")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.faces.labels import attributes
+from datasets.faces.labels import true_attributes
 from datasets.folder import ImageFolder
 from datasets.sources import SYNTHETIC, open_images
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, TRAINING_SEED, SyntheticFaces
@@ -28,7 +28,7 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
     Args:
         data: `synthetic` for procedural faces, which bring their attributes along, or a folder or zip.
         side: Pixels of a picture's side.
-        labels: A CSV file for images of one's own, see `read_labels`.
+        labels: A CSV file for images of one's own, see `read_attributes`.
 
     Raises:
         UserError: labels are missing or cannot be read.
@@ -46,7 +46,7 @@ def face_attributes(faces: SyntheticFaces, index: int) -> dict[str, bool]:
     "yaw" is towards the image's right.
     """
     identity, nuisance = faces.identity(index), faces.nuisance(index)
-    return {**attributes(identity, nuisance), "yaw": nuisance.yaw > 0}
+    return {**true_attributes(identity, nuisance), "yaw": nuisance.yaw > 0}
 
 
 class LabelledFaces:
@@ -73,7 +73,7 @@ class LabelledFolder:
 
     def __init__(self, side: int, data: str, labels: str | Path) -> None:
         self.side = side
-        self.names, table = read_labels(labels)
+        self.names, table = read_attributes(labels)
         self.pixels = ImageFolder(data, side)
         files = self.pixels.files
         found = {i: _values(table, files.relative(i)) for i in range(len(files))}
@@ -91,7 +91,7 @@ class LabelledFolder:
         return self.names, [images[~held_out], labels[~held_out], images[held_out], labels[held_out]]
 
 
-def read_labels(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
+def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
     """Read a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1 or words.
 
     Files are named within their folder or zip, or by their name alone.

@@ -16,7 +16,7 @@ SHOWN = 3  # names in a message
 
 
 def labels_of(names: Sequence[str], dataset_json: str | None, where: str) -> np.ndarray | None:
-    """The class of each image of a folder or zip, int64 [len(names)]; None where neither source has labels.
+    """Return the class of each image of a folder or zip, int64 [len(names)]; None where no source has labels.
 
     Args:
         names: the images, relative to the top, with "/".
@@ -36,7 +36,7 @@ def labels_of(names: Sequence[str], dataset_json: str | None, where: str) -> np.
 
 
 def parse_dataset_json(text: str, where: str) -> dict[str, int] | None:
-    """{name: class}; None where the file says that there are no labels."""
+    """Read {name: class}; None where the file says that there are no labels."""
     try:
         pairs = json.loads(text)["labels"]
         if pairs is None:
@@ -51,12 +51,12 @@ def parse_dataset_json(text: str, where: str) -> dict[str, int] | None:
 
 
 def format_dataset_json(labels: Mapping[str, int], classes: Sequence[str]) -> str:
-    """NVIDIA's layout, and the names of the classes beside it."""
+    """Write NVIDIA's layout, and the names of the classes beside it."""
     return json.dumps({"labels": [[name, labels[name]] for name in sorted(labels)], "classes": list(classes)}, indent=0)
 
 
 def read_labels(source: str, names: Iterable[str]) -> dict[str, str]:
-    """What --labels gives to the images `names` (relative, with "/"): {name: the class's name}.
+    """Read the classes of the images `names` (relative, with "/"): {name: the class's name}.
 
     Args:
         source: "folders" for the top subfolder of each image, or a .csv file with lines `name,class`, with or without
@@ -88,7 +88,7 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def parse_csv(text: str, where: str) -> dict[str, str]:
-    """{name: class} of lines `name,class`; a first line such as `file,label` is a header."""
+    """Read {name: class} from lines `name,class`; a first line such as `file,label` is a header."""
     found: dict[str, str] = {}
     for number, row in enumerate(csv.reader(text.splitlines()), start=1):
         cells = [cell.strip() for cell in row]
@@ -103,7 +103,7 @@ def parse_csv(text: str, where: str) -> dict[str, str]:
 
 
 def numbered(classes: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
-    """({file: number of its class}, the classes' names): in the order of whole numbers, else in that of letters."""
+    """Number the classes: ({file: number}, names), in the order of whole numbers, else in that of letters."""
     distinct = sorted(set(classes.values()))
     if all(name.isascii() and name.isdecimal() for name in distinct):
         distinct.sort(key=int)
@@ -112,11 +112,11 @@ def numbered(classes: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
 
 
 def top_folder(name: str) -> str:
-    """The first folder of a path; "" for what lies in none."""
+    """Return the first folder of a path; "" for what lies in none."""
     return "".join(PurePosixPath(name).parts[:-1][:1])
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few, and how many more."""
+    """List the first few, and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {more} more" if more > 0 else "")

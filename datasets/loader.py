@@ -38,7 +38,7 @@ class MirroredImages(Dataset):
 
 
 def leave_signals_to_the_loop(worker_id: int) -> None:
-    """A scheduler signals every process of a job: workers must live until the loop has saved and ends them itself."""
+    """Let workers live until the loop has saved and ends them: schedulers signal every process of a job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows, where a signalled worker ends at once
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -54,7 +54,7 @@ def _end_when_the_parent_says() -> None:
 def stream_batches(
     dataset: Dataset, length: int, batch_size: int | Callable[[int], int], seed: int, workers: int
 ) -> Callable[[int], Iterator[Any]]:
-    """A function that, given a position in the stream, iterates over batches from there on, for ever.
+    """Return a function that, given a position in the stream, iterates over batches from there on, for ever.
 
     batch_size: a number, or a function from the position at which a batch starts to its size. Where several processes
         train, each gets its share of every batch: the sample of every so-many-th position.
@@ -79,5 +79,5 @@ def stream_batches(
 
 
 def _sentence(error: UserError) -> str:
-    """PyTorch hands on a worker's mistake as its traceback, whose last line is `class: sentence`."""
+    """Take the sentence out of a traceback, as which PyTorch hands on a worker's mistake: its last line has it."""
     return str(error).rstrip().splitlines()[-1].partition(": ")[2]

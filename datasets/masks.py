@@ -14,7 +14,7 @@ SUPERSAMPLE = 4  # strokes and triangles are drawn larger, so that a small mask 
 
 
 def rectangles(size: int, rng: np.random.Generator) -> Mask:
-    """One to three boxes with sides of 0.2 to 0.5 of the image."""
+    """Draw one to three boxes with sides of 0.2 to 0.5 of the image."""
     hole = np.zeros((size, size), bool)
     for _ in range(rng.integers(1, 4)):
         height, width = np.rint(rng.uniform(0.2, 0.5, 2) * size).astype(int)
@@ -24,7 +24,7 @@ def rectangles(size: int, rng: np.random.Generator) -> Mask:
 
 
 def strokes(size: int, rng: np.random.Generator) -> Mask:
-    """Free-form brush strokes (Yu et al. 2019, arXiv 1806.03589, algorithm 1): chains of segments with round joints."""
+    """Draw free-form brush strokes (Yu 2019, arXiv 1806.03589, algorithm 1): chains of segments with round joints."""
     image, draw, side = _canvas(size)
     for _ in range(rng.integers(2, 6)):
         point, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
@@ -40,7 +40,7 @@ def strokes(size: int, rng: np.random.Generator) -> Mask:
 
 
 def triangles(size: int, rng: np.random.Generator) -> Mask:
-    """A triangle that covers 0.08 to 0.35 of the image, as the pSp authors masked their proof of concept."""
+    """Draw a triangle over 0.08 to 0.35 of the image, as the pSp authors masked their proof of concept."""
     while True:
         corners = rng.uniform(0, 1, (3, 2))
         a, b = corners[1] - corners[0], corners[2] - corners[0]
@@ -52,7 +52,7 @@ def triangles(size: int, rng: np.random.Generator) -> Mask:
 
 
 def halves(size: int, rng: np.random.Generator) -> Mask:
-    """The left, right, upper or lower half."""
+    """Draw the left, right, upper or lower half."""
     hole = np.zeros((size, size), bool)
     hole[: size // 2] = True
     return np.rot90(hole, rng.integers(4)).copy()
@@ -67,7 +67,7 @@ MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
 
 
 def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarray:
-    """The picture with the result in its hole.
+    """Return the picture with the result in its hole.
 
     Args:
         result, picture: uint8 [R, R, 3].
@@ -89,6 +89,6 @@ def _canvas(size: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
 
 
 def _shrink(image: Image.Image, size: int) -> Mask:
-    """True where at least half of a pixel is covered: [size, size]."""
+    """Return where at least half of a pixel is covered: [size, size]."""
     covered = np.asarray(image, np.float32).reshape(size, SUPERSAMPLE, size, SUPERSAMPLE).mean((1, 3))
     return covered >= 0.5

@@ -50,7 +50,7 @@ class DiskCache:
         return np.frombuffer(pixels, np.uint8).reshape(self.shape)
 
     def _prepare(self) -> None:
-        """Both files at their full length; what another process wrote into them stays."""
+        """Give both files their full length; what another process wrote into them stays."""
         cache_folder().mkdir(parents=True, exist_ok=True)
         for path, size in ((self.pixels, len(self) * self.image_bytes), (self.flags, len(self))):
             with path.open("ab") as file:

@@ -55,7 +55,7 @@ class PairedFolders:
 
 
 def by_stem(files: ImageFiles) -> dict[str, int]:
-    """{path and name without extension, below the folder that holds all: index}. UserError: one name twice."""
+    """Map {path and name without extension, below the folder of all: index}. UserError: one name twice."""
     paths = [PurePosixPath(name.replace(os.sep, "/")) for name in files.names]
     common = os.path.commonpath([str(path.parent) for path in paths])
     found: dict[str, int] = {}
@@ -83,7 +83,7 @@ def _check_orphans(targets: dict[str, int], sources: dict[str, int], data: str, 
 
 
 def _check_shapes(target: np.ndarray, source: np.ndarray, name: str) -> None:
-    """Centre squares of pictures of different proportions would show different things."""
+    """Refuse pictures of different proportions, whose centre squares would show different things."""
     (height, width), (h, w) = target.shape[:2], source.shape[:2]
     if max(width * h, w * height) > MAX_STRETCH * min(width * h, w * height):
         raise UserError(f"{name} has {w} x {h} pixels and its target {width} x {height}: crop them alike")

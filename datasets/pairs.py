@@ -63,21 +63,21 @@ class Subset:
 
 
 def split(items: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
-    """Training and held-out items: the last of a fixed shuffle are held out."""
+    """Divide items into training and held-out ones: the last of a fixed shuffle are held out."""
     count = min(HELD_OUT_MAX, max(1, int(len(items) * HELD_OUT_SHARE)))
     order = np.random.default_rng(seed).permutation(len(items)).tolist()
     return Subset(items, sorted(order[:-count]) or order), Subset(items, sorted(order[-count:]))
 
 
 def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
-    """The first `count` pairs, in order: the same at every call."""
+    """Yield the first `count` pairs, in order: the same at every call."""
     count = min(count, len(pairs))
     loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])  # type: ignore[arg-type]
     return list(loader)
 
 
 def write_sheet(pairs: TaskPairs, path: Path) -> None:
-    """The first pairs of the training as a picture: what the encoder sees beside what it should render."""
+    """Draw the first pairs of the training: what the encoder sees beside what it should render."""
     keys = islice(StreamSampler(len(pairs), pairs.seed), SHEET_ROWS * SHEET_COLUMNS)
     pictures = []
     for source, target in (pairs[key] for key in keys):
@@ -87,7 +87,7 @@ def write_sheet(pairs: TaskPairs, path: Path) -> None:
 
 
 def _picture(image: Tensor) -> np.ndarray:
-    """float [1, 3, S, S] -> uint8 [P, P, 3], small ones enlarged so that each pixel is a square."""
+    """Turn float [1, 3, S, S] into uint8 [P, P, 3]; small ones are enlarged so that each pixel is a square."""
     pixels = images.to_uint8(image.cpu())[0]  # [S, S, 3]
     times = -(-SHEET_SIDE // len(pixels))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)  # [P, P, 3]

@@ -32,7 +32,7 @@ def person_of(name: str, top: str = "") -> str:
 
 
 def is_held_out(person: str) -> bool:
-    """Whether the SHA-1 of a person's name is a multiple of SHARE."""
+    """Return whether the SHA-1 of a person's name is a multiple of SHARE."""
     return int(hashlib.sha1(person.encode()).hexdigest(), 16) % SHARE == 0
 
 

@@ -87,7 +87,7 @@ def prepare_folder(
     keep_duplicates: bool = False,
     workers: int = 1,
 ) -> Outcome:
-    """Writes what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
+    """Write what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
         labels: {file: class}; a file that is not in it is left out. Classes that keep a picture are numbered from 0 on,
@@ -129,7 +129,7 @@ def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> No
 
 
 def prepare(files: ImageFiles, index: int, recipe: Recipe, labels: dict[str, str] | None) -> Prepared:
-    """Reads, checks, crops, resizes and encodes one file; may be called by several threads."""
+    """Read, check, crop, resize and encode one file; several threads may call it."""
     item = Prepared(files.relative(index))
     item.reason, item.detail = _refusal(item.name, labels)
     if item.reason is not None:
@@ -153,7 +153,7 @@ def prepare(files: ImageFiles, index: int, recipe: Recipe, labels: dict[str, str
 
 
 def _refusal(name: str, labels: dict[str, str] | None) -> tuple[str | None, str]:
-    """(reason, detail) why a file is left out unread.
+    """Return (reason, detail) why a file is left out unread.
 
     Names in a zip may lead out of a folder, and those on a disk may be no text.
     """
@@ -166,7 +166,7 @@ def _refusal(name: str, labels: dict[str, str] | None) -> tuple[str | None, str]
 
 
 def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int, int, int] | None:
-    """The square to keep; None where the shape or size is refused, as `item` then says."""
+    """Return the square to keep; None where the shape or size is refused, as `item` then says."""
     height, width = photo.shape[:2]
     box = square_box(height, width, recipe.crop)
     if box is None or max(height, width) > recipe.max_aspect * min(height, width):
@@ -178,7 +178,7 @@ def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int
 
 
 def _notes(photo: np.ndarray, channels: int) -> list[str]:
-    """What is said of a photo, uint8 [H, W, 4]."""
+    """Return what is said of a photo, uint8 [H, W, 4]."""
     colours, alpha = photo[..., :3], photo[..., 3]
     gray = bool((colours == colours[..., :1]).all())
     found = [] if gray == (channels == 1) else ["gray" if gray else "colour"]
@@ -186,18 +186,18 @@ def _notes(photo: np.ndarray, channels: int) -> list[str]:
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """uint8 [R, R, C] as the bytes of a PNG file."""
+    """Encode uint8 [R, R, C] as the bytes of a PNG file."""
     file = io.BytesIO()
     array = picture[..., 0] if picture.shape[2] == 1 else picture
     Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
     return file.getvalue()
 
 
-# ---------------------------------------------------------------------------------------------- report
+# ---------------------------------------------------------------------------------------------- summary
 
 
-def report(outcome: Outcome, out: Path, recipe: Recipe) -> int:
-    """Prints what was done, lists what was left out, also in a file beside `out`; 0 if that is nothing, else 1."""
+def summarize(outcome: Outcome, out: Path, recipe: Recipe) -> int:
+    """Print what was done, and list what was left out, also beside `out`: 0 if that is nothing, else 1."""
     lines = [_line(item) for item in outcome.left_out]
     for line in lines:
         print(line, file=sys.stderr)

@@ -34,7 +34,7 @@ class SyntheticPixels:
 
 
 def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Sequence[np.ndarray]:
-    """Indexable uint8 images [R, R, C]."""
+    """Open indexable uint8 images [R, R, C]."""
     if data != SYNTHETIC:
         return ImageFolder(data, resolution, channels)
     if channels != 3:
@@ -49,7 +49,7 @@ def images_key(data: str, pixels: Sequence[np.ndarray], resolution: int, channel
 
 
 def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
-    """The class of each image, int64 [len(pixels)], as dataset.json or its subfolder says."""
+    """Return the class of each image, int64 [len(pixels)], as dataset.json or its subfolder says."""
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
     if labels is None or len(set(labels.tolist())) < 2:
         raise UserError(
@@ -74,7 +74,7 @@ def open_split(
     test_data: str | None = None,
     test_source_data: str | None = None,
 ) -> tuple[Sequence[Example], Sequence[Example]]:
-    """(training, held-out) examples: the test data where given, else other faces, else a fixed share of the data."""
+    """Open (training, held-out) examples: the test data if given, else other faces, else a share of the data."""
     if test_source_data is not None and test_data is None:
         raise UserError("--test_source_data needs the images that belong to them: give --test_data too")
     training = open_examples(task, data, resolution, source_data)
@@ -88,7 +88,7 @@ def open_split(
 def open_examples(
     task: Task, data: str, resolution: int, source_data: str | None = None, seed: int = 0
 ) -> Sequence[Example]:
-    """Indexable examples for a task, from a folder or zip, from two matched by name, or of procedural faces.
+    """Open examples for a task: of a folder or zip, of two matched by name, or of procedural faces.
 
     Args:
         resolution: side of targets and sources in pixels.

@@ -56,15 +56,15 @@ class SyntheticFaces:
         return np.random.Generator(np.random.PCG64([self.seed, int(index), stream]))
 
     def identity(self, index: int) -> Identity:
-        """Who is shown at index; identity and nuisance have streams of their own."""
+        """Return who is shown at index; identity and nuisance have streams of their own."""
         return Identity.random(self._rng(index, 0))
 
     def nuisance(self, index: int) -> Nuisance:
-        """How the person at index is seen."""
+        """Return how the person at index is seen."""
         return Nuisance.random(self._rng(index, 1))
 
     def _draws(self, index, overrides):
-        """Identity and nuisance of index with fields replaced by name."""
+        """Return identity and nuisance of index, with fields replaced by name."""
         parts = [self.identity(index), self.nuisance(index)]
         names = [{f.name for f in dataclasses.fields(part)} for part in parts]
         unknown = set(overrides) - names[0] - names[1]
@@ -77,11 +77,11 @@ class SyntheticFaces:
         ]
 
     def sample(self, index: int, **overrides) -> Sample:
-        """The face at index with properties replaced: `sample(3, yaw=0.0)` is the same person, seen from the front."""
+        """Render a face with properties replaced: `sample(3, yaw=0.0)` is the same person, seen from the front."""
         return _render(*self._draws(index, overrides), self.resolution)
 
     def image(self, index: int, **overrides) -> np.ndarray:
-        """The image alone, uint8 [H, W, 3]: the fast path for training."""
+        """Render the image alone, uint8 [H, W, 3]: the fast path for training."""
         return picture(*self._draws(index, overrides), self.resolution)
 
     def __getitem__(self, index: int) -> Sample:

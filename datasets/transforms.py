@@ -11,7 +11,7 @@ from stylegan2.runtime import images
 
 
 def to_size(image: np.ndarray, size: int) -> Tensor:
-    """uint8 [P, P, C] -> float32 [C, size, size] in [-1, 1], antialiased."""
+    """Turn uint8 [P, P, C] into float32 [C, size, size] in [-1, 1], antialiased."""
     return images.to_tensor(images.resize(image, (size, size)))
 
 

@@ -49,7 +49,7 @@ class AlignFaces:
 
 
 def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
-    """Where faces come from: a detector, or the user's file, which must name one of the photos."""
+    """Choose where faces come from: a detector, or the user's file, which must name one of the photos."""
     if o.landmarks is None:
         sides = SEARCH_SIDES[-1:] if o.faces == "all" else SEARCH_SIDES
         return Detected(build_detector(o.detector, sides), o.faces == "all", o.detector)

@@ -97,11 +97,11 @@ class FindDirections(Machine):
             raise UserError(f"--strength must be positive, but is {self.strength}")
 
     def wanted(self, labelled: list[str]) -> list[str]:
-        """The attributes to find directions for. UserError: one that has no labels."""
+        """Return the attributes to find directions for. UserError: one that has no labels."""
         return _named("--attributes", self.attributes, labelled)
 
     def left_alone(self, attribute: str, labelled: list[str]) -> list[str]:
-        """The attributes that the direction of another is to leave alone."""
+        """Return the attributes that the direction of another is to leave alone."""
         names = [] if self.condition_on == "none" else _named("--condition_on", self.condition_on, labelled)
         return [name for name in names if name != attribute]
 
@@ -115,7 +115,12 @@ def _named(flag: str, text: str, labelled: list[str]) -> list[str]:
 
 
 def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
-    """w [N, w_dim]: samples; {attribute: [N]}: what the classifier says of them, for `boundary` without a file."""
+    """Find the directions that were asked for.
+
+    Args:
+        w: Samples [N, w_dim].
+        scores: {attribute: [N]}, what the classifier says of them, for `boundary` without a file.
+    """
     rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
     names = [f"{o.method}{k}" for k in range(o.count)]
     if o.method == "boundary":
@@ -132,7 +137,7 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
 def write_effects(
     generator: Generator, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
-    """Measures the directions, prints a table and writes it; scores {attribute: [N]} are those of samples."""
+    """Measure the directions, print a table and write it; scores {attribute: [N]} are those of samples."""
     similarity = FaceSimilarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
     effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)

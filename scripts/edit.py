@@ -59,16 +59,16 @@ class Edit(Machine):
             raise UserError("--photos are names in a file of codes: give --latents too")
 
     def samples(self) -> list[int]:
-        """the seeds"""
+        """Return the seeds."""
         return parse_seeds(self.seeds)
 
     def steps(self) -> list[float]:
-        """the strengths"""
+        """Return the strengths."""
         return parse_numbers(self.strengths, "--strengths")
 
 
 def load_generator(name: str) -> Any:
-    """A generator, or that of a pSp model."""
+    """Load a generator, or that of a pSp model."""
     try:
         return stylegan2.load(name)[0]
     except UserError as no_generator:

@@ -92,11 +92,11 @@ class Evaluate(Machine):
             raise UserError("--checkpoint_path names at least one model")
 
     def models(self) -> list[tuple[str | None, str]]:
-        """(name of the row or None, path) of each model."""
+        """Return (name of the row or None, path) of each model."""
         return [_named(entry) for entry in self.checkpoint_path]
 
     def steps(self, itself: bool) -> tuple[int, int]:
-        """Steps of optimisation and of refinement; `itself`: the encoder's source is the image it is to give back."""
+        """Return the steps of optimisation and of refinement; `itself`: the source is the image to give back."""
         optimisation, refinement = (500, 100) if itself else (0, 0)
         return (
             optimisation if self.optimisation_steps is None else self.optimisation_steps,
@@ -108,7 +108,7 @@ class Evaluate(Machine):
 
 
 def _named(entry: str) -> tuple[str | None, str]:
-    """NAME=PATH, where there is no file or folder of the whole name."""
+    """Split NAME=PATH, unless there is a file or folder of the whole name."""
     name, equals, path = entry.partition("=")
     if not equals or Path(entry).exists():
         return None, entry

@@ -82,15 +82,15 @@ class Generate(Machine):
             parsed()  # a list that cannot be read is a mistake to say now
 
     def chosen(self) -> list[int]:
-        """the seeds"""
+        """Return the seeds."""
         return parse_seeds(self.seeds or SEEDS[self.kind])
 
     def columns(self) -> list[int]:
-        """the seeds of the styles"""
+        """Return the seeds of the styles."""
         return parse_seeds(self.styles, "--styles")
 
     def sweep(self) -> list[float]:
-        """the values of psi"""
+        """Return the values of psi."""
         return parse_numbers(self.psis, "--psis")
 
     def masks(self) -> list[str]:
@@ -98,7 +98,7 @@ class Generate(Machine):
 
 
 def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
-    """[N, num_ws, w_dim]"""
+    """Return the codes of seeds, [N, num_ws, w_dim]."""
     return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
 
 

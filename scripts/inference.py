@@ -50,7 +50,7 @@ class MultiModal:
     """share of the random style in these rows, from 0 to 1"""
 
     def mixing(self, seed: int) -> Mixing | None:
-        """None where the one output is the encoder's."""
+        """Return how several outputs are mixed; None where the one output is the encoder's."""
         if self.n_outputs == 1 and self.latent_mask is None:
             return None
         return Mixing(self.latent_mask or "fine", self.n_outputs, self.mix_alpha, seed)
@@ -81,14 +81,14 @@ class Optimisation:
             raise UserError("--save_generators writes what --pivotal tunes: give --pivotal STEPS too")
 
     def check_task(self, inverts: bool) -> None:
-        """UserError: something is to be optimised for a model whose outputs are not meant to be its sources."""
+        """Raise UserError if something is to be optimised for outputs that are not meant to be their sources."""
         if (self.refine or self.pivotal) and not inverts:
             raise UserError(
                 "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
             )
 
     def refinement(self, seed: int) -> Refinement | None:
-        """None where nothing is optimised."""
+        """Return what is optimised; None where nothing is."""
         if not self.refine and not self.pivotal:
             return None
         network = {"network": self.perceptual, "path": self.perceptual_weights}
@@ -146,7 +146,7 @@ class Inference(Machine):
 def translate_photos(
     model: PSp, task: Task, photos: Iterable[Photo], report: Report, o: Inference, device: torch.device
 ) -> None:
-    """Photos -> encoder -> generator -> report, a batch at a time."""
+    """Send photos through encoder and generator into the report, a batch at a time."""
     waiting: deque[Pending] = deque()  # what is on its way through the networks
 
     def sources() -> Iterator[Tensor]:

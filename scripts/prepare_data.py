@@ -14,7 +14,7 @@ import tyro
 from datasets.folder import ImageFiles
 from datasets.labels import read_labels
 from datasets.people import keep_part
-from datasets.prepare import Recipe, prepare_folder, report
+from datasets.prepare import Recipe, prepare_folder, summarize
 from options.parse import run
 from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
@@ -70,7 +70,7 @@ def main(o: PrepareData) -> int:
     labels = None if o.labels is None else read_labels(o.labels, names)
     min_side = o.resolution if o.min_side is None else o.min_side
     recipe = Recipe(o.resolution, o.channels, o.crop, min_side, o.max_aspect)
-    return report(prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers), o.out, recipe)
+    return summarize(prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers), o.out, recipe)
 
 
 if __name__ == "__main__":

@@ -80,14 +80,14 @@ class Project(Machine):
         self.schedule()
 
     def schedule(self) -> Schedule:
-        """UserError: a number out of its range."""
+        """Return the projector's numbers. UserError: one is out of its range."""
         return Schedule(self.steps, self.learning_rate, noise_weight=self.noise_weight, seed=self.seed)
 
 
 def watched(
     generator: Generator, batch: Batch, distance: Distance, o: Project, bar: tqdm
 ) -> tuple[Projection, np.ndarray]:
-    """The projection, and pictures from the way to it, uint8 [frames + 1, N, R, R, C]."""
+    """Project a batch, and return pictures from the way to it too, uint8 [frames + 1, N, R, R, C]."""
     seen = []
 
     def watch(step: int, rendered: Tensor, distances: Tensor) -> None:

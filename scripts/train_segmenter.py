@@ -65,13 +65,13 @@ class TrainSegmenter(Machine):
 def images_and_labels(
     batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs of the task segmentation, one-hot labels -> image, the other way round."""
+    """Yield the pairs of the task segmentation, one-hot labels -> image, the other way round."""
     for one_hot, pictures in batches:
         yield pictures.to(device), one_hot.argmax(1).to(device)  # [N, 3, S, S], [N, S, S]
 
 
 def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> None:
-    """Rows: the images, their labels, what the segmenter finds."""
+    """Draw rows of the images, their labels, and what the segmenter finds."""
     colours = palette(len(LABELS))
     rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, found))]
     images.write_image(path, images.labelled_sheet(rows, captions=("image", "labels", "found")))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from stylegan2.runtime.images import write_image
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20
 
@@ -51,3 +53,17 @@ def golden(request):
             np.testing.assert_allclose(numbers, stored[name], rtol=rtol, atol=1e-6, err_msg=name)
 
     return compare
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    """(folder, labels file): 60 pictures, bright or dark, in two subfolders."""
+    rng, rows = np.random.default_rng(0), ["file,bright,never"]
+    for i in range(60):
+        name = f"{'ab'[i % 2]}/{i:02d}.png"
+        base = 150 if i % 3 == 0 else 40
+        write_image(tmp_path / "images" / name, rng.integers(base, base + 60, (32, 32, 3)).astype(np.uint8))
+        rows.append(f"{name},{int(i % 3 == 0)},0")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path / "images", labels

@@ -101,8 +101,8 @@ def landmarks(vertices, identity, nuisance):
     return head.sample(vertices, row, column)
 
 
-def attributes(identity, nuisance):
-    """What a tagger would say, from the true parameters."""
+def true_attributes(identity, nuisance):
+    """Return what a tagger would say, from the true parameters."""
     return {
         "glasses": identity.glasses != "none",
         "beard": identity.beard in ("goatee", "full"),

@@ -150,7 +150,7 @@ def render(identity, nuisance, resolution):
         labels=_vote(ids, resolution),
         landmarks=pose.to_pixels(points, resolution)[:, :2].astype(np.float32),
         pose=(nuisance.yaw, nuisance.pitch, nuisance.roll),
-        attributes=labels.attributes(identity, nuisance),
+        attributes=labels.true_attributes(identity, nuisance),
         identity=identity,
         nuisance=nuisance,
     )

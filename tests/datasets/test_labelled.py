@@ -1,31 +1,15 @@
 """Attributes of procedural faces and of the user's own images."""
 
-import numpy as np
 import pytest
 
-from datasets.labelled import face_attributes, open_labelled, read_labels
+from datasets.labelled import face_attributes, open_labelled, read_attributes
 from datasets.synthetic import SyntheticFaces
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.images import write_image
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def own_images(tmp_path):
-    """(folder, labels file): 60 pictures, bright or dark, in two subfolders."""
-    rng, rows = np.random.default_rng(0), ["file,bright,never"]
-    for i in range(60):
-        name = f"{'ab'[i % 2]}/{i:02d}.png"
-        base = 150 if i % 3 == 0 else 40
-        write_image(tmp_path / "images" / name, rng.integers(base, base + 60, (32, 32, 3)).astype(np.uint8))
-        rows.append(f"{name},{int(i % 3 == 0)},0")
-    labels = tmp_path / "labels.csv"
-    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return tmp_path / "images", labels
 
 
 def test_the_truth_of_a_face_is_its_samples():
@@ -40,7 +24,7 @@ def test_the_truth_of_a_face_is_its_samples():
 def test_labels_in_the_usual_notations(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,smile, hat\na.png,1,-1\nb/c.png,true,No\n", encoding="utf-8")
-    assert read_labels(path) == (["smile", "hat"], {"a.png": [True, False], "b/c.png": [True, False]})
+    assert read_attributes(path) == (["smile", "hat"], {"a.png": [True, False], "b/c.png": [True, False]})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +40,7 @@ def test_bad_labels_are_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "labels.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=sentence):
-        read_labels(path)
+        read_attributes(path)
 
 
 def test_missing_labels_are_one_sentence(own_images, tmp_path):

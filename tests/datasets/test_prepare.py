@@ -17,7 +17,7 @@ from PIL import Image
 from datasets import prepare as module
 from datasets.crop import CROPS, square_box
 from datasets.folder import ImageFiles, ImageFolder
-from datasets.prepare import Recipe, encode_png, prepare_folder, report
+from datasets.prepare import Recipe, encode_png, prepare_folder, summarize
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 
@@ -167,7 +167,7 @@ def test_conversions_are_counted(tmp_path, photos, channels, notes, capsys):
     recipe = Recipe(16, channels)
     outcome = prepare_folder(ImageFiles(photos), tmp_path / "out.zip", recipe, keep_duplicates=True)
     assert outcome.notes == notes
-    report(outcome, tmp_path / "out.zip", recipe)
+    summarize(outcome, tmp_path / "out.zip", recipe)
     printed = capsys.readouterr().out
     assert ("1 of them are grayscale and now have" in printed) == (channels != 1)
     assert ("6 of them were in colour and are grayscale now" in printed) == (channels == 1)
@@ -248,7 +248,7 @@ def test_labels(tmp_path, photos):
 
 def test_every_file_that_is_left_out_is_listed(tmp_path, photos, capsys):
     out, recipe = tmp_path / "faces.zip", Recipe(16, min_side=16, max_aspect=4)
-    assert report(prepare_folder(ImageFiles(photos), out, recipe), out, recipe) == 1
+    assert summarize(prepare_folder(ImageFiles(photos), out, recipe), out, recipe) == 1
     printed = capsys.readouterr()
     lines = (tmp_path / "faces.left_out.txt").read_text().splitlines()
     assert [line.split(": ")[:2] for line in lines] == [
@@ -268,7 +268,7 @@ def test_every_file_that_is_left_out_is_listed(tmp_path, photos, capsys):
     for name in ("broken.jpg", "copy.bmp", "small.png", "wide.png"):
         (photos / name).unlink()
     out.unlink()
-    assert report(prepare_folder(ImageFiles(photos), out, recipe), out, recipe) == 0
+    assert summarize(prepare_folder(ImageFiles(photos), out, recipe), out, recipe) == 0
     assert not (tmp_path / "faces.left_out.txt").exists()
 
 
@@ -338,7 +338,7 @@ def test_names_that_are_no_text(tmp_path, capsys):
         pytest.skip("this disk takes names of text only")
     outcome = prepare_folder(ImageFiles(folder), tmp_path / "out.zip", ANY)
     assert list(packed(tmp_path / "out.zip")) == ["fine é .png"]
-    assert report(outcome, tmp_path / "out.zip", ANY) == 1
+    assert summarize(outcome, tmp_path / "out.zip", ANY) == 1
     assert "bad_name: '\\udcff.png': rename it" in (tmp_path / "out.left_out.txt").read_text()
 
 

@@ -1,32 +1,16 @@
 """Classifiers of attributes, trained once for each set of labelled images."""
 
-import numpy as np
 import pytest
 import torch
 
 from datasets.labelled import LabelledFaces, open_labelled
 from psp.evaluation import attributes
 from psp.evaluation.attributes import attribute_classifier, classifier_side
-from stylegan2.runtime.images import write_image
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def own_images(tmp_path):
-    """(folder, labels file): 60 pictures, bright or dark."""
-    rng, rows = np.random.default_rng(0), ["file,bright,never"]
-    for i in range(60):
-        name = f"{'ab'[i % 2]}/{i:02d}.png"
-        base = 150 if i % 3 == 0 else 40
-        write_image(tmp_path / "images" / name, rng.integers(base, base + 60, (32, 32, 3)).astype(np.uint8))
-        rows.append(f"{name},{int(i % 3 == 0)},0")
-    labels = tmp_path / "labels.csv"
-    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return tmp_path / "images", labels
 
 
 def test_a_classifier_of_ones_own_images_is_trained_once(own_images, monkeypatch):
