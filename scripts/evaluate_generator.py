@@ -28,10 +28,6 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 
 SHEET = 64  # samples in the picture
-SETTINGS = (
-    "num_samples", "batch_size", "seed", "truncation_psi", "perceptual", "inception", "crop", "attribution_images",
-    "projection_steps",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,15 @@ def main(o: EvaluateGenerator) -> None:
         RealImages(pixels, images_key(o.data, pixels, resolution, channels), num_real),
         open_images(o.data, resolution, channels, seed=HELD_OUT_SEED),
         open_labelled(o.data, classifier_side(resolution), o.labels) if "separability" in names else None,
-        **{name: getattr(o, name) for name in SETTINGS},
+        num_samples=o.num_samples,
+        batch_size=o.batch_size,
+        seed=o.seed,
+        truncation_psi=o.truncation_psi,
+        perceptual=o.perceptual,
+        inception=o.inception,
+        crop=o.crop,
+        attribution_images=o.attribution_images,
+        projection_steps=o.projection_steps,
     )
     sheet = torch.cat([batch.cpu() for batch in inputs.sample(SHEET)])  # [SHEET, C, R, R]
     images.write_image(o.out.with_suffix(".png"), images.grid(sheet, columns=8))
