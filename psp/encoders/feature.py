@@ -138,7 +138,7 @@ def light_feature(
     img_channels: int = 3,
     feature_side: int = 16,
     feature_channels: int = 128,
-    corrector_width: int = 128,
+    corrector_width: int = 96,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
     """Build a narrow and shallow feature encoder."""
