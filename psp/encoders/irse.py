@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.encoders.encoder import check_images, check_input_size
+from stylegan2 import ops
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
 
@@ -52,9 +53,9 @@ class Bottleneck(nn.Module):
             )
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(in_channels),
-            nn.Conv2d(in_channels, out_channels, 3, 1, 1, bias=False),
+            ops.Conv2d(in_channels, out_channels, 3, 1, 1, bias=False),
             activation(out_channels, slope),
-            nn.Conv2d(out_channels, out_channels, 3, stride, 1, bias=False),
+            ops.Conv2d(out_channels, out_channels, 3, stride, 1, bias=False),
             nn.BatchNorm2d(out_channels),
             SqueezeExcite(out_channels),
         )
@@ -90,7 +91,7 @@ class IRSE(nn.Module):
         self.units = tuple(units or UNITS[depth])
         self.widths = tuple(widths)
         self.input_layer = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False),
+            ops.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False),
             nn.BatchNorm2d(widths[0]),
             activation(widths[0], slope),
         )

@@ -103,12 +103,12 @@ class EqualConv2d(nn.Module):
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
         bias, own_bias = ops.place_bias(x, None if self.bias is None else self.bias * gain)
         if self.downsample and kernel == 1:
-            x = F.conv2d(ops.downsample2x(x), weight, bias)  # [N, out_channels, H/2, W/2]
+            x = ops.conv2d(ops.downsample2x(x), weight, bias)  # [N, out_channels, H/2, W/2]
         elif self.downsample:
             x = ops.blur(x, padding=2)  # [N, in_channels, H+1, W+1]
-            x = F.conv2d(x, weight, bias, stride=2)  # [N, out_channels, H/2, W/2]
+            x = ops.conv2d(x, weight, bias, stride=2)  # [N, out_channels, H/2, W/2]
         else:
-            x = F.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
+            x = ops.conv2d(x, weight, bias, padding=kernel // 2)  # [N, out_channels, H, W]
         clamp = None if clamp is None else clamp * self.gain
         return ops.epilogue(x, bias=own_bias, activate=self.activate, clamp=clamp)
 
@@ -161,7 +161,7 @@ class HeConv2d(nn.Module):
         elif self.resample == "down":
             x = ops.downsample_conv2d(x, weight, bias)  # [N, out_channels, H/2, W/2]
         else:
-            x = F.conv2d(x, weight, bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
+            x = ops.conv2d(x, weight, bias, padding=kernel // 2 if kernel % 2 else 0)  # [N, out_channels, H, W]
         return ops.epilogue(x, bias=own_bias, activate=self.activate, clamp=clamp)
 
 

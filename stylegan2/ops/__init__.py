@@ -4,6 +4,7 @@ All are twice differentiable (R1 and path length need that) and run on every dev
 follows a convolution are Triton kernels, elsewhere plain PyTorch; nothing is compiled at installation.
 """
 
+from stylegan2.ops.convolution import Conv2d, conv2d, conv_transpose2d
 from stylegan2.ops.dispatch import full_precision
 from stylegan2.ops.epilogue import LRELU_GAIN, LRELU_SLOPE, add_noise, epilogue, leaky_relu, place_bias
 from stylegan2.ops.fir import FIR_TAPS, binomial_blur, blur, downsample2x, fir_kernel, upsample2x
@@ -14,10 +15,13 @@ __all__ = [
     "FIR_TAPS",
     "LRELU_GAIN",
     "LRELU_SLOPE",
+    "Conv2d",
     "add_noise",
     "average_downsample2x",
     "binomial_blur",
     "blur",
+    "conv2d",
+    "conv_transpose2d",
     "demodulation",
     "downsample2x",
     "downsample_conv2d",

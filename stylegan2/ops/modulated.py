@@ -1,9 +1,9 @@
 """Modulated convolution and demodulation (StyleGAN2, section 2.2)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.ops.convolution import conv2d, conv_transpose2d, conv_transpose2d_by_phases, phases_pay
 from stylegan2.ops.dispatch import full_precision, kernels_for
 from stylegan2.ops.epilogue import epilogue
 from stylegan2.ops.fir import blur
@@ -82,8 +82,11 @@ def scaled(x: Tensor, styles: Tensor) -> Tensor:
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:
     """[N, I, H, W] and weight [O, I, k, k] -> [N, O, H, W], or [N, O, 2H, 2W]."""
     if not upsample:
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-    # A dense copy: kernels on a CPU take up to four times as long with a transposed view.
-    weight = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)  # [I, O, k, k]
-    x = F.conv_transpose2d(x, weight, stride=2)  # [N, O, 2H+1, 2W+1]
+        return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+    if phases_pay(x) and not torch.is_grad_enabled():
+        x = conv_transpose2d_by_phases(x, weight)  # [N, O, 2H+1, 2W+1]
+    else:
+        # A dense copy: kernels on a CPU take up to four times as long with a transposed view.
+        weight = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)  # [I, O, k, k]
+        x = conv_transpose2d(x, weight, stride=2)  # [N, O, 2H+1, 2W+1]
     return blur(x, padding=1, gain=4.0, bias=bias)  # [N, O, 2H, 2W]

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.ops.convolution import conv2d, conv_transpose2d
+
 
 def nearest_upsample2x(x: Tensor) -> Tensor:
     """Each pixel four times (PGGAN, section 2). [N, C, H, W] -> [N, C, 2H, 2W]."""
@@ -22,7 +24,7 @@ def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
     """
     weight = _sum_of_shifts(weight).flip(2, 3).transpose(0, 1)  # [I, O, 4, 4]
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)  # [N, O, 2H, 2W]
+    return conv_transpose2d(x, weight, bias, stride=2, padding=1)  # [N, O, 2H, 2W]
 
 
 def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -30,7 +32,7 @@ def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 
     x [N, I, H, W], weight [O, I, 3, 3], bias [O] -> [N, O, H/2, W/2].
     """
-    return F.conv2d(x, _sum_of_shifts(weight) / 4, bias, stride=2, padding=1)  # [N, O, H/2, W/2]
+    return conv2d(x, _sum_of_shifts(weight) / 4, bias, stride=2, padding=1)  # [N, O, H/2, W/2]
 
 
 def _sum_of_shifts(weight: Tensor) -> Tensor:

@@ -1,0 +1,164 @@
+"""Convolutions on a CPU in the form that is fastest for their shapes; elsewhere PyTorch's own.
+
+Feature maps are stored in channels_last, which suits the forward pass and the gradient of the input. oneDNN's gradient
+of the weights often wants dense [N, C, H, W], so much that two copies are made for it, and its transposed convolutions
+of a single image take longer than four ordinary ones. `benchmarks/convolution.py` measures both, and where the rules
+below are right. Rules, not measurements at run time, decide: the same run gives the same numbers again.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ISA = torch.backends.cpu.get_cpu_capability()
+Pair = tuple[int, int]
+
+
+class Conv2d(nn.Conv2d):
+    """PyTorch's layer, whose gradient is faster on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        plain = self.padding_mode == "zeros" and self.groups == 1 and self.dilation == (1, 1)
+        if not plain or isinstance(self.padding, str):
+            return super().forward(input)
+        return conv2d(input, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1, padding: int | Pair = 0
+) -> Tensor:
+    """As `torch.nn.functional.conv2d`: x [N, I, H, W], weight [O, I, k, k], bias [O]."""
+    if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], _pair(stride), transposed=False):
+        return _convolve(x, weight, bias, _pair(stride), _pair(padding), False)
+    return F.conv2d(x, weight, bias, stride, padding)
+
+
+def conv_transpose2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """As `torch.nn.functional.conv_transpose2d`: x [N, I, H, W], weight [I, O, k, k], bias [O]."""
+    if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], (stride, stride), transposed=True):
+        return _convolve(x, weight, bias, _pair(stride), _pair(padding), True)
+    return F.conv_transpose2d(x, weight, bias, stride, padding)
+
+
+def copies_pay(weight: Tensor, pixels: int, stride: Pair, transposed: bool) -> bool:
+    """Whether dense copies of both operands are paid back by the gradient of the weights.
+
+    Measured with oneDNN 3 on processors with AVX2 (20 to 90 GFLOP/s of a core become 50 to 90) and with AVX-512.
+    """
+    if weight.shape[-1] == 1 or min(weight.shape[:2]) < 64:
+        return False
+    if transposed:
+        return ISA in ("AVX2", "AVX512")
+    if ISA == "AVX512":
+        return stride == (1, 1) and min(weight.shape[:2]) >= 256 and pixels >= 64**2
+    return ISA == "AVX2" and stride == (1, 1)
+
+
+def phases_pay(x: Tensor) -> bool:
+    """Whether a transposed convolution of stride 2 is slower than `conv_transpose2d_by_phases`."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or len(x) > 1:
+        return False
+    return ISA == "AVX2" or (ISA == "AVX512" and x.shape[1] >= 128)
+
+
+def conv_transpose2d_by_phases(x: Tensor, weight: Tensor) -> Tensor:
+    """A transposed convolution of stride 2 as four ordinary ones, one for even and odd rows and columns each.
+
+    x [N, I, H, W], weight [O, I, 3, 3] -> [N, O, 2H+1, 2W+1] in channels_last. Even rows are sums of two taps,
+    odd ones have the middle tap alone.
+    """
+    n, _, h, w = x.shape
+    taps = weight.flip(2, 3)
+    size = (n, len(weight), 2 * h + 1, 2 * w + 1)
+    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    for row in (0, 1):
+        for column in (0, 1):
+            phase = taps[:, :, row::2, column::2].contiguous(
+                memory_format=torch.channels_last
+            )  # [O, I, 2 or 1, 2 or 1]
+            y[:, :, row::2, column::2] = F.conv2d(x, phase, padding=(1 - row, 1 - column))
+    return y
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _is_trained(x: Tensor, weight: Tensor) -> bool:
+    """Whether float32 weights on a CPU will have a gradient."""
+    if not (torch.is_grad_enabled() and weight.requires_grad and x.device.type == "cpu"):
+        return False
+    return x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
+    # Views are no leaves, of which autograd cannot say whether their gradients are wanted.
+    bias = None if bias is None else bias.view_as(bias)
+    return _Convolution.apply(x, weight.view_as(weight), bias, stride, padding, transposed)
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution. Its gradient of the input is `_InputGradient`, so that second derivatives are as fast."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.settings = stride, padding, transposed
+        return torch.ops.aten.convolution(x, weight, bias, stride, padding, (1, 1), transposed, (0, 0), 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        of_x = _InputGradient.apply(grad, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
+        of_weight = _weight_gradient(grad, x, weight, *ctx.settings) if _is_wanted(ctx, 1) else None
+        of_bias = grad.sum((0, 2, 3)) if _is_wanted(ctx, 2) else None
+        return of_x, of_weight, of_bias, None, None, None
+
+
+class _InputGradient(torch.autograd.Function):
+    """The gradient of a convolution's input: linear in `grad` and in the weight; of x only the shape matters."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(grad, weight)
+        ctx.settings = stride, padding, transposed
+        return _gradients(grad, x, weight, stride, padding, transposed, (True, False))[0]
+
+    @staticmethod
+    def backward(ctx: Any, of_x: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        grad, weight = ctx.saved_tensors
+        of_grad = _Convolution.apply(of_x, weight, None, *ctx.settings) if ctx.needs_input_grad[0] else None
+        of_weight = _weight_gradient(grad, of_x, weight, *ctx.settings) if _is_wanted(ctx, 2) else None
+        return of_grad, None, of_weight, None, None, None
+
+
+def _is_wanted(ctx: Any, k: int) -> bool:
+    """Whether autograd goes on from the k-th input, which `needs_input_grad` does not know: R1 wants no weights'."""
+    if not ctx.needs_input_grad[k]:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(ctx.next_functions[k][0])
+    except RuntimeError:  # it cannot say
+        return True
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
+    """From dense copies; differentiable by PyTorch's own formula where that is wanted."""
+    operands = [tensor.contiguous() for tensor in (grad, x, weight)]
+    return _gradients(*operands, stride, padding, transposed, (False, True))[1]
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool, wanted: tuple[bool, bool]
+) -> tuple[Tensor, ...]:
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, (1, 1), transposed, (0, 0), 1, (*wanted, False)
+    )

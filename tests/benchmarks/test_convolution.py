@@ -1,0 +1,23 @@
+"""The benchmark of the CPU's convolutions at toy sizes."""
+
+import pytest
+import torch
+
+from benchmarks import convolution
+
+
+@pytest.mark.parametrize("work", [convolution.weight_gradients, convolution.transposed_forms])
+def test_both_forms_compute_the_same(work):
+    (one, other), chosen = work((2, 3, 4, 8, 3, 2))
+    torch.testing.assert_close(one(), other())
+    assert chosen in (0, 1)
+
+
+def test_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(convolution, "GRADIENTS", [(1, 4, 4, 8, 3, 1)])
+    monkeypatch.setattr(convolution, "TRANSPOSED", [(1, 4, 4, 8, 3, 2)])
+    monkeypatch.setattr(convolution, "tune_process", lambda: None)
+    convolution.main(["--repetitions", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert [line.count("*") for line in lines] == [1, 0, 1, 0, 1]
