@@ -23,7 +23,7 @@ PARTS = ("network", "real_pool", "fake_pool")
 
 
 class LatentDiscriminator(nn.Module):
-    """w [N, w_dim] -> logits [N, 1]: three hidden layers as wide as w, leaky ReLU 0.2."""
+    """A perceptron with three hidden layers as wide as w and leaky ReLU 0.2."""
 
     def __init__(self, w_dim: int) -> None:
         super().__init__()
@@ -33,6 +33,7 @@ class LatentDiscriminator(nn.Module):
         self.mlp = nn.Sequential(*layers, nn.Linear(w_dim, 1))
 
     def forward(self, w: Tensor) -> Tensor:
+        """Judge w [N, w_dim]: logits [N, 1]."""
         return self.mlp(w)  # [N, 1]
 
 
@@ -84,7 +85,7 @@ class Adversary:
     real_pool: LatentPool
     fake_pool: LatentPool
     weight: float
-    """of the encoder's loss against it"""
+    """weight of the encoder's loss against it"""
 
 
 def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: int, device: torch.device) -> Adversary:
@@ -95,7 +96,7 @@ def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: 
 
 
 def deception_loss(network: LatentDiscriminator, rows: Tensor) -> Tensor:
-    """-log D(w), the mean over the rows of each sample: [N, rows, w_dim] -> [N]. The discriminator is frozen in it."""
+    """Compute -log D(w) of rows [N, rows, w_dim], the mean of each sample's rows: [N]. The discriminator is frozen."""
     network.requires_grad_(False)
     logits = network(rows.flatten(0, 1))  # [N * rows, 1]
     network.requires_grad_(True)
@@ -143,7 +144,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str, guard: Gu
 
 
 def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON) of its whole state."""
+    """Return the whole state as tensors and JSON."""
     tensors, settings = checkpoint.optimizer_tensors(
         f"{PREFIX}.optimizer", adversary.optimizer, adversary.network.named_parameters()
     )
@@ -153,7 +154,7 @@ def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], dict[str
 
 
 def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, Any] | None) -> None:
-    """Restore what `adversary_tensors` gave, bit for bit. CheckpointError where it was trained without one."""
+    """Restore what `adversary_tensors` gave, bit for bit. CheckpointError: the run was trained without one."""
     if settings is None:
         raise CheckpointError("it was trained without a latent discriminator: give w_discriminator_lambda 0 to go on")
     for part in PARTS:

@@ -21,18 +21,19 @@ KIND = "psp"
 
 
 def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
-    """(model in evaluation mode, metadata) from whatever holds a pSp model.
+    """Load a pSp model from whatever holds one.
 
     Args:
-        path_or_name: a checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
+        path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
             the name of a model that comes with the package, or a published pSp file (.pt).
 
     Returns:
-        A model in float32 on the CPU, and {"kind": "psp", "encoder": {"name": ..., **config}, "generator": ..., ...}.
+        The model in float32 on the CPU, in evaluation mode, and its metadata: {"kind": "psp",
+        "encoder": {"name": ..., **settings}, "generator": {"name": ..., **settings}, ...}.
 
     Raises:
-        UserError: there is nothing of that name.
-        CheckpointError: the file is damaged, or not (exactly) a pSp model.
+        UserError: There is nothing of that name.
+        CheckpointError: The file is damaged, or not (exactly) a pSp model.
     """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
@@ -46,9 +47,15 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
 
 
 def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:
-    """`load`, to go on training with sources of so many channels (see `with_input_channels`).
+    """Load a model to go on training with sources of so many channels (see `with_input_channels`).
 
-    encoder_name: "auto" for any. UserError where its encoder is not the one asked for.
+    Args:
+        path_or_name: As in `load`.
+        encoder_name: The encoder that it must have, or "auto" for any.
+        input_channels: Channels of the sources.
+
+    Raises:
+        UserError: Its encoder is another.
     """
     model, _ = load(path_or_name)
     name, channels = built_as(model.encoder)["name"], model.encoder.input_channels
@@ -60,7 +67,7 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
 
 
 def describe(model: PSp) -> dict[str, Any]:
-    """The metadata that `load` needs beside a model's state dict to build it again."""
+    """Return the metadata that `load` needs beside a model's tensors to build it again."""
     parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
     return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
 
@@ -69,12 +76,13 @@ def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype:
     """Write encoder, generator and latent average alone, as `load` reads them.
 
     Args:
-        path: a .safetensors file, replaced atomically.
+        path: A .safetensors file, replaced atomically.
+        model: Built by `ENCODERS` and `GENERATORS`, so that a file can name its parts.
         metadata: JSON beside it (licence, task, data, ...); "kind", "encoder" and "generator" are filled in.
-        dtype: how the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
+        dtype: How the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
 
     Raises:
-        CheckpointError: a weight does not fit into `dtype`, or the disk refuses.
+        CheckpointError: A weight does not fit into `dtype`, or the disk refuses.
     """
     checkpoint.save(path, cast(model_tensors(model), dtype), {**metadata, **describe(model)})
 
@@ -89,9 +97,14 @@ def model_tensors(model: PSp) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> PSp:
-    """The model that `metadata` describes, with `tensors`: `encoder.*`, `generator.*`, `latent_avg`, strictly.
+    """Build the model that `metadata` describes.
 
-    Tensors of other names (an optimizer's) are left alone. CheckpointError names what is missing or left over.
+    Args:
+        tensors: `encoder.*`, `generator.*` and `latent_avg`; those of other names (an optimizer's) are left alone.
+        metadata: As `describe` gives it, in this or an earlier version.
+
+    Raises:
+        CheckpointError: Tensors are missing, left over or of another shape; the sentence names them.
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")

@@ -19,16 +19,18 @@ from stylegan2.runtime.randomness import derive_seed, seeded_normal
 class Mixing:
     """How many outputs a source gives, and what is random in them.
 
-    Raises UserError: a number out of its range.
+    Raises:
+        UserError: A number is out of its range.
     """
 
     mask: str = "fine"
     """rows of w+ that are replaced; see `mask_rows`"""
     outputs: int = 5
-    """for each source"""
+    """outputs of each source"""
     alpha: float = 1.0
     """share of the random style in the masked rows, from 0 to 1"""
     seed: int = 0
+    """seed of the random styles"""
 
     def __post_init__(self) -> None:
         if self.outputs < 1:
@@ -49,10 +51,13 @@ class Variants:
     """The random styles that every source is mixed with."""
 
     count: int
+    """outputs of each source"""
     styles: Tensor | None = None
     """[K, w_dim], or None to leave the codes as they are"""
     rows: tuple[int, ...] = ()
+    """rows of w+ that are mixed"""
     alpha: float = 1.0
+    """share of the random style in them"""
 
     @classmethod
     def draw(cls, generator: Generator, mixing: Mixing | None) -> "Variants":

@@ -37,19 +37,19 @@ class Codes(NamedTuple):
 
 
 class PSp(nn.Module):
-    """Images -> w+ -> images.
+    """An encoder and the generator whose space it encodes into: images -> w+ -> images.
 
     Args:
-        encoder: images -> offsets to the latent average [N, num_ws, w_dim]; one that reads the rendering too gives
+        encoder: Gives offsets to the latent average, [N, num_ws, w_dim]; one that reads the rendering too gives
             offsets to the codes of that rendering. See `psp.encoders.Encoder`.
-        generator: has `num_ws`, `w_dim`, `w_avg` [w_dim] and `synthesis(ws, noise_mode)`.
+        generator: A style-based generator.
         latent_avg: [num_ws, w_dim], or one row [w_dim] or [1, w_dim] for all; by default the generator's `w_avg`.
 
     Attributes:
         latent_avg: [num_ws, w_dim] buffer.
 
     Raises:
-        UserError: encoder and generator, or latent_avg and generator, are of different sizes.
+        UserError: Encoder and generator, or latent_avg and generator, have different sizes.
     """
 
     latent_avg: Tensor
@@ -73,16 +73,19 @@ class PSp(nn.Module):
             )
         average: Tensor = generator.w_avg if latent_avg is None else latent_avg
         if tuple(average.shape) not in {(w_dim,), (1, w_dim), (rows, w_dim)}:
-            raise UserError(f"latent_avg has shape {list(average.shape)}, but this generator's is [{rows}, {w_dim}].")
+            raise UserError(f"latent_avg has shape {list(average.shape)}, but this generator's is [{rows}, {w_dim}]")
         self.encoder = described
         self.generator = generator
         self.register_buffer("latent_avg", average.detach().expand(rows, w_dim).clone())  # [num_ws, w_dim]
 
     @property
     def iterations(self) -> int:
-        """Passes of the encoder over an image: 1, unless it corrects itself; then it may be set at any time.
+        """Passes of the encoder over an image.
 
-        UserError: it does not correct itself, or the number is below 1.
+        It is 1 for an encoder that does not correct itself. For one that does it may be set at any time.
+
+        Raises:
+            UserError: The encoder does not correct itself, or the number is below 1.
         """
         return self.encoder.iterations
 
@@ -151,7 +154,7 @@ LOSS_SIZE = 256  # pixels that the paper's losses look at; the images of smaller
 
 
 def fit(x: Tensor, size: int) -> Tensor:
-    """A square image at another size: area-averaged to a smaller one, bilinear to a larger one. [N, C, size, size]."""
+    """Resize square images [N, C, S, S] to [N, C, size, size]: averaged over areas if smaller, bilinearly if larger."""
     if x.shape[-1] == size:
         return x
     if x.shape[-1] > size:

@@ -26,19 +26,21 @@ def tune_generator(
     seed: int = 0,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Any:
-    """A copy of the generator that renders `target` from `pivot` (PTI, eq. 2).
+    """Tune a copy of the generator until it renders `target` from `pivot` (PTI, eq. 2).
 
     Args:
-        generator: stays as it is.
+        generator: Stays as it is.
         target: [1, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
-        pivot: codes of the image, w_plus [1, num_ws, w_dim].
-        losses: terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
-        locality: weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
-        seed: of the codes near the pivot.
-        on_step: called after each step with the number of steps done.
+        pivot: Codes of the image, w_plus [1, num_ws, w_dim].
+        losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
+        steps: Number of steps of Adam.
+        learning_rate: Of Adam.
+        locality: Weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
+        seed: Seed of the codes near the pivot.
+        on_step: Called after each step with the number of steps done.
 
     Returns:
-        A generator in evaluation mode that takes no gradients. Its mapping network is the original's.
+        The copy, in evaluation mode and without gradients. Its mapping network is the original's.
     """
     tuned = copy.deepcopy(generator).eval().requires_grad_(False)
     tuned.synthesis.requires_grad_(True)
@@ -66,7 +68,7 @@ def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target
 
 @torch.no_grad()
 def _near(generator: Generator, pivot: Tensor, seed: int) -> Tensor:
-    """The pivot moved by `DISTANCE` towards a random w (eq. 4): [1, num_ws, w_dim]."""
+    """Move the pivot by `DISTANCE` towards a random w (eq. 4): [1, num_ws, w_dim]."""
     z = seeded_normal((1, generator.z_dim), seed, pivot.device)
     direction = generator.mapping(z) - pivot  # [1, num_ws, w_dim]
     return pivot + DISTANCE * direction / direction.norm().clamp_min(1e-8)

@@ -18,7 +18,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 
 
 def write_official(source: Path, out: Path) -> Iterator[str]:
-    """A pSp model as the published code reads it. UserError: that code could not build it."""
+    """Write a pSp model as the published code reads it. UserError: that code could not build it."""
     model, metadata = psp.load(source)
     if reasons := obstacles(model):
         raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
@@ -27,9 +27,13 @@ def write_official(source: Path, out: Path) -> Iterator[str]:
 
 
 def write_rosinality(source: Path, out: Path) -> Iterator[str]:
-    """A generator, or that of a pSp model, in rosinality's layout, compared with its formula first.
+    """Write a generator, or that of a pSp model, in rosinality's layout, after a comparison with its formula.
 
-    UserError: the layout has no place for it. A line says what that project's code would have to be told.
+    Yields:
+        What was compared, and what that project's code would have to be told.
+
+    Raises:
+        UserError: The layout has no place for it.
     """
     model, _, _ = load_any(source)
     generator = getattr(model, "generator", model)
@@ -41,7 +45,7 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
 
 
 def write_ours(source: Path, out: Path) -> Iterator[str]:
-    """Whatever holds a model or a generator as a file of this package, compared with the published formula first."""
+    """Write whatever holds a model or a generator as a file of this package, after a comparison with its formula."""
     if source.is_file() and convert.recognise(source) != convert.OURS:
         yield from require(verify(source))
     model, metadata, save = load_any(source)
@@ -50,7 +54,7 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
 
 
 def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
-    """(model, metadata, function that saves it) of an encoder with its generator, or of a generator alone."""
+    """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
         return *psp.load(source), psp.save_model
     except CheckpointError as no_encoder:

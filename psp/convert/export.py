@@ -36,10 +36,14 @@ CHANNELS = (32768, 512)  # channel_base and channel_max of a channel multiplier 
 
 
 def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
-    """What `torch.save` writes for the published code. `obstacles` tells whether that code can build the model.
+    """Return what `torch.save` writes for the published code; `obstacles` tells whether that can build the model.
 
-    Tensors are shared with the model where their shapes are the same. `task` names the published dataset type.
-    UserError: the encoder or the generator has no counterpart there.
+    Args:
+        model: Its tensors are shared where their shapes are the same.
+        task: Our task, which names the published dataset type.
+
+    Raises:
+        UserError: The encoder or the generator has no counterpart there.
     """
     name = encoder_name(model)
     if name not in layout.TYPES or built_as(model.generator).get("architecture") != "skip":
@@ -51,7 +55,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
 
 
 def published_options(model: PSp, task: str) -> dict[str, Any]:
-    """The options that the published inference scripts read from a file."""
+    """Return the options that the published inference scripts read from a file."""
     name, encoder, resolution = encoder_name(model), model.encoder, model.generator.img_resolution
     channels = encoder.input_channels
     options = {
@@ -75,7 +79,7 @@ def published_options(model: PSp, task: str) -> dict[str, Any]:
 
 
 def obstacles(model: PSp) -> list[str]:
-    """Why the published code could not build this model; empty where it can."""
+    """Return why the published code could not build this model; nothing where it can."""
     name, encoder, generator = encoder_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]

@@ -52,7 +52,7 @@ def resnet_unit(p: Parameters, name: str, x: Tensor, stride: int) -> Tensor:
 
 
 def trunk(p: Parameters, x: Tensor) -> list[Tensor]:
-    """The last feature map of each resolution, from the finest to the coarsest."""
+    """Compute the last feature map of each resolution, from the finest to the coarsest."""
     is_resnet = "conv1.weight" in p
     if is_resnet:
         x = prelu(p, "relu", batch_norm(p, "bn1", F.conv2d(x, p["conv1.weight"], stride=2, padding=3)))
@@ -68,7 +68,7 @@ def trunk(p: Parameters, x: Tensor) -> list[Tensor]:
 
 
 def map2style(p: Parameters, name: str, x: Tensor) -> Tensor:
-    """Convolutions of stride 2 until one pixel is left; leaky ReLU 0.01 after each."""
+    """Convolve with stride 2 until one pixel is left, with leaky ReLU 0.01 after each: [N, w_dim]."""
     i = 0
     while x.shape[-1] > 1:
         x = F.conv2d(x, p[f"{name}.convs.{i}.weight"], p[f"{name}.convs.{i}.bias"], stride=2, padding=1)
@@ -78,7 +78,7 @@ def map2style(p: Parameters, name: str, x: Tensor) -> Tensor:
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
-    """The mean over each of size x size bins, which may overlap by a pixel."""
+    """Average over each of size x size bins, which may overlap by a pixel."""
     old = x.shape[-1]
     matrix = x.new_zeros(size, old)
     for i in range(size):
@@ -88,7 +88,7 @@ def pooled(x: Tensor, size: int) -> Tensor:
 
 
 def pyramid(p: Parameters, maps: list[Tensor]) -> list[Tensor]:
-    """Coarse, medium and fine features."""
+    """Compute coarse, medium and fine features."""
     c1, c2, c3 = maps[-3:]
     p2 = stretch(c3, c2.shape[-1], True) + F.conv2d(c2, p["latlayer1.weight"], p["latlayer1.bias"])
     if "latlayer2.weight" not in p:
@@ -97,7 +97,7 @@ def pyramid(p: Parameters, maps: list[Tensor]) -> list[Tensor]:
 
 
 def encoder(p: Parameters, x: Tensor, rows: int, deltas: bool) -> Tensor:
-    """[N, C, S, S] -> [N, rows, w_dim], without the latent average."""
+    """Encode x [N, C, S, S] to [N, rows, w_dim], without the latent average."""
     maps = trunk(p, x)
     if "output_layer_2.3.weight" in p:
         x = pooled(batch_norm(p, "output_layer_2.0", maps[-1]), 7).flatten(1)  # [N, 49 C]
@@ -125,10 +125,19 @@ def inversions(
     passes: int,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """images [N, C, S, S] -> (codes [N, rows, w_dim], their rendering [N, 3, R, R]) after each pass.
+    """Invert images, pass by pass.
 
-    average: [rows, w_dim]. deltas: heads beyond the first are deltas on it (e4e). passes: 0 for an encoder that reads
-    the image alone; else it reads the current rendering too, and corrects the codes as many times (ReStyle).
+    Args:
+        state: The tensors of a published file.
+        images: [N, C, S, S] in [-1, 1].
+        average: The latent average, [rows, w_dim].
+        deltas: Whether heads beyond the first are deltas on it (e4e).
+        passes: 0 for an encoder that reads the image alone; else it reads the current rendering too, and corrects the
+            codes as many times (ReStyle).
+        dtype: What to compute in.
+
+    Yields:
+        Codes [N, rows, w_dim] and their rendering [N, 3, R, R].
     """
     e, g = Parameters(state, "encoder.", dtype), Parameters(state, "decoder.", dtype)
     images, average = images.to(dtype), average.to(dtype)

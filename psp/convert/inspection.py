@@ -22,9 +22,11 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 
 
 def inspect(path: str | Path) -> list[str]:
-    """Lines such as "generator: 1024 px, ..." about any file that this package reads.
+    """Return lines such as "generator: 1024 px, ..." about any file that this package reads.
 
-    UserError: there is no such file; CheckpointError: it is none of these formats, or damaged as a whole.
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: It has none of these formats, or is damaged as a whole.
     """
     kind = convert.recognise(path)
     if kind == convert.OURS:
@@ -76,7 +78,7 @@ def _published(content: dict[str, Any]) -> list[str]:
 
 
 def _encoder(name: str, state: Mapping[str, Tensor], options: dict[str, Any]) -> list[str]:
-    """The sizes of the encoder and what its class lacks or does not know."""
+    """Return lines about the sizes of the encoder, and about tensors that are missing or left over."""
     rows = 2 * layout.count(state, f"{DECODER}to_rgbs") + 2
     config = layout.encoder_config(name, state, rows, 3, options)
     with torch.device("meta"):
@@ -92,7 +94,7 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: dict[str, Any]) ->
 
 
 def _generator(state: dict[str, Tensor]) -> list[str]:
-    """The sizes of a generator in rosinality's layout and what is missing or left over."""
+    """Return lines about the sizes of a generator in rosinality's layout, and what is missing or left over."""
     return lines_of(rosinality.outline(Stored(rosinality.SOURCE, state, {}))) if state else ["generator: none"]
 
 

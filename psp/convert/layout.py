@@ -43,7 +43,7 @@ PUBLISHED_SIZE = 256  # input of the baselines, whose tensors do not tell it
 
 
 def project(name: str) -> str:
-    """Whose files have this encoder."""
+    """Return the name of the repository whose files have this encoder."""
     if name.startswith("restyle"):
         return "restyle-encoder"
     return "encoder4editing" if name == "e4e" else "pixel2style2pixel"
@@ -54,9 +54,10 @@ def is_iterative(name: str) -> bool:
 
 
 def encoder_name(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
-    """Our name of the encoder in a file, from its options and, where they are silent, from the names of its tensors.
+    """Find our name of the encoder in a file, by its options and, where they are silent, by its tensors' names.
 
-    CheckpointError: it is of another method, or of a form that was never published.
+    Raises:
+        CheckpointError: It belongs to another method, or has a form that was never published.
     """
     if any(key.startswith("hypernet.") for key in state):
         raise CheckpointError(f"this is {HYPERSTYLE}; a pSp model is needed here")
@@ -71,7 +72,7 @@ def encoder_name(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str
 
 
 def _name_from_keys(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
-    """Heads that are deltas have the names and shapes of heads that are none, so there only the options tell."""
+    """Tell the encoder by its tensors. Heads that are deltas look like heads that are none: only the options tell."""
     deltas = bool(E4E_OPTIONS & options.keys())
     if "encoder.conv1.weight" in state:
         return "restyle_resnet_e4e" if deltas else "restyle_resnet"
@@ -89,9 +90,17 @@ def _name_from_keys(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> 
 def encoder_config(
     name: str, state: Mapping[str, Tensor], num_ws: int, img_channels: int, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of our class `name` for the tensors `encoder.*`. CheckpointError: it cannot be one.
+    """Read the settings of our encoder `name` from the tensors `encoder.*`.
 
-    num_ws, img_channels: the generator's. Heads beyond its rows are not counted (`without_extra_heads`).
+    Args:
+        name: A registered encoder.
+        state: The tensors of the file.
+        num_ws: Rows that the generator takes. Heads beyond them are not counted (`without_extra_heads`).
+        img_channels: Channels of the generator's images.
+        options: The options in the file.
+
+    Raises:
+        CheckpointError: The tensors cannot be those of such an encoder.
     """
     try:
         if name == "w":
@@ -141,7 +150,7 @@ def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _widths(state: Mapping[str, Tensor], units: tuple[int, ...], last: str) -> list[int]:
-    """Channels of the stages, from the last convolution of each."""
+    """Read the channels of the stages from the last convolution of each."""
     return [state[f"encoder.body.{end - 1}.{last}"].shape[0] for end in accumulate(units)]
 
 
@@ -157,6 +166,6 @@ def _heads(state: Mapping[str, Tensor], num_ws: int) -> dict[str, Any]:
 
 
 def without_extra_heads(state: Mapping[str, Tensor], num_ws: int) -> dict[str, Tensor]:
-    """The same without the heads beyond num_ws: the first e4e files for cars have 18 of them for a generator of 16."""
+    """Leave out the heads beyond num_ws: the first e4e files for cars have 18 of them for a generator of 16 rows."""
     extra = tuple(f"encoder.styles.{row}." for row in range(num_ws, count(state, "encoder.styles")))
     return {key: value for key, value in state.items() if not (extra and key.startswith(extra))}

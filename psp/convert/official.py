@@ -33,12 +33,15 @@ class Content(NamedTuple):
 
 
 def from_official(path: str | Path) -> tuple[PSp, dict[str, Any]]:
-    """A published file -> (model in evaluation mode, metadata: "source", "notes", "options" and our "task").
+    """Read a published file. Nothing in it is executed.
 
-    Nothing in the file is executed. A note, which is printed too, says what the file lacks and was filled in.
+    Returns:
+        The model in evaluation mode, and metadata: "source", "notes", "options" and our "task". A note, which is
+        printed too, says what the file lacks and was filled in.
 
-    Raises CheckpointError: the file is damaged; it is of another method (HyperStyle is told by name); keys are missing
-    or left over.
+    Raises:
+        CheckpointError: The file is damaged, belongs to another method (HyperStyle is told by name), or has keys that
+            are missing or left over.
     """
     content = read_torch(path)
     try:
@@ -51,7 +54,7 @@ def from_official(path: str | Path) -> tuple[PSp, dict[str, Any]]:
 
 
 def from_content(content: Any) -> tuple[PSp, dict[str, Any]]:
-    """The same, from what `torch.load` gives: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
+    """Do the same with what `torch.load` gives: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
 
     The encoder takes the tensors themselves, so that a file of a gigabyte is in memory once.
     """
@@ -72,7 +75,7 @@ def from_content(content: Any) -> tuple[PSp, dict[str, Any]]:
 
 
 def parts(content: Any) -> Content:
-    """The parts of a published file, checked for their types."""
+    """Return the parts of a published file. CheckpointError: they have other types than there."""
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
     if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
@@ -103,12 +106,12 @@ def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, opti
 
 
 def added(name: str, options: dict[str, Any]) -> bool:
-    """Whether the published code adds the latent average to the codes: ReStyle always, the others if trained so."""
+    """Tell whether the published code adds the latent average: ReStyle always does, the others if trained so."""
     return layout.is_iterative(name) or bool(options.get("start_from_latent_avg", True))
 
 
 def latent_average(average: Tensor | None, generator: Generator, is_added: bool) -> Tensor:
-    """[w_dim], [1, w_dim] or [num_ws, w_dim]"""
+    """Return the latent average of the model: [w_dim], [1, w_dim] or [num_ws, w_dim]."""
     if not is_added:
         return torch.zeros_like(generator.w_avg)
     if average is None:

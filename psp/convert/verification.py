@@ -19,12 +19,12 @@ from stylegan2.runtime.errors import UserError
 
 
 def verify(path: str | Path, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
-    """Checks of a published pSp, e4e or ReStyle file, or of another project's generator, as they are made.
+    """Check a published pSp, e4e or ReStyle file, or another project's generator; yield each check as it is made.
 
-    Compared with the published formula, written down a second time in `formula` and computed in `dtype`: codes and
-    image of one made-up picture, the noise maps being those of the file. Both sides start each part from the same
-    numbers (the generator from the same codes, a further pass of ReStyle from the same rendering), since the networks
-    amplify rounding errors.
+    What is compared are codes and image of one made-up picture, with the published formula, which is written down a
+    second time in `formula` and computed in `dtype`. The noise maps are those of the file. Both sides start each part
+    from the same numbers (the generator from the same codes, a further pass of ReStyle from the same rendering), since
+    the networks amplify rounding errors.
     """
     try:
         if convert.recognise(path) != convert.TORCH:
@@ -63,12 +63,12 @@ def _compare_model(content: Any, dtype: torch.dtype) -> Iterator[Check]:
 
 
 def picture(channels: int, size: int) -> Tensor:
-    """Blobs and a little noise, the same on every call: [1, channels, size, size] in [-1, 1]."""
+    """Draw blobs and a little noise, the same on every call: [1, channels, size, size] in [-1, 1]."""
     source = torch.Generator().manual_seed(0)
     blobs = F.interpolate(torch.randn(1, channels, 6, 6, generator=source), (size, size), mode="bicubic")
     return (blobs + 0.1 * torch.randn(1, channels, size, size, generator=source)).clamp(-1, 1)
 
 
 def _with_noise(state: dict[str, Tensor], model: PSp) -> dict[str, Tensor]:
-    """Files without noise maps are compared on those that were drawn for them."""
+    """Add the noise maps that were drawn for a file without any."""
     return verification.noise_maps(model.generator, DECODER) | state

@@ -22,12 +22,12 @@ SQUEEZE = 16  # reduction of the squeeze-and-excitation bottleneck
 
 
 def activation(channels: int, slope: float | None) -> nn.Module:
-    """PReLU as published; with a `slope` leaky ReLU, whose backward pass is five times faster on a CPU."""
+    """Build PReLU as published, or with a `slope` leaky ReLU, whose backward pass is five times faster on a CPU."""
     return nn.PReLU(channels) if slope is None else nn.LeakyReLU(slope, inplace=True)
 
 
 class SqueezeExcite(nn.Module):
-    """Rescales every channel by a gate computed from the channel means (arXiv 1709.01507, eq. 2-4)."""
+    """Rescale every channel by a gate computed from the channel means (arXiv 1709.01507, eq. 2-4)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Bottleneck(nn.Module):
         return self.res_layer(x) + self.shortcut(x)  # [N, out, H / stride, W / stride]
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """The published 1 x 1 max pooling with a stride keeps every stride-th pixel; a slice does so without a copy."""
+        """Shrink x as the published 1 x 1 max pooling does, which keeps every stride-th pixel, but without a copy."""
         if self.shortcut_layer is not None:
             return self.shortcut_layer(x)  # [N, out, H / stride, W / stride]
         return x[:, :, :: self.stride, :: self.stride]  # [N, C, H / stride, W / stride]
@@ -73,8 +73,15 @@ class Bottleneck(nn.Module):
 class IRSE(nn.Module):
     """The convolutional trunk: a stem at full resolution, then four stages that each halve it.
 
-    `depth` (50, 100 or 152) chooses the residual units of each stage; `units` replaces that choice.
-    `widths` are the channels of the four stages; the stem has those of the first. `slope`: see `activation`.
+    Args:
+        depth: 50, 100 or 152; it chooses the residual units of each stage.
+        in_channels: Channels of the images.
+        widths: Channels of the four stages; the stem has those of the first.
+        units: Residual units of each stage, in place of those that the depth chooses.
+        slope: See `activation`.
+
+    Raises:
+        UserError: The depth is another.
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class IRSE(nn.Module):
     ) -> None:
         super().__init__()
         if units is None and depth not in UNITS:
-            raise UserError(f"An IR-SE trunk has depth {', '.join(map(str, UNITS))}, not {depth}.")
+            raise UserError(f"an IR-SE trunk has depth {', '.join(map(str, UNITS))}, not {depth}")
         self.units = tuple(units or UNITS[depth])
         self.widths = tuple(widths)
         self.input_layer = nn.Sequential(
@@ -98,11 +105,11 @@ class IRSE(nn.Module):
         self.body = nn.Sequential(*_bottlenecks(self.widths, self.units, slope))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See `features`."""
+        """Do what `features` does."""
         return self.features(images)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """images [N, C, H, W] in [-1, 1] -> one feature map a stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
+        """Map images [N, C, H, W] in [-1, 1] to a feature map a stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
         x = self.input_layer(images)  # [N, widths[0], H, W]
         blocks = iter(self.body)
         features = []
@@ -114,7 +121,7 @@ class IRSE(nn.Module):
 
 
 def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | None) -> list[Bottleneck]:
-    """All residual units in order; the first of each stage halves the resolution."""
+    """Build all residual units in order; the first of each stage halves the resolution."""
     blocks, in_channels = [], widths[0]
     for width, count in zip(widths, units, strict=True):
         for i in range(count):
@@ -173,7 +180,9 @@ def start_trunk(encoder: nn.Module, path: str | Path) -> None:
 
     Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code; one
     that reads a photograph and its rendering (ReStyle) takes the filters for the photograph.
-    CheckpointError: the file does not hold the trunk of this encoder.
+
+    Raises:
+        CheckpointError: The file does not hold the trunk of this encoder.
     """
     own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(TRUNK)}
     found = {name: tensor for name, tensor in load_tensors(path).items() if name.startswith(TRUNK)}
@@ -185,7 +194,7 @@ def start_trunk(encoder: nn.Module, path: str | Path) -> None:
 
 
 def _fitting_stem(own: Tensor, found: Tensor, image_channels: int | None) -> Tensor:
-    """The filters [width, channels, 3, 3] of the file where they read the encoder's image, else its own."""
+    """Return the filters [width, channels, 3, 3] of the file where they read the encoder's image, else its own."""
     if found.shape[1] != image_channels:
         return own
     return torch.cat([found, own[:, image_channels:]], dim=1)  # [width, image and rendering, 3, 3]

@@ -76,7 +76,7 @@ class ResNetTrunk(nn.Module):
 
 
 def _blocks(widths: Sequence[int], units: Sequence[int]) -> list[BasicBlock]:
-    """All residual units in order; the first of each stage but the first halves the resolution."""
+    """Build all residual units in order; the first of each stage but the first halves the resolution."""
     stages = [
         [(width, 2 if i == 0 and stage > 0 else 1) for i in range(count)]
         for stage, (width, count) in enumerate(zip(widths, units, strict=True))

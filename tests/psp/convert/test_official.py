@@ -7,8 +7,10 @@ import torch
 import psp
 from psp.convert import from_content
 from psp.losses import build_losses
-from psp.training_state import TrainingSettings, build_state, step
+from psp.trainer import step
+from psp.training_state import TrainingSettings, buffers_of_step, build_state
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
 
@@ -252,7 +254,11 @@ def test_a_published_model_mixes_styles_and_trains_further(published, kind):
     state = build_state(model, settings)
     assert (state.adversary is not None) == (kind == "Encoder4Editing")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    step(state, images, images, build_losses({"l2": 1.0}), Averages())
+    settings, guard = TrainingSettings(), Guard(9, buffers_of_step(state))
+    with guard.step():
+        step(
+            state, images, images, losses=build_losses({"l2": 1.0}), settings=settings, guard=guard, averages=Averages()
+        )
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert {f"encoder.styles.{row}.linear.weight" for row in range(8)} <= changed
     assert not any(name.startswith("generator") for name in changed)
