@@ -1,0 +1,102 @@
+"""Every command in README.md, CONTRIBUTING.md and docs/ exists and can be parsed, and every flag there is one."""
+
+import re
+import runpy
+import shlex
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from options import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+COMMAND = re.compile(r"(?:python|torchrun(?: --\S+)*) ((?:scripts|benchmarks)/\w+\.py)(.*)")
+FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
+PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: to be filled in
+OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg"}  # torchrun's, tensorboard's and stylegan3's
+
+
+def code_of(document):
+    """List what is set as code: the lines of blocks, without comments, and spans, which may go over two lines."""
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.partition(" #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()[1:-1]]
+    for block in blocks:
+        text = text.replace(block, "")
+    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text))]
+
+
+def flags_of(code):
+    return {flag.replace("-", "_").replace("__", "--", 1) for flag in FLAG.findall(code)}
+
+
+def commands_of(document):
+    return [found.groups() for line in code_of(document) if (found := COMMAND.search(line))]
+
+
+COMMANDS = sorted({command for document in DOCUMENTS for command in commands_of(document)})
+
+
+def settings_of(script, words):
+    """Return what a script hands to `options.parse.run` on a command line: its settings and presets."""
+    taken = []
+
+    def take(main, settings, presets=None):
+        taken.append((settings, presets))
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parse, "run", take)
+        patch.setattr(sys, "argv", [script, *words])
+        patch.setattr(sys, "path", [str((ROOT / script).parent), *sys.path])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    return taken[0]
+
+
+@lru_cache
+def known_flags():
+    """The flags of all commands together."""
+    paths = [*sorted((ROOT / "scripts").glob("[!_]*.py")), *{ROOT / script for script, _ in COMMANDS}]
+    settings = [settings_of(str(path.relative_to(ROOT)), [])[0] for path in paths]
+    return {flag for of_one in settings for flag in parse._flags(of_one)}
+
+
+def test_commands_are_found():
+    scripts = {script for script, _ in COMMANDS}
+    assert len(COMMANDS) > 30
+    assert {"scripts/train_psp.py", "scripts/evaluate_generator.py", "benchmarks/psp.py"} <= scripts
+
+
+@pytest.mark.parametrize(("script", "rest"), COMMANDS, ids=lambda value: value.strip() or "alone")
+def test_a_command_can_be_parsed(script, rest):
+    words = shlex.split(rest)
+    settings, presets = settings_of(script, words)
+    assert flags_of(rest) <= parse._flags(settings).keys()
+    if words and not PLACEHOLDER.search(rest):
+        parse.parse(settings, presets, args=words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_flag_is_one(document):
+    named = {flag for code in code_of(document) for flag in flags_of(code)}
+    assert sorted(named - known_flags() - OF_OTHERS) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_a_mistake_would_be_seen(tmp_path):
+    (tmp_path / "page.md").write_text("`--not_a_flag` and\n```\npython scripts/project.py --tarjet a.png  # no\n```\n")
+    [(script, rest)] = commands_of(tmp_path / "page.md")
+    assert (script, rest.strip()) == ("scripts/project.py", "--tarjet a.png")
+    with pytest.raises(AssertionError):
+        test_a_command_can_be_parsed(script, rest)
+    with pytest.raises(AssertionError):
+        test_every_flag_is_one(tmp_path / "page.md")
