@@ -1,4 +1,4 @@
-"""Flags of every script that runs models: on which device, and how the process is set up."""
+"""Flags of every command that runs models: on which device, and how the process is set up."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from stylegan2.runtime import device as runtime
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """To be inherited by a script's settings."""
+    """Settings that the dataclass of a command inherits."""
 
     device: str = "auto"
     """auto, cpu, cuda or mps"""
@@ -17,7 +17,7 @@ class Machine:
     """keep freed memory in the process instead of returning it to the system: faster on Linux, no change elsewhere"""
 
     def prepare(self) -> torch.device:
-        """Sets up the process; the device to run on. UserError: it is not there."""
+        """Set up the process and return the device to run on. UserError: it is not there."""
         chosen = runtime.pick_device(self.device)
         runtime.tune_process(self.tune_malloc)
         return chosen

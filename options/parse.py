@@ -22,12 +22,14 @@ YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 @dataclass(frozen=True)
 class Flag:
+    """What a flag sets, and how it is typed."""
+
     name: str
     """as tyro knows it; an alias has the name of its field"""
     boolean: bool
-    """is switched on without a value"""
+    """whether it is switched on without a value"""
     optional: bool
-    """a boolean that may be neither on nor off; tyro reads it with a value"""
+    """whether it may be neither on nor off; tyro reads such a boolean with a value"""
     required: bool
 
 
@@ -37,21 +39,21 @@ def parse(
     description: str | None = None,
     args: Sequence[str] | None = None,
 ) -> Settings:
-    """The settings that the command line gives.
+    """Read the settings that the command line gives.
 
     Args:
-        settings: a dataclass. Each field is a flag of its name (underscores or hyphens), the docstring below it is its
+        settings: A dataclass. Each field is a flag of its name (underscores or hyphens), the docstring below it is its
             help, and without a default it is required. A bool is `--flag` or `--no_flag`; `--flag false` works too.
             A field that is a dataclass is annotated with `tyro.conf.OmitArgPrefixes`, so that its flags stand beside
             the others.
         presets: {name: {field: value}}, chosen with the field `preset`; or a function of the flags that are given,
             {"--flag": its first word}, to {field: value}. In both cases flags given beside it win.
-        description: heads the help; by default the docstring of the dataclass.
-        args: by default those of the process.
+        description: Heads the help; by default the docstring of the dataclass.
+        args: By default those of the process.
 
     Raises:
-        UserError: an unknown flag (the sentence names the nearest), a missing or invalid value, or whatever the
-            dataclass's own checks raise.
+        UserError: A flag is unknown (the sentence names the nearest), a value is missing or invalid, or the
+            dataclass's own checks raise it.
     """
     args = list(sys.argv[1:] if args is None else args)
     if "-h" in args or "--help" in args:
@@ -109,7 +111,7 @@ def with_flags(sentence: str, settings: type) -> str:
 
 
 def _flags(settings: type) -> dict[str, Flag]:
-    """{flag as it is typed, with underscores: what it sets}, those of nested dataclasses included."""
+    """Return {flag as it is typed, with underscores: what it sets}, those of nested dataclasses included."""
     hints = typing.get_type_hints(settings, include_extras=True)
     found: dict[str, Flag] = {}
     for field in fields(settings):
@@ -128,7 +130,7 @@ def _flags(settings: type) -> dict[str, Flag]:
 
 
 def _annotation(hint: Any) -> tuple[Any, ...]:
-    """(type, *what `Annotated` adds to it)"""
+    """Return (type, *what `Annotated` adds to it)."""
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
 
 
@@ -137,7 +139,7 @@ def _underscored(flag: str) -> str:
 
 
 def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
-    """`--a-b=c` as `--a_b c`, `--flag false` as `--no_flag`, no aliases. UserError for an unknown flag."""
+    """Rewrite `--a-b=c` as `--a_b c`, `--flag false` as `--no_flag` and aliases. UserError: a flag is unknown."""
     words: list[str] = []
     for arg in args:
         if not arg.startswith("--"):
@@ -155,7 +157,7 @@ def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
-    """Replaces a bool's value by the form of its flag."""
+    """Replace the value of a boolean by the form of its flag."""
     result: list[str] = []
     for word in words:
         before = flags.get(result[-1]) if result else None
@@ -167,14 +169,14 @@ def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _with_value(word: str, flags: dict[str, Flag]) -> list[str]:
-    """`--flag` as `--flag True` and `--no_flag` as `--flag False`, where the flag is an optional boolean."""
+    """Rewrite an optional boolean: `--flag` as `--flag True` and `--no_flag` as `--flag False`."""
     if word not in flags or not flags[word].optional:
         return [word]
     return [word, "True"] if flags[word].boolean else [f"--{word.removeprefix('--no_')}", "False"]
 
 
 def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:
-    """The arguments for which the chosen preset stands."""
+    """Return the arguments for which the chosen preset stands."""
     given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
     words: list[str] = []
     for field, value in (presets(given) if callable(presets) else _named(presets, given)).items():
@@ -208,7 +210,7 @@ def _check_required(args: list[str], flags: dict[str, Flag]) -> None:
 
 @contextlib.contextmanager
 def _tyro_errors() -> Iterator[None]:
-    """The box that tyro prints about an invalid value, as a UserError of one sentence."""
+    """Turn the box that tyro prints about an invalid value into a UserError of one sentence."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -220,7 +222,7 @@ def _tyro_errors() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """What the box says between its title and the rule after that."""
+    """Return what the box says between its title and the rule after that."""
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
     parts = [list(part) for rule, part in groupby(lines[1:], key=lambda line: set(line) <= set("─-")) if not rule]
     text = " ".join(parts[0] if parts else lines)

@@ -9,7 +9,15 @@ MOST = 100_000
 
 
 def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
-    """Numbers and ranges (both ends included), separated by commas, in the order given. UserError: anything else."""
+    """Read numbers and ranges (both ends included) that commas separate, in the order given.
+
+    Args:
+        text: What was typed, such as 0-63 or 1,5,9-12.
+        flag: Where it was typed, for the message.
+
+    Raises:
+        UserError: It is anything else.
+    """
     seeds: list[int] = []
     for word in text.replace(" ", "").split(","):
         found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
@@ -23,7 +31,7 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
 
 
 def parse_numbers(text: str, flag: str) -> list[float]:
-    """Finite numbers separated by commas. UserError: anything else."""
+    """Read finite numbers that commas separate. UserError: the text is anything else."""
     try:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:

@@ -58,7 +58,7 @@ class Convert:
 
     @property
     def command(self) -> str:
-        """to official-psp, to rosinality, to ours, inspect or verify"""
+        """What to do: to official-psp, to rosinality, to ours, inspect or verify."""
         return " ".join(self.words[:2] if self.words[0] == "to" else self.words[:1])
 
     @property
@@ -67,7 +67,7 @@ class Convert:
 
     @property
     def out(self) -> Path:
-        """only of `to`"""
+        """The file to write, of `to` alone."""
         return Path(self.words[3])
 
 

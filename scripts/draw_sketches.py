@@ -48,7 +48,7 @@ class DrawSketches(Machine):
 
 
 def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
-    """What draws, and its name."""
+    """Return what draws, and its name."""
     if o.edges == "lines" or (o.edges == "auto" and PRETRAINED.find("hed", o.hed_weights) is None):
         return "lines", draw
     network = load_hed(o.hed_weights).to(device)
@@ -62,7 +62,7 @@ def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
 
 
 def square(photo: np.ndarray, size: int) -> np.ndarray:
-    """The centre of a photo [H, W, 3] as a square [size, size, 3]."""
+    """Cut the centre of a photo [H, W, 3] out as a square [size, size, 3]."""
     return images.to_uint8(prepare(images.to_tensor(photo), 3, size)[None])[0]
 
 

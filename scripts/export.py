@@ -44,7 +44,7 @@ def main(o: Export) -> None:
 
 
 def loaders(path: Path) -> tuple:
-    """(load, save) of the kind of model that the checkpoint holds."""
+    """Return (load, save) of the kind of model that the checkpoint holds."""
     found = checkpoint.newest(path) if path.is_dir() else (path, *checkpoint.read(path))
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
