@@ -12,7 +12,7 @@ from stylegan2.networks import projected
 from stylegan2.networks.presets import Preset, Settings
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
-from stylegan2.networks.sizes import check_sizes
+from stylegan2.networks.sizes import check_sizes, feature_maps
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
@@ -58,11 +58,9 @@ class CommonNetworkSettings:
         sizes = {field.name: getattr(self, field.name) for field in fields(self) if type(field.default) is int}
         for name, size in sizes.items():
             if size < 1:
-                raise UserError(f"--{name} must be at least 1, not {size}")
-        if sizes.get("channel_base", self.resolution) < self.resolution:
-            raise UserError(
-                f"--channel_base must be at least the resolution, {self.resolution}, not {sizes['channel_base']}"
-            )
+                raise UserError(f"{name} must be at least 1, not {size}")
+        if "channel_base" in sizes:
+            feature_maps(self.resolution, sizes["channel_base"], sizes["channel_max"])
 
     def build(self, num_classes: int = 0, like: Generator | None = None) -> tuple[Generator, Discriminator, Generator]:
         """Build G, D and G_ema with new weights, of the sizes of another generator where `like` gives one.

@@ -26,7 +26,13 @@ def resolutions(img_resolution: int) -> list[int]:
 
 
 def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Return the channels of feature maps at a resolution; StyleGAN2's configuration F has the base 32768, E 16384."""
+    """Return the channels of feature maps at a resolution; StyleGAN2's configuration F has the base 32768, E 16384.
+
+    Raises:
+        UserError: There would be none.
+    """
+    if channel_base < resolution:
+        raise UserError(f"channel_base must be at least the resolution, {resolution}, not {channel_base}")
     return min(channel_base // resolution, channel_max)
 
 

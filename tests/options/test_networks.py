@@ -235,5 +235,5 @@ def test_a_generators_own_arguments_and_defaults_are_flags(toy):
     assert command("--preset", "oak", "--leaves", "9").network.leaves == 9
     assert built_as(command("--preset", "oak").network.build()[0])["leaves"] == 7
     assert (command().network.arch, command().network.z_dim) == ("stylegan2", 512)
-    with pytest.raises(UserError, match="--leaves must be at least 1, not 0"):
+    with pytest.raises(UserError, match="leaves must be at least 1, not 0"):
         command("--arch", "toy", "--leaves", "0")

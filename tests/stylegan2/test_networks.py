@@ -331,6 +331,7 @@ def test_config_builds_the_same_network():
         ({"img_resolution": 16, "img_channels": 0}, "0"),
         ({"img_resolution": 16, "img_channels": 5}, "5"),
         ({"img_resolution": 16, "architecture": "resnet"}, "resnet"),
+        ({"img_resolution": 64, "channel_base": 32}, "channel_base must be at least the resolution, 64, not 32"),
     ],
 )
 def test_sizes_that_do_not_exist_are_named(network, arguments, named):

@@ -8,7 +8,7 @@ from stylegan2.convert.nvidia import from_nvidia
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-WIDTHS = {4: 12, 8: 12, 16: 8}
+WIDTHS = {4: 12, 8: 8}  # without its highest resolution nothing is left that could be a smaller generator
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def ways(keys):
 def optional(way):
     """What the readers fill in or do not need; without its last layer it is a mapping network all the same."""
     ignored = (".kernel", "resample_filter", "w_avg")
-    return all(key.startswith(("noises.", "mapping.fc1.")) or key.endswith(ignored) for key in way)
+    return all(key.startswith(("noises.", "mapping.fc1.", "style.2.")) or key.endswith(ignored) for key in way)
 
 
 def refusal(read, state):
