@@ -191,13 +191,11 @@ def apply(images: Tensor, a: Augmentation) -> Tensor:
 
 def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
     """Flip and turn images [N, C, R, R]: pixels are copied, none is blended with its neighbours. -> [N, C, R, R]."""
-
-    def those(chosen: Tensor) -> Tensor:
-        return chosen.to(images.device, non_blocking=True)[:, None, None, None]  # [N, 1, 1, 1]
-
-    images = torch.where(those(x_flip), images.flip(3), images)
-    images = torch.where(those(quarter_turns % 2 == 1), images.rot90(1, (2, 3)), images)
-    return torch.where(those(quarter_turns >= 2), images.flip(2, 3), images)
+    changes = torch.stack([x_flip, quarter_turns % 2 == 1, quarter_turns >= 2])  # [3, N]
+    changes = changes.to(images.device, non_blocking=True)[:, :, None, None, None]  # [3, N, 1, 1, 1]
+    images = torch.where(changes[0], images.flip(3), images)
+    images = torch.where(changes[1], images.rot90(1, (2, 3)), images)
+    return torch.where(changes[2], images.flip(2, 3), images)
 
 
 def move(images: Tensor, place: Tensor) -> Tensor:

@@ -364,10 +364,10 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
     checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
     if not is_of(state.G, metadata.get("generator")):
         raise UserError(f"{path} holds another architecture than was asked for: use another exp_dir")
-    wanted = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
+    requested = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
     for name in FIXED_FOR_A_RUN:
-        trained = metadata["settings"].get(name, wanted[name])
-        if trained != wanted[name]:
+        trained = metadata["settings"].get(name, requested[name])
+        if trained != requested[name]:
             what = name.replace("_", " ")
             raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another exp_dir")
     load_networks(state, tensors)
@@ -382,7 +382,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
     if s.adapts:
         state.control = Controller(**metadata.get("augmentation", {}))
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
-    if changed := [name for name in BATCHES if metadata["settings"].get(name, wanted[name]) != wanted[name]]:
+    if changed := [name for name in BATCHES if metadata["settings"].get(name, requested[name]) != requested[name]]:
         names = " and ".join(changed)
         print(f"with another {names} than before, so the result is not that of an uninterrupted run")
     return path

@@ -270,11 +270,11 @@ def track_path_length(mean: Tensor, parts: list[Tensor]) -> None:
     mean.lerp_(distributed.all_reduce_mean(torch.cat(parts).mean()), PATH_LENGTH_DECAY)
 
 
-def set_requires_grad(optimizer: torch.optim.Optimizer, wanted: bool) -> None:
+def set_requires_grad(optimizer: torch.optim.Optimizer, requires_grad: bool) -> None:
     """Say whether gradients are computed for the parameters of an optimizer."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            parameter.requires_grad_(wanted)
+            parameter.requires_grad_(requires_grad)
 
 
 @torch.no_grad()

@@ -281,19 +281,19 @@ def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assi
         CheckpointError: Something is missing, extra or of another shape; `module` is then unchanged.
     """
     start = prefix + "."
-    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-    wanted = module.state_dict()
-    both = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
-    shapes = [f"{name} {list(found[name].shape)} for {list(wanted[name].shape)}" for name in both]
+    stored = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    expected = module.state_dict()
+    both = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
+    shapes = [f"{name} {list(stored[name].shape)} for {list(expected[name].shape)}" for name in both]
     problems = {
-        "missing": [name for name in wanted if name not in found],
-        "extra": [name for name in found if name not in wanted],
+        "missing": [name for name in expected if name not in stored],
+        "extra": [name for name in stored if name not in expected],
         "of another shape": shapes,
     }
     text = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
     if text:
         raise CheckpointError(f"the checkpoint's {prefix!r} does not fit this {type(module).__name__}: {text}")
-    module.load_state_dict(found, assign=assign)
+    module.load_state_dict(stored, assign=assign)
 
 
 def _some(names: list[str], limit: int = 5) -> str:
