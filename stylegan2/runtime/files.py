@@ -14,7 +14,8 @@ def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -
     try:
         yield
     except OSError as error:
-        raise error_class(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        reason = error.strerror or str(error) or type(error).__name__
+        raise error_class(f"cannot write {str(path)!r}: {reason}") from error
 
 
 def make_folder(path: str | Path) -> Path:

@@ -1,8 +1,6 @@
 """Training statistics: accumulated on the device, written to TensorBoard and to metrics.jsonl."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import writing
 
 
 class Averages:
@@ -67,20 +65,11 @@ class StatsWriter:
         if idle:
             return
         self.path = run_dir / "metrics.jsonl"
-        with self._writing():
+        with writing(self.path.parent):
             run_dir.mkdir(parents=True, exist_ok=True)
             self._drop_after(start)
             self._jsonl = self.path.open("a", encoding="utf-8")
             self._board = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turn what the disk refuses into a UserError; checkpoints stay as they are."""
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise UserError(f"cannot write to the folder {str(self.path.parent)!r}: {reason}") from error
 
     def _drop_after(self, start: int) -> None:
         if not self.path.exists():
@@ -100,7 +89,7 @@ class StatsWriter:
         """Write numbers to TensorBoard alone."""
         if self.idle:
             return
-        with self._writing():
+        with writing(self.path.parent):
             for name, value in values.items():
                 self._board.add_scalar(name, value, at)
 
@@ -110,7 +99,7 @@ class StatsWriter:
             return
         self.plot(at, values)
         record: dict[str, Any] = {self.position: at, **values}
-        with self._writing():
+        with writing(self.path.parent):
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()
 
@@ -118,13 +107,13 @@ class StatsWriter:
         """Write a picture, uint8 [H, W, C], to TensorBoard."""
         if self.idle:
             return
-        with self._writing():
+        with writing(self.path.parent):
             self._board.add_image(name, image, at, dataformats="HWC")
             self._board.flush()
 
     def close(self) -> None:
         if self.idle:
             return
-        with self._writing():
+        with writing(self.path.parent):
             self._jsonl.close()
             self._board.close()

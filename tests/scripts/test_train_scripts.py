@@ -306,7 +306,7 @@ def test_an_experiment_folder_that_is_a_file(script, pictures, tmp_path):
     (tmp_path / "run").write_text("")
     code, _, err = script("train_stylegan2.py", "--data", pictures, *GAN, "--workers", 0, "--exp_dir", "run")
     assert code == 2
-    assert "error: cannot write to the folder 'run'" in err
+    assert "error: cannot write 'run'" in err
 
 
 def start_training(folder, data, *arguments):

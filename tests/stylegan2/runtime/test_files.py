@@ -1,0 +1,45 @@
+"""What the disk refuses is one sentence."""
+
+import errno
+import os
+
+import pytest
+
+from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.files import cache_folder, make_folder, write_text, writing
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (OSError("encoder error -2"), "encoder error -2"),
+        (PermissionError(), "PermissionError"),
+    ],
+)
+def test_every_refusal_has_a_reason(error, reason):
+    with pytest.raises(ImageError) as caught, writing("a/b.png", ImageError):
+        raise error
+    assert str(caught.value) == f"cannot write 'a/b.png': {reason}"
+
+
+def test_other_mistakes_pass_through():
+    with pytest.raises(ZeroDivisionError), writing("a"):
+        raise ZeroDivisionError
+
+
+def test_folders_and_texts(tmp_path):
+    folder = make_folder(make_folder(tmp_path / "a" / "b"))
+    write_text(folder / "c.txt", "häuser\n")
+    assert (folder / "c.txt").read_bytes() == "häuser\n".encode()
+    for write in (make_folder, lambda path: write_text(path / "d.txt", "")):
+        with pytest.raises(UserError, match="cannot write '.*c.txt"):
+            write(folder / "c.txt")
+
+
+def test_caches_lie_where_the_user_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "psp"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home" / ".cache" / "psp"
