@@ -63,8 +63,11 @@ def parse(
         args = _canonical(args, flags)
         args = _of_preset(args, presets or {}, flags) + args  # the last one of equal flags wins
         _check_required(args, flags)
-    with _tyro_errors():
-        return tyro.cli(settings, args=args, use_underscores=True, description=description)
+    try:
+        with _tyro_errors():
+            return tyro.cli(settings, args=args, use_underscores=True, description=description)
+    except UserError as error:
+        raise UserError(with_flags(str(error), settings)) from None
 
 
 def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
