@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"(?:python|torchrun(?: --\S+)*) ((?:scripts|benchmarks)/\w+\.py)(.*)")
 FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
+PATH = re.compile(r"(?<![\w/.-])(?:stylegan2|psp|datasets|options|scripts|benchmarks|tests|docs)/[\w./]*")
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: to be filled in
 OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg"}  # torchrun's, tensorboard's and stylegan3's
 OF_EXAMPLES = {"--hinge_lambda", "--hinge_margin", "--sigma"}  # of docs/examples; tests/test_one_file.py gives them
@@ -91,6 +92,12 @@ def test_every_flag_is_one(document):
 def test_links_lead_somewhere(document):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_exist(document):
+    paths = {found for code in code_of(document) for found in PATH.findall(code)}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
 def test_examples_are_the_files_they_are_said_to_be():
