@@ -7,6 +7,7 @@ a name. The mathematics are in stylegan2.metrics, one file each.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -268,19 +269,11 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
     count = min(inputs.attribution_images, len(inputs.held_out))
     real = torch.stack([images.to_tensor(inputs.held_out[i]) for i in range(count)])  # [N, C, R, R]
     generated = torch.cat(list(inputs.sample(count)))  # [N, C, R, R]
-    schedule = Schedule(steps=inputs.projection_steps, seed=inputs.seed)
-    found = [
-        attribution.projection_distances(
-            (part.to(inputs.device) for part in pictures.split(inputs.batch_size)),
-            lambda targets: (
-                project(
-                    inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule
-                ).images
-            ),
-            distance,
-        )
-        for pictures in (generated, real)
-    ]
+    resynthesise = partial(_resynthesise, inputs, distance)
+    found = []
+    for pictures in (generated, real):
+        batches = (part.to(inputs.device) for part in pictures.split(inputs.batch_size))
+        found.append(attribution.projection_distances(batches, resynthesise, distance))  # [N]
     details = attribution.attribution(*found)
     values = {f"attribution_{key}": details.pop(key) for key in ("auc", "generated", "real")}
     steps = inputs.projection_steps
@@ -290,6 +283,13 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
         *((f"the distance {network} instead of LPIPS on VGG-16",) if network != "lpips_vgg" else ()),
     )
     return Result(values, count, attribution.PROTOCOL, departures, network, details)
+
+
+def _resynthesise(inputs: MetricInputs, distance: nn.Module, targets: Tensor) -> Tensor:
+    """Return what the projector makes of targets [N, C, R, R]: [N, C, R, R]."""
+    schedule = Schedule(steps=inputs.projection_steps, seed=inputs.seed)
+    found = project(inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule)
+    return found.images
 
 
 @register_metric("face_ratio")
