@@ -22,9 +22,9 @@ def open_archive(out: Path) -> Iterator[Archive]:
     Raises UserError where `out` exists; an empty folder may.
     """
     if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another --out")
+        raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another `out`")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{str(out)!r} exists: remove it, or give another --out")
+        raise UserError(f"{str(out)!r} exists: remove it, or give another `out`")
     with _zip(out) if out.suffix.lower() == ".zip" else _folder(out) as add:
         yield add
 

@@ -118,5 +118,5 @@ def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, de
     """
     there = min(len(part) for part in pairs)
     if asked is not None and asked > there:
-        raise UserError(f"--num_images {asked} were asked for, but {data} holds {there}: give fewer, or leave it out")
+        raise UserError(f"num_images {asked} were asked for, but {data} holds {there}: give fewer, or leave it out")
     return min(there, default) if asked is None else asked

@@ -36,7 +36,7 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
     if data == SYNTHETIC:
         return LabelledFaces(side)
     if labels is None:
-        raise UserError("attributes of your own images need labels: give a CSV file with --labels")
+        raise UserError("attributes of your own images need labels: give a CSV file as `labels`")
     return LabelledFolder(side, data, labels)
 
 

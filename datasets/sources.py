@@ -1,4 +1,4 @@
-"""What `--data` may name: the embedded procedural faces, a folder or a zip file."""
+"""What images may be taken from: the embedded procedural faces, a folder or a zip file."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
     if data != SYNTHETIC:
         return ImageFolder(data, resolution, channels)
     if channels != 3:
-        raise UserError(f"the procedural faces have 3 channels, not {channels}: give a folder with --data")
+        raise UserError(f"the procedural faces have 3 channels, not {channels}: give a folder as `data`")
     return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
 
 
@@ -53,8 +53,8 @@ def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
     if labels is None or len(set(labels.tolist())) < 2:
         raise UserError(
-            f"{data} has no labels: give a folder or zip with a subfolder for each class, or one that prepare_data.py"
-            " --labels has made"
+            f"{data} has no labels: give a folder or zip with a subfolder for each class, or one that was packed with"
+            " its labels"
         )
     return labels  # [len(pixels)]
 
@@ -76,7 +76,7 @@ def open_split(
 ) -> tuple[Sequence[Example], Sequence[Example]]:
     """Open (training, held-out) examples: the test data if given, else other faces, else a share of the data."""
     if test_source_data is not None and test_data is None:
-        raise UserError("--test_source_data needs the images that belong to them: give --test_data too")
+        raise UserError("test_source_data needs the images that belong to them: give test_data too")
     training = open_examples(task, data, resolution, source_data)
     if test_data is not None:
         return training, open_examples(task, test_data, resolution, test_source_data, HELD_OUT_SEED)
@@ -97,14 +97,14 @@ def open_examples(
     """
     if data == SYNTHETIC:
         if source_data is not None:
-            raise UserError("--source_data belong to images of your own: give their folder with --data")
+            raise UserError("source_data belong to images of your own: give their folder as `data`")
         return RenderedExamples(task, resolution, seed)
     if source_data is not None:
         return PairedFolders(data, source_data, resolution, task.source_mode)
     if task.needs_source:
         raise UserError(
-            f"the task {task.registered_name} cannot derive its sources from images: give their folder with"
-            " --source_data, one file for each image and of its name"
+            f"the task {task.registered_name} cannot derive its sources from images: give their folder as"
+            " source_data, one file for each image and of its name"
         )
     return PlainExamples(ImageFolder(data, resolution))
 

@@ -100,10 +100,11 @@ def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
 def with_flags(sentence: str, settings: type) -> str:
     """Call the fields of a command by their flags: the library writes `batch_size must be ...`, a user `--batch_size`.
 
-    A name counts where it has an underscore or begins the sentence, as `seed must not be negative` does; elsewhere a
-    word such as seed or data is plain English. What stands in quotes or in a path is left as it is.
+    A name counts where it has an underscore, stands in `backticks` or begins the sentence, as in `seed must not be
+    negative`; elsewhere a word such as seed or data is plain English. What stands in quotes or in a path stays.
     """
     names = sorted({flag[2:] for flag in _flags(settings)}, key=len, reverse=True)
+    sentence = re.sub(rf"`({'|'.join(names)})`", r"--\1", sentence) if names else sentence
     written = "|".join(name for name in names if "_" in name)
     if written:
         sentence = re.sub(rf"(?<![\w\-./'\"`])({written})(?![\w/'\"`(]|[.=\-]\w)", r"--\1", sentence)

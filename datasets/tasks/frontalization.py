@@ -23,7 +23,7 @@ YAW_STREAM = 2  # the faces draw identity and nuisance from streams 0 and 1
 
 @register_task("frontalization")
 class Frontalization(Task):
-    """The procedural faces give exact pairs, as do --source_data; photos alone follow the paper's recipe."""
+    """The procedural faces give exact pairs, as do a user's sources; photos alone follow the paper's recipe."""
 
     # The paper's point: the pixels may differ (the pose does), the identity and the face's looks may not.
     lambdas = {  # noqa: RUF012

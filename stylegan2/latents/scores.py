@@ -64,7 +64,7 @@ def scored_latents(generator: Generator, labels: Path, latents: Path | None) -> 
         w = torch.cat([seeded_w(generator, [int(seed)])[:, 0] for seed in found.keys])  # [N, w_dim]
         return w, {name: values.to(w.device) for name, values in found.values.items()}
     if latents is None:
-        raise UserError(f"{str(labels)!r} labels codes by their names: give the file they are in with --latents")
+        raise UserError(f"{str(labels)!r} labels codes by their names: give the file they are in as `latents`")
     names, w_plus, _ = load_codes(latents, generator.num_ws, generator.w_dim)
     if missing := [key for key in found.keys if key not in names]:
         raise UserError(f"{str(latents)!r} has no codes of {len(missing)} labelled names, such as {missing[0]!r}")

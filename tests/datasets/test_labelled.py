@@ -45,7 +45,7 @@ def test_bad_labels_are_one_sentence(tmp_path, text, sentence):
 
 def test_missing_labels_are_one_sentence(own_images, tmp_path):
     folder, labels = own_images
-    with pytest.raises(UserError, match="--labels"):
+    with pytest.raises(UserError, match="as `labels`"):
         open_labelled(str(folder), 32)
     with pytest.raises(UserError, match="cannot be read"):
         open_labelled(str(folder), 32, tmp_path / "none.csv")

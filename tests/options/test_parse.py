@@ -160,6 +160,7 @@ def _no_arguments(monkeypatch):
         ("align is for photos: give exp_dir too.", "--align is for photos: give --exp_dir too."),
         ("use batch_size 4, --limit 3 or test_batch", "use --batch_size 4, --limit 3 or --test_batch"),
         ("leave out no_align", "leave out --no_align"),
+        ("give `limit`, and the limit of `mode` 3; `other`", "give --limit, and the limit of --mode 3; `other`"),
         ("the mode is no flag here, nor is 'exp_dir'", "the mode is no flag here, nor is 'exp_dir'"),
         ("no file runs/exp_dir/a or exp_dir.txt or my_exp_dir", "no file runs/exp_dir/a or exp_dir.txt or my_exp_dir"),
     ],

@@ -63,7 +63,7 @@ def test_names_are_looked_up(generator, write, tmp_path):
     w, scores = scored_latents(generator, labels, tmp_path / "latents.npz")
     torch.testing.assert_close(w, w_plus[[2, 0]].mean(1))
     assert scores["smile"].tolist() == [0.5, -1]
-    with pytest.raises(UserError, match="give the file they are in with --latents"):
+    with pytest.raises(UserError, match="give the file they are in as `latents`"):
         scored_latents(generator, labels, None)
     with pytest.raises(UserError, match="no codes of 1 labelled names, such as 'e'"):
         scored_latents(generator, write("name,smile\ne,1\na,0\n"), tmp_path / "latents.npz")
