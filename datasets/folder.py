@@ -1,6 +1,7 @@
 """Images of a folder or a zip file, cropped to the centre square and resized."""
 
 import hashlib
+import os
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class ImageFiles:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
+        self._opened_by = 0  # the process
         alone = self.path.is_file() and _is_image(self.path.name)
         self._folder = self.path.parent if alone else self.path if self.path.is_dir() else None  # None for a zip
         self.names = [str(self.path)] if alone else self._list()
@@ -44,7 +46,7 @@ class ImageFiles:
         return len(self.names)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_zip": None}  # every worker opens the archive for itself
+        return {**self.__dict__, "_zip": None}  # a file cannot be sent to a process
 
     def relative(self, index: int) -> str:
         """Return a file's path below the folder, or in the zip, with "/"."""
@@ -87,8 +89,9 @@ class ImageFiles:
         return self._read_member(name, mode) if self._folder is None else images.read_image(name, mode)
 
     def _read_member(self, name: str, mode: str) -> np.ndarray:
-        if self._zip is None:
-            self._zip = zipfile.ZipFile(self.path)
+        if self._zip is None or self._opened_by != os.getpid():
+            # A forked worker must not read through its parent's file: all would move one position in it.
+            self._zip, self._opened_by = zipfile.ZipFile(self.path), os.getpid()
         try:
             member = self._zip.open(name)
         except Exception as error:  # zipfile raises several kinds on damaged or encrypted members

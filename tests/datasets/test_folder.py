@@ -1,4 +1,5 @@
 import io
+import multiprocessing
 import pickle
 import warnings
 import zipfile
@@ -82,6 +83,27 @@ def test_a_zip_can_be_sent_to_worker_processes(tmp_path, files):
     images = ImageFolder(as_zip(tmp_path / "f.zip", files), 16)
     before = everything(images)
     assert np.array_equal(everything(pickle.loads(pickle.dumps(images))), before)
+
+
+def test_processes_that_fork_do_not_share_a_position_in_the_zip(tmp_path):
+    """Five of them read at once what their parent has opened before."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), np.uint8)
+    images = ImageFolder(as_zip(tmp_path / "f.zip", {f"{n:02d}.png": png(noise[n]) for n in range(60)}), 64)
+    assert np.array_equal(images[0], noise[0])
+    inherited.append(images)  # by forking; what is sent to a process is another object
+    with multiprocessing.get_context("fork").Pool(5) as pool:
+        found = pool.map(read_often, range(5))
+    assert all(np.array_equal(each, noise) for each in found)
+    assert not images.left_out.indices
+
+
+inherited = []
+
+
+def read_often(worker):
+    for _ in range(4):
+        pixels = everything(inherited[-1])
+    return pixels
 
 
 def many(count, bad):
