@@ -55,7 +55,7 @@ def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict
             img_channels=3,
             mapping_kwargs={"num_layers": sizes["mapping_layers"]},
             **_widths(sizes, half, discriminator=False),
-        )
+        ).to(device)  # their filters are made on the CPU
 
 
 def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any], batch: int) -> Form:
@@ -65,7 +65,7 @@ def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str,
     G, G_ema = (nvidia_generator(folder, device, half, sizes).requires_grad_(False) for _ in range(2))
     widths = _widths(sizes, half, discriminator=True)
     with device:
-        D = networks.Discriminator(c_dim=0, img_resolution=sizes["resolution"], img_channels=3, **widths)
+        D = networks.Discriminator(c_dim=0, img_resolution=sizes["resolution"], img_channels=3, **widths).to(device)
     D.requires_grad_(False)
     loss = loss_module.StyleGAN2Loss(device, G, D, r1_gamma=1.0, style_mixing_prob=0.9, pl_weight=2.0)
     networks_of = {"G": (G, _adam(G, interval=4)), "D": (D, _adam(D, interval=16))}
