@@ -71,6 +71,18 @@ def epilogue(
     return _Epilogue.apply(x, scale, noise, bias, slope, clamp)
 
 
+def scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """x [N, C, H, W] with its channels times the scale [N, C], in x's type; x stays as it is."""
+    kernels = kernels_for(x)
+    if kernels is not None and torch.is_grad_enabled():
+        return _Epilogue.apply(x, scale, None, None, 1.0, None)
+    if kernels is not None:
+        return kernels.apply_epilogue(x, scale, None, None, 1.0, None)
+    if x.dtype == torch.float16:
+        scale = scale.to(x.dtype)  # bfloat16 would round it too coarsely: it has 8 bits where float16 has 11
+    return (x * scale[:, :, None, None]).to(x.dtype)
+
+
 def _plain(
     x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor | None, activate: bool, clamp: float | None
 ) -> Tensor:
@@ -101,7 +113,8 @@ class _Epilogue(torch.autograd.Function):
         clamp: float | None,
     ) -> Tensor:
         y = kernels_for(x).apply_epilogue(x, scale, noise, bias, slope, clamp)  # type: ignore[union-attr]
-        ctx.save_for_backward(None if scale is None else x, scale, noise, bias, y)
+        is_linear = slope == 1 and clamp is None
+        ctx.save_for_backward(None if scale is None else x, scale, noise, bias, None if is_linear else y)
         ctx.slope, ctx.clamp = slope, clamp
         return y
 
@@ -128,7 +141,7 @@ class _Gradients(torch.autograd.Function):
         scale: Tensor | None,
         noise: Tensor | None,
         bias: Tensor | None,
-        y: Tensor,
+        y: Tensor | None,
         slope: float,
         clamp: float | None,
     ) -> tuple[Tensor | None, ...]:
@@ -148,7 +161,7 @@ class _Gradients(torch.autograd.Function):
             for_grad, for_scale, *_ = _Gradients.apply(of_x, grad if scale is not None else None, scale, *masked)
         if of_scale is not None:  # the sum of of_scale * m * grad * x
             for_x = _Gradients.apply(grad, None, of_scale, *masked)[0]
-        rest = _sum_of(x, of_scale, of_noise, of_bias, y)
+        rest = _sum_of(x, of_scale, of_noise, of_bias, grad)
         if rest is not None:
             rest = _Gradients.apply(rest, None, None, *masked)[0]
             for_grad = rest if for_grad is None else for_grad + rest

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stylegan2.ops.convolution import conv2d, conv_transpose2d, conv_transpose2d_by_phases, phases_pay
 from stylegan2.ops.dispatch import full_precision, kernels_for
-from stylegan2.ops.epilogue import epilogue
+from stylegan2.ops.epilogue import epilogue, scaled
 from stylegan2.ops.fir import blur
 
 
@@ -70,13 +70,6 @@ def styled_conv2d(
         return epilogue(modulated_conv2d(x, weight, styles, scale, bias, upsample), noise=noise, clamp=clamp)
     x = _convolution(scaled(x, styles), weight.to(x.dtype), None, upsample)
     return epilogue(x, scale, noise, bias, clamp=clamp)
-
-
-def scaled(x: Tensor, styles: Tensor) -> Tensor:
-    """x [N, I, H, W] with its channels times the styles [N, I], in x's type."""
-    if x.dtype == torch.float16:
-        styles = styles.to(x.dtype)  # bfloat16 would round them too coarsely: it has 8 bits where float16 has 11
-    return (x * styles[:, :, None, None]).to(x.dtype)
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:

@@ -108,10 +108,11 @@ def epilogue_gradients_kernel(
         mask = (p < left)[:, None] & (c < C)[None, :]
         offsets = p[:, None] * C + c[None, :]
         g = tl.load(grad + base + offsets, mask=mask, other=0.0).to(accumulator)
-        out = tl.load(y + base + offsets, mask=mask, other=0.0).to(accumulator)
-        g = tl.where(out > 0, g, g * SLOPE)
-        if clamp is not None:
-            g = tl.where(tl.abs(out) < clamp, g, 0.0)
+        if y is not None:
+            out = tl.load(y + base + offsets, mask=mask, other=0.0).to(accumulator)
+            g = tl.where(out > 0, g, g * SLOPE)
+            if clamp is not None:
+                g = tl.where(tl.abs(out) < clamp, g, 0.0)
         if of_scale is not None:
             sum_gx += g * tl.load(x + base + offsets, mask=mask, other=0.0).to(accumulator)
         if of_bias is not None:
@@ -143,7 +144,7 @@ def apply_epilogue(
     x = channels_last(x)
     c, h, w = x.shape[1:]
     y = x if overwrite else torch.empty_like(x)
-    settings = epilogue_settings(c, x.element_size(), h * w)
+    settings = epilogue_settings(c, x.element_size())
     programs = epilogue_programs(x, settings)
     arguments = (
         contiguous(scale),
@@ -167,15 +168,18 @@ def epilogue_gradients(
     scale: Tensor | None,
     noise: Tensor | None,
     bias: Tensor | None,
-    y: Tensor,
+    y: Tensor | None,
     slope: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, scale, noise and bias, in one pass; None for the scale where x is None, so too for the others."""
-    grad, y = channels_last(grad), channels_last(y)
-    x = None if x is None else channels_last(x)
+    """Gradients of x, scale, noise and bias, in one pass; None for the scale where x is None, so too for the others.
+
+    y: the epilogue's result, or None where there is neither slope nor clamp.
+    """
+    grad = channels_last(grad)
+    x, y = (None if tensor is None else channels_last(tensor) for tensor in (x, y))
     n, c, h, w = grad.shape
-    settings = epilogue_settings(c, grad.element_size(), h * w)
+    settings = epilogue_settings(c, grad.element_size())
     programs = epilogue_programs(grad, settings)
     rows = triton.cdiv(h * w, settings["PIXELS"] * settings["TILES"])
     of_x = torch.empty_like(grad)
@@ -210,14 +214,14 @@ def epilogue_gradients(
 
 
 @lru_cache
-def epilogue_settings(channels: int, itemsize: int, pixels: int) -> dict[str, Any]:
-    """What the epilogue's kernels are compiled for; small images have no more tiles than they fill."""
+def epilogue_settings(channels: int, itemsize: int) -> dict[str, Any]:
+    """What the epilogue's kernels are compiled for."""
     block_pixels, block_channels = blocks_of(channels, itemsize, cache_lines=2)
     return {
         "QUANTUM": quantum_of(channels, itemsize),
         "PIXELS": block_pixels,
         "CHANNELS": block_channels,
-        "TILES": TILES if pixels >= block_pixels * TILES else 1,
+        "TILES": TILES,
         "enable_fp_fusion": True,
     }
 

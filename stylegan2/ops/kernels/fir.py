@@ -1,6 +1,5 @@
 """The FIR filter with its resampling: each input row is read once and filtered along x, rows are combined along y."""
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -43,7 +42,7 @@ def combined_rows(rows, PHASE: tl.constexpr, SPAN: tl.constexpr, WEIGHTS: tl.con
     return y
 
 
-@triton.jit(do_not_specialize=["H", "W", "OUT_H", "OUT_W", "channel_groups"])
+@triton.jit(do_not_specialize=["H", "W", "OUT_H", "OUT_W", "channel_groups", "first_y", "first_x"])
 def fir_kernel(
     x,
     y,
@@ -52,11 +51,12 @@ def fir_kernel(
     OUT_H,
     OUT_W,
     channel_groups,
+    first_y,
+    first_x,
+    gain,
     QUANTUM: tl.constexpr,  # channels = channel_groups * QUANTUM
     UP: tl.constexpr,
     DOWN: tl.constexpr,
-    FIRST_Y: tl.constexpr,
-    FIRST_X: tl.constexpr,
     SPAN_Y: tl.constexpr,
     SPAN_X: tl.constexpr,
     WEIGHTS_Y: tl.constexpr,
@@ -65,7 +65,7 @@ def fir_kernel(
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """y[o UP + phase] = sum over taps of WEIGHTS[phase, tap] x[o DOWN + FIRST + tap], along y and x.
+    """y[o UP + phase] = gain * sum over taps of WEIGHTS[phase, tap] x[o DOWN + first + tap], along y and x.
 
     A program makes ROWS x COLUMNS places o of CHANNELS channels. It reads each input row once and keeps those that the
     next output row needs, filtered along x, in registers.
@@ -81,10 +81,10 @@ def fir_kernel(
     blocks = tl.cdiv(tl.cdiv(OUT_H, UP), ROWS)
     top = (program % blocks) * ROWS  # the first o along y
     n = (program // blocks).to(tl.int64)
-    first = column * DOWN + FIRST_X
+    first = column * DOWN + first_x
     even, odd = (), ()  # rows filtered along x, for even and odd output columns
     for step in tl.static_range(SPAN_Y - DOWN + ROWS * DOWN):
-        iy = top * DOWN + FIRST_Y + step
+        iy = top * DOWN + first_y + step
         row = x + (n * H + iy) * W * C
         width = tl.where((iy >= 0) & (iy < H), W, 0)  # no pixels above and below the image
         new_even, new_odd = filtered_row(row, width, first, c, C, UP, SPAN_X, WEIGHTS_X)
@@ -97,7 +97,7 @@ def fir_kernel(
                     tile = combined_rows(odd if odd_column else even, phase, SPAN_Y, WEIGHTS_Y)
                     ox = column * UP + odd_column
                     mask = (ox < tl.where(oy < OUT_H, OUT_W, 0))[:, None] & (c < C)[None, :]
-                    tl.store(out + (ox[:, None] * C + c[None, :]), tile.to(y.dtype.element_ty), mask=mask)
+                    tl.store(out + (ox[:, None] * C + c[None, :]), (tile * gain).to(y.dtype.element_ty), mask=mask)
             even, odd = even[DOWN:], odd[DOWN:]
 
 
@@ -114,41 +114,33 @@ def resample(
     x = channels_last(x)
     n, c, h, w = x.shape
     y = torch.empty((n, c, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    settings = fir_settings(c, x.element_size(), taps, gain, up, down, start, size[0])
+    settings = fir_settings(c, x.element_size(), taps, up, down, start[0] % up, start[1] % up)
+    first_y, first_x = (phases(taps, up, down, before)[0] for before in start)
     programs = n * triton.cdiv(triton.cdiv(size[0], up), settings["ROWS"])
     programs *= triton.cdiv(triton.cdiv(size[1], up), settings["COLUMNS"]) * triton.cdiv(c, settings["CHANNELS"])
     if programs:
         with torch.cuda.device_of(x):
-            fir_kernel[(programs,)](x, y, h, w, *size, c // settings["QUANTUM"], **settings)
+            groups = c // settings["QUANTUM"]
+            fir_kernel[(programs,)](x, y, h, w, *size, groups, first_y, first_x, float(gain), **settings)
     return y
 
 
 @lru_cache
 def fir_settings(
-    channels: int,
-    itemsize: int,
-    taps: tuple[float, ...],
-    gain: float,
-    up: int,
-    down: int,
-    start: tuple[int, int],
-    out_h: int,
+    channels: int, itemsize: int, taps: tuple[float, ...], up: int, down: int, start_y: int, start_x: int
 ) -> dict[str, Any]:
-    """What `fir_kernel` is compiled for."""
-    first_y, weights_y = phases(taps, gain, up, down, start[0])
-    first_x, weights_x = phases(taps, gain, up, down, start[1])
+    """What `fir_kernel` is compiled for, the same for all gains; of the starts only the rest by `up` counts."""
+    weights_y, weights_x = phases(taps, up, down, start_y)[1], phases(taps, up, down, start_x)[1]
     columns, block_channels = blocks_of(channels, itemsize)
     return {
         "QUANTUM": quantum_of(channels, itemsize),
         "UP": up,
         "DOWN": down,
-        "FIRST_Y": first_y,
-        "FIRST_X": first_x,
         "SPAN_Y": len(weights_y) // up,
         "SPAN_X": len(weights_x) // up,
         "WEIGHTS_Y": weights_y,
         "WEIGHTS_X": weights_x,
-        "ROWS": min(FIR_ROWS // down, triton.next_power_of_2(max(1, triton.cdiv(out_h, up)))),
+        "ROWS": FIR_ROWS // down,
         "COLUMNS": columns,
         "CHANNELS": block_channels,
         "maxnreg": REGISTERS,
@@ -157,21 +149,20 @@ def fir_settings(
 
 
 @lru_cache
-def phases(taps: tuple[float, ...], gain: float, up: int, down: int, start: int) -> tuple[int, tuple[float, ...]]:
+def phases(taps: tuple[float, ...], up: int, down: int, start: int) -> tuple[int, tuple[float, ...]]:
     """The filter along one axis without the products with inserted zeros: a short filter for each output phase.
 
     Output o * up + phase is the sum of weights[phase, j] * x[o * down + first + j].
 
     Returns:
-        first, and the weights [up, span], flattened. They sum to sqrt(gain) over all taps.
+        first, and the weights [up, span], flattened. They sum to 1.
     """
-    scale = math.sqrt(gain) / sum(taps)
     reached = {}  # (phase, input relative to o * down) -> weight
     for phase in range(up):
         for tap, weight in enumerate(taps):
             place, rest = divmod(phase * down + tap - start, up)
             if rest == 0:
-                reached[phase, place] = weight * scale
+                reached[phase, place] = weight / sum(taps)
     places = [place for _, place in reached]
     span = range(min(places), max(places) + 1)
     return span.start, tuple(reached.get((phase, place), 0.0) for phase in range(up) for place in span)

@@ -155,6 +155,20 @@ def test_epilogue_s_derivatives(names):
     assert torch.autograd.gradgradcheck(operator, leaves, fast_mode=True)
 
 
+@torch.no_grad()
+def test_scaled_input_stays_as_it_is():
+    x, scale = torch.randn(2, 5, 3, 3).double(), torch.randn(2, 5).double()
+    before = x.clone()
+    torch.testing.assert_close(epilogue.scaled(x, scale), x * scale[:, :, None, None])
+    assert torch.equal(x, before)
+
+
+def test_scaled_derivatives():
+    leaves = torch.randn(2, 2, 1, 3).double().requires_grad_(), torch.randn(2, 2).double().requires_grad_()
+    assert torch.autograd.gradcheck(epilogue.scaled, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(epilogue.scaled, leaves, fast_mode=True)
+
+
 def test_what_is_not_a_number_stays():
     x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]).view(1, 4, 1, 1)
     found = ops.epilogue(x.clone(), clamp=2.0).flatten()

@@ -24,10 +24,10 @@ HERE = Path(__file__).resolve().parent
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2}
 TARGETS = [(capability, dtype) for capability in (75, 80, 90, 100) for dtype in ITEMSIZE]
-FILTERS = {  # taps, gain, up, down, start, rows of the result
-    "blur": (ops.FIR_TAPS, 4.0, 1, 1, (1, 1), 64),
-    "up": (ops.FIR_TAPS, 4.0, 2, 1, (2, 2), 64),
-    "down": (ops.FIR_TAPS, 1.0, 1, 2, (1, 1), 64),
+FILTERS = {  # taps, up, down, rest of the starts
+    "blur": (ops.FIR_TAPS, 1, 1, 0, 0),
+    "up": (ops.FIR_TAPS, 2, 1, 0, 0),
+    "down": (ops.FIR_TAPS, 1, 2, 0, 0),
 }
 
 
@@ -90,7 +90,7 @@ def test_filter_compiled(name, capability, dtype, tmp_path):
     """No spills, 16 bytes at a time, each output written once and each input row loaded once for each tap along x."""
     itemsize = ITEMSIZE[dtype]
     settings = fir.fir_settings(128, itemsize, *FILTERS[name])
-    binary = compiled(fir.fir_kernel, {"x": f"*{dtype}", "y": f"*{dtype}"}, settings, capability)
+    binary = compiled(fir.fir_kernel, {"x": f"*{dtype}", "y": f"*{dtype}", "gain": "fp32"}, settings, capability)
     check_registers(binary, tmp_path)
     assert narrow(binary) == []
     tile = settings["COLUMNS"] * settings["CHANNELS"] * itemsize
@@ -112,16 +112,20 @@ def test_bytes_between_cache_and_multiprocessor(name, itemsize, channels):
 
 
 EVERYTHING = ("scale", "noise", "bias", "clamp", "of_scale", "of_noise", "of_bias")
-EPILOGUES = {  # which of them there are
-    "generator": EVERYTHING,
-    "discriminator": ("bias",),  # its gradient, with the bias summed elsewhere, is the mask alone
+EPILOGUES = {  # which of them there are, and how many maps the gradients read
+    "generator": (EVERYTHING, 3),
+    "discriminator": (("bias",), 2),  # in its gradient, with the bias summed elsewhere, the mask alone
+    "styles": (("scale", "of_scale"), 2),
 }
 
 
 def compiled_epilogue(kernel, there: tuple[str, ...], dtype: str, capability: int):
     absent = [name for name in EVERYTHING if name not in there and name in kernel.arg_names]
-    settings = epilogue.epilogue_settings(128, ITEMSIZE[dtype], 64 * 64)
-    settings = {**settings, "SLOPE": ops.LRELU_SLOPE, **dict.fromkeys(absent)}
+    slope = 1.0 if there == EPILOGUES["styles"][0] else ops.LRELU_SLOPE
+    if slope == 1 and kernel is epilogue.epilogue_gradients_kernel:
+        absent.append("y")
+    settings = epilogue.epilogue_settings(128, ITEMSIZE[dtype])
+    settings = {**settings, "SLOPE": slope, **dict.fromkeys(absent)}
     full = dict.fromkeys(("x", "y", "grad", "of_x", "noise"), f"*{dtype}")
     small = dict.fromkeys(("scale", "bias", "of_scale", "of_noise", "of_bias"), "*fp32")
     kinds = {**full, **small, "clamp": "fp32"}
@@ -131,18 +135,19 @@ def compiled_epilogue(kernel, there: tuple[str, ...], dtype: str, capability: in
 
 @pytest.mark.parametrize(
     ("name", "capability", "dtype"),
-    [("generator", *target) for target in TARGETS] + [("discriminator", 90, dtype) for dtype in ITEMSIZE],
+    [("generator", *target) for target in TARGETS]
+    + [(name, 90, dtype) for name in ("discriminator", "styles") for dtype in ITEMSIZE],
 )
 def test_epilogue_compiled(name, capability, dtype, tmp_path):
     """No spills, and one read and one write of the feature maps, 16 bytes at a time."""
-    there, tile = EPILOGUES[name], epilogue.TILES * 16 * tiles.THREADS
+    (there, maps), tile = EPILOGUES[name], epilogue.TILES * 16 * tiles.THREADS
     binary = compiled_epilogue(epilogue.epilogue_kernel, there, dtype, capability)
     check_registers(binary, tmp_path)
     assert wide(binary, "st") == tile
-    assert tile <= wide(binary, "ld") <= tile + 16 * tiles.THREADS  # and a bias
+    assert tile <= wide(binary, "ld") <= tile + 16 * tiles.THREADS  # and a scale or a bias
     there = there if "scale" in there else ()
     binary = compiled_epilogue(epilogue.epilogue_gradients_kernel, there, dtype, capability)
     check_registers(binary, tmp_path)
     assert wide(binary, "st") == tile
-    assert wide(binary, "ld") == (3 if there else 2) * tile  # grad, y, and x for the scale
+    assert maps * tile <= wide(binary, "ld") <= maps * tile + 16 * tiles.THREADS
     assert (narrow(binary) == []) == (there == ())
