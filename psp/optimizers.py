@@ -126,7 +126,8 @@ class Ranger(torch.optim.Optimizer):
         grads = [centralize(parameter.grad) for parameter in parameters]  # type: ignore[arg-type]
         if skip is not None:
             bad = skip > 0
-            grads = [grad.masked_fill(bad, 0) for grad in grads]
+            for grad in grads:
+                grad.masked_fill_(bad, 0)
             keep1, keep2 = (torch.where(bad, 1.0, beta) for beta in (beta1, beta2))
 
         if skip is None:
