@@ -30,7 +30,7 @@ def lint_imports(folder):
 def test_imports_go_one_way():
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 kept, 0 broken" in result.stdout
+    assert "2 kept, 0 broken" in result.stdout
 
 
 def test_an_import_the_other_way_would_be_seen(tmp_path):
@@ -42,6 +42,14 @@ def test_an_import_the_other_way_would_be_seen(tmp_path):
     (tmp_path / "datasets" / "folder.py").write_text("import psp\nimport stylegan2\n")
     assert lint_imports(tmp_path).returncode == 0
     (tmp_path / "stylegan2" / "trainer.py").write_text("import psp\n")
+    assert lint_imports(tmp_path).returncode != 0
+    (tmp_path / "stylegan2" / "trainer.py").unlink()
+    networks = tmp_path / "stylegan2" / "networks"
+    networks.mkdir()
+    for name in ("__init__", "stylegan", "pggan"):
+        (networks / f"{name}.py").write_text("")
+    assert lint_imports(tmp_path).returncode == 0
+    (networks / "pggan.py").write_text("import stylegan2.networks.stylegan\n")
     assert lint_imports(tmp_path).returncode != 0
 
 

@@ -152,8 +152,8 @@ def _is_wanted(ctx: Any, k: int) -> bool:
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
     """From dense copies; differentiable by PyTorch's own formula where that is wanted."""
-    operands = [tensor.contiguous() for tensor in (grad, x, weight)]
-    return _gradients(*operands, stride, padding, transposed, (False, True))[1]
+    grad, x, weight = (tensor.contiguous() for tensor in (grad, x, weight))
+    return _gradients(grad, x, weight, stride, padding, transposed, (False, True))[1]
 
 
 def _gradients(
