@@ -34,6 +34,7 @@ from psp.training_state import (
     save,
     schedule,
 )
+from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.guard import Guard
@@ -188,6 +189,8 @@ def train(
         batch_norm.synchronize(model.encoder)  # type: ignore[arg-type]
     for module in (model, losses, metrics):
         place(module, device)
+    if precision == "fp16":
+        set_precision(model.generator, torch.float16)  # its activations stay within what float16 can hold
     distributed.broadcast([*model.parameters(), *model.buffers()])
     state = build_state(model, s)
     guard = Guard(s.max_nonfinite_steps, buffers_of_step(state), resume(state, run_dir, s, description), device)

@@ -28,6 +28,7 @@ from psp.losses import build_losses
 from psp.mixing import Mixing, mask_rows
 from psp.model import LOSS_SIZE, PSp
 from psp.optimize import LAMBDAS
+from psp.precision import pick_precision
 from scripts import evaluate_generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
@@ -68,8 +69,8 @@ class Evaluate(Machine):
     """rows of w+ in which these outputs differ"""
     batch_size: int = 16
     """images a batch"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 measures the methods as they are in 16-bit numbers; what measures them stays in fp32"""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """numbers that the methods are computed in (auto: bf16 on a GPU); what measures them stays in fp32"""
     perceptual: str = "auto"
     """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
     identity: str = "auto"
@@ -185,13 +186,14 @@ def main(o: Evaluate) -> None:
     for module in (*models.values(), metrics):
         place(module, device)
 
+    precision = pick_precision(o.precision, device)
     titles = metrics.titles(target_size(models))
     header = {
         "task": task.registered_name,
         "images": sets[0].count,
         "data": o.data,
         "source_data": o.source_data,
-        "precision": o.precision,
+        "precision": precision,
         "networks": metrics.networks,
         "labels": titles,
         "checkpoints": checkpoints_of(o, loaded),
@@ -200,7 +202,7 @@ def main(o: Evaluate) -> None:
     optimised = optimisations(o, models, itself=task.inverts and not paired)
     rows = [(held_out, rows_of(held_out.pairs.group.task, models, paired, optimised)) for held_out in sets]
     show_sources = paired or task.pictures_source
-    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, o.precision)
+    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
     print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")

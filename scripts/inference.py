@@ -124,8 +124,9 @@ class Inference(Machine):
     """noise of the generator: the stored maps, fresh draws or none"""
     seed: int = 0
     """seed of the random styles and of the fresh draws of --noise_mode random"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is faster on many machines; it is compared with fp32 first, and fp32 is used if the outputs differ"""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU and fp32 elsewhere; 16-bit numbers are compared with fp32 first, which is used if the outputs
+    differ"""
     paste_back: bool = False
     """write inference_pasted/ too: the photos with the results laid over their faces"""
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)

@@ -109,7 +109,7 @@ def compare_methods(
         titles: {metric: title in the table}.
         shown: Images in the comparison.
         show_sources: Whether the comparison has a row of the sources.
-        precision: "fp32" or "bf16", in which the methods are computed.
+        precision: What the methods are computed in, as `psp.precision.pick_precision` gives it.
 
     Returns:
         What metrics.json holds: `header`, then the means.
@@ -143,7 +143,7 @@ def evaluate_method(
 
     Args:
         shown: Outputs of the first pairs to keep as pictures.
-        precision: "fp32" or "bf16", in which the method is computed; what measures its outputs stays in fp32.
+        precision: What the method is computed in (`pick_precision`); what measures its outputs stays in fp32.
     """
     key = {"method": method.key, "metrics": metrics.networks, "precision": precision}
     with (
