@@ -7,7 +7,6 @@ random network is hardly better than the squared difference, so nothing here eve
 import warnings
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from psp.losses.effnet import EffNet
@@ -44,7 +43,7 @@ class LPIPS(nn.Module):
             raise UserError(f"LPIPS has no network {network!r}; there are {', '.join(BACKBONES)}")
         path = PRETRAINED.locate(BACKBONES[network], path)
         self.name = f"lpips_{network}"
-        self.distance = weights.freeze(_assemble(network, path)).to(memory_format=torch.channels_last)
+        self.distance = weights.freeze(_assemble(network, path), channels_last=True)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """output, target [N, 3, H, W] in [-1, 1] -> [N]."""

@@ -47,7 +47,7 @@ class MoCo(nn.Module):
         network = resnet50(weights=None)
         network.fc = nn.Identity()  # type: ignore[assignment]
         weights.fill(network, query_encoder(found), found)
-        self.network = weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = weights.freeze(network, channels_last=True)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 

@@ -61,4 +61,4 @@ def load_arcface(path: str | Path | None = None) -> ArcFace:
     path = PRETRAINED.locate("arcface_ir_se50", path)
     network = ArcFace()
     weights.fill(network, weights.load_tensors(path), path)
-    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network, channels_last=True)

@@ -89,7 +89,7 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
     path = PRETRAINED.locate("dlib_resnet", path)
     network = DlibResNet()
     _fill(network, read_dlib_file(path), path)
-    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network, channels_last=True)
 
 
 @torch.no_grad()

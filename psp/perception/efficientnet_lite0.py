@@ -116,7 +116,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
     network = EfficientNetLite0()
     tensors = weights.load_tensors(path)
     weights.fill(network, _folded(network, tensors), path)
-    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network, channels_last=True)
 
 
 def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -52,4 +52,4 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
     tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
     weights.fill(network.network, tensors, path)
-    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network, channels_last=True)

@@ -61,7 +61,7 @@ def load_hed(path: str | Path | None = None) -> HED:
     path = PRETRAINED.locate("hed", path)
     network = HED()
     weights.fill(network, _renamed(_read_hdf5(path)), path)
-    return weights.freeze(network)  # type: ignore[return-value]
+    return weights.freeze(network)
 
 
 def _read_hdf5(path: Path) -> dict[str, Tensor]:

@@ -195,4 +195,4 @@ def load_inception(path: str | Path | None = None) -> Inception:
     counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}
     zeros = {key: torch.tensor(0) for key in counters - tensors.keys()}  # some writers leave the counters out
     weights.fill(network, {**tensors, **zeros}, path)
-    return weights.freeze(network).to(memory_format=torch.channels_last)  # type: ignore
+    return weights.freeze(network, channels_last=True)
