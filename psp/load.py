@@ -90,8 +90,8 @@ def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype:
 def model_tensors(model: PSp) -> dict[str, Tensor]:
     """Return the weights and buffers of encoder and generator and the latent average, as `from_tensors` reads them."""
     return {
-        **checkpoint.module_tensors("encoder", model.encoder),  # type: ignore[arg-type]
-        **checkpoint.module_tensors("generator", model.generator),  # type: ignore[arg-type]
+        **checkpoint.module_tensors("encoder", model.encoder),
+        **checkpoint.module_tensors("generator", model.generator),
         "latent_avg": model.latent_avg,
     }
 

@@ -56,7 +56,7 @@ class PSp(nn.Module):
     encoder: Encoder
     generator: Generator
 
-    def __init__(self, encoder: nn.Module, generator: Generator, latent_avg: Tensor | None = None) -> None:
+    def __init__(self, encoder: nn.Module | Encoder, generator: Generator, latent_avg: Tensor | None = None) -> None:
         super().__init__()
         if not getattr(generator, "has_styles", True):
             raise UserError(

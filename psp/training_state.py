@@ -236,8 +236,8 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         if stored != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another exp_dir")
     batch_size = metadata["settings"]["batch_size"]
-    checkpoint.load_module(state.model.encoder, tensors, "encoder")  # type: ignore[arg-type]
-    checkpoint.load_module(state.model.generator, tensors, "generator")  # type: ignore[arg-type]
+    checkpoint.load_module(state.model.encoder, tensors, "encoder")
+    checkpoint.load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])
     checkpoint.load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
     if state.adversary is not None:

@@ -66,7 +66,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def with_defaults(encoder: nn.Module) -> Encoder:
+def with_defaults(encoder: "nn.Module | Encoder") -> Encoder:
     """Return the same encoder, with the value of one that works in a single pass for each attribute it lacks.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psp.encoders.encoder import check_images, check_input_size
+from psp.encoders.encoder import Encoder, check_images, check_input_size
 from stylegan2 import ops
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
@@ -175,7 +175,7 @@ class TrunkEncoder(IRSE):
         return torch.cat([images, *others], dim=1) if others else images  # [N, all channels, S, S]
 
 
-def start_trunk(encoder: nn.Module, path: str | Path) -> None:
+def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:
     """Copy the trunk of an ArcFace file (model_ir_se50.pth) into an encoder; its head is left out.
 
     Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code; one
