@@ -4,13 +4,14 @@ Its derivative of any order is therefore the same operator with up and down exch
 depthwise convolution would loop over the channels in its second derivative.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan2.ops.dispatch import full_precision, kernels_for
+from stylegan2.ops.dispatch import PLAIN_TYPES, full_precision, kernels_for
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's low-pass filter
 BINOMIAL_TAPS = (1.0, 2.0, 1.0)  # StyleGAN's
@@ -104,13 +105,25 @@ def _resample(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
 def _depthwise(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
     """As depthwise convolutions; a CPU likes them in channels_last, CUDA does not."""
     taps, gain, up, down, start, size = resampling
-    weight = fir_kernel(x.shape[1], gain, x, taps)  # [C, 1, k, k]
+    if type(x) in PLAIN_TYPES:
+        weight = _kept_kernel(x.shape[1], gain, x.dtype, x.device, taps)  # [C, 1, k, k]
+    else:
+        weight = fir_kernel(x.shape[1], gain, x, taps)  # [C, 1, k, k]
     bias = None if bias is None else bias.to(x.dtype)
     if not x.is_cuda:
         return _correlate(x, weight, down, start, size, bias) if up == 1 else _transposed(x, weight, resampling, bias)
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     x = _insert_zeros(x.contiguous(), up)  # [N, C, up H, up W]; transposed convolutions take three times as long
     return _correlate(x, weight, down, start, size, bias).contiguous(memory_format=layout)
+
+
+@lru_cache
+def _kept_kernel(
+    channels: int, gain: float, dtype: torch.dtype, device: torch.device, taps: tuple[float, ...]
+) -> Tensor:
+    """`fir_kernel`, which takes as long to make as to filter a small image with, and to copy to a GPU."""
+    with torch.inference_mode(False), torch.no_grad():
+        return fir_kernel(channels, gain, torch.empty(0, dtype=dtype, device=device), taps).contiguous()
 
 
 def _correlate(
