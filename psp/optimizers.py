@@ -123,7 +123,7 @@ class Ranger(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         keep1: float | Tensor = beta1
         keep2: float | Tensor = beta2
-        grads = [centralize(parameter.grad) for parameter in parameters]  # type: ignore[arg-type]
+        grads = [laid_out_like(centralize(p.grad), p) for p in parameters]  # type: ignore[arg-type]
         if skip is not None:
             bad = skip > 0
             for grad in grads:
@@ -167,6 +167,14 @@ def centralize(grad: Tensor) -> Tensor:
     if grad.ndim < 2:
         return grad
     return grad - grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True)
+
+
+def laid_out_like(grad: Tensor, parameter: Tensor) -> Tensor:
+    """Return a gradient with the strides of its parameter, as it takes to work through all parameters at once.
+
+    Gradients of 1 x 1 convolutions may have others, where the size of a dimension is 1.
+    """
+    return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 
 
 def rectification(step: int, beta2: float, threshold: float) -> float | None:

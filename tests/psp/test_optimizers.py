@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from psp.optimizers import Ranger
+from psp.optimizers import Ranger, laid_out_like
 from stylegan2.runtime import checkpoint
 
 SHAPES = [(5,), (4, 3), (3, 2, 3, 3), ()]
@@ -162,6 +162,20 @@ def test_what_a_gpu_computes(monkeypatch, before, skipped):
     run(Ranger(expected, lr=0.03), expected, gradients[: before + 1])
     for found, wanted in zip(parameters, expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_gradients_get_the_layout_of_their_parameters():
+    own = torch.nn.Parameter(torch.randn(4, 3, 1, 1).to(memory_format=torch.channels_last))
+    other = torch.nn.Parameter(own.detach().clone())
+    gradient = torch.randn(4, 3, 1, 1)
+    assert gradient.stride() != own.stride()
+    found = laid_out_like(gradient, own)
+    assert found.stride() == own.stride()
+    assert torch.equal(found, gradient)
+    assert laid_out_like(found, own) is found
+    run(Ranger([own], lr=0.03), [own], [[gradient]] * 7)
+    run(Ranger([other], lr=0.03), [other], [[found]] * 7)
+    assert torch.equal(own, other)
 
 
 def test_parameters_that_start_later_have_their_own_count():
