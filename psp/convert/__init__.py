@@ -1,8 +1,8 @@
 """Published pSp, e4e and ReStyle files (`.pt`) <-> our models. Every size is read from the tensors."""
 
-from psp.convert.export import obstacles, to_official
+from psp.convert.export import export_problems, to_official
 from psp.convert.inspection import inspect
 from psp.convert.official import from_content, from_official
 from psp.convert.verification import Check, verify
 
-__all__ = ["Check", "from_content", "from_official", "inspect", "obstacles", "to_official", "verify"]
+__all__ = ["Check", "export_problems", "from_content", "from_official", "inspect", "to_official", "verify"]

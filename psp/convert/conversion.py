@@ -8,7 +8,7 @@ import torch
 
 import psp
 import stylegan2
-from psp.convert.export import obstacles, to_official
+from psp.convert.export import export_problems, to_official
 from psp.convert.verification import verify
 from stylegan2 import convert
 from stylegan2.convert import rosinality
@@ -20,7 +20,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 def write_official(source: Path, out: Path) -> Iterator[str]:
     """Write a pSp model as the published code reads it. UserError: that code could not build it."""
     model, metadata = psp.load(source)
-    if reasons := obstacles(model):
+    if reasons := export_problems(model):
         raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
     _write_torch(out, to_official(model, metadata.get("task", "inversion")))
     yield written(out)

@@ -36,7 +36,7 @@ CHANNELS = (32768, 512)  # channel_base and channel_max of a channel multiplier 
 
 
 def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
-    """Return what `torch.save` writes for the published code; `obstacles` tells whether that can build the model.
+    """Return what `torch.save` writes for the published code; `export_problems` tells whether that can build the model.
 
     Args:
         model: Its tensors are shared where their shapes are the same.
@@ -47,7 +47,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
     """
     name = encoder_name(model)
     if name not in layout.TYPES or built_as(model.generator).get("architecture") != "skip":
-        raise UserError(f"there is no published layout for this model: {'; '.join(obstacles(model))}")
+        raise UserError(f"there is no published layout for this model: {'; '.join(export_problems(model))}")
     state = module_tensors("encoder", model.encoder)
     state |= {f"decoder.{key}": value for key, value in to_rosinality(model.generator).items()}
     average = model.latent_avg[:1] if name == "w" else model.latent_avg  # [1 or num_ws, w_dim]
@@ -78,7 +78,7 @@ def published_options(model: PSp, task: str) -> dict[str, Any]:
     return options
 
 
-def obstacles(model: PSp) -> list[str]:
+def export_problems(model: PSp) -> list[str]:
     """Return why the published code could not build this model; nothing where it can."""
     name, encoder, generator = encoder_name(model), model.encoder, model.generator
     if name not in layout.TYPES:

@@ -98,7 +98,7 @@ class MetricInputs:
 Metric = Callable[[MetricInputs, str], Result]
 METRICS: dict[str, Metric] = {}
 GROUPS = {"ppl": ppl.VARIANTS}
-METRICS_OF_W = tuple(name for name in ppl.VARIANTS if name.startswith("ppl_w"))
+METRICS_IN_W = tuple(name for name in ppl.VARIANTS if name.startswith("ppl_w"))
 METRICS_OF_FEATURES = ("kd_effnet", "kd_dlib", "kid", "precision_recall", "precision_recall_dlib")
 """those that need the features themselves"""
 NETWORKS = {
@@ -142,13 +142,13 @@ def parse_metrics(text: str, generator: Generator | None = None) -> list[str]:
     if generator is not None:
         _check_defined(generator, names)
     spelt = [part for name in names for part in GROUPS.get(name, (name,))]
-    return [name for name in dict.fromkeys(spelt) if generator is None or has_w(generator) or name not in METRICS_OF_W]
+    return [name for name in dict.fromkeys(spelt) if generator is None or has_w(generator) or name not in METRICS_IN_W]
 
 
 def _check_defined(generator: Generator, names: Sequence[str]) -> None:
     if "resolution_usage" in names:
         resolution_usage.check_usage(generator)
-    if not has_w(generator) and (undefined := [name for name in names if name in METRICS_OF_W]):
+    if not has_w(generator) and (undefined := [name for name in names if name in METRICS_IN_W]):
         raise UserError(f"{' and '.join(undefined)} need a space W, which this generator has not: choose ppl_z_full")
 
 

@@ -1,6 +1,5 @@
 """Several processes train one encoder: the weights that one process reaches, whatever the encoder."""
 
-import json
 import math
 import os
 import signal
@@ -26,6 +25,7 @@ from psp.training_state import TrainingSettings
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from tests.stylegan2.test_distributed import assert_close, in_processes
+from tests.training import step_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BATCH, STEPS = 8, 5
@@ -126,11 +126,6 @@ def weights(run_dir, process=0):
     return torch.load(run_dir / f"process{process}.pt")
 
 
-def records(run_dir):
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "train/skipped_steps" in line]
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run, made when it is asked for."""
@@ -176,8 +171,8 @@ def test_four_processes_are_as_one(trained, form, dtype, tolerance):
 
 def test_losses_are_means_over_all_and_one_process_writes(trained):
     one, two = trained("e4e", 1), trained("e4e", 2)
-    assert [record["cur_step"] for record in records(two)] == list(range(1, STEPS + 1))
-    for record, expected in zip(records(two), records(one), strict=True):
+    assert [record["cur_step"] for record in step_records(two)] == list(range(1, STEPS + 1))
+    for record, expected in zip(step_records(two), step_records(one), strict=True):
         assert record.keys() == expected.keys()
         for name in record:
             if not name.startswith("speed"):
@@ -191,7 +186,7 @@ def test_losses_are_means_over_all_and_one_process_writes(trained):
 @pytest.mark.slow
 def test_a_nan_in_one_process_skips_the_step_in_all(trained):
     one, two = trained("e4e", 1, bad=(0, 1)), trained("e4e", 2, bad=(1, 1))
-    assert [record["train/skipped_steps"] for record in records(two)] == [0, 1, 0, 0, 0]
+    assert [record["train/skipped_steps"] for record in step_records(two)] == [0, 1, 0, 0, 0]
     assert_close(weights(two, process=1), weights(two), 0.0)
     assert_close(weights(two), weights(one), 1e-9)
 
@@ -248,6 +243,6 @@ def test_torchrun_trains_and_prints_once(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("done: ") == 1
-    assert [record["cur_step"] for record in records(tmp_path / "run")] == [1, 2]
+    assert [record["cur_step"] for record in step_records(tmp_path / "run")] == [1, 2]
     assert (tmp_path / "run" / "checkpoints" / "iteration-000000002.safetensors").exists()
     assert (tmp_path / "run" / "pairs.png").exists()

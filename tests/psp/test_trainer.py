@@ -1,6 +1,5 @@
 """The encoder loop with a 16 px generator and a narrow encoder: what it learns, and that resuming changes nothing."""
 
-import json
 import os
 import signal
 from dataclasses import replace
@@ -30,6 +29,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
+from tests.training import records
 
 SETTINGS = TrainingSettings(
     max_steps=9,
@@ -133,11 +133,6 @@ def assert_equal_checkpoints(path, other):
     assert tensors.keys() == others.keys()
     assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
     assert metadata == other_metadata
-
-
-def records(run_dir):
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if not key.startswith("speed")} for line in lines]
 
 
 @pytest.fixture(scope="module")

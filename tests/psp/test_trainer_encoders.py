@@ -1,6 +1,5 @@
 """The encoder loop with each kind of encoder: what is particular to it, and that resuming changes nothing."""
 
-import json
 import os
 import signal
 from dataclasses import replace
@@ -24,6 +23,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
+from tests.training import records
 
 CPU = torch.device("cpu")
 SMALL = {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1)}
@@ -106,11 +106,6 @@ def make_step(state, source, target, losses, averages=None, settings=SETTINGS):
     guard = Guard(9, buffers_of_step(state))
     with guard.step():
         step(state, source, target, losses=losses, settings=settings, guard=guard, averages=averages or Averages())
-
-
-def records(run_dir):
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("speed")} for line in lines]
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -1,6 +1,5 @@
 """The encoder loop where a number is NaN or infinite: nothing of the step stays, and good checkpoints are safe."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
+from tests.training import step_records
 
 HEADS = {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1), "head_width": 8}
 TYPES = {"gradual": HEADS, "e4e": HEADS, "restyle": {**HEADS, "iterations": 2}}
@@ -97,11 +97,6 @@ def run(run_dir, bad=(), name="gradual", **changes):
     )
 
 
-def records(run_dir):
-    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if "train/skipped_steps" in line]
-
-
 def everything(state):
     """Copies of all tensors that a step may change."""
     found, optimizers = {f"model.{k}": v for k, v in state.model.state_dict().items()}, [state.optimizer]
@@ -173,7 +168,7 @@ def test_the_latent_discriminator_and_its_pools_are_guarded(monkeypatch, capsys,
 
 def test_training_goes_on_after_it_and_counts_it(tmp_path):
     last = run(tmp_path, bad=[2, 5])
-    found = records(tmp_path)
+    found = step_records(tmp_path)
     assert [record["train/skipped_steps"] for record in found] == [0, 0, 1, 0, 0, 1, 0, 0]
     assert ["train/loss" in record for record in found] == [True, True, False, True, True, False, True, True]
     assert all(math.isfinite(value) for record in found for value in record.values())

@@ -182,7 +182,7 @@ def test_to_official_psp_writes_what_the_published_code_can_build(script, monkey
     assert err.count("\n") == 1
     assert not Path("out.pt").exists()
     monkeypatch.setattr(
-        "psp.convert.conversion.obstacles", lambda model: []
+        "psp.convert.conversion.export_problems", lambda model: []
     )  # the sizes that it can build are a gigabyte
     assert script("convert.py", "to", "official-psp", "ours.safetensors", "out.pt")[0] == 0
     written, expected = torch.load("out.pt"), to_official(tiny())

@@ -1,6 +1,5 @@
 """Several processes train as one: the same weights, one writer, one decision about stopping and about bad steps."""
 
-import json
 import math
 import multiprocessing
 import os
@@ -28,6 +27,7 @@ from stylegan2.runtime.images import write_image
 from stylegan2.runtime.randomness import draw_shard, normal_like
 from stylegan2.trainer import train
 from stylegan2.training_state import TrainingSettings, check_batches
+from tests.training import step_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BATCH, STEPS = 16, 5  # 16: a minibatch stddev group of 4 in each of 4 processes
@@ -163,11 +163,6 @@ def assert_close(found, expected, tolerance):
     assert {name: distance for name, distance in far.items() if not distance <= tolerance} == {}
 
 
-def records(run_dir):
-    found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [record for record in found if "train/skipped_steps" in record]  # without those of the sample grids
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run, made when it is asked for."""
@@ -213,8 +208,8 @@ def test_any_number_of_processes_is_as_one(trained, system, dtype, tolerance, co
 
 def test_losses_are_means_over_all_and_one_process_writes(trained):
     one, two = trained("stylegan2", 1), trained("stylegan2", 2)
-    assert [record["cur_nimg"] for record in records(two)] == [BATCH * (k + 1) for k in range(STEPS)]
-    for record, expected in zip(records(two), records(one), strict=True):
+    assert [record["cur_nimg"] for record in step_records(two)] == [BATCH * (k + 1) for k in range(STEPS)]
+    for record, expected in zip(step_records(two), step_records(one), strict=True):
         assert record.keys() == expected.keys()
         for name in [name for name in record if not name.startswith("speed/")]:
             assert record[name] == pytest.approx(expected[name], rel=1e-9, abs=1e-12), name
@@ -229,7 +224,7 @@ def test_losses_are_means_over_all_and_one_process_writes(trained):
 @pytest.mark.slow
 def test_a_nan_in_one_process_skips_the_step_in_all(trained):
     one, two = trained("stylegan2", 1, bad=(0, 1)), trained("stylegan2", 2, bad=(1, 1))
-    assert [record["train/skipped_steps"] for record in records(two)] == [0, 1, 0, 0, 0]
+    assert [record["train/skipped_steps"] for record in step_records(two)] == [0, 1, 0, 0, 0]
     assert_close(weights(two, process=1), weights(two), 0.0)
     assert_close(weights(two), weights(one), 1e-10)  # whichever image of the batch has it
 
@@ -391,5 +386,5 @@ def test_torchrun_trains_and_prints_once(tmp_path):
     assert result.returncode == 0, result.stderr
     assert [line.split(":")[0] for line in result.stdout.splitlines()][-1] == "done"
     assert result.stdout.count("done: ") == 1
-    assert [record["cur_nimg"] for record in records(tmp_path / "run")] == [8, 16, 24]
+    assert [record["cur_nimg"] for record in step_records(tmp_path / "run")] == [8, 16, 24]
     assert (tmp_path / "run" / "checkpoints" / "network-000000024.safetensors").exists()

@@ -24,6 +24,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
 from stylegan2.trainer import train
 from stylegan2.training_state import TrainingSettings, build_state, resume, schedule_learning_rate
+from tests.training import records
 
 BATCH, CPU = 4, torch.device("cpu")
 SIZES = {"channel_base": 128, "channel_max": 8}
@@ -92,12 +93,6 @@ def assert_equal_checkpoints(path, other):
     assert tensors.keys() == others.keys()
     assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
     assert metadata == other_metadata
-
-
-def records(run_dir):
-    """What was logged, without what depends on the machine."""
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key[:6] != "speed/"} for line in lines]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The GAN loop where a number is NaN or infinite: nothing of the step stays, and good checkpoints are safe."""
 
-import json
 import math
 
 import pytest
@@ -16,6 +15,7 @@ from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import train
 from stylegan2.training_state import TrainingSettings, build_state
 from stylegan2.training_step import step
+from tests.training import records
 
 BATCH = 4
 SETTINGS = {
@@ -65,10 +65,6 @@ def run(run_dir, bad=(), **changes):
         settings=settings,
         device=torch.device("cpu"),
     )
-
-
-def records(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def everything(state):

@@ -1,6 +1,5 @@
 """Each system of the family in the one loop: growing, its losses, exact resume, classes, and starting from a file."""
 
-import json
 from itertools import islice
 
 import numpy as np
@@ -21,6 +20,7 @@ from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import sample_sheet, train
 from stylegan2.training_state import TrainingSettings, build_state
 from stylegan2.training_step import step
+from tests.training import records
 
 # 4 px: a step of 8 images; 8 px fades in over 8 (2 steps of 4) and stays for 8; 16 px fades in over 8 (4 steps of 2).
 BASE = {
@@ -98,12 +98,6 @@ def crashing(stream, after):
             yield batch
 
     return from_position
-
-
-def records(run_dir):
-    """What was logged, without what depends on the machine."""
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key[:6] != "speed/"} for line in lines]
 
 
 def assert_equal_checkpoints(path, other):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psp.convert import from_content, obstacles, to_official
+from psp.convert import export_problems, from_content, to_official
 from psp.convert.export import published_options
 from psp.encoders import ENCODERS
 from psp.model import PSp
@@ -80,7 +80,7 @@ def test_options_are_those_that_the_published_scripts_read():
 
 @pytest.mark.parametrize("name", ["gradual", "e4e", "restyle", "restyle_resnet_e4e", "w_plus_naive"])
 def test_what_the_published_code_can_build_has_no_obstacle(name):
-    assert obstacles(published_model(name)) == []
+    assert export_problems(published_model(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_what_the_published_code_can_build_has_no_obstacle(name):
     ],
 )
 def test_what_it_cannot_build_is_said(name, generator, settings, words):
-    assert any(words in reason for reason in obstacles(published_model(name, generator, **settings)))
+    assert any(words in reason for reason in export_problems(published_model(name, generator, **settings)))
 
 
 def test_widths_that_are_the_same_at_this_size_are_no_obstacle():
-    assert obstacles(published_model("gradual", {"img_resolution": 32, "channel_base": 16384})) == []
+    assert export_problems(published_model("gradual", {"img_resolution": 32, "channel_base": 16384})) == []
 
 
 def test_a_model_without_a_published_layout_is_refused():
@@ -115,4 +115,4 @@ def test_a_model_without_a_published_layout_is_refused():
 def test_w_with_a_different_average_in_each_row_is_an_obstacle(published):
     model, _ = from_content(published.content("BackboneEncoderUsingLastLayerIntoW"))
     model.latent_avg[3] += 1
-    assert "the rows of its latent average differ" in obstacles(model)
+    assert "the rows of its latent average differ" in export_problems(model)

@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.stats import Averages, StatsWriter
+from tests.training import records
 
 
 def test_averages_count_every_element_once():
@@ -27,10 +27,6 @@ def test_averages_do_not_lose_small_terms():
     for _ in range(9):
         averages.add("a", torch.tensor([1.0]))
     assert averages.pop()["a"] == (2**24 + 9) / 10
-
-
-def records(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_what_was_written_after_the_resumed_position_goes(tmp_path):
