@@ -216,7 +216,7 @@ def epilogue_gradients(
 @lru_cache
 def epilogue_settings(channels: int, itemsize: int) -> dict[str, Any]:
     """What the epilogue's kernels are compiled for."""
-    block_pixels, block_channels = blocks_of(channels, itemsize, cache_lines=2)
+    block_pixels, block_channels = blocks_of(channels, itemsize)
     return {
         "QUANTUM": quantum_of(channels, itemsize),
         "PIXELS": block_pixels,

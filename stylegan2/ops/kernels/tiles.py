@@ -14,14 +14,14 @@ def quantum_of(channels: int, itemsize: int) -> int:
     return math.gcd(channels, 16 // itemsize)
 
 
-def blocks_of(channels: int, itemsize: int, cache_lines: int = 1) -> tuple[int, int]:
-    """Pixels and channels of a tile in which each thread holds 16 bytes; of a pixel at most so many cache lines.
+def blocks_of(channels: int, itemsize: int) -> tuple[int, int]:
+    """Pixels and channels of a tile in which each thread holds 16 bytes; of a pixel at most 128, a cache line.
 
-    A filter's tile that is long in pixels shares more of them among its taps.
+    A filter's tile that is long in pixels shares more of them among its taps, and wide networks need one compilation.
     """
     dividing = channels & -channels  # the largest power of two that divides the channels
     wanted = dividing if dividing >= 32 else triton.next_power_of_2(channels)  # at most a few idle lanes
-    block_channels = min(cache_lines * 128 // itemsize, wanted)
+    block_channels = min(128 // itemsize, wanted)
     return max(1, THREADS * (16 // itemsize) // block_channels), block_channels
 
 
