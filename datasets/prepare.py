@@ -1,4 +1,7 @@
-"""A folder of photos checked, cropped to squares, resized and packed for training; what is left out is listed."""
+"""A folder of photos checked, cropped to squares, resized and packed for training; what is left out is listed.
+
+Procedural faces are packed the same way, so that a training reads them from then on rather than waits for them.
+"""
 
 import hashlib
 import io
@@ -11,12 +14,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from datasets.archive import Archive, open_archive
 from datasets.crop import square_box
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
+from datasets.synthetic import SyntheticFaces
 from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.checkpoint import atomic_file
@@ -191,6 +196,42 @@ def encode_png(picture: np.ndarray) -> bytes:
     array = picture[..., 0] if picture.shape[2] == 1 else picture
     Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
     return file.getvalue()
+
+
+# ---------------------------------------------------------------------------------------- procedural faces
+
+
+def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1) -> Outcome:
+    """Write all of `faces` to `out`, a folder or .zip file that appears only when it is complete.
+
+    Args:
+        workers: processes that render; what they write does not depend on their number.
+
+    Raises:
+        UserError: `out` exists or cannot be written.
+    """
+    outcome = Outcome(len(faces))
+    # Processes rather than threads: rendering is many small steps in Python. The sampler is a range, so in order.
+    rendered = DataLoader(EncodedFaces(faces), batch_size=None, sampler=range(len(faces)), num_workers=workers)
+    with writing(out), open_archive(out) as archive:
+        for index, png in enumerate(tqdm(rendered, unit="image")):
+            name = f"{index:06d}.png"
+            archive(name, png)
+            outcome.kept[name] = name
+    return outcome
+
+
+class EncodedFaces(Dataset):
+    """`[index]` gives a face as the bytes of a PNG file, [R, R, 3]."""
+
+    def __init__(self, faces: SyntheticFaces) -> None:
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> bytes:
+        return encode_png(self.faces.image(index))
 
 
 # ---------------------------------------------------------------------------------------------- summary

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.folder import ImageFolder
+from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
+
 
 @pytest.fixture
 def prepare_data(script, tmp_path):
@@ -99,3 +102,38 @@ def test_parts_hold_people_out(prepare_data, folder, tmp_path):
     assert stored["train"] | stored["held_out"] == stored["all"]
     assert not stored["train"] & stored["held_out"]
     assert len(stored["held_out"]) % 2 == 0
+
+
+def test_procedural_faces_are_rendered_once(script, tmp_path):
+    faces = tmp_path / "faces.zip"
+    flags = ["--out", faces, "--resolution", 32, "--workers", 2]
+    code, printed, _ = script("prepare_data.py", "--synthetic", 5, *flags)
+    assert (code, printed.strip()) == (0, f"5 of 5 images at 32 px: {faces}")
+    written, rendered = ImageFolder(faces, 32), SyntheticFaces(32)
+    assert len(written) == 5
+    assert all(np.array_equal(written[index], rendered.image(index)) for index in range(5))
+    code, _, failures = script("prepare_data.py", "--synthetic", 5, *flags)
+    assert code == 2
+    assert "exists: remove it" in failures
+    flags[1] = tmp_path / "held_out.zip"
+    assert script("prepare_data.py", "--synthetic", 1, "--part", "held_out", *flags)[0] == 0
+    assert np.array_equal(ImageFolder(flags[1], 32)[0], SyntheticFaces(32, HELD_OUT_SEED).image(0))
+    flags = ["--exp_dir", tmp_path / "run", "--resolution", 32, "--channel_base", 64, "--channel_max", 4]
+    flags += ["--batch_size", 4, "--total_nimg", 4, "--workers", 0, "--z_dim", 4, "--w_dim", 4]
+    assert script("train_stylegan2.py", "--data", faces, *flags)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "give either --data_path, your photos, or --synthetic, a number of procedural faces"),
+        (["--synthetic", 3, "--data", "in"], "give either --data_path, your photos, or --synthetic"),
+        (["--synthetic", -3], "--synthetic is a number of faces from 1 on, not -3"),
+        (["--synthetic", 3, "--labels", "folders"], "--labels is for photos: leave it out beside --synthetic"),
+        (["--synthetic", 3, "--channels", 1], "--channels is for photos: leave it out beside --synthetic"),
+    ],
+)
+def test_photos_or_procedural_faces(script, tmp_path, flags, words):
+    code, _, failures = script("prepare_data.py", "--out", tmp_path / "out.zip", "--resolution", 32, *flags)
+    assert (code, failures.count("\n")) == (2, 1)
+    assert words in failures
