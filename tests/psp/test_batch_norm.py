@@ -52,6 +52,7 @@ def test_several_processes_normalize_as_one(tmp_path, count):
 @pytest.mark.parametrize("name", ENCODERS.names())
 def test_an_encoder_keeps_its_weights_and_what_it_computes(name):
     small = {} if name.startswith("light") else {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1)}
+    small |= {"feature_side": 8, "feature_channels": 8} if "feature" in name else {}
     encoder = ENCODERS.build(name, num_ws=6, w_dim=8, input_size=32, **small).eval()
     images = [torch.randn(2, 3, 32, 32)] * (1 + getattr(encoder, "reads_rendering", False))
     before, parameters = {k: v.clone() for k, v in encoder.state_dict().items()}, list(encoder.parameters())

@@ -39,6 +39,7 @@ TYPES = {
     "restyle_e4e": {**TRUNK, "head_width": 8, "iterations": 2},
     "restyle_resnet": {**TRUNK, "head_width": 8, "iterations": 2},
     "light": {},
+    "feature": {**TRUNK, "head_width": 8, "feature_side": 8, "feature_channels": 8, "corrector_width": 16},
 }
 SETTINGS = TrainingSettings(
     max_steps=STEPS,
