@@ -1,0 +1,164 @@
+"""How many images per second reach a training: python benchmarks/loader.py [--workers 0 1 2 4] [--out FILE.json]
+
+The stream of `datasets.loader`, as the trainers read it, over a zip of JPEG files, over procedural faces rendered as
+they are asked for, and over the same faces from a zip that `scripts/prepare_data.py --synthetic` would write. Beside
+it stands what one GPU asks for. The zips are made first, in a temporary folder.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import _start  # noqa: F401
+import numpy as np
+from PIL import Image
+
+from datasets.archive import open_archive
+from datasets.folder import ImageFolder
+from datasets.loader import MirroredImages, stream_batches
+from datasets.prepare import prepare_faces
+from datasets.sources import SyntheticPixels
+from datasets.synthetic import SyntheticFaces
+from options.parse import run
+from stylegan2.runtime.device import tune_process
+from stylegan2.runtime.errors import UserError
+
+ASKED = {64: 500.0, 256: 160.0}
+"""{resolution: images per second that the training of StyleGAN2 takes on one H200}; docs/results.md has the run."""
+JPEGS, PNGS, RENDERED = "zip of JPEGs", "procedural faces from a zip", "procedural faces, rendered"
+Row = dict[str, Any]
+
+
+def powers_of_two() -> list[int]:
+    """Return 0, 1, 2, 4, ... up to the number of cores."""
+    return [0, *(2**k for k in range((os.cpu_count() or 1).bit_length()))]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measure how many images per second the loader delivers."""
+
+    workers: list[int] = field(default_factory=powers_of_two)
+    """numbers of worker processes to measure; 0 loads in the training's own process"""
+    resolutions: list[int] = field(default_factory=lambda: [256, 64])
+    """pixels of a side"""
+    batch_size: int = 8
+    """images of a batch"""
+    photos: int = 500
+    """JPEG files in the zip"""
+    faces: int = 100
+    """procedural faces in the zip"""
+    seconds: float = 4.0
+    """of each measurement, at least"""
+    out: Path | None = None
+    """JSON file to write"""
+
+    def __post_init__(self) -> None:
+        if min(self.workers, default=-1) < 0:
+            raise UserError("--workers takes numbers from 0 on")
+        if min(self.batch_size, self.photos, self.faces) < 1:
+            raise UserError("--batch_size, --photos and --faces are numbers from 1 on")
+
+
+def write_jpegs(out: Path, resolution: int, count: int) -> None:
+    """Write a zip of JPEG files of quality 90 that are about as large, and as much work to decode, as photos.
+
+    Args:
+        out: a new .zip file.
+        resolution: pixels of a side.
+        count: how many files.
+    """
+    rng = np.random.default_rng(0)
+    with open_archive(out) as archive:
+        for index in range(count):
+            coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
+            smooth = np.asarray(coarse.resize((resolution, resolution), Image.Resampling.BICUBIC))  # [R, R, 3]
+            grain = rng.normal(0, 6, (resolution, resolution, 1))
+            file = BytesIO()
+            Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+            archive(f"{index:06d}.jpg", file.getvalue())
+
+
+def open_sources(folder: Path, resolution: int, o: Benchmark) -> dict[str, Any]:
+    """Return {name: indexable uint8 images [R, R, 3]}, with the zips written into `folder`."""
+    jpegs, pngs = folder / f"photos{resolution}.zip", folder / f"faces{resolution}.zip"
+    write_jpegs(jpegs, resolution, o.photos)
+    prepare_faces(SyntheticFaces(resolution, length=o.faces), pngs, max(o.workers))
+    return {
+        JPEGS: ImageFolder(jpegs, resolution),
+        PNGS: ImageFolder(pngs, resolution),
+        RENDERED: SyntheticPixels(resolution),
+    }
+
+
+def rate(pixels: Any, batch_size: int, workers: int, seconds: float) -> float:
+    """Return images per second of the trainers' stream, once every worker is at work.
+
+    Workers fetch two batches ahead, which would come at once; so as many are left out, and twice as many counted.
+    """
+    dataset = MirroredImages(pixels, mirror=True, seed=0)
+    stream = stream_batches(dataset, len(pixels), batch_size, seed=0, workers=workers)(0)
+    try:
+        for _ in islice(stream, 2 * workers + 1):
+            pass
+        count, start = 0, time.perf_counter()
+        while True:
+            count += len(next(stream))
+            took = time.perf_counter() - start
+            if took >= seconds and count >= 4 * workers * batch_size:
+                return count / took
+    finally:
+        stream.close()
+
+
+def table(rows: list[Row], workers: list[int]) -> str:
+    """Return Markdown: a line for each source and resolution, a column for each number of workers."""
+    heads = [
+        "images",
+        *("1 worker" if n == 1 else f"{n} workers" for n in workers),
+        "a GPU asks for",
+        "workers that keep up",
+    ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for source, resolution in dict.fromkeys((row["images"], row["resolution"]) for row in rows):
+        found = {r["workers"]: r["images/s"] for r in rows if (r["images"], r["resolution"]) == (source, resolution)}
+        asked = ASKED.get(resolution)
+        enough = [n for n in workers if asked is not None and found[n] >= asked]
+        cells = [f"{source}, {resolution} px", *(f"{found[n]:.0f}" for n in workers)]
+        cells += ["" if asked is None else f"{asked:.0f}", str(min(enough)) if enough else "none of these"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(o: Benchmark) -> int:
+    tune_process()
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    workers, rows = sorted(set(o.workers)), []
+    with tempfile.TemporaryDirectory() as folder:
+        for resolution in o.resolutions:
+            for name, pixels in open_sources(Path(folder), resolution, o).items():
+                for n in workers:
+                    found = rate(pixels, o.batch_size, n, o.seconds)
+                    rows.append({"images": name, "resolution": resolution, "workers": n, "images/s": found})
+                    print(f"{name}, {resolution} px, {n} worker(s): {found:.1f} images/s", file=sys.stderr, flush=True)
+    print(f"images/s, batches of {o.batch_size}, {machine['cores']} cores\n\n{table(rows, workers)}")
+    if o.out is not None:
+        asked = {str(resolution): ASKED.get(resolution) for resolution in o.resolutions}
+        content = {"machine": machine, "batch_size": o.batch_size, "asked images/s": asked, "rows": rows}
+        o.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, Benchmark)
