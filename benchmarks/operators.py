@@ -62,9 +62,7 @@ def epilogue_works(
     shape: tuple[int, int, int, int], rate: float, device: torch.device, nvidia: Path | None
 ) -> list[Work]:
     """Noise, bias, leaky ReLU, gain and clamp; arguments as for `filter_works`."""
-    forms: dict[str, Callable[..., Tensor]] = {PLAIN: plain_epilogue}
-    if hasattr(ops, "epilogue"):
-        forms = {OURS: own_epilogue, **forms}
+    forms: dict[str, Callable[..., Tensor]] = {OURS: own_epilogue, PLAIN: plain_epilogue}
     if nvidia is not None:
         forms[peers.NVIDIA] = peers.nvidia_epilogue(nvidia)
     works = []

@@ -37,7 +37,9 @@ def inspect(path: str | Path) -> list[str]:
     if isinstance(content, dict) and "state_dict" in content:
         return _published(content)
     if isinstance(content, dict) and "input_layer.0.weight" in content:
-        return [f"format: ArcFace IR-SE network of {len(content)} tensors (for --trunk_weights and the identity loss)"]
+        return [
+            f"format: ArcFace IR-SE network of {len(content)} tensors (to start an encoder's trunk from, and for the identity loss)"
+        ]
     try:
         return describe(convert.from_torch(content, path))
     except CheckpointError:
