@@ -37,9 +37,7 @@ def inspect(path: str | Path) -> list[str]:
     if isinstance(content, dict) and "state_dict" in content:
         return _published(content)
     if isinstance(content, dict) and "input_layer.0.weight" in content:
-        return [
-            f"format: ArcFace IR-SE network of {len(content)} tensors (to start an encoder's trunk from, and for the identity loss)"
-        ]
+        return [f"format: ArcFace IR-SE network of {len(content)} tensors (an encoder's trunk, or the identity loss)"]
     try:
         return describe(convert.from_torch(content, path))
     except CheckpointError:
