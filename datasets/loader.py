@@ -1,9 +1,11 @@
 """From indexable images to an endless, resumable stream of batches."""
 
+import atexit
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,15 +55,17 @@ def _end_when_the_parent_says() -> None:
 
 def stream_batches(
     dataset: Dataset, length: int, batch_size: int | Callable[[int], int], seed: int, workers: int
-) -> Callable[[int], Iterator[Any]]:
+) -> Callable[[int], Generator[Any, None, None]]:
     """Return a function that, given a position in the stream, iterates over batches from there on, for ever.
+
+    Closing the iterator ends its workers; at the latest they end with the process, quietly.
 
     batch_size: a number, or a function from the position at which a batch starts to its size. Where several processes
         train, each gets its share of every batch: the sample of every so-many-th position.
     """
     size_at = batch_size if callable(batch_size) else lambda position: batch_size
 
-    def from_position(start: int) -> Iterator[Any]:
+    def from_position(start: int) -> Generator[Any, None, None]:
         keys = StreamSampler(length, seed, start, distributed.rank(), distributed.world_size())
         loader = DataLoader(
             dataset,
@@ -70,12 +74,33 @@ def stream_batches(
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_loop,
         )
-        try:
-            yield from loader
-        except UserError as error:
-            raise UserError(_sentence(error) if workers else str(error)) from None
+        stream = _batches_of(loader)
+        _open_streams.add(stream)
+        return stream
 
     return from_position
+
+
+def _batches_of(loader: DataLoader) -> Generator[Any, None, None]:
+    try:
+        yield from loader
+    except UserError as error:
+        error.__traceback__ = None  # it holds the workers, and the error below holds this one as its context
+        raise UserError(_sentence(error) if loader.num_workers else str(error)) from None
+
+
+_open_streams: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_streams() -> None:
+    """End the workers of streams that are still open, such as those that an error's traceback holds.
+
+    It has to happen before `multiprocessing` kills them at exit, which comes later as it was registered earlier: the
+    thread that pins memory for a GPU would be cut off while it reads from a worker, and print a ConnectionResetError.
+    """
+    for stream in list(_open_streams):
+        stream.close()
 
 
 def _sentence(error: UserError) -> str:

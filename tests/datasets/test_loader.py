@@ -1,3 +1,6 @@
+import multiprocessing
+import subprocess
+import sys
 import warnings
 from itertools import islice
 
@@ -76,6 +79,28 @@ def test_a_mistake_in_a_worker_is_still_one_sentence(tmp_path, workers):
         batches(1, workers=workers, pixels=ImageFolder(tmp_path, 8))
     assert str(caught.value).startswith(f"2 of 6 images of {tmp_path} cannot be read; the last: ")
     assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()  # although the error and its traceback are still there
+
+
+ENDS_WITH_AN_ERROR = """
+import atexit, multiprocessing.util
+from stylegan2.runtime.errors import UserError
+atexit.register(lambda: print("workers", len(multiprocessing.active_children())))  # before multiprocessing kills them
+from datasets.loader import MirroredImages, stream_batches
+import numpy as np
+
+pixels = np.zeros((4, 8, 8, 3), np.uint8)
+stream = stream_batches(MirroredImages(pixels, False, 0), 4, 2, seed=0, workers=2)(0)
+next(stream)
+print("workers", len(multiprocessing.active_children()))
+raise UserError("the end")
+"""
+
+
+def test_workers_have_ended_before_an_exit_kills_them():
+    done = subprocess.run([sys.executable, "-c", ENDS_WITH_AN_ERROR], capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["workers 2", "workers 0", ""]
+    assert done.stderr.splitlines()[-1].endswith("UserError: the end")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
