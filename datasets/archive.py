@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import atomic_file
 
 Archive = Callable[[str, bytes], None]  # (name with "/", content): adds a file
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that zip files know: equal files make equal archives

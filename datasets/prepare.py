@@ -24,9 +24,8 @@ from datasets.labels import DATASET_JSON, format_dataset_json, numbered
 from datasets.synthetic import SyntheticFaces
 from psp.inference.names import Names
 from stylegan2.runtime import images
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.threads import ordered_map
 
 NOTES = {

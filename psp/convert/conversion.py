@@ -13,8 +13,8 @@ from psp.convert.verification import verify
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.verification import compare, require
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.files import atomic_file
 
 
 def write_official(source: Path, out: Path) -> Iterator[str]:

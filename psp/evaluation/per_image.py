@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stylegan2.runtime.checkpoint import atomic_file
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 
 VERSION = 2  # raise it whenever a metric changes, so that no older value is taken for a new one
 SAVE_SECONDS = 5.0  # between two writes, for methods that are faster than that

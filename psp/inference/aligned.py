@@ -17,9 +17,8 @@ from psp.inference.detect import Detector, DlibDetector, Face, build_detector, f
 from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import write_text, writing
+from stylegan2.runtime.files import atomic_file, write_text, writing
 from stylegan2.runtime.threads import ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"

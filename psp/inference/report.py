@@ -18,9 +18,8 @@ from psp.inference.photos import THUMBNAIL, Photo, Portrait
 from psp.model import Codes
 from stylegan2.latents.codes import save_codes
 from stylegan2.runtime import images
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other

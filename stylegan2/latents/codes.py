@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 WEBP_QUALITY = 90

@@ -1,25 +1,23 @@
 """Checkpoints: one safetensors file that holds tensors and JSON, replaced atomically and verified when it is read."""
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file
 from stylegan2.runtime.module import Module
 
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
-PARTIAL_PREFIX = ".partial-"
 NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
 IMPLEMENTATION_OPTIONS = ("fused", "foreach", "capturable", "differentiable")  # of an optimizer: how it computes
 DTYPE_NAMES = {
@@ -39,44 +37,6 @@ DTYPE_NAMES = {
 def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
     """Return folder/checkpoints/NAME-000123456.safetensors; `number` is cur_nimg or the step."""
     return Path(folder) / "checkpoints" / f"{name}-{number:09d}.safetensors"
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a binary file to write that takes the place of `path` only once it is complete.
-
-    The parent folder is created. When the block raises, `path` is as before and no partial file stays.
-
-    Args:
-        path: The file to replace.
-        durable: Wait until the data has reached the disk, so that a power cut cannot leave an empty file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(PARTIAL_PREFIX + uuid.uuid4().hex)
-    try:
-        with open(unfinished, "xb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
-    if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable. Windows and some network file systems cannot: the data is on disk already."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------- one file

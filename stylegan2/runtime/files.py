@@ -2,10 +2,14 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from stylegan2.runtime.errors import UserError
+
+PARTIAL_PREFIX = ".partial-"  # of a file that is not complete yet
 
 
 @contextlib.contextmanager
@@ -34,3 +38,41 @@ def write_text(path: str | Path, text: str) -> None:
 def cache_folder() -> Path:
     """Return $XDG_CACHE_HOME/psp, by default ~/.cache/psp. It may be deleted at any time between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "psp"
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a binary file to write that takes the place of `path` only once it is complete.
+
+    The parent folder is created. When the block raises, `path` is as before and no partial file stays.
+
+    Args:
+        path: The file to replace.
+        durable: Wait until the data has reached the disk, so that a power cut cannot leave an empty file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(PARTIAL_PREFIX + uuid.uuid4().hex)
+    try:
+        with open(unfinished, "xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself durable. Windows and some network file systems cannot: the data is on disk already."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -25,9 +25,8 @@ from PIL import (
 )
 from torch import Tensor
 
-from stylegan2.runtime.checkpoint import atomic_file
 from stylegan2.runtime.errors import ImageError
-from stylegan2.runtime.files import writing
+from stylegan2.runtime.files import atomic_file, writing
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 MAX_FILE_BYTES = 64 * 2**20
