@@ -14,6 +14,7 @@ from stylegan2 import losses, schedule
 from stylegan2.augment import PIPELINES, Controller
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.sizes import is_power_of_two
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.precision import check_precision
@@ -149,11 +150,6 @@ class TrainingSettings:
     def lazy_r1_interval(self) -> int:
         """Return the steps between R1 phases, or 0 where R1 has no phases of its own."""
         return self.r1_interval if self.lazy_r1 and self.loss != "wgan" else 0
-
-
-def is_power_of_two(number: int) -> bool:
-    """Return whether a number is 1, 2, 4, 8, ..."""
-    return number > 0 and number & (number - 1) == 0
 
 
 def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles: bool) -> None:

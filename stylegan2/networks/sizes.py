@@ -39,3 +39,8 @@ def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
 def num_ws_at(img_resolution: int) -> int:
     """Return how many codes w a style-based generator reads: two for each of its resolutions, 18 at 1024 px."""
     return 2 * len(resolutions(img_resolution))
+
+
+def is_power_of_two(number: int) -> bool:
+    """Return whether a number is 1, 2, 4, 8, ..."""
+    return number > 0 and number & (number - 1) == 0
