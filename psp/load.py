@@ -39,7 +39,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
-        path = _shipped(str(path_or_name))
+        path = PRETRAINED.locate_shipped(str(path_or_name), "pSp model")
     if path.suffix != ".safetensors":
         model, metadata = from_official(path)
         return model, describe(model) | metadata
@@ -142,11 +142,3 @@ def _from_folder(folder: Path) -> tuple[PSp, dict[str, Any]]:
     if found is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
     return _restore(*found)
-
-
-def _shipped(name: str) -> Path:
-    names = PRETRAINED.shipped
-    if name not in names:
-        shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
-        raise UserError(f"there is no pSp model {name!r}: give a file or an experiment folder{shipped}")
-    return PRETRAINED.locate(name)

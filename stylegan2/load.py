@@ -40,7 +40,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
-        path = _shipped(str(path_or_name))
+        path = PRETRAINED.locate_shipped(str(path_or_name), "generator")
     if convert.recognise(path) != convert.OURS:
         return convert.load_foreign(path)
     return _restore(path, *checkpoint.read(path))
@@ -84,15 +84,6 @@ def _from_folder(folder: Path) -> tuple[Generator, dict[str, Any]]:
     if found is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
     return _restore(*found)
-
-
-def _shipped(name: str) -> Path:
-    """Return the file of a model that comes with the package. UserError: there is none of that name."""
-    names = PRETRAINED.shipped
-    if name not in names:
-        shipped = f"; models that come with this package: {', '.join(names)}" if names else ""
-        raise UserError(f"there is no generator {name!r}: give a file or an experiment folder{shipped}")
-    return PRETRAINED.locate(name)
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[Generator, dict[str, Any]]:

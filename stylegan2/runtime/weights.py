@@ -69,6 +69,13 @@ class PretrainedFiles:
         """The names of the models that come with the package."""
         return sorted(name for name, entry in self.entries.items() if entry.found == f"shipped:{self.package}")
 
+    def locate_shipped(self, name: str, kind: str) -> Path:
+        """Return the file of a model that comes with the package; `kind` names what it is. UserError: there is none."""
+        if name not in self.shipped:
+            others = f"; models that come with this package: {', '.join(self.shipped)}" if self.shipped else ""
+            raise UserError(f"there is no {kind} {name!r}: give a file or an experiment folder{others}")
+        return self.locate(name)
+
     def find(self, name: str, path: str | Path | None = None) -> Path | None:
         """Return the path of a file, or None where it is not on this machine.
 
