@@ -34,7 +34,7 @@ from options.parse import run
 from stylegan2.runtime.device import tune_process
 from stylegan2.runtime.errors import UserError
 
-ASKED = {64: 500.0, 256: 160.0}
+GPU_RATES = {64: 500.0, 256: 160.0}
 """{resolution: images per second that the training of StyleGAN2 takes on one H200}; docs/results.md has the run."""
 JPEGS, PNGS, RENDERED = "zip of JPEGs", "procedural faces from a zip", "procedural faces, rendered"
 Row = dict[str, Any]
@@ -133,7 +133,7 @@ def table(rows: list[Row], workers: list[int]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for source, resolution in dict.fromkeys((row["images"], row["resolution"]) for row in rows):
         found = {r["workers"]: r["images/s"] for r in rows if (r["images"], r["resolution"]) == (source, resolution)}
-        asked = ASKED.get(resolution)
+        asked = GPU_RATES.get(resolution)
         enough = [n for n in workers if asked is not None and found[n] >= asked]
         cells = [f"{source}, {resolution} px", *(f"{found[n]:.0f}" for n in workers)]
         cells += ["" if asked is None else f"{asked:.0f}", str(min(enough)) if enough else "none of these"]
@@ -154,7 +154,7 @@ def main(o: Benchmark) -> int:
                     print(f"{name}, {resolution} px, {n} worker(s): {found:.1f} images/s", file=sys.stderr, flush=True)
     print(f"images/s, batches of {o.batch_size}, {machine['cores']} cores\n\n{table(rows, workers)}")
     if o.out is not None:
-        asked = {str(resolution): ASKED.get(resolution) for resolution in o.resolutions}
+        asked = {str(resolution): GPU_RATES.get(resolution) for resolution in o.resolutions}
         content = {"machine": machine, "batch_size": o.batch_size, "asked images/s": asked, "rows": rows}
         o.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -140,7 +140,7 @@ def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
     }
 
 
-def measure(o: Benchmark, case: str) -> dict[str, Any]:
+def measure_case(o: Benchmark, case: str) -> dict[str, Any]:
     """What a process of its own measures: the forms `o.worker` of one case."""
     tune_process(malloc=o.malloc == ["tuned"])
     if o.threads:
@@ -192,7 +192,7 @@ def differences(calls: Calls, forms: list[str]) -> dict[str, float]:
 
 
 def spawn(o: Benchmark, case: str, malloc: str, forms: tuple[str, ...], repetitions: int) -> dict[str, Any]:
-    """`measure` in a process of its own."""
+    """`measure_case` in a process of its own."""
     flags = ["--cases", case, "--malloc", malloc, "--repetitions", repetitions, "--batch", o.batch, "--worker", *forms]
     flags += ["--threads", o.threads] if o.threads else []
     return in_own_process(__file__, *flags)
@@ -204,10 +204,10 @@ def run_case(o: Benchmark, case: str, malloc: str) -> dict[str, Any]:
     forms = FORMS["training" if training else "inference"]
     if training:  # two models with their optimizers are too much for one process: processes take turns
         rounds = [spawn(o, case, malloc, (form,), max(1, o.repetitions // 2)) for _ in range(2) for form in forms]
-        merged = {**rounds[0], "figures": merge([found["figures"] for found in rounds])}
+        merged = {**rounds[0], "figures": merge([result["figures"] for result in rounds])}
         return {**merged, "peak_mb": {form: rounds[i]["peak_mb"] for i, form in enumerate(forms)}}
-    found = spawn(o, case, malloc, forms, o.repetitions)
-    return {**found, "peak_mb": {form: spawn(o, case, malloc, (form,), 1)["peak_mb"] for form in forms}}
+    result = spawn(o, case, malloc, forms, o.repetitions)
+    return {**result, "peak_mb": {form: spawn(o, case, malloc, (form,), 1)["peak_mb"] for form in forms}}
 
 
 def merge(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -228,12 +228,12 @@ def _median(figures: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def table(case: str, malloc: str, found: dict[str, Any]) -> str:
+def table(case: str, malloc: str, result: dict[str, Any]) -> str:
     """Markdown: a row for each part of each form. Shares are of the fastest calls, which others disturbed least."""
-    figures, gflop = found["figures"], found["gflop"]
+    figures, gflop = result["figures"], result["gflop"]
     peaks = {name: PEAK_CALLS * PEAK_GFLOP / figure["fastest"] for name, figure in figures.items() if "peak" in name}
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in peaks.items())
-    lines = [f"\n### {case}, malloc {malloc}, {found['threads']} threads; convolution {rates}\n"]
+    lines = [f"\n### {case}, malloc {malloc}, {result['threads']} threads; convolution {rates}\n"]
     lines += ["| form | part | ms (median) | ms (fastest) | share of the peak | foreign load |", "|---" * 6 + "|"]
     totals: dict[str, list[float]] = {}
     for name, figure in figures.items():
@@ -249,9 +249,9 @@ def table(case: str, malloc: str, found: dict[str, Any]) -> str:
     for form, total in totals.items():
         median, fastest = (reference / own for reference, own in zip(totals[REFERENCE], total, strict=True))
         ratio = f"{median:.2f}x (fastest {fastest:.2f}x) the speed of {REFERENCE}"
-        memory = f"peak memory {found['peak_mb'][form] or 0:.0f} MB, own process"
+        memory = f"peak memory {result['peak_mb'][form] or 0:.0f} MB, own process"
         lines.append(f"| {form} | all | {total[0] * 1000:.0f} | {total[1] * 1000:.0f} | {ratio} | {memory} |")
-    if apart := found.get("differences"):
+    if apart := result.get("differences"):
         apart = ", ".join(f"{form} {value:.4f}" for form, value in apart.items())
         lines.append(f"\nMean difference of the renderings from the plain formula's, in steps of 255: {apart}.")
     return "\n".join(lines)
@@ -259,13 +259,13 @@ def table(case: str, malloc: str, found: dict[str, Any]) -> str:
 
 def main(o: Benchmark) -> None:
     if o.worker:
-        print(json.dumps(measure(o, o.cases[0])))
+        print(json.dumps(measure_case(o, o.cases[0])))
         return
     results: dict[str, Any] = {}
     for case in o.cases:
         for malloc in o.malloc:
-            results[f"{case} {malloc}"] = found = run_case(o, case, malloc)
-            print(table(case, malloc, found), flush=True)
+            results[f"{case} {malloc}"] = result = run_case(o, case, malloc)
+            print(table(case, malloc, result), flush=True)
     if o.out is not None:
         o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -41,7 +41,7 @@ CASES = {"tiny": ["--preset", "tiny-cpu"], "auto256": ["--preset", "auto", "--re
 BASELINE = "depthwise"
 PEAK = "convolution peak"
 PEAK_CALLS = 4
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def build_forms(o: Benchmark, case: str) -> dict[str, Form]:
     return forms if own == o.worker else {**forms, lucidrains.NAME: lucidrains.form(settings)}
 
 
-def measure(o: Benchmark, case: str) -> Found:
+def measure_case(o: Benchmark, case: str) -> Result:
     """What a process of its own measures: the forms `o.worker` of one case."""
     forms = build_forms(o, case)
     calls: dict[str, Callable[[], object]] = {PEAK: convolution_peak(torch.float32, PEAK_CALLS)}
@@ -143,7 +143,7 @@ def measure(o: Benchmark, case: str) -> Found:
         "threads": torch.get_num_threads(),
         "images": settings_of(case).training.batch_size,
         "peak": asdict(figures[PEAK]),
-        "forms": {name: describe(name, form, figures) for name, form in forms.items()},
+        "forms": {name: figures_of(name, form, figures) for name, form in forms.items()},
     }
 
 
@@ -155,7 +155,7 @@ def measure_memory(o: Benchmark, case: str) -> float | None:
     return peak_memory_mb()
 
 
-def describe(name: str, form: Form, figures: dict[str, Any]) -> Found:
+def figures_of(name: str, form: Form, figures: dict[str, Any]) -> Result:
     """Of one form, all that the tables need."""
     return {
         "figures": {step: asdict(figures[f"{name}: {step}"]) for step in form.steps},
@@ -168,38 +168,38 @@ def describe(name: str, form: Form, figures: dict[str, Any]) -> Found:
 # ------------------------------------------------------------------------------- processes and the tables
 
 
-def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Found:
+def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Result:
     """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
     flags = ["--cases", case, "--malloc", malloc, *(["--threads", o.threads] if o.threads else [])]
-    found = in_own_process(__file__, *flags, "--repetitions", o.repetitions, "--worker", *forms)
+    result = in_own_process(__file__, *flags, "--repetitions", o.repetitions, "--worker", *forms)
     memory = {form: in_own_process(__file__, *flags, "--memory_only", "--worker", form) for form in forms}
-    return {**found, "peak_mb": memory}
+    return {**result, "peak_mb": memory}
 
 
-def tables(case: str, malloc: str, found: Found) -> str:
+def tables(case: str, malloc: str, result: Result) -> str:
     """Markdown. Shares are of the fastest calls, which others disturbed least."""
-    peak = PEAK_CALLS * PEAK_GFLOP / found["peak"]["fastest"]
-    lines = [f"\n### {case}, batch {found['images']}, malloc {malloc}, threads: {found['threads']}\n"]
-    lines += [f"{PEAK} (fp32): {peak:.0f} GFLOP/s, foreign load {percent(found['peak']['foreign'])}\n"]
+    peak = PEAK_CALLS * PEAK_GFLOP / result["peak"]["fastest"]
+    lines = [f"\n### {case}, batch {result['images']}, malloc {malloc}, threads: {result['threads']}\n"]
+    lines += [f"{PEAK} (fp32): {peak:.0f} GFLOP/s, foreign load {percent(result['peak']['foreign'])}\n"]
     lines += ["| form | part | every | ms (median) | ms (fastest) | GFLOP | share, whole step | foreign load |"]
     lines += ["|---" * 8 + "|"]
-    for name, form in found["forms"].items():
+    for name, form in result["forms"].items():
         lines += [f"| {name} | {row} |" for row in part_rows(form, peak)]
     titles = ["form", "images/s (median)", "images/s (fastest)", f"against {BASELINE}", "GFLOP an image"]
     titles += ["share of the peak", "foreign load", "parameters", "peak memory"]
     lines += [f"\n| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    baseline, _ = images_per_second(found["forms"][BASELINE], found["images"])
-    for name, form in found["forms"].items():
-        gflop = amortised(form["gflop"], phases_of(form)) / found["images"]
-        rate, fastest = images_per_second(form, found["images"])
+    baseline, _ = images_per_second(result["forms"][BASELINE], result["images"])
+    for name, form in result["forms"].items():
+        gflop = amortised(form["gflop"], phases_of(form)) / result["images"]
+        rate, fastest = images_per_second(form, result["images"])
         cells = [name, f"{rate:.2f}", f"{fastest:.2f}", f"{rate / baseline:.2f}x", f"{gflop:.2f}"]
         cells += [percent(gflop * fastest / peak), percent(worst_load(form)), f"{form['parameters'] / 1e6:.2f} M"]
-        memory = found["peak_mb"][name]
+        memory = result["peak_mb"][name]
         lines.append("| " + " | ".join([*cells, "unknown" if memory is None else f"{memory:.0f} MB"]) + " |")
     return "\n".join(lines)
 
 
-def part_rows(form: Found, peak: float) -> list[str]:
+def part_rows(form: Result, peak: float) -> list[str]:
     """A row for the step without phases and one for each phase. Share and load are those of the step that has it."""
     phases, figures = phases_of(form), form["figures"]
     median, fastest, gflop = (parts(steps, phases) for steps in (*times(form), form["gflop"]))
@@ -212,12 +212,12 @@ def part_rows(form: Found, peak: float) -> list[str]:
     return rows
 
 
-def phases_of(form: Found) -> dict[str, Phase]:
+def phases_of(form: Result) -> dict[str, Phase]:
     """JSON makes lists of them."""
     return {name: Phase(*phase) for name, phase in form["phases"].items()}
 
 
-def times(form: Found) -> tuple[dict[str, float], dict[str, float]]:
+def times(form: Result) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of each step: (median, fastest)."""
     median, fastest = (
         {step: figure[kind] for step, figure in form["figures"].items()} for kind in ("seconds", "fastest")
@@ -225,13 +225,13 @@ def times(form: Found) -> tuple[dict[str, float], dict[str, float]]:
     return median, fastest
 
 
-def images_per_second(form: Found, images: int) -> tuple[float, float]:
+def images_per_second(form: Result, images: int) -> tuple[float, float]:
     """(median, fastest)"""
     median, fastest = (images / amortised(steps, phases_of(form)) for steps in times(form))
     return median, fastest
 
 
-def worst_load(form: Found) -> float | None:
+def worst_load(form: Result) -> float | None:
     loads = [figure["foreign"] for figure in form["figures"].values() if figure["foreign"] is not None]
     return max(loads, default=None)
 
@@ -253,14 +253,14 @@ def forms_here() -> list[str]:
 
 def main(o: Benchmark) -> None:
     if o.worker:
-        print(json.dumps((measure_memory if o.memory_only else measure)(o, o.cases[0])))
+        print(json.dumps((measure_memory if o.memory_only else measure_case)(o, o.cases[0])))
         return
-    results: Found = {}
+    results: Result = {}
     forms = forms_here()
     for case in o.cases:
         for malloc in o.malloc:
-            results[f"{case} {malloc}"] = found = run_case(o, case, malloc, forms)
-            print(tables(case, malloc, found), flush=True)
+            results[f"{case} {malloc}"] = result = run_case(o, case, malloc, forms)
+            print(tables(case, malloc, result), flush=True)
     if o.out is not None:
         o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -42,7 +42,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
         path = PRETRAINED.locate_shipped(str(path_or_name), "pSp model")
     if path.suffix != ".safetensors":
         model, metadata = from_official(path)
-        return model, describe(model) | metadata
+        return model, model_metadata(model) | metadata
     return _restore(path, *checkpoint.read(path))
 
 
@@ -66,7 +66,7 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
     return PSp(with_input_channels(model.encoder, input_channels), model.generator, model.latent_avg)
 
 
-def describe(model: PSp) -> dict[str, Any]:
+def model_metadata(model: PSp) -> dict[str, Any]:
     """Return the metadata that `load` needs beside a model's tensors to build it again."""
     parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
     return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
@@ -84,7 +84,7 @@ def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype:
     Raises:
         CheckpointError: A weight does not fit into `dtype`, or the disk refuses.
     """
-    checkpoint.save(path, cast(model_tensors(model), dtype), {**metadata, **describe(model)})
+    checkpoint.save(path, cast(model_tensors(model), dtype), {**metadata, **model_metadata(model)})
 
 
 def model_tensors(model: PSp) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
 
     Args:
         tensors: `encoder.*`, `generator.*` and `latent_avg`; those of other names (an optimizer's) are left alone.
-        metadata: As `describe` gives it, in this or an earlier version.
+        metadata: As `model_metadata` gives it, in this or an earlier version.
 
     Raises:
         CheckpointError: Tensors are missing, left over or of another shape; the sentence names them.

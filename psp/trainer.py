@@ -36,11 +36,11 @@ from psp.training_state import (
 )
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
-from stylegan2.runtime.device import place
+from stylegan2.runtime.device import peak_memory_mb, place
 from stylegan2.runtime.guard import Guard
-from stylegan2.runtime.interrupt import Interrupt
+from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
-from stylegan2.runtime.stats import Averages, StatsWriter
+from stylegan2.runtime.stats import Averages, StatsWriter, progress_bar
 
 FP16_LOSS_SCALE = 4096.0  # gradients of float16 are kept away from zero; bfloat16 has the range of float32
 
@@ -100,17 +100,17 @@ def step(
                 values["latent"] = latent_loss(w_plus[: len(known)], known)  # [G]
                 loss = loss + s.latent_lambda * values["latent"].sum() * (parts / s.generated)
             if adversary is not None:
-                values["w_discriminator"] = deception_loss(adversary.network, learning_rows(model, w_plus))  # [M]
+                values["w_discriminator"] = deception_loss(adversary.network, unlocked_rows(model, w_plus))  # [M]
                 loss = loss + adversary.weight * values["w_discriminator"].mean()
             (loss * (scale / s.accumulate)).backward()
             for name, value in values.items():
                 terms[f"loss_{name}"].append(value.detach())
             terms["loss"].append(loss.detach()[None])
         encoded.append(codes.w_plus.detach())  # type: ignore[union-attr]
-    found = {name: torch.cat(values) for name, values in terms.items()}
-    found["loss"] = distributed.all_reduce_gradients(state.optimizer, found["loss"].mean())  # []
+    logged = {name: torch.cat(values) for name, values in terms.items()}
+    logged["loss"] = distributed.all_reduce_gradients(state.optimizer, logged["loss"].mean())  # []
     unscale(state.optimizer, scale)
-    state.optimizer.found_inf = guard.check(state.optimizer, found)  # type: ignore[attr-defined]
+    state.optimizer.found_inf = guard.check(state.optimizer, logged)  # type: ignore[attr-defined]
     state.optimizer.step()
 
     # Latent discriminator: tell codes of the mapping network from those of the encoder.
@@ -119,14 +119,14 @@ def step(
         with torch.no_grad():
             z = draw_shard(lambda count: torch.randn(count, model.generator.z_dim, device=device), len(source))
             real = model.generator.mapping(z)[:, 0]  # [N, w_dim]
-        values = train_discriminator(adversary, real, learning_rows(model, w_plus), start, guard)
-        found |= {f"loss_{name}": value for name, value in values.items()}
+        values = train_discriminator(adversary, real, unlocked_rows(model, w_plus), start, guard)
+        logged |= {f"loss_{name}": value for name, value in values.items()}
 
-    for name, value in found.items():
+    for name, value in logged.items():
         averages.add(f"train/{name}", value, skip=guard.found_inf)
 
 
-def learning_rows(model: PSp, w_plus: Tensor) -> Tensor:
+def unlocked_rows(model: PSp, w_plus: Tensor) -> Tensor:
     """Return the rows of codes that learn: all, unless they are deltas of which some still wait. [N, rows, w_dim]."""
     unlocked = model.encoder.unlocked
     return w_plus if unlocked is None else w_plus[:, : unlocked + 1]  # [N, rows, w_dim]
@@ -198,7 +198,7 @@ def train(
     averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step, idle=not first)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_step, waited = time.perf_counter(), state.cur_nimg, state.cur_step, 0.0
-    progress = progress_bar(state.cur_step, s.max_steps)
+    progress = progress_bar(state.cur_step, s.max_steps, "step")
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_step < s.max_steps and not is_asked_to_stop(interrupt):
@@ -225,14 +225,15 @@ def train(
             if state.cur_step % s.board_interval == 0:
                 guard.look()
                 values = distributed.all_reduce_mean_values(averages.pop())
-                seconds = time.perf_counter() - started
+                seconds, peak = time.perf_counter() - started, peak_memory_mb(device)
                 rates = {
                     "train/learning_rate": learning_rate(state.cur_step - 1, s),
                     "train/skipped_steps": guard.pop(),
                     "speed/images_per_second": (state.cur_nimg - started_nimg) / seconds,
                     "speed/share_waiting_for_data": waited / seconds,
-                    **peak_memory(device),
                 }
+                if peak is not None:
+                    rates["memory/peak_gigabytes"] = peak * 2**20 / 1e9
                 started, started_nimg, waited = time.perf_counter(), state.cur_nimg, 0.0
                 stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
                 progress.set_postfix({k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"}, refresh=False)
@@ -265,29 +266,6 @@ def train(
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_step)
-
-
-def progress_bar(cur_step: int, max_steps: int) -> tqdm:
-    """Show how far the training is, once for all processes."""
-    hidden = not distributed.is_first()
-    return tqdm(total=max_steps, initial=cur_step, unit="step", desc="training", smoothing=0.05, disable=hidden)
-
-
-def is_asked_to_stop(interrupt: Interrupt) -> bool:
-    """Return whether a signal came to any of the processes; then it counts for all."""
-    signum = distributed.all_reduce_max(interrupt.signum or 0)
-    if signum and not interrupt.requested:
-        interrupt.signum = signum
-    return signum > 0
-
-
-def peak_memory(device: torch.device) -> dict[str, float]:
-    """Return what a GPU's memory held at most since the last call, in gigabytes."""
-    if device.type != "cuda":
-        return {}
-    peak = torch.cuda.max_memory_allocated(device) / 1e9
-    torch.cuda.reset_peak_memory_stats(device)
-    return {"memory/peak_gigabytes": peak}
 
 
 def similarities(values: dict[str, float], losses: WeightedLosses) -> dict[str, float]:

@@ -83,11 +83,11 @@ def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
     if o.latents is None:
         return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
     names, *found = load_codes(o.latents, generator.num_ws, generator.w_dim)
-    chosen = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
-    if unknown := [name for name in chosen if name not in names]:
+    selected = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
+    if unknown := [name for name in selected if name not in names]:
         raise UserError(f"{str(o.latents)!r} has no codes of {', '.join(unknown)}; there are {', '.join(names)}")
-    rows = [names.index(name) for name in chosen]
-    return chosen, Codes(*found).map(lambda stored: stored[rows].to(generator.w_avg.device))
+    rows = [names.index(name) for name in selected]
+    return selected, Codes(*found).map(lambda stored: stored[rows].to(generator.w_avg.device))
 
 
 def write_strip(

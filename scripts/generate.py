@@ -78,18 +78,18 @@ class Generate(Machine):
             raise UserError(f"--fps is above 0 and at most {FASTEST}, not {self.fps}")
         if self.truncation_cutoff is not None and self.truncation_cutoff < 0:
             raise UserError(f"--truncation_cutoff must not be negative, but is {self.truncation_cutoff}")
-        for parsed in (self.chosen, self.columns, self.sweep):
+        for parsed in (self.row_seeds, self.column_seeds, self.psi_values):
             parsed()  # a list that cannot be read is a mistake to say now
 
-    def chosen(self) -> list[int]:
+    def row_seeds(self) -> list[int]:
         """Return the seeds."""
         return parse_seeds(self.seeds or SEEDS[self.kind])
 
-    def columns(self) -> list[int]:
+    def column_seeds(self) -> list[int]:
         """Return the seeds of the styles."""
         return parse_seeds(self.styles, "--styles")
 
-    def sweep(self) -> list[float]:
+    def psi_values(self) -> list[float]:
         """Return the values of psi."""
         return parse_numbers(self.psis, "--psis")
 
@@ -103,28 +103,28 @@ def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
 
 
 def samples(generator: Generator, o: Generate) -> None:
-    codes = codes_of(generator, o.chosen(), o)
+    codes = codes_of(generator, o.row_seeds(), o)
     images = render(generator, codes, progress="samples")  # [N, C, R, R]
-    for seed, picture in zip(o.chosen(), to_uint8(images), strict=True):
+    for seed, picture in zip(o.row_seeds(), to_uint8(images), strict=True):
         write_image(o.exp_dir / "samples" / f"seed{seed:04d}.png", picture)
     write_image(o.exp_dir / "samples.png", grid(images, columns=min(COLUMNS, len(images))))
 
 
 def truncation(generator: Generator, o: Generate) -> None:
-    sheet = pictures.truncation_sheet(generator, o.chosen(), o.sweep(), o.truncation_cutoff, o.label)
+    sheet = pictures.truncation_sheet(generator, o.row_seeds(), o.psi_values(), o.truncation_cutoff, o.label)
     write_image(o.exp_dir / "truncation.png", sheet)
 
 
 def mixing(generator: Generator, o: Generate) -> None:
     rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # says first if a mask does not fit
-    codes, styles = (codes_of(generator, seeds, o) for seeds in (o.chosen(), o.columns()))
+    codes, styles = (codes_of(generator, seeds, o) for seeds in (o.row_seeds(), o.column_seeds()))
     for mask, numbers in rows.items():
         sheet = pictures.mixing_sheet(generator, codes, styles, numbers)
         write_image(o.exp_dir / f"mixing_{mask.replace(',', '_')}.png", sheet)
 
 
 def noise(generator: Generator, o: Generate) -> None:
-    codes = codes_of(generator, o.chosen(), o)
+    codes = codes_of(generator, o.row_seeds(), o)
     sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed)
     write_image(o.exp_dir / "noise.png", sheet)
     print(f"a deviation of {white * 127.5:.2f} of 255 levels is white")
@@ -132,7 +132,7 @@ def noise(generator: Generator, o: Generate) -> None:
 
 def interpolation(generator: Generator, o: Generate) -> None:
     truncated = (o.truncation_psi, o.truncation_cutoff, o.label)
-    codes = pictures.codes_between(generator, o.chosen(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
+    codes = pictures.codes_between(generator, o.row_seeds(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
     frames = to_uint8(render(generator, codes, progress="frames"))  # [F, R, R, C]
     write_animation(o.exp_dir / f"interpolation_{o.space}.{o.format}", list(frames), o.fps)
 

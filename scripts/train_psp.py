@@ -25,7 +25,7 @@ from options.tasks import given_settings, task_settings
 from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
-from psp.load import describe, load_for
+from psp.load import load_for, model_metadata
 from psp.losses import build_losses
 from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
@@ -132,7 +132,7 @@ def main(o: TrainPSp) -> None:
     description = {
         "task": o.task,
         **({"task_settings": task.config} if task.config else {}),
-        **describe(model),
+        **model_metadata(model),
     }
     last = train(
         model=model,

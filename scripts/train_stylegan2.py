@@ -75,7 +75,7 @@ class TrainStyleGAN2(Machine):
             check_fit(self.training, self.network.resolution, generator.grows, generator.has_styles)
 
 
-def measure(names: list[str], real: RealImages, num_samples: int, G_ema: Generator) -> dict[str, float]:
+def metrics_of(names: list[str], real: RealImages, num_samples: int, G_ema: Generator) -> dict[str, float]:
     """Return the values of some metrics of a generator in training."""
     results = evaluate_generator(MetricInputs(G_ema, real, held_out=(), num_samples=num_samples), names)
     return {name: value for result in results.values() for name, value in result.values.items()}
@@ -104,7 +104,7 @@ def main(o: TrainStyleGAN2) -> None:
     if o.metrics:
         num_real = o.metrics_samples if o.data == SYNTHETIC else len(pixels)
         real = RealImages(pixels, images_key(o.data, pixels, resolution, channels), num_real)
-        evaluate = partial(measure, parse_metrics(o.metrics), real, o.metrics_samples)
+        evaluate = partial(metrics_of, parse_metrics(o.metrics), real, o.metrics_samples)
     seed_step(s.seed, 0, 0)
     G, D, G_ema = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
     last = train(

@@ -20,10 +20,10 @@ from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
-from stylegan2.runtime.interrupt import Interrupt
+from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import seed_step, seeded_normal
-from stylegan2.runtime.stats import Averages, StatsWriter
+from stylegan2.runtime.stats import Averages, StatsWriter, progress_bar
 from stylegan2.training_state import (
     TrainingSettings,
     TrainingState,
@@ -100,7 +100,7 @@ def train(
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg, waited = time.perf_counter(), state.cur_nimg, state.cur_nimg, 0.0
-    progress = progress_bar(state.cur_nimg, s.total_nimg)
+    progress = progress_bar(state.cur_nimg, s.total_nimg, "img")
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
@@ -139,7 +139,7 @@ def train(
                 images.write_image(run_dir / "samples" / f"{state.cur_nimg:09d}.png", sheet)
                 stats.plot(state.cur_nimg, usage_values(state.G_ema, device))
             if evaluate is not None and schedule.passed(state.cur_nimg, n, s.metrics_interval):
-                measure(state, evaluate, stats, run_dir, s)
+                log_metrics(state, evaluate, stats, run_dir, s)
 
             # Save, but not while steps fail: the state may be what they fail of.
             due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
@@ -155,7 +155,7 @@ def train(
     return checkpoint_path(run_dir, state.cur_nimg)
 
 
-def measure(
+def log_metrics(
     state: TrainingState,
     evaluate: Callable[[Generator], dict[str, float]],
     stats: StatsWriter,
@@ -174,20 +174,6 @@ def measure(
         if first < state.best_metric:
             state.best_metric = first
             save_best(state, run_dir, s)
-
-
-def progress_bar(cur_nimg: int, total_nimg: int) -> tqdm:
-    """Return a progress bar in images, which of several processes the first one shows."""
-    hidden = not distributed.is_first()
-    return tqdm(total=total_nimg, initial=cur_nimg, unit="img", desc="training", smoothing=0.05, disable=hidden)
-
-
-def is_asked_to_stop(interrupt: Interrupt) -> bool:
-    """Return whether a signal came to any of the processes; then it counts for all."""
-    signum = distributed.all_reduce_max(interrupt.signum or 0)
-    if signum and not interrupt.requested:
-        interrupt.signum = signum
-    return signum > 0
 
 
 def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -394,6 +394,6 @@ def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
 def is_of(G: Generator, description: Any) -> bool:
     """Whether a checkpoint's "generator" describes this one; what an older version did not know has its default."""
     try:
-        return GENERATORS.describe(**description) == built_as(G)
+        return GENERATORS.config(**description) == built_as(G)
     except (TypeError, UserError):  # no description at all, or one of settings that are not known
         return False

@@ -129,10 +129,10 @@ def meshes(identity, nuisance):
     ear_x = head.sample(v, head.row_of(root_q), np.full(len(root_q), head.column_of(np.deg2rad(92.0))))[:, 0]
     size = identity.shape.get("face_length", 0.0) * 0.6 - identity.shape.get("face_width", 0.0) * 0.3
     flare = parts.EAR_FLARE_UNDER_HAIR if identity.hair_style in LONG_STYLES else parts.EAR_FLARE
-    found = [Mesh(HEAD, v, head.CHART_P, head.CHART_Q, _HEAD_TRIANGLES)]
+    surfaces = [Mesh(HEAD, v, head.CHART_P, head.CHART_Q, _HEAD_TRIANGLES)]
     for part, side in ((LEFT_EAR, -1), (RIGHT_EAR, 1)):
         ao = np.clip(1.0 + 6.0 * parts.EAR_RELIEF, 0.4, 1.0)
-        found.append(
+        surfaces.append(
             Mesh(
                 part,
                 parts.ear(ear_x, side, size, flare),
@@ -144,7 +144,7 @@ def meshes(identity, nuisance):
             )
         )
     under_jaw = 1.0 - 0.55 * smoothstep(parts.BODY_Y, -1.25, -0.85)
-    found.append(
+    surfaces.append(
         Mesh(
             BODY,
             parts.body(identity.shape.get("jaw_width", 0.0)),
@@ -162,13 +162,13 @@ def meshes(identity, nuisance):
             if identity.hair_style not in LONG_STYLES
             else np.ones_like(along)
         )
-        found.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao, hair.SKULL_ROWS - 3))
+        surfaces.append(Mesh(HAIR, shell, lon, along, hair.TRIANGLES, ao, hair.SKULL_ROWS - 3))
         if identity.hair_style == "bun":
             knot = hair.bun(identity)
             a = np.broadcast_to(np.linspace(-3, 3, hair.BUN_COLUMNS), knot.shape[:2])
             b = np.broadcast_to(np.linspace(0, 1, hair.BUN_ROWS)[:, None], knot.shape[:2])
-            found.append(Mesh(HAIR, knot, a, b, hair.BUN_TRIANGLES, np.full(knot.shape[:2], 0.9)))
-    return found, points
+            surfaces.append(Mesh(HAIR, knot, a, b, hair.BUN_TRIANGLES, np.full(knot.shape[:2], 0.9)))
+    return surfaces, points
 
 
 def _shadow(view, light, cell, bias, soft):
@@ -201,22 +201,22 @@ def _blur(grid):
     return out
 
 
-def _turn(found, pose, nuisance):
+def _turn(surfaces, pose, nuisance):
     """Meshes into the view's frame; the shoulders follow the head's turn only in part."""
     spin = pose.rotation.astype(np.float32)
     shoulders = rotation(BODY_FOLLOWS * nuisance.yaw, 0.35 * nuisance.pitch, 0.0).astype(np.float32)
-    for mesh in found:
+    for mesh in surfaces:
         own = shoulders if mesh.part == BODY else spin
         mesh.vertices = mesh.vertices @ own.T + NECK_PIVOT @ (spin - own).T
 
 
-def _shadows(flat, found, light):
+def _shadows(flat, surfaces, light):
     """Light that reaches each vertex: [V]. The face has a finer depth map of its own, for nose and brows."""
     lit = _shadow(flat, light, 0.125, 0.10, 0.16)
-    n = found[0].triangles.max() + 1
+    n = surfaces[0].triangles.max() + 1
     lit[:n] = np.minimum(lit[:n], _shadow(flat[:n], light, 0.06, 0.05, 0.07))
     start = 0
-    for mesh in found:
+    for mesh in surfaces:
         rows, columns = mesh.vertices.shape[:2]
         grid = lit[start : start + rows * columns].reshape(rows, columns)
         grid[:] = _blur(_blur(grid))
@@ -224,11 +224,11 @@ def _shadows(flat, found, light):
     return lit
 
 
-def _vertex_table(found, flat, lit):
+def _vertex_table(surfaces, flat, lit):
     """a, b, normal, depth, occlusion, shadow of every vertex float32 [V, 8], and the hair's tangents [V, 3]."""
     table, tangents = np.empty((len(flat), 8), np.float32), np.zeros((len(flat), 3), np.float32)
     start = 0
-    for mesh in found:
+    for mesh in surfaces:
         normal, tangent = _normals(mesh.vertices)
         if mesh.part == LEFT_EAR:
             normal = -normal  # a mirror image
@@ -252,16 +252,16 @@ def capture(identity, nuisance, size):
 
     Returns (surfaces by part, Pose, landmarks in the view's frame [68, 3], head vertices in the head's frame).
     """
-    found, points = meshes(identity, nuisance)
-    vertices = found[0].vertices
+    surfaces, points = meshes(identity, nuisance)
+    vertices = surfaces[0].vertices
     pose = frame(points, nuisance)
-    _turn(found, pose, nuisance)
-    flat = np.concatenate([m.vertices.reshape(-1, 3) for m in found])
-    table, tangents = _vertex_table(found, flat, _shadows(flat, found, nuisance.light))
-    offsets = np.cumsum([0, *(m.vertices.shape[0] * m.vertices.shape[1] for m in found)])
-    triangles = np.concatenate([m.triangles + o for m, o in zip(found, offsets, strict=False)])
-    part = np.repeat(np.array([m.part for m in found], np.uint8), [len(m.triangles) for m in found])
-    two_sided = np.concatenate([m.triangles[:, 0] >= m.two_sided_from * m.vertices.shape[1] for m in found])
+    _turn(surfaces, pose, nuisance)
+    flat = np.concatenate([m.vertices.reshape(-1, 3) for m in surfaces])
+    table, tangents = _vertex_table(surfaces, flat, _shadows(flat, surfaces, nuisance.light))
+    offsets = np.cumsum([0, *(m.vertices.shape[0] * m.vertices.shape[1] for m in surfaces)])
+    triangles = np.concatenate([m.triangles + o for m, o in zip(surfaces, offsets, strict=False)])
+    part = np.repeat(np.array([m.part for m in surfaces], np.uint8), [len(m.triangles) for m in surfaces])
+    two_sided = np.concatenate([m.triangles[:, 0] >= m.two_sided_from * m.vertices.shape[1] for m in surfaces])
     pixel, triangle, weights = rasterise(pose.to_pixels(flat, size), triangles, size, two_sided)
 
     order = np.argsort(part[triangle], kind="stable")  # one contiguous block of pixels for each part

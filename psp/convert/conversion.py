@@ -23,7 +23,7 @@ def write_official(source: Path, out: Path) -> Iterator[str]:
     if reasons := export_problems(model):
         raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
     _write_torch(out, to_official(model, metadata.get("task", "inversion")))
-    yield written(out)
+    yield path_and_size(out)
 
 
 def write_rosinality(source: Path, out: Path) -> Iterator[str]:
@@ -41,7 +41,7 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
     yield from require(compare(generator, stored))
     yield from rosinality.differences(generator)
     _write_torch(out, rosinality.file_content(stored))
-    yield written(out)
+    yield path_and_size(out)
 
 
 def write_ours(source: Path, out: Path) -> Iterator[str]:
@@ -50,7 +50,7 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
         yield from require(verify(source))
     model, metadata, save = load_any(source)
     save(out, model, metadata)
-    yield written(out)
+    yield path_and_size(out)
 
 
 def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
@@ -65,7 +65,7 @@ def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
             raise CheckpointError("; ".join(sentences)) from no_generator
 
 
-def written(out: Path) -> str:
+def path_and_size(out: Path) -> str:
     return f"{out}: {out.stat().st_size / 1e6:.1f} MB"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from psp.load import describe, load
+from psp.load import load, model_metadata
 from psp.losses import WeightedLosses
 from psp.model import Codes, PSp, fit
 from psp.optimize import optimize_codes
@@ -131,7 +131,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _encoder_key(model: PSp) -> list[Any]:
-    return [fingerprint(model.state_dict()), describe(model)["encoder"], model.iterations]
+    return [fingerprint(model.state_dict()), model_metadata(model)["encoder"], model.iterations]
 
 
 def _generator_key(model: PSp) -> str:

@@ -115,8 +115,8 @@ def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
     Another learning-rate multiplier of the mapping network is folded into its tensors. UserError names what of the
     generator that layout has no place for.
     """
-    if not isinstance(generator, Generator) or obstacles(generator):
-        reasons = "; ".join(obstacles(generator))
+    if not isinstance(generator, Generator) or export_problems(generator):
+        reasons = "; ".join(export_problems(generator))
         raise UserError(f"rosinality's layout has no place for this generator: {reasons}")
     own = generator.state_dict()
     blocks = len(generator.synthesis.to_rgbs) - 1
@@ -142,7 +142,7 @@ def file_content(stored: Stored) -> dict[str, Any]:
     return {"g_ema": {k: v for k, v in stored.tensors.items() if k != W_AVG}, W_AVG: stored.tensors[W_AVG]}
 
 
-def obstacles(generator: protocols.Generator) -> list[str]:
+def export_problems(generator: protocols.Generator) -> list[str]:
     """What of a generator rosinality's layout has no place for; empty where it can be written."""
     if not isinstance(generator, Generator):
         return [f"it is a {built_as(generator)['name']} generator, not a stylegan2"]

@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from stylegan2.runtime import distributed
+
 MESSAGE = b"\nstopping after this step and saving; press Ctrl-C again to stop at once\n"
 
 
@@ -59,3 +61,11 @@ class Interrupt:
         if os.getpid() == self._process:  # forked data workers inherit this handler and stay silent
             with contextlib.suppress(OSError):
                 os.write(2, MESSAGE)  # print is not safe here: the signal may have interrupted a print
+
+
+def is_asked_to_stop(interrupt: Interrupt) -> bool:
+    """Return whether a signal arrived at any of the processes that train together; it then counts for all of them."""
+    signum = distributed.all_reduce_max(interrupt.signum or 0)
+    if signum and not interrupt.requested:
+        interrupt.signum = signum
+    return signum > 0

@@ -62,12 +62,12 @@ class Registry(Generic[Part]):
         Raises:
             UserError: There is no part of that name, or it has no such setting.
         """
-        description = self.describe(name, *args, **settings)
+        description = self.config(name, *args, **settings)
         part = self[name](*args, **settings)
         object.__setattr__(part, "built_as", description)  # also where a dataclass is frozen
         return part
 
-    def describe(self, name: str, *args: Any, **settings: Any) -> dict[str, Any]:
+    def config(self, name: str, *args: Any, **settings: Any) -> dict[str, Any]:
         """Return {"name": ..., **settings} of a part without building it; settings not given have their defaults.
 
         Raises:

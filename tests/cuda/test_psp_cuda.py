@@ -9,7 +9,7 @@ import torch
 
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import describe
+from psp.load import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
@@ -81,7 +81,7 @@ def run(run_dir, name, device, settings=SETTINGS):
         held_out=[batch(10**6)],
         metrics=Metrics(L2(), L2()),
         show_source=lambda x: x,
-        description={"task": "inversion", **describe(model)},
+        description={"task": "inversion", **model_metadata(model)},
         run_dir=run_dir,
         settings=settings,
         device=device,

@@ -14,7 +14,7 @@ import torch
 
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import describe
+from psp.load import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
@@ -114,7 +114,7 @@ def train_tiny(form, dtype, marks, run_dir):
             held_out=[tuple(x[:2] for x in share(10**6))],
             metrics=Metrics(L2(), L2()),
             show_source=lambda x: x,
-            description={"task": "inversion", **describe(model)},
+            description={"task": "inversion", **model_metadata(model)},
             run_dir=run_dir,
             settings=settings,
             device=torch.device("cpu"),
@@ -221,7 +221,7 @@ def share_unequally(run_dir):
         held_out=[],
         metrics=Metrics(L2(), L2()),
         show_source=lambda x: x,
-        description=describe(model),
+        description=model_metadata(model),
         run_dir=run_dir,
         settings=train_tiny_of_nine,
         device=torch.device("cpu"),

@@ -3,7 +3,7 @@ import torch
 
 import psp
 from psp.encoders import ENCODERS
-from psp.load import describe
+from psp.load import model_metadata
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
@@ -24,7 +24,9 @@ def model():
 @pytest.fixture
 def path(model, tmp_path):
     path = checkpoint.checkpoint_path(tmp_path / "run", "iteration", 20)
-    checkpoint.save(path, model.state_dict() | {"optimizer.x": torch.ones(2)}, describe(model) | {"task": "inversion"})
+    checkpoint.save(
+        path, model.state_dict() | {"optimizer.x": torch.ones(2)}, model_metadata(model) | {"task": "inversion"}
+    )
     return path
 
 
@@ -49,7 +51,7 @@ def test_round_trip(model, path):
 
 def test_a_folder_gives_its_newest_intact_checkpoint(model, path, capsys):
     newer = checkpoint.checkpoint_path(path.parents[1], "iteration", 30)
-    checkpoint.save(newer, model.state_dict(), describe(model) | {"cur_step": 30})
+    checkpoint.save(newer, model.state_dict(), model_metadata(model) | {"cur_step": 30})
     assert psp.load(path.parents[1])[1]["cur_step"] == 30
     newer.write_bytes(newer.read_bytes()[:-100])
     assert psp.load(str(path.parents[1]))[1]["task"] == "inversion"

@@ -17,7 +17,7 @@ from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import TASKS
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import describe, save_model
+from psp.load import model_metadata, save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
@@ -86,7 +86,7 @@ def pair_batches(workers=0, batch_size=4):
 
 def run(run_dir, batches=None, model=None, settings=SETTINGS):
     model = model or tiny_model()
-    description = {"task": "inversion", **describe(model)}
+    description = {"task": "inversion", **model_metadata(model)}
     held_out = fixed_batches(TaskPairs(pixels(7), TASK, 32, 16, seed=1), settings.test_batch_size)
     return train(
         model=model,

@@ -10,7 +10,7 @@ import torch
 import psp
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import describe
+from psp.load import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
@@ -85,7 +85,7 @@ def stream(stop_after=None):
 
 def run(run_dir, name, stop_after=None, settings=SETTINGS):
     model = tiny_model(name)
-    description = {"task": "inversion", **describe(model)}
+    description = {"task": "inversion", **model_metadata(model)}
     held_out = [batch(10**6, 2)]
     metrics = Metrics(L2(), L2())
     return train(

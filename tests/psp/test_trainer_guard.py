@@ -9,7 +9,7 @@ from torch import nn
 
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import describe
+from psp.load import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
@@ -82,7 +82,7 @@ def stream(bad):
 
 def run(run_dir, bad=(), name="gradual", **changes):
     model, settings = tiny_model(name), replace(SETTINGS, **changes)
-    description = {"task": "inversion", **describe(model)}
+    description = {"task": "inversion", **model_metadata(model)}
     return train(
         model=model,
         losses=losses(),

@@ -9,7 +9,7 @@ import torch
 
 from psp import PSp
 from psp.encoders import ENCODERS
-from psp.load import describe
+from psp.load import model_metadata
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, device
 
@@ -59,7 +59,7 @@ def save_model():
     """Write a model to a file that scripts load: its path."""
 
     def call(path, model):
-        checkpoint.save(path, dict(model.state_dict()), describe(model))
+        checkpoint.save(path, dict(model.state_dict()), model_metadata(model))
         return path
 
     return call

@@ -10,7 +10,7 @@ from skimage import data
 
 import stylegan2
 from psp.inference.align import Crop, paste_back
-from psp.load import describe
+from psp.load import model_metadata
 from psp.mixing import mask_rows, random_styles
 from stylegan2.runtime import checkpoint, images
 
@@ -221,7 +221,7 @@ def test_mistakes_are_said_before_anything_is_written(script, pictures, tmp_path
 def test_refinement_needs_an_encoder_of_photos(script, pictures, tmp_path, build_model):
     model = build_model(5)
     path = tmp_path / "labels.safetensors"
-    checkpoint.save(path, dict(model.state_dict()), describe(model))
+    checkpoint.save(path, dict(model.state_dict()), model_metadata(model))
     code, error = script("inference.py", "--no_align", "--refine", 5, model=path)
     assert code == 2
     assert "inversion" in error

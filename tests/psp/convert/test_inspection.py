@@ -5,7 +5,7 @@ import torch
 
 from psp.convert import inspect
 from psp.convert.official import from_content
-from psp.load import describe, save_model
+from psp.load import model_metadata, save_model
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 
@@ -81,7 +81,7 @@ def test_generators_and_trunks(layouts, lines):
 
 def test_a_checkpoint_of_this_package(published, tmp_path):
     model, _ = from_content(published.content("BackboneEncoder"))
-    save_model(tmp_path / "ours.safetensors", model, {**describe(model), "task": "inversion", "cur_step": 7})
+    save_model(tmp_path / "ours.safetensors", model, {**model_metadata(model), "task": "inversion", "cur_step": 7})
     found = inspect(tmp_path / "ours.safetensors")
     assert found[0] == "format: checkpoint of this package, psp"
     assert found[1].startswith("encoder: name restyle, num_ws 8, ")
