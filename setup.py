@@ -31,6 +31,8 @@ setup(
         "tyro>=1.0",
         "docstring-parser>=0.16",
         "tqdm>=4.66",
+        "pooch>=1.8",
+        "requests>=2.32",
     ],
     extras_require={
         "dev": [

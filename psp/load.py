@@ -25,7 +25,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
 
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
-            the name of a model that comes with the package, or a published pSp file (.pt).
+            the name of a model that comes with the package or was downloaded, or a published pSp file (.pt).
 
     Returns:
         The model in float32 on the CPU, in evaluation mode, and its metadata: {"kind": "psp",
@@ -39,7 +39,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
-        path = PRETRAINED.locate_shipped(str(path_or_name), "pSp model")
+        path = PRETRAINED.locate_model(str(path_or_name), "pSp model")
     if path.suffix != ".safetensors":
         model, metadata = from_official(path)
         return model, model_metadata(model) | metadata

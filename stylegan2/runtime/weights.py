@@ -1,12 +1,13 @@
 """Pretrained files: what each is, under which licence, and where it is looked for. Each floor has its own table.
 
-Nothing here opens a network connection. A file is looked for in the place of its kind and, before that, by its name in
-the folder that the environment variable PSP_WEIGHTS names:
+Nothing here opens a network connection: `stylegan2.runtime.download` does, when it is asked to. A file is looked for
+in the place of its kind and, before that, by its name in the folder of weights: the one that the environment variable
+PSP_WEIGHTS names, by default `weights` in the folder of caches:
 
     package:NAME    inside an installed distribution, found without importing it
     torchvision:    the checkpoints folder of torch.hub, where torchvision puts what it downloads
     facenet:        the checkpoints folder of torch, where facenet-pytorch puts what it downloads
-    user:           nowhere of its own: a path that the user gives
+    user:           nowhere of its own: a path that the user gives, or the folder of weights
     shipped:NAME    the folder `pretrained` of our package NAME
 """
 
@@ -25,9 +26,21 @@ from torch import Tensor, nn
 
 from stylegan2.runtime.checkpoint import load_module
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.files import cache_folder
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a file can be downloaded."""
+
+    url: str
+    page: str
+    """The page of those who published it, for people."""
+    megabytes: int | None = None
+    """About how large it is; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,15 @@ class PretrainedFile:
     """How to get it."""
     instead: str
     """What works without it."""
+    kind: str = "network"
+    """What it is loaded as: "generator", "pSp model", or "network", which losses, metrics and detectors use."""
+    domain: str = ""
+    """What its images show, such as faces."""
+    resolution: int | None = None
+    """Pixels of the side of the images that it makes."""
+    task: str = ""
+    """What a pSp model makes of an image."""
+    download: Download | None = None
 
 
 class PretrainedFiles:
@@ -69,12 +91,23 @@ class PretrainedFiles:
         """The names of the models that come with the package."""
         return sorted(name for name, entry in self.entries.items() if entry.found == f"shipped:{self.package}")
 
-    def locate_shipped(self, name: str, kind: str) -> Path:
-        """Return the file of a model that comes with the package; `kind` names what it is. UserError: there is none."""
-        if name not in self.shipped:
-            others = f"; models that come with this package: {', '.join(self.shipped)}" if self.shipped else ""
-            raise UserError(f"there is no {kind} {name!r}: give a file or an experiment folder{others}")
-        return self.locate(name)
+    def locate_model(self, name: str, kind: str) -> Path:
+        """Return the file of a model that comes with the package or was downloaded.
+
+        Args:
+            name: Key of the table.
+            kind: What it is, such as "generator".
+
+        Raises:
+            UserError: There is no model of that name, or it is not on this machine.
+        """
+        entry = self.entries.get(name)
+        if name in self.shipped or (entry is not None and entry.kind == kind):
+            return self.locate(name)
+        others = f"; models that come with this package: {', '.join(self.shipped)}" if self.shipped else ""
+        published = any(entry.kind == kind and entry.download for entry in self.entries.values())
+        hint = "; `psp models` lists those that can be downloaded" if published else ""
+        raise UserError(f"there is no {kind} {name!r}: give a file or an experiment folder{others}{hint}")
 
     def find(self, name: str, path: str | Path | None = None) -> Path | None:
         """Return the path of a file, or None where it is not on this machine.
@@ -105,9 +138,10 @@ class PretrainedFiles:
         if found is not None:
             return found
         entry = self.entries[name]
+        command = f"`psp download {name}` gets it, or " if entry.download else ""
         raise UserError(
-            f"{entry.file} ({entry.what}) is not on this machine: {entry.source}, "
-            f"or put it into a folder that {FOLDER_VARIABLE} names, or {entry.instead}"
+            f"{entry.file} ({entry.what}) is not on this machine: {command}{entry.source}, "
+            f"or put it into {weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.instead}"
         )
 
 
@@ -134,16 +168,27 @@ def _pretrained_folder(package: str) -> Path | None:
     return Path(next(iter(places))) / "pretrained" if places else None
 
 
+def weights_folder() -> Path:
+    """Return where downloads are put and looked for: $PSP_WEIGHTS, by default `weights` in the folder of caches."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
+
+
 def verify(path: str | Path, sha256: str) -> None:
     """Raise CheckpointError unless the SHA-256 of the file begins with the hexadecimal digits `sha256`."""
     path = Path(path)
-    state = path.stat()
-    digest = _digest(path, state.st_size, state.st_mtime_ns)
+    digest = digest_of(path)
     if not digest.startswith(sha256.lower()):
         raise CheckpointError(
             f"{path} is damaged or another file (its SHA-256 begins with {digest[: len(sha256)][:16]}, "
             f"not {sha256[:16]}): delete it and get it again"
         )
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; it is computed once, as long as the file stays as it is."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -178,8 +223,7 @@ def freeze(network: Network, channels_last: bool = False) -> Network:
 
 def _places(entry: PretrainedFile) -> Iterator[Path]:
     """Every path at which the file may be, in the order of preference."""
-    if folder := os.environ.get(FOLDER_VARIABLE):
-        yield Path(folder) / entry.file
+    yield weights_folder() / entry.file
     kind, _, where = entry.found.partition(":")
     if kind == "package":
         yield from _in_distribution(where, entry.file)

@@ -1,0 +1,101 @@
+"""Download published models and networks: python scripts/download.py NAME (names: python scripts/models.py)"""
+
+import _start  # noqa: F401
+
+# isort: split
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from options.parse import run
+from psp.catalogue import entry_of, find
+from stylegan2.runtime.download import SUMS, check_present, download, target
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.weights import PretrainedFile
+
+
+@dataclass(frozen=True)
+class DownloadModels:
+    """Download models by name, into the folder that PSP_WEIGHTS names or the folder of caches.
+
+    Shows source, size and licence first, and asks. The same command again goes on where an interrupted download
+    stopped. Where the SHA-256 of a file is known, it is checked; where not, it is recorded in SHA256SUMS.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """of `psp models`"""
+    yes: bool = False
+    """do not ask"""
+    folder: Path | None = None
+    """where to put the files, in place of PSP_WEIGHTS"""
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise UserError("name what to download: `psp models` lists what there is")
+
+
+def present(entry: PretrainedFile, o: DownloadModels) -> Path | None:
+    """Return the file if it is on this machine, in the folder that counts."""
+    if o.folder is None:
+        return find(entry)
+    path = target(entry, o.folder)
+    return path if path.is_file() else None
+
+
+def describe(entry: PretrainedFile, path: Path) -> None:
+    """Print what a user decides by."""
+    source = entry.download
+    if source is None:
+        raise UserError(f"{entry.name} cannot be downloaded here: {entry.source}")
+    size = f"about {source.megabytes} MB" if source.megabytes else "of unknown size"
+    print(f"{entry.name}: {entry.what}, {size}")
+    print(f"  from      {source.url}")
+    print(f"  page      {source.page}")
+    print(f"  licence   {entry.licence}")
+    print(f"  to        {path}", flush=True)
+
+
+def agreed() -> bool:
+    """Ask. UserError: nobody can answer."""
+    try:
+        return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise UserError("nobody can be asked here: give --yes to download") from None
+
+
+def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
+    """Download one file with a bar, and say what is known about it."""
+    with tqdm(desc=entry.file, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+
+        def show(done: int, size: int | None) -> None:
+            bar.total = size
+            bar.update(done - bar.n)
+
+        path, digest = download(entry, o.folder, show)
+    if entry.sha256 is None:
+        print(f"{path}: its SHA-256 is not known; {digest} is recorded in {SUMS}, and the same is expected next time")
+    else:
+        print(f"{path}: its SHA-256 is the known one ({entry.sha256})")
+
+
+def main(o: DownloadModels) -> int:
+    entries = [entry_of(name) for name in o.names]
+    for entry in entries:
+        found = present(entry, o)
+        if found is not None:
+            print(f"{entry.name} is here and intact: {found} (SHA-256 {check_present(entry, found)})")
+            continue
+        describe(entry, target(entry, o.folder))
+        if not (o.yes or agreed()):
+            print("nothing was downloaded", file=sys.stderr)
+            return 1
+        fetch(entry, o)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, DownloadModels)

@@ -1,0 +1,62 @@
+"""List the models and networks that have a name: python scripts/models.py [WORD]"""
+
+import _start  # noqa: F401
+
+# isort: split
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from options.parse import run
+from psp.catalogue import Listed, catalogue
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.weights import weights_folder
+
+TITLES = ("name", "kind", "domain", "px", "task", "MB", "where", "licence")
+OF_KIND = {"psp": "pSp model", "generator": "generator", "network": "network"}
+
+
+@dataclass(frozen=True)
+class Models:
+    """List models by name: what each is, how large, under which licence, and where it is.
+
+    shipped: comes with this package; installed: comes with another package; here: on this machine; to download: `psp
+    download NAME` gets it. A name stands for a file wherever a command takes a model.
+    """
+
+    word: tyro.conf.Positional[str] = ""
+    """list only what has this in its line, such as cars, e4e or shipped"""
+    kind: Literal["all", "psp", "generator", "network"] = "all"
+    """pSp models, generators, or the networks that losses, metrics and detectors use"""
+
+
+def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
+    """Return the texts of a line; a licence is a note's number."""
+    if line.licence not in notes:
+        notes.append(line.licence)
+    size = "" if line.megabytes is None else f"{line.megabytes:.0f}" if line.megabytes >= 1 else "<1"
+    pixels = str(line.resolution or "")
+    note = f"[{notes.index(line.licence) + 1}]"
+    return line.entry.name, line.kind, line.domain, pixels, line.task, size, line.where, note
+
+
+def main(o: Models) -> None:
+    notes: list[str] = []
+    lines = [line for line in catalogue() if o.kind == "all" or line.kind == OF_KIND[o.kind]]
+    lines = [line for line in lines if o.word.lower() in " ".join((*cells(line, []), line.licence)).lower()]
+    if not lines:
+        raise UserError(f"no model has {o.word!r} in its line")
+    rows = [TITLES, *(cells(line, notes) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    for number, licence in enumerate(notes, 1):
+        print(f"[{number}] {licence}")
+    print(f"downloads go to {weights_folder()}, or where PSP_WEIGHTS says")
+
+
+if __name__ == "__main__":
+    run(main, Models)
