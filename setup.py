@@ -35,9 +35,11 @@ setup(
         "requests>=2.32",
     ],
     extras_require={
+        "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "dev": [
             "h5py>=3.11",
             "hypothesis>=6.100",
+            "pillow-heif>=1.1",
             "import-linter>=2.5",
             "pyright[nodejs]>=1.1.400",
             "pytest>=8.3",

@@ -5,42 +5,43 @@ import os
 import warnings
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from datasets.labels import DATASET_JSON, labels_of
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.image_files import inner_name, is_picture_file, list_pictures
 
 MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 MAX_BAD_FRACTION = 0.01
 
 
 class ImageFiles:
-    """The image files of a folder or zip, or one image, by index. UserError: nothing is there, or no image in it."""
+    """The pictures of a folder or zip file, or one picture, by index: `runtime.image_files` decides which they are.
+
+    What was found, and what was passed over, is printed by kind where it is not all alike.
+
+    Raises:
+        UserError: Nothing is there, or no picture in it.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         self._opened_by = 0  # the process
-        alone = self.path.is_file() and _is_image(self.path.name)
+        alone = self.path.is_file() and is_picture_file(self.path)
         self._folder = self.path.parent if alone else self.path if self.path.is_dir() else None  # None for a zip
-        self.names = [str(self.path)] if alone else self._list()
-        if not self.names:
-            raise UserError(
-                f"{self.path} holds no images: give a folder or zip with PNG, JPEG, WEBP, BMP or TIFF files"
-            )
-
-    def _list(self) -> list[str]:
-        if self.path.is_dir():
-            return [str(file) for file in images.find_images(self.path)]
-        if not self.path.exists():
-            raise UserError(f"there is no folder or zip file {str(self.path)!r}")
-        if not zipfile.is_zipfile(self.path):
-            raise UserError(f"{self.path} is neither a folder nor a zip file of images")
-        with zipfile.ZipFile(self.path) as archive:
-            return sorted(name for name in archive.namelist() if _is_image(name))
+        if alone:
+            self.names = [str(self.path)]
+            return
+        listing = list_pictures(self.path)
+        if not listing.names:
+            found = f" ({listing.describe()})" if listing.passed_over else ""
+            raise UserError(f"{self.path} holds no images: give a folder or zip with pictures{found}")
+        listing.say(self.path)
+        self.names = [str(self.path / name) for name in listing.names] if self.path.is_dir() else listing.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,7 +52,7 @@ class ImageFiles:
     def relative(self, index: int) -> str:
         """Return a file's path below the folder, or in the zip, with "/"."""
         name = self.names[index]
-        return name if self._folder is None else Path(name).relative_to(self._folder).as_posix()
+        return inner_name(name) if self._folder is None else Path(name).relative_to(self._folder).as_posix()
 
     def digest(self) -> str:
         """Name the content: by names, sizes and times of the files, or by names, sizes and checksums in a zip."""
@@ -171,9 +172,3 @@ class ImageFolder:
 def square(image: np.ndarray, resolution: int) -> np.ndarray:
     """Cut out and resize the centre square of uint8 [H, W, C] or of label ids [H, W]: [R, R, C] or [R, R]."""
     return images.resize(images.center_crop_square(image), (resolution, resolution))
-
-
-def _is_image(member: str) -> bool:
-    """Return whether `find_images` would list it, were the zip unpacked: macOS adds hidden files to its archives."""
-    name = PurePosixPath(member).name
-    return name.lower().endswith(images.EXTENSIONS) and not name.startswith(".") and not member.endswith("/")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from datasets.tasks.sketch import draw
 from options.machine import Machine
 from options.parse import run
+from psp.inference.names import Names, list_photos
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED
@@ -68,21 +69,19 @@ def square(photo: np.ndarray, size: int) -> np.ndarray:
 
 def main(o: DrawSketches) -> int:
     device = o.prepare()
-    files = [file for file in images.find_images(o.data_path) if o.exp_dir not in file.parents]
-    if not files:
-        raise UserError(f"there are no images in {str(o.data_path)!r}")
+    files = list_photos(o.data_path, [o.exp_dir])
+    names = Names(files, o.data_path if o.data_path.is_dir() else o.data_path.parent).of_file
     name, drawer = build_drawer(o, device)
     failures = []
     for file in tqdm(files, desc=f"drawing ({name})", unit="photo"):
-        out = (o.exp_dir / file.relative_to(o.data_path)).with_suffix(".png")
+        out = o.exp_dir / f"{names[file]}.png"
         if out.exists():
             continue
         try:
             drawing = drawer(square(images.read_image(file), o.size))  # [S, S]
+            images.write_image(out, drawing[..., None])
         except ImageError as error:
             failures.append(str(error))
-            continue
-        images.write_image(out, drawing[..., None])
     print(f"{len(files) - len(failures)} drawings in {o.exp_dir}, drawn by {name}")
     print("".join(f"left out: {reason}\n" for reason in failures), end="")
     return int(bool(failures))

@@ -1,29 +1,35 @@
 """The photos of a folder, and a name for each of their results."""
 
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.image_files import list_folder
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
     """List the image files of a folder, without those that lie under `results`, or the one image that `source` is.
 
+    What was found, and what was passed over, is printed by kind where it is not all alike.
+
     Raises:
         UserError: There is no such folder, or no image in it.
     """
     if source.is_file():
+        if zipfile.is_zipfile(source):
+            raise UserError(f"{str(source)!r} is a zip file: unpack it and give its folder")
         return [source]
     if not source.is_dir():
         raise UserError(f"there is no folder {str(source)!r} of images")
+    listing = list_folder(source)
     own = [os.path.realpath(path) for path in results]
-    files = [file for file in images.find_images(source) if not _under(os.path.realpath(file), own)]
-    if not files:
-        kinds = ", ".join(extension[1:] for extension in images.EXTENSIONS)
-        raise UserError(f"the folder {str(source)!r} holds no images ({kinds})")
-    return files
+    listing.names = [name for name in listing.names if not _under(os.path.realpath(source / name), own)]
+    if not listing.names:
+        raise UserError(f"the folder {str(source)!r} holds no images: {listing.describe() or 'it is empty'}")
+    listing.say(source)
+    return [source / name for name in listing.names]
 
 
 class Names:

@@ -1,207 +1,24 @@
-"""Image files in and out: one guarded reader and one writer, and the few things done to uint8 images.
+"""Images as arrays: one writer, and the few things done to uint8 images. The reader is `image_reader.py`.
 
 Inside the library images are float32 [N, C, H, W] in [-1, 1]; uint8 [H, W, C] exists here only.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import (
-    BmpImagePlugin,
-    Image,
-    ImageDraw,
-    ImageFile,
-    ImageFont,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stylegan2.runtime.errors import ImageError
 from stylegan2.runtime.files import atomic_file, writing
+from stylegan2.runtime.image_files import EXTENSIONS as EXTENSIONS
+from stylegan2.runtime.image_files import find_images as find_images
+from stylegan2.runtime.image_reader import read_image as read_image
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-MAX_FILE_BYTES = 64 * 2**20
-MAX_PIXELS = 50_000_000
 JPEG_QUALITY = 95
-
-# The content decides, not the file's name. The classes are called directly because `Image.open` prints a warning about
-# large images, and silencing a warning is not thread-safe.
-READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"II*\0", TiffImagePlugin.TiffImageFile),
-    (b"MM\0*", TiffImagePlugin.TiffImageFile),
-    *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
-)
-
-# EXIF tag 274 -> the turn that makes the stored rows and columns upright (Exif 2.3, section 4.6.4).
-UPRIGHT = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),  # [W, H, ...]
-    6: lambda a: a[::-1].swapaxes(0, 1),  # [W, H, ...]
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # [W, H, ...]
-    8: lambda a: a[:, ::-1].swapaxes(0, 1),  # [W, H, ...]
-}
-
-
-def find_images(folder: str | os.PathLike) -> list[Path]:
-    """All image files under `folder` by extension, sorted; hidden files and linked folders are passed over.
-
-    Raises ImageError when `folder`, or a folder in it, cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise ImageError(f"cannot list folder {str(error.filename)!r}: {error.strerror}") from error
-
-    found = []
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        names = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-        found += [Path(parent, name) for name in names]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-# --------------------------------------------------------------------------------------------- reading
-
-
-def read_image(
-    source: str | os.PathLike | bytes | BinaryIO,
-    mode: str = "rgb",
-    matte: tuple[int, int, int] = (255, 255, 255),
-) -> np.ndarray:
-    """The upright pixels of an image file: uint8 [H, W, C] with C = 3 ("rgb"), 1 ("gray") or 4 ("rgba").
-
-    `source` is a path, the bytes of a file, or a file opened for reading in binary (such as a member of a zip).
-    "rgb" and "gray" lay transparent images over `matte`. 16-bit images are scaled to 8 bits; floating-point images must
-    be in [0, 1] or [0, 255]; animations give their first frame. CMYK is converted without a colour profile.
-    "labels" gives class indices [H, W]: the indices (not colours) of a palette image, or the values of a gray one.
-
-    Raises ImageError, one sentence with the file's name and the reason, for anything that is not a complete PNG, JPEG,
-    WEBP, BMP, TIFF or PPM image of at most MAX_FILE_BYTES and MAX_PIXELS (checked before the pixels are decoded).
-    """
-    if mode not in ("rgb", "gray", "rgba", "labels"):
-        raise ValueError(f"mode must be rgb, gray, rgba or labels, not {mode!r}")
-    try:
-        image = _open(_read_bytes(source))
-        image.load()
-        pixels = _labels(image) if mode == "labels" else _colours(image, mode, matte)
-        return np.ascontiguousarray(UPRIGHT.get(_orientation(image), lambda a: a)(pixels))
-    except Exception as error:  # decoders raise a dozen kinds of exception on damaged files
-        raise ImageError(f"{_name(source)} cannot be read as an image: {_reason(error)}") from error
-
-
-def _name(source: object) -> str:
-    if isinstance(source, str | os.PathLike):
-        return repr(os.fsdecode(source))
-    return repr(str(getattr(source, "name", "image data")))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ImageError):
-        return str(error)  # one of the refusals below
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"it is damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__})"
-
-
-def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if not path.is_file():  # opening a pipe or a device could wait for ever
-            raise ImageError("it is a folder" if path.is_dir() else "there is no such file")
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    else:
-        data = source if isinstance(source, bytes) else source.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MB")
-    return data
-
-
-def _open(data: bytes) -> ImageFile.ImageFile:
-    """The header only: format and size are known and allowed, no pixel is decoded yet."""
-    if not data:
-        raise ImageError("the file is empty")
-    reader = next((reader for magic, reader in READERS if data.startswith(magic)), None)
-    if reader is None:
-        raise ImageError(f"it is not a PNG, JPEG, WEBP, BMP, TIFF or PPM file (it begins with {data[:8]!r})")
-    image = reader(io.BytesIO(data))
-    for width, height in (image.size, getattr(image, "_tile_size", image.size)):  # a TIFF is decoded in tiles
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels")
-    if image.format == "PNG" and data[24] == 16 and image.mode == "RGB" and "transparency" in image.info:
-        raise ImageError("Pillow cannot tell its transparent colour at 16 bits; save it with an alpha channel")
-    return image
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation that is still to be undone. Pillow turns TIFF images itself and then drops the tag."""
-    try:
-        return image.getexif().get(274, 1)
-    except Exception:  # damaged EXIF data is no reason to lose the picture
-        return 1
-
-
-def _colours(image: Image.Image, mode: str, matte: tuple[int, int, int]) -> np.ndarray:
-    image = _eight_bit(image)
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if image.mode == "RGBA" and mode != "rgba":
-        canvas = Image.new("RGB", image.size, matte)
-        canvas.paste(image, mask=image)
-        image = canvas
-    array = np.asarray(image.convert({"rgb": "RGB", "gray": "L", "rgba": "RGBA"}[mode]))
-    return array if array.ndim == 3 else array[:, :, None]  # [H, W, C]
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale what Pillow would clip: modes I;16 (and its byte orders), I and F become L or LA."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)  # [H, W]
-    white = _white(image, values)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
-        values = white - values  # TIFF 6.0, PhotometricInterpretation 0: white is zero
-    gray = Image.fromarray(np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8))
-    if "transparency" in image.info:  # the one gray value that a PNG declares transparent
-        opaque = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
-        gray.putalpha(Image.fromarray(opaque))
-    return gray
-
-
-def _white(image: Image.Image, values: np.ndarray) -> float:
-    """The value of white in an image of more than 8 bits. ImageError when the format does not settle it."""
-    low, high = float(values.min()), float(values.max())  # NaN fails every comparison below
-    if image.mode == "F" and low >= 0 and high <= 255:
-        return 1.0 if high <= 1 else 255.0
-    if image.mode != "F" and low >= 0 and high <= 65535:
-        bits = image.tag_v2.get(258, (16,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (16,)
-        return 4095.0 if bits == (12,) else 65535.0
-    raise ImageError(f"its values go from {low:g} to {high:g}, where white is unknown; save it with 8 or 16 bits")
-
-
-def _labels(image: Image.Image) -> np.ndarray:
-    if image.format == "JPEG":
-        raise ImageError("JPEG blurs class indices into one another; save label maps as PNG")
-    values = np.asarray(image)  # [H, W] or [H, W, C]
-    if image.mode == "RGB" and (values == values[:, :, :1]).all():
-        values = values[:, :, 0]  # [H, W]
-    if values.ndim != 2 or image.mode == "F":
-        raise ImageError("it is a colour image, not a label map; save one class index per pixel (palette or gray PNG)")
-    if values.min() < 0 or values.max() > 255:
-        raise ImageError(f"its class indices go up to {values.max()}, beyond 255")
-    return values.astype(np.uint8)
 
 
 # --------------------------------------------------------------------------------------------- writing

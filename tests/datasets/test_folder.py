@@ -146,8 +146,8 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path):
             content[at + offset] |= 1
             at = content.find(signature, at + 1)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="images of .* cannot be read; the last: .*encrypted"):
-        everything(ImageFolder(path, 8))
+    with pytest.raises(UserError, match="holds no images: .*4 encrypted, which have to be unpacked first"):
+        ImageFolder(path, 8)
 
 
 def test_one_bad_file_in_a_hundred_is_tolerated_and_more_are_not(tmp_path):

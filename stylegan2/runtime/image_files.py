@@ -1,0 +1,228 @@
+"""What belongs to a data set: the pictures of a folder or zip file, in one place for every command.
+
+A picture is a file of a picture's extension, or one whose first bytes are a picture's though its name does not say so.
+Links are followed, each folder once. What other programs leave behind is no picture. All that is passed over is
+counted by kind, so that nobody believes to have trained on it.
+"""
+
+import os
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from stylegan2.runtime.errors import ImageError, UserError
+
+EXTENSIONS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif", ".hif"),
+)
+# Their first bytes are not looked at: most are common beside pictures, raw photographs begin as a TIFF file does, and
+# an unfinished download as the picture that it is not yet.
+NEVER_PICTURES = (
+    *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md", ".yaml", ".yml", ".npy", ".npz", ".pt"),
+    *(".pkl", ".safetensors", ".pdf", ".zip", ".mov", ".mp4", ".log", ".py", ".ini", ".aae", ".thm"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".iiq", ".psd"),
+    *(".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak"),
+)
+# Synology, QNAP and other network drives, macOS, Windows and Linux; in lower case.
+FOREIGN_FOLDERS = {
+    *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
+    *("system volume information", "lost+found", "thumbs", "network trash folder", "temporary items"),
+}
+FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
+LEFT_BEHIND = "hidden or left there by other programs"
+HEAD = 16  # bytes that tell what a file is
+ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+@dataclass
+class Listing:
+    """The pictures of a folder or zip file."""
+
+    names: list[str] = field(default_factory=list)
+    """sorted; below the folder with "/", or as the zip file has them"""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """how many files of each kind are no pictures"""
+
+    def describe(self) -> str:
+        """Return what was found by kind, "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
+        kinds = Counter(os.path.splitext(name)[1].lower() or "without an extension" for name in self.names)
+        passed = f"passed over: {_counts(self.passed_over)}" if self.passed_over else ""
+        return "; ".join(filter(None, (_counts(kinds), passed)))
+
+    def say(self, where: str | os.PathLike) -> None:
+        """Print what was found by kind, unless all files are pictures of one kind."""
+        kinds = {os.path.splitext(name)[1].lower() for name in self.names}
+        if self.passed_over or len(kinds) > 1:
+            print(f"{os.fspath(where)}: {self.describe()}")
+
+
+def list_pictures(path: str | os.PathLike) -> Listing:
+    """List the pictures of a folder, with its subfolders, or of a zip file.
+
+    Raises:
+        ImageError: The folder, or a folder in it, cannot be listed.
+        UserError: There is nothing, or it is neither a folder nor a zip file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return list_folder(path)
+    if not path.exists():
+        raise UserError(f"there is no folder or zip file {str(path)!r}")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is neither a folder nor a zip file of images: unpack an archive of another kind")
+    return list_zip(path)
+
+
+def find_images(folder: str | os.PathLike) -> list[Path]:
+    """Return the pictures of a folder and its subfolders, sorted. ImageError: a folder cannot be listed."""
+    return [Path(folder, name) for name in list_folder(folder).names]
+
+
+def list_folder(folder: str | os.PathLike) -> Listing:
+    """List the pictures of a folder and its subfolders. ImageError: one of them cannot be listed."""
+    listing, top = Listing(), os.fspath(folder)
+    for prefix, entry in _walk(top, listing.passed_over):
+        name = prefix + entry.name
+        kind = passed_over_as(name, lambda entry=entry: _head_of_file(entry.path))
+        if kind is None:
+            listing.names.append(name)
+        else:
+            listing.passed_over[kind] += 1
+    listing.names.sort()
+    return listing
+
+
+def list_zip(path: str | os.PathLike) -> Listing:
+    """List the pictures of a zip file. UserError: it is damaged."""
+    listing = Listing()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist() if not _is_folder(info)}
+            for name, info in members.items():
+                kind = passed_over_as(inner_name(name), lambda info=info: _head_of_member(archive, info))
+                kind = kind or _locked(info)
+                if kind is None:
+                    listing.names.append(name)
+                else:
+                    listing.passed_over[kind] += 1
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
+    listing.names.sort()
+    return listing
+
+
+def inner_name(member: str) -> str:
+    """Return the name of a zip's member with "/", for which Windows writes backslashes, and without a leading "./"."""
+    return member.replace("\\", "/").removeprefix("./")
+
+
+def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
+    """Return the kind under which a file is passed over; None for a picture.
+
+    Args:
+        name: Below the folder, or in the zip file, with "/".
+        head: Reads the first HEAD bytes; called only where the name does not tell.
+    """
+    *folders, own = PurePosixPath(name).parts
+    if any(_is_foreign(folder) for folder in folders) or own.lower() in FOREIGN_FILES or own.startswith("."):
+        return LEFT_BEHIND
+    extension = os.path.splitext(own)[1].lower()
+    if extension in EXTENSIONS:
+        return None
+    if extension not in NEVER_PICTURES and is_picture(head()):
+        return None
+    return extension or "without an extension"
+
+
+def is_picture_file(path: str | os.PathLike) -> bool:
+    """Return whether one file that a user names is a picture, by its extension or its first bytes."""
+    return os.path.splitext(path)[1].lower() in EXTENSIONS or is_picture(_head_of_file(os.fspath(path)))
+
+
+def is_picture(head: bytes) -> bool:
+    """Return whether a file begins as one of the pictures that `read_image` reads."""
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in ISO_BRANDS
+    # Two letters are not enough for a BMP or PPM of another name.
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items(), key=lambda e: (-e[1], e[0])))
+
+
+def _walk(top: str, passed_over: Counter[str]) -> Iterator[tuple[str, os.DirEntry]]:
+    """Yield (path of its folder below `top`, entry) for each file, of each folder once.
+
+    Folders come before linked ones, so that a link never takes the place of the folder that it points to. A link to a
+    folder that holds `top` is passed over, as it would lead to files that nobody named.
+    """
+    above = {_identity(parent) for parent in (Path(top).resolve(), *Path(top).resolve().parents) if parent.exists()}
+    seen: set[tuple[int, int]] = set()
+    folders, links = [(top, "")], []
+    while folders or links:
+        folder, prefix = folders.pop() if folders else links.pop(0)
+        try:
+            identity = _identity(folder)
+            if identity in seen or (prefix and os.path.islink(folder) and identity in above):
+                passed_over["links to a folder that is read already or holds this one"] += 1
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise ImageError(f"cannot list folder {str(error.filename)!r}: {error.strerror}") from error
+        for entry in entries:
+            if not entry.is_dir():
+                yield prefix, entry
+            elif _is_foreign(entry.name):
+                passed_over[LEFT_BEHIND] += 1
+            else:
+                (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def _identity(folder: str | os.PathLike) -> tuple[int, int]:
+    state = os.stat(folder)
+    return state.st_dev, state.st_ino
+
+
+def _is_foreign(folder: str) -> bool:
+    return (folder.startswith(".") and folder not in (".", "..")) or folder.lower() in FOREIGN_FOLDERS
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(("/", "\\")) or stat.S_ISLNK(info.external_attr >> 16)
+
+
+def _locked(info: zipfile.ZipInfo) -> str | None:
+    """Return why a member cannot be unpacked; None where it can."""
+    if info.flag_bits & 1:
+        return "encrypted, which have to be unpacked first"
+    try:
+        zipfile._check_compression(info.compress_type)  # type: ignore[attr-defined]
+    except (NotImplementedError, RuntimeError):
+        return "packed in a way that Python cannot read (Windows packs large files as Deflate64)"
+    return None
+
+
+def _head_of_file(path: str) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe could wait for ever
+            return b""
+        with open(path, "rb", buffering=0) as file:
+            return file.read(HEAD)
+    except OSError:  # a broken link, or no permission
+        return b""
+
+
+def _head_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(info) as member:
+            return member.read(HEAD)
+    except Exception:  # zipfile raises several kinds on damaged or encrypted members
+        return b""
