@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
+from options.results import Configured
 from stylegan2.runtime import device as runtime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Configured):
     """Settings that the dataclass of a command inherits."""
 
     device: str = "auto"

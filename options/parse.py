@@ -8,15 +8,18 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from options.results import ABOUT, read_config
 from stylegan2.runtime.errors import UserError
 
 Settings = TypeVar("Settings")
 Presets = dict[str, dict[str, Any]] | Callable[[Mapping[str, str]], dict[str, Any]]
+POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -31,6 +34,8 @@ class Flag:
     optional: bool
     """whether it may be neither on nor off; tyro reads such a boolean with a value"""
     required: bool
+    positional: bool = False
+    """whether it is typed without its name, as the first word"""
 
 
 def parse(
@@ -47,7 +52,8 @@ def parse(
             A field that is a dataclass is annotated with `tyro.conf.OmitArgPrefixes`, so that its flags stand beside
             the others.
         presets: {name: {field: value}}, chosen with the field `preset`; or a function of the flags that are given,
-            {"--flag": its first word}, to {field: value}. In both cases flags given beside it win.
+            {"--flag": its first word}, to {field: value}. In both cases flags given beside it win, and so
+            do the settings of the file that the field `config` names.
         description: Heads the help; by default the docstring of the dataclass.
         args: By default those of the process.
 
@@ -61,7 +67,9 @@ def parse(
     else:
         flags = _flags(settings)
         args = _canonical(args, flags)
-        args = _of_preset(args, presets or {}, flags) + args  # the last one of equal flags wins
+        placed = sum(1 for _ in takewhile(lambda word: not word.startswith("--"), args))  # before all flags
+        args = args[:placed] + _of_config(args, flags) + args[placed:]
+        args = args[:placed] + _of_preset(args, presets or {}, flags) + args[placed:]  # the last of equal flags wins
         _check_required(args, flags)
     try:
         with _tyro_errors():
@@ -126,8 +134,9 @@ def _flags(settings: type) -> dict[str, Flag]:
         required = field.default is MISSING and field.default_factory is MISSING
         aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
         boolean, optional = kind in (bool, bool | None), kind == bool | None
+        positional = POSITIONAL in extras
         for name in (f"--{field.name}", *aliases):
-            found[_underscored(name)] = Flag(f"--{field.name}", boolean, optional, required)
+            found[_underscored(name)] = Flag(f"--{field.name}", boolean, optional, required, positional)
             if boolean:
                 found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
     return found
@@ -179,11 +188,31 @@ def _with_value(word: str, flags: dict[str, Flag]) -> list[str]:
     return [word, "True"] if flags[word].boolean else [f"--{word.removeprefix('--no_')}", "False"]
 
 
+def _of_config(args: list[str], flags: dict[str, Flag]) -> list[str]:
+    """Return the arguments for which the file of --config stands. UserError: there is none, or it has other names."""
+    given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
+    if "--config" not in flags or "--config" not in given:
+        return []
+    path = Path(given["--config"])
+    named = {name: value for name, value in read_config(path).items() if name not in ABOUT and value not in (None, [])}
+    placed = [name for name in named if f"--{name}" in flags and flags[f"--{name}"].positional]
+    first = [word for name in placed for word in _words(named.pop(name)) if args[0].startswith("--")]
+    try:
+        return first + _as_typed(named, flags)
+    except UserError as error:
+        raise UserError(f"{str(path)!r}: {error}") from None
+
+
 def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:
     """Return the arguments for which the chosen preset stands."""
     given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
+    return _as_typed(presets(given) if callable(presets) else _named(presets, given), flags)
+
+
+def _as_typed(settings: Mapping[str, Any], flags: dict[str, Flag]) -> list[str]:
+    """Return the arguments that give settings. UserError: there is no flag of such a name."""
     words: list[str] = []
-    for field, value in (presets(given) if callable(presets) else _named(presets, given)).items():
+    for field, value in settings.items():
         if isinstance(value, bool):
             words.append(f"--{field}" if value else f"--no_{field}")
         else:

@@ -5,10 +5,16 @@ such as Hugging Face's, must not be taken for ours. And settings of the process 
 imported.
 """
 
+import importlib.util
 import os
 import sys
 import warnings
 from pathlib import Path
+
+if importlib.util.find_spec("torch") is None or importlib.util.find_spec("tyro") is None:
+    advice = "run `make install` once, then `source .venv/bin/activate`"
+    print(f"error: this Python lacks the packages that psp needs: {advice}", file=sys.stderr)
+    sys.exit(2)
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

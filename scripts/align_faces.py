@@ -12,16 +12,16 @@ from typing import Annotated, Literal
 import tyro
 
 from options.parse import run
-from psp.inference.aligned import Aligner, Detected, Given, align_folder, summarize
+from options.results import Configured, record_for
+from psp.inference.aligned import MANIFEST, Aligner, Detected, Given, align_folder, summarize
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import make_folder
 
 
 @dataclass(frozen=True)
-class AlignFaces:
+class AlignFaces(Configured):
     """Find the faces of a folder of photos and cut them out as FFHQ does. Run again, it goes on where it was."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
@@ -65,11 +65,12 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
 
 
 def main(o: AlignFaces) -> int:
+    record = record_for(o, "align_faces", fixed=("data_path",), marks=(MANIFEST,))
     files = list_photos(o.data_path, [o.exp_dir])
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}
     aligner = Aligner(root, o.output_size, finder(o, names))
-    make_folder(o.exp_dir)
+    record.write()
     return summarize(align_folder(files, aligner, o.exp_dir, o.workers), o.exp_dir)
 
 

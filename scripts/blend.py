@@ -11,6 +11,7 @@ import torch
 
 import stylegan2
 from options.parse import run
+from options.results import Results, check_new
 from stylegan2.latents.blend import blend
 from stylegan2.load import save_generator
 from stylegan2.runtime import images
@@ -22,7 +23,7 @@ SAMPLES, PSI = 6, 0.7
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(Results):
     """Swap layers between two generators: the coarse ones of one, the fine ones of another that was tuned from it."""
 
     base: str
@@ -43,6 +44,7 @@ def main(o: Blend) -> None:
     tune_process()
     if o.out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
+    check_new((o.out, o.out.with_suffix(".png")), o.overwrite)
     (base, base_metadata), (style, style_metadata) = stylegan2.load(o.base), stylegan2.load(o.style)
     blended = blend(base, style, o.swap_from, o.ramp)
     licences = [metadata.get("licence") or "unknown" for metadata in (base_metadata, style_metadata)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import tyro
 
 from options.parse import run
+from options.results import Results, check_new
 from psp.convert import inspect, verify
 from psp.convert.conversion import write_official, write_ours, write_rosinality
 from stylegan2.runtime.device import tune_process
@@ -29,14 +30,14 @@ USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in US
 
 
 @dataclass(frozen=True)
-class Convert:
+class Convert(Results):
     """Published checkpoints and those of this package.
 
     to official-psp SRC OUT writes a model in the layout of the published code (.pt); to rosinality SRC OUT writes a
     generator in the layout of rosinality/stylegan2-pytorch (.pt); to ours SRC OUT writes a published pSp, e4e or
     ReStyle file or a generator (rosinality, NVIDIA, lucidrains) as a .safetensors of this package; inspect FILE says
-    what is in a file; verify FILE compares what a published file gives here with the published formula, as to ours and
-    to rosinality do before they write.
+    what is in a file, an experiment folder or a shipped model; verify FILE compares what a published file gives here
+    with the published formula, as to ours and to rosinality do before they write.
     """
 
     words: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -72,6 +73,7 @@ class Convert:
 
 
 def write(o: Convert) -> int:
+    check_new((o.out,), o.overwrite)
     for line in WRITERS[o.command](o.source, o.out):
         print(line, flush=True)
     return 0
@@ -92,7 +94,7 @@ def check(o: Convert) -> int:
 
 def main(options: Convert) -> int:
     tune_process()
-    if not options.source.exists():
+    if not options.source.exists() and options.command == "verify":
         raise UserError(f"there is no file {str(options.source)!r}")
     return {**dict.fromkeys(WRITERS, write), "inspect": show, "verify": check}[options.command](options)
 

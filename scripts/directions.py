@@ -17,6 +17,7 @@ from datasets.labelled import open_labelled
 from datasets.sources import SYNTHETIC
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, label, record_for, with_folder
 from psp.evaluation.attributes import attribute_classifier, classifier_side
 from psp.evaluation.similarity import FaceSimilarity
 from stylegan2.latents.directions import (
@@ -41,7 +42,7 @@ SCORED = 1000  # samples for the deviation of the classifier's scores, where not
 
 
 @dataclass(frozen=True)
-class FindDirections(Machine):
+class FindDirections(Machine, Results):
     """Find directions of W along which images change in one way, and measure what else they change.
 
     boundary: the normal of the plane between samples with and without an attribute (InterFaceGAN). pca: where W spreads
@@ -52,8 +53,8 @@ class FindDirections(Machine):
     """how to find them"""
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
     """a shipped name, an experiment folder or a generator's file"""
-    exp_dir: Path = Path("runs/directions")
-    """gets METHOD.safetensors and, with --measure, METHOD.md and METHOD.json"""
+    exp_dir: Path | None = None
+    """gets METHOD.safetensors and, with --measure, METHOD.md and METHOD.json; by default runs/directions-GENERATOR"""
     attributes: str = "yaw,glasses,smile"
     """boundary: names of the attributes to find directions for, or `all`"""
     labels: Path | None = None
@@ -154,6 +155,8 @@ def write_effects(
 
 def main(o: FindDirections) -> None:
     device = o.prepare()
+    o = with_folder(o, f"directions-{label(o.generator)}")
+    record = record_for(o, "directions", writes=(f"{o.method}.*",), part=o.method)
     generator = stylegan2.load(o.generator)[0]
     place(generator.requires_grad_(False), device)
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
@@ -164,6 +167,7 @@ def main(o: FindDirections) -> None:
         scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
     found = find(generator, o, w, scores)
+    record.write()
     save_directions(o.exp_dir / f"{o.method}.safetensors", found, {"method": o.method, "generator": o.generator})
     if o.measure:
         write_effects(generator, o, found, classify, scores)

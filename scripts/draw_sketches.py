@@ -17,6 +17,7 @@ from tqdm import tqdm
 from datasets.tasks.sketch import draw
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, record_for
 from psp.inference.names import Names, list_photos
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
@@ -28,7 +29,7 @@ Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing 
 
 
 @dataclass(frozen=True)
-class DrawSketches(Machine):
+class DrawSketches(Machine, Results):
     """Draw a folder of photos: sources for `train_psp.py --task sketch --source_data`, a file for each photo."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
@@ -69,13 +70,15 @@ def square(photo: np.ndarray, size: int) -> np.ndarray:
 
 def main(o: DrawSketches) -> int:
     device = o.prepare()
+    record = record_for(o, "draw_sketches")
     files = list_photos(o.data_path, [o.exp_dir])
     names = Names(files, o.data_path if o.data_path.is_dir() else o.data_path.parent).of_file
     name, drawer = build_drawer(o, device)
+    record.write()
     failures = []
     for file in tqdm(files, desc=f"drawing ({name})", unit="photo"):
         out = o.exp_dir / f"{names[file]}.png"
-        if out.exists():
+        if out.exists() and not o.overwrite:
             continue
         try:
             drawing = drawer(square(images.read_image(file), o.size))  # [S, S]

@@ -1,4 +1,4 @@
-"""Edit samples or encoded photos: python scripts/edit.py --directions runs/directions/boundary.safetensors"""
+"""Edit samples or encoded photos: python scripts/edit.py --directions FILE"""
 
 import _start  # noqa: F401
 
@@ -14,6 +14,7 @@ import psp
 import stylegan2
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, label, record_for, with_folder
 from options.seeds import parse_numbers, parse_seeds
 from psp.model import Codes
 from stylegan2.latents.codes import load_codes
@@ -27,7 +28,7 @@ from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 
 
 @dataclass(frozen=True)
-class Edit(Machine):
+class Edit(Machine, Results):
     """Move samples, or the codes of photos, along directions: a strip of pictures for each direction."""
 
     directions: Path
@@ -35,8 +36,9 @@ class Edit(Machine):
     generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
     """a generator's name, folder or file, or a pSp model whose generator is taken; by default the one that the
     directions were found for"""
-    exp_dir: Path = Path("runs/edited")
-    """gets DIRECTION.png, and each picture in DIRECTION/"""
+    exp_dir: Path | None = None
+    """gets DIRECTION.png, and each picture in DIRECTION/; by default runs/edited-SUBJECT, the file of codes or else of
+    directions"""
     seeds: str = "0-7"
     """samples to edit: numbers and ranges such as 0-63 or 1,5,9-12"""
     truncation_psi: float = 0.7
@@ -108,6 +110,8 @@ def write_strip(
 
 def main(o: Edit) -> None:
     device = o.prepare()
+    o = with_folder(o, f"edited-{label(o.latents or o.directions)}")
+    record = record_for(o, "edit", writes=("*.png",), free=("names",))
     directions, metadata = load_directions(o.directions)
     generator = load_generator(o.generator or metadata["generator"])
     place(generator, device)
@@ -118,6 +122,7 @@ def main(o: Edit) -> None:
     for name in names:
         directions.index(name)  # says now if there is none
     captions, codes = codes_to_edit(generator, o)
+    record.write()
     for name in names:
         write_strip(generator, directions, name, captions, codes, o)
     print(f"written to {o.exp_dir}: {', '.join(f'{name}.png' for name in names)}")

@@ -1,4 +1,4 @@
-"""Measure encoders: python scripts/evaluate.py --checkpoint_path runs/psp [NAME=runs/other ...] [--data FOLDER]
+"""Measure encoders: python scripts/evaluate.py --checkpoint_path runs/mine [NAME=runs/other ...] [--data FOLDER]
 
 With --generator it is scripts/evaluate_generator.py.
 """
@@ -21,6 +21,7 @@ from datasets.sources import SYNTHETIC
 from datasets.tasks import Task
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, label, record_for, with_folder
 from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
@@ -37,10 +38,11 @@ from stylegan2.runtime.registry import built_as
 
 SHOWN = 12  # images in the comparison picture
 DEFAULT_IMAGES = 512
+WRITES = ("per_image", "metrics.json", "table.md", "comparison*")
 
 
 @dataclass(frozen=True)
-class Evaluate(Machine):
+class Evaluate(Machine, Results):
     """Measure encoders on held-out images. Of a task: against the true target, and by angle, factor or kind of mask.
 
     What was measured is kept: run the same command again after an interruption, or with one model more.
@@ -54,8 +56,9 @@ class Evaluate(Machine):
     """a folder or zip of images, or `synthetic` for held-out procedural faces"""
     source_data: str | None = None
     """a folder or zip of what the encoders see of each image of --data, matched by name"""
-    exp_dir: Path = Path("runs/evaluation")
-    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image"""
+    exp_dir: Path | None = None
+    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image; by default
+    runs/evaluation-MODEL, of the first model"""
     num_images: int | None = None
     """how many images to measure on, in each group; by default 512, or all there are if fewer"""
     optimisation_steps: int | None = None
@@ -172,6 +175,9 @@ def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Mapping[str, Any
 
 def main(o: Evaluate) -> None:
     device = o.prepare()
+    o = with_folder(o, f"evaluation-{label(o.models()[0][1])}")
+    settings = {"free": ("batch_size",), "growing": ("checkpoint_path",), "marks": WRITES[:1]}
+    record = record_for(o, "evaluate", writes=WRITES, **settings)
     seed_step(o.seed, 0, 0)
     loaded = load_models(o.models())
     models, task = {name: model for name, (model, _) in loaded.items()}, shared_task(loaded)
@@ -201,6 +207,7 @@ def main(o: Evaluate) -> None:
     paired = o.source_data is not None
     optimised = optimisations(o, models, itself=task.inverts and not paired)
     rows = [(held_out, rows_of(held_out.pairs.group.task, models, paired, optimised)) for held_out in sets]
+    record.write()
     show_sources = paired or task.pictures_source
     report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:

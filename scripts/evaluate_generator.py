@@ -17,6 +17,7 @@ from datasets.sources import SYNTHETIC, images_key, open_images
 from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED
 from options.machine import Machine
 from options.parse import run
+from options.results import Record, Results, check_new, label, plain_settings
 from psp.evaluation.attributes import classifier_side
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
@@ -31,7 +32,7 @@ SHEET = 64  # samples in the picture
 
 
 @dataclass(frozen=True)
-class EvaluateGenerator(Machine):
+class EvaluateGenerator(Machine, Results):
     """Measure a generator: how near its images are to the data, and how well its latent space is ordered."""
 
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
@@ -45,8 +46,9 @@ class EvaluateGenerator(Machine):
     """generated images; the papers take 50,000 to 200,000, and the report says so"""
     num_real: int | None = None
     """real images; by default all of a folder or zip, and as many procedural faces as samples"""
-    out: Path = Path("runs/generator_evaluation/metrics.json")
-    """gets the numbers; a table (.md) and a sheet of samples (.png) are written beside it"""
+    out: Path | None = None
+    """gets the numbers; a table (.md), a sheet of samples (.png) and the settings (.yaml) are written beside it. By
+    default runs/evaluation-GENERATOR/metrics.json"""
     truncation_psi: float = 1.0
     """1 leaves the samples as they are, as the papers do; a smaller number truncates more"""
     batch_size: int = 16
@@ -77,12 +79,14 @@ class EvaluateGenerator(Machine):
                 raise UserError(f"--{name} must be at least 1, not {value}")
         if self.seed < 0:
             raise UserError(f"--seed must not be negative, but is {self.seed}")
-        if self.out.suffix != ".json":
+        if self.out is not None and self.out.suffix != ".json":
             raise UserError(f"--out must be a .json file, not {str(self.out)!r}")
 
 
 def main(o: EvaluateGenerator) -> None:
     device = o.prepare()
+    out = o.out or Path("runs") / f"evaluation-{label(o.generator)}" / "metrics.json"
+    check_new((out.with_suffix(suffix) for suffix in (".json", ".md", ".png")), o.overwrite)
     generator, _ = stylegan2.load(o.generator)
     place(generator.requires_grad_(False), device)
     set_precision(generator, torch.bfloat16 if o.precision == "bf16" else torch.float32)
@@ -106,16 +110,17 @@ def main(o: EvaluateGenerator) -> None:
         projection_steps=o.projection_steps,
     )
     sheet = torch.cat([batch.cpu() for batch in inputs.sample(SHEET)])  # [SHEET, C, R, R]
-    images.write_image(o.out.with_suffix(".png"), images.grid(sheet, columns=8))
+    Record(out.with_suffix(".yaml"), "evaluate_generator", plain_settings(o)).write()
+    images.write_image(out.with_suffix(".png"), images.grid(sheet, columns=8))
 
     results = evaluate_generator(inputs, names)
     about = {"generator": o.generator, "data": o.data, "truncation_psi": o.truncation_psi}
     about |= {"precision": o.precision, "seed": o.seed}
-    write_text(o.out, as_json(results, about))
+    write_text(out, as_json(results, about))
     table = as_markdown(results, about)
-    write_text(o.out.with_suffix(".md"), table)
+    write_text(out.with_suffix(".md"), table)
     print(table)
-    print(f"written: {o.out}, {o.out.with_suffix('.md').name}, {o.out.with_suffix('.png').name}")
+    print(f"written: {out}, {out.with_suffix('.md').name}, {out.with_suffix('.png').name}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 import psp
 import stylegan2
 from options.parse import run
+from options.results import Results, check_new
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -19,7 +20,7 @@ HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of th
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Results):
     """Write a trained model alone, without optimizer and history: small, to share and to load by `load`."""
 
     checkpoint_path: str
@@ -35,6 +36,7 @@ class Export:
 def main(o: Export) -> None:
     if o.out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, not {o.out.name!r}")
+    check_new((o.out,), o.overwrite)
     dtype = torch.float16 if o.half else None
     load, save = loaders(Path(o.checkpoint_path))
     model, metadata = load(o.checkpoint_path)

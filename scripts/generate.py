@@ -14,6 +14,7 @@ from torch import Tensor
 import stylegan2
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, label, record_for, with_folder
 from options.seeds import parse_numbers, parse_seeds
 from stylegan2.latents import pictures
 from stylegan2.latents.mixing import BANDS, mask_rows
@@ -29,7 +30,7 @@ SEEDS = {"samples": "0-63", "truncation": "0-7", "mixing": "0-5", "noise": "0-3"
 
 
 @dataclass(frozen=True)
-class Generate(Machine):
+class Generate(Machine, Results):
     """Pictures of what a generator has learned.
 
     samples: one picture a seed, and all on a sheet. truncation: each seed from the mean of W outwards and beyond.
@@ -41,8 +42,8 @@ class Generate(Machine):
     """which pictures"""
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
     """a shipped name, an experiment folder or a generator's file"""
-    exp_dir: Path = Path("runs/generated")
-    """gets the pictures"""
+    exp_dir: Path | None = None
+    """gets the pictures; by default runs/generated-GENERATOR"""
     seeds: str = ""
     """numbers and ranges such as 0-63 or 1,5,9-12; a seed is the same image in every run. By default a few"""
     truncation_psi: float = 0.7
@@ -142,8 +143,11 @@ KINDS = {kind.__name__: kind for kind in (samples, truncation, mixing, noise, in
 
 def main(o: Generate) -> None:
     device = o.prepare()
+    o = with_folder(o, f"generated-{label(o.generator)}")
+    record = record_for(o, "generate", writes=(f"{o.kind}*",), part=o.kind, free=("rows", "space", "format"))
     generator, _ = stylegan2.load(o.generator)
     place(generator, device)
+    record.write()
     KINDS[o.kind](generator, o)
     print(f"written to {o.exp_dir}")
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from datasets.tasks import TASKS, Task, task_of
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, record_for
 from options.tasks import given_settings, task_settings
 from psp import PSp, load
 from psp.inference.names import list_photos
@@ -36,6 +37,7 @@ from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.randomness import seed_step
 
 TaskSettings = task_settings(TASKS, "inference")
+WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
-class Inference(Machine):
+class Inference(Machine, Results):
     """Translate a folder of photos: faces are found, aligned, encoded and rendered again."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
@@ -108,8 +110,9 @@ class Inference(Machine):
     """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or a shipped model's name"""
     iterations: Annotated[int | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
     """passes of an encoder that corrects itself (ReStyle); by default as many as in its training"""
-    align: bool = True
-    """find faces and align them as FFHQ does; --no_align for pictures that are aligned already, or of no faces"""
+    align: bool | None = None
+    """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
+    aligned already, or of no faces"""
     faces: Literal["largest", "all"] = "largest"
     """which faces of a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
@@ -139,7 +142,7 @@ class Inference(Machine):
                 raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
         if self.iterations is not None and self.iterations < 1:
             raise UserError(f"--iterations is a number from 1 on, not {self.iterations}")
-        if self.paste_back and not self.align:
+        if self.paste_back and self.align is False:
             raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
         self.multi_modal.mixing(self.seed)  # a number out of its range is a mistake to say now
 
@@ -173,6 +176,7 @@ def translate_photos(
 
 def main(o: Inference) -> int:
     device = o.prepare()
+    record = record_for(o, "inference", writes=WRITES, free=("test_batch_size", "couple_outputs"), marks=WRITES[:1])
     seed_step(o.seed, 0, 0)
     files = list_photos(o.data_path, own_outputs(o.exp_dir))
     model, metadata = load(o.checkpoint_path)
@@ -183,10 +187,14 @@ def main(o: Inference) -> int:
     o.optimisation.check_task(task.inverts)
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
     size, every_face = generator.img_resolution, o.faces == "all"
-    reader = build_reader(task, encoder.input_size, size, o.align, o.detector, every_face)
+    aligning = task.aligns if o.align is None else o.align
+    if o.paste_back and not aligning:
+        raise UserError("--paste_back puts results where faces were cut out of photos, and this model reads none")
+    reader = build_reader(task, encoder.input_size, size, aligning, o.detector, every_face)
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     code_shape = tuple(model.latent_avg.shape)
     started = time.perf_counter()
+    record.write()
     with Report(o.exp_dir, files, root, o.couple_outputs, code_shape, o.multi_modal.n_outputs, o.paste_back) as report:
         photos = tqdm(read_photos(files, reader, o.workers), total=len(files), unit="photo")
         translate_photos(model, task, photos, report, o, device)

@@ -21,6 +21,7 @@ from datasets.people import keep_part
 from datasets.prepare import Outcome, Recipe, prepare_faces, prepare_folder, summarize
 from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED, SyntheticFaces
 from options.parse import run
+from options.results import Configured
 from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
 
@@ -29,7 +30,7 @@ OF_PHOTOS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_dupli
 
 
 @dataclass(frozen=True)
-class PrepareData:
+class PrepareData(Configured):
     """Check, crop, resize and pack a folder of photos for training. What is left out is listed with its reason."""
 
     out: Annotated[Path, tyro.conf.arg(aliases=["--dest"])]

@@ -19,6 +19,7 @@ import stylegan2
 from datasets.targets import read_targets
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, label, record_for, with_folder
 from psp.losses.lpips import perceptual_loss
 from stylegan2.latents.codes import save_codes
 from stylegan2.latents.project import Distance, Projection, Schedule, project
@@ -31,11 +32,12 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
 
+WRITES = ("projections.json", "latents.npz", "sheet.png", "projected", "videos")
 Batch = list[tuple[str, np.ndarray]]  # names and targets, uint8 [R, R, C]
 
 
 @dataclass(frozen=True)
-class Project(Machine):
+class Project(Machine, Results):
     """Find the latents of pictures by optimisation, as the StyleGAN2 paper does: slow, and about the best there is."""
 
     target: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--targets", "--data_path"])]
@@ -43,8 +45,8 @@ class Project(Machine):
     faces are cropped by scripts/align_faces.py"""
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
     """a shipped name, an experiment folder or a generator's file"""
-    exp_dir: Path = Path("runs/projected")
-    """gets projected/, videos/, sheet.png, latents.npz and projections.json"""
+    exp_dir: Path | None = None
+    """gets projected/, videos/, sheet.png, latents.npz and projections.json; by default runs/projected-TARGET"""
     space: Literal["w", "w_plus"] = "w"
     """w: one style for all layers, as in the paper; w_plus: one for each, closer to the picture and worse to edit"""
     steps: int = 1000
@@ -111,12 +113,15 @@ def write(batch: Batch, seen: np.ndarray, o: Project) -> None:
 
 def main(o: Project) -> None:
     device = o.prepare()
+    o = with_folder(o, f"projected-{label(o.target[0])}")
+    record = record_for(o, "project", writes=WRITES, free=("batch_size",), marks=WRITES[:1])
     generator = stylegan2.load(o.generator)[0]
     place(generator, device)
     set_precision(generator, torch.bfloat16 if o.precision == "bf16" else torch.float32)
     targets = read_targets(o.target, generator.img_resolution, generator.img_channels)
     network, perceptual = perceptual_loss(o.perceptual, o.perceptual_weights)
     perceptual.to(device)
+    record.write()
     rows, codes, distances = [], [], []
     with tqdm(total=len(targets) * o.steps, desc="projecting", unit="step") as bar:
         for start in range(0, len(targets), o.batch_size):

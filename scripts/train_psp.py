@@ -21,6 +21,7 @@ from options import presets
 from options.losses import loss_arguments, loss_lambdas, loss_settings
 from options.machine import Machine
 from options.parse import run
+from options.results import label, record_for, with_folder
 from options.tasks import given_settings, task_settings
 from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
@@ -37,6 +38,7 @@ from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
+WRITES = ("checkpoints", "logs", "metrics.jsonl", "pairs.png")
 
 LossSettings = loss_settings()
 TaskSettings = task_settings(TASKS, "training")
@@ -58,8 +60,9 @@ class TrainPSp(Machine):
     """what the encoder sees of each image of --test_data"""
     augment: bool = False
     """change place and colours of the training images a little"""
-    exp_dir: Path = Path("runs/psp")
-    """experiment folder: checkpoints, TensorBoard logs, metrics.jsonl, a sheet of training pairs"""
+    exp_dir: Path | None = None
+    """experiment folder: checkpoints, TensorBoard logs, metrics.jsonl, config.yaml, a sheet of training pairs; by
+    default runs/TASK-GENERATOR"""
     stylegan_weights: str | None = None
     """the generator: a shipped name, an experiment folder, or a file of ours, rosinality's or NVIDIA's; by default that
     of --checkpoint_path, and synthfaces64 without one"""
@@ -112,6 +115,8 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
 
 def main(o: TrainPSp) -> None:
     device = distributed.setup(o.prepare())
+    o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or GENERATOR)}")
+    record = record_for(o, "train_psp", writes=WRITES, fixed=("task",), marks=WRITES[:1])
     task = build_task(o.task, **given_settings(TASKS, o.task_settings, "training"))
     if o.training.generated_share and o.task != "inversion":
         raise UserError("generated_share is for the task inversion, whose source is the image itself")
@@ -127,6 +132,7 @@ def main(o: TrainPSp) -> None:
     lambdas = loss_lambdas(o.losses, {**task.lambdas, **model.encoder.default_lambdas})
     losses = build_losses(lambdas, **arguments)
     metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
+    record.write()
     if distributed.is_first():
         write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {

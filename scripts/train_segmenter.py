@@ -21,6 +21,7 @@ from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks.segmentation import Segmentation, palette
 from options.machine import Machine
 from options.parse import run
+from options.results import Results, record_for
 from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
@@ -32,7 +33,7 @@ SHOWN = 12  # held-out faces in the picture
 
 
 @dataclass(frozen=True)
-class TrainSegmenter(Machine):
+class TrainSegmenter(Machine, Results):
     """Train the small segmenter that measures label-to-face models, on the exact labels of the procedural faces."""
 
     exp_dir: Path = Path("runs/segmenter")
@@ -80,8 +81,10 @@ def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> 
 def main(o: TrainSegmenter) -> None:
     distributed.refuse()
     device = o.prepare()
+    record = record_for(o, "train_segmenter")
     seed_step(o.seed, 0, 0)
     segmenter = Segmenter(len(LABELS), o.resolution)
+    record.write()
     place(segmenter, device)
     task, sizes = Segmentation(), (o.resolution, o.resolution)
     training, held_out = (TaskPairs(part, task, *sizes, o.seed) for part in open_split(task, SYNTHETIC, o.resolution))

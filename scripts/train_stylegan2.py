@@ -19,6 +19,7 @@ from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
 from options.machine import Machine
 from options.networks import chosen_settings, network_settings
 from options.parse import run
+from options.results import label, record_for, with_folder
 from psp.evaluation.generator import NETWORKS, MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
 from stylegan2 import transfer
@@ -31,6 +32,7 @@ from stylegan2.trainer import train
 from stylegan2.training_state import TrainingSettings, check_fit
 
 NetworkSettings = network_settings()
+WRITES = ("checkpoints", "logs", "metrics.jsonl", "samples")
 DISTANCES = [name for name in NETWORKS if name.startswith(("fd", "kd", "fid", "kid"))]
 
 
@@ -40,8 +42,9 @@ class TrainStyleGAN2(Machine):
 
     data: str = "synthetic"
     """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
-    exp_dir: Path = Path("runs/stylegan2")
-    """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl"""
+    exp_dir: Path | None = None
+    """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl, config.yaml; by default
+    runs/ARCHITECTURE-DATA-RESOLUTION"""
     preset: str | None = None
     """a named set of defaults; flags given beside it win"""
     mirror: bool = False
@@ -83,6 +86,8 @@ def metrics_of(names: list[str], real: RealImages, num_samples: int, G_ema: Gene
 
 def main(o: TrainStyleGAN2) -> None:
     device = distributed.setup(o.prepare())
+    o = with_folder(o, f"{o.network.arch}-{label(o.data)}-{o.network.resolution}")
+    record = record_for(o, "train_stylegan2", writes=WRITES, fixed=(), marks=WRITES[:1])
     s, resolution, channels = o.training, o.network.resolution, o.network.channels
     generator = initial = None
     if o.init_from is not None:
@@ -107,6 +112,7 @@ def main(o: TrainStyleGAN2) -> None:
         evaluate = partial(metrics_of, parse_metrics(o.metrics), real, o.metrics_samples)
     seed_step(s.seed, 0, 0)
     G, D, G_ema = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
+    record.write()
     last = train(
         G=G,
         D=D,

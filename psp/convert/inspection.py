@@ -10,6 +10,7 @@ from torch import Tensor
 from psp.convert import layout
 from psp.convert.official import DECODER, parts
 from psp.encoders import ENCODERS
+from psp.pretrained_files import PRETRAINED
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.inspection import amount, describe, describe_ours, lines_of, lines_of_gaps, listed, settings
@@ -17,6 +18,7 @@ from stylegan2.convert.layout import Stored, gaps
 from stylegan2.convert.safe import read_torch
 from stylegan2.load import KIND as GENERATOR_KIND
 from stylegan2.load import PREFIX as GENERATOR_PREFIX
+from stylegan2.load import PRETRAINED as GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -24,10 +26,15 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 def inspect(path: str | Path) -> list[str]:
     """Return lines such as "generator: 1024 px, ..." about any file that this package reads.
 
+    Args:
+        path: A file, an experiment folder (its newest intact checkpoint), or the name of a model that comes with the
+            package.
+
     Raises:
         UserError: There is no such file.
         CheckpointError: It has none of these formats, or is damaged as a whole.
     """
+    path = _file_of(Path(path).expanduser())
     kind = convert.recognise(path)
     if kind == convert.OURS:
         return _ours(path)
@@ -43,6 +50,20 @@ def inspect(path: str | Path) -> list[str]:
     except CheckpointError:
         names = [str(name) for name in content] if isinstance(content, dict) else []
         return [f"format: a PyTorch file of no kind known here ({type(content).__name__}: {listed(names)})"]
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_dir():
+        newest = checkpoint.newest(path)
+        if newest is None:
+            raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
+        return newest[0]
+    if path.exists():
+        return path
+    shipped = {name: table for table in (GENERATORS, PRETRAINED) for name in table.shipped}
+    if str(path) not in shipped:
+        raise UserError(f"there is no file {str(path)!r}, and no shipped model of that name: {', '.join(shipped)}")
+    return shipped[str(path)].locate(str(path))
 
 
 def _ours(path: str | Path) -> list[str]:

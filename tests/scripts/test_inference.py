@@ -225,7 +225,7 @@ def test_contact_sheets_have_pages(infer, tmp_path):
         images.read_image(tmp_path / "out" / name) for name in ("contact_sheet.jpg", "contact_sheet_2.jpg")
     )
     assert first.shape[1] > 3 * second.shape[1]
-    infer(tmp_path / "in" / "07.png", "--no_align")
+    infer(tmp_path / "in" / "07.png", "--no_align", "--overwrite")
     assert [path.name for path in (tmp_path / "out").glob("*.jpg")] == ["contact_sheet.jpg"]
 
 

@@ -78,7 +78,8 @@ def test_every_kind_of_picture(script, generator):
         code, _, err = script("generate.py", kind, *common, *flags)
         assert code == 0, err
     names = sorted(path.name for path in Path("out").iterdir())
-    assert names == ["interpolation_z.webp", *(f"mixing_{m}.png" for m in ("coarse", "fine", "medium")), "noise.png",
+    configs = [f"config_{kind}.yaml" for kind in sorted(kinds)]
+    assert names == [*configs, "interpolation_z.webp", *(f"mixing_{m}.png" for m in ("coarse", "fine", "medium")), "noise.png",
                      "truncation.png"]  # fmt: skip
     assert read_image("out/truncation.png").shape[1] == 6 * SIDE
     assert read_image("out/mixing_fine.png").shape[1] == 3 * SIDE
@@ -143,7 +144,7 @@ def test_projection(script, generator, tmp_path, monkeypatch):
     assert (w_plus[:, 0] - w_plus[:, 1]).abs().max() > 1e-4
     assert not Path("plus/videos").exists()
 
-    assert script(*command, *flags, "--precision", "bf16")[0] == 0
+    assert script(*command, *flags, "--precision", "bf16", "--overwrite")[0] == 0
     _, in_16_bits, _ = load_codes("plus/latents.npz", 6, 8)
     assert not torch.equal(in_16_bits, w_plus)
     torch.testing.assert_close(in_16_bits, w_plus, atol=0.5, rtol=0)
@@ -243,7 +244,7 @@ def test_directions_from_a_users_labels(script, generator, tmp_path):
     assert found.names == ("size", "hat")
     ways = torch.nn.functional.normalize(torch.cov(random_w(generator, 100, 0).T)[[2, 5]], dim=1)
     assert ((found.vectors * ways).sum(1) > 0.8).all()
-    code, _, err = script(*command[:-2], "--attributes", "age", "--labels", "labels.csv")
+    code, _, err = script(*command[:-2], "--attributes", "age", "--labels", "labels.csv", "--overwrite")
     assert code == 2
     assert "--attributes names age, but the labels are of size, hat" in err
 
@@ -254,12 +255,13 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     found, _ = load_directions(Path("d/pca.safetensors"))
     code, _, err = script("edit.py", "--directions", "d/pca.safetensors", "--seeds", "0-2", "--strengths=-2,0,2")
     assert code == 0, err
-    assert sorted(path.name for path in Path("runs/edited").iterdir()) == ["pca0", "pca0.png", "pca1", "pca1.png"]
+    names = sorted(path.name for path in Path("runs/edited-pca").iterdir())
+    assert names == ["config.yaml", "pca0", "pca0.png", "pca1", "pca1.png"]
     codes = seeded_w(generator, range(3), 0.7)
     moved = found.move(codes, "pca1", [2.0])[1, 0]
-    written = read_image("runs/edited/pca1/seed0001_+2.png").astype(int)
+    written = read_image("runs/edited-pca/pca1/seed0001_+2.png").astype(int)
     assert np.abs(written - picture(generator, moved)).max() <= 1
-    assert np.abs(read_image("runs/edited/pca1/seed0001_+0.png") - written).max() > 3
+    assert np.abs(read_image("runs/edited-pca/pca1/seed0001_+0.png") - written).max() > 3
 
     encoder = ENCODERS.build("light", num_ws=6, w_dim=8, input_channels=3, input_size=32)
     psp.save_model("m.safetensors", PSp(encoder, generator, torch.zeros(8)), {})

@@ -99,7 +99,8 @@ def test_help(script, name):
 
 
 def test_a_generator_is_trained(gan):
-    assert sorted(path.name for path in gan.iterdir()) == ["checkpoints", "logs", "metrics.jsonl", "samples"]
+    names = sorted(path.name for path in gan.iterdir())
+    assert names == ["checkpoints", "config.yaml", "logs", "metrics.jsonl", "samples"]
     lines = [json.loads(line) for line in (gan / "metrics.jsonl").read_text().splitlines()]
     assert [line["cur_nimg"] for line in lines] == [4, 8, 12]
     assert read_image(gan / "samples" / "000000008.png").shape == (128, 128, 3)

@@ -6,6 +6,7 @@ import torch
 from psp.convert import inspect
 from psp.convert.official import from_content
 from psp.load import model_metadata, save_model
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 
@@ -90,8 +91,23 @@ def test_a_checkpoint_of_this_package(published, tmp_path):
 
 
 def test_what_is_no_file_or_damaged_is_said(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="there is no file"):
         inspect(tmp_path / "nothing.pt")
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(CheckpointError, match="is no generator"):
         inspect(tmp_path / "text.pt")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("synthfaces64", "stylegan2"), ("synthfaces64_inversion", "psp")])
+def test_a_shipped_model_is_found_by_its_name(name, kind):
+    assert inspect(name)[0] == f"format: checkpoint of this package, {kind}"
+
+
+def test_a_folder_stands_for_its_newest_checkpoint(tmp_path):
+    checkpoint.save(tmp_path / "checkpoints" / "network_000000009.safetensors", {"x": torch.zeros(3)}, {"cur_nimg": 9})
+    assert "training: cur_nimg 9" in inspect(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        inspect(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"no shipped model of that name: .*synthfaces64, .*_inversion"):
+        inspect("nothing")

@@ -1,0 +1,57 @@
+"""With what a result was made: the command line, the versions of packages and the revision of the code."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy")
+CHECKOUT = Path(__file__).resolve().parents[2]
+GIT_SECONDS = 10
+
+
+def provenance(argv: Sequence[str] | None = None) -> dict[str, str | dict[str, str]]:
+    """Return what to write beside a result, so that somebody else can make it again.
+
+    Args:
+        argv: The words of the command line; by default those of the process.
+    """
+    return {
+        "command_line": command_line(sys.argv if argv is None else argv),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "revision": git_revision(),
+        "versions": versions(),
+    }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return a command as it can be typed in a shell."""
+    program = ["python", argv[0]] if argv[0].endswith(".py") else [Path(argv[0]).name]
+    return shlex.join([*program, *argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Return {package: version} of what numbers depend on; a package that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision(checkout: Path = CHECKOUT) -> str:
+    """Return the commit of this code, with `-dirty` where files differ from it; `unknown` outside of a checkout."""
+    if not (checkout / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
