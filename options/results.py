@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from options.provenance import provenance
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, write_text
-from stylegan2.runtime.provenance import provenance
 
 Settings = TypeVar("Settings")
 COMMAND, RUNS = "command", "runs"

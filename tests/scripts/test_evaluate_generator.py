@@ -59,17 +59,13 @@ def test_separability_of_ones_own_labels_and_attribution(folder):
 
 def test_the_same_seed_gives_the_same_numbers(folder):
     flags = ["--metrics", "ppl_z_full", "--num_samples", "4", "--perceptual", "effnet"]
-    first, again = (
-        run(folder, *flags, *more)["results"]["ppl_z_full"]["values"] for more in ([], ["--overwrite"])
-    )
+    first, again = (run(folder, *flags, *more)["results"]["ppl_z_full"]["values"] for more in ([], ["--overwrite"]))
     assert first == again
 
 
 def test_sixteen_bits_are_named_in_the_report(folder):
     flags = ["--metrics", "ppl_w_end", "--num_samples", "4", "--perceptual", "effnet"]
-    full, half = (
-        run(folder, *flags, "--precision", *more) for more in (["fp32"], ["bf16", "--overwrite"])
-    )
+    full, half = (run(folder, *flags, "--precision", *more) for more in (["fp32"], ["bf16", "--overwrite"]))
     assert (full["precision"], half["precision"]) == ("fp32", "bf16")
     lengths = [found["results"]["ppl_w_end"]["values"]["ppl_w_end"] for found in (full, half)]
     assert lengths[0] != lengths[1]

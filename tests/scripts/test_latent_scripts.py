@@ -79,14 +79,14 @@ def test_every_kind_of_picture(script, generator):
         assert code == 0, err
     names = sorted(path.name for path in Path("out").iterdir())
     configs = [f"config_{kind}.yaml" for kind in sorted(kinds)]
-    assert names == [*configs, "interpolation_z.webp", *(f"mixing_{m}.png" for m in ("coarse", "fine", "medium")), "noise.png",
-                     "truncation.png"]  # fmt: skip
+    mixed = [f"mixing_{rows}.png" for rows in ("coarse", "fine", "medium")]
+    assert names == [*configs, "interpolation_z.webp", *mixed, "noise.png", "truncation.png"]
     assert read_image("out/truncation.png").shape[1] == 6 * SIDE
     assert read_image("out/mixing_fine.png").shape[1] == 3 * SIDE
     assert read_image("out/noise.png").shape[1] == 4 * SIDE
     with Image.open("out/interpolation_z.webp") as moving:
         assert (moving.n_frames, moving.size) == (9, (SIDE, SIDE))
-    assert script("generate.py", "mixing", *common, "--rows", "0-1,5")[0] == 0
+    assert script("generate.py", "mixing", *common, "--rows", "0-1,5", "--overwrite")[0] == 0
     assert Path("out/mixing_0-1_5.png").is_file()
 
 

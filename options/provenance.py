@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy")
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 GIT_SECONDS = 10
 
 
