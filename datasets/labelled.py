@@ -19,7 +19,11 @@ from stylegan2.runtime.errors import UserError
 
 FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural ones to train and to test on
 HELD_OUT_EVERY = 10  # of the user's own images
-YES, NO = ("1", "true", "yes"), ("0", "-1", "false", "no")
+VALUES = {
+    **dict.fromkeys(("1", "true", "yes"), 1.0),
+    **dict.fromkeys(("0", "-1", "false", "no"), 0.0),
+    "": float("nan"),
+}
 
 
 def open_labelled(data: str, side: int, labels: str | Path | None = None) -> LabelledImages:
@@ -64,7 +68,7 @@ class LabelledFaces:
             truth = [face_attributes(faces, i) for i in range(count)]
             names = list(truth[0])
             found += [_stack(open_images(SYNTHETIC, self.side, seed=seed), range(count))]
-            found += [torch.tensor([list(t.values()) for t in truth])]
+            found += [torch.tensor([list(t.values()) for t in truth], dtype=torch.float32)]
         return names, found
 
 
@@ -91,13 +95,14 @@ class LabelledFolder:
         return self.names, [images[~held_out], labels[~held_out], images[held_out], labels[held_out]]
 
 
-def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]:
-    """Read a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1 or words.
+def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[float]]]:
+    """Read a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1, words or nothing.
 
-    Files are named within their folder or zip, or by their name alone.
+    Nothing stands for what nobody could say: the classifier does not learn from it. Files are named within their folder
+    or zip, or by their name alone.
 
     Returns:
-        The names of the attributes, and {file: values}.
+        The names of the attributes, and {file: values}, 1 for yes, 0 for no, NaN for nothing.
 
     Raises:
         UserError: The file cannot be read, or a row is wrong; the sentence names it.
@@ -111,13 +116,13 @@ def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[bool]]]
     names, found = [name.strip() for name in rows[0][1:]], {}
     for number, row in enumerate(rows[1:], start=2):
         values = [value.strip().lower() for value in row[1:]]
-        if len(values) != len(names) or not set(values) <= {*YES, *NO}:
+        if len(values) != len(names) or not set(values) <= set(VALUES):
             raise UserError(f"row {number} of {str(path)!r} is not a file and {len(names)} times 0 or 1")
-        found[row[0].strip()] = [value in YES for value in values]
+        found[row[0].strip()] = [VALUES[value] for value in values]
     return names, found
 
 
-def _values(table: dict[str, list[bool]], file: str) -> list[bool] | None:
+def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
     """Return the labels of a file, by its path within the folder or zip, or by its name alone."""
     return table.get(file, table.get(PurePosixPath(file).name))
 

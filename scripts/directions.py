@@ -62,6 +62,11 @@ class FindDirections(Machine, Results):
     the codes of --latents; by default samples are labelled by a classifier trained on the procedural faces' truth"""
     latents: Path | None = None
     """boundary: codes with the names of --labels, a latents.npz of inference or of scripts/project.py"""
+    attribute_data: str = SYNTHETIC
+    """images that teach the classifier of attributes: `synthetic`, procedural faces with their truth, or a folder or
+    zip of yours with --attribute_labels; a few hundred are enough"""
+    attribute_labels: Path | None = None
+    """a CSV file with a header `file,ATTRIBUTE,...`, then 0, 1 or nothing for each image of --attribute_data"""
     condition_on: str = "all"
     """boundary: attributes that a direction is to leave alone: all the others with labels, none, or their names"""
     keep: float = 0.2
@@ -74,7 +79,7 @@ class FindDirections(Machine, Results):
     num_samples: int = 20_000
     """samples of W"""
     measure: bool = True
-    """measure what each direction changes, by the classifier of procedural faces"""
+    """measure what each direction changes, by the classifier"""
     measure_samples: int = 64
     """samples that are moved to measure it"""
     truncation_psi: float = 0.7
@@ -162,8 +167,10 @@ def main(o: FindDirections) -> None:
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None
     if by_classifier or o.measure:
-        faces = open_labelled(SYNTHETIC, classifier_side(generator.img_resolution))
-        classify = attribute_classifier(faces, device)[0].by_name
+        labelled = open_labelled(o.attribute_data, classifier_side(generator.img_resolution), o.attribute_labels)
+        classifier, accuracy = attribute_classifier(labelled, device)
+        print("balanced accuracy on held-out images: " + ", ".join(f"{k} {v:.2f}" for k, v in accuracy.items()))
+        classify = classifier.by_name
         scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
     found = find(generator, o, w, scores)

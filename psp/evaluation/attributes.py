@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from psp.perception.attributes import AttributeClassifier, accuracies, fit_attributes
+from psp.perception.probe import AttributeProbe, fit_probe
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.files import cache_folder
 
-CLASSIFIER_VERSION = 1  # names kept classifiers: raise it whenever their training changes
+CLASSIFIER_VERSION = 2  # names kept classifiers: raise it whenever their training changes
 KIND = "attributes"
+PROBE_BELOW = 5_000  # labelled images, of which a network learned from nothing would remember each
 SMALLEST_SIDE, LARGEST_SIDE = 32, 64
 
 
@@ -27,7 +29,7 @@ class LabelledImages(Protocol):
     def read(self) -> tuple[list[str], list[Tensor]]:
         """Return (names of the A attributes, [images, labels, held-out images, held-out labels]).
 
-        Images are uint8 [N, 3, side, side] and labels bool [N, A].
+        Images are uint8 [N, 3, side, side], and labels [N, A] are 1, 0 or, where nobody said, NaN.
         """
         ...
 
@@ -39,8 +41,11 @@ def classifier_side(img_resolution: int) -> int:
 
 def attribute_classifier(
     labelled: LabelledImages, device: torch.device | str = "cpu"
-) -> tuple[AttributeClassifier, dict[str, float]]:
+) -> tuple[AttributeClassifier | AttributeProbe, dict[str, float]]:
     """Train a classifier at the first call, and read it back at later ones.
+
+    Thousands of images train a network of their own. From fewer a plane is fitted to the features of a network that has
+    seen many others.
 
     Returns:
         The classifier, and the balanced accuracy of each attribute on held-out images.
@@ -49,19 +54,28 @@ def attribute_classifier(
     path = cache_folder() / f"attributes-{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
     try:
         tensors, metadata = checkpoint.read(path)
-        classifier = AttributeClassifier(**metadata["classifier"])
+        kind = AttributeProbe if metadata["probe"] else AttributeClassifier
+        classifier = kind(**metadata["classifier"])
         checkpoint.load_module(classifier, tensors, KIND)
     except CheckpointError:  # there is none yet, or a disk has damaged it
         classifier, found = _train(labelled, device)
         metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": found}
+        metadata["probe"] = isinstance(classifier, AttributeProbe)
         checkpoint.save(path, checkpoint.module_tensors(KIND, classifier), metadata)
     return classifier.eval().requires_grad_(False).to(device), metadata["accuracies"]
 
 
-def _train(labelled: LabelledImages, device: torch.device | str) -> tuple[AttributeClassifier, dict[str, float]]:
+def _train(
+    labelled: LabelledImages, device: torch.device | str
+) -> tuple[AttributeClassifier | AttributeProbe, dict[str, float]]:
     names, (images, labels, test_images, test_labels) = labelled.read()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        classifier = AttributeClassifier(names, labelled.side).to(device)
-        fit_attributes(classifier, images, labels)
-    return classifier, accuracies(classifier, test_images, test_labels)
+    classifier: AttributeClassifier | AttributeProbe
+    if len(images) < PROBE_BELOW:
+        classifier = AttributeProbe(names, labelled.side).to(device)
+        fit_probe(classifier, images, labels)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            classifier = AttributeClassifier(names, labelled.side).to(device)
+            fit_attributes(classifier, images, labels)
+    return classifier, accuracies(classifier, names, test_images, test_labels)

@@ -66,7 +66,7 @@ def fit_attributes(
     Args:
         classifier: Of A attributes.
         images: uint8 [N, C, H, W].
-        labels: bool [N, A].
+        labels: [N, A], 1 where an attribute is there, 0 where it is not, NaN where nobody said.
         epochs: Passes over the images.
         batch_size: Images a step.
         learning_rate: The largest, at the start.
@@ -85,7 +85,10 @@ def fit_attributes(
             if len(chosen) < 2:  # batch normalisation has no statistics of one image
                 continue
             logits = classifier(as_float(images[chosen]).to(device))  # [n, A]
-            loss = F.binary_cross_entropy_with_logits(logits, labels[chosen].float().to(device))
+            wanted = labels[chosen].float().to(device)  # [n, A]
+            known = ~wanted.isnan()
+            loss = F.binary_cross_entropy_with_logits(logits, wanted.nan_to_num(), known.float(), reduction="sum")
+            loss = loss / known.sum().clamp_min(1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -95,25 +98,26 @@ def fit_attributes(
 
 @torch.no_grad()
 def accuracies(
-    classifier: AttributeClassifier, images: Tensor, labels: Tensor, batch_size: int = 64
+    classifier: nn.Module, names: Sequence[str], images: Tensor, labels: Tensor, batch_size: int = 64
 ) -> dict[str, float]:
     """Return the balanced accuracy of each attribute: the mean of the accuracies where it is there and where it is not.
 
     Args:
-        classifier: Of A attributes.
+        classifier: Images to logits of A attributes.
+        names: Of the attributes.
         images: uint8 [N, C, H, W].
-        labels: bool [N, A].
+        labels: [N, A], 1 where an attribute is there, 0 where it is not, NaN where nobody said.
         batch_size: Images classified at a time.
 
     Returns:
         {attribute: accuracy}, NaN where the labels have one value only.
     """
-    device = next(classifier.parameters()).device
+    device = next((t.device for t in classifier.state_dict().values()), torch.device("cpu"))
     parts = [as_float(part).to(device) for part in images.split(batch_size)]
     found = classify(classifier, parts) > 0  # [N, A]
-    right = found == labels
-    sides = [(right & side).sum(0) / side.sum(0) for side in (labels, ~labels)]  # [A] each
-    return dict(zip(classifier.names, ((sides[0] + sides[1]) / 2).tolist(), strict=True))
+    yes, no = labels == 1, labels == 0  # [N, A]; NaN is neither
+    sides = [(found & yes).sum(0) / yes.sum(0), (~found & no).sum(0) / no.sum(0)]  # [A] each
+    return dict(zip(names, ((sides[0] + sides[1]) / 2).tolist(), strict=True))
 
 
 @torch.no_grad()

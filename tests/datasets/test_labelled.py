@@ -1,5 +1,7 @@
 """Attributes of procedural faces and of the user's own images."""
 
+import math
+
 import pytest
 
 from datasets.labelled import face_attributes, open_labelled, read_attributes
@@ -24,7 +26,7 @@ def test_the_truth_of_a_face_is_its_samples():
 def test_labels_in_the_usual_notations(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,smile, hat\na.png,1,-1\nb/c.png,true,No\n", encoding="utf-8")
-    assert read_attributes(path) == (["smile", "hat"], {"a.png": [True, False], "b/c.png": [True, False]})
+    assert read_attributes(path) == (["smile", "hat"], {"a.png": [1, 0], "b/c.png": [1, 0]})
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,11 @@ def test_missing_labels_are_one_sentence(own_images, tmp_path):
     labels.write_text("file,a\nx.png,1\ny.png,0\n", encoding="utf-8")
     with pytest.raises(UserError, match="names 0 images"):
         open_labelled(str(folder), 32, labels)
+
+
+def test_an_empty_cell_is_what_nobody_said(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,smile,hat\na.png,,1\n", encoding="utf-8")
+    _, found = read_attributes(path)
+    assert math.isnan(found["a.png"][0])
+    assert found["a.png"][1] == 1

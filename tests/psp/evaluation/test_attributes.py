@@ -18,7 +18,7 @@ def test_a_classifier_of_ones_own_images_is_trained_once(own_images, monkeypatch
     classifier, accuracies = attribute_classifier(open_labelled(str(folder), 32, labels))
     assert classifier.names == ("bright", "never")
     assert accuracies["bright"] == 1
-    monkeypatch.setattr(attributes, "fit_attributes", None)  # it would fail if it were called
+    monkeypatch.setattr(attributes, "fit_probe", None)  # it would fail if it were called
     again, kept = attribute_classifier(open_labelled(str(folder), 32, labels))
     images = torch.rand(3, 3, 32, 32)
     assert torch.equal(again(images), classifier(images))
@@ -29,7 +29,7 @@ def test_other_labels_are_another_classifier(own_images, monkeypatch):
     folder, labels = own_images
     attribute_classifier(open_labelled(str(folder), 32, labels))
     calls = []
-    monkeypatch.setattr(attributes, "fit_attributes", lambda classifier, *args: calls.append(classifier))
+    monkeypatch.setattr(attributes, "fit_probe", lambda classifier, *args: calls.append(classifier))
     labels.write_text(labels.read_text().replace("never", "seldom"), encoding="utf-8")
     attribute_classifier(open_labelled(str(folder), 32, labels))
     assert calls[0].names == ("bright", "seldom")
@@ -51,7 +51,10 @@ def test_classifiers_see_64_px_at_most(resolution, side):
 
 
 @pytest.mark.slow
-def test_the_procedural_attributes_can_be_learnt():
-    _, accuracies = attribute_classifier(LabelledFaces(32, 400))
+@pytest.mark.parametrize(("below", "kind"), [(1, "AttributeClassifier"), (5_000, "AttributeProbe")])
+def test_the_procedural_attributes_can_be_learnt(below, kind, monkeypatch):
+    monkeypatch.setattr(attributes, "PROBE_BELOW", below)
+    classifier, accuracies = attribute_classifier(LabelledFaces(32, 400))
+    assert type(classifier).__name__ == kind
     assert accuracies["yaw"] > 0.8
     assert accuracies["dark_skin"] > 0.8

@@ -27,7 +27,7 @@ def fitted():
 
 
 def test_it_learns_what_can_be_seen(fitted):
-    found = accuracies(fitted, *pictures(200, 1))
+    found = accuracies(fitted, fitted.names, *pictures(200, 1))
     assert list(found) == ["bright", "red"]
     assert min(found.values()) > 0.95
 
@@ -50,8 +50,8 @@ def test_accuracy_is_balanced():
     classifier.layers[-1].weight.data.zero_()
     classifier.layers[-1].bias.data.fill_(1)  # says yes to everything
     images, labels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.tensor([[True]] * 9 + [[False]])
-    assert accuracies(classifier, images, labels) == {"a": 0.5}
-    assert math.isnan(accuracies(classifier, images[:9], labels[:9])["a"])
+    assert accuracies(classifier, ["a"], images, labels) == {"a": 0.5}
+    assert math.isnan(accuracies(classifier, ["a"], images[:9], labels[:9])["a"])
 
 
 def test_a_seed_gives_the_same_classifier():
