@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from psp.encoders import Encoder
 from psp.encoders.encoder import with_defaults
+from stylegan2 import ops
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
@@ -158,5 +159,5 @@ def fit(x: Tensor, size: int) -> Tensor:
     if x.shape[-1] == size:
         return x
     if x.shape[-1] > size:
-        return F.adaptive_avg_pool2d(x, size)  # [N, C, size, size]
+        return ops.area_downsample(x, size)  # [N, C, size, size]
     return F.interpolate(x, (size, size), mode="bilinear", align_corners=False)  # [N, C, size, size]

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from psp.losses import WeightedLosses
 from psp.model import Codes, rendered
+from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
 
@@ -46,7 +47,7 @@ def optimize_codes(
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = rendered(generator, Codes(w_plus, features))  # [N, 3, R, R]
-            output = nn.functional.adaptive_avg_pool2d(output, target.shape[-1])  # [N, 3, T, T]
+            output = ops.area_downsample(output, target.shape[-1])  # [N, 3, T, T]
             loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

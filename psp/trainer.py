@@ -34,9 +34,10 @@ from psp.training_state import (
     save,
     schedule,
 )
+from stylegan2 import ops
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
-from stylegan2.runtime.device import peak_memory_mb, place
+from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
@@ -139,7 +140,7 @@ def widened(x: Tensor) -> Tensor:
 
 def shrink(x: Tensor, size: int) -> Tensor:
     """Area-average to `size` pixels, as the paper does before its losses; smaller images stay. [N, C, ., .]."""
-    return x if x.shape[-1] <= size else F.adaptive_avg_pool2d(x, size)  # [N, C, size, size]
+    return x if x.shape[-1] <= size else ops.area_downsample(x, size)  # [N, C, size, size]
 
 
 # --- the loop ---
@@ -183,6 +184,7 @@ def train(
         UserError: The settings do not fit, run_dir holds another run, or too many steps were not finite.
     """
     s, first = settings, distributed.is_first()
+    set_deterministic(s.deterministic)
     check_batches(s, distributed.world_size())
     precision = pick_precision(s.precision, device)
     if distributed.world_size() > 1:

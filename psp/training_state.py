@@ -35,6 +35,8 @@ class TrainingSettings:
     normalization sees a part at a time"""
     precision: str = "auto"
     """fp32, tf32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere; weights and sums stay in float32"""
+    deterministic: bool = False
+    """on a GPU too, the same numbers at every run and after every resume: slower"""
     test_batch_size: int = 8
     """images a validation step"""
     learning_rate: float = 1e-4

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from psp.encoders.encoder import ENCODERS
 from psp.encoders.irse import TrunkEncoder
+from stylegan2 import ops
 from stylegan2.networks.layers import EqualLinear
 
 POOLED = 7  # side of the map that naive W+ flattens, as in ArcFace
@@ -48,6 +49,17 @@ class WEncoder(TrunkEncoder):
         return w[:, None].repeat(1, self.num_ws, 1)  # [N, num_ws, w_dim]
 
 
+class AreaDownsample(nn.Module):
+    """Average feature maps over areas to `size` pixels a side."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.area_downsample(x, self.size)  # [N, C, size, size]
+
+
 @ENCODERS.register("w_plus_naive")
 class NaiveWPlusEncoder(TrunkEncoder):
     """All rows of w+ from one vector, by one linear layer. Arguments: see `TrunkEncoder`."""
@@ -67,7 +79,7 @@ class NaiveWPlusEncoder(TrunkEncoder):
         width = self.widths[-1]
         self.output_layer_2 = nn.Sequential(
             nn.BatchNorm2d(width),
-            nn.AdaptiveAvgPool2d(POOLED),
+            AreaDownsample(POOLED),
             nn.Flatten(),
             nn.Linear(width * POOLED**2, width),
         )

@@ -5,12 +5,12 @@ The names of the parameters are those of the published weights.
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.encoder import ENCODERS
 from psp.encoders.heads import STRIDES, StyleHead, StyleHeads
 from psp.encoders.irse import TrunkEncoder
+from stylegan2 import ops
 
 # The pyramid has levels 0, 1, 2 at 1/16, 1/8, 1/4 of the input size. Rows 0-2 of w+ (coarse) are read from level 0,
 # rows 3-6 (medium) from level 1 and all others (fine) from level 2, whatever the size of the generator.
@@ -82,4 +82,4 @@ class GradualStyleEncoder(TrunkEncoder):
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
     """Interpolate bilinearly, corners aligned, to the height and width of `like`: [N, C, h, w]."""
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)  # [N, C, h, w]
+    return ops.bilinear_upsample(x, like.shape[2], like.shape[3])  # [N, C, h, w]

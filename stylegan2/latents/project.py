@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stylegan2 import ops
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
@@ -196,7 +197,7 @@ def _initial_noise(generator: Generator, count: int, seed: int) -> dict[str, Ten
 
 def reduce(images: Tensor) -> Tensor:
     """Reduce images [N, C, R, R] to at most 256 px, by averaging areas."""
-    return F.adaptive_avg_pool2d(images, DISTANCE_SIZE) if images.shape[-1] > DISTANCE_SIZE else images
+    return ops.area_downsample(images, DISTANCE_SIZE) if images.shape[-1] > DISTANCE_SIZE else images
 
 
 def _check(generator: Generator, target: Tensor, space: str) -> None:

@@ -9,7 +9,14 @@ from stylegan2.ops.dispatch import full_precision
 from stylegan2.ops.epilogue import LRELU_GAIN, LRELU_SLOPE, add_noise, epilogue, leaky_relu, place_bias
 from stylegan2.ops.fir import FIR_TAPS, binomial_blur, blur, downsample2x, fir_kernel, upsample2x
 from stylegan2.ops.modulated import demodulation, modulated_conv2d, styled_conv2d
-from stylegan2.ops.resample import average_downsample2x, downsample_conv2d, nearest_upsample2x, upsample_conv2d
+from stylegan2.ops.resample import (
+    area_downsample,
+    average_downsample2x,
+    bilinear_upsample,
+    downsample_conv2d,
+    nearest_upsample2x,
+    upsample_conv2d,
+)
 
 __all__ = [
     "FIR_TAPS",
@@ -17,7 +24,9 @@ __all__ = [
     "LRELU_SLOPE",
     "Conv2d",
     "add_noise",
+    "area_downsample",
     "average_downsample2x",
+    "bilinear_upsample",
     "binomial_blur",
     "blur",
     "conv2d",

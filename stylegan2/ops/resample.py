@@ -1,10 +1,17 @@
-"""Resampling by 2 without a filter of its own, alone and merged with a 3x3 convolution."""
+"""Resampling without a filter of its own: by 2, alone and merged with a 3x3 convolution, and to any size.
+
+PyTorch's gradients of pooling and interpolation to any size add up in an order that changes from run to run on CUDA.
+Where deterministic algorithms are asked for, both are products with one small matrix for rows and one for columns.
+"""
+
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan2.ops.convolution import conv2d, conv_transpose2d
+from stylegan2.ops.dispatch import full_precision
 
 
 def nearest_upsample2x(x: Tensor) -> Tensor:
@@ -39,3 +46,49 @@ def _sum_of_shifts(weight: Tensor) -> Tensor:
     """A kernel [O, I, 3, 3] at the four places of a 2x2 block, summed: [O, I, 4, 4]."""
     padded = F.pad(weight, (1, 1, 1, 1))  # [O, I, 5, 5]
     return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+
+
+def area_downsample(x: Tensor, size: int) -> Tensor:
+    """Average over areas, as adaptive average pooling does. [N, C, H, W] -> [N, C, size, size]."""
+    rows, columns = x.shape[2:]
+    if rows % size == 0 and columns % size == 0:
+        return F.avg_pool2d(x, (rows // size, columns // size))  # [N, C, size, size]
+    if torch.are_deterministic_algorithms_enabled():
+        return _by_matrices(x, _area_matrix(rows, size, x.device), _area_matrix(columns, size, x.device))
+    return F.adaptive_avg_pool2d(x, size)  # [N, C, size, size]
+
+
+def bilinear_upsample(x: Tensor, height: int, width: int) -> Tensor:
+    """Interpolate bilinearly, corners aligned. [N, C, H, W] -> [N, C, height, width]."""
+    if torch.are_deterministic_algorithms_enabled():
+        rows, columns = x.shape[2:]
+        return _by_matrices(x, _bilinear_matrix(rows, height, x.device), _bilinear_matrix(columns, width, x.device))
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=True)  # [N, C, height, width]
+
+
+def _by_matrices(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """x [N, C, H, W], down [h, H], across [w, W] -> [N, C, h, w] of x's type; sums are in float32 or wider."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    with full_precision(x):
+        y = down.to(wide.dtype) @ (wide @ across.to(wide.dtype).T)  # [N, C, h, w]
+    return y.to(x.dtype, memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
+def _area_matrix(size: int, out_size: int, device: torch.device) -> Tensor:
+    """Return the weights of the mean of the pixels that each output pixel touches: [out_size, size], float64."""
+    first = torch.arange(out_size) * size // out_size
+    end = -(-(torch.arange(out_size) + 1) * size // out_size)  # rounded up
+    pixel = torch.arange(size)
+    inside = (pixel >= first[:, None]) & (pixel < end[:, None])  # [out_size, size]
+    return (inside.double() / (end - first)[:, None]).to(device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _bilinear_matrix(size: int, out_size: int, device: torch.device) -> Tensor:
+    """Return the weights of linear interpolation whose first and last pixels stay: [out_size, size], float64."""
+    place = torch.arange(out_size, dtype=torch.float64) * ((size - 1) / max(out_size - 1, 1))
+    distance = (place[:, None] - torch.arange(size)).abs()  # [out_size, size]
+    return (1 - distance).clamp(min=0).to(device)

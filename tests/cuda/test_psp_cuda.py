@@ -20,7 +20,7 @@ from psp.trainer import step, train
 from psp.training_state import TrainingSettings, buffers_of_step, build_state, schedule
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
-from stylegan2.runtime.device import place
+from stylegan2.runtime.device import place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
@@ -30,7 +30,7 @@ TYPES = {
     "light": {},
     "e4e": HEADS,
     "restyle": {**HEADS, "iterations": 2},
-    "w": {k: HEADS[k] for k in HEADS if k != "head_width"},
+    "w_plus_naive": {k: HEADS[k] for k in HEADS if k != "head_width"},
 }
 SETTINGS = TrainingSettings(
     max_steps=3,
@@ -101,6 +101,21 @@ def test_it_trains_and_goes_on_where_it_stopped(device, tmp_path, name):
         if value.numel():
             allowed = 10 * spread + 2e-3 * value.double().abs().max() + 1e-5
             assert (parts[key].double() - value.double()).abs().max() <= allowed, key
+
+
+@pytest.fixture(autouse=True)
+def _not_deterministic():
+    yield
+    set_deterministic(False)
+
+
+@pytest.mark.parametrize(("name", "precision"), [("light", "bf16"), *((name, "fp32") for name in TYPES)])
+def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(device, tmp_path, name, precision):
+    settings = replace(SETTINGS, max_steps=6, deterministic=True, precision=precision)
+    whole = checkpoint.read(run(tmp_path / "whole", name, device, settings))[0]
+    run(tmp_path / "parts", name, device, replace(settings, max_steps=3))
+    parts = checkpoint.read(run(tmp_path / "parts", name, device, settings))[0]
+    assert [key for key, value in parts.items() if not torch.equal(value, whole[key])] == []
 
 
 @pytest.mark.parametrize("name", ["light", "e4e", "restyle"])
