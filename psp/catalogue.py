@@ -13,7 +13,7 @@ from stylegan2.runtime.weights import PretrainedFile, PretrainedFiles
 
 SHIPPED, INSTALLED, HERE, DAMAGED = "shipped", "installed", "here", "damaged"
 TO_DOWNLOAD, MISSING = "to download", "to get by hand"
-KINDS = {"psp": "pSp model", "stylegan2": "generator"}  # as our files name them; the others are networks
+ORDER = ("pSp model", "generator", "directions")  # of the kinds; then the networks that losses and metrics use
 DOMAIN = "faces"  # of the models that come with the packages
 
 
@@ -22,7 +22,6 @@ class Listed:
     """One line of the catalogue."""
 
     entry: PretrainedFile
-    kind: str
     domain: str
     resolution: int | None
     task: str
@@ -36,8 +35,7 @@ class Listed:
 def catalogue() -> list[Listed]:
     """List the pretrained files: pSp models, generators, and the networks that losses and metrics use."""
     lines = [_listed(table, entry) for table in (PRETRAINED, GENERATORS) for entry in table.entries.values()]
-    order = [*KINDS.values(), "network"]
-    return sorted(lines, key=lambda line: order.index(line.kind))
+    return sorted(lines, key=lambda line: ORDER.index(line.entry.kind) if line.entry.kind in ORDER else len(ORDER))
 
 
 def entry_of(name: str) -> PretrainedFile:
@@ -66,7 +64,7 @@ def _listed(table: PretrainedFiles, entry: PretrainedFile) -> Listed:
     size = path.stat().st_size / 1e6 if path else entry.download.megabytes if entry.download else None
     if where == SHIPPED and path is not None:
         return _of_file(entry, path, size)
-    return Listed(entry, entry.kind, entry.domain, entry.resolution, entry.task, entry.licence, size, where, path)
+    return Listed(entry, entry.domain, entry.resolution, entry.task, entry.licence, size, where, path)
 
 
 def _place(table: PretrainedFiles, entry: PretrainedFile, path: Path | None) -> str:
@@ -80,10 +78,9 @@ def _place(table: PretrainedFiles, entry: PretrainedFile, path: Path | None) -> 
 def _of_file(entry: PretrainedFile, path: Path, megabytes: float | None) -> Listed:
     """Describe a model that comes with a package by what its file says."""
     _, metadata = checkpoint.read(path)
-    kind = KINDS.get(metadata.get("kind", ""), "network")
     size = next(_resolutions(metadata), None)
     task, licence = metadata.get("task", ""), metadata.get("licence", "")
-    return Listed(entry, kind, DOMAIN, size, task, licence, megabytes, SHIPPED, path)
+    return Listed(entry, DOMAIN, size, task, licence, megabytes, SHIPPED, path)
 
 
 def _resolutions(metadata: dict) -> Iterator[int]:

@@ -24,9 +24,9 @@ from stylegan2.latents.directions import (
     Directions,
     boundaries,
     closed_form,
+    measured,
     principal_components,
     save_directions,
-    spread,
 )
 from stylegan2.latents.effects import Classifier, direction_effects, scores_of, table
 from stylegan2.latents.mixing import mask_rows
@@ -137,7 +137,7 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
         vectors, _ = principal_components(w, o.count)
     else:
         vectors, _ = closed_form(generator, rows, o.count)
-    return Directions(tuple(names), vectors, spread(w, vectors), tuple(rows))
+    return measured(generator, names, vectors, rows, w)
 
 
 def write_effects(

@@ -15,7 +15,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.weights import weights_folder
 
 TITLES = ("name", "kind", "domain", "px", "task", "MB", "where", "licence")
-OF_KIND = {"psp": "pSp model", "generator": "generator", "network": "network"}
+OF_KIND = {"psp": "pSp model"}  # where the flag says another word than the table
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Models:
 
     word: tyro.conf.Positional[str] = ""
     """list only what has this in its line, such as cars, e4e or shipped"""
-    kind: Literal["all", "psp", "generator", "network"] = "all"
-    """pSp models, generators, or the networks that losses, metrics and detectors use"""
+    kind: Literal["all", "psp", "generator", "directions", "network"] = "all"
+    """pSp models, generators, directions to edit along, or the networks that losses, metrics and detectors use"""
 
 
 def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
@@ -39,12 +39,12 @@ def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
     size = "" if line.megabytes is None else f"{line.megabytes:.0f}" if line.megabytes >= 1 else "<1"
     pixels = str(line.resolution or "")
     note = f"[{notes.index(line.licence) + 1}]"
-    return line.entry.name, line.kind, line.domain, pixels, line.task, size, line.where, note
+    return line.entry.name, line.entry.kind, line.domain, pixels, line.task, size, line.where, note
 
 
 def main(o: Models) -> None:
     notes: list[str] = []
-    lines = [line for line in catalogue() if o.kind == "all" or line.kind == OF_KIND[o.kind]]
+    lines = [line for line in catalogue() if o.kind == "all" or line.entry.kind == OF_KIND.get(o.kind, o.kind)]
     lines = [line for line in lines if o.word.lower() in " ".join((*cells(line, []), line.licence)).lower()]
     if not lines:
         raise UserError(f"no model has {o.word!r} in its line")

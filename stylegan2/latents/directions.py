@@ -4,6 +4,7 @@ InterFaceGAN (Shen et al. 2019, arXiv 1907.10786), GANSpace (Härkönen et al. 2
 Zhou 2020, arXiv 2007.06600). All are unit vectors; strengths are in standard deviations of W along the direction.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 KIND = "directions"
 THINNEST = 1e-2  # deviation of W in a direction, as a share of the largest, below which it counts as noise
 SPENT = 1e-3  # what is left of a unit vector when nothing is left but rounding
+USUAL = (0.005, 0.995)  # quantiles of the samples between which edits should end
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Directions:
     """[K], standard deviation of W along each: the unit of strengths"""
     rows: tuple[int, ...]
     """of w_plus that are moved"""
+    fingerprint: str | None = None
+    """of the generator that they were found for (`fingerprint`); None where their file does not say"""
+    centres: Tensor | None = None
+    """[K], where the mean of W lies along each; None in files of earlier versions"""
+    ranges: Tensor | None = None
+    """[K, 2], the useful range: between which positions nearly all samples lie, in standard deviations from the mean"""
 
     def index(self, name: str) -> int:
         """Return the number of a direction. UserError: there is no direction of that name."""
@@ -43,6 +51,11 @@ class Directions:
 
     def check(self, generator: Generator) -> None:
         """Raise UserError if these are directions of another generator's W."""
+        if self.fingerprint is not None and self.fingerprint != fingerprint(generator):
+            raise UserError(
+                "these directions were found for another generator, in whose W they mean something else: find "
+                "directions for this one"
+            )
         w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
         if w_dim != generator.w_dim or rows > generator.num_ws:
             raise UserError(
@@ -58,6 +71,60 @@ class Directions:
         moved = codes[:, None].repeat(1, len(steps), 1, 1)  # [N, S, num_ws, w_dim]
         moved[:, :, list(self.rows)] += shifts[:, None].to(codes.device)
         return moved
+
+    def position(self, codes: Tensor, name: str) -> Tensor | None:
+        """Return where codes [N, num_ws, w_dim] are along a direction, in standard deviations from the mean: [N].
+
+        None where the file does not say where the mean is. The rows that are moved count, by their average.
+        """
+        if self.centres is None:
+            return None
+        k = self.index(name)
+        along = codes[:, list(self.rows)].mean(1).cpu() @ self.vectors[k].to(codes.dtype)  # [N]
+        return (along - self.centres[k]) / self.scales[k]
+
+    def range_of(self, name: str) -> tuple[float, float] | None:
+        """Return the useful range of a direction as `position` counts; None where the file does not say."""
+        if self.ranges is None:
+            return None
+        low, high = self.ranges[self.index(name)].tolist()
+        return low, high
+
+
+def measured(
+    generator: Generator, names: Sequence[str], vectors: Tensor, rows: Sequence[int], w: Tensor, known: bool = True
+) -> Directions:
+    """Describe directions by samples of the generator: the unit of strengths, the mean, and the useful range.
+
+    Args:
+        generator: Whose W they are directions of.
+        names: [K].
+        vectors: Unit vectors [K, w_dim].
+        rows: Of w_plus that are moved.
+        w: Samples [N, w_dim].
+        known: Whether it is certain that they were found for this generator, which is then noted.
+    """
+    w, vectors = w.cpu(), vectors.cpu()
+    along, scales = w @ vectors.T, spread(w, vectors)  # [N, K], [K]
+    centres = along.mean(0)  # [K]
+    places = (along - centres) / scales.clamp(min=torch.finfo(w.dtype).tiny)  # [N, K]
+    ranges = torch.quantile(places, torch.tensor(USUAL, dtype=w.dtype), dim=0).T.contiguous()  # [K, 2]
+    owner = fingerprint(generator) if known else None
+    return Directions(tuple(names), vectors, scales, tuple(rows), owner, centres, ranges)
+
+
+def fingerprint(generator: Generator) -> str:
+    """Return a digest of what makes a generator's W: the weights of its mapping network, or else all of them.
+
+    It stays the same where the synthesis alone is tuned, where layers are blended, where weights are stored as
+    16-bit numbers, and in every format that a generator is converted to.
+    """
+    weights = list(generator.mapping.named_parameters()) or list(generator.named_parameters())
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights):
+        digest.update(f"{name} {list(weight.shape)}".encode())
+        digest.update(weight.detach().half().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 # ----------------------------------------------------------------------------------------- finding them
@@ -238,9 +305,11 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]) -> None:
-    """Write a .safetensors file: vectors, scales, and names, rows and `metadata` as JSON."""
-    tensors = {"vectors": directions.vectors, "scales": directions.scales}
+    """Write a .safetensors file: the tensors, and names, rows, the fingerprint and `metadata` as JSON."""
+    known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
+    tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
     about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
+    about["fingerprint"] = directions.fingerprint
     checkpoint.save(path, tensors, {**metadata, **about})
 
 
@@ -250,4 +319,5 @@ def load_directions(path: Path) -> tuple[Directions, dict[str, Any]]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")
     names, rows = tuple(metadata["names"]), tuple(metadata["rows"])
-    return Directions(names, tensors["vectors"], tensors["scales"], rows), metadata
+    known = metadata.get("fingerprint"), tensors.get("centres"), tensors.get("ranges")
+    return Directions(names, tensors["vectors"], tensors["scales"], rows, *known), metadata

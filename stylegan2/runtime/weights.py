@@ -12,6 +12,7 @@ PSP_WEIGHTS names, by default `weights` in the folder of caches:
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from stylegan2.runtime.checkpoint import load_module
@@ -29,6 +31,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import cache_folder
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"
+KINDS = {"psp": "pSp model", "stylegan2": "generator", "segmenter": "network"}  # as our files name them: as people do
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -64,7 +67,7 @@ class PretrainedFile:
     instead: str
     """What works without it."""
     kind: str = "network"
-    """What it is loaded as: "generator", "pSp model", or "network", which losses, metrics and detectors use."""
+    """What it is loaded as: "generator", "pSp model", "directions", or "network", which losses and metrics use."""
     domain: str = ""
     """What its images show, such as faces."""
     resolution: int | None = None
@@ -88,8 +91,12 @@ class PretrainedFiles:
 
     @property
     def shipped(self) -> list[str]:
-        """The names of the models that come with the package."""
+        """The names of the files that come with the package."""
         return sorted(name for name, entry in self.entries.items() if entry.found == f"shipped:{self.package}")
+
+    def shipped_as(self, kind: str) -> list[str]:
+        """Return the names of those that come with the package and are of one kind."""
+        return [name for name in self.shipped if self.entries[name].kind == kind]
 
     def locate_model(self, name: str, kind: str) -> Path:
         """Return the file of a model that comes with the package or was downloaded.
@@ -102,9 +109,10 @@ class PretrainedFiles:
             UserError: There is no model of that name, or it is not on this machine.
         """
         entry = self.entries.get(name)
-        if name in self.shipped or (entry is not None and entry.kind == kind):
+        if entry is not None and entry.kind == kind:
             return self.locate(name)
-        others = f"; models that come with this package: {', '.join(self.shipped)}" if self.shipped else ""
+        known = ", ".join(self.shipped_as(kind))
+        others = f"; models that come with this package: {known}" if known else ""
         published = any(entry.kind == kind and entry.download for entry in self.entries.values())
         hint = "; `psp models` lists those that can be downloaded" if published else ""
         raise UserError(f"there is no {kind} {name!r}: give a file or an experiment folder{others}{hint}")
@@ -158,7 +166,18 @@ def _shipped(package: str) -> Iterator[PretrainedFile]:
             "in the metadata of the file",
             "install this package again",
             "train a model of your own",
+            kind=_kind(path),
         )
+
+
+def _kind(path: Path) -> str:
+    """Say what one of our files is, by its header alone. What cannot be read is not complained of before it is used."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = json.loads((file.metadata() or {})["metadata"])["kind"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return "network"
+    return KINDS.get(found, found)
 
 
 def _pretrained_folder(package: str) -> Path | None:

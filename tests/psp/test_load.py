@@ -60,7 +60,7 @@ def test_a_folder_gives_its_newest_intact_checkpoint(model, path, capsys):
 
 def test_a_shipped_model_is_found_by_name(path, monkeypatch):
     entry = weights.PretrainedFile(
-        "tiny", path.name, "a model", "shipped:psp", None, "MIT", "install it again", "train one"
+        "tiny", path.name, "a model", "shipped:psp", None, "MIT", "install it again", "train one", "pSp model"
     )
     monkeypatch.setitem(PRETRAINED.entries, "tiny", entry)
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(path.parent))

@@ -113,7 +113,7 @@ def test_folders_without_a_checkpoint(tmp_path):
 def test_shipped_models_are_found_by_name(tmp_path, monkeypatch):
     generator = small_generator()
     stylegan2.save_generator(tmp_path / "tiny.safetensors", generator, {})
-    text = ("a tiny model", "shipped:stylegan2", None, "CC0", "", "")
+    text = ("a tiny model", "shipped:stylegan2", None, "CC0", "", "", "generator")
     monkeypatch.setitem(PRETRAINED.entries, "tiny", weights.PretrainedFile("tiny", "tiny.safetensors", *text))
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     assert_same(stylegan2.load("tiny")[0], generator, **EXACT)

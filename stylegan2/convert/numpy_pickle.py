@@ -1,0 +1,118 @@
+"""Pickles of NumPy arrays in dicts and lists, read without executing anything that they contain.
+
+A pickle is a program that names functions and calls them. Here it can name four functions of NumPy, and in their place
+stand classes of this file, which check what they are given.
+"""
+
+import os
+import pickle
+from collections import OrderedDict
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan2.runtime.errors import CheckpointError
+
+LARGEST = 1 << 30  # bytes of a file: more directions than anybody has
+
+
+def read_numpy_pickle(path: str | os.PathLike) -> Any:
+    """Return what a pickle of arrays, text, numbers and containers holds.
+
+    Raises:
+        CheckpointError: The file is damaged, too large, or names anything that such a file has no need of.
+    """
+    try:
+        if Path(path).stat().st_size > LARGEST:
+            raise CheckpointError(f"{str(path)!r} is larger than a file of arrays that is read here")
+        with Path(path).open("rb") as file:
+            return _arrays(_Unpickler(file, encoding="latin1").load())
+    except CheckpointError:
+        raise
+    except _RefusedError as error:
+        raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
+    except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
+        raise CheckpointError(f"{str(path)!r} is damaged or no pickle of arrays ({type(error).__name__})") from error
+
+
+class _RefusedError(Exception):
+    """The predicate of a sentence about the file."""
+
+
+class _Array:
+    """Stands for an array until its data come."""
+
+    array: np.ndarray
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.zeros(0, np.float32)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        self.array = _filled(data, dtype, shape, "F" if fortran else "C")
+
+
+class _Type:
+    """Stands for numpy.dtype; only plain numbers are resolved."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code, self.order = str(code), "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = str(state[1])
+
+    def resolve(self) -> np.dtype:
+        dtype = np.dtype(self.code)
+        if dtype.kind not in "biuf":
+            raise TypeError("arrays are of plain numbers")
+        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
+
+
+def _filled(data: Any, dtype: _Type, shape: tuple, order: str = "C") -> np.ndarray:
+    if isinstance(data, str):
+        data = data.encode("latin1")  # as Python 2 wrote it
+    array = np.frombuffer(bytes(data), dtype.resolve())  # [numel]
+    sizes = tuple(int(size) for size in shape)
+    if prod(sizes) != array.size:
+        raise ValueError("an array has other data than its shape says")
+    return array.reshape(sizes, order="F" if order == "F" else "C")
+
+
+def _from_buffer(data: Any, dtype: _Type, shape: tuple, order: str, *_: Any) -> np.ndarray:
+    return _filled(data, dtype, shape, order)
+
+
+def _scalar(dtype: _Type, data: Any) -> float:
+    return _filled(data, dtype, (1,))[0].item()
+
+
+def _latin(text: str, encoding: str) -> bytes:
+    """Stand for `_codecs.encode`, by which protocol 2 writes bytes."""
+    return str(text).encode("latin1")
+
+
+KNOWN: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("_codecs", "encode"): _latin}
+for _numpy in ("numpy.core", "numpy._core"):
+    KNOWN[f"{_numpy}.multiarray", "_reconstruct"] = _Array
+    KNOWN[f"{_numpy}.multiarray", "scalar"] = _scalar
+    KNOWN[f"{_numpy}.numeric", "_frombuffer"] = _from_buffer
+KNOWN["numpy", "ndarray"], KNOWN["numpy", "dtype"] = _Array, _Type
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in KNOWN:
+            reference = repr(f"{module}.{name}"[:80])
+            raise _RefusedError(f"was refused because it names {reference}, of which a file of arrays has no need")
+        return KNOWN[module, name]
+
+
+def _arrays(content: Any) -> Any:
+    """Replace what stands for arrays by them, in dicts, lists and tuples."""
+    if isinstance(content, _Array):
+        return content.array
+    if isinstance(content, dict):
+        return {key: _arrays(value) for key, value in content.items()}
+    return [_arrays(value) for value in content] if isinstance(content, list | tuple) else content

@@ -1,0 +1,121 @@
+"""Directions that other projects wrote, read without executing anything in them.
+
+    .npy    a vector [w_dim], or rows [K, w_dim]: InterFaceGAN's boundaries (Shen et al. 2019, arXiv 1907.10786)
+    .pt     the same as a tensor; {"eigvec": [w_dim, K]}, columns: SeFa's factors as rosinality stores them (Shen and
+            Zhou 2020, arXiv 2007.06600); {"comp": [K, w_dim], ...}: GANSpace's components (Härkönen et al. 2020,
+            arXiv 2004.02546) as e4e and StyleCLIP store them
+    .npz, .pkl  {"lat_comp": [K, 1, w_dim], ...}: GANSpace's components as it stores them
+
+None of them says for which generator it was found, or in which unit its strengths are: strengths are counted here in
+standard deviations of W along the direction, as everywhere.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan2.convert.numpy_pickle import read_numpy_pickle
+from stylegan2.convert.safe import read_torch
+from stylegan2.latents.directions import Directions, load_directions, measured
+from stylegan2.latents.sampling import random_w
+from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.errors import CheckpointError, UserError
+
+SAMPLES = 10_000  # of W, for the unit of strengths and the useful range
+MOST = 10_000  # directions in a file
+COMPONENTS = ("lat_comp", "comp")  # GANSpace's own name, and that of others
+FACTORS = "eigvec"
+
+
+def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None = None) -> Directions:
+    """Read directions for a generator: ours, or those of another project.
+
+    Args:
+        path: One of the files above, or a .safetensors of scripts/directions.py.
+        generator: Whose codes they will move.
+        rows: Of w_plus that are moved; by default what the file says, or all.
+
+    Returns:
+        The directions. Those of a file of one vector are named after the file, others FILE0, FILE1, ...
+
+    Raises:
+        UserError: There is no such file, or the directions are another generator's.
+        CheckpointError: The file is damaged or holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {str(path)!r} of directions")
+    if path.suffix.lower() not in READERS:
+        found, _ = load_directions(path)
+        found.check(generator)
+        return found
+    try:
+        vectors = _vectors(READERS[path.suffix.lower()](path), generator.w_dim)  # [K, w_dim]
+    except CheckpointError:
+        raise
+    except UserError as error:
+        raise UserError(f"{str(path)!r}: {error}") from error
+    names = [path.stem] if len(vectors) == 1 else [f"{path.stem}{k}" for k in range(len(vectors))]
+    w = random_w(generator, SAMPLES, seed=0)  # [N, w_dim]
+    moved = range(generator.num_ws) if rows is None else rows
+    return measured(generator, names, vectors, moved, w, known=False)
+
+
+def _vectors(content: Any, w_dim: int) -> Tensor:
+    """Find unit vectors [K, w_dim] in what a file holds. UserError: there are none for this generator."""
+    if isinstance(content, Mapping):
+        if FACTORS in content:
+            array = _array(content[FACTORS])
+            array = array.T if array.ndim == 2 else array  # [K, w_dim]: SeFa's are columns
+        else:
+            key = next((name for name in COMPONENTS if name in content), None)
+            if key is None:
+                raise UserError(f"it holds no directions: neither {' nor '.join((*COMPONENTS, FACTORS))}")
+            array = _array(content[key])
+    else:
+        array = _array(content)
+    if array.ndim == 3 and array.shape[1] == 1:
+        array = array[:, 0]  # [K, w_dim]
+    if array.ndim == 1:
+        array = array[None]  # [1, w_dim]
+    if array.ndim != 2 or not 1 <= len(array) <= MOST:
+        raise UserError(f"directions are rows [K, w_dim], not an array of shape {list(array.shape)}")
+    if array.shape[1] != w_dim:
+        raise UserError(
+            f"its directions have {array.shape[1]} numbers, but w of this generator has {w_dim}: they are another's"
+        )
+    vectors = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    if not vectors.isfinite().all() or not (vectors.norm(dim=1) > 0).all():
+        raise UserError("one of its directions is zero or not finite")
+    return F.normalize(vectors, dim=1)
+
+
+def _array(value: Any) -> np.ndarray:
+    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        raise UserError("its directions are no array of numbers")
+    return value
+
+
+def _read_numpy(path: Path) -> Any:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            return {name: content[name] for name in (*COMPONENTS, FACTORS) if name in content.files}
+    except Exception as error:  # NumPy's readers fail in their own ways on a damaged file
+        raise CheckpointError(f"{str(path)!r} is damaged or no NumPy file ({type(error).__name__})") from error
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+    ".pt": read_torch,
+    ".pth": read_torch,
+    ".pkl": read_numpy_pickle,
+}
