@@ -88,7 +88,7 @@ def _vectors(content: Any, w_dim: int) -> Tensor:
         raise UserError(
             f"its directions have {array.shape[1]} numbers, but w of this generator has {w_dim}: they are another's"
         )
-    vectors = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    vectors = torch.from_numpy(array.astype(np.float32, order="C"))
     if not vectors.isfinite().all() or not (vectors.norm(dim=1) > 0).all():
         raise UserError("one of its directions is zero or not finite")
     return F.normalize(vectors, dim=1)

@@ -6,6 +6,7 @@ import scipy.linalg
 import scipy.optimize
 import torch
 
+import stylegan2
 from stylegan2.latents.directions import (
     Directions,
     boundaries,
@@ -14,7 +15,9 @@ from stylegan2.latents.directions import (
     condition,
     covariance_root,
     extremes,
+    fingerprint,
     load_directions,
+    measured,
     principal_components,
     save_directions,
     spread,
@@ -251,3 +254,59 @@ def test_mistakes_are_one_sentence(directions, generator, tmp_path):
     checkpoint.save(tmp_path / "other.safetensors", {}, {"kind": "psp"})
     with pytest.raises(CheckpointError, match="holds no directions: it is a checkpoint of 'psp'"):
         load_directions(tmp_path / "other.safetensors")
+
+
+# ------------------------------------------------------------------------ whose they are, and how far they go
+
+
+@pytest.fixture
+def pair():
+    """Build a generator, and one with another mapping."""
+    sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 256, "channel_max": 16, "mapping_layers": 2}
+    return [GENERATORS.build("stylegan2", 16, **sizes).eval().requires_grad_(False) for _ in range(2)]
+
+
+def test_directions_of_another_generator_are_refused(pair, tmp_path):
+    own, other = pair
+    found = measured(own, ["a"], unit(torch.randn(8))[None], range(6), torch.randn(100, 8))
+    save_directions(tmp_path / "d.safetensors", found, {})
+    loaded, _ = load_directions(tmp_path / "d.safetensors")
+    loaded.check(own)
+    with pytest.raises(UserError, match="found for another generator"):
+        loaded.check(other)
+
+
+def test_the_fingerprint_is_that_of_w(pair, tmp_path):
+    own, other = pair
+    known = fingerprint(own)
+    assert known != fingerprint(other)
+    stylegan2.save_generator(tmp_path / "half.safetensors", own, {}, torch.float16)
+    assert fingerprint(stylegan2.load(tmp_path / "half.safetensors")[0]) == known  # also from rounded weights
+    own.synthesis.layers[0].weight.add_(1)  # as pivotal tuning does
+    assert fingerprint(own) == known
+    own.mapping.layers[0].weight[0, 0] += 0.1
+    assert fingerprint(own) != known
+    pggan = GENERATORS.build("pggan", 16, z_dim=8, channel_base=256, channel_max=16)
+    assert fingerprint(pggan) != fingerprint(GENERATORS.build("pggan", 16, z_dim=8, channel_base=256, channel_max=16))
+
+
+def test_positions_and_ranges_are_those_of_the_samples(pair):
+    w = torch.randn(20_000, 8) * torch.arange(1, 9) + 5
+    found = measured(pair[0], ["narrow", "wide"], torch.eye(8)[[0, 7]], (2, 3), w)
+    torch.testing.assert_close(found.scales, torch.tensor([1.0, 8.0]), atol=0.1, rtol=0.02)
+    low, high = found.range_of("wide")
+    assert (low, high) == (pytest.approx(-2.58, abs=0.1), pytest.approx(2.58, abs=0.1))  # of a normal distribution
+    codes = w[:50, None].expand(-1, 6, -1)
+    torch.testing.assert_close(found.position(codes, "wide"), (w[:50, 7] - w[:, 7].mean()) / w[:, 7].std(correction=0))
+    moved = found.move(codes, "wide", [1.5])[:, 0]
+    torch.testing.assert_close(found.position(moved, "wide"), found.position(codes, "wide") + 1.5)
+
+
+def test_files_of_earlier_versions_have_neither(directions, tmp_path):
+    save_directions(tmp_path / "d.safetensors", directions, {})
+    tensors, metadata = checkpoint.read(tmp_path / "d.safetensors")
+    assert set(tensors) == {"vectors", "scales"}
+    metadata.pop("fingerprint")
+    checkpoint.save(tmp_path / "d.safetensors", tensors, metadata)
+    loaded, _ = load_directions(tmp_path / "d.safetensors")
+    assert (loaded.fingerprint, loaded.position(torch.zeros(1, 6, 4), "smile"), loaded.range_of("smile")) == (None,) * 3
