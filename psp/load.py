@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.convert import from_official
-from psp.encoders import ENCODERS, upgraded, with_input_channels
+from psp.encoders import ENCODERS, encoder_for, started_from, upgraded, with_input_channels
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.load import build_generator, cast
@@ -49,21 +49,27 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
 def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:
     """Load a model to go on training with sources of so many channels (see `with_input_channels`).
 
+    Where another encoder is asked for, it takes over what the two share: a feature encoder starts from one of W+, say.
+
     Args:
         path_or_name: As in `load`.
-        encoder_name: The encoder that it must have, or "auto" for any.
+        encoder_name: The encoder to train, or "auto" for the model's own.
         input_channels: Channels of the sources.
 
     Raises:
-        UserError: Its encoder is another.
+        UserError: The encoder that is asked for shares little with the model's.
     """
     model, _ = load(path_or_name)
-    name, channels = built_as(model.encoder)["name"], model.encoder.input_channels
+    encoder, name = model.encoder, built_as(model.encoder)["name"]
+    if encoder.input_channels != input_channels:
+        encoder = with_input_channels(encoder, input_channels)
     if encoder_name not in ("auto", name):
-        raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was asked for")
-    if channels == input_channels:
-        return model
-    return PSp(with_input_channels(model.encoder, input_channels), model.generator, model.latent_avg)
+        try:
+            encoder, taken = started_from(encoder, encoder_for(model.generator, encoder_name, input_channels))
+        except UserError as error:
+            raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was asked for") from error
+        print(f"{taken} of the encoder {name} in {str(path_or_name)!r}")
+    return model if encoder is model.encoder else PSp(encoder, model.generator, model.latent_avg)
 
 
 def model_metadata(model: PSp) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from psp.encoders.encoder import ENCODERS, Encoder
+from psp.encoders.encoder import ENCODERS, Encoder, with_defaults
 from psp.encoders.irse import UNITS
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
-__all__ = ["ENCODERS", "Encoder", "encoder_for", "upgraded", "with_input_channels"]
+__all__ = ["ENCODERS", "Encoder", "encoder_for", "started_from", "upgraded", "with_input_channels"]
 
 LIGHT_MAX = 128  # generators up to this resolution get the light encoder by default
 SMALLEST, PUBLISHED_SIZE = 32, 256  # the published encoders look at 256 px, whatever the generator's resolution
@@ -97,3 +97,26 @@ def with_input_channels(encoder: Any, channels: int) -> nn.Module:
             tensors[name] = fresh[name]
     twin.load_state_dict(tensors)
     return twin
+
+
+def started_from(encoder: nn.Module, fresh: nn.Module) -> tuple[nn.Module, str]:
+    """Let a fresh encoder take over all weights of another that have their name and shape in both.
+
+    Returns:
+        The fresh encoder, and how a sentence begins that says what it took: "134 of 150 tensors, without corrector,
+        are those".
+
+    Raises:
+        UserError: Only one of the two gives deltas to its first code, or fewer than half of the weights fit.
+    """
+    if (with_defaults(encoder).unlocked is None) != (with_defaults(fresh).unlocked is None):
+        raise UserError("one of the two encoders gives deltas to its first code and the other does not")
+    given, own = encoder.state_dict(), fresh.state_dict()
+    taken = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    count = sum(tensor.numel() for tensor in taken.values())
+    if 2 * count < min(sum(tensor.numel() for tensor in tensors.values()) for tensors in (given, own)):
+        raise UserError("the two encoders share less than half of their weights")
+    fresh.load_state_dict(own | taken)
+    new = sorted({name.split(".")[0] for name in own.keys() - taken.keys()})
+    without = f", without {', '.join(new)}," if new else ""
+    return fresh, f"{len(taken)} of {len(own)} tensors{without} are those"

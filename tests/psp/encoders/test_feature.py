@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import psp
-from psp.encoders import ENCODERS, encoder_for
+from psp.encoders import ENCODERS, encoder_for, started_from
 from psp.losses import build_losses
 from psp.model import Codes, PSp
 from stylegan2.networks.registry import GENERATORS
@@ -101,3 +101,21 @@ def test_a_generator_that_takes_no_corrections_is_refused(generator):
     del generator.synthesis.feature_channels
     with pytest.raises(UserError, match="takes no corrections of its features"):
         encoder_for(generator, "light_feature")
+
+
+def test_it_starts_from_an_encoder_of_w_plus(generator):
+    start = encoder_for(generator, "light")
+    fresh, sentence = started_from(start, encoder_for(generator, "light_feature"))
+    assert "without corrector" in sentence
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(fresh.eval()(images), start.eval()(images))
+    back, sentence = started_from(fresh, encoder_for(generator, "light"))
+    assert "without" not in sentence
+    with torch.no_grad():
+        torch.testing.assert_close(back.eval()(images), start(images))
+
+
+def test_encoders_that_share_little_do_not_start_each_other(generator):
+    with pytest.raises(UserError, match="share less than half"):
+        started_from(encoder_for(generator, "light_w"), encoder_for(generator, "gradual"))
