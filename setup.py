@@ -1,23 +1,81 @@
-"""The wheel holds `psp` and `stylegan2` only; datasets, options and scripts are run from a checkout."""
+"""The wheel's top level is `psp` and `stylegan2`; the application (datasets, options, scripts) is carried inside psp.
 
+A top-level `datasets` would overwrite Hugging Face's package of that name. `psp/__main__.py` finds the application.
+"""
+
+import ast
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+APPLICATION = ("datasets", "options", "scripts")
+REPOSITORY = "https://github.com/psp-translate/psp-translate"
+
+
+class BuildWithApplication(build_py):
+    """Copy the application into psp/_application of what is built; an editable installation has it in the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, "psp", "_application")
+        shutil.rmtree(target, ignore_errors=True)
+        for package in APPLICATION:
+            shutil.copytree(ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
+
+def version() -> str:
+    """Return `psp.__version__` without importing psp."""
+    tree = ast.parse((ROOT / "psp" / "__init__.py").read_text(encoding="utf-8"))
+    values = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    return ast.literal_eval(values["__version__"])
+
 
 setup(
-    name="psp",
-    version="0.1.0",
+    name="psp-translate",
+    version=version(),
     description="Train StyleGAN2 generators and pixel2style2pixel encoders; invert, edit and translate images.",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    keywords=["stylegan2", "pixel2style2pixel", "psp", "gan inversion", "image translation", "image editing"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
+    project_urls={
+        "Source": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+    },
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["psp", "psp.*", "stylegan2", "stylegan2.*"]),
-    package_data={"psp": ["pretrained/*"], "stylegan2": ["pretrained/*"]},
+    package_data={"psp": ["py.typed", "pretrained/*"], "stylegan2": ["py.typed", "pretrained/*"]},
+    cmdclass={"build_py": BuildWithApplication},
+    entry_points={"console_scripts": ["psp = psp.__main__:main"]},
     install_requires=[
         "torch>=2.10",
         "torchvision>=0.25",
         "numpy>=1.26",
+        "scipy>=1.13",
+        "opencv-python-headless>=4.9",
         "pillow>=12.2",
         "facenet-pytorch>=2.5.3,<2.6",
         "lpips>=0.1.4",

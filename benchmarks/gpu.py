@@ -35,7 +35,8 @@ from psp.losses import WeightedLosses, build_losses
 from psp.model import PSp
 from psp.precision import autocast
 from psp.trainer import step as psp_step
-from psp.training_state import TrainingSettings, buffers_of_step, build_state
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state
 from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.stylegan2 import Generator

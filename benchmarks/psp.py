@@ -28,7 +28,8 @@ from psp.losses import build_losses
 from psp.model import PSp
 from psp.precision import autocast, difference_8bit
 from psp.trainer import shrink
-from psp.training_state import TrainingSettings, build_state
+from psp.training_settings import TrainingSettings
+from psp.training_state import build_state
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.device import place, tune_process
 from stylegan2.runtime.errors import UserError

@@ -1,25 +1,23 @@
 """Flags of the registered losses: the weight of each, and the arguments of its constructor."""
 
+from collections.abc import Iterator
 from dataclasses import make_dataclass
 from typing import Annotated, Any
 
 import tyro
 
-from options.registered import Parameter, parameters, summary
-from psp.losses import LOSSES
-from psp.losses.registry import setting_name
+from options.registered import Parameter, Part, read_parts
+
+LOSSES = "psp.losses"
 
 
-def _weight(name: str) -> Parameter:
-    return Parameter("lambda", float | None, None, f"weight of the loss {name}: {summary(LOSSES[name])}")
-
-
-def loss_settings() -> type:
-    """Return a dataclass with the settings of all registered losses; losses that share a setting have one field."""
+def loss_settings(package: str = LOSSES) -> type:
+    """Return a dataclass with the settings of all losses of a package; losses that share a setting have one field."""
     fields: dict[str, Parameter] = {}
-    for name in LOSSES.names():
-        for parameter in (_weight(name), *parameters(LOSSES[name])):
-            fields.setdefault(setting_name(name, parameter.name), parameter)
+    for name, loss in _losses(package):
+        weight = Parameter("lambda", float | None, None, f"weight of the loss {name}: {loss.summary}")
+        for parameter in (weight, *loss.parameters):
+            fields.setdefault(_setting(name, loss, parameter.name), parameter)
     return make_dataclass(
         "LossSettings",
         [(name, Annotated[p.type, tyro.conf.arg(help=p.help)], p.default) for name, p in fields.items()],
@@ -28,15 +26,25 @@ def loss_settings() -> type:
     )
 
 
-def loss_lambdas(settings: Any, defaults: dict[str, float]) -> dict[str, float]:
+def loss_lambdas(settings: Any, defaults: dict[str, float], package: str = LOSSES) -> dict[str, float]:
     """Return {loss: weight}: those that were given, over `defaults`."""
-    given = {name: getattr(settings, setting_name(name, "lambda")) for name in LOSSES.names()}
+    given = {name: getattr(settings, _setting(name, loss, "lambda")) for name, loss in _losses(package)}
     return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
 
 
-def loss_arguments(settings: Any) -> dict[str, dict[str, Any]]:
+def loss_arguments(settings: Any, package: str = LOSSES) -> dict[str, dict[str, Any]]:
     """Return {loss: keyword arguments of its constructor}."""
     return {
-        name: {argument.name: getattr(settings, setting_name(name, argument.name)) for argument in parameters(builder)}
-        for name, builder in ((name, LOSSES[name]) for name in LOSSES.names())
+        name: {entry.name: getattr(settings, _setting(name, loss, entry.name)) for entry in loss.parameters}
+        for name, loss in _losses(package)
     }
+
+
+def _losses(package: str) -> Iterator[tuple[str, Part]]:
+    yield from read_parts(package, "register_loss").items()
+
+
+def _setting(name: str, loss: Part, argument: str) -> str:
+    """Return what a setting is called: `argument` is "lambda" or an argument of the loss's constructor."""
+    published = next(iter(loss.registration), None) or {}
+    return published.get(argument, f"{name}_{argument}")

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from options.registered import Parameter, parameters
-from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
-from stylegan2.networks import projected
+from options.registered import Parameter, Part, read_parts
 from stylegan2.networks.presets import Preset, Settings
-from stylegan2.networks.protocols import Discriminator, Generator
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.registry import built_as
 
+if TYPE_CHECKING:
+    from stylegan2.networks.protocols import Discriminator, Generator
+
+NETWORKS = "stylegan2.networks"
 DEFAULT_ARCH = "stylegan2"
 SET_OTHERWISE = ("img_resolution", "img_channels", "num_classes", "architecture")  # not flags of these names
 DISCRIMINATOR_KINDS = ("own", "projected")
@@ -62,33 +61,40 @@ class CommonNetworkSettings:
         if "channel_base" in sizes:
             feature_maps(self.resolution, sizes["channel_base"], sizes["channel_max"])
 
-    def build(self, num_classes: int = 0, like: Generator | None = None) -> tuple[Generator, Discriminator, Generator]:
+    def build(
+        self, num_classes: int = 0, like: "Generator | None" = None
+    ) -> "tuple[Generator, Discriminator, Generator]":
         """Build G, D and G_ema with new weights, of the sizes of another generator where `like` gives one.
 
         Raises:
             UserError: The other generator has no discriminator, or is of another architecture or number of classes.
         """
+        from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+        from stylegan2.runtime.registry import built_as
+
         sizes = {**asdict(self), "img_resolution": self.resolution, "img_channels": self.channels}
         sizes |= {"num_classes": num_classes, "architecture": self.g_architecture}
         if like is not None:
-            self._check_like(like, num_classes)
+            self._check_like(built_as(like)["name"], like.num_classes, num_classes)
             sizes |= built_as(like)
         G, G_ema = GENERATORS.build_from(self.arch, sizes), GENERATORS.build_from(self.arch, sizes)
         if self.d == "projected":
             return G, self._projected(G), G_ema
         return G, DISCRIMINATORS.build_from(self.arch, {**sizes, "architecture": self.d_architecture}), G_ema
 
-    def _check_like(self, like: Generator, num_classes: int) -> None:
-        arch = built_as(like)["name"]
-        if arch not in DISCRIMINATORS:
+    def _check_like(self, arch: str, classes: int, num_classes: int) -> None:
+        if arch not in _discriminators():
             raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
         if arch != self.arch:
             raise UserError(f"the generator to start from is a {arch}: give --arch {arch}, which sets its losses too")
-        if like.num_classes != num_classes:
-            raise UserError(f"the generator to start from knows {like.num_classes} classes, but the data {num_classes}")
+        if classes != num_classes:
+            raise UserError(f"the generator to start from knows {classes} classes, but the data {num_classes}")
 
-    def _projected(self, G: Generator) -> projected.Discriminator:
+    def _projected(self, G: "Generator") -> "Discriminator":
         """Build the projected discriminator for a generator, on features that come with this package's requirements."""
+        from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
+        from stylegan2.networks import projected
+
         side = self.d_side or max(SMALLEST_SIDE, min(2 * G.img_resolution, LARGEST_SIDE))
         return projected.Discriminator(load_efficientnet_lite0(), G.img_channels, side, G.num_classes)
 
@@ -111,8 +117,16 @@ def network_settings() -> type[CommonNetworkSettings]:
 
 def architectures() -> list[str]:
     """Return the generators that can be trained, StyleGAN2 first."""
-    trained = [name for name in DISCRIMINATORS.names() if name in GENERATORS]
+    trained = [name for name in _discriminators() if name in _generators()]
     return sorted(trained, key=lambda name: name != DEFAULT_ARCH)
+
+
+def _generators() -> dict[str, Part]:
+    return read_parts(NETWORKS, "GENERATORS.register")
+
+
+def _discriminators() -> dict[str, Part]:
+    return read_parts(NETWORKS, "DISCRIMINATORS.register")
 
 
 def check_arch(arch: str) -> None:
@@ -123,6 +137,8 @@ def check_arch(arch: str) -> None:
 
 def training_presets(arch: str) -> Mapping[str, Preset]:
     """Return the presets of a generator by name."""
+    from stylegan2.networks.registry import GENERATORS
+
     return getattr(GENERATORS[arch], "presets", {})
 
 
@@ -137,6 +153,8 @@ def chosen_settings(given: Mapping[str, str]) -> Settings:
         having = (arch for arch in architectures() if name is None or name in training_presets(arch))
         arch = next(having, DEFAULT_ARCH)
     check_arch(arch)
+    from stylegan2.networks.registry import GENERATORS
+
     published: Settings = getattr(GENERATORS[arch], "published", {})
     own_defaults = dict(_other_defaults(arch))
     of_d = PROJECTED if given.get("--d") == "projected" else {}
@@ -145,7 +163,7 @@ def chosen_settings(given: Mapping[str, str]) -> Settings:
 
 def _arguments(arch: str) -> dict[str, Parameter]:
     """Return the arguments of a generator and its discriminator that are flags."""
-    of_D, of_G = ({p.name: p for p in parameters(registry[arch])} for registry in (DISCRIMINATORS, GENERATORS))
+    of_D, of_G = ({p.name: p for p in parts[arch].parameters} for parts in (_discriminators(), _generators()))
     return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in SET_OTHERWISE}
 
 

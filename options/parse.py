@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import io
+import os
 import re
 import sys
 import typing
@@ -89,7 +90,7 @@ def run(main: Callable[[Settings], int | None], settings: type[Settings], preset
 
 @contextlib.contextmanager
 def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
-    """Turn a UserError into one line on stderr and exit code 2, and Ctrl-C into exit code 130.
+    """Turn a UserError into one line on stderr and exit code 2, Ctrl-C into 130, and a closed pipe into 141.
 
     Args:
         settings: A command's dataclass, whose fields the sentence then calls by their flags.
@@ -103,6 +104,9 @@ def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the end of the process would print again
+        sys.exit(141)
 
 
 def with_flags(sentence: str, settings: type) -> str:

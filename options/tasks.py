@@ -1,61 +1,55 @@
 """Flags of the registered tasks: the fields of their dataclasses. A task takes its own and refuses those of others."""
 
 import typing
-from dataclasses import Field, fields, is_dataclass, make_dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import make_dataclass
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from options.registered import parameters
+from options.registered import Parameter, read_parts
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.registry import Registry
 
+TASKS = "datasets.tasks"
 Purpose = Literal["training", "inference"]
 
 
-def task_settings(tasks: Registry, purpose: Purpose) -> type:
+def task_settings(purpose: Purpose, package: str = TASKS) -> type:
     """Return a dataclass with the settings of all tasks that training or inference asks for; None is not given."""
-    described: dict[str, list[str]] = {}
-    owners: dict[str, tuple[Field, Any]] = {}
-    for task, field in _task_fields(tasks, purpose):
-        kind, help_text = _documented(tasks[task], field)
-        if field.name in owners and owners[field.name][1] != kind:
-            raise ValueError(f"the task {task} has a setting {field.name} of another type than an earlier task")
-        owners.setdefault(field.name, (field, kind))
-        described.setdefault(field.name, []).append(f"{task}: {help_text}")
+    helps: dict[str, list[str]] = {}
+    owners: dict[str, Parameter] = {}
+    for task, setting in _settings(purpose, package):
+        if owners.setdefault(setting.name, setting).type != setting.type:
+            raise ValueError(f"the task {task} has a setting {setting.name} of another type than an earlier task")
+        helps.setdefault(setting.name, []).append(f"{task}: {setting.help}")
     flags = [
-        (name, Annotated[_typed(kind), _flag(field, described[name], owners.keys())], None)
-        for name, (field, kind) in owners.items()
+        (name, Annotated[_typed(setting.type), _flag(setting, helps[name], owners)], None)
+        for name, setting in owners.items()
     ]
     return make_dataclass("TaskSettings", flags, frozen=True, namespace={"__doc__": "Settings of the tasks."})
 
 
-def given_settings(tasks: Registry, settings: Any, purpose: Purpose) -> dict[str, Any]:
+def given_settings(settings: Any, purpose: Purpose, package: str = TASKS) -> dict[str, Any]:
     """Return {setting: value} of those that were given. UserError: a list holds another kind of value."""
-    kinds = {field.name: _documented(tasks[task], field)[0] for task, field in _task_fields(tasks, purpose)}
+    kinds = {setting.name: setting.type for _, setting in _settings(purpose, package)}
     given = {name: getattr(settings, name) for name in kinds if getattr(settings, name) is not None}
     return {name: _read(name, value, kinds[name]) for name, value in given.items()}
 
 
-def _task_fields(tasks: Registry, purpose: Purpose) -> list[tuple[str, Field]]:
-    """List (name of the task, field) of the settings that `purpose` asks for."""
-    classes: list[tuple[str, Any]] = [(name, tasks[name]) for name in tasks.names()]
-    found = [(name, field) for name, cls in classes if is_dataclass(cls) for field in fields(cls)]
-    return [(name, field) for name, field in found if field.metadata.get("only") in (None, purpose)]
+def _settings(purpose: Purpose, package: str) -> Iterator[tuple[str, Parameter]]:
+    """Yield (name of the task, setting) of the settings that `purpose` asks for."""
+    for name, task in read_parts(package, "register_task").items():
+        for setting in task.parameters:
+            if setting.metadata.get("only") in (None, purpose):
+                yield name, setting
 
 
-def _documented(task: Any, field: Field) -> tuple[Any, str]:
-    """Return the type and the help of a setting."""
-    parameter = next(entry for entry in parameters(task) if entry.name == field.name)
-    return parameter.type, parameter.help
-
-
-def _flag(field: Field, described: list[str], names: typing.Iterable[str]) -> Any:
+def _flag(setting: Parameter, helps: list[str], names: Iterable[str]) -> Any:
     """Describe a flag for tyro, with the default of the task."""
-    default, alias = field.default, field.metadata.get("alias")
+    default, alias = setting.default, setting.metadata.get("alias")
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return tyro.conf.arg(
-        help="; ".join(described),
+        help="; ".join(helps),
         help_behavior_hint=f"(default: {shown})",
         aliases=[f"--{alias}"] if alias and alias not in names else None,
     )

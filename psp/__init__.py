@@ -1,6 +1,25 @@
-"""psp: encode images into a generator's latent space and translate them on the way (pixel2style2pixel)."""
+"""psp: encode images into a generator's latent space and translate them on the way (pixel2style2pixel).
 
-from psp.load import load, save_model
-from psp.model import PSp
+What is imported from here is loaded when it is first used, so that importing `psp` alone does not import PyTorch.
+"""
 
-__all__ = ["PSp", "load", "save_model"]
+from typing import TYPE_CHECKING, Any
+
+from stylegan2.runtime.lazy import attribute_of
+
+if TYPE_CHECKING:
+    from psp.loading import load, save_model
+    from psp.model import PSp
+
+__version__ = "0.1.0"
+__all__ = ["PSp", "__version__", "load", "save_model"]
+
+_MODULES = {"PSp": "psp.model", "load": "psp.loading", "save_model": "psp.loading"}
+
+
+def __getattr__(name: str) -> Any:
+    return attribute_of(__name__, name, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from psp.pretrained_files import PRETRAINED
-from stylegan2.load import PRETRAINED as GENERATORS
+from stylegan2.loading import PRETRAINED as GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import PretrainedFile, PretrainedFiles

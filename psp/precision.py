@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylegan2.runtime.choices import check_precision as check_name
 from stylegan2.runtime.errors import UserError
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LIMIT = 1.0
 """Largest mean difference between the renderings of both precisions, in steps of the 8-bit range 0..255. Writing 8 bits
@@ -25,8 +25,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
     Raises:
         UserError: There is no such precision, or the device does not have it.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    check_name(precision)
     if device.type != "cuda":
         if precision == "fp16":
             raise UserError(f"float16 is for GPUs of NVIDIA, not for {device.type}: use fp32 or bf16")
@@ -52,7 +51,7 @@ def check_precision(model: Any, images: Tensor, precision: str) -> str:
     Args:
         model: Images -> renderings.
         images: What the encoder reads, [N, C, S, S]; the first few are encoded and rendered.
-        precision: One of `PRECISIONS`.
+        precision: One of `choices.PRECISIONS`.
     """
     precision = pick_precision(precision, images.device)
     if precision not in TYPES:

@@ -22,8 +22,8 @@ from psp.losses import WeightedLosses
 from psp.model import PSp
 from psp.optimizers import unscale
 from psp.precision import autocast, pick_precision
+from psp.training_settings import TrainingSettings
 from psp.training_state import (
-    TrainingSettings,
     TrainingState,
     buffers_of_step,
     build_state,

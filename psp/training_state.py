@@ -1,4 +1,4 @@
-"""The state of an encoder's training: its settings, what a step changes, and how both are saved and resumed."""
+"""The state of an encoder's training: what a step changes, and how it is saved and resumed."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,94 +11,13 @@ from torch import Tensor
 from psp.encoders import upgraded
 from psp.encoders.e4e import unlocked_deltas
 from psp.latent_discriminator import Adversary, adversary_tensors, build_adversary, load_adversary
-from psp.load import model_tensors
+from psp.loading import model_tensors
 from psp.model import PSp
 from psp.optimizers import Ranger, build_optimizer
-from psp.precision import PRECISIONS
+from psp.training_settings import TrainingSettings
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
-
-OPTIMIZERS = ("ranger", "adam")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of the encoder loop, counted in steps as in the published code."""
-
-    max_steps: int = 300_000
-    """train until this many steps"""
-    batch_size: int = 8
-    """images a step, of all processes together"""
-    accumulate: int = 1
-    """parts in which each process works through its images of a step, to save memory; their gradients add up, but batch
-    normalization sees a part at a time"""
-    precision: str = "auto"
-    """fp32, tf32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere; weights and sums stay in float32"""
-    deterministic: bool = False
-    """on a GPU too, the same numbers at every run and after every resume: slower"""
-    test_batch_size: int = 8
-    """images a validation step"""
-    learning_rate: float = 1e-4
-    """of the optimizer, per step"""
-    decay_from: float = 1.0
-    """share of max_steps after which the learning rate falls linearly to 0; 1 keeps it constant, as the paper does"""
-    optim_name: str = "ranger"
-    """ranger or adam"""
-    train_decoder: bool = False
-    """train the generator too"""
-    progressive_start: int = 20_000
-    """encoders of deltas (e4e): step from which the first delta learns"""
-    progressive_step_every: int = 2_000
-    """encoders of deltas (e4e): steps until the next one learns too; 0 starts all at once"""
-    w_discriminator_lambda: float | None = None
-    """weight of the latent discriminator; by default 0.1 for encoders of deltas (e4e) and 0 for all others"""
-    w_discriminator_lr: float = 2e-5
-    """learning rate of the latent discriminator"""
-    w_pool_size: int = 50
-    """earlier codes that the latent discriminator is shown again; 0 for none"""
-    generated_share: float = 0.0
-    """share of each batch that are samples of the generator, recoloured and blurred, whose codes are known"""
-    latent_lambda: float = 1.0
-    """weight of the mean squared difference from these codes"""
-    board_interval: int = 50
-    """steps between entries in TensorBoard and metrics.jsonl"""
-    image_interval: int = 500
-    """steps between image rows in TensorBoard"""
-    val_interval: int = 2_500
-    """steps between validations"""
-    save_interval: int = 5_000
-    """steps between checkpoints"""
-    keep_checkpoints: int = 3
-    """how many checkpoints stay on disk, beside the best"""
-    max_nonfinite_steps: int = 20
-    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
-    seed: int = 0
-    """seed of everything random"""
-
-    def __post_init__(self) -> None:
-        counts = ("max_steps", "batch_size", "accumulate", "test_batch_size", "keep_checkpoints")
-        intervals = ("board_interval", "image_interval", "val_interval", "save_interval")
-        for name in (*counts, *intervals, "max_nonfinite_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name, choices in (("optim_name", OPTIMIZERS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("learning_rate", "w_discriminator_lr"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
-        not_negative = ("seed", "progressive_start", "progressive_step_every", "w_discriminator_lambda", "w_pool_size")
-        for name in (*not_negative, "latent_lambda"):
-            if (getattr(self, name) or 0) < 0:
-                raise UserError(f"{name} must not be negative, but is {getattr(self, name)}")
-        if not 0 <= self.generated_share <= 1:
-            raise UserError(f"generated_share is a share from 0 to 1, not {self.generated_share}")
-
-    @property
-    def generated(self) -> int:
-        """How many samples of a whole batch are generated."""
-        return round(self.generated_share * self.batch_size)
 
 
 @dataclass

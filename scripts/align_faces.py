@@ -4,48 +4,14 @@ import _start  # noqa: F401
 
 # isort: split
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
-
+from options.commands.align_faces import AlignFaces
 from options.parse import run
-from options.results import Configured, record_for
+from options.results import record_for
 from psp.inference.aligned import MANIFEST, Aligner, Detected, Given, align_folder, summarize
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
-
-
-@dataclass(frozen=True)
-class AlignFaces(Configured):
-    """Find the faces of a folder of photos and cut them out as FFHQ does. Run again, it goes on where it was."""
-
-    data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
-    """folder of photos, searched with its subfolders, or one photo"""
-    exp_dir: Path
-    """folder for the aligned pictures, manifest.jsonl (with each crop's corners in its photo) and failures.txt"""
-    output_size: Annotated[int, tyro.conf.arg(aliases=["--size"])] = 256
-    """pixels of an aligned picture's side"""
-    landmarks: Path | None = None
-    """a .json, .csv or .npz file that says where the faces are: a box, 5 or 68 landmarks each, all of which are used;
-    the forms are described in psp/inference/landmarks.py"""
-    faces: Literal["largest", "all"] = "largest"
-    """which of the faces that are found in a photo"""
-    detector: Literal["auto", "dlib", "mtcnn"] = "auto"
-    """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
-    workers: Annotated[int, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
-    """photos at a time"""
-
-    def __post_init__(self) -> None:
-        for name in ("output_size", "workers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
-        if self.exp_dir.resolve() == self.data_path.resolve():
-            raise UserError("--exp_dir must be another folder than --data_path, as the pictures may have equal names")
 
 
 def finder(o: AlignFaces, names: set[str]) -> Detected | Given:

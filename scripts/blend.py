@@ -4,40 +4,20 @@ import _start  # noqa: F401
 
 # isort: split
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 
 import stylegan2
+from options.commands.blend import Blend
 from options.parse import run
-from options.results import Results, check_new
+from options.results import check_new
 from stylegan2.latents.blend import blend
-from stylegan2.load import save_generator
+from stylegan2.loading import save_generator
 from stylegan2.runtime import images
 from stylegan2.runtime.device import tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seeded_normal
 
 SAMPLES, PSI = 6, 0.7
-
-
-@dataclass(frozen=True)
-class Blend(Results):
-    """Swap layers between two generators: the coarse ones of one, the fine ones of another that was tuned from it."""
-
-    base: str
-    """gives the coarse layers (pose and shapes) and the mapping network: a generator's name, folder or file"""
-    style: str
-    """gives the fine layers (colours and texture)"""
-    out: Path
-    """the .safetensors file to write; samples of base, style and blend are written beside it as .png"""
-    swap_from: int = 32
-    """resolution from which the layers are the style's"""
-    ramp: int = 0
-    """so many resolutions from there on are a mixture, with more and more of the style"""
-    seed: int = 0
-    """seed of the samples"""
 
 
 def main(o: Blend) -> None:

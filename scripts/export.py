@@ -4,33 +4,19 @@ import _start  # noqa: F401
 
 # isort: split
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import psp
 import stylegan2
+from options.commands.export import Export
 from options.parse import run
-from options.results import Results, check_new
+from options.results import check_new
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of the model
-
-
-@dataclass(frozen=True)
-class Export(Results):
-    """Write a trained model alone, without optimizer and history: small, to share and to load by `load`."""
-
-    checkpoint_path: str
-    """an experiment folder or a checkpoint of a generator or an encoder"""
-    out: Path
-    """the .safetensors file to write"""
-    half: bool = False
-    """store 16-bit numbers: half the size, errors far below what an eye sees"""
-    licence: str = ""
-    """written beside the weights"""
 
 
 def main(o: Export) -> None:

@@ -4,11 +4,8 @@ import _start  # noqa: F401
 
 # isort: split
 
-from dataclasses import dataclass
-from typing import Literal
 
-import tyro
-
+from options.commands.models import Models
 from options.parse import run
 from psp.catalogue import Listed, catalogue
 from stylegan2.runtime.errors import UserError
@@ -16,20 +13,6 @@ from stylegan2.runtime.weights import weights_folder
 
 TITLES = ("name", "kind", "domain", "px", "task", "MB", "where", "licence")
 OF_KIND = {"psp": "pSp model"}  # where the flag says another word than the table
-
-
-@dataclass(frozen=True)
-class Models:
-    """List models by name: what each is, how large, under which licence, and where it is.
-
-    shipped: comes with this package; installed: comes with another package; here: on this machine; to download: `psp
-    download NAME` gets it. A name stands for a file wherever a command takes a model.
-    """
-
-    word: tyro.conf.Positional[str] = ""
-    """list only what has this in its line, such as cars, e4e or shipped"""
-    kind: Literal["all", "psp", "generator", "directions", "network"] = "all"
-    """pSp models, generators, directions to edit along, or the networks that losses, metrics and detectors use"""
 
 
 def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:

@@ -4,33 +4,26 @@ import _start  # noqa: F401
 
 # isort: split
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-
 import torch
-import tyro
 from torch import nn
 
 import stylegan2
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches, write_sheet
 from datasets.sources import open_split
-from datasets.tasks import TASKS, build_task
-from options import presets
-from options.losses import loss_arguments, loss_lambdas, loss_settings
-from options.machine import Machine
+from datasets.tasks import build_task
+from options.commands.train_psp import PRESETS, TrainPSp
+from options.losses import loss_arguments, loss_lambdas
 from options.parse import run
 from options.results import label, record_for, with_folder
-from options.tasks import given_settings, task_settings
+from options.tasks import given_settings
 from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
-from psp.load import load_for, model_metadata
+from psp.loading import load_for, model_metadata
 from psp.losses import build_losses
 from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
-from psp.training_state import TrainingSettings
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
@@ -39,53 +32,6 @@ from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
 WRITES = ("checkpoints", "logs", "metrics.jsonl", "pairs.png")
-
-LossSettings = loss_settings()
-TaskSettings = task_settings(TASKS, "training")
-
-
-@dataclass(frozen=True)
-class TrainPSp(Machine):
-    """Train a pSp encoder for a generator. To resume, run the same command again."""
-
-    task: str = "inversion"
-    """the translation to learn: a file of datasets/tasks"""
-    data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
-    """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
-    source_data: str | None = None
-    """a folder or zip of what the encoder sees of each image of --data, matched by name"""
-    test_data: Annotated[str | None, tyro.conf.arg(aliases=["--test_data_path"])] = None
-    """images for validation; by default some of the data are held out"""
-    test_source_data: str | None = None
-    """what the encoder sees of each image of --test_data"""
-    augment: bool = False
-    """change place and colours of the training images a little"""
-    exp_dir: Path | None = None
-    """experiment folder: checkpoints, TensorBoard logs, metrics.jsonl, config.yaml, a sheet of training pairs; by
-    default runs/TASK-GENERATOR"""
-    stylegan_weights: str | None = None
-    """the generator: a shipped name, an experiment folder, or a file of ours, rosinality's or NVIDIA's; by default that
-    of --checkpoint_path, and synthfaces64 without one"""
-    checkpoint_path: Path | None = None
-    """start from the encoder of this checkpoint, experiment folder or published pSp, e4e or ReStyle file"""
-    encoder_type: str = "auto"
-    """an encoder of psp/encoders; auto takes that of --checkpoint_path, else `light` for generators up to 128 px and
-    `gradual` above"""
-    trunk_weights: Path | None = None
-    """start the trunk of the encoder from an ArcFace IR-SE50 file (model_ir_se50.pth), as the paper does"""
-    start_from_latent_avg: bool = True
-    """let the encoder predict offsets to the generator's mean latent"""
-    preset: str | None = None
-    """a named set of defaults; flags given beside it win"""
-    workers: int = 1
-    """processes that read or render images"""
-    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
-    losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
-    training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UserError(f"--workers must not be negative, but is {self.workers}")
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
@@ -117,7 +63,7 @@ def main(o: TrainPSp) -> None:
     device = distributed.setup(o.prepare())
     o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or GENERATOR)}")
     record = record_for(o, "train_psp", writes=WRITES, fixed=("task",), marks=WRITES[:1])
-    task = build_task(o.task, **given_settings(TASKS, o.task_settings, "training"))
+    task = build_task(o.task, **given_settings(o.task_settings, "training"))
     if o.training.generated_share and o.task != "inversion":
         raise UserError("generated_share is for the task inversion, whose source is the image itself")
     model = build_model(o, task.source_channels)
@@ -156,4 +102,4 @@ def main(o: TrainPSp) -> None:
 
 
 if __name__ == "__main__":
-    run(main, TrainPSp, presets.PSP)
+    run(main, TrainPSp, PRESETS)

@@ -6,7 +6,6 @@ import _start  # noqa: F401
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,48 +18,16 @@ from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks.segmentation import Segmentation, palette
-from options.machine import Machine
+from options.commands.train_segmenter import TrainSegmenter
 from options.parse import run
-from options.results import Results, record_for
+from options.results import record_for
 from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
-from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 from stylegan2.runtime.randomness import seed_step
 
 SHOWN = 12  # held-out faces in the picture
-
-
-@dataclass(frozen=True)
-class TrainSegmenter(Machine, Results):
-    """Train the small segmenter that measures label-to-face models, on the exact labels of the procedural faces."""
-
-    exp_dir: Path = Path("runs/segmenter")
-    """gets segmenter.safetensors, metrics.json and segmentation.png"""
-    resolution: int = 64
-    """side of the images in pixels"""
-    max_steps: int = 1000
-    """training steps"""
-    batch_size: int = 8
-    """images a step"""
-    learning_rate: float = 4e-3
-    """at the start; it falls to 0 along a cosine"""
-    num_images: int = 256
-    """held-out faces to measure on"""
-    workers: int = 1
-    """processes that render images"""
-    seed: int = 0
-    """seed of the weights and of the order of the images"""
-
-    def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "num_images"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise UserError(f"--learning_rate must be positive, not {self.learning_rate}")
-        if self.workers < 0:
-            raise UserError(f"--workers must not be negative, but is {self.workers}")
 
 
 def images_and_labels(

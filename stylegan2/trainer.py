@@ -24,12 +24,11 @@ from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import seed_step, seeded_normal
 from stylegan2.runtime.stats import Averages, StatsWriter, progress_bar
+from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import (
-    TrainingSettings,
     TrainingState,
     build_state,
     check_batches,
-    check_fit,
     checkpoint_path,
     load_networks,
     resume,

@@ -17,7 +17,8 @@ from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.module import Module
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds
 from stylegan2.runtime.stats import Averages
-from stylegan2.training_state import TrainingSettings, TrainingState, number_of_rounds, path_length_batch
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import TrainingState, number_of_rounds, path_length_batch
 
 PATH_LENGTH_DECAY = 0.01
 

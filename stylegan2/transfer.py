@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stylegan2.load import load
+from stylegan2.loading import load
 from stylegan2.networks.growing import growth_of
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint

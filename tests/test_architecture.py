@@ -76,11 +76,6 @@ def test_forbidden_words(modules, pattern):
     assert [module for module in modules if re.search(pattern, read(module))] == []
 
 
-def test_the_wheel_holds_the_library_alone():
-    """A top-level `datasets` from a wheel would overwrite Hugging Face's package of that name."""
-    assert 'include=["psp", "psp.*", "stylegan2", "stylegan2.*"]' in read("setup.py")
-
-
 COMMANDS = sorted((ROOT / "scripts").glob("[!_]*.py"))
 
 

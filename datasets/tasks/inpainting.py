@@ -21,9 +21,10 @@ from datasets.examples import Example
 from datasets.folder import ImageFiles, square
 from datasets.masks import MASKS, paste_known
 from datasets.paired import by_stem
+from datasets.setting import setting
 from datasets.synthetic import HELD_OUT_SEED
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Group, Task, setting
+from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
 from psp.evaluation.methods import Method
 from stylegan2.runtime import images

@@ -12,9 +12,10 @@ from torch import Tensor
 from datasets.baselines import baseline
 from datasets.examples import Example
 from datasets.faces.labels import LABELS
+from datasets.setting import setting
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Task, setting
+from datasets.tasks.task import Task
 from datasets.transforms import to_size
 from psp.evaluation.methods import Method
 from stylegan2.runtime import images

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from datasets.baselines import baseline, resized_source
 from datasets.examples import Example
+from datasets.setting import setting
 from datasets.tasks.registry import register_task
-from datasets.tasks.task import Group, Task, setting
+from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
 from psp.evaluation.methods import Method
 from stylegan2.runtime import images

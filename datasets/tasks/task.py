@@ -1,7 +1,7 @@
 """What a task is; the methods here are those of a photo that is read as it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,18 +11,6 @@ from datasets.examples import Example
 from datasets.synthetic import SyntheticFaces
 from psp.evaluation.methods import Method
 from stylegan2.runtime import images
-
-
-def setting(default: Any, only: str | None = None, stored: bool = True, alias: str | None = None) -> Any:
-    """Declare a setting of a task that is not simply one of training and inference alike.
-
-    Args:
-        default: Its value where none is given.
-        only: "training" or "inference", where the other does not ask for it.
-        stored: Whether checkpoints keep it; settings of inference alone are never kept.
-        alias: Another name of its flag.
-    """
-    return field(default=default, metadata={"only": only, "stored": stored and only != "inference", "alias": alias})
 
 
 class Task:

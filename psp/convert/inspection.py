@@ -16,9 +16,9 @@ from stylegan2.convert import rosinality
 from stylegan2.convert.inspection import amount, describe, describe_ours, lines_of, lines_of_gaps, listed, settings
 from stylegan2.convert.layout import Stored, gaps
 from stylegan2.convert.safe import read_torch
-from stylegan2.load import KIND as GENERATOR_KIND
-from stylegan2.load import PREFIX as GENERATOR_PREFIX
-from stylegan2.load import PRETRAINED as GENERATORS
+from stylegan2.loading import KIND as GENERATOR_KIND
+from stylegan2.loading import PREFIX as GENERATOR_PREFIX
+from stylegan2.loading import PRETRAINED as GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from psp.load import load, model_metadata
+from psp.loading import load, model_metadata
 from psp.losses import WeightedLosses
 from psp.model import Codes, PSp, fit
 from psp.optimize import optimize_codes

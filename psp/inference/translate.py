@@ -74,7 +74,8 @@ def translate(
         noise_mode: The generator's: "const", "random" or "none".
         mixing: K outputs for each source, with random styles in some rows; by default the one of the encoder's codes.
         refinement: Optimisation after encoding, for encoders that read photos.
-        precision: One of `psp.precision.PRECISIONS`; 16-bit numbers are checked on the first batch (`check_precision`).
+        precision: One of `stylegan2.runtime.choices.PRECISIONS`; 16-bit numbers are checked on the first batch
+            (`check_precision`).
 
     Yields:
         One `Translation` a batch. No result depends on the batch that it was in, except for rounding.

@@ -10,7 +10,6 @@ from stylegan2.runtime.registry import Registry
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 LOSSES: Registry[nn.Module] = Registry("loss", "psp.losses")
-_PUBLISHED: dict[str, Mapping[str, str]] = {}
 
 
 def register_loss(name: str, published: Mapping[str, str] | None = None) -> Callable[[Builder], Builder]:
@@ -19,17 +18,7 @@ def register_loss(name: str, published: Mapping[str, str] | None = None) -> Call
     Args:
         name: What the loss is called: "hinge" has the settings `hinge_lambda` and `hinge_ARGUMENT`.
         published: {"lambda" or an argument: setting} where a setting has another name, under which it was published.
-            Losses that name the same setting share it.
+            Losses that name the same setting share it. Only the command line reads it.
     """
 
-    def decorator(builder: Builder) -> Builder:
-        LOSSES.register(name)(builder)
-        _PUBLISHED[name] = published or {}
-        return builder
-
-    return decorator
-
-
-def setting_name(loss: str, argument: str) -> str:
-    """Return what the setting of a loss is called: `argument` is "lambda" or an argument of its constructor."""
-    return _PUBLISHED[loss].get(argument, f"{loss}_{argument}")
+    return LOSSES.register(name)

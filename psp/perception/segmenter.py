@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from psp.perception.crop import WHOLE, crop_resize
 from psp.pretrained_files import PRETRAINED
-from stylegan2.load import cast
+from stylegan2.loading import cast
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stylegan2.convert import FORMATS
 from stylegan2.convert.layout import Outline, Stored, gaps
-from stylegan2.load import build_generator
+from stylegan2.loading import build_generator
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.registry import built_as
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stylegan2.runtime.choices import FASTEST
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, writing
 
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 WEBP_QUALITY = 90
-FASTEST = 50  # frames a second: viewers show faster GIFs slowly
 
 
 def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float = 20.0) -> None:

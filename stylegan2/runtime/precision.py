@@ -2,16 +2,9 @@
 
 import torch
 
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.choices import check_precision
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def check_precision(precision: str) -> None:
-    """Raise a UserError unless the name is one of PRECISIONS."""
-    if precision not in PRECISIONS:
-        raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
 
 
 def set_precision_flags(precision: str, device: torch.device, auto: str) -> torch.dtype:
@@ -21,7 +14,7 @@ def set_precision_flags(precision: str, device: torch.device, auto: str) -> torc
     layers too, which are less exact.
 
     Args:
-        precision: One of PRECISIONS; "auto" is float32 on a CPU.
+        precision: One of `choices.PRECISIONS`; "auto" is float32 on a CPU.
         device: Where the networks are.
         auto: What "auto" means on CUDA, such as "fp16".
 

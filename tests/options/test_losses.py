@@ -3,12 +3,11 @@
 from dataclasses import fields
 
 import pytest
-from torch import nn
 
 from options.losses import loss_arguments, loss_lambdas, loss_settings
 from options.parse import parse
-from psp.losses import LOSSES, registry
-from psp.losses.registry import register_loss
+from options.registered import read_parts
+from options.source import read_source
 from scripts.train_psp import TrainPSp
 
 PUBLISHED = (
@@ -17,6 +16,13 @@ PUBLISHED = (
 )
 
 
+HINGE = '''
+from torch import nn
+
+from psp.losses import register_loss
+
+
+@register_loss("hinge")
 class Hinge(nn.Module):
     """Hinge distance of two images.
 
@@ -24,20 +30,22 @@ class Hinge(nn.Module):
         margin: Difference below which nothing is lost.
     """
 
-    name = "hinge"
-    inputs = ("output", "target")
-
     def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
-        self.margin = margin
+'''
 
 
 @pytest.fixture
-def _hinge(monkeypatch):
-    """Register a loss for one test."""
-    monkeypatch.setattr(LOSSES, "_builders", dict(LOSSES._builders))
-    monkeypatch.setattr(registry, "_PUBLISHED", dict(registry._PUBLISHED))
-    register_loss("hinge")(Hinge)
+def more_losses(monkeypatch, tmp_path):
+    """The name of a package with one loss."""
+    (tmp_path / "more_losses").mkdir()
+    (tmp_path / "more_losses" / "__init__.py").touch()
+    (tmp_path / "more_losses" / "hinge.py").write_text(HINGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    read_parts.cache_clear()
+    yield "more_losses"
+    read_parts.cache_clear()
+    read_source.cache_clear()
 
 
 def test_published_names_are_kept():
@@ -58,13 +66,13 @@ def test_flags_are_weights_over_the_defaults_and_arguments():
     assert arguments["l2"] == {}
 
 
-@pytest.mark.usefixtures("_hinge")
-def test_a_new_loss_has_flags_and_help(capsys):
-    o = parse(loss_settings(), args=["--hinge_lambda", "0.3", "--hinge-margin=0.25"])
-    assert loss_lambdas(o, {}) == {"hinge": 0.3}
-    assert loss_arguments(o)["hinge"] == {"margin": 0.25}
+def test_a_new_loss_has_flags_and_help(more_losses, capsys):
+    settings = loss_settings(more_losses)
+    o = parse(settings, args=["--hinge_lambda", "0.3", "--hinge-margin=0.25"])
+    assert loss_lambdas(o, {}, more_losses) == {"hinge": 0.3}
+    assert loss_arguments(o, more_losses)["hinge"] == {"margin": 0.25}
     with pytest.raises(SystemExit):
-        parse(loss_settings(), args=["--help"])
+        parse(settings, args=["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "weight of the loss hinge: hinge distance of two images" in text
     assert "difference below which nothing is lost (default: 0.1)" in text

@@ -1,15 +1,18 @@
 """Flags of the networks, and what --arch and --preset stand for: the published settings, beside the classes."""
 
+import importlib
 import re
+import sys
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
 
 import pytest
 import tyro
-from torch import nn
 
+from options import registered
 from options.networks import architectures, chosen_settings, network_settings, training_presets
 from options.parse import parse, with_flags
+from options.registered import read_parts
+from options.source import modules_with, read_source
 from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -189,36 +192,56 @@ def test_the_flags_are_the_arguments_of_all_networks():
     assert (built_as(G)["conv_clamp"], built_as(D)["mbstd_channels"]) == (3.0, 2)
 
 
-def toy_discriminator(img_resolution, roots: int = 5):
+TOY = '''
+from torch import nn
+
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+
+
+@GENERATORS.register("toy")
+class ToyGenerator(nn.Module):
+    """Toy.
+
+    Args:
+        leaves: How many leaves it has.
+    """
+
+    published = {"batch_size": 6, "leaves": 4}
+    presets = {"oak": {"leaves": 7}}
+    grows, has_styles, num_classes = False, False, 0
+
+    def __init__(self, img_resolution, img_channels=3, z_dim: int = 24, leaves: int = 2, green: bool = False):
+        super().__init__()
+
+
+@DISCRIMINATORS.register("toy")
+def build_discriminator(img_resolution, roots: int = 5):
     return nn.Identity()
+'''
 
 
 @pytest.fixture
-def toy():
+def _toy(monkeypatch, tmp_path):
     """A generator whose defaults and arguments are its own, for the time of a test."""
-
-    @GENERATORS.register("toy")
-    class ToyGenerator(nn.Module):
-        """Toy.
-
-        Args:
-            leaves: How many leaves it has.
-        """
-
-        published: ClassVar = {"batch_size": 6, "leaves": 4}
-        presets: ClassVar = {"oak": {"leaves": 7}}
-        grows, has_styles, num_classes = False, False, 0
-
-        def __init__(self, img_resolution, img_channels=3, z_dim: int = 24, leaves: int = 2, green: bool = False):
-            super().__init__()
-
-    DISCRIMINATORS.register("toy")(toy_discriminator)
-    yield ToyGenerator
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toys" / "__init__.py").touch()
+    (tmp_path / "toys" / "generator.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        registered, "modules_with", lambda text, package: [*modules_with(text, package), "toys.generator"]
+    )
+    read_parts.cache_clear()
+    importlib.import_module("toys.generator")
+    yield
+    del sys.modules["toys.generator"]
     for registry in (GENERATORS, DISCRIMINATORS):
         del registry._builders["toy"]
+    read_parts.cache_clear()
+    read_source.cache_clear()
 
 
-def test_a_generators_own_arguments_and_defaults_are_flags(toy):
+@pytest.mark.usefixtures("_toy")
+def test_a_generators_own_arguments_and_defaults_are_flags():
     settings = network_settings()
 
     @dataclass

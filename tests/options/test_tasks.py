@@ -1,42 +1,63 @@
 """The fields of a task's dataclass are its flags, in training and in inference."""
 
-from dataclasses import dataclass
+import importlib
+import sys
 
 import pytest
 
-from datasets.tasks import TASKS, Task, build_task, register_task
+from datasets.tasks import TASKS, build_task
 from options.parse import parse
+from options.registered import read_parts
+from options.source import read_source
 from options.tasks import given_settings, task_settings
 from scripts.inference import Inference
 from scripts.train_psp import TrainPSp
 from stylegan2.runtime.errors import UserError
 
+BLUR = '''
+from dataclasses import dataclass
+
+from datasets.tasks import Task, register_task
+
+
+@register_task("blur")
+@dataclass(frozen=True)
+class Blur(Task):
+    """Sharpen blurred photos."""
+
+    sigma: float = 1.0
+    """standard deviation in pixels"""
+    radii: tuple[int, ...] = (1, 2)
+    """of the kernels"""
+    mirrored: bool = True
+    """mirror half of them"""
+'''
+
 
 @pytest.fixture
-def _blur(monkeypatch):
-    """Register a task with settings for one test."""
+def more_tasks(monkeypatch, tmp_path):
+    """The name of a package with one task, which is registered for one test."""
+    (tmp_path / "more_tasks").mkdir()
+    (tmp_path / "more_tasks" / "__init__.py").touch()
+    (tmp_path / "more_tasks" / "blur.py").write_text(BLUR)
+    monkeypatch.syspath_prepend(tmp_path)
     TASKS.names()
     monkeypatch.setattr(TASKS, "_builders", dict(TASKS._builders))
-
-    @register_task("blur")
-    @dataclass(frozen=True)
-    class Blur(Task):
-        """Sharpen blurred photos."""
-
-        sigma: float = 1.0
-        """standard deviation in pixels"""
-        radii: tuple[int, ...] = (1, 2)
-        """of the kernels"""
-        mirrored: bool = True
-        """mirror half of them"""
+    read_parts.cache_clear()
+    importlib.import_module("more_tasks.blur")
+    yield "more_tasks"
+    for name in ("more_tasks", "more_tasks.blur"):
+        del sys.modules[name]
+    read_parts.cache_clear()
+    read_source.cache_clear()
 
 
-def given(purpose, *args):
-    return given_settings(TASKS, parse(task_settings(TASKS, purpose), args=list(args)), purpose)
+def given(package, purpose, *args):
+    return given_settings(parse(task_settings(purpose, package), args=list(args)), purpose, package)
 
 
 def trained(*args):
-    return given_settings(TASKS, parse(TrainPSp, args=list(args)).task_settings, "training")
+    return given_settings(parse(TrainPSp, args=list(args)).task_settings, "training")
 
 
 def test_what_is_given_is_of_the_types_of_the_fields():
@@ -55,24 +76,23 @@ def test_inference_asks_for_its_own():
         Inference,
         args=["--data", "a", "--exp_dir", "b", "--mask_data", "m.png", "--paste_known", "--resize_factors", "8"],
     )
-    found = given_settings(TASKS, o.task_settings, "inference")
+    found = given_settings(o.task_settings, "inference")
     assert found == {"mask_data": "m.png", "paste_known": True, "resize_factor": 8}
     with pytest.raises(UserError, match="no option --label_nc"):
         parse(Inference, args=["--data", "a", "--exp_dir", "b", "--label_nc", "3"])
 
 
-@pytest.mark.usefixtures("_blur")
 @pytest.mark.parametrize("purpose", ["training", "inference"])
-def test_a_new_task_has_flags(purpose, capsys):
-    found = given(purpose, "--sigma", "0.3", "--radii", "3,4", "--no_mirrored")
+def test_a_new_task_has_flags(purpose, more_tasks, capsys):
+    found = given(more_tasks, purpose, "--sigma", "0.3", "--radii", "3,4", "--no_mirrored")
     assert found == {"sigma": 0.3, "radii": (3, 4), "mirrored": False}
-    assert given(purpose, "--mirrored") == {"mirrored": True}
-    assert given(purpose, "--mirrored", "false") == {"mirrored": False}
+    assert given(more_tasks, purpose, "--mirrored") == {"mirrored": True}
+    assert given(more_tasks, purpose, "--mirrored", "false") == {"mirrored": False}
     assert build_task("blur", **found).config == {"sigma": 0.3, "radii": [3, 4], "mirrored": False}
     with pytest.raises(UserError, match="the task inversion has no setting mirrored, radii, sigma: it has none"):
         build_task("inversion", **found)
     with pytest.raises(SystemExit):
-        parse(task_settings(TASKS, purpose), args=["--help"])
+        parse(task_settings(purpose, more_tasks), args=["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "blur: standard deviation in pixels (default: 1.0)" in text
     assert "(default: 1,2)" in text

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from psp.encoders import ENCODERS, corrected_features
 from psp.losses import build_losses
 from psp.model import PSp
-from psp.training_state import TrainingSettings, build_state
+from psp.training_settings import TrainingSettings
+from psp.training_state import build_state
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.device import set_deterministic

@@ -14,14 +14,14 @@ import torch
 
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import train
-from psp.training_state import TrainingSettings
+from psp.training_settings import TrainingSettings
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
 from tests.stylegan2.test_distributed import assert_close, in_processes

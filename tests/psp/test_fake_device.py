@@ -14,7 +14,8 @@ from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.optimizers import Ranger
 from psp.trainer import step
-from psp.training_state import TrainingSettings, buffers_of_step, build_state, schedule
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state, schedule
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages

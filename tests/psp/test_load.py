@@ -3,7 +3,7 @@ import torch
 
 import psp
 from psp.encoders import ENCODERS
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.networks.registry import GENERATORS

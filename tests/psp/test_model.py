@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from psp.encoders import ENCODERS
-from psp.load import load, save_model
+from psp.loading import load, save_model
 from psp.model import PSp
 from stylegan2.networks import stylegan
 from stylegan2.networks.registry import GENERATORS

@@ -17,13 +17,14 @@ from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import TASKS
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import model_metadata, save_model
+from psp.loading import model_metadata, save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import rows, shrink, step, train
-from psp.training_state import TrainingSettings, buffers_of_step, build_state, check_batches, learning_rate
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state, check_batches, learning_rate
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError

@@ -10,14 +10,15 @@ import torch
 import psp
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.delta_norm import DeltaNorm
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import step, train
-from psp.training_state import TrainingSettings, buffers_of_step, build_state, schedule
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state, schedule
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError

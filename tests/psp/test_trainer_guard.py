@@ -9,13 +9,14 @@ from torch import nn
 
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import step, train
-from psp.training_state import TrainingSettings, buffers_of_step, build_state
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state
 from stylegan2 import losses as gan_losses
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint

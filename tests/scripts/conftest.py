@@ -9,7 +9,7 @@ import torch
 
 from psp import PSp
 from psp.encoders import ENCODERS
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, device
 

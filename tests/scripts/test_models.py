@@ -12,9 +12,9 @@ import torch
 
 import psp
 import stylegan2
-from psp.load import save_model as save_psp
+from psp.loading import save_model as save_psp
 from psp.pretrained_files import PRETRAINED
-from stylegan2.load import PRETRAINED as GENERATORS
+from stylegan2.loading import PRETRAINED as GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.weights import Download
 

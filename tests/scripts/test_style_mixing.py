@@ -10,7 +10,7 @@ from skimage import data
 
 import stylegan2
 from psp.inference.align import Crop, paste_back
-from psp.load import model_metadata
+from psp.loading import model_metadata
 from psp.mixing import mask_rows, random_styles
 from stylegan2.runtime import checkpoint, images
 

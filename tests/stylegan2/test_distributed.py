@@ -26,7 +26,8 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
 from stylegan2.runtime.randomness import draw_shard, normal_like
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings, check_batches
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import check_batches
 from tests.training import step_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]

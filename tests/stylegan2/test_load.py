@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import stylegan2
-from stylegan2.load import PRETRAINED
+from stylegan2.loading import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint, weights

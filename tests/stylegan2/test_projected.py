@@ -14,7 +14,7 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings
+from stylegan2.training_settings import TrainingSettings
 
 BATCH = 4
 

@@ -8,7 +8,8 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds, seed_step
 from stylegan2.runtime.stats import Averages
-from stylegan2.training_state import TrainingSettings, build_state, check_batches, number_of_rounds
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import build_state, check_batches, number_of_rounds
 from stylegan2.training_step import step
 
 CPU = torch.device("cpu")

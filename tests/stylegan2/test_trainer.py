@@ -23,7 +23,8 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings, build_state, resume, schedule_learning_rate
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import build_state, resume, schedule_learning_rate
 from tests.training import records
 
 BATCH, CPU = 4, torch.device("cpu")

@@ -16,7 +16,8 @@ from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings, build_state, check_fit
+from stylegan2.training_settings import TrainingSettings, check_fit
+from stylegan2.training_state import build_state
 from stylegan2.training_step import step
 
 BATCH, DEVICE = 4, torch.device("cpu")

@@ -13,7 +13,8 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import train
-from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import build_state
 from stylegan2.training_step import step
 from tests.training import records
 

@@ -18,7 +18,8 @@ from stylegan2.runtime.randomness import seeded_normal
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import sample_sheet, train
-from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import build_state
 from stylegan2.training_step import step
 from tests.training import records
 

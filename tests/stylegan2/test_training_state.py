@@ -8,10 +8,9 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import ARCHITECTURES
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import (
-    TrainingSettings,
     build_state,
-    check_fit,
     freeze,
     is_of,
     schedule_learning_rate,

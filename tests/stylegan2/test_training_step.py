@@ -8,7 +8,8 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from stylegan2.training_state import TrainingSettings, build_state
+from stylegan2.training_settings import TrainingSettings
+from stylegan2.training_state import build_state
 from stylegan2.training_step import map_with_mixing, step, track_w_avg, update_ema
 
 BATCH = 4

@@ -5,7 +5,7 @@ import torch
 
 from psp.convert import inspect
 from psp.convert.official import from_content
-from psp.load import model_metadata, save_model
+from psp.loading import model_metadata, save_model
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 

@@ -8,7 +8,8 @@ import psp
 from psp.convert import from_content
 from psp.losses import build_losses
 from psp.trainer import step
-from psp.training_state import TrainingSettings, buffers_of_step, build_state
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.registry import built_as

@@ -16,7 +16,7 @@ from psp.evaluation.methods import (
     optimise,
     refine,
 )
-from psp.load import save_model
+from psp.loading import save_model
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.model import PSp

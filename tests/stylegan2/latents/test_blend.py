@@ -5,7 +5,7 @@ import torch
 
 import stylegan2
 from stylegan2.latents.blend import blend, style_share
-from stylegan2.load import save_generator
+from stylegan2.loading import save_generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 

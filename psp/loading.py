@@ -12,7 +12,7 @@ from psp.convert import from_official
 from psp.encoders import ENCODERS, encoder_for, started_from, upgraded, with_input_channels
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
-from stylegan2.load import build_generator, cast
+from stylegan2.loading import build_generator, cast
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as

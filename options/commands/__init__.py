@@ -1,0 +1,102 @@
+"""The commands of `psp`: what each does, the script that it runs, and its settings, a file each in this folder.
+
+Files here are read without PyTorch, so that `psp NAME --help` and a mistake in a command line show at once. The script
+is imported once its settings are known. A new command is a file of settings, a script and a line in the table.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import psp
+from options.parse import exit_on_user_error, parse
+from stylegan2.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word after `psp`."""
+
+    script: str
+    """file of scripts/ whose `main` runs; options/commands/ has a file of the same name"""
+    settings: str
+    """name of the dataclass there; `PRESETS` beside it are its presets, if there are any"""
+    summary: str
+    """what it does, in a few words"""
+
+
+COMMANDS = {
+    "invert": Command("inference", "Inference", "find the latent codes of photos and render them again"),
+    "translate": Command("inference", "Inference", "translate photos, drawings or label maps with a model of any task"),
+    "edit": Command("edit", "Edit", "move samples, or the codes of photos, along directions"),
+    "mix": Command("style_mixing", "StyleMixing", "several outputs for each photo, with random styles in some rows"),
+    "project": Command("project", "Project", "find the latents of pictures by optimisation"),
+    "generate": Command("generate", "Generate", "pictures of what a generator has learned"),
+    "directions": Command("directions", "FindDirections", "find directions of W along which images change in one way"),
+    "blend": Command("blend", "Blend", "swap layers between two generators"),
+    "train": Command("train_psp", "TrainPSp", "train an encoder"),
+    "train-gan": Command("train_stylegan2", "TrainStyleGAN2", "train a generator"),
+    "train-segmenter": Command("train_segmenter", "TrainSegmenter", "train the segmenter that measures label-to-face"),
+    "evaluate": Command("evaluate", "Evaluate", "measure encoders, or a generator with --generator"),
+    "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "measure a generator"),
+    "prepare": Command("prepare_data", "PrepareData", "check, crop, resize and pack photos for training"),
+    "align": Command("align_faces", "AlignFaces", "cut faces out of photos as FFHQ does"),
+    "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings"),
+    "convert": Command("convert", "Convert", "published checkpoints to ours and back"),
+    "export": Command("export", "Export", "write a trained model alone, to share"),
+    "models": Command("models", "Models", "list the models that have a name, and where each is"),
+    "download": Command("download", "DownloadModels", "get published models by name"),
+    "demo": Command("demo", "Demo", "everything once, in minutes"),
+}
+
+
+def main() -> NoReturn:
+    """Run the command that the words after `psp` give, and exit with its code."""
+    words = sys.argv[1:]
+    with exit_on_user_error():
+        name, *args = words or ["--help"]
+        if name in ("-h", "--help", "help"):
+            print(help_text())
+            sys.exit(0 if words else 2)
+        if name == "--version":
+            print(psp.__version__)
+            sys.exit(0)
+        run(name, args)
+
+
+def help_text() -> str:
+    """Return what `psp --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: psp COMMAND [--flags]",
+            "",
+            "Train generators and encoders, and invert, edit and translate images with them.",
+            "",
+            *lines,
+            "",
+            "psp COMMAND --help lists a command's flags; psp --version says which version this is.",
+        ]
+    )
+
+
+def run(name: str, args: Sequence[str]) -> NoReturn:
+    """Read a command's settings, import its script, and exit with the code that its `main` returns."""
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "psp --help lists them"
+        raise UserError(f"there is no command {name!r}: {hint}")
+    if name == "evaluate" and any(arg.partition("=")[0] == "--generator" for arg in args):
+        name = "evaluate-generator"
+    command = COMMANDS[name]
+    module = importlib.import_module(f"options.commands.{command.script}")
+    settings = getattr(module, command.settings)
+    sys.argv = [f"psp {name}", *args]  # as its help, and what a run writes down, are to call it
+    with exit_on_user_error(settings):
+        given = parse(settings, getattr(module, "PRESETS", None), args=args)
+        script = importlib.import_module(f"scripts.{command.script}")
+        sys.exit(script.main(given) or 0)

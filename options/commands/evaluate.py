@@ -1,0 +1,97 @@
+"""The settings of scripts/evaluate.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from options.machine import Machine
+from options.results import Results
+from stylegan2.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from psp.mixing import Mixing
+
+
+@dataclass(frozen=True)
+class Evaluate(Machine, Results):
+    """Measure encoders on held-out images. Of a task: against the true target, and by angle, factor or kind of mask.
+
+    What was measured is kept: run the same command again after an interruption, or with one model more.
+    """
+
+    checkpoint_path: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--checkpoint_paths"])] = (
+        "synthfaces64_inversion",
+    )
+    """shipped names, experiment folders or checkpoints, of one task; NAME=PATH names a row of the table"""
+    data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
+    """a folder or zip of images, or `synthetic` for held-out procedural faces"""
+    source_data: str | None = None
+    """a folder or zip of what the encoders see of each image of --data, matched by name"""
+    exp_dir: Path | None = None
+    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image; by default
+    runs/evaluation-MODEL, of the first model"""
+    num_images: int | None = None
+    """how many images to measure on, in each group; by default 512, or all there are if fewer"""
+    optimisation_steps: int | None = None
+    """steps of W+ optimisation towards the true image, from the mean face: what the generator can show at all; by
+    default 500 for inversion and 0, which leaves it out, for other tasks"""
+    refine_steps: int | None = None
+    """the same from the first encoder's codes; by default 100 for inversion and 0 for other tasks"""
+    n_outputs: int = 5
+    """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
+    latent_mask: str = "fine"
+    """rows of w+ in which these outputs differ"""
+    batch_size: int = 16
+    """images a batch"""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """numbers that the methods are computed in (auto: bf16 on a GPU); what measures them stays in fp32"""
+    perceptual: str = "auto"
+    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
+    identity: str = "auto"
+    """identity network: arcface, dlib, facenet, or auto"""
+    segmenter: str | None = None
+    """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
+    seed: int = 0
+    """seed of what is random"""
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name} must be at least 1, not {value}")
+        for name in ("optimisation_steps", "refine_steps"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.n_outputs < 0 or self.n_outputs == 1:
+            raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
+        if not self.checkpoint_path:
+            raise UserError("--checkpoint_path names at least one model")
+
+    def models(self) -> list[tuple[str | None, str]]:
+        """Return (name of the row or None, path) of each model."""
+        return [_named(entry) for entry in self.checkpoint_path]
+
+    def steps(self, itself: bool) -> tuple[int, int]:
+        """Return the steps of optimisation and of refinement; `itself`: the source is the image to give back."""
+        optimisation, refinement = (500, 100) if itself else (0, 0)
+        return (
+            optimisation if self.optimisation_steps is None else self.optimisation_steps,
+            refinement if self.refine_steps is None else self.refine_steps,
+        )
+
+    def mixing(self) -> "Mixing":
+        """Return how several outputs of a source are mixed."""
+        from psp.mixing import Mixing
+
+        return Mixing(self.latent_mask, self.n_outputs, seed=self.seed)
+
+
+def _named(entry: str) -> tuple[str | None, str]:
+    """Split NAME=PATH, unless there is a file or folder of the whole name."""
+    name, equals, path = entry.partition("=")
+    if not equals or Path(entry).exists():
+        return None, entry
+    if not name or not path:
+        raise UserError(f"--checkpoint_path takes paths or NAME=PATH, not {entry!r}")
+    return name, path

@@ -1,0 +1,66 @@
+"""The settings of scripts/train_stylegan2.py."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from options.machine import Machine
+from options.networks import chosen_settings, network_settings
+from stylegan2.runtime.errors import UserError
+from stylegan2.training_settings import TrainingSettings, check_fit
+
+PRESETS = chosen_settings
+NetworkSettings = network_settings()
+
+
+@dataclass(frozen=True)
+class TrainStyleGAN2(Machine):
+    """Train a generator: PGGAN, StyleGAN, StyleGAN2. To resume, run the same command again."""
+
+    data: str = "synthetic"
+    """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
+    exp_dir: Path | None = None
+    """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl, config.yaml; by default
+    runs/ARCHITECTURE-DATA-RESOLUTION"""
+    preset: str | None = None
+    """a named set of defaults; flags given beside it win"""
+    mirror: bool = False
+    """flip half of the images"""
+    conditional: bool = False
+    """condition on the labels of the data"""
+    init_from: str | None = None
+    """start from a trained generator, and from the discriminator where the file has it: sizes are as there, and nothing
+    grows"""
+    workers: int = 1
+    """processes that read or render images"""
+    metrics: str = ""
+    """measured every metrics_interval images, comma-separated, such as fd_effnet: the distances between sets of
+    images of evaluate_generator.py. checkpoints/best_model.safetensors has the lowest value of the first one"""
+    metrics_samples: int = 5_000
+    """generated images that they are measured on"""
+    network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)
+    training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UserError(f"--workers must not be negative, but is {self.workers}")
+        if self.metrics_samples < 1:
+            raise UserError(f"--metrics_samples must be at least 1, not {self.metrics_samples}")
+        if self.metrics:
+            self._check_metrics()
+        if self.training.freeze_d and self.init_from is None:
+            raise UserError("--freeze_d keeps layers of a trained discriminator: give its file with --init_from")
+        if self.init_from is None:
+            from stylegan2.networks.registry import GENERATORS
+
+            generator: Any = GENERATORS[self.network.arch]
+            check_fit(self.training, self.network.resolution, generator.grows, generator.has_styles)
+
+    def _check_metrics(self) -> None:
+        from psp.evaluation.generator import NETWORKS, parse_metrics
+
+        distances = [name for name in NETWORKS if name.startswith(("fd", "kd", "fid", "kid"))]
+        if unfit := set(parse_metrics(self.metrics)) - set(distances):
+            raise UserError(f"{min(unfit)} is not measured during training: choose of {', '.join(distances)}")
