@@ -17,6 +17,7 @@ import tyro
 
 from options.results import ABOUT, read_config
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.output_names import printable
 
 Settings = TypeVar("Settings")
 Presets = dict[str, dict[str, Any]] | Callable[[Mapping[str, str]], dict[str, Any]]
@@ -98,7 +99,7 @@ def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sentence = " ".join(str(error).split())
+        sentence = printable(" ".join(str(error).split()))
         print(f"error: {with_flags(sentence, settings) if settings else sentence}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

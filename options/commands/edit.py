@@ -19,7 +19,7 @@ class Edit(Machine, Results):
     directions: Path
     """a file of scripts/directions.py"""
     generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
-    """a generator's name, folder or file, or a pSp model whose generator is taken; by default the one that the
+    """a generator's name, folder or file, or a pSp model whose generator is taken; by default the shipped one that the
     directions were found for"""
     exp_dir: Path | None = None
     """gets DIRECTION.png, and each picture in DIRECTION/; by default runs/edited-SUBJECT, the file of codes or else of
@@ -52,3 +52,7 @@ class Edit(Machine, Results):
     def steps(self) -> list[float]:
         """Return the strengths."""
         return parse_numbers(self.strengths, "--strengths")
+
+    def titles(self) -> list[str]:
+        """Return how the strengths are written."""
+        return [f"{step:+g}" for step in self.steps()]

@@ -19,6 +19,7 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, write_text, writing
+from stylegan2.runtime.output_names import printable, relative_path
 from stylegan2.runtime.threads import ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
@@ -193,10 +194,22 @@ def _read_manifest(path: Path) -> dict[str, Entry]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                known[entry["file"]] = entry
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, RecursionError):
                 continue
+            if _is_entry(entry):
+                known[entry["file"]] = entry
     return known
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether a line is an entry of ours, whose pictures lie beneath the folder: anybody may have written it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        return False
+    outputs = entry.get("outputs")
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+        return False
+    names = [output.get("aligned") for output in outputs]
+    return all(isinstance(name, str) and name == f"{relative_path(name.removesuffix('.png'))}.png" for name in names)
 
 
 def _is_done(file: Path, aligner: Aligner, known: dict[str, Entry], folder: Path) -> bool:
@@ -211,7 +224,7 @@ def summarize(entries: list[Entry], folder: Path) -> int:
     failures = [
         f"{entry['status']}: {entry['file']}: {entry['reason']}" for entry in entries if entry["status"] != "ok"
     ]
-    lines = [line.encode("utf-8", "backslashreplace").decode() for line in failures]  # names may be no text
+    lines = [printable(line) for line in failures]  # names may be no text
     for line in lines:
         print(line, file=sys.stderr)
     (folder / FAILURES).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.image_files import list_folder
+from stylegan2.runtime.output_names import Taken, file_name, key, relative_path
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
@@ -37,7 +38,8 @@ class Names:
 
     `a/x.jpg` becomes `a/x`. If `a/x.png` is there too, they become `a/x_jpg` and `a/x_png`. Further faces of a photo
     are `a/x_face1`, `a/x_face2` ..., and several outputs of a face `a/x_mix0`, `a/x_mix1` ... The names depend only on
-    the files and on the number of faces in each.
+    the files and on the number of faces in each. What a file system may refuse is replaced (see
+    `stylegan2.runtime.output_names`).
 
     Args:
         files: All files of the run.
@@ -47,42 +49,31 @@ class Names:
 
     def __init__(self, files: Iterable[Path], root: Path, reserved: Iterable[str] = ()) -> None:
         relative = {file: Path(os.path.relpath(file, root)) for file in files}
+        plain = {file: relative_path(path.with_suffix("")) for file, path in relative.items()}
+        self.taken = Taken(name + ".png" for name in reserved)
         # A result must not take the name of a folder that is needed: `b.jpg` beside a folder `b.png`.
-        self.taken = {_key(parent) for path in relative.values() for parent in path.parents}
-        self.taken.update(_key(Path(name + ".png")) for name in reserved)
+        self.taken.add_folders(plain.values())
         wanted: dict[str, list[Path]] = {}
-        for file, path in relative.items():
-            wanted.setdefault(_key(path.with_suffix(".png")), []).append(file)
+        for file, name in plain.items():
+            wanted.setdefault(key(name), []).append(file)
         self.of_file: dict[Path, str] = {}
         alone = [group[0] for group in wanted.values() if len(group) == 1]
         shared = [file for group in wanted.values() if len(group) > 1 for file in group]
         for file in alone:
-            self.of_file[file] = self._take(relative[file].with_suffix(""))
+            self.of_file[file] = self.taken.take(plain[file])
         for file in shared:
-            path = relative[file]
-            self.of_file[file] = self._take(path.with_name(f"{path.stem}_{path.suffix[1:].lower()}"))
+            self.of_file[file] = self.taken.take(f"{plain[file]}_{file_name(file.suffix[1:].lower())}")
 
     def of_face(self, file: Path, index: int) -> str:
         """Return the name of the face `index` of a file; the largest face bears the file's name."""
         name = self.of_file[file]
-        return name if index == 0 else self._take(Path(f"{name}_face{index}"))
+        return name if index == 0 else self.taken.take(f"{name}_face{index}")
 
     def of_outputs(self, name: str, count: int) -> list[str]:
         """Return the names of the outputs of a face."""
-        return [name] if count == 1 else [self._take(Path(f"{name}_mix{k}")) for k in range(count)]
-
-    def _take(self, path: Path) -> str:
-        candidate, number = path.as_posix(), 1
-        while _key(Path(candidate + ".png")) in self.taken:
-            number += 1
-            candidate = f"{path.as_posix()}_{number}"
-        self.taken.add(_key(Path(candidate + ".png")))
-        return candidate
+        return [name] if count == 1 else [self.taken.take(f"{name}_mix{k}") for k in range(count)]
 
 
 def _under(path: str, folders: Sequence[str]) -> bool:
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
-
-def _key(path: Path) -> str:
-    return path.as_posix().casefold()

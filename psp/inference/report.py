@@ -20,6 +20,7 @@ from stylegan2.latents.codes import save_codes
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
+from stylegan2.runtime.output_names import printable
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
@@ -138,7 +139,7 @@ class Report:
         """Print what was done and which files failed. Return the exit code: 0 if every file gave a result, else 1."""
         failed = [entry for entry in self.entries if entry["status"] != "ok"]
         for entry in failed:
-            print(_printable(f"{entry['status']}: {entry['file']}: {entry['reason']}"), file=sys.stderr)
+            print(printable(f"{entry['status']}: {entry['file']}: {entry['reason']}"), file=sys.stderr)
         done, count = len(self.entries) - len(failed), len(self.latent_names)
         print(
             f"{done} of {len(self.entries)} files gave {count} images ({count / seconds:.2f} images/s): {self.folder}"
@@ -192,7 +193,7 @@ def _box(portrait: Portrait) -> list[float] | None:
 
 def _block(rows: list[Row]) -> np.ndarray:
     """Draw a contact sheet of some rows, uint8 [H, W, 3]."""
-    captions = [_printable(caption) for _, caption in rows]
+    captions = [printable(caption) for _, caption in rows]
     outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
     titles = ("source", "aligned", *["output"] * outputs)
     return images.labelled_sheet([pictures for pictures, _ in rows], titles, captions)
@@ -216,8 +217,3 @@ def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:
     height = max(len(block) for block in blocks)
     filled = [np.pad(b, ((0, height - len(b)), (0, 0), (0, 0)), constant_values=255) for b in blocks]  # [H, w, 3]
     return np.concatenate(filled, axis=1)
-
-
-def _printable(text: str) -> str:
-    """Escape what cannot be printed: file names may hold bytes that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -19,6 +19,7 @@ from stylegan2.runtime.image_files import find_images as find_images
 from stylegan2.runtime.image_reader import read_image as read_image
 
 JPEG_QUALITY = 95
+LONGEST_TEXT = 400  # letters of a caption: what is longer does not fit beside a picture
 
 
 # --------------------------------------------------------------------------------------------- writing
@@ -100,6 +101,7 @@ def labelled_sheet(
     Images keep their sizes and are centred in cells as large as the largest. Rows may be shorter than others. Text
     that is wider than its column ends in an ellipsis.
     """
+    titles, captions = ([text[:LONGEST_TEXT] for text in texts] for texts in (titles, captions))
     pictures = [[_to_pillow(image).convert("RGBA") for image in row] for row in rows]
     flat = [picture for row in pictures for picture in row]
     if not flat:

@@ -253,7 +253,8 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     flags = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 200, "--count", 2, "--no_measure"]
     assert script("directions.py", "pca", *flags)[0] == 0
     found, _ = load_directions(Path("d/pca.safetensors"))
-    code, _, err = script("edit.py", "--directions", "d/pca.safetensors", "--seeds", "0-2", "--strengths=-2,0,2")
+    of = ["--directions", "d/pca.safetensors", "--generator", "g.safetensors"]
+    code, _, err = script("edit.py", *of, "--seeds", "0-2", "--strengths=-2,0,2")
     assert code == 0, err
     names = sorted(path.name for path in Path("runs/edited-pca").iterdir())
     assert names == ["config.yaml", "pca0", "pca0.png", "pca1", "pca1.png"]
@@ -290,10 +291,20 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
 def test_mistakes_in_edit_are_one_sentence(script, generator, flags, words):
     common = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 50, "--count", 1, "--no_measure"]
     assert script("directions.py", "pca", *common)[0] == 0
+    flags = flags if "--generator" in flags else [*flags, "--generator", "g.safetensors"]
     code, _, err = script("edit.py", "--directions", "d/pca.safetensors", *flags)
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_the_generator_that_a_file_names_is_shown_and_not_opened(script, generator):
+    flags = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 50, "--count", 1, "--no_measure"]
+    assert script("directions.py", "pca", *flags)[0] == 0
+    code, _, err = script("edit.py", "--directions", "d/pca.safetensors", "--seeds", "0")
+    assert code == 2
+    assert "were found for 'g.safetensors': give the generator to use with --generator" in err
+    assert not Path("runs/edited").exists()
 
 
 def test_mistakes_in_directions_are_one_sentence(script, generator):
