@@ -76,4 +76,3 @@ class Names:
 
 def _under(path: str, folders: Sequence[str]) -> bool:
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
-

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from stylegan2.runtime.output_names import LONGEST, file_name, key, printable, relative_path, unique_paths
 from tests.hostile import NAMES
 
-texts = st.one_of(st.sampled_from(NAMES), st.text(max_size=40), st.lists(st.sampled_from(NAMES), max_size=4).map("/".join))
+texts = st.one_of(
+    st.sampled_from(NAMES), st.text(max_size=40), st.lists(st.sampled_from(NAMES), max_size=4).map("/".join)
+)
 
 
 def check(path):
