@@ -18,7 +18,7 @@ from stylegan2.latents.codes import load_codes
 from stylegan2.latents.directions import Directions, load_directions
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
-from stylegan2.load import PRETRAINED
+from stylegan2.loading import PRETRAINED
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError

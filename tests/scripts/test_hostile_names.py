@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylegan2.latents.codes import save_codes
 from stylegan2.latents.directions import Directions, save_directions
-from stylegan2.load import save_generator
+from stylegan2.loading import save_generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import find_images, write_image
 from tests.hostile import NAMES
