@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.faces.labels import true_attributes
 from datasets.folder import ImageFolder
@@ -16,6 +15,7 @@ from datasets.sources import SYNTHETIC, open_images
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, TRAINING_SEED, SyntheticFaces
 from psp.evaluation.attributes import LabelledImages
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import track
 
 FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural ones to train and to test on
 HELD_OUT_EVERY = 10  # of the user's own images
@@ -129,5 +129,5 @@ def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
 
 def _stack(pixels: Sequence[np.ndarray], indices: Sequence[int]) -> Tensor:
     """Read images as uint8 [N, 3, side, side]."""
-    found = [pixels[i] for i in tqdm(indices, desc="labelled images", unit="img", leave=False)]
+    found = [pixels[i] for i in track(indices, "labelled images", "img", leave=False)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from datasets.archive import Archive, open_archive
 from datasets.crop import square_box
@@ -26,6 +25,7 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, writing
+from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
 
 NOTES = {
@@ -107,7 +107,7 @@ def prepare_folder(
     outcome, seen = Outcome(len(files)), {}
     work = partial(prepare, files, recipe=recipe, labels=labels)
     with writing(out), open_archive(out) as archive:
-        for item in tqdm(ordered_map(work, range(len(files)), workers), total=len(files), unit="image"):
+        for item in track(ordered_map(work, range(len(files)), workers), "packing", "image", total=len(files)):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
                 item.reason, item.detail = "duplicate", f"it shows the same as {first}"
@@ -213,7 +213,7 @@ def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1) -> Outcome
     # Processes rather than threads: rendering is many small steps in Python. The sampler is a range, so in order.
     rendered = DataLoader(EncodedFaces(faces), batch_size=None, sampler=range(len(faces)), num_workers=workers)
     with writing(out), open_archive(out) as archive:
-        for index, png in enumerate(tqdm(rendered, unit="image")):
+        for index, png in enumerate(track(rendered, "rendering", "image")):
             name = f"{index:06d}.png"
             archive(name, png)
             outcome.kept[name] = name

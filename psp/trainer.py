@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from psp import batch_norm
 from psp.evaluation.metrics import Metrics
@@ -40,8 +39,9 @@ from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
+from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
-from stylegan2.runtime.stats import Averages, StatsWriter, progress_bar
+from stylegan2.runtime.stats import Averages, StatsWriter
 
 FP16_LOSS_SCALE = 4096.0  # gradients of float16 are kept away from zero; bfloat16 has the range of float32
 
@@ -200,7 +200,15 @@ def train(
     averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step, idle=not first)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_step, waited = time.perf_counter(), state.cur_nimg, state.cur_step, 0.0
-    progress = progress_bar(state.cur_step, s.max_steps, "step")
+    progress = Progress(
+        s.max_steps,
+        "training",
+        "step",
+        initial=state.cur_step,
+        hidden=not first,
+        images_per_unit=s.batch_size,
+        expects=True,
+    )
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_step < s.max_steps and not is_asked_to_stop(interrupt):
@@ -238,7 +246,7 @@ def train(
                     rates["memory/peak_gigabytes"] = peak * 2**20 / 1e9
                 started, started_nimg, waited = time.perf_counter(), state.cur_nimg, 0.0
                 stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
-                progress.set_postfix({k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"}, refresh=False)
+                progress.show(**{k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"})
             if first and state.cur_step % s.image_interval == 0:
                 stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
 
@@ -314,7 +322,7 @@ def validate(
     source, target = held_out[0]
     stats.image(cur_step, "val/source_output_target", rows(model, source.to(device), target, show_source))
     model.encoder.train()
-    tqdm.write(f"step {cur_step}: " + ", ".join(f"{k[4:]} {v:.4f}" for k, v in means.items()))
+    write_line(f"step {cur_step}: " + ", ".join(f"{k[4:]} {v:.4f}" for k, v in means.items()))
     return means
 
 

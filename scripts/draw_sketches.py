@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from datasets.tasks.sketch import draw
 from options.commands.draw_sketches import DrawSketches
@@ -20,6 +19,7 @@ from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError
+from stylegan2.runtime.progress import track
 
 Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
 
@@ -51,7 +51,7 @@ def main(o: DrawSketches) -> int:
     name, drawer = build_drawer(o, device)
     record.write()
     failures = []
-    for file in tqdm(files, desc=f"drawing ({name})", unit="photo"):
+    for file in track(files, f"drawing ({name})", "photo"):
         out = o.exp_dir / f"{names[file]}.png"
         if out.exists() and not o.overwrite:
             continue

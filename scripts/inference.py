@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.tasks import Task, task_of
 from options.commands.inference import Inference
@@ -28,21 +27,30 @@ from psp.mixing import Variants
 from stylegan2 import save_generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
+from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import seed_step
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
 
 
 def translate_photos(
-    model: PSp, task: Task, photos: Iterable[Photo], report: Report, o: Inference, device: torch.device
+    model: PSp,
+    task: Task,
+    photos: Iterable[Photo],
+    report: Report,
+    o: Inference,
+    device: torch.device,
+    progress: Progress,
 ) -> None:
     """Send photos through encoder and generator into the report, a batch at a time."""
-    waiting: deque[Pending] = deque()  # what is on its way through the networks
+    waiting: deque[tuple[Pending, bool]] = deque()  # on its way through the networks, and whether its photo ends there
 
     def sources() -> Iterator[Tensor]:
         for photo in photos:
-            for pending in report.add(photo):
-                waiting.append(pending)
+            found = report.add(photo)
+            progress.update(not found)
+            for pending in found:
+                waiting.append((pending, pending is found[-1]))
                 yield pending.portrait.source
 
     mixing, refinement = o.multi_modal.mixing(o.seed), o.optimisation.refinement(o.seed)
@@ -51,13 +59,14 @@ def translate_photos(
         count = len(batch.images) // o.multi_modal.n_outputs
         pictures = np.split(to_uint8(batch.images), count)  # for each source [K, R, R, C]
         for n, (outputs, codes) in enumerate(zip(pictures, batch.codes.split(o.multi_modal.n_outputs), strict=True)):
-            pending = waiting.popleft()
+            pending, is_last = waiting.popleft()
             portrait = pending.portrait
             finished = [task.finish(picture, portrait.picture, portrait.source) for picture in outputs]
             report.write(pending, finished, codes, batch.seconds / count)
             if o.optimisation.save_generators:
                 path = o.exp_dir / "generators" / f"{pending.name}.safetensors"
                 save_generator(path, batch.generators[n], {"pivotal_steps": o.optimisation.pivotal})
+            progress.update(is_last)
 
 
 def main(o: Inference) -> int:
@@ -81,9 +90,12 @@ def main(o: Inference) -> int:
     code_shape = tuple(model.latent_avg.shape)
     started = time.perf_counter()
     record.write()
-    with Report(o.exp_dir, files, root, o.couple_outputs, code_shape, o.multi_modal.n_outputs, o.paste_back) as report:
-        photos = tqdm(read_photos(files, reader, o.workers), total=len(files), unit="photo")
-        translate_photos(model, task, photos, report, o, device)
+    options = (o.couple_outputs, code_shape, o.multi_modal.n_outputs, o.paste_back)
+    with (
+        Report(o.exp_dir, files, root, *options) as report,
+        Progress(len(files), "translating", "photo") as progress,
+    ):
+        translate_photos(model, task, read_photos(files, reader, o.workers), report, o, device, progress)
     return report.summarize(time.perf_counter() - started)
 
 

@@ -9,7 +9,6 @@ import json
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import stylegan2
 from datasets.targets import read_targets
@@ -26,20 +25,21 @@ from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
 from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
+from stylegan2.runtime.progress import Progress
 
 WRITES = ("projections.json", "latents.npz", "sheet.png", "projected", "videos")
 Batch = list[tuple[str, np.ndarray]]  # names and targets, uint8 [R, R, C]
 
 
 def watched(
-    generator: Generator, batch: Batch, distance: Distance, o: Project, bar: tqdm
+    generator: Generator, batch: Batch, distance: Distance, o: Project, bar: Progress
 ) -> tuple[Projection, np.ndarray]:
     """Project a batch, and return pictures from the way to it too, uint8 [frames + 1, N, R, R, C]."""
     seen = []
 
     def watch(step: int, rendered: Tensor, distances: Tensor) -> None:
         bar.update(len(batch))
-        bar.set_postfix(distance=f"{float(distances.mean()):.3f}")
+        bar.show(distance=f"{float(distances.mean()):.3f}")
         if step * o.frames // o.steps > (step - 1) * o.frames // o.steps:
             seen.append(to_uint8(rendered))
 
@@ -68,7 +68,7 @@ def main(o: Project) -> None:
     perceptual.to(device)
     record.write()
     rows, codes, distances = [], [], []
-    with tqdm(total=len(targets) * o.steps, desc="projecting", unit="step") as bar:
+    with Progress(len(targets) * o.steps, "projecting", "step") as bar:
         for start in range(0, len(targets), o.batch_size):
             batch = list(targets.items())[start : start + o.batch_size]
             found, seen = watched(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.faces.labels import LABELS
 from datasets.loader import stream_batches
@@ -25,6 +24,7 @@ from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
+from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import seed_step
 
 SHOWN = 12  # held-out faces in the picture
@@ -56,10 +56,10 @@ def main(o: TrainSegmenter) -> None:
     task, sizes = Segmentation(), (o.resolution, o.resolution)
     training, held_out = (TaskPairs(part, task, *sizes, o.seed) for part in open_split(task, SYNTHETIC, o.resolution))
     stream = stream_batches(training, len(training), o.batch_size, o.seed, o.workers)(0)
-    with tqdm(total=o.max_steps, unit="step", desc="training") as bar:
+    with Progress(o.max_steps, "training", "step", expects=True) as bar:
 
         def show(loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.show(loss=f"{loss:.3f}")
             bar.update()
 
         fit_segmenter(segmenter, images_and_labels(stream, device), o.max_steps, o.learning_rate, show)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2 import schedule
 from stylegan2.augment import adapt
@@ -22,8 +21,9 @@ from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.precision import set_precision_flags
+from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
-from stylegan2.runtime.stats import Averages, StatsWriter, progress_bar
+from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import (
     TrainingState,
@@ -99,7 +99,8 @@ def train(
     averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg, waited = time.perf_counter(), state.cur_nimg, state.cur_nimg, 0.0
-    progress = progress_bar(state.cur_nimg, s.total_nimg, "img")
+    hidden = not distributed.is_first()
+    progress = Progress(s.total_nimg, "training", "img", initial=state.cur_nimg, hidden=hidden, expects=True)
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
@@ -131,7 +132,7 @@ def train(
                 started, started_nimg, waited = time.perf_counter(), state.cur_nimg, 0.0
                 stats.scalars(state.cur_nimg, {**values, **speed, **memory})
                 shown = {name: f"{values[f'loss/{name}']:.2f}" for name in "GD" if f"loss/{name}" in values}
-                progress.set_postfix(shown, refresh=False)
+                progress.show(**shown)
             if distributed.is_first() and schedule.passed(state.cur_nimg, n, s.image_interval):
                 sheet = sample_sheet(state.G_ema, device)
                 stats.image(state.cur_nimg, "samples", sheet)
@@ -168,7 +169,7 @@ def log_metrics(
     if distributed.is_first():
         values = evaluate(state.G_ema)
         stats.scalars(state.cur_nimg, {f"metrics/{name}": value for name, value in values.items()})
-        tqdm.write(f"{state.cur_nimg:,} images: " + ", ".join(f"{name} {v:.4g}" for name, v in values.items()))
+        write_line(f"{state.cur_nimg:,} images: " + ", ".join(f"{name} {v:.4g}" for name, v in values.items()))
         first = next(iter(values.values()))
         if first < state.best_metric:
             state.best_metric = first

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.metrics import Metrics
@@ -28,6 +27,7 @@ from stylegan2.latents.sampling import render
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, write_text
+from stylegan2.runtime.progress import Progress
 
 DIVERSITY_IMAGES = 64  # of each set: every image stands for K outputs and K (K - 1) / 2 distances
 DIVERSITY_SHOWN = 4
@@ -69,12 +69,12 @@ class HeldOutSet:
         conditions = {"set": self.name, "data": self.key, "batch_size": self.batch_size, "device": self.device.type}
         return PerImageValues(folder / slug(self.name), name, {**key, **conditions})
 
-    def progress(self, name: str, done: int, steps: int = 0) -> tqdm:
+    def progress(self, name: str, done: int, steps: int = 0) -> Progress:
         """Open a progress bar of the batches, or of the optimisation steps in each, with `done` images behind it."""
         batches, remaining = (-(-count // self.batch_size) for count in (self.count, max(0, self.count - done)))
         each = max(steps, 1)
         unit = "step" if steps else "batch"
-        return tqdm(total=batches * each, initial=(batches - remaining) * each, desc=name, unit=unit)
+        return Progress(batches * each, name, unit, initial=(batches - remaining) * each)
 
     def sources(self, count: int, source_size: int) -> list[np.ndarray]:
         """Return pictures of the first sources as large as their targets, uint8 [T, T, 3] each."""

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from psp.evaluation.attributes import LabelledImages, attribute_classifier
 from psp.evaluation.features import FeatureNetwork, feature_network
@@ -31,6 +30,7 @@ from stylegan2.metrics.samples import as_rgb, classes, generate, latents, mapped
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import track
 
 FACES = 256  # pictures in which face_ratio looks for a face
 DETECTION_SIDE = 256  # small pictures are enlarged to this before the detector sees them
@@ -156,7 +156,7 @@ def evaluate_generator(inputs: MetricInputs, names: Sequence[str]) -> dict[str, 
     """Compute the metrics one after the other: {name: result}."""
     inputs = replace(inputs, keep_features=any(name in METRICS_OF_FEATURES for name in names), shared={})
     results = {}
-    for name in tqdm(names, desc="metrics", unit="metric"):
+    for name in track(names, "metrics", "metric"):
         started = time.perf_counter()
         result = METRICS[name](inputs, name)
         results[name] = replace(result, seconds=time.perf_counter() - started)
@@ -307,7 +307,7 @@ def face_rate(pictures: Sequence[np.ndarray] | np.ndarray, name: str) -> float:
     """Return the share of the uint8 pictures [R, R, C] in which MTCNN finds a face."""
     detect = build_detector("mtcnn")
     found = []
-    for picture in tqdm(pictures, desc=f"faces, {name}", unit="img", leave=False):
+    for picture in track(pictures, f"faces, {name}", "img", leave=False):
         rgb = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture[:, :, :3]  # [R, R, 3]
         found.append(bool(detect(images.resize(rgb, (DETECTION_SIDE, DETECTION_SIDE)))))
     return float(np.mean(found))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from psp.inference.align import Crop, align
 from psp.inference.detect import Detector, DlibDetector, Face, build_detector, find_faces
@@ -20,6 +19,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, write_text, writing
 from stylegan2.runtime.output_names import printable, relative_path
+from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
@@ -169,7 +169,8 @@ def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers:
         print(f"{len(done)} of {len(files)} photos are aligned already")
     entries = {aligner.name(file): entry for file, entry in done.items()}
     with writing(folder), (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-        bar = tqdm(ordered_map(aligner, todo, workers), total=len(files), initial=len(done), unit="photo")
+        aligned = ordered_map(aligner, todo, workers)
+        bar = track(aligned, "aligning", "photo", total=len(files), initial=len(done))
         for result, file in zip(bar, todo, strict=True):
             _write_pictures(result, file, names, folder)
             entries[result.entry["file"]] = result.entry

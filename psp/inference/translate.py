@@ -8,7 +8,6 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
@@ -20,6 +19,7 @@ from stylegan2.latents.sampling import render
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import Progress
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
 
@@ -139,14 +139,14 @@ def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> t
     generator = model.generator
     resolution, channels = generator.img_resolution, generator.img_channels
     if r.steps:
-        with tqdm(total=r.steps, desc="refining", unit="step", leave=False) as bar:
+        with Progress(r.steps, "refining", "step", leave=False) as bar:
             target = _targets(sources, channels, min(LOSS_SIZE, resolution), codes.w_plus.device)  # [N, 3, T, T]
             codes = optimize_codes(generator, target, r.losses, codes, r.steps, on_step=lambda _: bar.update())
     tuned = []
     if r.pivotal_steps:
         target = _targets(sources, channels, resolution, codes.w_plus.device)  # [N, 3, R, R]
         for image, code in zip(target.split(1), codes.split(1), strict=True):
-            with tqdm(total=r.pivotal_steps, desc="tuning", unit="step", leave=False) as bar:
+            with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
                 settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _, bar=bar: bar.update()}
                 tuned.append(tune_generator(generator, image, code, r.losses, r.pivotal_steps, **settings))
     return codes, tuned

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2.latents.directions import Directions
 from stylegan2.latents.sampling import at_once, render
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import Progress
 
 STRENGTHS = tuple(k / 4 for k in range(1, 33))  # up to 8 deviations
 Classifier = Callable[[Tensor], dict[str, Tensor]]
@@ -37,7 +37,7 @@ def scores_of(
 ) -> dict[str, Tensor]:
     """Classify the renderings of codes [N, num_ws, w_dim], a few at a time: {attribute: [N]} on the CPU."""
     parts = []
-    with tqdm(total=len(codes), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
+    with Progress(len(codes), progress or "", "img", leave=False, hidden=progress is None) as bar:
         for part in codes.split(at_once(generator)):
             parts.append(classifier(render(generator, part).to(codes.device)))
             bar.update(len(part))

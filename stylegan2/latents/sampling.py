@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import seeded_normal
 
 PIXELS_AT_ONCE = 2**18  # rendered together: more share a weight at small sizes, and only cost memory at large ones
@@ -102,7 +102,7 @@ def render(
     corrections = None if features is None else features.flatten(0, -4)  # [N, C, r, r]
     size = at_once(generator)
     images = []
-    with tqdm(total=len(flat), desc=progress, unit="img", leave=False, disable=progress is None) as bar:
+    with Progress(len(flat), progress or "", "img", leave=False, hidden=progress is None) as bar:
         for start in range(0, len(flat), size):
             part = flat[start : start + size]  # [n, num_ws, w_dim]
             corrected = {} if corrections is None else {"features": corrections[start : start + size]}

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2.latents.sampling import device_of
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import derive_seed, seed_step, seeded_normal
 
 LARGEST_SIDE = 256  # of images whose perceptual distance is measured, as in StyleGAN
@@ -36,7 +36,7 @@ def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0, labels:
 
 def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
     """Yield slices of at most batch_size up to count, behind a progress bar."""
-    with tqdm(total=count, desc=name, unit="img", leave=False) as progress:
+    with Progress(count, name, "img", leave=False) as progress:
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
             yield slice(start, stop)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2.metrics.linear_svm import fit_linear_svm
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import track
 
 PROTOCOL = (
     "StyleGAN, section 4.2: 200,000 samples, no truncation; for each attribute the 100,000 on which its classifier is"
@@ -40,7 +40,7 @@ def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[
     if len(latents) < 8:
         raise UserError(f"linear separability needs at least 8 samples, not {len(latents)}")
     entropies, held_out, constant = {}, {}, []
-    for column, name in enumerate(tqdm(names, desc="separability", unit="attribute", leave=False)):
+    for column, name in enumerate(track(names, "separability", "attribute", leave=False)):
         kept = most_confident(logits[:, column])  # [N / 2]
         x, y = latents[kept].double().cpu(), logits[kept, column].cpu() > 0
         if y.all() or not y.any():

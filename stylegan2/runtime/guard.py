@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import write_line
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
@@ -114,7 +114,7 @@ class Guard:
             )
         if new and in_row <= new:  # once a row
             what = "a step was" if new == 1 else f"{new} steps were"
-            tqdm.write(f"{what} skipped: {self._terms[term]} was NaN or infinite")
+            write_line(f"{what} skipped: {self._terms[term]} was NaN or infinite")
 
     def saved(self, checkpoint: Path) -> None:
         """Remember where to go back to."""

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
-from stylegan2.runtime import distributed
 from stylegan2.runtime.files import writing
 
 
@@ -119,9 +117,3 @@ class StatsWriter:
         with writing(self.path.parent):
             self._jsonl.close()
             self._board.close()
-
-
-def progress_bar(start: int, end: int, unit: str) -> tqdm:
-    """Return a progress bar of a training from position `start`; of several processes only the first shows one."""
-    hidden = not distributed.is_first()
-    return tqdm(total=end, initial=start, unit=unit, desc="training", smoothing=0.05, disable=hidden)

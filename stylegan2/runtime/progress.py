@@ -1,0 +1,142 @@
+"""How far some work is: a bar in a terminal or a notebook, and one plain line a minute in a file of output."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+Item = TypeVar("Item")
+SECONDS_A_LINE = 60.0
+WARM_UP_SECONDS, WARM_UP_UNITS = 10.0, 3
+"""After both, the time that a whole training takes is said."""
+SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+class Progress:
+    """Show how far some work is, between its creation and `close`.
+
+        with Progress(len(photos), "translating", "photo") as progress:
+            for photo in photos:
+                translate(photo)
+                progress.update()
+
+    Args:
+        total: Units of the whole work, or None where nobody knows.
+        desc: What is done.
+        unit: What is counted.
+        initial: Units that an earlier run did.
+        leave: Keep the finished bar.
+        hidden: Show nothing: of several processes all but the first.
+        images_per_unit: Shows the speed in images where units are steps.
+        expects: Say how long all will take as soon as the speed is known.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        desc: str,
+        unit: str,
+        *,
+        initial: int = 0,
+        leave: bool = True,
+        hidden: bool = False,
+        images_per_unit: float | None = None,
+        expects: bool = False,
+    ) -> None:
+        self.total, self.desc, self.unit, self.done = total, desc, unit, initial
+        self.images_per_unit, self._expects, self._hidden = images_per_unit, expects and total is not None, hidden
+        self._bar = None
+        if not hidden and is_interactive():
+            self._bar = tqdm(total=total, initial=initial, desc=desc, unit=unit, leave=leave, smoothing=0.05)
+        self._values: dict[str, str] = {}
+        self._start = self._mark = (time.monotonic(), initial)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def update(self, count: int = 1) -> None:
+        """Count units that are done now."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        if self._hidden:
+            return
+        now = time.monotonic()
+        if self._expects and now - self._start[0] >= WARM_UP_SECONDS and self.done - self._start[1] >= WARM_UP_UNITS:
+            self._expects = False
+            self._say_expected_time(self._speed(self._start, now))
+        if self._bar is None and now - self._mark[0] >= SECONDS_A_LINE:
+            print(self._line(self._speed(self._mark, now)), file=sys.stderr, flush=True)
+            self._mark = (now, self.done)
+
+    def show(self, **values: str) -> None:
+        """Show values beside the progress from now on."""
+        self._values = values
+        if self._bar is not None:
+            self._bar.set_postfix(values, refresh=False)
+
+    def close(self) -> None:
+        """End the bar, as far as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _speed(self, since: tuple[float, int], now: float) -> float:
+        """Return units a second."""
+        return (self.done - since[1]) / max(now - since[0], 1e-9)
+
+    def _rate(self, speed: float) -> str:
+        rate, unit = (speed, self.unit) if self.images_per_unit is None else (speed * self.images_per_unit, "img")
+        return f"{rate:.3g} {unit}/s"
+
+    def _line(self, speed: float) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        left = "" if self.total is None or not speed else f", {duration((self.total - self.done) / speed)} left"
+        values = "".join(f", {name} {value}" for name, value in self._values.items())
+        return f"{self.desc}: {self.done:,}{of} {self.unit}s, {self._rate(speed)}{left}{values}"
+
+    def _say_expected_time(self, speed: float) -> None:
+        left = (self.total or 0) - self.done
+        write_line(f"{self.desc}: {left:,} {self.unit}s to go, about {duration(left / speed)} at {self._rate(speed)}")
+
+
+def track(
+    items: Iterable[Item], desc: str, unit: str, *, total: int | None = None, initial: int = 0, leave: bool = True
+) -> Iterator[Item]:
+    """Yield items and show how many of them have been worked through."""
+    total = len(items) if total is None and hasattr(items, "__len__") else total  # type: ignore[arg-type]
+    with Progress(total, desc, unit, initial=initial, leave=leave) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def write_line(text: str) -> None:
+    """Print a line while bars may be on the screen."""
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def is_interactive() -> bool:
+    """Return whether somebody sees a bar move: in a terminal, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units at most: "43 hours", "1 hour 20 minutes", "9 seconds"."""
+    rest = max(round(seconds), 0)
+    if rest >= 100:
+        rest = round(rest / 60) * 60
+    words = []
+    for name, length in SPANS:
+        count, rest = divmod(rest, length)
+        if count:
+            words.append(f"{count} {name}{'s' * (count != 1)}")
+        if len(words) == 2 or (words and count >= 10):
+            break
+    return " ".join(words) or "0 seconds"
