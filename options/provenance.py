@@ -30,7 +30,7 @@ def provenance(argv: Sequence[str] | None = None) -> dict[str, str | dict[str, s
 
 def command_line(argv: Sequence[str]) -> str:
     """Return a command as it can be typed in a shell."""
-    program = ["python", argv[0]] if argv[0].endswith(".py") else [Path(argv[0]).name]
+    program = ["python", argv[0]] if argv[0].endswith(".py") else Path(argv[0]).name.split()
     return shlex.join([*program, *argv[1:]])
 
 

@@ -56,6 +56,11 @@ class Record:
     earlier_runs: Sequence[Any] = ()
     """that the folder has results of, which this one goes on with"""
 
+    @property
+    def text(self) -> str:
+        """The settings alone, as YAML."""
+        return yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True)
+
     def write(self) -> str:
         """Write the file, and return its text; of several processes the first one writes. UserError: it cannot."""
         config = {COMMAND: self.command, **self.settings, RUNS: [*self.earlier_runs, provenance()]}

@@ -1,11 +1,13 @@
 """The encoder loop: a step reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
 
+import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
+from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 
 FP16_LOSS_SCALE = 4096.0  # gradients of float16 are kept away from zero; bfloat16 has the range of float32
@@ -158,6 +161,7 @@ def train(
     run_dir: Path,
     settings: TrainingSettings,
     device: torch.device,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Train until settings.max_steps, resuming from the newest intact checkpoint of run_dir.
 
@@ -176,6 +180,7 @@ def train(
         run_dir: Gets checkpoints/, logs/ (TensorBoard) and metrics.jsonl.
         settings: Of the training.
         device: Where it runs.
+        notes: {title: text} to show beside the numbers, such as the settings and versions of the run.
 
     Returns:
         The last checkpoint.
@@ -197,7 +202,12 @@ def train(
     state = build_state(model, s)
     guard = Guard(s.max_nonfinite_steps, buffers_of_step(state), resume(state, run_dir, s, description), device)
     distributed.check_equal(state.cur_step, "the processes do not see the same checkpoints: give all one exp_dir")
-    averages, stats = Averages(), StatsWriter(run_dir, "cur_step", state.cur_step, idle=not first)
+    averages, stats = (
+        Averages(),
+        StatsWriter(run_dir, "cur_step", state.cur_step, not first, parse_reporters(s.report_to)),
+    )
+    for name, text in {**notes, "networks": json.dumps(metrics.networks, indent=1)}.items():
+        stats.text(state.cur_step, name, text)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_step, waited = time.perf_counter(), state.cur_nimg, state.cur_step, 0.0
     progress = Progress(
@@ -316,13 +326,13 @@ def validate(
         for name, value in values.items():
             averages.add(f"val/loss_{name}", value)
         for name, value in metrics.reconstruction(output, target).items():
-            averages.add(f"val/{metrics.title(name)}", value)
+            averages.add(f"val/{name}", value)
     means = averages.pop()
-    stats.scalars(cur_step, means)
+    stats.scalars(cur_step, means, networks=metrics.networks)
     source, target = held_out[0]
     stats.image(cur_step, "val/source_output_target", rows(model, source.to(device), target, show_source))
     model.encoder.train()
-    write_line(f"step {cur_step}: " + ", ".join(f"{k[4:]} {v:.4f}" for k, v in means.items()))
+    write_line(f"step {cur_step}: " + ", ".join(f"{metrics.title(k[4:])} {v:.4f}" for k, v in means.items()))
     return means
 
 

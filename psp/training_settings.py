@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stylegan2.runtime.choices import PRECISIONS
+from stylegan2.runtime.choices import PRECISIONS, parse_reporters
 from stylegan2.runtime.errors import UserError
 
 OPTIMIZERS = ("ranger", "adam")
@@ -13,7 +13,8 @@ class TrainingSettings:
     """Settings of the encoder loop, counted in steps as in the published code."""
 
     max_steps: int = 300_000
-    """train until this many steps"""
+    """train until this many steps; for a light encoder of a generator up to 128 px, 30,000 by default, of 16 images, at
+    a learning rate of 1e-3 that falls from 0.3 on"""
     batch_size: int = 8
     """images a step, of all processes together"""
     accumulate: int = 1
@@ -47,6 +48,8 @@ class TrainingSettings:
     """share of each batch that are samples of the generator, recoloured and blurred, whose codes are known"""
     latent_lambda: float = 1.0
     """weight of the mean squared difference from these codes"""
+    report_to: str = "tensorboard"
+    """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
     board_interval: int = 50
     """steps between entries in TensorBoard and metrics.jsonl"""
     image_interval: int = 500
@@ -78,6 +81,7 @@ class TrainingSettings:
         for name in (*not_negative, "latent_lambda"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"{name} must not be negative, but is {getattr(self, name)}")
+        parse_reporters(self.report_to)
         if not 0 <= self.generated_share <= 1:
             raise UserError(f"generated_share is a share from 0 to 1, not {self.generated_share}")
 

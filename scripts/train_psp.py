@@ -15,8 +15,10 @@ from datasets.tasks import build_task
 from options.commands.train_psp import PRESETS, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
 from options.parse import run
+from options.presets import psp_settings
 from options.results import label, record_for, with_folder
 from options.tasks import given_settings
+from psp.dry_run import estimate
 from psp.encoders import ENCODERS, encoder_for, upgraded
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
@@ -27,6 +29,7 @@ from psp.trainer import train
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.estimate import parameter_counts
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
@@ -78,7 +81,13 @@ def main(o: TrainPSp) -> None:
     lambdas = loss_lambdas(o.losses, {**task.lambdas, **model.encoder.default_lambdas})
     losses = build_losses(lambdas, **arguments)
     metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
-    record.write()
+    batches = stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers)
+    if o.dry_run:
+        needs = estimate(model, losses, batches, o.training, device)
+        print(record.text + parameter_counts(encoder=model.encoder, generator=model.generator))
+        print("\n".join(needs.lines(o.training.max_steps * o.training.batch_size)))
+        return
+    notes = {"config": record.write()}
     if distributed.is_first():
         write_sheet(pairs, o.exp_dir / "pairs.png")
     description = {
@@ -89,7 +98,7 @@ def main(o: TrainPSp) -> None:
     last = train(
         model=model,
         losses=losses,
-        batches=stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers),
+        batches=batches,
         held_out=fixed_batches(TaskPairs(held_out, task, *sizes, seed), o.training.test_batch_size),
         metrics=metrics,
         show_source=task.show_source,
@@ -97,6 +106,7 @@ def main(o: TrainPSp) -> None:
         run_dir=o.exp_dir,
         settings=o.training,
         device=device,
+        notes=notes,
     )
     print(f"done: {last}")
 

@@ -18,8 +18,10 @@ from options.results import label, record_for, with_folder
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
 from stylegan2 import transfer
+from stylegan2.dry_run import estimate
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import distributed
+from stylegan2.runtime.estimate import parameter_counts
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.trainer import train
 
@@ -60,7 +62,11 @@ def main(o: TrainStyleGAN2) -> None:
         evaluate = partial(metrics_of, parse_metrics(o.metrics), real, o.metrics_samples)
     seed_step(s.seed, 0, 0)
     G, D, G_ema = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
-    record.write()
+    if o.dry_run:
+        needs = estimate(G, D, G_ema, batches, s, device)
+        print("\n".join([record.text + parameter_counts(G=G, D=D), *needs.lines(s.total_nimg)]))
+        return
+    notes = {"config": record.write()}
     last = train(
         G=G,
         D=D,
@@ -71,6 +77,7 @@ def main(o: TrainStyleGAN2) -> None:
         device=device,
         initial=initial,
         evaluate=evaluate,
+        notes=notes,
     )
     print(f"done: {last}")
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
+from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import (
@@ -54,6 +56,7 @@ def train(
     device: torch.device,
     initial: Mapping[str, Tensor] | None = None,
     evaluate: Callable[[Generator], dict[str, float]] | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Train until settings.total_nimg, resuming from the newest intact checkpoint of run_dir.
 
@@ -73,6 +76,7 @@ def train(
         initial: Weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
         evaluate: Given G_ema, {metric: value}, asked every settings.metrics_interval images. The lower the first value
             the better: checkpoints/best_model.safetensors has the best so far.
+        notes: {title: text} to show beside the numbers, such as the settings and versions of the run.
 
     Returns:
         The last checkpoint.
@@ -96,7 +100,12 @@ def train(
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
     distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one exp_dir")
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
-    averages, stats = Averages(), StatsWriter(run_dir, "cur_nimg", state.cur_nimg, idle=not distributed.is_first())
+    averages, stats = (
+        Averages(),
+        StatsWriter(run_dir, "cur_nimg", state.cur_nimg, not distributed.is_first(), parse_reporters(s.report_to)),
+    )
+    for name, text in notes.items():
+        stats.text(state.cur_nimg, name, text)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_nimg, waited = time.perf_counter(), state.cur_nimg, state.cur_nimg, 0.0
     hidden = not distributed.is_first()

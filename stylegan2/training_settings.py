@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from stylegan2 import schedule
 from stylegan2.networks.sizes import is_power_of_two
-from stylegan2.runtime.choices import check_precision
+from stylegan2.runtime.choices import check_precision, parse_reporters
 from stylegan2.runtime.errors import UserError
 
 LOSSES = ("logistic", "wgan", "hinge")  # the generator's, of losses.py
@@ -81,6 +81,8 @@ class TrainingSettings:
     """images between checkpoints"""
     metrics_interval: int = 200_000
     """images between measurements of the generator, where some are asked for; the best one is kept"""
+    report_to: str = "tensorboard"
+    """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
     keep_checkpoints: int = 3
     """how many checkpoints stay on disk"""
     max_nonfinite_steps: int = 20
@@ -102,6 +104,7 @@ class TrainingSettings:
         if self.batch_gpu is not None and self.batch_gpu < 1:
             raise UserError(f"batch_gpu must be at least 1, not {self.batch_gpu}")
         check_precision(self.precision)
+        parse_reporters(self.report_to)
         if self.loss not in LOSSES:
             raise UserError(f"loss must be {' or '.join(LOSSES)}, not {self.loss!r}")
         if self.augment != "none" and self.augment not in AUGMENTATIONS:

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import tyro
 
-from options import presets
 from options.losses import loss_settings
 from options.machine import Machine
+from options.presets import psp_settings
 from options.tasks import task_settings
 from psp.training_settings import TrainingSettings
 from stylegan2.runtime.errors import UserError
 
-PRESETS = presets.PSP
+PRESETS = psp_settings
 LossSettings = loss_settings()
 TaskSettings = task_settings("training")
 
@@ -53,6 +53,8 @@ class TrainPSp(Machine):
     """a named set of defaults; flags given beside it win"""
     workers: int = 1
     """processes that read or render images"""
+    dry_run: bool = False
+    """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
     losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)

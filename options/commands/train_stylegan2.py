@@ -35,6 +35,8 @@ class TrainStyleGAN2(Machine):
     grows"""
     workers: int = 1
     """processes that read or render images"""
+    dry_run: bool = False
+    """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     metrics: str = ""
     """measured every metrics_interval images, comma-separated, such as fd_effnet: the distances between sets of
     images of evaluate_generator.py. checkpoints/best_model.safetensors has the lowest value of the first one"""

@@ -1,15 +1,16 @@
-"""Training statistics: accumulated on the device, written to TensorBoard and to metrics.jsonl."""
+"""Training statistics: accumulated on the device, written to metrics.jsonl and shown by reporters."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from stylegan2.runtime.files import writing
+from stylegan2.runtime.reporters import open_reporters
 
 
 class Averages:
@@ -45,7 +46,7 @@ class Averages:
 
 
 class StatsWriter:
-    """TensorBoard events under run_dir/logs and one JSON object a line in run_dir/metrics.jsonl.
+    """One JSON object a line in run_dir/metrics.jsonl, and the same for reporters such as TensorBoard.
 
     A run that resumes drops what was written after the position it resumes at, so that both read as one uninterrupted
     run.
@@ -55,12 +56,20 @@ class StatsWriter:
         position: What counts the progress of the training: "cur_nimg" or "cur_step".
         start: Where the run begins or resumes.
         idle: Write nothing: of several processes all but the first.
+        report_to: Names of reporters (`stylegan2.runtime.reporters`).
 
     Raises:
         UserError: The disk is full, or the folder takes no files.
     """
 
-    def __init__(self, run_dir: Path, position: str, start: int, idle: bool = False) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        position: str,
+        start: int,
+        idle: bool = False,
+        report_to: Sequence[str] = ("tensorboard",),
+    ) -> None:
         self.position, self.idle = position, idle
         if idle:
             return
@@ -69,7 +78,7 @@ class StatsWriter:
             run_dir.mkdir(parents=True, exist_ok=True)
             self._drop_after(start)
             self._jsonl = self.path.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
+            self._reporters = open_reporters(report_to, run_dir, start)
 
     def _drop_after(self, start: int) -> None:
         if not self.path.exists():
@@ -86,34 +95,43 @@ class StatsWriter:
             return False
 
     def plot(self, at: int, values: dict[str, float]) -> None:
-        """Write numbers to TensorBoard alone."""
+        """Show numbers, which are not written to metrics.jsonl."""
         if self.idle:
             return
         with writing(self.path.parent):
-            for name, value in values.items():
-                self._board.add_scalar(name, value, at)
+            for reporter in self._reporters:
+                reporter.scalars(at, values)
 
-    def scalars(self, at: int, values: dict[str, float]) -> None:
-        """Write numbers to TensorBoard and to metrics.jsonl."""
+    def scalars(self, at: int, values: dict[str, float], **notes: Any) -> None:
+        """Write numbers to metrics.jsonl, with notes such as the network that measured them, and show them."""
         if self.idle:
             return
         self.plot(at, values)
-        record: dict[str, Any] = {self.position: at, **values}
+        record: dict[str, Any] = {self.position: at, **values, **notes}
         with writing(self.path.parent):
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()
 
     def image(self, at: int, name: str, image: np.ndarray) -> None:
-        """Write a picture, uint8 [H, W, C], to TensorBoard."""
+        """Show a picture, uint8 [H, W, C]."""
         if self.idle:
             return
         with writing(self.path.parent):
-            self._board.add_image(name, image, at, dataformats="HWC")
-            self._board.flush()
+            for reporter in self._reporters:
+                reporter.image(at, name, image)
+
+    def text(self, at: int, name: str, text: str) -> None:
+        """Show a text, such as the settings of the run."""
+        if self.idle:
+            return
+        with writing(self.path.parent):
+            for reporter in self._reporters:
+                reporter.text(at, name, text)
 
     def close(self) -> None:
         if self.idle:
             return
         with writing(self.path.parent):
             self._jsonl.close()
-            self._board.close()
+            for reporter in self._reporters:
+                reporter.close()

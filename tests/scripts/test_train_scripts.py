@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import psp
 import stylegan2
@@ -146,7 +148,7 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "encoder" / "metrics.jsonl").read_text().splitlines()]
     assert [line["cur_step"] for line in lines] == [1, 1, 2, 2, 3, 3]
     assert {"train/loss_effnet", "train/similarity_id_dlib"} <= lines[0].keys()
-    assert {"val/perceptual (effnet)", "val/identity (id_dlib)", "val/mse"} <= lines[1].keys()
+    assert {"val/perceptual", "val/identity", "val/mse"} <= lines[1].keys()
     model, metadata = psp.load("encoder")
     assert (metadata["cur_step"], metadata["task"], model.encoder.input_size) == (3, "inversion", 32)
     assert torch.equal(model.generator.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
@@ -347,3 +349,31 @@ def test_bad_data_found_by_a_worker_end_the_training(tmp_path):
     assert process.returncode == 2
     assert f"error: 2 of 6 images of {tmp_path} cannot be read" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "networks"),
+    [
+        ("train_psp.py", ["--batch_size", 2, "--test_batch_size", 2, "--max_steps", 10], "encoder 4.09 million"),
+        ("train_stylegan2.py", [*GAN, "--resolution", 32], "parameters: G "),
+    ],
+)
+def test_a_dry_run_says_what_a_training_needs_and_writes_nothing(script, name, flags, networks):
+    code, out, err = script(name, *flags, "--device", "cpu", "--dry_run", "--workers", 0)
+    assert (code, err) == (0, "")
+    assert yaml.safe_load(out[out.index("device: cpu\n") : out.index("parameters: ")])["batch_size"] in (2, 4)
+    assert networks in out
+    assert re.search(r"^memory: [\d.]+ GB at most$", out, re.MULTILINE)
+    assert re.search(r"^time: about .+ at [\d.]+ img/s", out, re.MULTILINE)
+    assert not Path("runs").exists()
+
+
+def test_settings_of_a_run_repeat_it(script, gan):
+    flags = ["--config", gan / "config.yaml", "--exp_dir", "again"]
+    assert script("train_stylegan2.py", *flags)[0] == 0
+    first, again = (stylegan2.load(folder)[0].state_dict() for folder in (gan, "again"))
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    config = yaml.safe_load(Path("again/config.yaml").read_text())
+    assert "--config" in config["runs"][0]["command_line"]
+    board = EventAccumulator("again/logs").Reload()
+    assert b"total_nimg: 12" in board.Tensors("config/text_summary")[0].tensor_proto.string_val[0]

@@ -1,5 +1,6 @@
 import errno
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 from tests.training import records
 
@@ -70,3 +72,51 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(stats, "_jsonl", SimpleNamespace(write=full))
     with pytest.raises(UserError, match="cannot write .*run': No space left on device"):
         stats.scalars(1, {"loss": 1.0})
+
+
+def test_texts_are_shown_line_by_line(tmp_path):
+    writer = StatsWriter(tmp_path, "cur_step", 0)
+    writer.text(0, "config", "batch_size: 8\nseed: 0\n")
+    writer.close()
+    board = EventAccumulator(str(tmp_path / "logs")).Reload()
+    [event] = board.Tensors("config/text_summary")
+    assert event.tensor_proto.string_val[0].decode() == "    batch_size: 8\n    seed: 0\n"
+
+
+def test_notes_stand_beside_the_numbers(tmp_path):
+    writer = StatsWriter(tmp_path, "cur_step", 0, report_to=())
+    writer.scalars(5, {"val/perceptual": 0.5}, networks={"perceptual": "effnet"})
+    writer.close()
+    assert records(tmp_path) == [{"cur_step": 5, "val/perceptual": 0.5, "networks": {"perceptual": "effnet"}}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.slow
+def test_weights_and_biases_goes_on_with_a_resumed_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.chdir(tmp_path)
+    for start in (0, 10):
+        writer = StatsWriter(tmp_path / "mine", "cur_nimg", start, report_to=("tensorboard", "wandb"))
+        writer.text(start, "config", "seed: 0")
+        writer.scalars(start + 10, {"loss": 1.0})
+        writer.image(start + 10, "samples", np.zeros((4, 4, 3), np.uint8))
+        writer.close()
+    name = (tmp_path / "mine" / "wandb_id.txt").read_text().strip()
+    written = list((tmp_path / "mine" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb"))
+    assert len(written) == 2
+    pictures = list((tmp_path / "mine" / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))
+    assert len(pictures) == 2
+
+
+@pytest.mark.parametrize(("text", "names"), [("none", []), ("tensorboard, wandb", ["tensorboard", "wandb"])])
+def test_reporters_are_read_from_a_list(text, names):
+    assert parse_reporters(text) == names
+
+
+def test_mistakes_with_reporters_are_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="report_to names tensorboard, wandb or none, not 'mlflow'"):
+        parse_reporters("wandb,mlflow")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="report_to wandb needs the package wandb: pip install wandb"):
+        StatsWriter(tmp_path, "cur_step", 0, report_to=("wandb",))

@@ -1,0 +1,97 @@
+"""Where a training's numbers, pictures and texts are shown: TensorBoard, Weights & Biases."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import write_text
+
+
+class Reporter(Protocol):
+    """What shows a training."""
+
+    def scalars(self, at: int, values: Mapping[str, float]) -> None:
+        """Show numbers at a position of the training."""
+
+    def image(self, at: int, name: str, image: np.ndarray) -> None:
+        """Show a picture, uint8 [H, W, C]."""
+
+    def text(self, at: int, name: str, text: str) -> None:
+        """Show a text, whose lines stay as they are."""
+
+    def close(self) -> None:
+        """Write what has not been written."""
+
+
+class TensorBoard:
+    """Event files under run_dir/logs.
+
+    Args:
+        run_dir: Folder of the run.
+        start: Where it begins or resumes; what was written after that is not shown any more.
+    """
+
+    def __init__(self, run_dir: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
+
+    def scalars(self, at: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, at)
+
+    def image(self, at: int, name: str, image: np.ndarray) -> None:
+        self._writer.add_image(name, image, at, dataformats="HWC")
+        self._writer.flush()
+
+    def text(self, at: int, name: str, text: str) -> None:
+        indented = "".join(f"    {line}\n" for line in text.splitlines())  # a block of code in Markdown
+        self._writer.add_text(name, indented, at)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases, which a resumed training goes on with; its environment variables say where and how.
+
+    Args:
+        run_dir: Folder of the run; wandb_id.txt there names it.
+        start: Where it begins or resumes.
+    """
+
+    def __init__(self, run_dir: Path, start: int) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError("report_to wandb needs the package wandb: pip install wandb") from None
+        self._wandb: Any = wandb
+        named = run_dir / "wandb_id.txt"
+        if not start or not named.exists():
+            write_text(named, secrets.token_hex(4) + "\n")
+        name = named.read_text(encoding="utf-8").strip()
+        self._run = wandb.init(project="psp", name=run_dir.name, id=name, dir=str(run_dir), resume="allow")
+
+    def scalars(self, at: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=at)
+
+    def image(self, at: int, name: str, image: np.ndarray) -> None:
+        self._run.log({name: self._wandb.Image(image)}, step=at)
+
+    def text(self, at: int, name: str, text: str) -> None:
+        self._run.summary[name] = text
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+CLASSES = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def open_reporters(names: Sequence[str], run_dir: Path, start: int) -> list[Reporter]:
+    """Open reporters of these names (`runtime.choices.REPORTERS`) for a run that begins or resumes at `start`."""
+    return [CLASSES[name](run_dir, start) for name in names]
