@@ -89,11 +89,13 @@ setup(
         "tyro>=1.0",
         "docstring-parser>=0.16",
         "tqdm>=4.66",
+        "pyyaml>=6.0",
         "pooch>=1.8",
         "requests>=2.32",
     ],
     extras_require={
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
+        "wandb": ["wandb>=0.18"],
         "dev": [
             "h5py>=3.11",
             "hypothesis>=6.100",
@@ -103,6 +105,7 @@ setup(
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "ruff>=0.12",
+            "wandb>=0.18",
             "torch-fidelity>=0.4",
         ],
     },

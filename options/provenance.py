@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+import psp
+
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy")
 CHECKOUT = Path(__file__).resolve().parents[1]
 GIT_SECONDS = 10
@@ -36,7 +38,7 @@ def command_line(argv: Sequence[str]) -> str:
 
 def versions() -> dict[str, str]:
     """Return {package: version} of what numbers depend on; a package that is not installed is left out."""
-    found = {"python": platform.python_version()}
+    found = {"psp": psp.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

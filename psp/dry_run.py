@@ -9,7 +9,8 @@ from psp.losses import WeightedLosses
 from psp.model import PSp
 from psp.precision import pick_precision
 from psp.trainer import step
-from psp.training_state import TrainingSettings, buffers_of_step, build_state, check_batches, schedule
+from psp.training_settings import TrainingSettings
+from psp.training_state import buffers_of_step, build_state, check_batches, schedule
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime.device import place
 from stylegan2.runtime.estimate import Estimate, time_steps

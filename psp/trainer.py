@@ -38,12 +38,12 @@ from psp.training_state import (
 from stylegan2 import ops
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
+from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
-from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 
 FP16_LOSS_SCALE = 4096.0  # gradients of float16 are kept away from zero; bfloat16 has the range of float32

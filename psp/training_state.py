@@ -18,7 +18,6 @@ from psp.training_settings import TrainingSettings
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
-from stylegan2.runtime.reporters import parse_reporters
 
 
 @dataclass

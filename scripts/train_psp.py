@@ -15,7 +15,6 @@ from datasets.tasks import build_task
 from options.commands.train_psp import PRESETS, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
 from options.parse import run
-from options.presets import psp_settings
 from options.results import label, record_for, with_folder
 from options.tasks import given_settings
 from psp.dry_run import estimate

@@ -14,7 +14,8 @@ from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import Batch, on_device
-from stylegan2.training_state import TrainingSettings, build_state, check_batches, check_fit
+from stylegan2.training_settings import TrainingSettings, check_fit
+from stylegan2.training_state import build_state, check_batches
 from stylegan2.training_step import step
 
 
