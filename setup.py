@@ -86,6 +86,7 @@ setup(
         "tensorboard>=2.16",
         "safetensors>=0.5",
         "scikit-image>=0.24",
+        "pyyaml>=6.0",
         "tyro>=1.0",
         "docstring-parser>=0.16",
         "tqdm>=4.66",
@@ -96,6 +97,7 @@ setup(
     extras_require={
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "wandb": ["wandb>=0.18"],
+        "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
         "dev": [
             "h5py>=3.11",
             "hypothesis>=6.100",
@@ -104,8 +106,10 @@ setup(
             "pyright[nodejs]>=1.1.400",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "pre-commit>=4.0",
             "ruff>=0.12",
             "wandb>=0.18",
+            "setuptools>=77",
             "torch-fidelity>=0.4",
         ],
     },
