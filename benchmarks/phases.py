@@ -59,6 +59,10 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        with self:  # without autograd, convolutions arrive as a whole
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket == torch.ops.aten.convolution_backward:
             self.flop += convolution_backward_flop(*args)

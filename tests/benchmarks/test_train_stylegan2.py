@@ -96,6 +96,12 @@ def test_groups_cost_what_their_convolutions_cost(transposed):
     assert count_gflop(grouped) == count_gflop(apart) == 3 * 2 * 2 * 12 * 4 * 9 * places / 1e9
 
 
+def test_convolutions_are_counted_without_autograd_too():
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(5, 3, 3, 3)
+    with torch.inference_mode():
+        assert count_gflop(lambda: F.conv2d(x, weight)) == 2 * 2 * 5 * 3 * 9 * 36 / 1e9
+
+
 def test_a_gradient_that_nobody_wants_costs_nothing():
     x, weight = torch.randn(2, 3, 8, 8), torch.randn(5, 3, 3, 3, requires_grad=True)
     assert count_gflop(lambda: F.conv2d(x, weight).sum().backward()) == 2 * 2 * 2 * 5 * 3 * 9 * 36 / 1e9

@@ -1,0 +1,316 @@
+"""Speed on a CPU beside the plain formulas and peers: python benchmarks/cpu.py [--nvidia FOLDER] [--official FOLDER]
+
+Cases: inference, a training step of pSp, training of StyleGAN2. Each is measured as we compute it, as the paper's
+formulas stand with their filter as a depthwise convolution (see `plain`), and by peers' code from a user's checkouts.
+The forms of a case take turns, and so does the convolution that stands for the machine's peak. Weights are untrained.
+
+With `--threads 1` times are seconds of the process on its core, which other processes hardly disturb; else they are
+those of the clock on the wall.
+"""
+
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import _start  # noqa: F401
+import torch
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process
+from benchmarks.phases import Form, Phase, amortised, count_gflop, parts
+from benchmarks.psp import Calls, inference_calls, training_calls
+from benchmarks.train_stylegan2 import own_form
+from options.networks import chosen_settings
+from options.parse import parse, run
+from psp.encoders import encoder_for
+from psp.losses import build_losses
+from psp.model import PSp
+from scripts.train_stylegan2 import TrainStyleGAN2
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.runtime.device import place, tune_process
+from stylegan2.runtime.errors import UserError
+
+CPU = torch.device("cpu")
+OURS, DEPTHWISE = "ours", "depthwise"
+PEAK, PEAK_CALLS = "convolution peak", 4
+CPU_INFO = Path("/proc/cpuinfo")  # Linux
+Found = dict[str, Any]
+
+
+class Case(NamedTuple):
+    kind: str
+    """inference, psp or gan"""
+    batch: int = 1
+    resolution: int = 1024
+    """of the generator"""
+    flags: tuple[str, ...] = ()
+    """of train_stylegan2, for kind gan"""
+
+
+WIDE = ("--preset", "auto", "--resolution", "64", "--batch_size", "8", "--channel_base")
+CASES = {
+    "inference": Case("inference"),
+    "inference, batch 4": Case("inference", 4),
+    "psp step": Case("psp", resolution=256),
+    "psp step, 1024 px": Case("psp"),
+    "gan tiny-cpu": Case("gan", 8, 64, ("--preset", "tiny-cpu")),
+    "gan 4096": Case("gan", 8, 64, (*WIDE, "4096")),
+    "gan 16384": Case("gan", 8, 64, (*WIDE, "16384")),
+}
+TOY_GAN = ("--preset", "tiny-cpu", "--resolution", "16", "--channel_base", "128", "--z_dim", "8", "--batch_size", "2")
+TOY_WIDTHS = {"z_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 16, "mapping_layers": 1}
+CLOCKS = {"core": time.process_time, "wall": time.perf_counter}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Time of inference and training on a CPU, against plain formulas, peers and the convolution peak."""
+
+    cases: list[str] = field(default_factory=lambda: list(CASES))
+    """inference, "inference, batch 4", "psp step" (256 px), "psp step, 1024 px", gan tiny-cpu, gan 4096 and gan 16384
+    (64 px with these channel bases)"""
+    nvidia: Path | None = None
+    """checkout of NVlabs/stylegan3 to compare with"""
+    official: Path | None = None
+    """checkout of eladrich/pixel2style2pixel to compare with"""
+    repetitions: int = 5
+    """counted calls of each form, after one that is not"""
+    threads: int | None = None
+    """by default one for each processor"""
+    toy: bool = False
+    """tiny networks, which show that it works and nothing else"""
+    out: Path | None = None
+    """JSON of all figures, written after each case"""
+    worker: list[str] = field(default_factory=list)
+    """set by the benchmark itself in its processes: the forms to measure"""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.cases) - set(CASES):
+            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+        for folder in (self.nvidia, self.official):
+            if folder is not None and not folder.is_dir():
+                raise UserError(f"{folder} is not a folder: name a checkout, or leave it out")
+        if self.repetitions < 1:
+            raise UserError(f"--repetitions must be at least 1, not {self.repetitions}")
+
+
+# ------------------------------------------------------------------------------------------- the forms
+
+
+def forms_of(o: Benchmark, name: str) -> list[str]:
+    """Which forms of a case can be measured."""
+    case, forms = CASES[name], [OURS, DEPTHWISE]
+    if o.nvidia is not None and case.kind != "psp":
+        forms.append(peers.NVIDIA)
+    if o.official is not None and not o.toy and case.kind != "gan" and case.resolution == 1024:
+        forms.append(peers.OFFICIAL)  # it has this one size
+    return forms
+
+
+def build(o: Benchmark, name: str, form: str) -> Form:
+    """One form of a case: its steps, in the order in which they are called."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    if case.kind == "gan":
+        return gan_form(o, case, form)
+    if form == peers.NVIDIA:
+        return Form(nvidia_inference(o, case), {}, 0)
+    if form == peers.OFFICIAL:
+        return Form(official_calls(o, case), {}, 0)
+    model, images = own_model(o, case)
+    if form == OURS:
+        place(model, CPU)
+    calls = (inference_calls if case.kind == "inference" else training_calls)(model, images, form)
+    return Form(calls, {}, 0)
+
+
+def own_model(o: Benchmark, case: Case) -> tuple[PSp, Tensor]:
+    """Encoder, generator and images [N, 3, S, S]."""
+    generator = GENERATORS.build("stylegan2", 32 if o.toy else case.resolution, **(TOY_WIDTHS if o.toy else {}))
+    model = PSp(encoder_for(generator), generator).eval()
+    size = model.encoder.input_size
+    return model, torch.randn(case.batch, 3, size, size).clamp(-1, 1)
+
+
+def gan_form(o: Benchmark, case: Case, form: str) -> Form:
+    settings = parse(TrainStyleGAN2, chosen_settings, args=list(TOY_GAN if o.toy else case.flags))
+    if form != peers.NVIDIA:
+        return own_form(settings, form)
+    sizes = {name: getattr(settings.network, name) for name in ("resolution", "channel_base", "channel_max")}
+    sizes |= {name: getattr(settings.network, name) for name in ("z_dim", "w_dim", "mapping_layers")}
+    theirs = peers.nvidia_form(folder_of(o.nvidia), CPU, False, sizes, settings.training.batch_size)
+    s = settings.training
+    return replace(
+        theirs, phases={"R1": Phase(s.r1_interval, "step"), "path length": Phase(s.path_length_interval, "step")}
+    )
+
+
+def nvidia_inference(o: Benchmark, case: Case) -> Calls:
+    """Their generator alone: they have no encoder."""
+    sizes = {"z_dim": 512, "w_dim": 512, "channel_base": 32768, "channel_max": 512, "mapping_layers": 8}
+    sizes |= {**TOY_WIDTHS, "resolution": 32} if o.toy else {"resolution": case.resolution}
+    generator: Any = peers.nvidia_generator(folder_of(o.nvidia), CPU, False, sizes).eval()
+    codes = torch.randn(case.batch, generator.num_ws, generator.w_dim)  # [N, num_ws, w_dim]
+
+    @torch.inference_mode()
+    def render() -> Tensor:
+        return generator.synthesis(codes, noise_mode="const")
+
+    return {"generator": render}
+
+
+def official_calls(o: Benchmark, case: Case) -> Calls:
+    model = peers.official_model(folder_of(o.official), CPU)
+    images = torch.randn(case.batch, 3, 256, 256).clamp(-1, 1)
+    if case.kind == "psp":
+        losses = build_losses({"l2": 1.0, "perceptual": 0.8, "id": 0.1})
+        return {"step": lambda: model.step(images, losses)}
+    model.encoder.eval()
+    codes = torch.randn(case.batch, 18, 512)
+    return {
+        "encoder": torch.inference_mode()(lambda: model.encode(images)),
+        "generator": torch.inference_mode()(lambda: model.render(codes)),
+    }
+
+
+def folder_of(folder: Path | None) -> Path:
+    assert folder is not None  # such a form is not measured without
+    return folder
+
+
+# ----------------------------------------------------------------------------------------- measuring
+
+
+def measure(o: Benchmark, name: str) -> Found:
+    """What a process of its own measures: the forms `o.worker` of one case, in turns."""
+    tune_process()
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    clock = CLOCKS["core" if torch.get_num_threads() == 1 else "wall"]
+    forms = {form: build(o, name, form) for form in o.worker}
+    gflop = {form: {step: count_gflop(call) for step, call in made.steps.items()} for form, made in forms.items()}
+    samples: Found = {form: {step: [] for step in made.steps} for form, made in forms.items()}
+    peak, peaks = convolution_peak(torch.float32, PEAK_CALLS), []
+    peak()
+    for _ in range(o.repetitions):
+        for form, made in forms.items():
+            peaks.append(seconds_of(peak, clock))
+            for step, call in made.steps.items():
+                samples[form][step].append(seconds_of(call, clock))
+    phases = {form: made.phases for form, made in forms.items()}
+    return {"samples": samples, "gflop": gflop, "phases": phases, "peak": peaks, "threads": torch.get_num_threads()}
+
+
+def seconds_of(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
+    call()
+    return clock() - start
+
+
+def run_case(o: Benchmark, name: str) -> Found:
+    """All forms of a case.
+
+    Those of a pSp step, of which each needs gigabytes for its optimizer, have processes of their own that take turns.
+    """
+    forms = forms_of(o, name)
+    if CASES[name].kind != "psp":
+        return summary(name, [spawn(o, name, forms, o.repetitions)])
+    rounds = range(min(2, o.repetitions))
+    return summary(name, [spawn(o, name, [form], -(-o.repetitions // len(rounds))) for _ in rounds for form in forms])
+
+
+def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Found:
+    """`measure` in a process of its own."""
+    flags: list[object] = ["--cases", name, "--repetitions", repetitions, "--worker", *forms]
+    for flag in ("threads", "nvidia", "official"):
+        value = getattr(o, flag)
+        flags += [f"--{flag}", value] if value else []
+    return in_own_process(__file__, *flags, *(["--toy"] if o.toy else []))
+
+
+def summary(name: str, measured: list[Found]) -> Found:
+    """Medians of all that processes measured of a case.
+
+    Returns:
+        {"peak": GFLOP/s, "threads": count, "forms": {form: {"ms", "images/s", "gflop", "share", "parts": {part: ms}}}},
+        each phase of a training counted as often as it comes.
+    """
+    peak = PEAK_CALLS * PEAK_GFLOP / statistics.median(value for found in measured for value in found["peak"])
+    forms: dict[str, Found] = {}
+    for form in dict.fromkeys(form for found in measured for form in found["samples"]):
+        own = [found for found in measured if form in found["samples"]]
+        phases = {step: Phase(*phase) for step, phase in own[0]["phases"][form].items()}
+        gflop = amortised(own[0]["gflop"][form], phases)
+        seconds = {
+            step: statistics.median(value for found in own for value in found["samples"][form][step])
+            for step in own[0]["samples"][form]
+        }
+        total = amortised(seconds, phases)
+        forms[form] = {
+            "ms": total * 1000,
+            "images/s": CASES[name].batch / total,
+            "gflop": gflop,
+            "share": gflop / total / peak,
+            "parts": {part: value * 1000 for part, value in parts(seconds, phases).items()},
+        }
+    return {"peak": peak, "threads": measured[0]["threads"], "forms": forms}
+
+
+# ------------------------------------------------------------------------------------------ the table
+
+
+def processor() -> str:
+    """Name and instruction set of the processor."""
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def table(results: dict[str, Found]) -> str:
+    """Markdown: a row for each form of each case."""
+    lines = ["| case | form | ms | images/s | time against ours | share of the peak | parts, ms |", "|---" * 7 + "|"]
+    for name, found in results.items():
+        for form, row in found["forms"].items():
+            shown = ", ".join(f"{part} {value:,.0f}" for part, value in row["parts"].items())
+            cells = [name, form, f"{row['ms']:,.0f}", f"{row['images/s']:.3g}", f"{against_ours(found, form):.2f}"]
+            cells += [f"{row['share']:.0%}", shown]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def against_ours(found: Found, form: str) -> float:
+    """How many times our time a form takes; one that has some of our parts alone is compared in these."""
+    theirs, ours = found["forms"][form]["parts"], found["forms"][OURS]["parts"]
+    if theirs.keys() < ours.keys():
+        return sum(theirs.values()) / sum(ours[part] for part in theirs)
+    return found["forms"][form]["ms"] / found["forms"][OURS]["ms"]
+
+
+def main(o: Benchmark) -> None:
+    if o.worker:
+        print(json.dumps(measure(o, o.cases[0])))
+        return
+    machine = {"processor": processor(), "torch": torch.__version__, "sizes": "toy" if o.toy else "full"}
+    results: dict[str, Found] = {}
+    for name in o.cases:
+        results[name] = found = run_case(o, name)
+        clock = "seconds of a core" if found["threads"] == 1 else "seconds of the wall clock"
+        print(f"{name}: {found['threads']} threads, {clock}, convolution peak {found['peak']:.0f} GFLOP/s", flush=True)
+        if o.out is not None:
+            o.out.write_text(json.dumps({**machine, "cases": results}, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{machine['processor']}, PyTorch {machine['torch']}, {machine['sizes']} sizes\n\n{table(results)}")
+
+
+if __name__ == "__main__":
+    run(main, Benchmark)

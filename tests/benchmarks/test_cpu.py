@@ -1,0 +1,74 @@
+"""The benchmark for CPUs runs at toy sizes, and what it prints follows from what it measured."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import cpu
+from stylegan2.runtime.errors import UserError
+
+
+@pytest.mark.slow
+def test_all_cases_are_measured_and_written(tmp_path):
+    flags = ["--toy", "--repetitions", "1", "--threads", "1", "--out", "out.json"]
+    done = subprocess.run([sys.executable, cpu.__file__, *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["processor"] in done.stdout
+    assert list(found["cases"]) == list(cpu.CASES)
+    for case in found["cases"].values():
+        assert list(case["forms"]) == ["ours", "depthwise"]
+        assert case["threads"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.parametrize("name", ["inference, batch 4", "psp step", "gan tiny-cpu"])
+def test_a_case_is_measured_at_toy_sizes(monkeypatch, name):
+    monkeypatch.setattr(cpu, "tune_process", lambda: None)  # not of this process
+    o = cpu.Benchmark(toy=True, repetitions=2, worker=["ours", "depthwise"])
+    found = json.loads(json.dumps(cpu.measure(o, name)))
+    assert len(found["peak"]) == 4
+    row = cpu.summary(name, [found])
+    for form in row["forms"].values():
+        assert form["ms"] > 0
+        assert 0 < form["share"] < 1
+        assert form["images/s"] == pytest.approx(1000 * cpu.CASES[name].batch / form["ms"])
+    assert row["forms"]["ours"]["parts"].keys() == row["forms"]["depthwise"]["parts"].keys()
+
+
+def measured(form, samples, gflop, phases=()):
+    return {"samples": {form: samples}, "gflop": {form: gflop}, "phases": {form: dict(phases)}, "peak": [1.0, 1.0]}
+
+
+def test_a_case_is_summed_up_by_medians_over_processes():
+    steps = {"step": 10.0, "R1": 30.0}
+    phases = {"R1": (4, "step")}
+    ours = [
+        measured("ours", {"step": [1.0, 9.0], "R1": [3.0, 3.0]}, steps, phases),
+        measured("ours", {"step": [1.0], "R1": [3.0]}, steps, phases),
+    ]
+    other = measured("peer", {"step": [3.0]}, {"step": 20.0})
+    found = cpu.summary("gan tiny-cpu", [{**result, "threads": 1} for result in (*ours, other)])
+    assert found["peak"] == pytest.approx(cpu.PEAK_CALLS * cpu.PEAK_GFLOP)
+    row = found["forms"]["ours"]
+    assert row["parts"] == {"step": 1000.0, "R1": 2000.0}
+    assert row["ms"] == pytest.approx(1500.0)
+    assert row["images/s"] == pytest.approx(8 / 1.5)
+    assert row["gflop"] == pytest.approx(15.0)
+    assert row["share"] == pytest.approx(15.0 / 1.5 / found["peak"])
+    assert cpu.against_ours(found, "peer") == pytest.approx(3.0)  # its step against ours
+    lines = cpu.table({"gan tiny-cpu": found}).splitlines()
+    assert lines[2] == "| gan tiny-cpu | ours | 1,500 | 5.33 | 1.00 | 50% | step 1,000, R1 2,000 |".replace(
+        "50%", f"{row['share']:.0%}"
+    )
+
+
+def test_mistakes_are_told():
+    with pytest.raises(UserError, match="no case 'huge'"):
+        cpu.Benchmark(cases=["huge"])
+    with pytest.raises(UserError, match="is not a folder"):
+        cpu.Benchmark(official=cpu.ROOT / "nowhere")
+    with pytest.raises(UserError, match="must be at least 1"):
+        cpu.Benchmark(repetitions=0)
