@@ -87,6 +87,7 @@ setup(
         "safetensors>=0.5",
         "scikit-image>=0.24",
         "pyyaml>=6.0",
+        "annotated-types>=0.6",
         "tyro>=1.0",
         "docstring-parser>=0.16",
         "tqdm>=4.66",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from options.results import Configured
+from stylegan2.runtime.memory import limit_memory
 
 if TYPE_CHECKING:
     import torch
@@ -24,4 +25,6 @@ class Machine(Configured):
 
         chosen = runtime.pick_device(self.device)
         runtime.tune_process(self.tune_malloc)
+        if chosen.type == "cpu":
+            limit_memory()
         return chosen

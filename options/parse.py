@@ -5,7 +5,9 @@ import difflib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -15,8 +17,11 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from options.checks import check_settings
 from options.results import ABOUT, read_config
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import refusal
+from stylegan2.runtime.memory import shortage
 from stylegan2.runtime.output_names import printable
 
 Settings = TypeVar("Settings")
@@ -38,6 +43,8 @@ class Flag:
     required: bool
     positional: bool = False
     """whether it is typed without its name, as the first word"""
+    may_be_empty: bool = False
+    """whether an empty text is a value: where it is the default, and nowhere else"""
 
 
 def parse(
@@ -73,9 +80,12 @@ def parse(
         args = args[:placed] + _of_config(args, flags) + args[placed:]
         args = args[:placed] + _of_preset(args, presets or {}, flags) + args[placed:]  # the last of equal flags wins
         _check_required(args, flags)
+        _check_not_empty(args, flags)
     try:
         with _tyro_errors():
-            return tyro.cli(settings, args=args, use_underscores=True, description=description)
+            parsed = tyro.cli(settings, args=args, use_underscores=True, description=description)
+        check_settings(parsed)
+        return parsed
     except UserError as error:
         raise UserError(with_flags(str(error), settings)) from None
 
@@ -83,8 +93,9 @@ def parse(
 def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
     """Call a command's `main` with the settings that the command line gives (see `parse`).
 
-    Exits with the code that `main` returns (0 for None), with 2 for a UserError and with 130 for Ctrl-C.
+    Exits with the code that `main` returns (0 for None), and otherwise as `exit_on_user_error` says.
     """
+    _hear_interrupts()
     with exit_on_user_error(settings):
         sys.exit(main(parse(settings, presets)) or 0)
 
@@ -93,21 +104,42 @@ def run(main: Callable[[Settings], int | None], settings: type[Settings], preset
 def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
     """Turn a UserError into one line on stderr and exit code 2, Ctrl-C into 130, and a closed pipe into 141.
 
+    What the disk or the memory refuses is a sentence too, whatever asked for it.
+
     Args:
         settings: A command's dataclass, whose fields the sentence then calls by their flags.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, since a closed pipe is a traceback when Python ends
     except UserError as error:
         sentence = printable(" ".join(str(error).split()))
-        print(f"error: {with_flags(sentence, settings) if settings else sentence}", file=sys.stderr)
-        sys.exit(2)
+        _stop(f"error: {with_flags(sentence, settings) if settings else sentence}", 2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _stop("interrupted", 130)
     except BrokenPipeError:  # who reads what is printed has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the end of the process would print again
         sys.exit(141)
+    except (MemoryError, RuntimeError, OSError) as error:
+        sentence = shortage(error) or refusal(error)
+        if sentence is None:
+            raise
+        _stop(f"error: {printable(sentence)}", 2)
+
+
+def _hear_interrupts() -> None:
+    """Make Ctrl-C a KeyboardInterrupt, which it is not while a command imports; one that is ignored stays so."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(sentence: str, code: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody may read this either
+        print(sentence, file=sys.stderr)
+    sys.exit(code)
 
 
 def with_flags(sentence: str, settings: type) -> str:
@@ -140,8 +172,9 @@ def _flags(settings: type) -> dict[str, Flag]:
         aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
         boolean, optional = kind in (bool, bool | None), kind == bool | None
         positional = POSITIONAL in extras
+        flag = Flag(f"--{field.name}", boolean, optional, required, positional, field.default == "")
         for name in (f"--{field.name}", *aliases):
-            found[_underscored(name)] = Flag(f"--{field.name}", boolean, optional, required, positional)
+            found[_underscored(name)] = flag
             if boolean:
                 found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
     return found
@@ -238,6 +271,12 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [str(word) for pair in value.items() for word in pair]
     return [str(word) for word in value] if isinstance(value, tuple | list) else [str(value)]
+
+
+def _check_not_empty(args: list[str], flags: dict[str, Flag]) -> None:
+    for flag, word in pairwise(args):
+        if word == "" and flag in flags and not flags[flag].may_be_empty:
+            raise UserError(f"{flag} is empty: give a value, or leave it out")
 
 
 def _check_required(args: list[str], flags: dict[str, Flag]) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 Definition = ast.ClassDef | ast.FunctionDef
+RUN = ("annotated_types", "datasets.setting", "stylegan2.runtime.ranges")
+"""Modules that describe settings; running them costs nothing."""
 
 
 class UnreadableError(Exception):
@@ -79,7 +81,7 @@ class _Names(dict):
 def _imported(module: str, name: str) -> Any:
     """Return what `from module import name` gives, or the module where the name is ""."""
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or module == "datasets.setting":
+    if top in sys.stdlib_module_names or module in RUN:
         found = importlib.import_module(module)
         return getattr(found, name) if name else found
     if not name:

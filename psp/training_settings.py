@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stylegan2.runtime.choices import PRECISIONS, parse_reporters
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Share, Weight, check_ranges
 
 OPTIMIZERS = ("ranger", "adam")
 
@@ -12,78 +13,65 @@ OPTIMIZERS = ("ranger", "adam")
 class TrainingSettings:
     """Settings of the encoder loop, counted in steps as in the published code."""
 
-    max_steps: int = 300_000
+    max_steps: Count = 300_000
     """train until this many steps; for a light encoder of a generator up to 128 px, 30,000 by default, of 16 images, at
     a learning rate of 1e-3 that falls from 0.3 on"""
-    batch_size: int = 8
+    batch_size: Count = 8
     """images a step, of all processes together"""
-    accumulate: int = 1
+    accumulate: Count = 1
     """parts in which each process works through its images of a step, to save memory; their gradients add up, but batch
     normalization sees a part at a time"""
     precision: str = "auto"
     """fp32, tf32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere; weights and sums stay in float32"""
     deterministic: bool = False
     """on a GPU too, the same numbers at every run and after every resume: slower"""
-    test_batch_size: int = 8
+    test_batch_size: Count = 8
     """images a validation step"""
-    learning_rate: float = 1e-4
+    learning_rate: Positive = 1e-4
     """of the optimizer, per step"""
-    decay_from: float = 1.0
+    decay_from: Share = 1.0
     """share of max_steps after which the learning rate falls linearly to 0; 1 keeps it constant, as the paper does"""
     optim_name: str = "ranger"
     """ranger or adam"""
     train_decoder: bool = False
     """train the generator too"""
-    progressive_start: int = 20_000
+    progressive_start: NotNegative = 20_000
     """encoders of deltas (e4e): step from which the first delta learns"""
-    progressive_step_every: int = 2_000
+    progressive_step_every: NotNegative = 2_000
     """encoders of deltas (e4e): steps until the next one learns too; 0 starts all at once"""
-    w_discriminator_lambda: float | None = None
+    w_discriminator_lambda: Weight | None = None
     """weight of the latent discriminator; by default 0.1 for encoders of deltas (e4e) and 0 for all others"""
-    w_discriminator_lr: float = 2e-5
+    w_discriminator_lr: Positive = 2e-5
     """learning rate of the latent discriminator"""
-    w_pool_size: int = 50
+    w_pool_size: NotNegative = 50
     """earlier codes that the latent discriminator is shown again; 0 for none"""
-    generated_share: float = 0.0
+    generated_share: Share = 0.0
     """share of each batch that are samples of the generator, recoloured and blurred, whose codes are known"""
-    latent_lambda: float = 1.0
+    latent_lambda: Weight = 1.0
     """weight of the mean squared difference from these codes"""
     report_to: str = "tensorboard"
     """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
-    board_interval: int = 50
+    board_interval: Count = 50
     """steps between entries in TensorBoard and metrics.jsonl"""
-    image_interval: int = 500
+    image_interval: Count = 500
     """steps between image rows in TensorBoard"""
-    val_interval: int = 2_500
+    val_interval: Count = 2_500
     """steps between validations"""
-    save_interval: int = 5_000
+    save_interval: Count = 5_000
     """steps between checkpoints"""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Count = 3
     """how many checkpoints stay on disk, beside the best"""
-    max_nonfinite_steps: int = 20
+    max_nonfinite_steps: Count = 20
     """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of everything random"""
 
     def __post_init__(self) -> None:
-        counts = ("max_steps", "batch_size", "accumulate", "test_batch_size", "keep_checkpoints")
-        intervals = ("board_interval", "image_interval", "val_interval", "save_interval")
-        for name in (*counts, *intervals, "max_nonfinite_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_ranges(self)
         for name, choices in (("optim_name", OPTIMIZERS), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("learning_rate", "w_discriminator_lr"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
-        not_negative = ("seed", "progressive_start", "progressive_step_every", "w_discriminator_lambda", "w_pool_size")
-        for name in (*not_negative, "latent_lambda"):
-            if (getattr(self, name) or 0) < 0:
-                raise UserError(f"{name} must not be negative, but is {getattr(self, name)}")
         parse_reporters(self.report_to)
-        if not 0 <= self.generated_share <= 1:
-            raise UserError(f"generated_share is a share from 0 to 1, not {self.generated_share}")
 
     @property
     def generated(self) -> int:

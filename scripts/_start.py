@@ -6,10 +6,13 @@ imported.
 """
 
 import importlib.util
+import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("tyro") is None:
     advice = "run `make install` once, then `source .venv/bin/activate`"
@@ -26,3 +29,13 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # One line for a warning, without the source line: it is for who runs the command.
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """End at once on a Ctrl-C while the command imports: an exception could be lost in the packages' own code."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler and multiprocessing.parent_process() is None:
+    signal.signal(signal.SIGINT, _leave)  # until `options.parse.run` calls the command itself

@@ -6,6 +6,7 @@ from stylegan2 import schedule
 from stylegan2.networks.sizes import is_power_of_two
 from stylegan2.runtime.choices import check_precision, parse_reporters
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Share, Weight, check_ranges
 
 LOSSES = ("logistic", "wgan", "hinge")  # the generator's, of losses.py
 AUGMENTATIONS = ("b", "bg", "bgc")  # the sets of transforms of augment.py
@@ -16,105 +17,90 @@ SMALLEST_AUGMENTED = 16
 class TrainingSettings:
     """Settings of the GAN loop. Images are counted as in the papers: cur_nimg is the number of real images shown."""
 
-    total_nimg: int = 25_000_000
+    total_nimg: Count = 25_000_000
     """train until this many real images were shown"""
-    batch_size: int = 32
+    batch_size: Count = 32
     """images a step"""
-    batch_gpu: int | None = None
+    batch_gpu: Count | None = None
     """images that a process works on at once: larger batches are worked through in rounds, which saves memory and gives
     the same result"""
     batch_sizes: dict[int, int] = field(default_factory=dict)
     """images a step at the resolutions that are named, such as `8 256 16 128`; at the others it is batch_size"""
-    learning_rate: float = 0.002
+    learning_rate: Positive = 0.002
     """Adam's, for both networks (before the correction for lazy regularization)"""
     learning_rates: dict[int, float] = field(default_factory=dict)
     """learning rate at the resolutions that are named, such as `512 0.002`; at the others it is learning_rate"""
     loss: str = "logistic"
     """logistic, with R1, wgan, with gradient penalty and drift, or hinge"""
-    r1_gamma: float | None = None
+    r1_gamma: Weight | None = None
     """weight of R1; by default 0.0002 * resolution^2 / batch size"""
-    r1_interval: int = 16
+    r1_interval: NotNegative = 16
     """steps between R1 phases; 0 turns R1 off"""
     lazy_r1: bool = True
     """R1 in phases of its own; without, it joins the discriminator's loss in every step"""
-    gradient_penalty: float = 10.0
+    gradient_penalty: Weight = 10.0
     """weight of the gradient penalty of the wgan loss"""
-    drift: float = 0.001
+    drift: Weight = 0.001
     """weight of the drift term of the wgan loss"""
-    path_length_weight: float = 2.0
+    path_length_weight: Weight = 2.0
     """weight of path length regularization"""
-    path_length_interval: int = 4
+    path_length_interval: NotNegative = 4
     """steps between path length phases; 0 turns it off"""
-    style_mixing: float = 0.9
+    style_mixing: Share = 0.9
     """probability that a sample mixes two latents"""
     grow_from: int | None = None
     """resolution at which growing networks start; by default they have their full size from the beginning"""
-    fade_nimg: int = 600_000
+    fade_nimg: NotNegative = 600_000
     """images over which a new resolution fades in"""
-    stable_nimg: int = 600_000
+    stable_nimg: Count = 600_000
     """images for which a resolution is trained before the next one fades in"""
     augment: str = "none"
     """what both networks' images pass through before the discriminator: none, or b (flips, turns and shifts),
     bg (also scales and rotations) or bgc (also colours), with a probability that adapts itself (ADA)"""
-    augment_p: float | None = None
+    augment_p: Share | None = None
     """that probability, if it is to stay the same"""
     ada_target: float = 0.6
     """where ADA keeps the mean sign of the discriminator's logits for real images"""
-    ada_nimg: int = 500_000
+    ada_nimg: Count = 500_000
     """images over which that probability could go from 0 to 1"""
-    freeze_d: int = 0
+    freeze_d: NotNegative = 0
     """layers of the discriminator, counted from the image, that stay as they start"""
-    ema_nimg: float = 10_000
+    ema_nimg: Weight = 10_000
     """half-life of the generator's moving average, in images"""
-    ema_rampup: float | None = 0.05
+    ema_rampup: Positive | None = 0.05
     """early on the half-life is at most this share of cur_nimg"""
     precision: str = "auto"
     """fp32, tf32 (products of a GPU rounded), bf16 or fp16 (the four highest resolutions in 16-bit numbers, the rest in
     tf32), or auto: fp16 on CUDA, fp32 elsewhere"""
     deterministic: bool = False
     """on a GPU too, the same numbers at every run and after every resume: slower"""
-    log_interval: int = 1_000
+    log_interval: Count = 1_000
     """images between entries in TensorBoard and metrics.jsonl"""
-    image_interval: int = 10_000
+    image_interval: Count = 10_000
     """images between sample grids"""
-    save_interval: int = 50_000
+    save_interval: Count = 50_000
     """images between checkpoints"""
-    metrics_interval: int = 200_000
+    metrics_interval: Count = 200_000
     """images between measurements of the generator, where some are asked for; the best one is kept"""
     report_to: str = "tensorboard"
     """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Count = 3
     """how many checkpoints stay on disk"""
-    max_nonfinite_steps: int = 20
+    max_nonfinite_steps: Count = 20
     """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of everything random"""
 
     def __post_init__(self) -> None:
-        counts = ("total_nimg", "batch_size", "keep_checkpoints", "max_nonfinite_steps", "ada_nimg")
-        for name in (*counts, "log_interval", "image_interval", "save_interval", "metrics_interval"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        weights = ("gradient_penalty", "drift", "path_length_weight")
-        for name in ("r1_interval", "path_length_interval", "seed", "fade_nimg", "freeze_d", *weights):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative, but is {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
-        if self.batch_gpu is not None and self.batch_gpu < 1:
-            raise UserError(f"batch_gpu must be at least 1, not {self.batch_gpu}")
+        check_ranges(self)
         check_precision(self.precision)
         parse_reporters(self.report_to)
         if self.loss not in LOSSES:
             raise UserError(f"loss must be {' or '.join(LOSSES)}, not {self.loss!r}")
         if self.augment != "none" and self.augment not in AUGMENTATIONS:
             raise UserError(f"augment must be none, {' or '.join(AUGMENTATIONS)}, not {self.augment!r}")
-        if self.augment_p is not None and not 0 <= self.augment_p <= 1:
-            raise UserError(f"augment_p is a probability from 0 to 1, not {self.augment_p}")
         if self.adapts and self.loss == "wgan":
             raise UserError("augment cannot adapt itself to the sign of logits with wgan: give augment_p")
-        if self.stable_nimg < 1:
-            raise UserError(f"stable_nimg must be at least 1, not {self.stable_nimg}")
         for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
             for resolution, value in values.items():
                 if not is_power_of_two(resolution) or value <= 0:

@@ -9,6 +9,7 @@ import tyro
 
 from options.results import Configured
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Side, Threads
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class AlignFaces(Configured):
     """folder of photos, searched with its subfolders, or one photo"""
     exp_dir: Path
     """folder for the aligned pictures, manifest.jsonl (with each crop's corners in its photo) and failures.txt"""
-    output_size: Annotated[int, tyro.conf.arg(aliases=["--size"])] = 256
+    output_size: Annotated[Side, tyro.conf.arg(aliases=["--size"])] = 256
     """pixels of an aligned picture's side"""
     landmarks: Path | None = None
     """a .json, .csv or .npz file that says where the faces are: a box, 5 or 68 landmarks each, all of which are used;
@@ -28,12 +29,9 @@ class AlignFaces(Configured):
     """which of the faces that are found in a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
-    workers: Annotated[int, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
+    workers: Annotated[Threads, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
     """photos at a time"""
 
     def __post_init__(self) -> None:
-        for name in ("output_size", "workers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
         if self.exp_dir.resolve() == self.data_path.resolve():
             raise UserError("--exp_dir must be another folder than --data_path, as the pictures may have equal names")

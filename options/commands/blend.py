@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from options.results import Results
+from stylegan2.runtime.ranges import Count, NotNegative, Seed
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,9 @@ class Blend(Results):
     """gives the fine layers (colours and texture)"""
     out: Path
     """the .safetensors file to write; samples of base, style and blend are written beside it as .png"""
-    swap_from: int = 32
+    swap_from: Count = 32
     """resolution from which the layers are the style's"""
-    ramp: int = 0
+    ramp: NotNegative = 0
     """so many resolutions from there on are a mixture, with more and more of the style"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the samples"""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylegan2.runtime.ranges import Count, Seed
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -10,11 +12,11 @@ class Demo:
 
     exp_dir: Path = Path("runs/demo")
     """gets everything the demo makes"""
-    max_steps: int = 400
+    max_steps: Count = 400
     """training steps"""
-    num_images: int = 64
+    num_images: Count = 64
     """held-out faces to measure on"""
     device: str = "auto"
     """auto, cpu, cuda or mps"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of everything random"""

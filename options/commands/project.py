@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.choices import FASTEST
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Weight
 
 if TYPE_CHECKING:
     from stylegan2.latents.project import Schedule
@@ -28,13 +30,13 @@ class Project(Machine, Results):
     """gets projected/, videos/, sheet.png, latents.npz and projections.json; by default runs/projected-TARGET"""
     space: Literal["w", "w_plus"] = "w"
     """w: one style for all layers, as in the paper; w_plus: one for each, closer to the picture and worse to edit"""
-    steps: int = 1000
+    steps: Count = 1000
     """of the optimisation"""
-    learning_rate: float = 0.1
+    learning_rate: Positive = 0.1
     """the largest; it ramps up and down"""
-    noise_weight: float = 1e5
+    noise_weight: Weight = 1e5
     """weight of the regularization of the noise maps"""
-    batch_size: int = 8
+    batch_size: Count = 8
     """images optimised at a time; the results do not depend on it"""
     perceptual: str = "auto"
     """perceptual network of the distance: alex, vgg or squeeze (LPIPS; the paper's is vgg), effnet, or auto"""
@@ -42,23 +44,18 @@ class Project(Machine, Results):
     """file of that network's weights"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes the four highest resolutions in 16-bit numbers: faster on GPUs, and less exact"""
-    frames: int = 60
+    frames: NotNegative = 60
     """of the moving picture of each optimisation; 0 writes none"""
-    fps: float = 20.0
+    fps: Annotated[float, Interval(gt=0, le=FASTEST)] = 20.0
     """frames a second"""
     format: Literal["gif", "webp"] = "gif"
     """of the moving pictures"""
-    seed: int = 0
+    seed: Seed = 0
     """of the noise"""
 
     def __post_init__(self) -> None:
         if not self.target:
             raise UserError("--target names no image: give files or folders")
-        if self.batch_size < 1 or self.frames < 0:
-            raise UserError("--batch_size is a number from 1 on, and --frames one from 0 on")
-        if not 0 < self.fps <= FASTEST:
-            raise UserError(f"--fps is above 0 and at most {FASTEST}, not {self.fps}")
-        self.schedule()
 
     def schedule(self) -> "Schedule":
         """Return the projector's numbers. UserError: one is out of its range."""

@@ -11,7 +11,7 @@ from options.machine import Machine
 from options.presets import psp_settings
 from options.tasks import task_settings
 from psp.training_settings import TrainingSettings
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Workers
 
 PRESETS = psp_settings
 LossSettings = loss_settings()
@@ -51,14 +51,10 @@ class TrainPSp(Machine):
     """let the encoder predict offsets to the generator's mean latent"""
     preset: str | None = None
     """a named set of defaults; flags given beside it win"""
-    workers: int = 1
+    workers: Workers = 1
     """processes that read or render images"""
     dry_run: bool = False
     """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
     losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UserError(f"--workers must not be negative, but is {self.workers}")

@@ -9,6 +9,7 @@ import tyro
 from options.machine import Machine
 from options.networks import chosen_settings, network_settings
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Count, Workers
 from stylegan2.training_settings import TrainingSettings, check_fit
 
 PRESETS = chosen_settings
@@ -33,23 +34,19 @@ class TrainStyleGAN2(Machine):
     init_from: str | None = None
     """start from a trained generator, and from the discriminator where the file has it: sizes are as there, and nothing
     grows"""
-    workers: int = 1
+    workers: Workers = 1
     """processes that read or render images"""
     dry_run: bool = False
     """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     metrics: str = ""
     """measured every metrics_interval images, comma-separated, such as fd_effnet: the distances between sets of
     images of evaluate_generator.py. checkpoints/best_model.safetensors has the lowest value of the first one"""
-    metrics_samples: int = 5_000
+    metrics_samples: Count = 5_000
     """generated images that they are measured on"""
     network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UserError(f"--workers must not be negative, but is {self.workers}")
-        if self.metrics_samples < 1:
-            raise UserError(f"--metrics_samples must be at least 1, not {self.metrics_samples}")
         if self.metrics:
             self._check_metrics()
         if self.training.freeze_d and self.init_from is None:

@@ -14,7 +14,7 @@ from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.verification import compare, require
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.files import atomic_file
+from stylegan2.runtime.files import atomic_file, writing
 
 
 def write_official(source: Path, out: Path) -> Iterator[str]:
@@ -70,5 +70,5 @@ def path_and_size(out: Path) -> str:
 
 
 def _write_torch(out: Path, content: dict[str, Any]) -> None:
-    with atomic_file(out) as file:
+    with writing(out), atomic_file(out) as file:
         torch.save(content, file)

@@ -19,6 +19,7 @@ from stylegan2.networks.precision import Precision
 from stylegan2.networks.protocols import Generator
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Size
 
 Growth = tuple[int, float]  # (resolution reached, how far it has faded in: 0 to 1)
 LOW_PASSES = ("none", "binomial", "fir")
@@ -122,11 +123,11 @@ class Discriminator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        channel_base: int = 16384,
-        channel_max: int = 512,
+        channel_base: Size = 16384,
+        channel_max: Size = 512,
         low_pass: str = "none",
-        mbstd_group: int = 4,
-        mbstd_channels: int = 1,
+        mbstd_group: Size = 4,
+        mbstd_channels: Size = 1,
         num_classes: int = 0,
     ) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from stylegan2 import ops
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
+from stylegan2.runtime.ranges import Layers, Positive, Size
 
 
 def uniform(*size: int, **options: Any) -> Tensor:
@@ -228,11 +229,11 @@ class Generator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        w_dim: int = 512,
-        channel_base: int = 8192,
-        channel_max: int = 512,
-        mapping_layers: int = 8,
-        mapping_lr_multiplier: float = 0.1,
+        w_dim: Size = 512,
+        channel_base: Size = 8192,
+        channel_max: Size = 512,
+        mapping_layers: Layers = 8,
+        mapping_lr_multiplier: Positive = 0.1,
         rgb_blur: bool = True,
         learned_const: bool = True,
     ) -> None:

@@ -15,6 +15,7 @@ from stylegan2.networks.presets import TINY_GROWING, Preset, Settings
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Size
 
 
 class Normalization(nn.Module):
@@ -181,9 +182,9 @@ class Generator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        z_dim: int = 512,
-        channel_base: int = 16384,
-        channel_max: int = 512,
+        z_dim: Size = 512,
+        channel_base: Size = 16384,
+        channel_max: Size = 512,
         num_classes: int = 0,
     ) -> None:
         super().__init__()
@@ -209,9 +210,9 @@ class Generator(nn.Module):
 def build_discriminator(
     img_resolution: int,
     img_channels: int = 3,
-    channel_base: int = 16384,
-    channel_max: int = 512,
-    mbstd_group: int = 4,
+    channel_base: Size = 16384,
+    channel_max: Size = 512,
+    mbstd_group: Size = 4,
     num_classes: int = 0,
 ) -> growing.Discriminator:
     """Build PGGAN's discriminator, which has no filter before downsampling; see `growing.Discriminator`."""

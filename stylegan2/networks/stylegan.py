@@ -23,6 +23,7 @@ from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import draw_shard
+from stylegan2.runtime.ranges import Layers, Positive, Size
 
 Normalization = Literal["adain", "demodulation"]
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
@@ -254,12 +255,12 @@ class Generator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        z_dim: int = 512,
-        w_dim: int = 512,
-        channel_base: int = 16384,
-        channel_max: int = 512,
-        mapping_layers: int = 8,
-        mapping_lr_multiplier: float = 0.01,
+        z_dim: Size = 512,
+        w_dim: Size = 512,
+        channel_base: Size = 16384,
+        channel_max: Size = 512,
+        mapping_layers: Layers = 8,
+        mapping_lr_multiplier: Positive = 0.01,
         normalization: Normalization = "adain",
         num_classes: int = 0,
     ) -> None:
@@ -288,10 +289,10 @@ class Generator(nn.Module):
 def build_discriminator(
     img_resolution: int,
     img_channels: int = 3,
-    channel_base: int = 16384,
-    channel_max: int = 512,
+    channel_base: Size = 16384,
+    channel_max: Size = 512,
     normalization: Normalization = "adain",
-    mbstd_group: int = 4,
+    mbstd_group: Size = 4,
     num_classes: int = 0,
 ) -> growing.Discriminator:
     """Build StyleGAN's discriminator; see `growing.Discriminator`.

@@ -25,6 +25,7 @@ from stylegan2.networks.precision import Precision
 from stylegan2.networks.presets import TINY_CPU, Preset, Settings
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
+from stylegan2.runtime.ranges import Layers, Positive, Size
 
 
 class Synthesis(nn.Module):
@@ -166,14 +167,14 @@ class Generator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        z_dim: int = 512,
-        w_dim: int = 512,
-        channel_base: int = 32768,
-        channel_max: int = 512,
-        mapping_layers: int = 8,
-        mapping_lr_multiplier: float = 0.01,
+        z_dim: Size = 512,
+        w_dim: Size = 512,
+        channel_base: Size = 32768,
+        channel_max: Size = 512,
+        mapping_layers: Layers = 8,
+        mapping_lr_multiplier: Positive = 0.01,
         architecture: str = "skip",
-        conv_clamp: float | None = None,
+        conv_clamp: Positive | None = None,
         num_classes: int = 0,
     ) -> None:
         super().__init__()
@@ -216,11 +217,11 @@ class Discriminator(nn.Module):
         self,
         img_resolution: int,
         img_channels: int = 3,
-        channel_base: int = 32768,
-        channel_max: int = 512,
+        channel_base: Size = 32768,
+        channel_max: Size = 512,
         architecture: str = "residual",
-        mbstd_group: int = 4,
-        mbstd_channels: int = 1,
+        mbstd_group: Size = 4,
+        mbstd_channels: Size = 1,
         num_classes: int = 0,
     ) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 
 import torch
@@ -28,6 +29,9 @@ def pick_device(name: str = "auto") -> torch.device:
     if not available.get(kind, False):
         there = ", ".join(kind for kind, yes in available.items() if yes)
         raise UserError(f"device {name!r} is not available here: use auto or one of {there}")
+    count, number = torch.cuda.device_count() if kind == "cuda" else 1, name.partition(":")[2]
+    if name != kind and not (re.fullmatch(r"[0-9]{1,3}", number) and int(number) < count):
+        raise UserError(f"device {name!r} is not there: of {kind} there is {count}, numbered from 0")
     return torch.device(name)
 
 

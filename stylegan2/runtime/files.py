@@ -17,9 +17,19 @@ def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -
     """Turn an OSError of the block, which writes `path`, into a UserError or a given kind of it."""
     try:
         yield
+    except BrokenPipeError:  # of what is printed meanwhile
+        raise
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise error_class(f"cannot write {str(path)!r}: {reason}") from error
+
+
+def refusal(error: BaseException) -> str | None:
+    """Return a sentence for an error of the disk or of a path, and None for all others."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    path = "" if error.filename is None else f"{error.filename!r}: "
+    return f"{path}{error.strerror}"
 
 
 def make_folder(path: str | Path) -> Path:
@@ -30,9 +40,9 @@ def make_folder(path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as UTF-8. UserError: the disk refuses."""
-    with writing(path):
-        Path(path).write_text(text, encoding="utf-8")
+    """Write a text file as UTF-8, which is there whole or as it was before. UserError: the disk refuses."""
+    with writing(path), atomic_file(path, durable=False) as file:
+        file.write(text.encode("utf-8"))
 
 
 def cache_folder() -> Path:

@@ -476,7 +476,7 @@ def test_learning_rate_is_constant_then_falls_linearly():
         ({"seed": -1}, "seed must not be negative"),
         ({"accumulate": 0}, "accumulate must be at least 1"),
         ({"precision": "fp8"}, "precision must be auto or fp32 or tf32 or bf16 or fp16, not 'fp8'"),
-        ({"generated_share": 1.5}, "generated_share is a share from 0 to 1, not 1.5"),
+        ({"generated_share": 1.5}, "generated_share must be from 0 to 1, not 1.5"),
         ({"latent_lambda": -1.0}, "latent_lambda must not be negative"),
     ],
 )

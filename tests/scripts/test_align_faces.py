@@ -160,7 +160,7 @@ def test_found_faces_and_given_boxes(align_faces, tmp_path):
     ("flags", "words"),
     [
         (["--landmarks", "absent.json"], "there is no file"),
-        (["--output_size", 0], "--output_size is a number from 1 on"),
+        (["--output_size", 0], "--output_size must be from 1 to 16384"),
         (["--exp_dir", "in"], "--exp_dir must be another folder"),
     ],
 )

@@ -132,7 +132,7 @@ def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path, b
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(2, "does not correct itself, so the number of its passes"), (0, "from 1 on, not 0")]
+    ("count", "words"), [(2, "does not correct itself, so the number of its passes"), (0, "at least 1, not 0")]
 )
 def test_passes_that_cannot_be(infer, tmp_path, count, words):
     save(tmp_path / "in" / "a.png", picture())
@@ -323,7 +323,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path, model_file, capsys)
         "there is no folder": (tmp_path / "absent", out, good),
         "broken.safetensors": (tmp_path / "in", out, broken),
         "no_such_model": (tmp_path / "in", out, "no_such_model"),
-        "cannot write": (tmp_path / "in", tmp_path / "blocked" / "out", good),
+        "is a file, not a folder": (tmp_path / "in", tmp_path / "blocked" / "out", good),
     }
     for words, (source, exp_dir, model) in cases.items():
         code = run_script("--data_path", source, "--exp_dir", exp_dir, "--checkpoint_path", model, "--no_align")
@@ -339,7 +339,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path, model_file, capsys)
     ("flags", "words"),
     [
         (["--chekpoint_path", "x"], "did you mean --checkpoint_path?"),
-        (["--batch_size", "0"], "--test_batch_size is a number from 1 on"),
+        (["--batch_size", "0"], "--test_batch_size must be at least 1"),
         (["--detector", "haar"], "haar"),
         (["--device", "tpu"], "tpu"),
     ],

@@ -96,8 +96,8 @@ def test_every_kind_of_picture(script, generator):
         (["movie"], "invalid choice 'movie'"),
         (["samples", "--seeds", "9-1"], "--seeds are numbers from 0 on and ranges"),
         (["mixing", "--rows", "0-9"], "names row 9, but the rows of this generator are 0 to 5"),
-        (["interpolation", "--fps", "0"], "--fps is above 0 and at most 50"),
-        (["noise", "--noise_draws", "1"], "--noise_draws is a number from 2 on"),
+        (["interpolation", "--fps", "0"], "--fps must be above 0 and at most 50"),
+        (["noise", "--noise_draws", "1"], "--noise_draws must be at least 2"),
         (["truncation", "--psis", "a"], "--psis are numbers"),
         (["samples", "--label", "1"], "there is no class 1 of images: this one has none"),
     ],
@@ -156,8 +156,8 @@ def test_mistakes_in_project_are_one_sentence(script, generator, tmp_path):
         (["--target", "nowhere"], "there is no folder 'nowhere'"),
         ([], "--target must be given"),
         (["--target", "g.safetensors"], "cannot be read as an image"),
-        (["--target", "in", "--steps", "0"], "at least 1 step"),
-        (["--target", "in", "--batch_size", "0"], "--batch_size is a number from 1 on"),
+        (["--target", "in", "--steps", "0"], "--steps must be at least 1"),
+        (["--target", "in", "--batch_size", "0"], "--batch_size must be at least 1"),
     ):
         code, _, err = script("project.py", *flags, "--generator", "g.safetensors", "--perceptual", "effnet")
         assert code == 2, flags
@@ -309,7 +309,7 @@ def test_the_generator_that_a_file_names_is_shown_and_not_opened(script, generat
 
 def test_mistakes_in_directions_are_one_sentence(script, generator):
     for flags, words in (
-        (["--keep", "0"], "--keep is a share above 0"),
+        (["--keep", "0"], "--keep must be above 0"),
         (["--latents", "x.npz"], "give --labels too"),
         (["--count", "0"], "--count is too small"),
         (["pca", "--count", "9", "--num_samples", "50", "--no_measure"], "1 to 8 principal components here, not 9"),

@@ -19,7 +19,12 @@ def test_auto_takes_the_best_there_is(monkeypatch, cuda, mps, expected):
 
 def test_a_numbered_device_is_kept(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1") == torch.device("cuda", 1)
+    assert pick_device("cpu:0") == torch.device("cpu", 0)
+    for name in ("cuda:2", "cuda:", "cuda:-1", "cuda:1:1", "cpu:abc", "cpu:1", "cpu:9999999999", "cuda:\u0661"):
+        with pytest.raises(UserError, match=f"device '{name}' is not there: of {name.partition(':')[0]} there is [12]"):
+            pick_device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "tpu", ""])

@@ -1,0 +1,104 @@
+"""Ranges of numbers, stated where the numbers are declared: `batch_size: Annotated[int, Ge(1)] = 8`, or `Count`."""
+
+import math
+import typing
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Interval, Le, Lt
+
+from stylegan2.runtime.errors import UserError
+
+LARGEST = 2**63 - 1  # of whole numbers, as tensors and files hold them
+
+Count = Annotated[int, Ge(1)]
+NotNegative = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0)]
+Side = Annotated[int, Interval(ge=1, le=16384)]  # of a picture, in pixels
+Size = Annotated[int, Interval(ge=1, le=2**20)]  # of a layer: its channels, or groups of them
+Layers = Annotated[int, Interval(ge=1, le=64)]
+Workers = Annotated[int, Interval(ge=0, le=1024)]  # processes; 0 is the one that asks for them
+Threads = Annotated[int, Interval(ge=1, le=1024)]
+Positive = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+def check_ranges(settings: Any) -> None:
+    """Refuse the first number of a dataclass that lies outside of the range its annotation states.
+
+    Whole numbers are at most 2^63 - 1 and others are finite, also where nothing is stated; only an upper bound of
+    infinity allows that. What a tuple or a dictionary holds is looked at one by one, and None is no number.
+
+    Raises:
+        UserError: The sentence begins with the name of the field.
+    """
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        for value in _numbers(getattr(settings, field.name, None)):
+            check_number(field.name, value, hints[field.name])
+
+
+def check_number(name: str, value: float, hint: Any) -> None:
+    """Refuse a number outside of the range that the annotated type `hint` states. UserError: begins with `name`."""
+    found = list(bounds(hint))
+    if not math.isfinite(value) and not (value > 0 and Le(math.inf) in found):
+        raise UserError(f"{name} must be a finite number, not {value}")
+    wrong = [bound for bound in found if not _holds(bound, value)]
+    if wrong:
+        raise UserError(f"{name} {_sentence(wrong[0], found, value)}")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{name} must be at most 2^63 - 1 = {LARGEST}, not {value}")
+
+
+def bounds(hint: Any) -> Iterator[Ge | Gt | Le | Lt]:
+    """Yield the bounds that an annotation states, at whatever depth: of a union, or of what a tuple holds."""
+    for part in typing.get_args(hint):
+        if isinstance(part, Ge | Gt | Le | Lt):
+            yield part
+        elif isinstance(part, Interval):
+            yield from part
+        else:
+            yield from bounds(part)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for entry in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(entry, int | float) and not isinstance(entry, bool):
+            yield entry
+
+
+def _holds(bound: Ge | Gt | Le | Lt, value: float) -> bool:
+    match bound:
+        case Ge(ge=least):
+            return value >= least
+        case Gt(gt=below):
+            return value > below
+        case Le(le=most):
+            return value <= most
+        case Lt(lt=above):
+            return value < above
+
+
+def _sentence(wrong: Ge | Gt | Le | Lt, found: list[Ge | Gt | Le | Lt], value: float) -> str:
+    match found:
+        case [Ge(ge=least), Le(le=most)] if math.isfinite(most):
+            return f"must be from {least} to {most}, not {value}"
+        case [Gt(gt=below), Le(le=most)]:
+            return f"must be above {below} and at most {most}, not {value}"
+    match wrong:
+        case Ge(ge=0):
+            return f"must not be negative, but is {value}"
+        case Gt(gt=0):
+            return f"must be positive, not {value}"
+        case Ge(ge=least):
+            return f"must be at least {least}, not {value}"
+        case Gt(gt=below):
+            return f"must be above {below}, not {value}"
+        case Le(le=most):
+            return f"must be at most {most}, not {value}"
+        case Lt(lt=above):
+            return f"must be below {above}, not {value}"
