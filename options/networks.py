@@ -129,6 +129,11 @@ def _discriminators() -> dict[str, Part]:
     return read_parts(NETWORKS, "DISCRIMINATORS.register")
 
 
+def preset_names() -> list[str]:
+    """Return the presets of all architectures, each once."""
+    return list(dict.fromkeys(name for arch in architectures() for name in training_presets(arch)))
+
+
 def check_arch(arch: str) -> None:
     """Raise a UserError where no generator of that name can be trained."""
     if arch not in architectures():

@@ -9,12 +9,13 @@ import dataclasses
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import docstring_parser
+import tyro
 
 from options.source import Definition, Source, UnreadableError, modules_with, read_source
 
@@ -42,6 +43,11 @@ class Part:
     """Its arguments that have a default; the others are not settings."""
     registration: tuple[Any, ...] = ()
     """What the decorator was given after the name."""
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """Return what `Annotated` adds to a flag whose help is to list what can be chosen."""
+    return tyro.conf.arg(metavar="{" + ",".join(names) + "}")
 
 
 @lru_cache

@@ -33,7 +33,8 @@ def main(o: Blend) -> None:
     with torch.inference_mode():
         z = seeded_normal((SAMPLES, base.z_dim), o.seed)
         columns = [generator(z, truncation_psi=PSI) for generator in (base, style, blended)]  # 3 x [N, C, R, R]
-    images.write_image(o.out.with_suffix(".png"), images.grid(torch.stack(columns, 1).flatten(0, 1), columns=3))
+    rows = [list(images.to_uint8(row)) for row in torch.stack(columns, 1)]  # of [3, C, R, R]
+    images.write_image(o.out.with_suffix(".png"), images.labelled_sheet(rows, ("base", "style", "blend")))
     print(f"written: {o.out} and {o.out.with_suffix('.png')} (base | style | blend)")
 
 

@@ -16,7 +16,7 @@ from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
-from stylegan2.runtime.images import grid, to_uint8, write_image
+from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 
 COLUMNS = 8
 
@@ -26,16 +26,25 @@ def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
     return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
 
 
+def named(seeds: list[int]) -> str:
+    """Return what to call the seeds of a row of pictures, such as 8-15."""
+    follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}-{seeds[-1]}" if follow and len(seeds) > 1 else ", ".join(map(str, seeds))
+
+
 def samples(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.row_seeds(), o)
     images = render(generator, codes, progress="samples")  # [N, C, R, R]
     for seed, picture in zip(o.row_seeds(), to_uint8(images), strict=True):
         write_image(o.exp_dir / "samples" / f"seed{seed:04d}.png", picture)
-    write_image(o.exp_dir / "samples.png", grid(images, columns=min(COLUMNS, len(images))))
+    rows = [list(to_uint8(part)) for part in images.split(COLUMNS)]
+    captions = [named(o.row_seeds()[start : start + COLUMNS]) for start in range(0, len(images), COLUMNS)]
+    write_image(o.exp_dir / "samples.png", labelled_sheet(rows, captions=captions))
 
 
 def truncation(generator: Generator, o: Generate) -> None:
-    sheet = pictures.truncation_sheet(generator, o.row_seeds(), o.psi_values(), o.truncation_cutoff, o.label)
+    names = [f"seed {seed}" for seed in o.row_seeds()]
+    sheet = pictures.truncation_sheet(generator, o.row_seeds(), o.psi_values(), o.truncation_cutoff, o.label, names)
     write_image(o.exp_dir / "truncation.png", sheet)
 
 
@@ -43,13 +52,15 @@ def mixing(generator: Generator, o: Generate) -> None:
     rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # says first if a mask does not fit
     codes, styles = (codes_of(generator, seeds, o) for seeds in (o.row_seeds(), o.column_seeds()))
     for mask, numbers in rows.items():
-        sheet = pictures.mixing_sheet(generator, codes, styles, numbers)
+        names = [[f"seed {seed}" for seed in seeds] for seeds in (o.row_seeds(), o.column_seeds())]
+        sheet = pictures.mixing_sheet(generator, codes, styles, numbers, *names)
         write_image(o.exp_dir / f"mixing_{mask.replace(',', '_')}.png", sheet)
 
 
 def noise(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.row_seeds(), o)
-    sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed)
+    names = [f"seed {seed}" for seed in o.row_seeds()]
+    sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed, names)
     write_image(o.exp_dir / "noise.png", sheet)
     print(f"a deviation of {white * 127.5:.2f} of 255 levels is white")
 

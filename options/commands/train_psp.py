@@ -8,7 +8,8 @@ import tyro
 
 from options.losses import loss_settings
 from options.machine import Machine
-from options.presets import psp_settings
+from options.presets import PSP, psp_settings
+from options.registered import one_of, read_parts
 from options.tasks import task_settings
 from psp.training_settings import TrainingSettings
 from stylegan2.runtime.ranges import Workers
@@ -22,7 +23,7 @@ TaskSettings = task_settings("training")
 class TrainPSp(Machine):
     """Train a pSp encoder for a generator. To resume, run the same command again."""
 
-    task: str = "inversion"
+    task: Annotated[str, one_of(read_parts("datasets.tasks", "register_task"))] = "inversion"
     """the translation to learn: a file of datasets/tasks"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
     """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
@@ -42,14 +43,14 @@ class TrainPSp(Machine):
     of --checkpoint_path, and synthfaces64 without one"""
     checkpoint_path: Path | None = None
     """start from the encoder of this checkpoint, experiment folder or published pSp, e4e or ReStyle file"""
-    encoder_type: str = "auto"
+    encoder_type: Annotated[str, one_of(["auto", *read_parts("psp.encoders", "ENCODERS.register")])] = "auto"
     """an encoder of psp/encoders; auto takes that of --checkpoint_path, else `light` for generators up to 128 px and
     `gradual` above"""
     trunk_weights: Path | None = None
     """start the trunk of the encoder from an ArcFace IR-SE50 file (model_ir_se50.pth), as the paper does"""
     start_from_latent_avg: bool = True
     """let the encoder predict offsets to the generator's mean latent"""
-    preset: str | None = None
+    preset: Annotated[str | None, one_of(PSP)] = None
     """a named set of defaults; flags given beside it win"""
     workers: Workers = 1
     """processes that read or render images"""

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from options.machine import Machine
-from options.networks import chosen_settings, network_settings
+from options.networks import chosen_settings, network_settings, preset_names
+from options.registered import one_of
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, Workers
 from stylegan2.training_settings import TrainingSettings, check_fit
@@ -25,7 +26,7 @@ class TrainStyleGAN2(Machine):
     exp_dir: Path | None = None
     """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl, config.yaml; by default
     runs/ARCHITECTURE-DATA-RESOLUTION"""
-    preset: str | None = None
+    preset: Annotated[str | None, one_of(preset_names())] = None
     """a named set of defaults; flags given beside it win"""
     mirror: bool = False
     """flip half of the images"""

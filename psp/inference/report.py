@@ -24,7 +24,7 @@ from stylegan2.runtime.output_names import printable
 
 RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
-OUTPUTS_A_ROW = 4  # so many outputs of a source are on a sheet
+OUTPUTS_A_ROW = 8  # so many outputs of a source are on a sheet
 CELLS_A_ROW = 6  # of the grid of a source and its outputs
 Row = tuple[list[np.ndarray], str]  # pictures and caption
 
@@ -195,7 +195,7 @@ def _block(rows: list[Row]) -> np.ndarray:
     """Draw a contact sheet of some rows, uint8 [H, W, 3]."""
     captions = [printable(caption) for _, caption in rows]
     outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
-    titles = ("source", "aligned", *["output"] * outputs)
+    titles = ("source", "aligned", *(["output"] if outputs == 1 else [f"mix{k}" for k in range(outputs)]))
     return images.labelled_sheet([pictures for pictures, _ in rows], titles, captions)
 
 

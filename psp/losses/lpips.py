@@ -15,6 +15,7 @@ from psp.losses.registry import register_loss
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.notices import say_once
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 """LPIPS's name of a network and the name of its file in the table of pretrained files."""
@@ -83,7 +84,7 @@ def build_perceptual(network: str = "auto", path: Path | None = None) -> nn.Modu
     if network == "auto":
         network = "alex" if PRETRAINED.find("alexnet", path) else "effnet"
         because = "" if network == "alex" else ", because the AlexNet file of LPIPS is not on this machine"
-        print(f"Perceptual loss: {network}{because}.")
+        say_once(f"perceptual network: {network}{because}")
     return EffNet(path) if network == "effnet" else LPIPS(network, path)
 
 

@@ -19,17 +19,25 @@ def truncation_sheet(
     psis: Sequence[float],
     truncation_cutoff: int | None = None,
     label: int | None = None,
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """Draw a row a seed and a column a psi (StyleGAN, figure 8).
 
-    psi 1 is the sample, 0 the mean of W, and below 0 the sample's opposite.
+    psi 1 is the sample, 0 the mean of W, and below 0 the sample's opposite. `names` are captions of the rows.
     """
     codes = [seeded_w(generator, seeds, psi, truncation_cutoff, label) for psi in psis]
     pictures = render(generator, torch.stack(codes, 1), progress="truncation")  # [N, P, C, R, R]
-    return labelled_sheet([list(to_uint8(row)) for row in pictures], [f"psi {psi:g}" for psi in psis])
+    return labelled_sheet([list(to_uint8(row)) for row in pictures], [f"psi {psi:g}" for psi in psis], names)
 
 
-def mixing_sheet(generator: Generator, codes: Tensor, styles: Tensor, rows: Sequence[int]) -> np.ndarray:
+def mixing_sheet(
+    generator: Generator,
+    codes: Tensor,
+    styles: Tensor,
+    rows: Sequence[int],
+    code_names: Sequence[str] = (),
+    style_names: Sequence[str] = (),
+) -> np.ndarray:
     """Draw a row a code and a column a style (StyleGAN, figure 3): what a picture gets from the one above it.
 
     Args:
@@ -37,14 +45,19 @@ def mixing_sheet(generator: Generator, codes: Tensor, styles: Tensor, rows: Sequ
         codes: [N, num_ws, w_dim], at the left.
         styles: [K, num_ws, w_dim], on top; their first row is the style.
         rows: Of w_plus that are the style's.
+        code_names: [N], captions at the left.
+        style_names: [K], titles on top.
     """
     left, top = to_uint8(render(generator, codes)), to_uint8(render(generator, styles))
     mixed = render(generator, mix(codes, styles[:, 0], rows), progress="mixing")  # [N, K, C, R, R]
     sheet = [[own, *to_uint8(row)] for own, row in zip(left, mixed, strict=True)]
-    return labelled_sheet([[np.full_like(top[0], 255), *top], *sheet])
+    titles, captions = ["", *style_names] if style_names else [], ["", *code_names] if code_names else []
+    return labelled_sheet([[np.full_like(top[0], 255), *top], *sheet], titles, captions)
 
 
-def noise_sheet(generator: Generator, codes: Tensor, draws: int, seed: int) -> tuple[np.ndarray, float]:
+def noise_sheet(
+    generator: Generator, codes: Tensor, draws: int, seed: int, names: Sequence[str] = ()
+) -> tuple[np.ndarray, float]:
     """Draw two draws of the noise, the mean of all, and the deviation of each pixel (StyleGAN, figure 4).
 
     Args:
@@ -52,6 +65,7 @@ def noise_sheet(generator: Generator, codes: Tensor, draws: int, seed: int) -> t
         codes: [N, num_ws, w_dim], a row each.
         draws: How many.
         seed: Of the noise.
+        names: [N], captions of the rows.
 
     Returns:
         The picture, and the standard deviation on the [-1, 1] scale that is shown white.
@@ -64,7 +78,7 @@ def noise_sheet(generator: Generator, codes: Tensor, draws: int, seed: int) -> t
         deviations.append(deviation.expand_as(mean)[None])  # [1, C, R, R]
     white = max(float(torch.cat(deviations).max()), 1e-6)
     sheet = [list(to_uint8(torch.cat([row, 2 * d / white - 1]))) for row, d in zip(rows, deviations, strict=True)]
-    return labelled_sheet(sheet, ["a draw", "another", f"mean of {draws}", "deviation"]), white
+    return labelled_sheet(sheet, ["a draw", "another", f"mean of {draws}", "deviation"], names), white
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
 
 
 def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
-    """Format a table with one number a row, then each metric's protocol and departures.
+    """Format a table with one number a row, then each protocol and departure with its metrics.
 
     Args:
         about: What all metrics share (generator, data, seed, ...).
@@ -56,4 +56,12 @@ def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
 
 
 def _notes(results: Mapping[str, Result]) -> Sequence[str]:
-    return [f"- {name}: {r.protocol}. Here: {'; '.join(r.departures) or 'the same'}." for name, r in results.items()]
+    """Say what each protocol is and where a measurement departs from it, each sentence once."""
+    protocols: dict[str, list[str]] = {}
+    departures: dict[str, list[str]] = {}
+    for name, result in results.items():
+        protocols.setdefault(result.protocol, []).append(name)
+        for departure in result.departures or ("as there",):
+            departures.setdefault(departure, []).append(name)
+    lines = [f"- {', '.join(names)}: {protocol}." for protocol, names in protocols.items()]
+    return [*lines, "", "Here:", "", *(f"- {', '.join(names)}: {text}." for text, names in departures.items())]

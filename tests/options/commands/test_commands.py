@@ -11,6 +11,7 @@ import pytest
 
 import psp
 from options.commands import COMMANDS, main
+from options.parse import parse
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "scipy", "lpips")
@@ -118,3 +119,20 @@ def test_hugging_face_datasets_may_be_installed(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "faces.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("train", ["super_resolution", "restyle_e4e", "light_feature", "light-e4e"]),
+        ("train-gan", ["tiny-cpu", "config-f", "paper256"]),
+        ("generate", ["samples,truncation,mixing,noise,interpolation"]),
+    ],
+)
+def test_help_lists_what_can_be_chosen(name, choices, capsys):
+    command = COMMANDS[name]
+    settings = getattr(importlib.import_module(f"options.commands.{command.script}"), command.settings)
+    with pytest.raises(SystemExit):
+        parse(settings, args=["--help"])
+    printed = "".join(capsys.readouterr().out.replace("│", " ").split())
+    assert [choice for choice in choices if choice not in printed] == []

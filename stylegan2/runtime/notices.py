@@ -1,0 +1,12 @@
+"""What a process tells its user once, however often it applies."""
+
+from functools import cache
+
+from stylegan2.runtime import distributed
+
+
+@cache
+def say_once(text: str) -> None:
+    """Print a line, unless this process has printed it before; of several processes the first one prints."""
+    if distributed.is_first():
+        print(text)
