@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -59,14 +59,24 @@ def read_parts(package: str, decorator: str) -> dict[str, Part]:
         decorator: As it is written above a class or function, such as "register_loss" or "GENERATORS.register".
     """
     found: dict[str, Part] = {}
+    for definition, call, source in _registrations(package, decorator):
+        name, *registration = _arguments(call, source)
+        found[name] = _part(definition, source, tuple(registration))
+    return dict(sorted(found.items()))
+
+
+def read_names(package: str, decorator: str) -> list[str]:
+    """Return the names under which the files of a package register parts; none of the files is imported."""
+    return sorted(_arguments(call, source)[0] for _, call, source in _registrations(package, decorator))
+
+
+def _registrations(package: str, decorator: str) -> Iterator[tuple[Definition, ast.Call, Source]]:
     for module in modules_with(f"@{decorator}(", package):
         source = read_source(module)
         for definition in source.definitions.values():
             for call in definition.decorator_list:
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
-                    name, *registration = _arguments(call, source)
-                    found[name] = _part(definition, source, tuple(registration))
-    return dict(sorted(found.items()))
+                    yield definition, call, source
 
 
 def _arguments(call: ast.Call, source: Source) -> list[Any]:

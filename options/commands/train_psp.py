@@ -9,7 +9,7 @@ import tyro
 from options.losses import loss_settings
 from options.machine import Machine
 from options.presets import PSP, psp_settings
-from options.registered import one_of, read_parts
+from options.registered import one_of, read_names
 from options.tasks import task_settings
 from psp.training_settings import TrainingSettings
 from stylegan2.runtime.ranges import Workers
@@ -23,7 +23,7 @@ TaskSettings = task_settings("training")
 class TrainPSp(Machine):
     """Train a pSp encoder for a generator. To resume, run the same command again."""
 
-    task: Annotated[str, one_of(read_parts("datasets.tasks", "register_task"))] = "inversion"
+    task: Annotated[str, one_of(read_names("datasets.tasks", "register_task"))] = "inversion"
     """the translation to learn: a file of datasets/tasks"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
     """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
@@ -43,7 +43,7 @@ class TrainPSp(Machine):
     of --checkpoint_path, and synthfaces64 without one"""
     checkpoint_path: Path | None = None
     """start from the encoder of this checkpoint, experiment folder or published pSp, e4e or ReStyle file"""
-    encoder_type: Annotated[str, one_of(["auto", *read_parts("psp.encoders", "ENCODERS.register")])] = "auto"
+    encoder_type: Annotated[str, one_of(["auto", *read_names("psp.encoders", "ENCODERS.register")])] = "auto"
     """an encoder of psp/encoders; auto takes that of --checkpoint_path, else `light` for generators up to 128 px and
     `gradual` above"""
     trunk_weights: Path | None = None
