@@ -1,5 +1,6 @@
 """Flags of the registered generators and discriminators, and what --arch and --preset stand for."""
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from options.registered import Parameter, Part, read_parts
+from options.source import modules_with, read_source
 from stylegan2.networks.presets import Preset, Settings
 from stylegan2.networks.sizes import check_sizes, feature_maps
 from stylegan2.runtime.errors import UserError
@@ -130,8 +132,10 @@ def _discriminators() -> dict[str, Part]:
 
 
 def preset_names() -> list[str]:
-    """Return the presets of all architectures, each once."""
-    return list(dict.fromkeys(name for arch in architectures() for name in training_presets(arch)))
+    """Return the presets of all architectures, each once: the keys of PRESETS in their files."""
+    tables = [read_source(name).constants.get("PRESETS") for name in modules_with("PRESETS", NETWORKS)]
+    keys = [ast.literal_eval(key) for table in tables if isinstance(table, ast.Dict) for key in table.keys if key]
+    return sorted(set(keys), key=lambda name: (name.startswith("config"), name))
 
 
 def check_arch(arch: str) -> None:

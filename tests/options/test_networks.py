@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from options import registered
-from options.networks import architectures, chosen_settings, network_settings, training_presets
+from options.networks import architectures, chosen_settings, network_settings, preset_names, training_presets
 from options.parse import parse, with_flags
 from options.registered import read_parts
 from options.source import modules_with, read_source
@@ -263,3 +263,7 @@ def test_a_generators_own_arguments_and_defaults_are_flags():
     assert (command().network.arch, command().network.z_dim) == ("stylegan2", 512)
     with pytest.raises(UserError, match="leaves must be at least 1, not 0"):
         command("--arch", "toy", "--leaves", "0")
+
+
+def test_the_listed_presets_are_those_that_there_are():
+    assert set(preset_names()) == {name for arch in architectures() for name in training_presets(arch)}
