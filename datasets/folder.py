@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels import DATASET_JSON, labels_of
+from datasets.labels import DATASET_JSON, Label, encode_labels, labels_of, roots
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file, list_pictures
@@ -67,21 +67,31 @@ class ImageFiles:
                 digest.update(f"{self.relative(index)} {state.st_size} {state.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
-    def labels(self) -> np.ndarray | None:
-        """Read the class of each file, int64 [len], from dataset.json, else the top subfolders; None without either."""
+    def labels(self) -> list[Label | None] | None:
+        """Read the label of each file, from dataset.json, else from subfolders; None without either."""
         names = [self.relative(index) for index in range(len(self))]
-        return labels_of(names, self._read_text(DATASET_JSON), str(self.path))
+        root, content = self.dataset_json() or ("", None)
+        return labels_of(names, content, str(self.path), root)
 
-    def _read_text(self, name: str) -> str | None:
+    def dataset_json(self) -> tuple[str, bytes] | None:
+        """Read dataset.json, beside the images or in the folder of all: (that folder with "/" or "", content)."""
+        for root in roots([self.relative(index) for index in range(len(self))]):
+            content = self._read_bytes(root + DATASET_JSON)
+            if content is not None:
+                return root, content
+        return None
+
+    def _read_bytes(self, name: str) -> bytes | None:
         """Read a file beside the images; None where there is none."""
         try:
             if self._folder is not None:
-                return (self._folder / name).read_text(encoding="utf-8")
+                return (self._folder / name).read_bytes()
             with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name).decode("utf-8")
-        except (FileNotFoundError, KeyError):
+                member = next((member for member in archive.namelist() if inner_name(member) == name), None)
+                return None if member is None else archive.read(member)
+        except FileNotFoundError:
             return None
-        except Exception as error:  # a refusal of the disk, damage in the zip, no text: several kinds
+        except Exception as error:  # a refusal of the disk, or damage in the zip: several kinds
             raise UserError(f"cannot read {name} of {self.path}: {error}") from error
 
     def read(self, index: int, mode: str) -> np.ndarray:
@@ -138,9 +148,15 @@ class ImageFolder:
         return len(self.files)
 
     def labels(self) -> np.ndarray | None:
-        """Return the class of each image, int64 [len]; None where there are none. See `ImageFiles.labels`."""
-        if self._labels is None:
-            self._labels = self.files.labels()
+        """Return the label of each image, int64 [len] or float32 [len, K]; None where there are none.
+
+        Images without a label are left out from then on, and their number is said. See `ImageFiles.labels`.
+        """
+        labels = self.files.labels() if self._labels is None else None
+        if labels is not None:
+            self._labels, kept = encode_labels(labels, str(self.files.path))
+            self.files.names = [self.files.names[index] for index in kept]
+            self.left_out.length = len(kept)
         return self._labels
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -157,7 +173,7 @@ class ImageFolder:
     def _candidates(self, index: int) -> Iterator[int]:
         """Yield the file itself, then those that may stand in for it."""
         for candidate in (*range(index, len(self)), *range(index)):
-            if self._labels is None or self._labels[candidate] == self._labels[index]:
+            if self._labels is None or np.array_equal(self._labels[candidate], self._labels[index]):
                 yield candidate
 
     def _say_gray(self, index: int, image: np.ndarray) -> None:

@@ -1,119 +1,257 @@
-"""The class of each image: from dataset.json in NVIDIA's layout, from a table of the user's, or from subfolders."""
+"""The label of each image: from dataset.json in NVIDIA's layout, from a table of the user's, or from subfolders.
+
+A label is a class, or a vector: several attributes, or continuous values. Folders are classes only where no file says
+otherwise, and not where their names are those of parts of a data set.
+"""
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from itertools import accumulate, takewhile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stylegan2.runtime.errors import UserError
 
-DATASET_JSON = "dataset.json"  # at the top of a folder or zip: {"labels": [[name, class], ...]}, classes from 0 on
+DATASET_JSON = "dataset.json"  # {"labels": [[name, class or vector], ...]}, where images lie or in the folder of all
 FOLDERS = "folders"
-HEADER = {"file", "filename", "file_name", "image", "name", "path"}
+HEADER = {"file", "filename", "file_name", "image", "image_id", "name", "path"}
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "images", "imgs"}
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte-order marks, with which Windows begins such a text
 SHOWN = 3  # names in a message
+Label = int | str | tuple[float, ...]
+"""a class by its number or its name, or a vector"""
 
 
-def labels_of(names: Sequence[str], dataset_json: str | None, where: str) -> np.ndarray | None:
-    """Return the class of each image of a folder or zip, int64 [len(names)]; None where no source has labels.
+def labels_of(
+    names: Sequence[str], dataset_json: bytes | None, where: str, root: str = ""
+) -> list[Label | None] | None:
+    """Return the label of each image of a folder or zip; None where no source has labels.
 
     Args:
-        names: the images, relative to the top, with "/".
-        dataset_json: what that file holds, where there is one; else the top subfolders are the classes.
-        where: for messages.
+        names: The images, relative to the top, with "/".
+        dataset_json: What that file holds, where there is one; else the folders below that of all are the classes.
+        where: For messages.
+        root: The folder of dataset.json, to which the names in it are relative, such as "my photos/".
 
     Raises:
-        UserError: the file is damaged, or does not give every image one class.
+        UserError: The file is damaged or names none of the images, or the folders are no classes.
     """
-    found = None if dataset_json is None else parse_dataset_json(dataset_json, f"{where}/{DATASET_JSON}")
+    if dataset_json is None:
+        return class_folders(names, where)
+    found = parse_dataset_json(dataset_json, f"{where}/{root}{DATASET_JSON}")
     if found is None:
-        found, classes = numbered({name: top_folder(name) for name in names})
-        return np.array([found[name] for name in names], np.int64) if len(classes) > 1 else None
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"{where}/{DATASET_JSON} gives no class to {listed(missing)}: add them, or remove the file")
-    return np.array([found[name] for name in names], np.int64)  # [len(names)]
-
-
-def parse_dataset_json(text: str, where: str) -> dict[str, int] | None:
-    """Read {name: class}; None where the file says that there are no labels."""
-    try:
-        pairs = json.loads(text)["labels"]
-        if pairs is None:
-            return None
-        labels = {name.replace("\\", "/"): label for name, label in pairs}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{where} is not of the form {{"labels": [[name, class], ...]}}') from error
-    for name, label in labels.items():
-        if type(label) is not int or label < 0:
-            raise UserError(f"{where} gives {name!r} the label {label!r}, where classes are whole numbers from 0 on")
+        return None
+    labels = [found.get(name.removeprefix(root)) for name in names]
+    if all(label is None for label in labels):
+        raise UserError(
+            f"{where}/{root}{DATASET_JSON} gives no label to {listed(names)}: its names begin with"
+            f" {min(found, default='')!r}"
+        )
     return labels
 
 
-def format_dataset_json(labels: Mapping[str, int], classes: Sequence[str]) -> str:
+def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None:
+    """Return the top subfolder of each image as its class; None where there is but one, and of those in no subfolder.
+
+    Raises:
+        UserError: The folders are named as parts of a data set, such as train and val, or are numbered parts.
+    """
+    folders = top_folders(names)
+    classes = sorted(set(folders) - {""})
+    if len(classes) < 2:
+        return None
+    if {folder.lower() for folder in classes} <= PARTS:
+        raise UserError(
+            f"the folders {listed(classes)} of {where} are parts of a data set, no classes: give one of them as `data`"
+        )
+    if all(len(folder) == 5 and folder.isdecimal() for folder in classes) and _are_shards([int(f) for f in classes]):
+        raise UserError(
+            f"the folders {listed(classes)} of {where} are numbered parts, no classes: give a {DATASET_JSON}, such as"
+            " prepare_data.py writes"
+        )
+    return [folder or None for folder in folders]
+
+
+def encode_labels(labels: Sequence[Label | None], where: str) -> tuple[np.ndarray, list[int]]:
+    """Turn labels into what networks are conditioned on.
+
+    Returns:
+        Classes as int64 [M], or vectors as float32 [M, K], and the indices of the M images that have a label. Names of
+        classes are numbered in their order. Numbers of classes stay as they are, unless there are fewer images than
+        classes: then those that occur are numbered from 0 on.
+
+    Raises:
+        UserError: Some are classes and others vectors.
+    """
+    kept = [index for index, label in enumerate(labels) if label is not None]
+    given: list[Any] = [labels[index] for index in kept]
+    if len(kept) < len(labels):
+        print(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label: left out")
+    if any(isinstance(label, tuple) for label in given):
+        if len({len(label) if isinstance(label, tuple) else 0 for label in given}) > 1:
+            raise UserError(
+                f"the labels of {where} are classes for some images and vectors for others, or of several lengths"
+            )
+        return np.array(given, np.float32), kept  # [M, K]
+    if any(isinstance(label, str) for label in given) or max(given, default=0) >= len(labels):
+        number = {name: k for k, name in enumerate(in_order({str(label) for label in given}))}
+        print(f"{len(number)} classes of {where}: {listed(list(number))}")
+        given = [number[str(label)] for label in given]
+    return np.array(given, np.int64), kept  # [M]
+
+
+def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | None] | None:
+    """Read {name: label}; None where the file says that there are no labels. An image's own label may be null too."""
+    try:
+        # Of bytes, json finds out which UTF they are; a byte-order mark is no part of the text.
+        text = content.decode(json.detect_encoding(content)) if isinstance(content, bytes) else content
+        pairs = json.loads(text.removeprefix("\ufeff"))["labels"]
+        if pairs is None:
+            return None
+        pairs = pairs.items() if isinstance(pairs, dict) else pairs
+        labels = {name.replace("\\", "/").removeprefix("./"): label for name, label in pairs}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}') from error
+    continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in labels.values())
+    return {name: _label(label, continuous, f"{where} gives {name!r}") for name, label in labels.items()}
+
+
+def _label(label: Any, continuous: bool, sentence: str) -> Label | None:
+    """Check one label. A fraction among them says that the numbers are no classes, but measured."""
+    numbers = label if isinstance(label, list) else [label]
+    if label is None or (isinstance(label, str) and label):
+        return label
+    if not numbers or not all(type(x) in (int, float) and abs(x) < 1e9 for x in numbers):  # which NaN is not
+        raise UserError(f"{sentence} the label {str(label)[:80]}, which is no class, and no vector of numbers")
+    if isinstance(label, list) or continuous:
+        return tuple(map(float, numbers))
+    if label < 0:
+        raise UserError(f"{sentence} the label {label}, where classes are whole numbers from 0 on")
+    return int(label)
+
+
+def format_dataset_json(labels: Mapping[str, int | tuple[float, ...]], classes: Sequence[str]) -> str:
     """Write NVIDIA's layout, and the names of the classes beside it."""
     return json.dumps({"labels": [[name, labels[name]] for name in sorted(labels)], "classes": list(classes)}, indent=0)
 
 
-def read_labels(source: str, names: Iterable[str]) -> dict[str, str]:
-    """Read the classes of the images `names` (relative, with "/"): {name: the class's name}.
+def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[float, ...]]:
+    """Read the labels of the images `names` (relative, with "/"): {name: the class's name, or a vector}.
 
     Args:
-        source: "folders" for the top subfolder of each image, or a .csv file with lines `name,class`, with or without
-            a header, or a .json file in NVIDIA's layout. Images that it does not name are not in the result.
+        source: "folders" for the top subfolder of each image, or a .csv file with lines `name,class` or
+            `name,number,number,...`, with or without a header, or a .json file in NVIDIA's layout. Images that it does
+            not name are not in the result.
 
     Raises:
         UserError: there is no such file, it has another form, or it names none of the images.
     """
     names = list(names)
     if source == FOLDERS:
-        return {name: top_folder(name) for name in names if top_folder(name)}
+        folders = top_folders(names, alone=True)
+        return {name: folder for name, folder in zip(names, folders, strict=True) if folder}
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        json_file = path.suffix.lower() == ".json"
+        text = "" if json_file else content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the labels of {source!r}: {reason}") from error
-    if path.suffix.lower() == ".json":
-        found: Mapping[str, int | str] = parse_dataset_json(text, source) or {}
-    else:
-        found = parse_csv(text, source)
-    labels = {name: str(found[name]) for name in names if name in found}
+    found = (parse_dataset_json(content, source) or {}) if json_file else parse_csv(text, source)
+    root = next((root for root in roots(names) if any(name.removeprefix(root) in found for name in names)), "")
+    given = {name: found.get(name.removeprefix(root)) for name in names}
+    labels = {
+        name: label if isinstance(label, tuple) else str(label) for name, label in given.items() if label is not None
+    }
     if not labels:
-        own, given = min(names, default=""), min(found, default="")
-        raise UserError(f"{source!r} names none of the images: it begins with {given!r}, they with {own!r}")
-    if strange := sorted(found.keys() - set(names)):
+        own, first = min(names, default=""), min(found, default="")
+        raise UserError(f"{source!r} names none of the images: it begins with {first!r}, they with {own!r}")
+    if strange := sorted(found.keys() - {name.removeprefix(root) for name in names}):
         print(f"{source} names {listed(strange)}, which are not among the images")
     return labels
 
 
-def parse_csv(text: str, where: str) -> dict[str, str]:
-    """Read {name: class} from lines `name,class`; a first line such as `file,label` is a header."""
-    found: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
+def parse_csv(text: str, where: str) -> dict[str, Label | None]:
+    """Read {name: class or vector} from lines `name,class` or `name,number,number,...`, also with ";" or tabs.
+
+    A first line such as `file,label` is a header. Numbers are classes, unless one of them has a fraction or a line has
+    several. An image whose label is empty has none.
+    """
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    rows = csv.reader(lines, delimiter=next((mark for mark in ",\t;" if mark in first), ","))
+    found: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
-        if not any(cells) or (number == 1 and cells[0].lower() in HEADER):
+        if not any(cells) or (number == 1 and _is_header(cells)):
             continue
-        if len(cells) != 2 or not all(cells):
+        several = len(next(iter(found.values()), cells[1:])) > 1
+        if len(cells) < 2 or not cells[0] or (len(cells) > 2 and not (several and _numbers(cells[1:]))):
             raise UserError(f"line {number} of {where!r} is not of the form name,class: {','.join(row)[:80]!r}")
-        name, label = cells[0].replace("\\", "/").removeprefix("./"), cells[1]
-        if found.setdefault(name, label) != label:
-            raise UserError(f"{where!r} gives {name!r} two classes, {found[name]!r} and {label!r}: keep one")
-    return found
+        name = cells[0].replace("\\", "/").removeprefix("./")
+        if found.setdefault(name, cells[1:]) != cells[1:]:
+            one, other = ",".join(found[name]), ",".join(cells[1:])
+            raise UserError(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")
+    given = [label for label in found.values() if label != [""]]
+    numbers = [_numbers(label) for label in given]
+    if all(numbers) and any(len(label) > 1 or label[0] != int(label[0]) for label in numbers if label):
+        return {name: _numbers(label) for name, label in found.items()}
+    return {name: label[0] or None for name, label in found.items()}
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return cells[0].lower() in HEADER or (len(cells) > 2 and _numbers(cells[1:]) is None)
+
+
+def _numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
+    """Return finite numbers; None where one cell is none."""
+    try:
+        numbers = tuple(map(float, cells))
+    except ValueError:
+        return None
+    return numbers if numbers and all(map(math.isfinite, numbers)) else None
 
 
 def numbered(classes: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
     """Number the classes: ({file: number}, names), in the order of whole numbers, else in that of letters."""
-    distinct = sorted(set(classes.values()))
-    if all(name.isascii() and name.isdecimal() for name in distinct):
-        distinct.sort(key=int)
+    distinct = in_order(set(classes.values()))
     number = {name: index for index, name in enumerate(distinct)}
     return {file: number[name] for file, name in classes.items()}, distinct
 
 
-def top_folder(name: str) -> str:
-    """Return the first folder of a path; "" for what lies in none."""
-    return "".join(PurePosixPath(name).parts[:-1][:1])
+def in_order(classes: set[str]) -> list[str]:
+    """Sort names of classes as whole numbers where all are, else as letters."""
+    numeric = all(name.isascii() and name.isdecimal() for name in classes)
+    return sorted(sorted(classes), key=int) if numeric else sorted(classes)
+
+
+def roots(names: Sequence[str]) -> list[str]:
+    """Return the folders in which all images lie, from the top down: ["", "my photos/", ...]."""
+    parents = sorted({tuple(name.split("/")[:-1]) for name in names}) or [()]
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(parents[0], parents[-1], strict=False))
+    return list(accumulate((f"{part}/" for part, _ in same), initial=""))
+
+
+def top_folders(names: Sequence[str], alone: bool = False) -> list[str]:
+    """Return the first folder of each image below the folder of all; "" for those that lie in none.
+
+    alone: where all images lie in one folder, this is theirs.
+    """
+    within = roots(names)
+    inner = [name.removeprefix(within[-1]) for name in names]
+    if alone and len(within) > 1 and all("/" not in name for name in inner):
+        return [within[-1].rstrip("/").rpartition("/")[2]] * len(names)
+    return [name.partition("/")[0] if "/" in name else "" for name in inner]
+
+
+def _are_shards(numbers: Sequence[int]) -> bool:
+    """Return whether folders are the parts in which FFHQ (each thousand) and NVIDIA's dataset_tool.py store images."""
+    return all(number % 1000 == 0 for number in numbers) or sorted(numbers) == list(range(len(numbers)))
 
 
 def listed(names: Sequence[str]) -> str:

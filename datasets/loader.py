@@ -21,7 +21,7 @@ from stylegan2.runtime.errors import UserError
 class MirroredImages(Dataset):
     """`[(index, position)]` gives float32 [C, R, R]; with `mirror`, half of the positions are flipped.
 
-    With `labels`, int64 [len(pixels)], it gives (image, label).
+    With `labels`, int64 [len(pixels)] or float32 [len(pixels), K], it gives (image, label).
     """
 
     def __init__(self, pixels: Sequence[np.ndarray], mirror: bool, seed: int, labels: np.ndarray | None = None) -> None:
@@ -30,13 +30,13 @@ class MirroredImages(Dataset):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, np.ndarray]:
         index, position = key
         image = images.to_tensor(self.pixels[index])  # [C, R, R]
         # Drawn from the position, so the result does not depend on the number of workers or on where a run resumed.
         flip = self.mirror and np.random.default_rng([self.seed, position]).random() < 0.5
         image = image.flip(2) if flip else image
-        return image if self.labels is None else (image, int(self.labels[index]))
+        return image if self.labels is None else (image, self.labels[index])
 
 
 def leave_signals_to_the_loop(worker_id: int) -> None:

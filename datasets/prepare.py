@@ -8,6 +8,7 @@ import io
 import sys
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -87,15 +88,15 @@ def prepare_folder(
     files: ImageFiles,
     out: Path,
     recipe: Recipe,
-    labels: dict[str, str] | None = None,
+    labels: Mapping[str, str | tuple[float, ...]] | None = None,
     keep_duplicates: bool = False,
     workers: int = 1,
 ) -> Outcome:
     """Write what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
-        labels: {file: class}; a file that is not in it is left out. Classes that keep a picture are numbered from 0 on,
-            and `dataset.json` says which number each picture has.
+        labels: {file: class or vector}; a file that is not in it is left out. Classes that keep a picture are numbered
+            from 0 on, and `dataset.json` says which number each picture has.
         keep_duplicates: also pictures that equal an earlier one, pixel by pixel.
         workers: photos at a time.
 
@@ -117,9 +118,18 @@ def prepare_folder(
             raise UserError(f"none of the {len(files)} images can be used: {_line(first_left_out)}")
         if labels is not None:
             own = {target: labels[name] for name, target in outcome.kept.items()}
-            outcome.classes = Counter(own.values())
-            archive(DATASET_JSON, format_dataset_json(*numbered(own)).encode())
+            archive(DATASET_JSON, _dataset_json(own, outcome).encode())
     return outcome
+
+
+def _dataset_json(labels: Mapping[str, str | tuple[float, ...]], outcome: Outcome) -> str:
+    """Write the labels of the pictures, and count their classes. UserError: some are classes and others vectors."""
+    vectors = {name: label for name, label in labels.items() if isinstance(label, tuple)}
+    classes = {name: label for name, label in labels.items() if isinstance(label, str)}
+    if vectors and (classes or len({len(vector) for vector in vectors.values()}) > 1):
+        raise UserError("the labels are classes for some images and vectors for others, or of several lengths")
+    outcome.classes = Counter(classes.values())
+    return format_dataset_json(vectors, []) if vectors else format_dataset_json(*numbered(classes))
 
 
 def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> None:
@@ -132,7 +142,9 @@ def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> No
         outcome.left_out.append(item)
 
 
-def prepare(files: ImageFiles, index: int, recipe: Recipe, labels: dict[str, str] | None) -> Prepared:
+def prepare(
+    files: ImageFiles, index: int, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
+) -> Prepared:
     """Read, check, crop, resize and encode one file; several threads may call it."""
     item = Prepared(files.relative(index))
     item.reason, item.detail = _refusal(item.name, labels)
@@ -156,7 +168,7 @@ def prepare(files: ImageFiles, index: int, recipe: Recipe, labels: dict[str, str
     return item
 
 
-def _refusal(name: str, labels: dict[str, str] | None) -> tuple[str | None, str]:
+def _refusal(name: str, labels: Mapping[str, str | tuple[float, ...]] | None) -> tuple[str | None, str]:
     """Return (reason, detail) why a file is left out unread.
 
     Names in a zip may lead out of a folder, and those on a disk may be no text.

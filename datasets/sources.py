@@ -49,9 +49,15 @@ def images_key(data: str, pixels: Sequence[np.ndarray], resolution: int, channel
 
 
 def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
-    """Return the class of each image, int64 [len(pixels)], as dataset.json or its subfolder says."""
+    """Return the label of each image as dataset.json or its subfolder says: int64 [N] classes or float32 [N, K].
+
+    Images without a label are left out of `pixels`, so that N = len(pixels) afterwards.
+
+    Raises:
+        UserError: there are no labels, or all are the same.
+    """
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
-    if labels is None or len(set(labels.tolist())) < 2:
+    if labels is None or len(np.unique(labels, axis=0)) < 2:
         raise UserError(
             f"{data} has no labels: give a folder or zip with a subfolder for each class, or one that was packed with"
             " its labels"

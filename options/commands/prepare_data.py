@@ -40,8 +40,9 @@ class PrepareData(Configured):
     """all photos; or train, without a tenth of the people, who are held_out: a rule on names decides, folder/NAME,
     where NAME_neutral and NAME_smiling are one person. Procedural faces: people that no training sees for held_out"""
     labels: str | None = None
-    """`folders`: the top subfolders are the classes; or a .csv file with lines `name,class`, or a dataset.json. Photos
-    without a class are left out"""
+    """`folders`: the top subfolders are the classes; or a .csv file with lines `name,class`, or with several numbers a
+    line; or a dataset.json, of which that of the photos themselves is found by this name. Photos without a label are
+    left out"""
     min_side: Count | None = None
     """pixels of the square in the photo, at least; by default the resolution, so that nothing is enlarged"""
     max_aspect: Annotated[float, Interval(ge=1, le=math.inf)] = 3.0

@@ -33,6 +33,7 @@ FOREIGN_FOLDERS = {
     *("system volume information", "lost+found", "thumbs", "network trash folder", "temporary items"),
 }
 FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
+LABELS_FILE = "dataset.json"
 LEFT_BEHIND = "hidden or left there by other programs"
 HEAD = 16  # bytes that tell what a file is
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -90,7 +91,7 @@ def list_folder(folder: str | os.PathLike) -> Listing:
         kind = passed_over_as(name, lambda entry=entry: _head_of_file(entry.path))
         if kind is None:
             listing.names.append(name)
-        else:
+        elif kind:
             listing.passed_over[kind] += 1
     listing.names.sort()
     return listing
@@ -104,10 +105,10 @@ def list_zip(path: str | os.PathLike) -> Listing:
             members = {info.filename: info for info in archive.infolist() if not _is_folder(info)}
             for name, info in members.items():
                 kind = passed_over_as(inner_name(name), lambda info=info: _head_of_member(archive, info))
-                kind = kind or _locked(info)
+                kind = _locked(info) if kind is None else kind
                 if kind is None:
                     listing.names.append(name)
-                else:
+                elif kind:
                     listing.passed_over[kind] += 1
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
@@ -121,7 +122,7 @@ def inner_name(member: str) -> str:
 
 
 def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
-    """Return the kind under which a file is passed over; None for a picture.
+    """Return the kind under which a file is passed over; None for a picture, "" for the labels of the pictures.
 
     Args:
         name: Below the folder, or in the zip file, with "/".
@@ -130,6 +131,8 @@ def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
     *folders, own = PurePosixPath(name).parts
     if any(_is_foreign(folder) for folder in folders) or own.lower() in FOREIGN_FILES or own.startswith("."):
         return LEFT_BEHIND
+    if own == LABELS_FILE:
+        return ""
     extension = os.path.splitext(own)[1].lower()
     if extension in EXTENSIONS:
         return None

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.folder import ImageFolder
-from datasets.labels import format_dataset_json, labels_of, numbered, parse_csv, parse_dataset_json, read_labels
+from datasets.labels import (
+    encode_labels,
+    format_dataset_json,
+    labels_of,
+    numbered,
+    parse_csv,
+    parse_dataset_json,
+    read_labels,
+    top_folders,
+)
 from datasets.sources import open_images, open_labels
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
@@ -27,17 +36,28 @@ def labels_json(pairs):
     return json.dumps({"labels": pairs})
 
 
+def classes_of(names, text, where="data"):
+    found = labels_of(names, None if text is None else text.encode(), where)
+    return None if found is None else encode_labels(found, where)[0].tolist()
+
+
 def test_dataset_json_decides_before_subfolders():
-    text = labels_json([["dog/c.png", 0], ["cat\\a.png", 2], ["cat/b.png", 1], ["gone.png", 5]])
-    found = labels_of(NAMES, text, "data")
-    assert found.tolist() == [2, 1, 0]
-    assert found.dtype == np.int64
+    text = labels_json([["dog/c.png", 0], ["cat\\a.png", 2], ["./cat/b.png", 1], ["gone.png", 5]])
+    labels, kept = encode_labels(labels_of(NAMES, text.encode(), "data"), "data")
+    assert labels.tolist() == [2, 1, 0]
+    assert labels.dtype == np.int64
+    assert kept == [0, 1, 2]
 
 
-@pytest.mark.parametrize("text", [None, '{"labels": null}'])
-def test_subfolders_are_classes_where_no_file_says_so(text):
-    assert labels_of(NAMES, text, "data").tolist() == [0, 0, 1]
-    assert labels_of(["10/x/a.png", "9/a.png", "9/x/a.png"], text, "data").tolist() == [1, 0, 0]
+def test_subfolders_are_classes_where_no_file_says_so():
+    assert classes_of(NAMES, None) == [0, 0, 1]
+    assert classes_of(["10/x/a.png", "9/a.png", "9/x/a.png"], None) == [1, 0, 0]
+    assert classes_of([f"my photos/{name}" for name in NAMES], None) == [0, 0, 1]  # zipped with their folder
+    assert labels_of([*NAMES, "stray.png"], None, "data")[-1] is None  # what lies in no folder is of no class
+
+
+def test_no_labels_are_no_labels():
+    assert labels_of(NAMES, b'{"labels": null}', "data") is None
 
 
 @pytest.mark.parametrize("names", [["a.png", "b.png"], ["cat/a.png", "cat/x/b.png"]])
@@ -45,23 +65,72 @@ def test_one_place_for_all_is_no_label(names):
     assert labels_of(names, None, "data") is None
 
 
+@pytest.mark.parametrize("folders", [("train", "val"), ("Train", "TEST"), ("00000", "00001"), ("00000", "69000")])
+def test_parts_of_a_data_set_are_no_classes(folders):
+    with pytest.raises(UserError, match="parts"):
+        labels_of([f"{folder}/a.png" for folder in folders], None, "data")
+    assert labels_of(["00012/a.png", "00845/b.png"], None, "data") == ["00012", "00845"]  # people by their number
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_dataset_json_of_any_utf(encoding):
+    text = labels_json([["cät/a.png", 1], ["b.png", 0]])
+    assert labels_of(
+        ["cät/a.png", "b.png"], json.dumps(json.loads(text), ensure_ascii=False).encode(encoding), "d"
+    ) == [1, 0]
+
+
+def test_vectors_and_measured_values_are_labels():
+    vectors = labels_json([["a.png", [0, 0.5]], ["b.png", [1, -2]]]).encode()
+    labels, _ = encode_labels(labels_of(["a.png", "b.png"], vectors, "data"), "data")
+    assert labels.dtype == np.float32
+    assert labels.tolist() == [[0, 0.5], [1, -2]]
+    measured = labels_json([["a.png", 0.25], ["b.png", 1]]).encode()
+    assert labels_of(["a.png", "b.png"], measured, "data") == [(0.25,), (1.0,)]
+    whole = labels_json([["a.png", 1.0], ["b.png", 0.0]]).encode()  # classes that went through a table of floats
+    assert labels_of(["a.png", "b.png"], whole, "data") == [1, 0]
+    with pytest.raises(UserError, match="classes for some images and vectors for others"):
+        encode_labels([1, (1.0, 2.0)], "data")
+    with pytest.raises(UserError, match="of several lengths"):
+        encode_labels([(1.0,), (1.0, 2.0)], "data")
+
+
+def test_images_without_a_label_are_left_out_and_counted(capsys):
+    found = labels_of(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
+    labels, kept = encode_labels(found, "data")
+    assert (labels.tolist(), kept) == ([1], [0])
+    assert "2 of 3 images of data have no label: left out" in capsys.readouterr().out
+
+
+def test_names_and_large_numbers_are_numbered_as_they_occur(capsys):
+    assert encode_labels(["dog", "cat", "dog"], "data")[0].tolist() == [1, 0, 1]
+    assert encode_labels([10**8, 7, 7, 10**8], "data")[0].tolist() == [1, 0, 0, 1]
+    assert "2 classes of data: '7', '100000000'" in capsys.readouterr().out
+    assert encode_labels([3, 1, 1, 1], "data")[0].tolist() == [3, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (labels_json([["cat/a.png", 0]]), "gives no class to 'cat/b.png', 'dog/c.png': add them"),
+        (labels_json([["x.png", 0]]), "gives no label to 'cat/a.png', 'cat/b.png', 'dog/c.png': its names begin with"),
         (labels_json([[name, -1] for name in NAMES]), "the label -1, where classes are whole numbers from 0 on"),
-        (labels_json([[name, [0.5, 1]] for name in NAMES]), r"the label \[0.5, 1\], where classes are whole numbers"),
+        (labels_json([[name, []] for name in NAMES]), r"the label \[\], which is no class"),
+        (labels_json([[name, [True]] for name in NAMES]), "no vector of numbers"),
+        (labels_json([[name, float("nan")] for name in NAMES]), "the label nan"),
+        (labels_json([[name, [1, float("inf")]] for name in NAMES]), "the label .*inf"),
         (labels_json([[name, True] for name in NAMES]), "the label True"),
         ('{"labels": [["cat/a.png"', "dataset.json is not of the form"),
         ('["cat/a.png"]', "is not of the form"),
         ('{"labels": [3]}', "is not of the form"),
         ('{"labels": [[3, 4]]}', "is not of the form"),
         ('{"classes": []}', "is not of the form"),
+        ('{"labels": ' + "[" * 100_000, "is not of the form"),
+        ('{"labels": [["cat/a.png", 1' + "0" * 5000 + "]]}", "is not of the form"),
     ],
 )
 def test_a_damaged_dataset_json_is_one_sentence(text, words):
     with pytest.raises(UserError, match=words) as caught:
-        labels_of(NAMES, text, "data")
+        labels_of(NAMES, text.encode(), "data")
     assert str(caught.value).startswith("data/dataset.json")
     assert "\n" not in str(caught.value)
 
@@ -107,14 +176,30 @@ def test_headers_blank_lines_and_spaces():
     ("text", "words"),
     [
         ("a.png,cat\nb.png\n", "line 2 of 'x.csv' is not of the form name,class: 'b.png'"),
-        ("a.png,cat,1\n", "line 1 of 'x.csv' is not of the form"),
-        ("a.png,\n", "line 1 of 'x.csv'"),
+        ("a.png,cat\nb.png,cat,1\n", "line 2 of 'x.csv' is not of the form"),
+        ("a.png,1,2\nb.png,3,cat\n", "line 2 of 'x.csv' is not of the form"),
+        (",cat\n", "line 1 of 'x.csv'"),
         ("a.png,cat\na.png,dog\n", "gives 'a.png' two classes, 'cat' and 'dog': keep one"),
     ],
 )
 def test_a_damaged_table_is_one_sentence(text, words):
     with pytest.raises(UserError, match=words):
         parse_csv(text, "x.csv")
+
+
+def test_tables_of_numbers_are_vectors_and_those_of_excel_are_read():
+    assert parse_csv("file,smile,age\na.png,1,0.5\nb.png,0,-2\n", "x") == {"a.png": (1, 0.5), "b.png": (0, -2)}
+    assert parse_csv("a.png,0.5\nb.png,1\n", "x") == {"a.png": (0.5,), "b.png": (1.0,)}
+    assert parse_csv("a.png,1\nb.png,2\n", "x") == {"a.png": "1", "b.png": "2"}
+    assert parse_csv("file;class\na.png;big cat\n", "x") == {"a.png": "big cat"}
+    assert parse_csv("a.png\tcat\nb.png\t\n", "x") == {"a.png": "cat", "b.png": None}
+
+
+def test_folders_below_the_folder_of_all():
+    assert top_folders(["a/cat/1.png", "a/dog/x/2.png"]) == ["cat", "dog"]
+    assert top_folders(["a/cat/1.png", "a/cat/2.png"]) == ["", ""]
+    assert top_folders(["a/cat/1.png", "a/cat/2.png"], alone=True) == ["cat", "cat"]
+    assert top_folders([]) == []
 
 
 def test_labels_for_a_folder(tmp_path, capsys):
@@ -125,13 +210,16 @@ def test_labels_for_a_folder(tmp_path, capsys):
     assert "names 'gone.png', which are not among the images" in capsys.readouterr().out
     (tmp_path / "x.json").write_text(labels_json([["cat/a.png", 3]]))
     assert read_labels(str(tmp_path / "x.json"), NAMES) == {"cat/a.png": "3"}
+    assert read_labels(str(tmp_path / "x.json"), [f"set/{name}" for name in NAMES]) == {"set/cat/a.png": "3"}
+    table.write_text("dog/c.png,Hund\n", encoding="utf-16")
+    assert read_labels(str(table), NAMES) == {"dog/c.png": "Hund"}
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "cannot read the labels of .*No such file"),
-        (b"\xff\xfe\x00a", "it is not UTF-8 text"),
+        (b"caf\xe9.png,1", "it is not UTF-8 text"),
         (b"z.png,1\n", "names none of the images: it begins with 'z.png', they with 'cat/a.png'"),
         (b"", "names none of the images"),
     ],
@@ -173,5 +261,5 @@ def test_labels_that_training_cannot_have_are_one_sentence(folder):
     with pytest.raises(UserError, match="data has no labels"):
         open_labels(open_images(str(folder), 8), "data")
     (folder / "dataset.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"cannot read dataset.json of .*data: "):
+    with pytest.raises(UserError, match=r"data/dataset.json is not of the form"):
         ImageFolder(folder, 8).labels()
