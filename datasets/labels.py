@@ -104,6 +104,13 @@ def encode_labels(labels: Sequence[Label | None], where: str) -> tuple[np.ndarra
     return np.array(given, np.int64), kept  # [M]
 
 
+def number_of_classes(labels: np.ndarray | None) -> int:
+    """Return on how many classes, int64 [N], or numbers of vectors, float32 [N, K], a network is to be conditioned."""
+    if labels is None:
+        return 0
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
 def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | None] | None:
     """Read {name: label}; None where the file says that there are no labels. An image's own label may be null too."""
     try:

@@ -1,7 +1,11 @@
-"""Class conditioning as in StyleGAN2-ADA: an embedding beside z in the generator, a projection in the discriminator."""
+"""Conditioning as in StyleGAN2-ADA: an embedding beside z in the generator, a projection in the discriminator.
+
+A label is a class, int64 [N], or a vector of attributes or measured values, float [N, num_classes].
+"""
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,23 +17,30 @@ PROJECTION_LR_MULTIPLIER = 0.01
 
 
 def check_labels(labels: Tensor | None, num_classes: int) -> None:
-    """Raise a UserError where labels are given to an unconditional network, or missing for a conditional one.
+    """Raise a UserError where labels are given to an unconditional network, missing for a conditional one, or too long.
 
     Args:
-        labels: int64 [N], or None.
-        num_classes: Classes that the network is conditioned on; 0 for none.
+        labels: int64 [N], float [N, num_classes], or None.
+        num_classes: Classes, or numbers of a label's vector, that the network is conditioned on; 0 for none.
     """
     if num_classes and labels is None:
         raise UserError(f"this network is conditioned on {num_classes} classes: give it the samples' labels")
     if not num_classes and labels is not None:
         raise UserError("this network is not conditioned on classes: give it no labels")
+    if labels is not None and labels.ndim == 2 and labels.shape[1] != num_classes:
+        raise UserError(f"the labels have {labels.shape[1]} numbers each, but the network knows {num_classes}")
+
+
+def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """Turn classes int64 [N], or vectors [N, num_classes], which stay as they are, into vectors [N, num_classes]."""
+    return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(dtype)
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector of mean square 1 for each class, like the normalised z beside it.
+    """A learned vector of mean square 1 for each class, like the normalised z beside it, or for a label's vector.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: How many classes there are, or numbers in a label's vector.
         features: Size of a vector.
     """
 
@@ -39,9 +50,9 @@ class LabelEmbedding(nn.Module):
         self.linear = EqualLinear(num_classes, features)
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Look up labels, int64 [N], and return their vectors [N, features]."""
-        one_hot = F.one_hot(labels, self.num_classes).to(self.linear.weight.dtype)  # [N, num_classes]
-        return normalize_2nd_moment(self.linear(one_hot))  # [N, features]
+        """Embed labels, int64 [N] or float [N, num_classes]: [N, features]."""
+        vectors = one_hot(labels, self.num_classes, self.linear.weight.dtype)  # [N, num_classes]
+        return normalize_2nd_moment(self.linear(vectors))  # [N, features]
 
 
 class Projection(nn.Module):
@@ -63,6 +74,6 @@ class Projection(nn.Module):
         )
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the logits [N, 1] of features [N, F] and labels, int64 [N]."""
+        """Return the logits [N, 1] of features [N, F] and labels, int64 [N] or float [N, num_classes]."""
         wanted = self.layers(self.embedding(labels))  # [N, F]
         return (features * wanted).sum(1, keepdim=True) / math.sqrt(features.shape[1])  # [N, 1]
