@@ -1,7 +1,7 @@
 """Flags of the registered generators and discriminators, and what --arch and --preset stand for."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,34 +63,54 @@ class CommonNetworkSettings:
         if "channel_base" in sizes:
             feature_maps(self.resolution, sizes["channel_base"], sizes["channel_max"])
 
+    def image_sizes(self, like: "Generator | None" = None, given: Collection[str] = ()) -> tuple[int, int]:
+        """Return (resolution, channels) of the images: those of a generator to start from, but for flags `given`."""
+        if like is None:
+            return self.resolution, self.channels
+        resolution = self.resolution if "resolution" in given else like.img_resolution
+        return resolution, self.channels if "channels" in given else like.img_channels
+
     def build(
-        self, num_classes: int = 0, like: "Generator | None" = None
+        self, num_classes: int = 0, like: "Generator | None" = None, given: Collection[str] = ()
     ) -> "tuple[Generator, Discriminator, Generator]":
-        """Build G, D and G_ema with new weights, of the sizes of another generator where `like` gives one.
+        """Build G, D and G_ema with new weights.
+
+        Args:
+            num_classes: Classes, or numbers in the vector of a label; 0 for none.
+            like: A generator to start from, whose sizes hold but for the classes, and for resolution and channels where
+                flags give others.
+            given: The fields that flags set.
 
         Raises:
-            UserError: The other generator has no discriminator, or is of another architecture or number of classes.
+            UserError: The other generator has no discriminator, or contradicts a flag.
         """
         from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
         from stylegan2.runtime.registry import built_as
 
-        sizes = {**asdict(self), "img_resolution": self.resolution, "img_channels": self.channels}
-        sizes |= {"num_classes": num_classes, "architecture": self.g_architecture}
+        resolution, channels = self.image_sizes(like, given)
+        sizes = {**asdict(self), "architecture": self.g_architecture}
         if like is not None:
-            self._check_like(built_as(like)["name"], like.num_classes, num_classes)
+            self._check_like(built_as(like), given)
             sizes |= built_as(like)
+        sizes |= {"img_resolution": resolution, "img_channels": channels, "num_classes": num_classes}
         G, G_ema = GENERATORS.build_from(self.arch, sizes), GENERATORS.build_from(self.arch, sizes)
         if self.d == "projected":
             return G, self._projected(G), G_ema
         return G, DISCRIMINATORS.build_from(self.arch, {**sizes, "architecture": self.d_architecture}), G_ema
 
-    def _check_like(self, arch: str, classes: int, num_classes: int) -> None:
+    def _check_like(self, settings: dict[str, Any], given: Collection[str]) -> None:
+        arch = settings["name"]
         if arch not in _discriminators():
             raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
         if arch != self.arch:
             raise UserError(f"the generator to start from is a {arch}: give --arch {arch}, which sets its losses too")
-        if classes != num_classes:
-            raise UserError(f"the generator to start from knows {classes} classes, but the data {num_classes}")
+        settings["g_architecture"] = settings.get("architecture", self.g_architecture)
+        for name in sorted(set(given) & {field.name for field in fields(self)} & settings.keys()):
+            if getattr(self, name) != settings[name]:
+                raise UserError(
+                    f"--{name} {getattr(self, name)} contradicts the generator to start from, which has"
+                    f" {settings[name]}: leave it out"
+                )
 
     def _projected(self, G: "Generator") -> "Discriminator":
         """Build the projected discriminator for a generator, on features that come with this package's requirements."""

@@ -100,6 +100,12 @@ def run(main: Callable[[Settings], int | None], settings: type[Settings], preset
         sys.exit(main(parse(settings, presets)) or 0)
 
 
+def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
+    """Return the fields, of nested dataclasses too, that the command line itself sets, rather than a preset."""
+    words = _canonical(list(sys.argv[1:] if args is None else args), _flags(settings))
+    return {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
+
+
 @contextlib.contextmanager
 def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
     """Turn a UserError into one line on stderr and exit code 2, Ctrl-C into 130, and a closed pipe into 141.

@@ -10,10 +10,11 @@ import _start  # noqa: F401
 from dataclasses import replace
 from functools import partial
 
+from datasets.labels import number_of_classes
 from datasets.loader import MirroredImages, stream_batches
 from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
 from options.commands.train_stylegan2 import PRESETS, TrainStyleGAN2
-from options.parse import run
+from options.parse import given_fields, run
 from options.results import label, record_for, with_folder
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
 from psp.evaluation.real_images import RealImages
@@ -38,12 +39,12 @@ def main(o: TrainStyleGAN2) -> None:
     device = distributed.setup(o.prepare())
     o = with_folder(o, f"{o.network.arch}-{label(o.data)}-{o.network.resolution}")
     record = record_for(o, "train_stylegan2", writes=WRITES, fixed=(), marks=WRITES[:1])
-    s, resolution, channels = o.training, o.network.resolution, o.network.channels
+    s, given = o.training, given_fields(TrainStyleGAN2)
     generator = initial = None
     if o.init_from is not None:
-        generator, initial = transfer.read(o.init_from, s.freeze_d, o.network.d == "own")
-        resolution, channels = generator.img_resolution, generator.img_channels
+        generator, initial = transfer.read(o.init_from, s.freeze_d)
         s = replace(s, grow_from=None)
+    resolution, channels = o.network.image_sizes(generator, given)
 
     pixels = open_images(o.data, resolution, channels)
     labels = open_labels(pixels, o.data) if o.conditional else None
@@ -61,11 +62,13 @@ def main(o: TrainStyleGAN2) -> None:
         real = RealImages(pixels, images_key(o.data, pixels, resolution, channels), num_real)
         evaluate = partial(metrics_of, parse_metrics(o.metrics), real, o.metrics_samples)
     seed_step(s.seed, 0, 0)
-    G, D, G_ema = o.network.build(0 if labels is None else int(labels.max()) + 1, generator)
+    G, D, G_ema = o.network.build(number_of_classes(labels), generator, given)
     if o.dry_run:
         needs = estimate(G, D, G_ema, batches, s, device)
         print("\n".join([record.text + parameter_counts(G=G, D=D), *needs.lines(s.total_nimg)]))
         return
+    if initial is not None:
+        initial = transfer.start({"G": G, "D": D, "G_ema": G_ema}, initial, str(o.init_from), s.freeze_d)
     notes = {"config": record.write()}
     last = train(
         G=G,

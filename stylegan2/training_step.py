@@ -62,7 +62,7 @@ def step(
         images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N where all is done at once
         with torch.no_grad():
             fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
-        both, twice = torch.cat([fake, images]), None if classes is None else classes.repeat(2)
+        both, twice = torch.cat([fake, images]), None if classes is None else torch.cat([classes, classes])
         fake_logits, real_logits = run_D(D, both, twice, stage, s, state.control.p, parts=2).chunk(2)  # [M, 1] each
         loss = losses.OF_D[s.loss](fake_logits, real_logits)  # [M]
         seen["loss/D"].append(loss.detach())

@@ -1,10 +1,18 @@
-"""Start a training from a given generator; with layers of D frozen it is Freeze-D (Mo et al. 2020)."""
+"""Start a training from a given generator; with layers of D frozen it is Freeze-D (Mo et al. 2020).
 
+The new networks may have another resolution, other channels or classes. What fits is kept, and what is taken, left in
+the file and new is said.
+"""
+
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from stylegan2.loading import load
 from stylegan2.networks.growing import growth_of
@@ -13,18 +21,16 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 
 
-def read(
-    path_or_name: str | os.PathLike, freeze_d: int = 0, with_discriminator: bool = True
-) -> tuple[Generator, dict[str, Tensor]]:
+def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator, dict[str, Tensor]]:
     """Read a generator to start a training from.
 
     Args:
         path_or_name: Whatever `stylegan2.load` takes.
         freeze_d: How many layers of the discriminator are to stay as they are.
-        with_discriminator: Whether the discriminator is wanted too, if the file has one.
 
     Returns:
-        The generator, and the weights to start from under G., G_ema. and perhaps D.: the `initial` of `train`.
+        The generator, and the weights to start from under G., G_ema. and perhaps D.: for networks of equal sizes the
+        `initial` of `train`, for others what `start` fits to them.
 
     Raises:
         UserError: The file has no discriminator whose layers could be frozen, or a half-grown generator.
@@ -40,9 +46,130 @@ def read(
     if freeze_d and not any(name.startswith("D.") for name in stored):
         raise UserError(f"{str(path_or_name)!r} holds no discriminator, so freeze_d has nothing to freeze")
     ema = checkpoint.module_tensors("G_ema", generator)
-    kept = ("G.", "D.") if with_discriminator else ("G.",)
-    trained = {name: tensor for name, tensor in stored.items() if name.startswith(kept)}
+    trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
     return generator, {**checkpoint.module_tensors("G", generator), **ema, **trained}
+
+
+@dataclass
+class Fit:
+    """What a network took over from a file."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """all of the network's, those that are new included"""
+    taken: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    """taken for as many classes as both know"""
+    new: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
+    """Take over what a network of other sizes has in common with this one.
+
+    A generator's blocks are numbered from 4 pixels on, a discriminator's from the image on, so that the latter are
+    renumbered by what a resolution has more or fewer of them. A conditional mapping network that starts from one
+    without labels computes the same at first, and the other way round.
+
+    Args:
+        network: With new weights, which stay where nothing fits.
+        stored: The tensors of the other, without a prefix.
+    """
+    own, result = network.state_dict(), Fit()
+    stored = _renumbered(stored, own) if any(name.startswith("from_rgbs.") for name in own) else dict(stored)
+    for name, new in own.items():
+        old = stored.pop(name, None)
+        adapted = None if old is None or old.shape == new.shape else _adapted(name, old, new)
+        if name.endswith("_extra_state"):  # how far it has grown: all the way, and to its own resolution
+            result.tensors[name] = new
+            result.taken.append(name)
+        elif old is not None and old.shape == new.shape:
+            result.tensors[name] = old
+            result.taken.append(name)
+        elif adapted is not None:
+            result.tensors[name] = adapted
+            result.changed.append(name)
+        else:
+            result.tensors[name] = new
+            result.new.append(name)
+            result.left += [name] if old is not None else []
+    result.left += list(stored)
+    return result
+
+
+def start(
+    networks: Mapping[str, nn.Module], stored: Mapping[str, Tensor], source: str, freeze_d: int = 0
+) -> dict[str, Tensor]:
+    """Take over what fits, and print in a line each what is taken from the file, left there and new.
+
+    Args:
+        networks: G, D and G_ema by these names; changed only by what `train` makes of the result.
+        stored: As `read` returns it.
+        source: The file, for what is printed.
+        freeze_d: How many layers of the discriminator are to stay as they are.
+
+    Returns:
+        The `initial` of `train`: all tensors of all networks.
+
+    Raises:
+        UserError: Layers that are to be frozen are new.
+    """
+    fits = {}
+    for name, network in networks.items():
+        own = {key.removeprefix(f"{name}."): t for key, t in stored.items() if key.startswith(f"{name}.")}
+        fits[name] = fit(network, own)
+    shown = {name: found for name, found in fits.items() if name != "G_ema"}  # which is as G
+    if freeze_d and any(name.startswith(("from_rgbs.0.", "blocks.0.")) for name in fits["D"].new):
+        raise UserError("freeze_d would freeze layers that are new, as the images have other sizes than those before")
+    print(f"taken from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
+    for title, lists in (
+        ("taken for the classes in common", {name: found.changed for name, found in shown.items()}),
+        ("left there", {name: found.left for name, found in shown.items() if found.taken}),
+        ("new", {name: found.new for name, found in shown.items() if found.taken}),
+    ):
+        if any(lists.values()):
+            print(f"{title}: " + ", ".join(f"{name}.{part}" for name, found in lists.items() for part in _parts(found)))
+    for name, found in shown.items():
+        if not found.taken:
+            reason = "the one there is of another kind" if found.left else "the file holds none"
+            print(f"new: all of {name}, as {reason}")
+    return {f"{name}.{key}": tensor for name, found in fits.items() for key, tensor in found.tensors.items()}
+
+
+def _share(name: str, found: Fit) -> str:
+    return f"{len(found.taken) + len(found.changed)} of {len(found.tensors)} tensors of {name}"
+
+
+def _parts(names: Sequence[str]) -> list[str]:
+    """Shorten names of tensors to the block or layer that they belong to, each once and in order."""
+    return list(dict.fromkeys(match[1] if (match := re.match(r"(.*?\.\d+)\.", n)) else n for n in names))
+
+
+def _renumbered(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Number the blocks of a discriminator as another does that has more or fewer of them at its side of the image."""
+    result = dict(stored)
+    for part in ("from_rgbs", "blocks"):
+        counts = [len({n.split(".")[1] for n in names if n.startswith(f"{part}.")}) for names in (stored, own)]
+        if counts[0] > 1 and counts[1] > 1 and counts[0] != counts[1]:
+            moved = {name: result.pop(name) for name in list(result) if name.startswith(f"{part}.")}
+            for name, tensor in moved.items():
+                _, number, rest = name.split(".", 2)
+                result[f"{part}.{int(number) + counts[1] - counts[0]}.{rest}"] = tensor
+    return result
+
+
+def _adapted(name: str, old: Tensor, new: Tensor) -> Tensor | None:
+    """Return what another number of classes leaves of a weight; None for a weight of another kind."""
+    if name.endswith("embedding.linear.weight") and len(old) == len(new):
+        result, common = new.clone(), min(old.shape[1], new.shape[1])
+        result[:, :common] = old[:, :common]  # [F, classes], of which the first are the same
+        return result
+    if name == "mapping.layers.0.weight" and len(old) == len(new):
+        # z comes first, then the label's embedding. He's constant divides by the root of the number of inputs.
+        common = min(old.shape[1], new.shape[1])
+        result = torch.zeros_like(new)
+        result[:, :common] = old[:, :common] * math.sqrt(new.shape[1] / old.shape[1])  # [w_dim, z_dim (+ w_dim)]
+        return result
+    return None
 
 
 def _training_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -31,10 +31,10 @@ class TrainStyleGAN2(Machine):
     mirror: bool = False
     """flip half of the images"""
     conditional: bool = False
-    """condition on the labels of the data"""
+    """condition on the labels of the data: classes, or vectors of attributes and measured values"""
     init_from: str | None = None
-    """start from a trained generator, and from the discriminator where the file has it: sizes are as there, and nothing
-    grows"""
+    """start from a trained generator, and from the discriminator where the file has it: sizes are as there, but for
+    --resolution, --channels and the classes of the data, and nothing grows; what fits is kept, and said"""
     workers: Workers = 1
     """processes that read or render images"""
     dry_run: bool = False

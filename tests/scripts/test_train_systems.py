@@ -1,6 +1,7 @@
 """scripts/train_stylegan2.py for each generation of the family, with classes, and from a trained file."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import stylegan2
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
 
 
@@ -61,9 +63,37 @@ def test_classes_are_the_subfolders(training, pictures):
     code, _, err = training("--data", pictures / "left", "--conditional", *SIZES)
     assert (code, err.count("\n")) == (2, 1)
     assert "left has no labels: give a folder or zip with a subfolder for each class" in err
-    code, _, err = training("--data", pictures, "--init_from", "run", "--exp_dir", "other")
-    assert code == 2
-    assert "the generator to start from knows 2 classes, but the data 0" in err
+    code, out, err = training("--data", pictures, "--init_from", "run", "--exp_dir", "other", "--total_nimg", 4)
+    assert code == 0, err
+    assert "left there: G.mapping.embedding.linear.weight" in out
+    assert stylegan2.load("other")[0].num_classes == 0
+
+
+def test_labels_may_be_vectors(training, pictures, tmp_path):
+    pictures = shutil.copytree(pictures, tmp_path / "labelled")
+    names = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    vectors = [[name, [k / 4, k % 2, 1]] for k, name in enumerate(names)]
+    (pictures / "dataset.json").write_text(json.dumps({"labels": vectors}))
+    code, _, err = training("--data", pictures, "--conditional", *SIZES, "--exp_dir", "run", "--total_nimg", 4)
+    assert code == 0, err
+    generator, _ = stylegan2.load("run")
+    with torch.no_grad():
+        assert generator(torch.randn(2, 8), labels=torch.rand(2, 3)).shape == (2, 3, 16, 16)
+    with pytest.raises(UserError, match="the labels have 2 numbers each, but the network knows 3"):
+        generator(torch.randn(2, 8), labels=torch.rand(2, 2))
+
+
+def test_a_flag_beside_a_start_is_followed_or_an_error(training, pictures):
+    assert training("--data", pictures, *SIZES, "--exp_dir", "first", "--total_nimg", 4)[0] == 0
+    common = ["--data", pictures, "--init_from", "first", "--total_nimg", 4]
+    code, _, err = training(*common, "--w_dim", 16, "--exp_dir", "second")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--w_dim 16 contradicts the generator to start from, which has 8: leave it out" in err
+    code, out, err = training(*common, "--resolution", 32, "--channels", 1, "--exp_dir", "third")
+    assert code == 0, err
+    assert "at 32 px" in out
+    generator, _ = stylegan2.load("third")
+    assert (generator.img_resolution, generator.img_channels) == (32, 1)
 
 
 @pytest.mark.parametrize("arch", ["pggan", "stylegan", "stylegan2"])
