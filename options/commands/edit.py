@@ -17,7 +17,7 @@ class Edit(Machine, Results):
     """Move samples, or the codes of photos, along directions: a strip of pictures for each direction."""
 
     directions: Path
-    """a file of scripts/directions.py"""
+    """a file of scripts/directions.py, or the name of directions that come with the package: portraits64_directions"""
     generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
     """a generator's name, folder or file, or a pSp model whose generator is taken; by default the shipped one that the
     directions were found for"""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan2.loading import PRETRAINED
 from stylegan2.metrics.linear_svm import fit_linear_svm
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
@@ -313,8 +314,16 @@ def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]
     checkpoint.save(path, tensors, {**metadata, **about})
 
 
-def load_directions(path: Path) -> tuple[Directions, dict[str, Any]]:
-    """Read (directions, metadata). CheckpointError: the file is damaged or holds something else."""
+def load_directions(path_or_name: str | Path) -> tuple[Directions, dict[str, Any]]:
+    """Read (directions, metadata) of a file, or of directions that come with the package.
+
+    Raises:
+        UserError: There is nothing of that name.
+        CheckpointError: The file is damaged or holds something else.
+    """
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = PRETRAINED.locate_model(str(path_or_name), KIND)
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")

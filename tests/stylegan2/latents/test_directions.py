@@ -310,3 +310,13 @@ def test_files_of_earlier_versions_have_neither(directions, tmp_path):
     checkpoint.save(tmp_path / "d.safetensors", tensors, metadata)
     loaded, _ = load_directions(tmp_path / "d.safetensors")
     assert (loaded.fingerprint, loaded.position(torch.zeros(1, 6, 4), "smile"), loaded.range_of("smile")) == (None,) * 3
+
+
+def test_directions_come_along_for_the_generator_of_photographs():
+    found, metadata = load_directions("portraits64_directions")
+    found.check(stylegan2.load("portraits64")[0])
+    assert metadata["generator"] == "portraits64"
+    assert {"yaw", "smile", "age"} <= set(found.names)
+    assert all(found.range_of(name)[0] < -1.5 and found.range_of(name)[1] > 1.5 for name in found.names)
+    with pytest.raises(UserError, match="they come|come with this package: portraits64_directions"):
+        load_directions("portraits65_directions")
