@@ -122,7 +122,8 @@ class PSp(nn.Module):
             rendering: What `decode` makes of them, [N, img_channels, R, R]. No gradient reaches it.
 
         Returns:
-            Codes. An encoder of a single pass ignores those given; one that corrects features keeps their w_plus.
+            Codes. An encoder of a single pass ignores those given; one that corrects features keeps their w_plus and
+            adds to their features.
         """
         encoder = self.encoder
         if not encoder.reads_rendering and (codes is None or not encoder.corrects_features):
@@ -133,7 +134,8 @@ class PSp(nn.Module):
         w_plus = codes.w_plus.detach()
         seen = fit(rendering.detach(), encoder.input_size)  # [N, img_channels, S, S]
         if encoder.corrects_features:
-            return Codes(w_plus, encoder.correction(images, seen))
+            correction = encoder.correction(images, seen)  # [N, C, r, r]
+            return Codes(w_plus, correction if codes.features is None else codes.features.detach() + correction)
         return Codes(w_plus + encoder(images, seen))
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:

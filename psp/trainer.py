@@ -91,7 +91,11 @@ def step(
         if s.generated:
             x, y, known = with_generated(model.generator, x, y, s.generated)
         codes = rendering = None
-        for _ in range(model.iterations):
+        if s.freeze_w_plus:
+            with torch.no_grad(), autocast(device, precision):
+                codes = model.refine(x).map(widened)
+                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, 3, R, R]
+        for _ in range(model.iterations - s.freeze_w_plus):
             with autocast(device, precision):
                 codes = model.refine(x, codes, rendering).map(widened)
                 rendering = widened(model.decode(codes, noise_mode="random"))  # [M, 3, R, R]
@@ -314,6 +318,7 @@ def validate(
     Where several processes train, each measures all, so that they agree, and the first one writes.
     """
     averages, device = Averages(), model.latent_avg.device
+    learning = [part for part in model.encoder.modules() if part.training]
     model.encoder.eval()
     for source, target in held_out:
         source, target = source.to(device), target.to(device)
@@ -331,7 +336,8 @@ def validate(
     stats.scalars(cur_step, means, networks=metrics.networks)
     source, target = held_out[0]
     stats.image(cur_step, "val/source_output_target", rows(model, source.to(device), target, show_source))
-    model.encoder.train()
+    for part in learning:
+        part.training = True
     write_line(f"step {cur_step}: " + ", ".join(f"{metrics.title(k[4:])} {v:.4f}" for k, v in means.items()))
     return means
 

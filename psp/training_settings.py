@@ -35,6 +35,8 @@ class TrainingSettings:
     """ranger or adam"""
     train_decoder: bool = False
     """train the generator too"""
+    freeze_w_plus: bool = False
+    """feature encoders: keep the part that gives w_plus as it is, and train the correction of features alone"""
     progressive_start: NotNegative = 20_000
     """encoders of deltas (e4e): step from which the first delta learns"""
     progressive_step_every: NotNegative = 2_000

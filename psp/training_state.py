@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from psp.encoders import upgraded
 from psp.encoders.e4e import unlocked_deltas
@@ -68,15 +68,28 @@ def schedule(state: TrainingState, s: TrainingSettings) -> None:
         )
 
 
+def learning_part(model: PSp, s: TrainingSettings) -> nn.Module:
+    """Return the part of the encoder that learns: all of it, or what corrects features.
+
+    Raises:
+        UserError: Only the correction of features is to learn, and the encoder has none.
+    """
+    if not s.freeze_w_plus:
+        return model.encoder  # type: ignore[return-value]
+    if not model.encoder.corrects_features:
+        raise UserError("freeze_w_plus trains the correction of features alone, which only feature encoders have")
+    return model.encoder.corrector
+
+
 def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
     """Return the state at the start of a training of `model`, which must be on its device already.
 
     The generator is frozen unless it is trained too; the encoder's batch statistics are learned.
     """
     model.requires_grad_(False).eval()
-    trained = model if s.train_decoder else model.encoder
+    trained = model if s.train_decoder else learning_part(model, s)
     trained.requires_grad_(True)
-    model.encoder.train()
+    learning_part(model, s).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = build_optimizer(s.optim_name, parameters, s.learning_rate)
     weight = s.w_discriminator_lambda

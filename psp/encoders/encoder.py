@@ -39,6 +39,7 @@ class Encoder(Module, Protocol):
     iterations: int
     """passes over an image; more than one where it reads the rendering or corrects features"""
     corrects_features: bool
+    corrector: nn.Module  # of an encoder that corrects features: the part that does
     """whether a second pass gives a correction of the generator's features, by `correction(images, rendering)`"""
     unlocked: int | None
     """how many of the rows after the first learn, where these are deltas on the first (e4e); None where they are not"""

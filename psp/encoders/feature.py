@@ -73,18 +73,19 @@ class Corrector(nn.Module):
 class FeatureStyleEncoder(GradualStyleEncoder):
     """The pSp encoder, and a corrector that reads the image beside what the generator makes of the codes.
 
-    `psp.model.PSp` makes two passes: the first gives w_plus, the second the correction.
+    `psp.model.PSp` makes a first pass, which gives w_plus. Each of the others compares the image with what the codes
+    render so far, and adds to the correction (as ReStyle does with codes, Alaluf et al. 2021, arXiv 2104.02699).
 
     Args:
         img_channels: Channels of the rendering, that is of the generator.
         feature_side: Side r of the feature map that is corrected.
         feature_channels: Channels of that feature map.
         corrector_width: Channels inside the corrector.
+        corrections: Passes of the corrector.
         others: See `GradualStyleEncoder`.
     """
 
     corrects_features = True
-    iterations = 2
     default_lambdas: Mapping[str, float] = MappingProxyType({"feature_norm": 0.01})
 
     def __init__(
@@ -103,8 +104,10 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         feature_side: int = 64,
         feature_channels: int = 512,
         corrector_width: int = 256,
+        corrections: int = 1,
     ) -> None:
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, head_width, slope, head_slope)
+        self.iterations = 1 + corrections
         self.img_channels, self.feature_side, self.feature_channels = img_channels, feature_side, feature_channels
         if feature_side > input_size:
             raise UserError(f"features of {feature_side} px cannot be corrected from images of {input_size} px")
@@ -138,11 +141,13 @@ def light_feature(
     img_channels: int = 3,
     feature_side: int = 16,
     feature_channels: int = 128,
-    corrector_width: int = 96,
+    corrector_width: int = 160,
+    corrections: int = 2,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
     """Build a narrow and shallow feature encoder."""
     heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
     features: dict[str, Any] = {"feature_side": feature_side, "feature_channels": feature_channels}
     sizes: dict[str, Any] = {"img_channels": img_channels, "corrector_width": corrector_width}
+    sizes |= {"corrections": corrections}
     return FeatureStyleEncoder(num_ws, w_dim, input_channels, input_size, **features, **sizes, **TRUNK, **heads)

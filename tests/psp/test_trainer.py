@@ -15,7 +15,7 @@ from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import TASKS
-from psp.encoders import ENCODERS
+from psp.encoders import ENCODERS, encoder_for
 from psp.evaluation.metrics import Metrics
 from psp.loading import model_metadata, save_model
 from psp.losses import WeightedLosses
@@ -379,6 +379,21 @@ def test_train_decoder_trains_the_synthesis_network_too():
     assert not any(name.startswith("generator.mapping") for name in changed)
     assert "latent_avg" not in changed
     assert not any(name.endswith("noise_const") for name in changed)
+
+
+def test_the_correction_alone_learns_from_a_frozen_w_plus():
+    settings = replace(SETTINGS, optim_name="adam", learning_rate=0.003, freeze_w_plus=True)
+    generator = tiny_model().generator
+    state = build_state(PSp(encoder_for(generator, "light_feature"), generator), settings)
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    make_step(
+        state, torch.rand(4, 3, 32, 32), torch.rand(4, 3, 16, 16), WeightedLosses({"l2": (L2(), 1.0)}), None, settings
+    )
+    changed = {name for name, tensor in state.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(name.startswith("encoder.corrector.") for name in changed)  # not even batch statistics
+    with pytest.raises(UserError, match="which only feature encoders have"):
+        build_state(tiny_model(), settings)
 
 
 def still_statistics(model):

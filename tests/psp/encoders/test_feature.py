@@ -119,3 +119,16 @@ def test_it_starts_from_an_encoder_of_w_plus(generator):
 def test_encoders_that_share_little_do_not_start_each_other(generator):
     with pytest.raises(UserError, match="share less than half"):
         started_from(encoder_for(generator, "light_w"), encoder_for(generator, "gradual"))
+
+
+@torch.no_grad()
+def test_each_further_pass_adds_to_the_correction(model, images):
+    torch.nn.init.normal_(model.encoder.corrector.out.weight, std=0.1)
+    assert model.iterations == 3
+    first = model.refine(images)
+    second = model.refine(images, first, model.decode(first))
+    third = model.refine(images, second, model.decode(second))
+    assert torch.equal(third.w_plus, first.w_plus)
+    added = model.encoder.correction(images, model.decode(second))
+    torch.testing.assert_close(third.features, second.features + added)
+    torch.testing.assert_close(model.encode(images).features, third.features)
