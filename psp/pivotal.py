@@ -1,4 +1,7 @@
-"""Pivotal tuning (PTI, arXiv 2106.05744): a copy of the generator is tuned until it renders one image from one code."""
+"""Pivotal tuning (PTI, arXiv 2106.05744): a copy of the generator is tuned until it renders one image from one code.
+
+Or a few images from a code each, such as the frames of a clip.
+"""
 
 import copy
 from collections.abc import Callable
@@ -30,8 +33,8 @@ def tune_generator(
 
     Args:
         generator: Stays as it is.
-        target: [1, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
-        pivot: Codes of the image, w_plus [1, num_ws, w_dim].
+        target: [N, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
+        pivot: Codes of the images, w_plus [N, num_ws, w_dim].
         losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
         steps: Number of steps of Adam.
         learning_rate: Of Adam.
@@ -51,7 +54,7 @@ def tune_generator(
         if locality:
             nearby = Codes(_near(generator, pivot.w_plus, derive_seed(seed, step)), pivot.features)
             with torch.no_grad():
-                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [1, 3, T, T]
+                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [N, 3, T, T]
             loss = loss + locality * _distance(losses, tuned, nearby, unchanged)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -62,13 +65,13 @@ def tune_generator(
 
 
 def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target: Tensor) -> Tensor:
-    output = fit(rendered(generator, codes), target.shape[-1])  # [1, 3, T, T]
+    output = fit(rendered(generator, codes), target.shape[-1])  # [N, 3, T, T]
     return losses.total(losses(output=output, target=target))
 
 
 @torch.no_grad()
 def _near(generator: Generator, pivot: Tensor, seed: int) -> Tensor:
-    """Move the pivot by `DISTANCE` towards a random w (eq. 4): [1, num_ws, w_dim]."""
+    """Move each pivot by `DISTANCE` towards a random w (eq. 4): [N, num_ws, w_dim]."""
     z = seeded_normal((1, generator.z_dim), seed, pivot.device)
-    direction = generator.mapping(z) - pivot  # [1, num_ws, w_dim]
-    return pivot + DISTANCE * direction / direction.norm().clamp_min(1e-8)
+    direction = generator.mapping(z) - pivot  # [N, num_ws, w_dim]
+    return pivot + DISTANCE * direction / direction.norm(dim=(1, 2), keepdim=True).clamp_min(1e-8)

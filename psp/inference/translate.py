@@ -137,19 +137,30 @@ def _translate_batch(
 def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Generator]]:
     """Improve codes, and tune a generator for each source if that is asked for."""
     generator = model.generator
-    resolution, channels = generator.img_resolution, generator.img_channels
+    size, channels = min(LOSS_SIZE, generator.img_resolution), generator.img_channels
     if r.steps:
         with Progress(r.steps, "refining", "step", leave=False) as bar:
-            target = _targets(sources, channels, min(LOSS_SIZE, resolution), codes.w_plus.device)  # [N, 3, T, T]
+            target = _targets(sources, channels, size, codes.w_plus.device)  # [N, 3, T, T]
             codes = optimize_codes(generator, target, r.losses, codes, r.steps, on_step=lambda _: bar.update())
     tuned = []
     if r.pivotal_steps:
-        target = _targets(sources, channels, resolution, codes.w_plus.device)  # [N, 3, R, R]
-        for image, code in zip(target.split(1), codes.split(1), strict=True):
-            with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
-                settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _, bar=bar: bar.update()}
-                tuned.append(tune_generator(generator, image, code, r.losses, r.pivotal_steps, **settings))
+        tuned = [tune_for(generator, [source], code, r) for source, code in zip(sources, codes.split(1), strict=True)]
     return codes, tuned
+
+
+def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refinement) -> Generator:
+    """Tune one copy of a generator until it renders all of N sources from their codes (see `psp.pivotal`).
+
+    Args:
+        generator: Stays as it is.
+        sources: float [C, H, W] in [-1, 1], as `translate` takes them.
+        pivot: Of these, w_plus [N, num_ws, w_dim].
+        r: The losses, and how many steps.
+    """
+    target = _targets(sources, generator.img_channels, generator.img_resolution, pivot.w_plus.device)  # [N, 3, R, R]
+    with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
+        settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _: bar.update()}
+        return tune_generator(generator, target, pivot, r.losses, r.pivotal_steps, **settings)
 
 
 def _targets(sources: list[Tensor], channels: int, size: int, device: torch.device) -> Tensor:
