@@ -96,10 +96,12 @@ setup(
         "requests>=2.32",
     ],
     extras_require={
+        "video": ["av>=15"],  # its wheels hold FFmpeg with GPL libraries
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "wandb": ["wandb>=0.18"],
         "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
         "dev": [
+            "av>=15",
             "h5py>=3.11",
             "hypothesis>=6.100",
             "pillow-heif>=1.1",

@@ -85,5 +85,5 @@ def _of_file(entry: PretrainedFile, path: Path, megabytes: float | None) -> List
 
 def _resolutions(metadata: dict) -> Iterator[int]:
     for part, setting in (("generator", "img_resolution"), ("segmenter", "resolution")):
-        if part in metadata:
+        if isinstance(metadata.get(part), dict):
             yield metadata[part][setting]

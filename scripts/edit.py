@@ -1,21 +1,31 @@
-"""Edit samples or encoded photos: python scripts/edit.py --directions FILE"""
+"""Edit a photo, or samples: python scripts/edit.py me.jpg --direction smile=+2 (or: --directions FILE)"""
 
 import _start  # noqa: F401
 
 # isort: split
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import psp
 import stylegan2
+from datasets.tasks import task_of
 from options.commands.edit import Edit
 from options.parse import run
-from options.results import label, record_for, with_folder
+from options.results import check_new, label, record_for, with_folder
+from psp.inference.detect import build_detector
+from psp.inference.editing import edit_portraits, find_directions, lay_back, plan_moves
+from psp.inference.photos import build_reader
+from psp.inference.video import edit_video
 from psp.model import Codes
 from stylegan2.latents.codes import load_codes
 from stylegan2.latents.directions import Directions, load_directions
+from stylegan2.latents.foreign_directions import READERS
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.loading import PRETRAINED
@@ -24,6 +34,8 @@ from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 from stylegan2.runtime.output_names import file_name, printable, unique_paths
+
+DEFAULT_MODEL, DEFAULT_GENERATOR = "synthfaces64_inversion", "synthfaces64"
 
 
 def load_generator(name: str) -> Any:
@@ -37,15 +49,18 @@ def load_generator(name: str) -> Any:
             raise no_generator from None
 
 
-def own_generator(directions: Path, found_for: Any) -> str:
+def own_generator(files: Sequence[Path]) -> str:
     """Return the generator that directions were found for, where that is a shipped one.
 
     Another is only shown: a file that names a path is no reason to open it.
     """
-    if isinstance(found_for, str) and found_for in PRETRAINED.shipped:
+    if not files:
+        return DEFAULT_GENERATOR
+    found_for = None if files[0].suffix in READERS else load_directions(files[0])[1].get("generator")
+    if isinstance(found_for, str) and found_for in PRETRAINED.shipped_as("generator"):
         return found_for
     said = f"were found for {printable(found_for, 200)!r}" if isinstance(found_for, str) else "name none"
-    raise UserError(f"the directions of {str(directions)!r} {said}: give the generator to use with --generator")
+    raise UserError(f"the directions of {str(files[0])!r} {said}: give the generator to use with --generator")
 
 
 def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
@@ -83,26 +98,73 @@ def write_strip(
             write_image(out / f"{caption}_{title}.png", picture)
 
 
-def main(o: Edit) -> None:
-    device = o.prepare()
-    o = with_folder(o, f"edited-{label(o.latents or o.directions)}")
+def edit_samples(o: Edit, device: torch.device) -> None:
+    """Write a strip of pictures for each direction."""
+    o = with_folder(o, f"edited-{label(o.latents or (o.directions[0] if o.directions else 'samples'))}")
     record = record_for(o, "edit", writes=("*.png",), free=("names",))
-    directions, metadata = load_directions(o.directions)
-    generator = load_generator(o.generator or own_generator(o.directions, metadata.get("generator")))
+    generator = load_generator(o.generator or own_generator(o.directions))
     place(generator, device)
-    if o.rows:
-        directions = replace(directions, rows=tuple(mask_rows(o.rows, generator.num_ws)))
-    directions.check(generator)
-    names = directions.names if o.names == "all" else [name.strip() for name in o.names.split(",")]
-    for name in names:
-        directions.index(name)  # says now if there is none
+    sources = sources_of(generator, o)
+    names = [name for source in sources for name in source.names]
+    chosen = names if o.names == "all" else [name.strip() for name in o.names.split(",")]
+    moves = plan_moves(sources, dict.fromkeys(chosen, 0.0))
     photos, codes = codes_to_edit(generator, o)
     captions = unique_paths(photos, endings=[f"_{title}.png" for title in o.titles()])
-    sheets = unique_paths([file_name(name) for name in names], endings=("", ".png"))
+    sheets = unique_paths([file_name(move.name) for move in moves], endings=("", ".png"))
     record.write()
-    for name, sheet in zip(names, sheets, strict=True):
-        write_strip(generator, directions, name, captions, codes, o.exp_dir / sheet, o)
+    for move, sheet in zip(moves, sheets, strict=True):
+        write_strip(generator, move.directions, move.name, captions, codes, o.exp_dir / sheet, o)
     print(f"written to {o.exp_dir}: {', '.join(f'{sheet}.png' for sheet in sheets)}")
+
+
+def sources_of(generator: Generator, o: Edit) -> list[Directions]:
+    """Read the directions, and let them move the rows that were asked for."""
+    found = find_directions(generator, o.directions)
+    if not o.rows:
+        return found
+    rows = tuple(mask_rows(o.rows, generator.num_ws))
+    return [replace(source, rows=rows) for source in found]
+
+
+def edit_source(o: Edit, source: Path, device: torch.device) -> None:
+    """Edit a photo or a clip from end to end."""
+    photo = o.photo_settings
+    out = photo.out or source.with_name(f"{source.stem}_edited{'.mp4' if o.is_clip else '.png'}")
+    check_new((out,), o.overwrite)
+    if not source.is_file():
+        raise UserError(f"there is no file {str(source)!r}")
+    model, metadata = psp.load(o.generator or DEFAULT_MODEL)
+    task = task_of(metadata, model.encoder.input_channels)
+    if not task.inverts:
+        raise UserError("an edit starts from what a face is: it needs a model of the inversion task")
+    place(model, device)
+    moves = plan_moves(sources_of(model.generator, o), photo.strengths())
+    refinement = o.optimisation.refinement(photo.seed)
+    if o.is_clip:
+        detector = build_detector("dlib" if photo.detector == "auto" else photo.detector)
+        found = edit_video(model, source, out, task, detector, moves, refinement, device, photo.precision)
+        print(f"{out}: the face was edited in {found.faces} of {len(found.landmarks)} frames")
+        return
+    every_face = photo.faces == "all"
+    size, detector = model.generator.img_resolution, photo.detector
+    reader = build_reader(task, model.encoder.input_size, size, photo.align, detector, every_face)
+    read = reader(source)
+    if not read.portraits:
+        raise UserError(f"no face was found in {str(source)!r}: if it is an aligned face, give no_align")
+    pictures, warnings = edit_portraits(model, read.portraits, moves, refinement, device, photo.precision)
+    for warning in warnings:
+        print(warning, file=sys.stderr)
+    pasting = photo.paste_back
+    write_image(out, lay_back(task.read_file(source), read.portraits, pictures) if pasting else pictures[0])
+    print(f"written: {out}")
+
+
+def main(o: Edit) -> None:
+    device = o.prepare()
+    if o.source is None:
+        edit_samples(o, device)
+    else:
+        edit_source(o, o.source, device)
 
 
 if __name__ == "__main__":

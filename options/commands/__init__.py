@@ -31,7 +31,7 @@ class Command:
 COMMANDS = {
     "invert": Command("inference", "Inference", "find the latent codes of photos and render them again"),
     "translate": Command("inference", "Inference", "translate photos, drawings or label maps with a model of any task"),
-    "edit": Command("edit", "Edit", "move samples, or the codes of photos, along directions"),
+    "edit": Command("edit", "Edit", "edit a photo or a clip, or samples, along directions"),
     "mix": Command("style_mixing", "StyleMixing", "several outputs for each photo, with random styles in some rows"),
     "project": Command("project", "Project", "find the latents of pictures by optimisation"),
     "generate": Command("generate", "Generate", "pictures of what a generator has learned"),
@@ -92,6 +92,8 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
         raise UserError(f"there is no command {name!r}: {hint}")
     if name == "evaluate" and any(arg.partition("=")[0] == "--generator" for arg in args):
         name = "evaluate-generator"
+    if name == "invert" and any(arg.partition("=")[0] == "--direction" for arg in args):
+        name = "edit"  # an inversion that is edited
     command = COMMANDS[name]
     module = importlib.import_module(f"options.commands.{command.script}")
     settings = getattr(module, command.settings)

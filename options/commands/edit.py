@@ -1,26 +1,64 @@
 """The settings of scripts/edit.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from options.edits import parse_edits
 from options.machine import Machine
+from options.optimisation import Optimisation
 from options.results import Results
 from options.seeds import parse_numbers, parse_seeds
 from stylegan2.runtime.errors import UserError
 
+CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
+
+@dataclass(frozen=True)
+class PhotoSettings:
+    """How a photo or a clip is edited."""
+
+    direction: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """with a photo or clip: NAME=STRENGTH such as smile=+2, in standard deviations of W along the direction; several
+    with commas between"""
+    out: Path | None = None
+    """the picture to write, or the .mp4, .mov or .mkv; by default SOURCE_edited"""
+    paste_back: bool = False
+    """lay the face back into the photo; in a clip it always is"""
+    align: bool = True
+    """find faces and align them as FFHQ does; --no_align for a picture that is aligned already"""
+    faces: Literal["largest", "all"] = "largest"
+    """which faces of a photo"""
+    detector: Literal["auto", "dlib", "mtcnn"] = "auto"
+    """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
+    seed: int = 0
+    """of --locality"""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU and fp32 elsewhere"""
+
+    def strengths(self) -> dict[str, float]:
+        """Return {direction: strength}. UserError: they are of another form."""
+        return parse_edits(self.direction)
+
 
 @dataclass(frozen=True)
 class Edit(Machine, Results):
-    """Move samples, or the codes of photos, along directions: a strip of pictures for each direction."""
+    """Edit a photo or a clip from end to end; or move samples, or the codes of photos, step by step.
 
-    directions: Path
-    """a file of scripts/directions.py, or the name of directions that come with the package: portraits64_directions"""
+    psp edit me.jpg --direction smile=+2 --pivotal 350 --paste_back --out smiling.jpg inverts the face, follows the
+    direction and lays the result back. Without a photo: a strip of pictures for each direction.
+    """
+
+    source: tyro.conf.Positional[Path | None] = None
+    """a photo, or a clip (.mp4, .mov, ...; its sound is kept)"""
+    directions: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """files of scripts/directions.py, InterFaceGAN (.npy, .pt), GANSpace (.pkl, .pt, .npz) or SeFa (.pt), or names of
+    directions that come with the package; by default those of the generator that do"""
     generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
-    """a generator's name, folder or file, or a pSp model whose generator is taken; by default the shipped one that the
-    directions were found for"""
+    """a pSp model, by default synthfaces64_inversion; without a photo also a generator's name, folder or file, by
+    default the shipped one that the directions were found for"""
     exp_dir: Path | None = None
     """gets DIRECTION.png, and each picture in DIRECTION/; by default runs/edited-SUBJECT, the file of codes or else of
     directions"""
@@ -38,12 +76,32 @@ class Edit(Machine, Results):
     """in standard deviations of W along the direction; 0 is the picture itself"""
     rows: str = ""
     """rows of w+ to move instead of the file's: coarse, medium, fine, or numbers such as 0-5"""
+    photo_settings: tyro.conf.OmitArgPrefixes[PhotoSettings] = field(default_factory=PhotoSettings)
+    optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
 
     def __post_init__(self) -> None:
         self.samples()
         self.steps()
+        photo = self.photo_settings
+        if self.source is None and (photo.direction or photo.out is not None):
+            raise UserError("--direction and --out edit a photo or a clip: name one")
+        if self.source is not None and not photo.direction:
+            raise UserError("say what to edit: --direction NAME=STRENGTH, such as smile=+2")
+        if self.source is not None and self.latents is not None:
+            raise UserError("a photo and --latents are two things to edit: give one of them")
+        if photo.direction:
+            photo.strengths()
+        if photo.paste_back and not photo.align:
+            raise UserError("--paste_back puts a result where a face was cut out of a photo: leave --no_align out")
+        if photo.faces == "all" and not (photo.paste_back or self.is_clip):
+            raise UserError("several faces are one picture only where they are laid back: give --paste_back too")
         if self.latents is None and self.photos != "all":
             raise UserError("--photos are names in a file of codes: give --latents too")
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether the source is a video, by its name."""
+        return self.source is not None and self.source.suffix.lower() in CLIPS
 
     def samples(self) -> list[int]:
         """Return the seeds."""

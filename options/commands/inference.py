@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from options.machine import Machine
+from options.optimisation import Optimisation
 from options.results import Results
 from options.tasks import task_settings
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.ranges import Count, NotNegative, Seed, Share, Threads, Weight
+from stylegan2.runtime.ranges import Count, Seed, Share, Threads
 
 if TYPE_CHECKING:
-    from psp.inference.translate import Refinement
     from psp.mixing import Mixing
 
 TaskSettings = task_settings("inference")
@@ -42,44 +42,15 @@ class MultiModal:
 
 
 @dataclass(frozen=True)
-class Optimisation:
-    """What is optimised for each photo after encoding."""
+class SavedOptimisation(Optimisation):
+    """What is optimised for each photo after encoding, and whether it is kept."""
 
-    refine: NotNegative = 0
-    """steps of W+ optimisation from the encoder's codes"""
-    pivotal: NotNegative = 0
-    """steps of tuning a copy of the generator around the codes, for each face its own; the paper takes 350"""
-    locality: Weight = 0.0
-    """weight of the regularization of --pivotal that keeps the neighbourhood as it was; published: 0.1"""
     save_generators: bool = False
     """write the tuned generators to generators/"""
-    perceptual: str = "auto"
-    """perceptual network of --refine and --pivotal: alex, vgg or squeeze (LPIPS), effnet, or auto"""
-    perceptual_weights: Path | None = None
-    """file of that network's weights"""
 
     def __post_init__(self) -> None:
         if self.save_generators and not self.pivotal:
             raise UserError("--save_generators writes what --pivotal tunes: give --pivotal STEPS too")
-
-    def check_task(self, inverts: bool) -> None:
-        """Raise UserError if something is to be optimised for outputs that are not meant to be their sources."""
-        if (self.refine or self.pivotal) and not inverts:
-            raise UserError(
-                "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
-            )
-
-    def refinement(self, seed: int) -> "Refinement | None":
-        """Return what is optimised; None where nothing is."""
-        if not self.refine and not self.pivotal:
-            return None
-        from psp.inference.translate import Refinement
-        from psp.losses import build_losses
-        from psp.optimize import LAMBDAS
-
-        network = {"network": self.perceptual, "path": self.perceptual_weights}
-        losses = build_losses(LAMBDAS, perceptual=network)
-        return Refinement(losses, self.refine, self.pivotal, self.locality, seed)
 
 
 @dataclass(frozen=True)
@@ -117,7 +88,7 @@ class Inference(Machine, Results):
     paste_back: bool = False
     """write inference_pasted/ too: the photos with the results laid over their faces"""
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
-    optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
+    optimisation: tyro.conf.OmitArgPrefixes[SavedOptimisation] = field(default_factory=SavedOptimisation)
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
 
     def __post_init__(self) -> None:

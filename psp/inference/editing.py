@@ -15,7 +15,7 @@ from psp.model import Codes, PSp
 from stylegan2.latents.directions import Directions, fingerprint, load_directions
 from stylegan2.latents.foreign_directions import read_directions
 from stylegan2.latents.sampling import render
-from stylegan2.load import PRETRAINED
+from stylegan2.loading import PRETRAINED
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
@@ -58,7 +58,7 @@ def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Di
     """
     if files:
         return [read_directions(file, generator) for file in files]
-    shipped = [load_directions(PRETRAINED.locate(name))[0] for name in PRETRAINED.shipped_as("directions")]
+    shipped = [load_directions(name)[0] for name in PRETRAINED.shipped_as("directions")]
     own = [found for found in shipped if found.fingerprint == fingerprint(generator)]
     if not own:
         raise UserError(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from psp.inference.align import align
 from psp.inference.detect import Detector, Face
@@ -24,6 +23,7 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.images import to_uint8
+from stylegan2.runtime.progress import track
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # that are written
 SMOOTHING = 0.08  # seconds, the deviation of the window over landmarks
@@ -86,13 +86,13 @@ def edit_video(
     for_codes = None if refinement is None else replace(refinement, pivotal_steps=0)
     sources = (cut.source for _, cut in _portraits(source, clip, task, size, model.encoder.input_size) if cut)
     batches = translate(model, sources, BATCH, device, refinement=for_codes, precision=precision)
-    found = [codes for batch in tqdm(batches, desc="encoding", unit="batch") for codes in batch.codes.split(1)]
+    found = [codes for batch in track(batches, "encoding", "batch") for codes in batch.codes.split(1)]
     generator: Generator = model.generator
     if refinement is not None and refinement.pivotal_steps:
         generator = _tune(model, source, clip, task, size, found, refinement)
     edited = (move_codes(codes, moves) for codes in found)
     frames = _edited(_portraits(source, clip, task, size, model.encoder.input_size), edited, generator)
-    write_video(source, out, tqdm(frames, desc="rendering", total=len(clip.landmarks), unit="frame"))
+    write_video(source, out, track(frames, "rendering", "frame", total=len(clip.landmarks)))
     return clip
 
 
@@ -107,7 +107,7 @@ def follow_face(source: Path, detector: Detector, smoothing: float = SMOOTHING) 
     landmarks: list[np.ndarray | None] = []
     seconds: list[float] = []
     last: Face | None = None
-    for frame, shown in tqdm(read_video(source), desc="finding the face", unit="frame"):
+    for frame, shown in track(read_video(source), "finding the face", "frame"):
         faces = detector(frame)
         if faces:
             last = min(faces, key=lambda face: -face.area if last is None else _distance(face, last))

@@ -36,7 +36,7 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
     """Read directions for a generator: ours, or those of another project.
 
     Args:
-        path: One of the files above, or a .safetensors of scripts/directions.py.
+        path: One of the files above, a .safetensors of scripts/directions.py, or a name that comes with the package.
         generator: Whose codes they will move.
         rows: Of w_plus that are moved; by default what the file says, or all.
 
@@ -47,12 +47,12 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
         UserError: There is no such file, or the directions are another generator's.
         CheckpointError: The file is damaged or holds something else.
     """
-    if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r} of directions")
     if path.suffix.lower() not in READERS:
         found, _ = load_directions(path)
         found.check(generator)
         return found
+    if not path.is_file():
+        raise UserError(f"there is no file {str(path)!r} of directions")
     try:
         vectors = _vectors(READERS[path.suffix.lower()](path), generator.w_dim)  # [K, w_dim]
     except CheckpointError:
