@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-gpu lint
+.PHONY: install demo test test-gpu lint docs wheel
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip -c constraints.txt
-	$(VENV)/bin/python -m pip install -e '.[dev]' -c constraints.txt
+	$(VENV)/bin/python -m pip install -e '.[dev,docs]' -c constraints.txt
 	touch $@
 
 demo: install
@@ -21,6 +21,13 @@ test: install
 
 test-gpu:  # with PYTHON itself where `make install` was not run, since a machine may bring its own PyTorch
 	$(if $(wildcard $(INSTALLED)),$(VENV)/bin/python,$(PYTHON)) -m pytest tests/cuda -m cuda
+
+docs: install  # into site/, to be read without a network
+	$(VENV)/bin/mkdocs build --strict
+
+wheel: install  # into dist/, of what is in the checkout alone
+	rm -rf build dist
+	$(VENV)/bin/python -m pip wheel . --no-deps --no-build-isolation --wheel-dir dist
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -100,6 +100,7 @@ setup(
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "wandb": ["wandb>=0.18"],
         "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "dev": [
             "av>=15",
             "h5py>=3.11",

@@ -80,13 +80,13 @@ def _resolution(given: Mapping[str, str]) -> int | None:
     name = given.get("--stylegan_weights") or given.get("--checkpoint_path") or SHIPPED
     if name == SHIPPED:
         return 64
-    import psp  # PyTorch: nothing else knows what is in a file of another project
     import stylegan2
+    from psp import loading
 
     try:
         if "--stylegan_weights" in given:
             return stylegan2.load(name)[0].img_resolution
-        return psp.load(name)[0].generator.img_resolution
+        return loading.load(name)[0].generator.img_resolution
     except UserError:
         return None
 

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 from stylegan2.runtime.lazy import attribute_of
 
 if TYPE_CHECKING:
-    from psp.loading import load, save_model
+    from psp.inference.predictor import Face, Predictor, load
+    from psp.loading import save_model
     from psp.model import PSp
 
 __version__ = "0.1.0"
-__all__ = ["PSp", "__version__", "load", "save_model"]
+__all__ = ["Face", "PSp", "Predictor", "__version__", "load", "save_model"]
 
-_MODULES = {"PSp": "psp.model", "load": "psp.loading", "save_model": "psp.loading"}
+_MODULES = {
+    **dict.fromkeys(("Face", "Predictor", "load"), "psp.inference.predictor"),
+    "PSp": "psp.model",
+    "save_model": "psp.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

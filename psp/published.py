@@ -1,4 +1,4 @@
-"""Published pSp, e4e and ReStyle models that `psp.load` reads, under the names of their files.
+"""Published pSp, e4e and ReStyle models that `psp.loading.load` reads, under the names of their files.
 
 `psp download NAME` gets one. Each holds its generator too, which is a conversion of NVIDIA's.
 """

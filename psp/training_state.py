@@ -121,7 +121,7 @@ def save(
 ) -> Path:
     """Write the whole pair and the optimizers, and delete the oldest checkpoints; return `path`.
 
-    `psp.load` reads the pair and ignores the optimizers. Of several processes only the first writes. With `spare` one
+    `loading.load` ignores the optimizers. Of several processes only the first writes. With `spare` one
     checkpoint more than usual is kept.
     """
     if not distributed.is_first():

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from datasets.tasks.sketch import draw
 from options.commands.draw_sketches import DrawSketches
 from options.parse import run
 from options.results import record_for
 from psp.inference.names import Names, list_photos
+from psp.inference.sources import draw
 from psp.inference.translate import prepare
 from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED

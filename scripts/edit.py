@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-import psp
 import stylegan2
 from datasets.tasks import task_of
 from options.commands.edit import Edit
 from options.parse import run
 from options.results import check_new, label, record_for, with_folder
+from psp import loading
 from psp.inference.detect import build_detector
 from psp.inference.editing import edit_portraits, find_directions, lay_back, plan_moves
 from psp.inference.photos import build_reader
@@ -44,7 +44,7 @@ def load_generator(name: str) -> Any:
         return stylegan2.load(name)[0]
     except UserError as no_generator:
         try:
-            return psp.load(name)[0].generator
+            return loading.load(name)[0].generator
         except UserError:
             raise no_generator from None
 
@@ -133,7 +133,7 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     check_new((out,), o.overwrite)
     if not source.is_file():
         raise UserError(f"there is no file {str(source)!r}")
-    model, metadata = psp.load(o.generator or DEFAULT_MODEL)
+    model, metadata = loading.load(o.generator or DEFAULT_MODEL)
     task = task_of(metadata, model.encoder.input_channels)
     if not task.inverts:
         raise UserError("an edit starts from what a face is: it needs a model of the inversion task")

@@ -13,6 +13,7 @@ import stylegan2
 from options.commands.export import Export
 from options.parse import run
 from options.results import check_new
+from psp import loading
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError, UserError
 
@@ -38,7 +39,7 @@ def loaders(path: Path) -> tuple:
         raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
     kind = found[2].get("kind")
     if kind == "psp":
-        return psp.load, psp.save_model
+        return loading.load, psp.save_model
     return stylegan2.load, stylegan2.save_generator
 
 

@@ -18,11 +18,12 @@ from options.commands.inference import Inference
 from options.parse import run
 from options.results import record_for
 from options.tasks import given_settings
-from psp import PSp, load
+from psp import PSp
 from psp.inference.names import list_photos
 from psp.inference.photos import Photo, build_reader, read_photos
 from psp.inference.report import Pending, Report, own_outputs
 from psp.inference.translate import translate
+from psp.loading import load
 from psp.mixing import Variants
 from stylegan2 import save_generator
 from stylegan2.runtime.errors import UserError

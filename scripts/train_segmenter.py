@@ -16,10 +16,11 @@ from datasets.faces.labels import LABELS
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.sources import SYNTHETIC, open_split
-from datasets.tasks.segmentation import Segmentation, palette
+from datasets.tasks.segmentation import Segmentation
 from options.commands.train_segmenter import TrainSegmenter
 from options.parse import run
 from options.results import record_for
+from psp.inference.sources import palette
 from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.device import place

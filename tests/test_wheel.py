@@ -122,3 +122,14 @@ def test_hugging_face_datasets_goes_on_working(environment):
     assert environment("python", "-c", code) == "theirs: faces\n"
     environment("psp", "prepare", "--synthetic", "2", "--resolution", "32", "--out", "faces.zip")
     assert len(zipfile.ZipFile(environment.work / "faces.zip").namelist()) >= 2
+
+
+def test_photos_are_edited_from_python(environment, photo):
+    code = f"""
+import psp
+model = psp.load("synthfaces64_inversion", device="cpu")
+face = model.invert({str(photo)!r})
+print(face.image.size, sorted(model.directions)[:1], model.edit(face, smile=1.0).paste_back().size)
+"""
+    with Image.open(photo) as opened:
+        assert environment("python", "-c", code).strip().endswith(str(opened.size))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from datasets.baselines import baseline
@@ -27,11 +26,11 @@ from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
 from psp.evaluation.methods import Method
+from psp.inference.sources import PhotosWithHoles, masked
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
-OPAQUE, WHITE = 192, 128  # from this alpha on a pixel is known, as resampling blurs it; from this gray on it is a hole
-GRAY = 128  # what a hole looks like
+WHITE = 128  # from this gray of a mask on it is a hole
 QUARTER = 0.5  # side of a hole of a quarter of the image
 
 
@@ -108,11 +107,7 @@ class Inpainting(Task):
         return self._masks.read(self._mask_indices[path.stem], "gray")
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        hole = picture[..., 3] < OPAQUE  # [P, P]
-        seen = np.where(hole[..., None], np.uint8(GRAY), picture[..., :3])  # [P, P, 3]
-        # A pixel of the encoder's input is missing where any part of it is.
-        share = Image.fromarray(hole * np.uint8(255)).resize((size, size), Image.Resampling.BILINEAR)
-        return masked(to_size(seen, size), np.asarray(share) > 0), seen
+        return PhotosWithHoles().read_source(picture, size, native_side)
 
     def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
         if not self.paste_known or result.shape[2] != 3:
@@ -129,12 +124,6 @@ class Inpainting(Task):
 
     def variants(self, method: Method) -> list[Method]:
         return [with_known_pixels(method)]
-
-
-def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
-    """Mask a photo [3, S, S] by a hole, bool [S, S]: [4, S, S]."""
-    mask = torch.from_numpy(hole)[None].float()  # [1, S, S]
-    return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
 
 
 # --- evaluation ---

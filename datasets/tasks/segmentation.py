@@ -1,12 +1,10 @@
 """Segmentation to face: a photo from a map of labels (pSp, arXiv 2008.00951, conditional image synthesis)."""
 
-import colorsys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.baselines import baseline
@@ -18,8 +16,9 @@ from datasets.tasks.registry import register_task
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
 from psp.evaluation.methods import Method
+from psp.inference.sources import LabelMaps, one_hot, out_of_range, palette
 from stylegan2.runtime import images
-from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.errors import UserError
 
 MAX_LABELS = 256  # label maps are uint8
 
@@ -69,13 +68,10 @@ class Segmentation(Task):
         return shown.permute(0, 3, 1, 2).float() / 127.5 - 1  # [N, 3, S, S]
 
     def read_file(self, path: Any) -> np.ndarray:
-        labels = images.read_image(path, "labels")  # [H, W]
-        if complaint := out_of_range(labels, self.label_nc):
-            raise ImageError(f"{str(path)!r} {complaint}")
-        return labels
+        return LabelMaps(self.label_nc).read_file(path)
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
+        return LabelMaps(self.label_nc).read_source(picture, size, native_side)
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
         """Take the true image, whose mIoU is the highest that the segmenter can see."""
@@ -86,30 +82,3 @@ def labelled_face(faces: SyntheticFaces, index: int) -> Example:
     """Render a procedural face with its labels: uint8 [R, R, 3] and [R, R]."""
     sample = faces.sample(index)
     return Example(images.to_uint8(torch.from_numpy(sample.image)[None])[0], sample.labels)
-
-
-def one_hot(labels: np.ndarray, label_nc: int, size: int) -> Tensor:
-    """Turn label ids [P, P] into float32 [label_nc, S, S] of 0 and 1; every pixel keeps a label that was there."""
-    resized = images.resize(labels, (size, size)).astype(np.int64)  # [S, S]
-    return F.one_hot(torch.from_numpy(resized), label_nc).permute(2, 0, 1).float()  # [label_nc, S, S]
-
-
-def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
-    """Say what is wrong with a label map, as the rest of a sentence, with each label's share; None if it is right."""
-    if labels.max() < label_nc:
-        return None
-    counts = np.bincount(labels.ravel())
-    shares = ", ".join(f"{label}: {100 * counts[label] / labels.size:.2g} %" for label in np.flatnonzero(counts))
-    return (
-        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give label_nc {labels.max() + 1} if"
-        f" it is right, or save ids in place of grays or colours (labels in it: {shares})"
-    )
-
-
-def palette(label_nc: int) -> np.ndarray:
-    """Return a colour for each label, uint8 [label_nc, 3]: black, then hues spaced by the golden ratio."""
-    colours = [(0.0, 0.0, 0.0)]
-    for label in range(1, label_nc):
-        value, saturation = (1.0, 0.65) if label % 2 else (0.8, 0.9)
-        colours.append(colorsys.hsv_to_rgb(label * 0.6180339887 % 1, saturation, value))
-    return np.rint(np.array(colours) * 255).astype(np.uint8)

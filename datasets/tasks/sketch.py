@@ -8,8 +8,6 @@ side is darker, and, where labels are known, the outlines of the face's parts.
 from typing import ClassVar
 
 import numpy as np
-import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from datasets.examples import Example
@@ -18,13 +16,8 @@ from datasets.tasks.registry import register_task
 from datasets.tasks.segmentation import labelled_face
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
-from psp.inference.translate import LUMA
+from psp.inference.sources import Drawings, draw, drawing_to_tensor
 from stylegan2.runtime import images
-
-PAPER = 230  # a picture of which more than half is brighter than this is a drawing
-SIGMA, RATIO = 1.0, 1.6  # of the narrower Gaussian in pixels at 256 px, and the wider one over it (XDoG, section 2)
-THRESHOLD, STEEPNESS = 0.013, 50.0  # a contrast of this much begins a line; how soon the line is black
-GLARE = 0.1  # added to the brightness that a difference is compared with: lines in the dark count nearly as much
 
 
 @register_task("sketch")
@@ -51,31 +44,17 @@ class Sketch(Task):
         example, outlined = example.maybe_mirrored(rng), rng.random() < 0.5
         target = to_size(example.target, target_size)  # [3, T, T]
         if example.source is not None and example.source.ndim == 3:  # the user's own
-            return _to_tensor(images.resize(example.source, (source_size, source_size))[..., 0]), target
+            return drawing_to_tensor(images.resize(example.source, (source_size, source_size))[..., 0]), target
         drawing = draw(images.resize(example.target, (source_size, source_size)))  # [S, S]
         if example.source is not None and outlined:
             drawing[outlines(images.resize(example.source, (source_size, source_size)))] = 0
-        return _to_tensor(drawing), target
+        return drawing_to_tensor(drawing), target
 
     def show_source(self, source: Tensor) -> Tensor:
         return (source * 2 - 1).expand(-1, 3, -1, -1)  # [N, 3, S, S]
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Take a picture on mostly white paper for a drawing; draw any other first."""
-        resized = images.resize(picture, (size, size))  # [S, S, 3]
-        gray = np.rint(resized @ np.array(LUMA)).astype(np.uint8)  # [S, S]
-        drawing = gray if np.median(gray) > PAPER else draw(resized)
-        return _to_tensor(drawing), np.repeat(drawing[..., None], 3, axis=2)  # the latter [S, S, 3]
-
-
-def draw(photo: np.ndarray) -> np.ndarray:
-    """Draw the lines of a photo uint8 [S, S, 3]: uint8 [S, S], black on white."""
-    gray = photo @ np.array(LUMA, np.float32) / 255  # [S, S]
-    sigma = max(SIGMA * len(photo) / 256, 0.5)
-    around = gaussian_filter(gray, RATIO * sigma)
-    contrast = (gaussian_filter(gray, sigma) - around) / (around + GLARE)  # negative beside something bright
-    ink = np.tanh(STEEPNESS * np.maximum(-contrast - THRESHOLD, 0))
-    return np.rint(255 * (1 - ink)).astype(np.uint8)
+        return Drawings().read_source(picture, size, native_side)
 
 
 def outlines(labels: np.ndarray) -> np.ndarray:
@@ -84,8 +63,3 @@ def outlines(labels: np.ndarray) -> np.ndarray:
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= labels[:-1] != labels[1:]
     return edge
-
-
-def _to_tensor(drawing: np.ndarray) -> Tensor:
-    """Convert uint8 [S, S] to float32 [1, S, S] in [0, 1]."""
-    return torch.from_numpy(drawing.astype(np.float32) / 255)[None]

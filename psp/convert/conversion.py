@@ -8,6 +8,7 @@ import torch
 
 import psp
 import stylegan2
+from psp import loading
 from psp.convert.export import export_problems, to_official
 from psp.convert.verification import verify
 from stylegan2 import convert
@@ -19,7 +20,7 @@ from stylegan2.runtime.files import atomic_file, writing
 
 def write_official(source: Path, out: Path) -> Iterator[str]:
     """Write a pSp model as the published code reads it. UserError: that code could not build it."""
-    model, metadata = psp.load(source)
+    model, metadata = loading.load(source)
     if reasons := export_problems(model):
         raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
     _write_torch(out, to_official(model, metadata.get("task", "inversion")))
@@ -56,7 +57,7 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
 def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
     """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
-        return *psp.load(source), psp.save_model
+        return *loading.load(source), psp.save_model
     except CheckpointError as no_encoder:
         try:
             return *stylegan2.load(source), stylegan2.save_generator

@@ -149,7 +149,7 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
     """Load the models that are to be compared.
 
     Args:
-        entries: (name, or None for that of the encoder; whatever `psp.load` takes).
+        entries: (name, or None for that of the encoder; whatever `psp.loading.load` takes).
 
     Returns:
         {name of its row: (model, metadata)}.

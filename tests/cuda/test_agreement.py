@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-import psp
 import stylegan2
+from psp import loading
 from psp.encoders import ENCODERS, encoder_for
 from psp.model import PSp
 from psp.perception import arcface, attributes, dlib_resnet, efficientnet_lite0, facenet, hed, inception, segmenter
@@ -90,7 +90,7 @@ def test_a_generator_of_full_size(device):
 
 
 def test_the_shipped_pair(device):
-    model, _ = psp.load("synthfaces64_inversion")
+    model, _ = loading.load("synthfaces64_inversion")
     assert isinstance(model, PSp)
     size = model.encoder.input_size
     assert_agree(model, device, torch.randn(4, 3, size, size).clamp(-1, 1))

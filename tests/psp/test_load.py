@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-import psp
+from psp import loading
 from psp.encoders import ENCODERS
 from psp.loading import model_metadata
 from psp.model import PSp
@@ -39,7 +39,7 @@ def rewrite(path, change):
 def test_round_trip(model, path):
     images = torch.randn(2, 3, 32, 32)
     state = torch.random.get_rng_state()
-    loaded, metadata = psp.load(path)
+    loaded, metadata = loading.load(path)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not loaded.training
     assert metadata["task"] == "inversion"
@@ -52,9 +52,9 @@ def test_round_trip(model, path):
 def test_a_folder_gives_its_newest_intact_checkpoint(model, path, capsys):
     newer = checkpoint.checkpoint_path(path.parents[1], "iteration", 30)
     checkpoint.save(newer, model.state_dict(), model_metadata(model) | {"cur_step": 30})
-    assert psp.load(path.parents[1])[1]["cur_step"] == 30
+    assert loading.load(path.parents[1])[1]["cur_step"] == 30
     newer.write_bytes(newer.read_bytes()[:-100])
-    assert psp.load(str(path.parents[1]))[1]["task"] == "inversion"
+    assert loading.load(str(path.parents[1]))[1]["task"] == "inversion"
     assert newer.name in capsys.readouterr().out
 
 
@@ -64,18 +64,18 @@ def test_a_shipped_model_is_found_by_name(path, monkeypatch):
     )
     monkeypatch.setitem(PRETRAINED.entries, "tiny", entry)
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(path.parent))
-    assert psp.load("tiny")[1]["task"] == "inversion"
+    assert loading.load("tiny")[1]["task"] == "inversion"
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "no-such-model", "dlib_resnet"])
 def test_what_is_not_there_is_said(name):
     with pytest.raises(UserError, match=f"no pSp model '{name}'"):
-        psp.load(name)
+        loading.load(name)
 
 
 def test_an_empty_folder_is_said(tmp_path):
     with pytest.raises(UserError, match="no checkpoint in the folder"):
-        psp.load(tmp_path)
+        loading.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -94,5 +94,5 @@ def test_an_empty_folder_is_said(tmp_path):
 def test_what_does_not_fit_is_named(path, change, words):
     rewrite(path, change)
     with pytest.raises(CheckpointError, match=words) as caught:
-        psp.load(path)
+        loading.load(path)
     assert str(path) in str(caught.value)

@@ -10,11 +10,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-import psp
 from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches
 from datasets.tasks import TASKS
+from psp import loading
 from psp.encoders import ENCODERS, encoder_for
 from psp.evaluation.metrics import Metrics
 from psp.loading import model_metadata, save_model
@@ -256,7 +256,7 @@ def test_metrics(finished):
 
 @torch.no_grad()
 def test_validation_measures_the_model_in_evaluation_mode(finished):
-    model, _ = psp.load(finished[0])
+    model, _ = loading.load(finished[0])
     held_out = fixed_batches(TaskPairs(pixels(7), TASK, 32, 16, seed=1), 7)
     ((source, target),) = held_out
     last = records(finished[0])[-1]
@@ -265,7 +265,7 @@ def test_validation_measures_the_model_in_evaluation_mode(finished):
 
 
 def test_best_model_has_the_lowest_validation_loss(finished):
-    _, metadata = psp.load(finished[0] / "checkpoints" / "best_model.safetensors")
+    _, metadata = loading.load(finished[0] / "checkpoints" / "best_model.safetensors")
     validation = {record["cur_step"]: record["val/loss"] for record in records(finished[0]) if "val/loss" in record}
     assert metadata["best_loss"] == min(validation.values()) == validation[metadata["cur_step"]]
 
@@ -274,7 +274,7 @@ def test_checkpoints_and_the_newest_loads(finished):
     run_dir, last = finished
     names = sorted(path.name for path in run_dir.glob("checkpoints/*"))
     assert names == ["best_model.safetensors", *(f"iteration-{n:09d}.safetensors" for n in (4, 8, 9))]
-    model, metadata = psp.load(run_dir)
+    model, metadata = loading.load(run_dir)
     assert metadata["cur_step"] == 9
     tensors, _ = checkpoint.read(last)
     assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import psp
+from psp import loading
 from psp.encoders import ENCODERS
 from psp.evaluation.metrics import Metrics
 from psp.loading import model_metadata
@@ -129,7 +129,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, name):
 @pytest.mark.parametrize("name", TYPES)
 def test_what_was_trained_loads_and_gives_the_same(tmp_path, name):
     last = run(tmp_path, name, settings=replace(SETTINGS, max_steps=2, val_interval=2))
-    model, metadata = psp.load(last)
+    model, metadata = loading.load(last)
     assert metadata["encoder"]["name"] == name
     source, target = batch(10**6, 2)
     with torch.no_grad():

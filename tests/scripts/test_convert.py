@@ -8,6 +8,7 @@ import torch
 
 import psp
 import stylegan2
+from psp import loading
 from psp.convert import to_official
 from psp.encoders import ENCODERS
 from psp.model import PSp
@@ -57,7 +58,7 @@ def test_to_ours(script, published):
     code, out, _ = script("convert.py", "to", "ours", published, "ours.safetensors")
     assert code == 0
     assert out.splitlines()[-1].startswith("ours.safetensors: ")
-    ours, metadata = psp.load("ours.safetensors")
+    ours, metadata = loading.load("ours.safetensors")
     assert (metadata["source"], metadata["task"]) == ("encoder4editing", "inversion")
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -140,7 +141,7 @@ def test_lucidrains_to_ours(script):
     psp.save_model("model.safetensors", model, {"task": "inversion"})
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(psp.load("model.safetensors")[0](images), model(images))
+        assert torch.equal(loading.load("model.safetensors")[0](images), model(images))
     code, out, _ = script("convert.py", "inspect", "model.safetensors")
     assert "generator: 16 px, 3 channels, num_ws 3, mapping of 2 layers, z 8, w 8" in out.splitlines()
     code, _, err = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
@@ -227,7 +228,7 @@ def test_a_published_file_trains_further_and_is_used_in_inference(script, publis
     start = ["--checkpoint_path", published, "--data", "pictures", "--exp_dir", "run", *flags]
     code, _, err = script("train_psp.py", *start, "--progressive_start", 0, "--progressive_step_every", 0)
     assert code == 0, err
-    model, metadata = psp.load("run")
+    model, metadata = loading.load("run")
     assert metadata["encoder"]["name"] == "e4e"
     assert metadata["settings"]["progressive_start"] == 0
     assert model.generator.img_resolution == 16

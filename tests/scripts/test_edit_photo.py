@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-import psp
+from psp import loading
 from psp.pretrained_files import PRETRAINED as OF_PSP
 from stylegan2.latents.directions import load_directions, measured, save_directions
 from stylegan2.latents.sampling import random_w
@@ -101,7 +101,7 @@ def test_mistakes_are_one_sentence(edit, me, arguments, words):
 def test_the_shipped_model_has_directions_of_its_own(script, me):
     found, _ = load_directions(PRETRAINED.locate("synthfaces64_directions"))
     assert {"smile", "yaw", "glasses"} <= set(found.names)
-    found.check(psp.load(OF_PSP.shipped_as("pSp model")[0])[0].generator)
+    found.check(loading.load(OF_PSP.shipped_as("pSp model")[0])[0].generator)
     code, _, err = script("edit.py", "me.jpg", "--direction", "smile=2", "--out", "s.png", "--device", "cpu")
     assert code == 0, err
     assert read_image("s.png").shape == (64, 64, 3)

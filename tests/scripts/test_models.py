@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import torch
 
-import psp
 import stylegan2
+from psp import loading
 from psp.loading import save_model as save_psp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.loading import PRETRAINED as GENERATORS
@@ -94,7 +94,7 @@ def test_every_published_file_is_complete():
 
 def test_a_download_asks_and_the_name_then_loads(script, published, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"not on this machine: `psp download psp_ffhq_encode` gets it"):
-        psp.load("psp_ffhq_encode")
+        loading.load("psp_ffhq_encode")
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     code, out, err = script("download.py", "psp_ffhq_encode")
     assert code == 1
@@ -109,7 +109,7 @@ def test_a_download_asks_and_the_name_then_loads(script, published, monkeypatch,
     code, out, _ = script("download.py", "psp_ffhq_encode", "--yes")
     assert code == 0
     assert "is recorded in SHA256SUMS" in out
-    assert psp.load("psp_ffhq_encode")[1]["task"] == "inversion"
+    assert loading.load("psp_ffhq_encode")[1]["task"] == "inversion"
     code, out, _ = script("download.py", "psp_ffhq_encode")  # asks nothing, because nothing is to be done
     assert code == 0
     assert "is here and intact" in out

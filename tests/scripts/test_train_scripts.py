@@ -15,8 +15,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import psp
 import stylegan2
+from psp import loading
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
 
@@ -149,14 +149,14 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     assert [line["cur_step"] for line in lines] == [1, 1, 2, 2, 3, 3]
     assert {"train/loss_effnet", "train/similarity_id_dlib"} <= lines[0].keys()
     assert {"val/perceptual", "val/identity", "val/mse"} <= lines[1].keys()
-    model, metadata = psp.load("encoder")
+    model, metadata = loading.load("encoder")
     assert (metadata["cur_step"], metadata["task"], model.encoder.input_size) == (3, "inversion", 32)
     assert torch.equal(model.generator.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
 
     start = ["--checkpoint_path", tmp_path / "encoder", *ENCODER, "--max_steps", 1, "--lpips_lambda", 0, *MEASURES]
     common = ["--data", pictures, "--stylegan_weights", gan, "--id_lambda", 0]
     assert script("train_psp.py", *common, *start, "--exp_dir", "second", "--learning_rate", 1e-12)[0] == 0
-    started = psp.load("second")[0].encoder.get_parameter("styles.0.linear.weight")
+    started = loading.load("second")[0].encoder.get_parameter("styles.0.linear.weight")
     torch.testing.assert_close(started, model.encoder.get_parameter("styles.0.linear.weight"))
 
     code, _, err = script("train_psp.py", *common, *start, "--exp_dir", "third", "--encoder_type", "gradual")
@@ -279,7 +279,7 @@ def test_a_task_is_trained_and_its_checkpoint_reads_its_own_sources(script, gan,
         code, out, err = script("train_psp.py", *arguments, "--max_steps", 2, "--exp_dir", "run", "--augment")
     assert code == 0, err
     assert read_image("run/pairs.png").shape[1] == 8 * 128
-    _, metadata = psp.load("run")
+    _, metadata = loading.load("run")
     assert metadata["task"] == task
     assert script("train_psp.py", *arguments, "--max_steps", 3, "--exp_dir", "run", "--augment")[0] == 0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import psp
 import stylegan2
+from psp import loading
 from psp.encoders import ENCODERS
 from stylegan2.latents.directions import load_directions
 from stylegan2.runtime import checkpoint
@@ -78,7 +78,7 @@ def test_an_encoder_has_the_parameters_that_it_had(name):
 def test_the_training_of_an_encoder_goes_on(script):
     path = checkpoint.checkpoint_path("run", "iteration", 1)
     checkpoint.save(path, zeros("light_w"), ENCODER_FILES["light_w"]["metadata"])
-    model, metadata = psp.load("run")
+    model, metadata = loading.load("run")
     assert (metadata["cur_step"], model.generator.img_resolution) == (1, 32)
     stylegan2.save_generator("generator.safetensors", model.generator, {})
     arguments = [

@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 
-import psp
+from psp import loading
 from psp.convert import from_content
 from psp.losses import build_losses
 from psp.trainer import step
@@ -48,7 +48,7 @@ def write(tmp_path, state):
 
 
 def test_published_file(write, state, average):
-    model, metadata = psp.load(write(latent_avg=average))
+    model, metadata = loading.load(write(latent_avg=average))
     encoder = model.encoder
     assert (encoder.num_ws, encoder.w_dim, encoder.input_channels, encoder.input_size) == (NUM_WS, W_DIM, 3, 32)
     loaded = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
@@ -67,9 +67,9 @@ def test_published_file(write, state, average):
 def test_metadata_rebuilds_the_model(write, average, tmp_path):
     from stylegan2.runtime import checkpoint
 
-    model, metadata = psp.load(write(latent_avg=average))
+    model, metadata = loading.load(write(latent_avg=average))
     checkpoint.save(tmp_path / "ours.safetensors", model.state_dict(), metadata)
-    again, _ = psp.load(tmp_path / "ours.safetensors")
+    again, _ = loading.load(tmp_path / "ours.safetensors")
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(again(images), model(images))
@@ -78,21 +78,21 @@ def test_metadata_rebuilds_the_model(write, average, tmp_path):
 @pytest.mark.parametrize("channels", [1, 19])
 def test_input_channels_come_from_the_stem(write, state, layouts, average, channels):
     stem = {"encoder.input_layer.0.weight": torch.randn(WIDTHS[0], channels, 3, 3)}
-    model, _ = psp.load(write(state_dict=state | stem, latent_avg=average))
+    model, _ = loading.load(write(state_dict=state | stem, latent_avg=average))
     assert model.encode(torch.randn(1, channels, 32, 32)).w_plus.shape == (1, NUM_WS, W_DIM)
 
 
 @pytest.mark.parametrize("rows", [None, 1])
 def test_average_of_one_row_is_repeated(write, average, rows):
     one = average[0] if rows is None else average[:1]
-    model, _ = psp.load(write(latent_avg=one))
+    model, _ = loading.load(write(latent_avg=one))
     assert torch.equal(model.latent_avg, average[0].repeat(NUM_WS, 1))
     assert torch.equal(model.generator.w_avg, average[0])
 
 
 def test_missing_average_is_estimated_and_said(write, capsys):
-    first, _ = psp.load(write())
-    second, _ = psp.load(write())
+    first, _ = loading.load(write())
+    second, _ = loading.load(write())
     assert capsys.readouterr().out.count("no mean of W; it was estimated from 10000 samples") == 2
     assert torch.equal(first.latent_avg, second.latent_avg)
     with torch.no_grad():
@@ -104,13 +104,13 @@ def test_missing_average_is_estimated_and_said(write, capsys):
 
 
 def test_model_trained_without_the_average_adds_nothing(write, average):
-    model, _ = psp.load(write(opts=OPTIONS | {"start_from_latent_avg": False}, latent_avg=average))
+    model, _ = loading.load(write(opts=OPTIONS | {"start_from_latent_avg": False}, latent_avg=average))
     assert torch.equal(model.latent_avg, torch.zeros(NUM_WS, W_DIM))
 
 
 @pytest.mark.parametrize("options", [None, {}, argparse.Namespace(**OPTIONS), {"encoder_type": "GradualStyleEncoder"}])
 def test_options_may_be_missing_or_a_namespace(write, average, options):
-    model, _ = psp.load(write(opts=options, latent_avg=average))
+    model, _ = loading.load(write(opts=options, latent_avg=average))
     assert torch.equal(model.latent_avg, average)
 
 
@@ -124,7 +124,7 @@ def heads_but_the_first(codes):
 def test_every_published_kind_is_dispatched_by_its_type(published, tmp_path):
     for kind, (name, *_) in published.kinds.items():
         torch.save(published.content(kind), tmp_path / "model.pt")
-        model, metadata = psp.load(tmp_path / "model.pt")
+        model, metadata = loading.load(tmp_path / "model.pt")
         num_ws, w_dim, size = published.sizes
         encoder = model.encoder
         assert built_as(encoder)["name"] == metadata["encoder"]["name"] == name
@@ -172,7 +172,7 @@ def test_e4e_and_psp_files_differ_only_in_the_type_and_are_read_differently(publ
 def test_the_first_e4e_files_for_cars_have_two_heads_too_many(published, tmp_path, capsys):
     content = published.content("Encoder4Editing", num_ws=10, stylegan_size=32)
     torch.save(content, tmp_path / "cars.pt")
-    model, _ = psp.load(tmp_path / "cars.pt")
+    model, _ = loading.load(tmp_path / "cars.pt")
     assert "of its 10 heads the generator uses the first 8" in capsys.readouterr().out
     wide = published.content("Encoder4Editing", num_ws=10, resolution=64)
     wide["state_dict"] |= {key: value for key, value in content["state_dict"].items() if key.startswith("encoder.")}
@@ -236,7 +236,7 @@ def test_further_keys_of_a_training_are_left_alone(published):
 def test_other_methods_are_refused_with_the_reason(write, state, average, options, change, reason):
     path = write(state_dict=change(state), opts=options, latent_avg=average)
     with pytest.raises(CheckpointError, match=reason) as caught:
-        psp.load(path)
+        loading.load(path)
     assert str(path) in str(caught.value)
 
 
@@ -277,13 +277,13 @@ def test_a_published_model_mixes_styles_and_trains_further(published, kind):
 )
 def test_incomplete_files_are_named(write, state, average, change, words):
     with pytest.raises(CheckpointError, match=words):
-        psp.load(write(state_dict=change(state), latent_avg=average))
+        loading.load(write(state_dict=change(state), latent_avg=average))
 
 
 def test_an_average_of_another_kind_is_said(write):
     for average in ([0.0], torch.tensor(0.0), torch.zeros(3, 3, W_DIM), torch.zeros(0), torch.zeros(0, W_DIM)):
         with pytest.raises(CheckpointError, match="no tensor of one or two dimensions"):
-            psp.load(write(latent_avg=average))
+            loading.load(write(latent_avg=average))
 
 
 READ_FOR_SIZES = {
@@ -330,7 +330,7 @@ class Malicious:
 def test_a_malicious_file_runs_nothing(write, tmp_path):
     path = write(opts={"surprise": Malicious(tmp_path / "created")})
     with pytest.raises(CheckpointError, match="more than tensors and settings; nothing in it was executed"):
-        psp.load(path)
+        loading.load(path)
     assert not (tmp_path / "created").exists()
     torch.load(path, weights_only=False)  # the file is a working attack
     assert (tmp_path / "created").exists()
@@ -341,11 +341,11 @@ def test_a_damaged_file_is_said(tmp_path, content):
     path = tmp_path / "model.pt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        psp.load(path)
+        loading.load(path)
 
 
 @pytest.mark.parametrize("content", [torch.ones(3), {"g_ema": {}}, [1, 2]])
 def test_another_pytorch_file_is_said(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no pSp checkpoint, since it has no state_dict"):
-        psp.load(tmp_path / "other.pt")
+        loading.load(tmp_path / "other.pt")

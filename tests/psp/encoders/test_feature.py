@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import psp
+from psp import loading
 from psp.encoders import ENCODERS, encoder_for, started_from
 from psp.losses import build_losses
 from psp.model import Codes, PSp
@@ -82,7 +83,7 @@ def test_it_learns_what_w_plus_cannot_hold(model, images):
 def test_it_is_saved_and_loaded(model, images, tmp_path):
     torch.nn.init.normal_(model.encoder.corrector.out.weight)
     psp.save_model(tmp_path / "model.safetensors", model, {"task": "inversion"})
-    loaded, metadata = psp.load(tmp_path / "model.safetensors")
+    loaded, metadata = loading.load(tmp_path / "model.safetensors")
     assert metadata["encoder"]["name"] == "light_feature"
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
