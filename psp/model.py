@@ -134,7 +134,7 @@ class PSp(nn.Module):
         w_plus = codes.w_plus.detach()
         seen = fit(rendering.detach(), encoder.input_size)  # [N, img_channels, S, S]
         if encoder.corrects_features:
-            correction = encoder.correction(images, seen)  # [N, C, r, r]
+            correction = encoder.correction(images, seen, w_plus - self.latent_avg)  # [N, C, r, r]
             return Codes(w_plus, correction if codes.features is None else codes.features.detach() + correction)
         return Codes(w_plus + encoder(images, seen))
 

@@ -52,7 +52,7 @@ class Encoder(Module, Protocol):
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         ...
 
-    def correction(self, images: Tensor, rendering: Tensor) -> Tensor:
+    def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor) -> Tensor:
         """Correct features, where it `corrects_features`: [N, C, r, r]. See `psp.encoders.feature`."""
         ...
 

@@ -6,6 +6,7 @@ predict an early feature map as well. Here the prediction is a correction, added
 codes: an edit of the codes moves the generator's own features, and the correction stays on top of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
@@ -47,9 +48,11 @@ class Corrector(nn.Module):
         halvings: How often the feature map's side is contained in the image's, as a power of two.
         width: Channels at the feature map's resolution.
         out_channels: Channels of the feature map.
+        codes: Numbers of a w_plus. The generator's later layers weigh the map's channels by the codes, so what a
+            correction shows as depends on them.
     """
 
-    def __init__(self, in_channels: int, halvings: int, width: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, halvings: int, width: int, out_channels: int, codes: int) -> None:
         super().__init__()
         channels = [in_channels] + [max(32, width >> k) for k in range(halvings, -1, -1)]
         self.down = nn.ModuleList(
@@ -59,14 +62,26 @@ class Corrector(nn.Module):
             nn.init.kaiming_normal_(conv.weight, a=SLOPE)  # type: ignore[arg-type]
         self.blocks = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(CORRECTOR_BLOCKS)))
         self.out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.gain_in, self.gain_out = nn.Linear(codes, width), nn.Linear(codes, out_channels)
+        for last in (self.out, self.gain_in, self.gain_out):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, in_channels, S, S] to [N, out_channels, r, r], r = S / 2^halvings."""
+    def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
+        """Map [N, in_channels, S, S] to [N, out_channels, r, r], r = S / 2^halvings.
+
+        Args:
+            x: Image and rendering.
+            offsets: Of the codes from the latent average, [N, num_ws, w_dim].
+        """
+        offsets = offsets.flatten(1) / math.sqrt(
+            offsets[0].numel()
+        )  # [N, codes], so that a step of Adam is a small one
         for conv in self.down:
             x = F.leaky_relu(conv(x), SLOPE)  # [N, C', H / 2, W / 2]; the first keeps H and W
-        return self.out(F.leaky_relu(self.blocks(x), SLOPE))  # [N, out_channels, r, r]
+        x = x * (1 + self.gain_in(offsets)[:, :, None, None])
+        x = self.out(F.leaky_relu(self.blocks(x), SLOPE))  # [N, out_channels, r, r]
+        return x * (1 + self.gain_out(offsets)[:, :, None, None])
 
 
 @ENCODERS.register("feature")
@@ -112,14 +127,17 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         if feature_side > input_size:
             raise UserError(f"features of {feature_side} px cannot be corrected from images of {input_size} px")
         halvings = (input_size // feature_side).bit_length() - 1
-        self.corrector = Corrector(input_channels + img_channels, halvings, corrector_width, feature_channels)
+        self.corrector = Corrector(
+            input_channels + img_channels, halvings, corrector_width, feature_channels, num_ws * w_dim
+        )
 
-    def correction(self, images: Tensor, rendering: Tensor) -> Tensor:
+    def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor) -> Tensor:
         """Correct the generator's features.
 
         Args:
             images: [N, input_channels, S, S] in [-1, 1].
-            rendering: What the generator makes of their w_plus, [N, img_channels, S, S] in [-1, 1].
+            rendering: What the generator makes of their codes, [N, img_channels, S, S] in [-1, 1].
+            offsets: Of their w_plus from the latent average, [N, num_ws, w_dim].
 
         Returns:
             What is added to the generator's features of side r, [N, feature_channels, r, r].
@@ -128,7 +146,9 @@ class FeatureStyleEncoder(GradualStyleEncoder):
             UserError: Images or rendering have another size or number of channels.
         """
         check_images(rendering, self.img_channels, self.input_size)
-        return self.corrector(torch.cat([self.checked(images), rendering], dim=1))  # [N, feature_channels, r, r]
+        return self.corrector(
+            torch.cat([self.checked(images), rendering], dim=1), offsets
+        )  # [N, feature_channels, r, r]
 
 
 @ENCODERS.register("light_feature")
