@@ -16,6 +16,7 @@ from datasets.sources import SYNTHETIC, open_examples
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION
 from datasets.tasks import Group, Task, task_of
 from psp.model import PSp
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 
 
@@ -64,7 +65,7 @@ class HeldOutPairs:
 # --- tasks and groups ---
 
 
-def shared_task(models: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> Task:
+def shared_task(models: Mapping[str, tuple[PSp, Metadata]]) -> Task:
     """Return the task that all models were trained for. UserError: they cannot be compared."""
     tasks = {name: task_of(metadata, model.encoder.input_channels) for name, (model, metadata) in models.items()}
     first = next(iter(tasks))

@@ -72,7 +72,7 @@ def split(items: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
 def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
     """Yield the first `count` pairs, in order: the same at every call."""
     count = min(count, len(pairs))
-    loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])  # type: ignore[arg-type]
+    loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])
     return list(loader)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan2.runtime import distributed
+from stylegan2.runtime.module import Module
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -34,13 +35,16 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Move the running statistics towards those of a batch, mean and var [C] over `count` numbers a channel."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         momentum = 0.0 if self.momentum is None else self.momentum
-        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-        self.running_var.lerp_(var * (count / (count - 1)), momentum)  # type: ignore[union-attr]
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(var * (count / (count - 1)), momentum)
 
 
-def synchronize(module: nn.Module) -> None:
+def synchronize(module: Module) -> None:
     """Replace every batch normalization below `module` by one over all processes, with the same parameters."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
@@ -66,4 +70,4 @@ class _Gather(torch.autograd.Function):
 
 def gather(values: Tensor) -> Tensor:
     """Stack the tensors of all processes, of one shape [...], to [processes, ...], differentiably."""
-    return _Gather.apply(values)  # type: ignore[return-value]
+    return _Gather.apply(values)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stylegan2 import losses
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import draw_shard
@@ -136,14 +137,13 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str, guard: Gu
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     loss = distributed.all_reduce_gradients(optimizer, loss)
-    optimizer.found_inf = guard.check(optimizer, {term: loss})  # type: ignore[attr-defined]
-    optimizer.step()
+    guard.step_optimizer(optimizer, {term: loss})
 
 
 # --- checkpoints ---
 
 
-def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], Metadata]:
     """Return the whole state as tensors and JSON."""
     tensors, settings = checkpoint.optimizer_tensors(
         f"{PREFIX}.optimizer", adversary.optimizer, adversary.network.named_parameters()

@@ -14,13 +14,14 @@ from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
 from stylegan2.loading import build_generator, cast
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
 KIND = "psp"
 
 
-def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
+def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
     """Load a pSp model from whatever holds one.
 
     Args:
@@ -37,7 +38,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, dict[str, Any]]:
     """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
-        return _from_folder(path)
+        return _restore(*checkpoint.read_newest(path))
     if not path.is_file():
         path = PRETRAINED.locate_model(str(path_or_name), "pSp model")
     if path.suffix != ".safetensors":
@@ -78,7 +79,7 @@ def model_metadata(model: PSp) -> dict[str, Any]:
     return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
 
 
-def save_model(path: str | Path, model: PSp, metadata: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+def save_model(path: str | Path, model: PSp, metadata: Metadata, dtype: torch.dtype | None = None) -> None:
     """Write encoder, generator and latent average alone, as `load` reads them.
 
     Args:
@@ -102,7 +103,7 @@ def model_tensors(model: PSp) -> dict[str, Tensor]:
     }
 
 
-def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> PSp:
+def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     """Build the model that `metadata` describes.
 
     Args:
@@ -122,7 +123,7 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> 
     return PSp(encoder, generator, tensors["latent_avg"].float()).eval()
 
 
-def _build_encoder(metadata: Mapping[str, Any]) -> nn.Module:
+def _build_encoder(metadata: Metadata) -> nn.Module:
     settings = dict(metadata.get("encoder") or {})
     if settings.get("name") not in ENCODERS:
         raise CheckpointError(
@@ -134,17 +135,10 @@ def _build_encoder(metadata: Mapping[str, Any]) -> nn.Module:
         raise CheckpointError(f"its encoder was written by another version of this package: {error}") from error
 
 
-def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[PSp, dict[str, Any]]:
+def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> tuple[PSp, Metadata]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a pSp model")
     try:
         return from_tensors(tensors, metadata), metadata
     except UserError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from error
-
-
-def _from_folder(folder: Path) -> tuple[PSp, dict[str, Any]]:
-    found = checkpoint.newest(folder)
-    if found is None:
-        raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
-    return _restore(*found)

@@ -123,7 +123,7 @@ class Ranger(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         keep1: float | Tensor = beta1
         keep2: float | Tensor = beta2
-        grads = [laid_out_like(centralize(p.grad), p) for p in parameters]  # type: ignore[arg-type]
+        grads = [laid_out_like(centralize(p.grad), p) for p in parameters if p.grad is not None]
         if skip is not None:
             bad = skip > 0
             for grad in grads:

@@ -5,7 +5,6 @@ Or a few images from a code each, such as the frames of a clip.
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ def tune_generator(
     locality: float = 0.0,
     seed: int = 0,
     on_step: Callable[[int], object] = lambda step: None,
-) -> Any:
+) -> Generator:
     """Tune a copy of the generator until it renders `target` from `pivot` (PTI, eq. 2).
 
     Args:

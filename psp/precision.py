@@ -1,15 +1,14 @@
 """Rendering and training in 16-bit numbers: faster on GPUs and on processors with matrix instructions for them."""
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from stylegan2.runtime.choices import check_precision as check_name
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.precision import DTYPES, check_precision
 
-TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LIMIT = 1.0
 """Largest mean difference between the renderings of both precisions, in steps of the 8-bit range 0..255. Writing 8 bits
 makes differences of 0.25 by itself; JPEG of quality 95 makes about 1."""
@@ -25,7 +24,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
     Raises:
         UserError: There is no such precision, or the device does not have it.
     """
-    check_name(precision)
+    check_precision(precision)
     if device.type != "cuda":
         if precision == "fp16":
             raise UserError(f"float16 is for GPUs of NVIDIA, not for {device.type}: use fp32 or bf16")
@@ -37,13 +36,13 @@ def pick_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
-def autocast(device: torch.device, precision: str) -> Any:
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which the networks run; parameters stay in float32."""
-    return torch.autocast(device.type, TYPES.get(precision, torch.bfloat16), enabled=precision in TYPES)
+    return torch.autocast(device.type, DTYPES.get(precision, torch.bfloat16), enabled=precision in DTYPES)
 
 
 @torch.inference_mode()
-def check_precision(model: Any, images: Tensor, precision: str) -> str:
+def safe_precision(model: Callable[[Tensor], Tensor], images: Tensor, precision: str) -> str:
     """Return the precision that was asked for if its renderings are near enough to those of fp32, else "fp32".
 
     One printed line says what was measured.
@@ -51,10 +50,10 @@ def check_precision(model: Any, images: Tensor, precision: str) -> str:
     Args:
         model: Images -> renderings.
         images: What the encoder reads, [N, C, S, S]; the first few are encoded and rendered.
-        precision: One of `choices.PRECISIONS`.
+        precision: One of `stylegan2.runtime.choices.PRECISIONS`.
     """
     precision = pick_precision(precision, images.device)
-    if precision not in TYPES:
+    if precision not in DTYPES:
         return precision
     images = images[:CHECKED]
     reference, seconds = _timed(model, images, "fp32")
@@ -78,7 +77,7 @@ def difference_8bit(a: Tensor, b: Tensor) -> float:
     return difference if difference == difference else float("inf")
 
 
-def _timed(model: Any, images: Tensor, precision: str) -> tuple[Tensor, float]:
+def _timed(model: Callable[[Tensor], Tensor], images: Tensor, precision: str) -> tuple[Tensor, float]:
     start = time.perf_counter()
     with autocast(images.device, precision):
         rendered = model(images)  # [N, img_channels, R, R]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ from psp.training_state import (
 from stylegan2 import ops
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
@@ -114,12 +114,11 @@ def step(
             for name, value in values.items():
                 terms[f"loss_{name}"].append(value.detach())
             terms["loss"].append(loss.detach()[None])
-        encoded.append(codes.w_plus.detach())  # type: ignore[union-attr]
+        encoded.append(w_plus.detach())
     logged = {name: torch.cat(values) for name, values in terms.items()}
     logged["loss"] = distributed.all_reduce_gradients(state.optimizer, logged["loss"].mean())  # []
     unscale(state.optimizer, scale)
-    state.optimizer.found_inf = guard.check(state.optimizer, logged)  # type: ignore[attr-defined]
-    state.optimizer.step()
+    guard.step_optimizer(state.optimizer, logged)
 
     # Latent discriminator: tell codes of the mapping network from those of the encoder.
     if adversary is not None:
@@ -161,7 +160,7 @@ def train(
     held_out: Sequence[tuple[Tensor, Tensor]],
     metrics: Metrics,
     show_source: Callable[[Tensor], Tensor],
-    description: dict[str, Any],
+    description: Metadata,
     run_dir: Path,
     settings: TrainingSettings,
     device: torch.device,
@@ -197,7 +196,7 @@ def train(
     check_batches(s, distributed.world_size())
     precision = pick_precision(s.precision, device)
     if distributed.world_size() > 1:
-        batch_norm.synchronize(model.encoder)  # type: ignore[arg-type]
+        batch_norm.synchronize(model.encoder)
     for module in (model, losses, metrics):
         place(module, device)
     if precision == "fp16":

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from psp.model import PSp
 from psp.optimizers import Ranger, build_optimizer
 from psp.training_settings import TrainingSettings
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import seed_step
 
@@ -116,9 +116,7 @@ def checkpoint_path(run_dir: Path, cur_step: int) -> Path:
     return checkpoint.checkpoint_path(run_dir, "iteration", cur_step)
 
 
-def save(
-    state: TrainingState, path: Path, description: dict[str, Any], s: TrainingSettings, spare: bool = False
-) -> Path:
+def save(state: TrainingState, path: Path, description: Metadata, s: TrainingSettings, spare: bool = False) -> Path:
     """Write the whole pair and the optimizers, and delete the oldest checkpoints; return `path`.
 
     `loading.load` ignores the optimizers. Of several processes only the first writes. With `spare` one
@@ -149,7 +147,7 @@ def save(
     return path
 
 
-def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: dict[str, Any]) -> Path | None:
+def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: Metadata) -> Path | None:
     """Continue from the newest intact checkpoint of run_dir, if there is one.
 
     Returns:

@@ -28,6 +28,7 @@ from psp.model import LOSS_SIZE, PSp
 from psp.optimize import LAMBDAS
 from psp.precision import pick_precision
 from scripts import evaluate_generator
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.device import place
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
@@ -81,7 +82,7 @@ def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[
     return [*refined, *([optimise(model, losses, optimisation_steps)] if optimisation_steps else [])]
 
 
-def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> dict[str, dict[str, Any]]:
     """Say which file each model is of: {name of the row: {"path", "encoder", "cur_step"}}."""
     return {
         name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}

@@ -15,7 +15,7 @@ from options.parse import run
 from options.results import check_new
 from psp import loading
 from stylegan2.runtime import checkpoint
-from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.errors import UserError
 
 HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of the model
 
@@ -34,10 +34,8 @@ def main(o: Export) -> None:
 
 def loaders(path: Path) -> tuple:
     """Return (load, save) of the kind of model that the checkpoint holds."""
-    found = checkpoint.newest(path) if path.is_dir() else (path, *checkpoint.read(path))
-    if found is None:
-        raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
-    kind = found[2].get("kind")
+    _, metadata = checkpoint.read_newest(path)[1:] if path.is_dir() else checkpoint.read(path)
+    kind = metadata.get("kind")
     if kind == "psp":
         return loading.load, psp.save_model
     return stylegan2.load, stylegan2.save_generator

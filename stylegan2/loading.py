@@ -13,6 +13,7 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.published import PUBLISHED
 from stylegan2.runtime import checkpoint, weights
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
@@ -22,7 +23,7 @@ PRETRAINED = weights.PretrainedFiles("stylegan2", PUBLISHED)
 """The models that come with the package, and published ones."""
 
 
-def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
+def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
     """Load a generator from whatever holds one.
 
     Args:
@@ -40,7 +41,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
     """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
-        return _from_folder(path)
+        return _restore(*checkpoint.read_newest(path))
     if not path.is_file():
         path = PRETRAINED.locate_model(str(path_or_name), "generator")
     if convert.recognise(path) != convert.OURS:
@@ -49,7 +50,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
 
 
 def save_generator(
-    path: str | os.PathLike, generator: Generator, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+    path: str | os.PathLike, generator: Generator, metadata: Metadata, dtype: torch.dtype | None = None
 ) -> None:
     """Write a generator alone, as `load` reads it.
 
@@ -80,15 +81,7 @@ def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, 
     return result
 
 
-def _from_folder(folder: Path) -> tuple[Generator, dict[str, Any]]:
-    """Load the newest intact checkpoint of a folder. UserError: there is none."""
-    found = checkpoint.newest(folder)
-    if found is None:
-        raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
-    return _restore(*found)
-
-
-def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> tuple[Generator, dict[str, Any]]:
+def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> tuple[Generator, Metadata]:
     """Build the generator that the metadata describes and fill it. CheckpointError: the file does not hold it."""
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")

@@ -15,6 +15,7 @@ from stylegan2.augment import Controller
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.training_settings import TrainingSettings
@@ -167,7 +168,7 @@ def save_best(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
     return path
 
 
-def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tensor], Metadata]:
     """Return (tensors, metadata) of a checkpoint of this state."""
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):

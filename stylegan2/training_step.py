@@ -249,14 +249,13 @@ def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], gua
     """Move an optimizer by the gradients of all rounds, unless something in this step is not finite.
 
     Args:
-        optimizer: A fused one, which asks its attribute `found_inf` whether to move.
+        optimizer: A fused one (see `Guard.step_optimizer`).
         term: Name of the loss, for the message where it is NaN or infinite.
         parts: What `accumulate` gave, [] each.
         guard: Of this step.
     """
     loss = distributed.all_reduce_gradients(optimizer, torch.stack(parts).sum())
-    optimizer.found_inf = guard.check(optimizer, {term: loss})  # type: ignore[attr-defined]
-    optimizer.step()
+    guard.step_optimizer(optimizer, {term: loss})
 
 
 @torch.no_grad()

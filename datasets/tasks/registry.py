@@ -1,10 +1,11 @@
 """Tasks by name, for the command line and checkpoints; the decorator stands beside the class it names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from datasets.tasks.task import Task
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import Registry
 
@@ -40,7 +41,7 @@ def build_task(name: str, **settings: Any) -> Task:
     return TASKS.build(name, **settings)
 
 
-def task_of(metadata: Mapping[str, Any], source_channels: int, **settings: Any) -> Task:
+def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
     """Return the task that a checkpoint was trained for.
 
     Args:

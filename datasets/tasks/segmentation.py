@@ -46,7 +46,7 @@ class Segmentation(Task):
             raise UserError(f"label_nc is a number from 2 to {MAX_LABELS}, not {self.label_nc}")
 
     @property
-    def source_channels(self) -> int:  # type: ignore[override]
+    def source_channels(self) -> int:
         return self.label_nc
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:

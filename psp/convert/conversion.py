@@ -14,6 +14,7 @@ from psp.convert.verification import verify
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.verification import compare, require
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import atomic_file, writing
 
@@ -54,7 +55,7 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
     yield path_and_size(out)
 
 
-def load_any(source: Path) -> tuple[Any, dict[str, Any], Callable[..., None]]:
+def load_any(source: Path) -> tuple[Any, Metadata, Callable[..., None]]:
     """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
         return *loading.load(source), psp.save_model

@@ -10,7 +10,7 @@ from stylegan2.convert.rosinality import to_rosinality
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.checkpoint import module_tensors
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.registry import Config, built_as
 
 # What the published code builds, whatever the file says.
 ENCODER = {
@@ -103,7 +103,7 @@ def encoder_name(model: PSp) -> str:
     return built_as(model.encoder)["name"]
 
 
-def _differences(config: dict[str, Any], wanted: dict[str, Any], part: str) -> list[str]:
+def _differences(config: Config, wanted: Config, part: str) -> list[str]:
     return [
         f"the {part}'s {key} is {config[key]}, not {value}"
         for key, value in wanted.items()

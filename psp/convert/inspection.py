@@ -54,10 +54,7 @@ def inspect(path: str | Path) -> list[str]:
 
 def _file_of(path: Path) -> Path:
     if path.is_dir():
-        newest = checkpoint.newest(path)
-        if newest is None:
-            raise CheckpointError(f"there is no checkpoint in {str(path)!r}")
-        return newest[0]
+        return checkpoint.read_newest(path)[0]
     if path.exists():
         return path
     shipped = {name: table for table in (GENERATORS, PRETRAINED) for name in table.shipped}
@@ -98,7 +95,7 @@ def _published(content: dict[str, Any]) -> list[str]:
     return [*lines, amount(state)]
 
 
-def _encoder(name: str, state: Mapping[str, Tensor], options: dict[str, Any]) -> list[str]:
+def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) -> list[str]:
     """Return lines about the sizes of the encoder, and about tensors that are missing or left over."""
     rows = 2 * layout.count(state, f"{DECODER}to_rgbs") + 2
     config = layout.encoder_config(name, state, rows, 3, options)

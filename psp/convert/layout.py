@@ -12,6 +12,7 @@ from psp.encoders.resnet import RESNET34_UNITS
 from psp.encoders.restyle import ITERATIONS
 from stylegan2.convert.layout import count
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.registry import Config
 
 # `encoder_type` of the files -> our encoder.
 NAMES = {
@@ -38,6 +39,8 @@ DATASETS = {
 TASKS = {dataset: task for task, dataset in DATASETS.items()}
 E4E_OPTIONS = {"stylegan_size", "progressive_start", "progressive_steps", "delta_norm", "w_discriminator_lambda"}
 RESTYLE_OPTION = "n_iters_per_batch"
+Options = Mapping[str, Any]
+"""what a file says about the training that wrote it, `opts`"""
 HYPERSTYLE = "a HyperStyle file: it predicts changes to the generator's weights, not codes"
 PUBLISHED_SIZE = 256  # input of the baselines, whose tensors do not tell it
 
@@ -53,7 +56,7 @@ def is_iterative(name: str) -> bool:
     return name.startswith("restyle")
 
 
-def encoder_name(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
+def encoder_name(state: Mapping[str, Tensor], options: Options) -> str:
     """Find our name of the encoder in a file, by its options and, where they are silent, by its tensors' names.
 
     Raises:
@@ -71,7 +74,7 @@ def encoder_name(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str
     return NAMES[kind]
 
 
-def _name_from_keys(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> str:
+def _name_from_keys(state: Mapping[str, Tensor], options: Options) -> str:
     """Tell the encoder by its tensors. Heads that are deltas look like heads that are none: only the options tell."""
     deltas = bool(E4E_OPTIONS & options.keys())
     if "encoder.conv1.weight" in state:
@@ -87,9 +90,7 @@ def _name_from_keys(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> 
     return "e4e" if deltas else "gradual"
 
 
-def encoder_config(
-    name: str, state: Mapping[str, Tensor], num_ws: int, img_channels: int, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def encoder_config(name: str, state: Mapping[str, Tensor], num_ws: int, img_channels: int, options: Options) -> Config:
     """Read the settings of our encoder `name` from the tensors `encoder.*`.
 
     Args:
@@ -122,11 +123,11 @@ def encoder_config(
         raise CheckpointError("the encoder has tensors of other shapes than a published one") from error
 
 
-def _whole_size() -> dict[str, Any]:
+def _whole_size() -> Config:
     return {"input_size": PUBLISHED_SIZE}
 
 
-def _trunk(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _trunk(state: Mapping[str, Tensor]) -> Config:
     blocks = count(state, "encoder.body")
     depth = next((depth for depth, units in UNITS.items() if sum(units) == blocks), None)
     if depth is None:
@@ -139,7 +140,7 @@ def _trunk(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _resnet(state: Mapping[str, Tensor]) -> Config:
     blocks = count(state, "encoder.body")
     if blocks != sum(RESNET34_UNITS):
         raise CheckpointError(f"a ResNet-34 has {sum(RESNET34_UNITS)} residual units, but this one has {blocks}")
@@ -154,7 +155,7 @@ def _widths(state: Mapping[str, Tensor], units: tuple[int, ...], last: str) -> l
     return [state[f"encoder.body.{end - 1}.{last}"].shape[0] for end in accumulate(units)]
 
 
-def _heads(state: Mapping[str, Tensor], num_ws: int) -> dict[str, Any]:
+def _heads(state: Mapping[str, Tensor], num_ws: int) -> Config:
     halvings = sum(key.startswith("encoder.styles.0.convs.") and key.endswith(".weight") for key in state)
     w_dim, head_width = state["encoder.styles.0.linear.weight"].shape
     return {

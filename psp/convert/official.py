@@ -14,8 +14,8 @@ from psp.model import PSp
 from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.convert.safe import read_torch
-from stylegan2.networks.stylegan2 import Generator
-from stylegan2.runtime.checkpoint import load_module
+from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.checkpoint import Metadata, load_module
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 KEPT_OPTIONS = ("dataset_type", "label_nc", "input_nc", "resize_factors")
@@ -29,10 +29,10 @@ class Content(NamedTuple):
     """`encoder.*` and `decoder.*`"""
     average: Tensor | None
     """[w_dim], [1, w_dim] or [rows, w_dim]"""
-    options: dict[str, Any]
+    options: layout.Options
 
 
-def from_official(path: str | Path) -> tuple[PSp, dict[str, Any]]:
+def from_official(path: str | Path) -> tuple[PSp, Metadata]:
     """Read a published file. Nothing in it is executed.
 
     Returns:
@@ -53,7 +53,7 @@ def from_official(path: str | Path) -> tuple[PSp, dict[str, Any]]:
     return model, metadata
 
 
-def from_content(content: Any) -> tuple[PSp, dict[str, Any]]:
+def from_content(content: Any) -> tuple[PSp, Metadata]:
     """Do the same with what `torch.load` gives: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
 
     The encoder takes the tensors themselves, so that a file of a gigabyte is in memory once.
@@ -95,7 +95,7 @@ def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generato
     return from_rosinality(decoder, row)
 
 
-def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: dict[str, Any]) -> nn.Module:
+def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: layout.Options) -> nn.Module:
     config = layout.encoder_config(name, state, generator.num_ws, generator.img_channels, options)
     with torch.device("meta"):  # costs neither memory nor random numbers
         encoder = ENCODERS.build(name, **config)
@@ -105,7 +105,7 @@ def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, opti
     return encoder
 
 
-def added(name: str, options: dict[str, Any]) -> bool:
+def added(name: str, options: layout.Options) -> bool:
     """Tell whether the published code adds the latent average: ReStyle always does, the others if trained so."""
     return layout.is_iterative(name) or bool(options.get("start_from_latent_avg", True))
 

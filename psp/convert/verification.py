@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,7 @@ def verify(path: str | Path, dtype: torch.dtype = torch.float32) -> Iterator[Che
 
 
 @torch.no_grad()
-def _compare_model(content: Any, dtype: torch.dtype) -> Iterator[Check]:
+def _compare_model(content: object, dtype: torch.dtype) -> Iterator[Check]:
     model, metadata = from_content(content)
     state, _, options = parts(content)
     name = layout.encoder_name(state, options)

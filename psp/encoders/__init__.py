@@ -1,8 +1,6 @@
 """Encoders: image -> one code for each row of w+. One file an encoder; `encoder.py` says what an encoder is."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +9,7 @@ from psp.encoders.encoder import ENCODERS, Encoder, with_defaults
 from psp.encoders.irse import UNITS
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.registry import Config, built_as
 
 __all__ = ["ENCODERS", "Encoder", "encoder_for", "started_from", "upgraded", "with_input_channels"]
 
@@ -61,7 +59,7 @@ def corrected_features(generator: Generator) -> dict[str, int]:
     return {"feature_side": side, "feature_channels": channels[side]}
 
 
-def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded(settings: Config) -> Config:
     """Return {"name": ..., **settings} of an encoder as this version writes them, from those of any version before.
 
     Earlier versions also wrote the residual units that follow from the depth, and nothing of what came later.
@@ -79,7 +77,7 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
     return complete
 
 
-def with_input_channels(encoder: Any, channels: int) -> nn.Module:
+def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
     """Build the same encoder for sources of so many channels, to go on training with.
 
     Its first convolution starts anew. Where one channel joins, as the mask joins the photograph for inpainting, the
@@ -99,7 +97,7 @@ def with_input_channels(encoder: Any, channels: int) -> nn.Module:
     return twin
 
 
-def started_from(encoder: nn.Module, fresh: nn.Module) -> tuple[nn.Module, str]:
+def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Module, str]:
     """Let a fresh encoder take over all weights of another that have their name and shape in both.
 
     Returns:

@@ -42,7 +42,7 @@ class WEncoder(TrunkEncoder):
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, slope)
         self.linear = linear_near_zero(self.widths[-1], w_dim)
 
-    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, images: Tensor) -> Tensor:
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         x = self.last_map(images)  # [N, C, S/16, S/16]
         w = self.linear(x.mean([2, 3]))  # [N, w_dim]
@@ -85,7 +85,7 @@ class NaiveWPlusEncoder(TrunkEncoder):
         )
         self.linear = linear_near_zero(width, w_dim * num_ws)
 
-    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, images: Tensor) -> Tensor:
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         x = self.last_map(images)  # [N, C, S/16, S/16]
         x = self.output_layer_2(x)  # [N, C]

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +54,12 @@ class Corrector(nn.Module):
     def __init__(self, in_channels: int, halvings: int, width: int, out_channels: int, codes: int) -> None:
         super().__init__()
         channels = [in_channels] + [max(32, width >> k) for k in range(halvings, -1, -1)]
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=1 if k == 0 else 2, padding=1) for k, (a, b) in enumerate(pairwise(channels))
-        )
-        for conv in self.down:
-            nn.init.kaiming_normal_(conv.weight, a=SLOPE)  # type: ignore[arg-type]
+        strides = [1] + [2] * halvings
+        sizes = zip(pairwise(channels), strides, strict=True)
+        convs = [nn.Conv2d(a, b, 3, stride, padding=1) for (a, b), stride in sizes]
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+        self.down = nn.ModuleList(convs)
         self.blocks = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(CORRECTOR_BLOCKS)))
         self.out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
         self.gain_in, self.gain_out = nn.Linear(codes, width), nn.Linear(codes, out_channels)
@@ -166,8 +166,17 @@ def light_feature(
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
     """Build a narrow and shallow feature encoder."""
-    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
-    features: dict[str, Any] = {"feature_side": feature_side, "feature_channels": feature_channels}
-    sizes: dict[str, Any] = {"img_channels": img_channels, "corrector_width": corrector_width}
-    sizes |= {"corrections": corrections}
-    return FeatureStyleEncoder(num_ws, w_dim, input_channels, input_size, **features, **sizes, **TRUNK, **heads)
+    return FeatureStyleEncoder(
+        num_ws,
+        w_dim,
+        input_channels,
+        input_size,
+        **TRUNK,
+        head_width=HEAD_WIDTH,
+        head_slope=head_slope,
+        img_channels=img_channels,
+        feature_side=feature_side,
+        feature_channels=feature_channels,
+        corrector_width=corrector_width,
+        corrections=corrections,
+    )

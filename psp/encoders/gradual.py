@@ -56,7 +56,7 @@ class GradualStyleEncoder(TrunkEncoder):
             for row in range(num_ws)
         )
 
-    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, images: Tensor) -> Tensor:
         """Encode images.
 
         Args:

@@ -104,10 +104,6 @@ class IRSE(nn.Module):
         )
         self.body = nn.Sequential(*_bottlenecks(self.widths, self.units, slope))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Do what `features` does."""
-        return self.features(images)
-
     def features(self, images: Tensor) -> list[Tensor]:
         """Map images [N, C, H, W] in [-1, 1] to a feature map a stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
         x = self.input_layer(images)  # [N, widths[0], H, W]

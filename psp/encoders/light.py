@@ -22,8 +22,8 @@ def light(
     num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int, head_slope: float = HEAD_SLOPE
 ) -> GradualStyleEncoder:
     """Build a narrow and shallow pSp encoder."""
-    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
-    return GradualStyleEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads)
+    sizes = (num_ws, w_dim, input_channels, input_size)
+    return GradualStyleEncoder(*sizes, **TRUNK, head_width=HEAD_WIDTH, head_slope=head_slope)
 
 
 @ENCODERS.register("light_e4e")
@@ -31,8 +31,8 @@ def light_e4e(
     num_ws: int, w_dim: int = 512, input_channels: int = 3, *, input_size: int, head_slope: float = HEAD_SLOPE
 ) -> Encoder4Editing:
     """Build a narrow and shallow e4e encoder."""
-    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
-    return Encoder4Editing(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads)
+    sizes = (num_ws, w_dim, input_channels, input_size)
+    return Encoder4Editing(*sizes, **TRUNK, head_width=HEAD_WIDTH, head_slope=head_slope)
 
 
 @ENCODERS.register("light_restyle")
@@ -47,9 +47,17 @@ def light_restyle(
     iterations: int = ITERATIONS,
 ) -> ReStyleEncoder:
     """Build a narrow and shallow ReStyle encoder."""
-    heads: dict[str, Any] = {"head_width": HEAD_WIDTH, "head_slope": head_slope}
-    passes: dict[str, Any] = {"img_channels": img_channels, "iterations": iterations}
-    return ReStyleEncoder(num_ws, w_dim, input_channels, input_size, **TRUNK, **heads, **passes)
+    return ReStyleEncoder(
+        num_ws,
+        w_dim,
+        input_channels,
+        input_size,
+        **TRUNK,
+        head_width=HEAD_WIDTH,
+        head_slope=head_slope,
+        img_channels=img_channels,
+        iterations=iterations,
+    )
 
 
 @ENCODERS.register("light_w")

@@ -54,7 +54,7 @@ class ReStyleEncoder(TrunkEncoder):
         side = input_size // STRIDES[0]
         self.styles = self.heads(StyleHead(side, self.widths[-1], head_width, w_dim, head_slope) for _ in range(num_ws))
 
-    def forward(self, images: Tensor, rendering: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, images: Tensor, rendering: Tensor) -> Tensor:
         """Correct codes.
 
         Args:

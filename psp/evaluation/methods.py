@@ -13,6 +13,7 @@ from psp.loading import load, model_metadata
 from psp.losses import WeightedLosses
 from psp.model import Codes, PSp, fit
 from psp.optimize import optimize_codes
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
 
@@ -145,7 +146,7 @@ def _size(model: PSp) -> int:
 # --- models ---
 
 
-def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PSp, dict[str, Any]]]:
+def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PSp, Metadata]]:
     """Load the models that are to be compared.
 
     Args:
@@ -159,7 +160,7 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
     """
     loaded = [(given, path, *load(path)) for given, path in entries]
     _check_alike([(path, model) for _, path, model, _ in loaded])
-    found: dict[str, tuple[PSp, dict[str, Any]]] = {}
+    found: dict[str, tuple[PSp, Metadata]] = {}
     paths: dict[str, str] = {}
     for given, path, model, metadata in loaded:
         name = given or encoder_name(model)

@@ -75,9 +75,9 @@ class PerImageValues:
         """Write what is new to the file. UserError: the file cannot be written."""
         if not self._changed:
             return
-        arrays = {f"value/{name}": value for name, value in self.values.items()}
+        arrays: dict[str, Any] = {f"value/{name}": value for name, value in self.values.items()}
         with writing(self.path), atomic_file(self.path, durable=False) as file:
-            np.savez(file, key=np.array(self.key), pictures=self.pictures, **arrays)  # type: ignore[arg-type]
+            np.savez(file, key=np.array(self.key), pictures=self.pictures, **arrays)
         self._saved_at, self._changed = time.monotonic(), False
 
     def first(self, count: int) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from psp.mixing import Mixing, Variants
 from psp.model import LOSS_SIZE, Codes, PSp
 from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
-from psp.precision import autocast, check_precision
+from psp.precision import autocast, safe_precision
 from stylegan2.latents.sampling import render
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
@@ -75,7 +75,7 @@ def translate(
         mixing: K outputs for each source, with random styles in some rows; by default the one of the encoder's codes.
         refinement: Optimisation after encoding, for encoders that read photos.
         precision: One of `stylegan2.runtime.choices.PRECISIONS`; 16-bit numbers are checked on the first batch
-            (`check_precision`).
+            (`safe_precision`).
 
     Yields:
         One `Translation` a batch. No result depends on the batch that it was in, except for rounding.
@@ -98,7 +98,7 @@ def translate(
         prepared = [prepare(source, encoder.input_channels, encoder.input_size) for source in batch]
         inputs = torch.stack(prepared).to(device)  # [N, C, S, S]
         if not checked:
-            precision, checked = check_precision(model, inputs, precision), True
+            precision, checked = safe_precision(model, inputs, precision), True
         start = time.perf_counter()
         try:
             images, codes, generators = _translate_batch(

@@ -1,21 +1,22 @@
 """Losses of the encoder: one file a loss, found by name; their weighted sum is here.
 
 A loss is a frozen module with two attributes: `inputs`, the names of the tensors that its forward takes (among output,
-target, source, w_plus, latent_avg), and `name`, under which its numbers are reported. Where a network measures, that is
-the network's own name (lpips_alex, effnet, id_dlib, ...): numbers of different networks must not be compared.
+target, source, w_plus, features, latent_avg), and `name`, under which its numbers are reported. Where a network
+measures, that is the network's own name (lpips_alex, effnet, id_dlib, ...): numbers of different networks must not be
+compared.
 `forward` returns one value per sample, [N].
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from psp.losses.registry import LOSSES, register_loss
+from psp.losses.registry import LOSSES, Loss, register_loss
 from stylegan2.runtime.errors import UserError
 
-__all__ = ["LOSSES", "WeightedLosses", "build_losses", "register_loss"]
+__all__ = ["LOSSES", "Loss", "WeightedLosses", "build_losses", "register_loss"]
 
 
 class WeightedLosses(nn.Module):
@@ -30,7 +31,7 @@ class WeightedLosses(nn.Module):
     @property
     def inputs(self) -> set[str]:
         """The names of the tensors that at least one term needs."""
-        return {name for loss in self.losses.values() for name in loss.inputs}  # type: ignore
+        return {name for loss in self.losses.values() for name in cast(Loss, loss).inputs}
 
     def forward(self, **available: Tensor) -> dict[str, Tensor]:
         """Return the unweighted values {name: [N]}. Tensors that no term needs may be given too."""
@@ -38,9 +39,8 @@ class WeightedLosses(nn.Module):
         if missing:
             raise ValueError(f"the losses {', '.join(self.losses)} need also {', '.join(missing)}")
         return {
-            name: loss(**{key: available[key] for key in loss.inputs})  # type: ignore
-            for name, loss in self.losses.items()
-        }
+            name: loss(**{key: available[key] for key in cast(Loss, loss).inputs}) for name, loss in self.losses.items()
+        }  # [N] each
 
     def total(self, values: dict[str, Tensor]) -> Tensor:
         """Return the number to minimise: mean over the batch of the weighted sum. values {name: [N]} -> scalar."""

@@ -45,7 +45,7 @@ class MoCo(nn.Module):
         from torchvision.models import resnet50  # here, because it imports all of torchvision
 
         network = resnet50(weights=None)
-        network.fc = nn.Identity()  # type: ignore[assignment]
+        network.add_module("fc", nn.Identity())
         weights.fill(network, query_encoder(found), found)
         self.network = weights.freeze(network, channels_last=True)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)

@@ -1,11 +1,25 @@
 """Losses by name, for the command line and the presets; the decorator stands beside the class it names."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from stylegan2.runtime.registry import Registry
+
+
+class Loss(Protocol):
+    """What WeightedLosses asks of a module: see `psp.losses`."""
+
+    inputs: Collection[str]
+    """names of the tensors that it takes, as keyword arguments"""
+    name: str
+    """what its numbers are reported as"""
+
+    def __call__(self, **tensors: Tensor) -> Tensor:
+        """Return one value per sample, [N]."""
+        ...
+
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 

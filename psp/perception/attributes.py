@@ -73,7 +73,7 @@ def fit_attributes(
         seed: Seed of the order and of the dropout.
     """
     device = next(classifier.parameters()).device
-    classifier.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.train().requires_grad_(True).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=learning_rate, weight_decay=1e-2)
     steps = epochs * -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -101,8 +101,9 @@ def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
         raise CheckpointError(f"{path} holds another network than dlib's face recognition network")
     for i, conv in enumerate(convolutions):
         gamma, beta = torch.tensor(content.gammas[i]), torch.tensor(content.betas[i])
+        weight, bias = conv.parameters()  # [O, I, k, k], [O]
         # gamma * (filters * x + bias) + beta
-        conv.weight.copy_(torch.tensor(content.filters[i]) * gamma[:, None, None, None])
-        conv.bias.copy_(torch.tensor(content.biases[i]) * gamma + beta)  # type: ignore
+        weight.copy_(torch.tensor(content.filters[i]) * gamma[:, None, None, None])
+        bias.copy_(torch.tensor(content.biases[i]) * gamma + beta)
     network.projection.weight.copy_(torch.tensor(content.projection.T))
     network.means.copy_(torch.tensor(content.means))

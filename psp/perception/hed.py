@@ -41,7 +41,7 @@ class HED(nn.Module):
         for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
             if number:
                 x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, C, H / 2, W / 2]
-            for conv in stage:  # type: ignore[attr-defined]
+            for conv in stage.children():
                 x = F.relu(conv(x))  # [N, C', H, W]
             answer = side(x)  # [N, 1, h, w]
             sides.append(F.interpolate(answer, photos.shape[2:], mode="bilinear", align_corners=False))

@@ -5,9 +5,8 @@ with the package was trained on the exact labels of the procedural faces (`scrip
 pictures its answers mean little.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from psp.perception.crop import WHOLE, crop_resize
 from psp.pretrained_files import PRETRAINED
 from stylegan2.loading import cast
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 KIND = "segmenter"
@@ -146,7 +146,7 @@ def measure_segmenter(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tens
 
 
 def save_segmenter(
-    path: str | Path, segmenter: Segmenter, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+    path: str | Path, segmenter: Segmenter, metadata: Metadata, dtype: torch.dtype | None = None
 ) -> None:
     """Write a segmenter as `load_segmenter` reads it, with JSON `metadata` and its weights stored as `dtype`."""
     tensors = cast(checkpoint.module_tensors(KIND, segmenter), dtype)

@@ -9,6 +9,7 @@ from stylegan2.convert import lucidrains, nvidia, rosinality
 from stylegan2.convert.layout import Stored
 from stylegan2.convert.safe import read_persistence_pickle, read_torch
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
@@ -75,7 +76,7 @@ def build(stored: Stored) -> tuple[Generator, list[str]]:
     return generator.eval(), notes
 
 
-def load_foreign(path: str | os.PathLike) -> tuple[Generator, dict[str, Any]]:
+def load_foreign(path: str | os.PathLike) -> tuple[Generator, Metadata]:
     """(generator in eval mode, metadata) of another project's file; nothing that the file contains is executed.
 
     The metadata has the form of our own checkpoints, and "source" (the format) and "notes", which are printed too.

@@ -1,7 +1,6 @@
 """What is in a generator's file: its format, the sizes of its network, and what it lacks. Reads damaged ones too."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -9,6 +8,7 @@ from stylegan2.convert import FORMATS
 from stylegan2.convert.layout import Outline, Stored, gaps
 from stylegan2.loading import build_generator
 from stylegan2.networks.sizes import feature_maps, resolutions
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.registry import built_as
 
 SHOWN = 5  # names that a line lists
@@ -47,9 +47,9 @@ def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
     ] or [f"{part}: no tensor missing or left over"]
 
 
-def describe_ours(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
+def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
-    generator: Any = build_generator(metadata["generator"])
+    generator = build_generator(metadata["generator"])
     config = built_as(generator)
     state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     widths: dict[int, int | None] = {
@@ -69,7 +69,7 @@ def describe_ours(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], pr
     return lines_of(outline)
 
 
-def settings(values: Mapping[str, Any]) -> str:
+def settings(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 

@@ -12,6 +12,7 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import feature_maps
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.registry import Config
 
 W_AVG_SAMPLES = 10_000
 CHUNK = 1_000
@@ -48,7 +49,7 @@ class Outline(NamedTuple):
     remarks: list[str]
 
 
-def count(state: Mapping[str, Any], prefix: str) -> int:
+def count(state: Mapping[str, object], prefix: str) -> int:
     """How many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are, gaps or not."""
     start = f"{prefix}."
     return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
@@ -65,7 +66,9 @@ def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
     return None if tensor is None or dim >= tensor.ndim else tensor.shape[dim]
 
 
-def gaps(state: Mapping[str, Any], wanted: Iterable[str], ignored: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+def gaps(
+    state: Mapping[str, object], wanted: Iterable[str], ignored: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
     """(names that `state` lacks, names that it has beyond `wanted` and `ignored`)"""
     wanted = list(wanted)
     known = {*wanted, *ignored}
@@ -121,11 +124,11 @@ def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float
 
 
 def build(
-    config: Mapping[str, Any],
+    config: Config,
     names: Mapping[str, str],
     state: Mapping[str, Tensor],
     network: str = "stylegan2",
-) -> Any:
+) -> Generator:
     """A generator of these settings with the tensors of `state`, given {our name: its name}.
 
     Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.

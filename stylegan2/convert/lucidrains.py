@@ -11,7 +11,8 @@ from torch import Tensor
 
 from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
-from stylegan2.networks.lucidrains import Generator, uniform
+from stylegan2.networks.lucidrains import uniform
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import CheckpointError
 
 SOURCE = "lucidrains"
@@ -37,7 +38,7 @@ LR_NOTE = (
 )
 
 
-def is_content(content: Any) -> bool:
+def is_content(content: object) -> bool:
     """Whether a PyTorch file holds what that project's Trainer saves: {"GAN": tensors, "version": text}."""
     state = content.get("GAN", content) if isinstance(content, dict) else {}
     return isinstance(state, dict) and any(str(key).startswith(("G.blocks.", "GE.blocks.")) for key in state)

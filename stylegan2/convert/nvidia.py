@@ -9,8 +9,10 @@ from torch import Tensor
 from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
 from stylegan2.convert.safe import StoredModule
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.registry import Config
 
 SOURCE = "nvidia"
 LAYER = ("weight", "bias", "affine.weight", "affine.bias", "noise_strength", "noise_const")
@@ -21,7 +23,7 @@ DEEPEST = 8  # modules within modules; a generator has 4 levels
 LR_MULTIPLIER = 0.01
 
 
-def extract(content: Any) -> Stored:
+def extract(content: object) -> Stored:
     """The `G_ema` of a network pickle, as `read_persistence_pickle` gives it. CheckpointError: there is none."""
     stored = content.get("G_ema") if isinstance(content, dict) else None
     if not isinstance(stored, StoredModule):
@@ -71,12 +73,12 @@ def outline(stored: Stored) -> layout.Outline:
     )
 
 
-def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
     """({"a.b.name": tensor}, {"a.b.name": number, text or None}): parameters and buffers, and plain attributes."""
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
 
-    def visit(module: Any, prefix: str, depth: int) -> None:
+    def visit(module: object, prefix: str, depth: int) -> None:
         if not isinstance(module, StoredModule) or depth > DEEPEST:
             raise CheckpointError(f"{prefix or 'G_ema'!r} is no module as NVIDIA's projects store it")
         for kind in ("_parameters", "_buffers"):
@@ -177,7 +179,7 @@ def _architecture(state: Mapping[str, Tensor]) -> str:
     return "skip" if "synthesis.b4.torgb.weight" in state else "plain"
 
 
-def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> dict[str, Any]:
+def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Config:
     resolutions = [4 * 2**block for block in range(blocks + 1)]
     widths = {r: state[f"synthesis.b{r}.conv1.bias"].numel() for r in resolutions}
     w_dim, inputs = layout.matrix(state, "mapping.fc0.weight")
@@ -217,7 +219,7 @@ def _dict(module: StoredModule, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _positive(name: str, value: Any, optional: bool = False) -> float | None:
+def _positive(name: str, value: object, optional: bool = False) -> float | None:
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

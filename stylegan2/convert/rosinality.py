@@ -14,7 +14,7 @@ from stylegan2.networks import protocols
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.registry import Config, built_as
 
 SOURCE = "rosinality"
 LR_MULTIPLIER = 0.01  # of the mapping network; that project has no other
@@ -36,7 +36,7 @@ W_AVG = "latent_avg"
 RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 
 
-def extract(content: Any) -> Stored:
+def extract(content: object) -> Stored:
     """A converted file {g_ema, latent_avg} or a training's {g, d, g_ema, args, ...}, as `read_torch` gives it."""
     if not isinstance(content, dict):
         raise CheckpointError(f"it holds a {type(content).__name__}, not a checkpoint")
@@ -51,7 +51,7 @@ def extract(content: Any) -> Stored:
     return Stored(SOURCE, state if latent_avg is None else {**state, W_AVG: latent_avg}, {})
 
 
-def build(stored: Stored) -> tuple[Generator, list[str]]:
+def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
     """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
     state = dict(stored.tensors)
     latent_avg = state.pop(W_AVG, None)
@@ -84,7 +84,7 @@ def outline(stored: Stored) -> layout.Outline:
     )
 
 
-def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = None) -> Generator:
+def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = None) -> protocols.Generator:
     """A Generator from a `g_ema` state dict; every size is read from the tensors.
 
     Args:
@@ -203,7 +203,7 @@ def tensor_names(blocks: int, mapping_layers: int) -> dict[str, str]:
     return names
 
 
-def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> dict[str, Any]:
+def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Config:
     w_dim, z_dim = layout.matrix(state, "style.1.weight")
     widths = {4: state["conv1.activate.bias"].numel()}
     widths |= {8 * 2**j: state[f"convs.{2 * j}.activate.bias"].numel() for j in range(blocks)}
@@ -225,5 +225,5 @@ def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
     return number - first
 
 
-def _is_state(state: Any) -> TypeGuard[dict[str, Tensor]]:
+def _is_state(state: object) -> TypeGuard[dict[str, Tensor]]:
     return isinstance(state, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())

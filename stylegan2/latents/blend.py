@@ -51,8 +51,8 @@ def style_share(resolution: int, swap_from: int, ramp: int = 0) -> float:
 def _parts(generator: Generator) -> Iterator[tuple[nn.Module, int]]:
     """Yield every part of the synthesis that has weights, with the resolution of its output."""
     synthesis, sizes = generator.synthesis, resolutions(generator.img_resolution)
-    for layer in synthesis.layers:
-        yield layer, layer.noise_const.shape[-1]  # type: ignore[union-attr]
+    for k, layer in enumerate(synthesis.layers):  # one layer of 4 px, two of each other size
+        yield layer, sizes[(k + 1) // 2]
     yield from zip(synthesis.to_rgbs, sizes[-len(synthesis.to_rgbs) :], strict=True)
     yield from zip(synthesis.skips, sizes[1:], strict=False)  # of the residual architecture alone
 

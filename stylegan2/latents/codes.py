@@ -28,7 +28,7 @@ def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, fe
     if features is not None:
         arrays["features"] = features.detach().half().cpu().numpy()
     with writing(path), atomic_file(path, durable=False) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
 
 
 def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor, Tensor | None]:

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from stylegan2.loading import PRETRAINED
 from stylegan2.metrics.linear_svm import fit_linear_svm
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 KIND = "directions"
@@ -305,7 +305,7 @@ def _check_count(count: int, most: int, what: str) -> None:
 # -------------------------------------------------------------------------------------------- their file
 
 
-def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]) -> None:
+def save_directions(path: Path, directions: Directions, metadata: Metadata) -> None:
     """Write a .safetensors file: the tensors, and names, rows, the fingerprint and `metadata` as JSON."""
     known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
     tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
@@ -314,7 +314,7 @@ def save_directions(path: Path, directions: Directions, metadata: dict[str, Any]
     checkpoint.save(path, tensors, {**metadata, **about})
 
 
-def load_directions(path_or_name: str | Path) -> tuple[Directions, dict[str, Any]]:
+def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
     """Read (directions, metadata) of a file, or of directions that come with the package.
 
     Raises:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
+from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
@@ -201,13 +202,8 @@ class Synthesis(nn.Module):
 
 
 @GENERATORS.register("lucidrains")
-class Generator(nn.Module):
+class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """The generator of lucidrains/stylegan2-pytorch, with the interface of `stylegan2.networks.stylegan2.Generator`.
-
-    Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = log2(resolution) - 1.
-        w_avg: Buffer [w_dim], the mean of W.
-        grows, has_styles: as in the others.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -246,13 +242,3 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(
             w_dim, img_resolution, img_channels, channel_base, channel_max, rgb_blur, learned_const
         )
-
-    @property
-    def w_avg(self) -> Tensor:
-        return self.mapping.w_avg
-
-    def forward(
-        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
-    ) -> Tensor:
-        """Generate images [N, img_channels, R, R] from z [N, z_dim]. UserError: it knows no labels."""
-        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)

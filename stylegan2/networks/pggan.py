@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from stylegan2.networks import growing
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
+from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import HeConv2d, normalize_2nd_moment
 from stylegan2.networks.precision import Precision
@@ -157,13 +158,8 @@ PRESETS: dict[str, Preset] = {"tiny-cpu": {**TINY_GROWING, "ema_rampup": 0.05}}
 
 
 @GENERATORS.register("pggan")
-class Generator(nn.Module):
+class Generator(TwoPartGenerator[Normalization, Synthesis]):
     """PGGAN generator: one latent for the whole image (num_ws is 1), so nothing to mix, to truncate or to encode to.
-
-    Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; w is z normalised.
-        w_avg: Buffer [w_dim], zeros.
-        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -194,16 +190,6 @@ class Generator(nn.Module):
         self.z_dim, self.w_dim = z_dim, len(self.mapping.w_avg)
         self.num_ws, self.num_classes = self.mapping.num_ws, num_classes
         self.synthesis = Synthesis(self.w_dim, img_resolution, img_channels, channel_base, channel_max)
-
-    @property
-    def w_avg(self) -> Tensor:
-        return self.mapping.w_avg
-
-    def forward(
-        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
-    ) -> Tensor:
-        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
-        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
 @DISCRIMINATORS.register("pggan")

@@ -10,6 +10,11 @@ from stylegan2.runtime.module import Module
 class MappingNetwork(Module, Protocol):
     """z to w."""
 
+    @property
+    def w_avg(self) -> Tensor:
+        """[w_dim], the mean of W."""
+        ...
+
     def __call__(
         self,
         z: Tensor,

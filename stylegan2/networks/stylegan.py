@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks import growing
+from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB, add_correction
 from stylegan2.networks.mapping import Mapping
@@ -226,13 +227,8 @@ PRESETS: dict[str, Preset] = {
 
 
 @GENERATORS.register("stylegan")
-class Generator(nn.Module):
+class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """StyleGAN generator.
-
-    Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = num_ws_at(resolution).
-        w_avg: Buffer [w_dim], the mean of W.
-        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -273,16 +269,6 @@ class Generator(nn.Module):
         self.num_ws = num_ws_at(img_resolution)
         sizes = (z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
         self.mapping = Mapping(*sizes, scale_bias=self.synthesis.demodulates)
-
-    @property
-    def w_avg(self) -> Tensor:
-        return self.mapping.w_avg
-
-    def forward(
-        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
-    ) -> Tensor:
-        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
-        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
 @DISCRIMINATORS.register("stylegan")

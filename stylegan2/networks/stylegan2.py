@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks.conditioning import Projection, check_labels
+from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.layers import (
     DiscriminatorBlock,
     EqualConv2d,
@@ -137,13 +138,8 @@ PRESETS: dict[str, Preset] = {
 
 
 @GENERATORS.register("stylegan2")
-class Generator(nn.Module):
+class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """StyleGAN2 generator.
-
-    Attributes:
-        z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; num_ws = num_ws_at(resolution).
-        w_avg: Buffer [w_dim], the mean of W.
-        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 2048.
@@ -186,16 +182,6 @@ class Generator(nn.Module):
         )
         self.num_ws = num_ws_at(img_resolution)  # one a layer, and the last ToRGB's
         self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
-
-    @property
-    def w_avg(self) -> Tensor:
-        return self.mapping.w_avg
-
-    def forward(
-        self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
-    ) -> Tensor:
-        """Generate images [N, img_channels, R, R], about in [-1, 1], from z [N, z_dim] and labels, int64 [N]."""
-        return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)
 
 
 @DISCRIMINATORS.register("stylegan2")

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ISA = torch.backends.cpu.get_cpu_capability()
-Pair = tuple[int, int]
+Pair = tuple[int, ...]
+"""(along the height, along the width)"""
 
 
 class Conv2d(nn.Conv2d):
@@ -23,7 +24,7 @@ class Conv2d(nn.Conv2d):
         plain = self.padding_mode == "zeros" and self.groups == 1 and self.dilation == (1, 1)
         if not plain or isinstance(self.padding, str):
             return super().forward(input)
-        return conv2d(input, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
+        return conv2d(input, self.weight, self.bias, self.stride, self.padding)
 
 
 def conv2d(

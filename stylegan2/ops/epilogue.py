@@ -112,7 +112,9 @@ class _Epilogue(torch.autograd.Function):
         slope: float,
         clamp: float | None,
     ) -> Tensor:
-        y = kernels_for(x).apply_epilogue(x, scale, noise, bias, slope, clamp)  # type: ignore[union-attr]
+        kernels = kernels_for(x)
+        assert kernels is not None
+        y = kernels.apply_epilogue(x, scale, noise, bias, slope, clamp)
         is_linear = slope == 1 and clamp is None
         ctx.save_for_backward(None if scale is None else x, scale, noise, bias, None if is_linear else y)
         ctx.slope, ctx.clamp = slope, clamp
@@ -148,7 +150,9 @@ class _Gradients(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, x, scale, y)
         ctx.slope, ctx.clamp = slope, clamp
-        return kernels_for(grad).epilogue_gradients(grad, x, scale, noise, bias, y, slope, clamp)  # type: ignore[union-attr]
+        kernels = kernels_for(grad)
+        assert kernels is not None
+        return kernels.epilogue_gradients(grad, x, scale, noise, bias, y, slope, clamp)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -174,8 +178,7 @@ def _sum_of(
     """x * scale + noise + bias [N, C, H, W], of those that are there."""
     if scale is not None:
         return _Epilogue.apply(x, scale, noise, bias, 1.0, None)
-    if noise is not None and bias is not None:
-        return (noise + bias[:, None, None]).expand_as(like).to(like.dtype)
-    if noise is None and bias is None:
-        return None
-    return (bias[:, None, None] if noise is None else noise).expand_as(like).to(like.dtype)  # type: ignore[index]
+    if bias is not None:
+        bias = bias[:, None, None]  # [C, 1, 1]
+        noise = bias if noise is None else noise + bias  # [C, 1, 1] or [N, C, H, W]
+    return None if noise is None else noise.expand_as(like).to(like.dtype)

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file
 from stylegan2.runtime.module import Module
 
@@ -33,6 +33,9 @@ DTYPE_NAMES = {
     torch.bool: "BOOL",
 }
 
+Metadata = dict[str, Any]
+"""what a checkpoint says about its tensors, in JSON"""
+
 
 def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
     """Return folder/checkpoints/NAME-000123456.safetensors; `number` is cur_nimg or the step."""
@@ -42,7 +45,7 @@ def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
 # ------------------------------------------------------------------------------------------- one file
 
 
-def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
     """Write `tensors` and JSON `metadata` to `path` (.safetensors) atomically, with a SHA-256 over both.
 
     Args:
@@ -65,7 +68,7 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mappi
         raise CheckpointError(f"cannot save checkpoint {str(path)!r}: {reason}; nothing there was changed") from error
 
 
-def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
     """Return (tensors on the CPU, metadata) of a file that `save` wrote, after its SHA-256 was verified.
 
     Raises:
@@ -134,7 +137,7 @@ def _header(dense: Mapping[str, Tensor], metadata: str) -> bytes:
 # ------------------------------------------------------------------------------------- a folder of files
 
 
-def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata] | None:
     """Return (path, tensors, metadata) of the newest intact checkpoint of a run, or None when the run has none yet.
 
     The newest has the highest number in its name, then the latest modification. One line is printed where a damaged
@@ -163,7 +166,15 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], dict[str
     return None
 
 
-def check_resumable(path: Path, metadata: Mapping[str, Any], needed: Iterable[str]) -> None:
+def read_newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata]:
+    """Return what `newest` does. UserError: the folder holds no checkpoint. CheckpointError: as `newest`."""
+    found = newest(folder)
+    if found is None:
+        raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
+    return found
+
+
+def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> None:
     """Raise a CheckpointError unless the metadata have what a training needs to go on."""
     if any(key not in metadata for key in needed):
         raise CheckpointError(
@@ -262,7 +273,7 @@ def _some(names: list[str], limit: int = 5) -> str:
 
 def optimizer_tensors(
     prefix: str, optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+) -> tuple[dict[str, Tensor], Metadata]:
     """Return ({"PREFIX.PARAMETER.KEY": tensor}, JSON) of an optimizer's whole state, by the names of parameters.
 
     Args:

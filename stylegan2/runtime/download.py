@@ -57,7 +57,7 @@ def download(
     pooch.get_logger().setLevel("WARNING")
     transfer = _Transfer(entry, entry.download, path, progress)
     with writing(path):
-        pooch.retrieve(entry.download.url, None, path.name, path.parent, downloader=transfer)
+        pooch.retrieve(entry.download.url, None, path.name, path.parent, downloader=transfer)  # type: ignore[arg-type]
     digest = digest_of(path)
     record(path, digest)
     return path, digest

@@ -96,6 +96,16 @@ class Guard:
         self.found_inf = torch.maximum(self.found_inf, failed.any().float())
         return self.found_inf
 
+    def step_optimizer(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+        """Move an optimizer unless this or an earlier term of the step is NaN or infinite.
+
+        Args:
+            optimizer: A fused one, which reads its attribute `found_inf` on the device.
+            terms: As in `check`.
+        """
+        optimizer.found_inf = self.check(optimizer, terms)  # type: ignore[attr-defined]
+        optimizer.step()
+
     def look(self) -> None:
         """Fetch what was counted, say it, and end the training where it was too much.
 

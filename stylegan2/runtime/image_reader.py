@@ -219,7 +219,7 @@ def _colours(
     """Convert an 8-bit image to uint8 [H, W, C] of sRGB."""
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if to_srgb is not None:
-        image = ImageCms.applyTransform(image.convert(to_srgb.input_mode), to_srgb)
+        image = ImageCms.applyTransform(image.convert(to_srgb.input_mode), to_srgb) or image  # None: done in place
     image = image.convert("RGB")
     if alpha is not None and mode == "rgba":
         image.putalpha(alpha)
@@ -237,9 +237,10 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
         return None
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        stored = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(own.profile.xcolor_space.strip())
+        about: Any = own.profile
+        stored = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(about.xcolor_space.strip())
         fits = stored == {"L": "L", "LA": "L", "1": "L", "CMYK": "CMYK"}.get(mode, "RGB")
-        if not fits or "srgb" in (own.profile.profile_description or "").lower():
+        if stored is None or not fits or "srgb" in (about.profile_description or "").lower():
             return None
         intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
         return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), stored, "RGB", intent, flags)

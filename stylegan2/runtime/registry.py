@@ -14,6 +14,8 @@ from stylegan2.runtime.errors import UserError
 
 Part = TypeVar("Part")
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+Config = dict[str, Any]
+"""{"name": ..., **settings} of a part, or its settings alone"""
 
 
 class Registry(Generic[Part]):
@@ -67,7 +69,7 @@ class Registry(Generic[Part]):
         object.__setattr__(part, "built_as", description)  # also where a dataclass is frozen
         return part
 
-    def config(self, name: str, *args: Any, **settings: Any) -> dict[str, Any]:
+    def config(self, name: str, *args: Any, **settings: Any) -> Config:
         """Return {"name": ..., **settings} of a part without building it; settings not given have their defaults.
 
         Raises:
@@ -99,7 +101,7 @@ class Registry(Generic[Part]):
                 importlib.import_module(f"{self.package}.{module.name}")
 
 
-def built_as(part: Any) -> dict[str, Any]:
+def built_as(part: Any) -> Config:
     """Return {"name": ..., **settings} of a part that a registry built. ValueError: none did."""
     found = getattr(part, "built_as", None)
     if found is None:

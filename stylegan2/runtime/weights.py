@@ -174,10 +174,10 @@ def _kind(path: Path) -> str:
     """Say what one of our files is, by its header alone. What cannot be read is not complained of before it is used."""
     try:
         with safe_open(path, framework="pt") as file:
-            found = json.loads((file.metadata() or {})["metadata"])["kind"]
+            kind = str(json.loads((file.metadata() or {})["metadata"])["kind"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return "network"
-    return KINDS.get(found, found)
+    return KINDS.get(kind, kind)
 
 
 def _pretrained_folder(package: str) -> Path | None:
@@ -236,7 +236,7 @@ def freeze(network: Network, channels_last: bool = False) -> Network:
     """
     network.requires_grad_(False).eval()
     if channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     return network
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from psp.precision import LIMIT, autocast, check_precision, difference_8bit, pick_precision
+from psp.precision import LIMIT, autocast, difference_8bit, pick_precision, safe_precision
 from stylegan2.runtime.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Painter(nn.Module):
 )
 def test_the_limit_decides(error, kept, capsys):
     painter = Painter(error)
-    assert check_precision(painter, torch.zeros(7, 3, 4, 4), "bf16") == kept
+    assert safe_precision(painter, torch.zeros(7, 3, 4, 4), "bf16") == kept
     assert {sixteen for _, sixteen in painter.seen} == {True, False}
     assert max(count for count, _ in painter.seen) <= 4
     (line,) = capsys.readouterr().out.splitlines()
@@ -36,7 +36,7 @@ def test_the_limit_decides(error, kept, capsys):
 
 def test_fp32_is_not_measured(capsys):
     painter = Painter(9.0)
-    assert check_precision(painter, torch.zeros(1, 3, 4, 4), "fp32") == "fp32"
+    assert safe_precision(painter, torch.zeros(1, 3, 4, 4), "fp32") == "fp32"
     assert painter.seen == []
     assert capsys.readouterr().out == ""
 

@@ -107,7 +107,7 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path):
     checkpoint.save(tmp_path / "checkpoints" / "network_000000009.safetensors", {"x": torch.zeros(3)}, {"cur_nimg": 9})
     assert "training: cur_nimg 9" in inspect(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+    with pytest.raises(UserError, match="there is no checkpoint in the folder"):
         inspect(tmp_path / "empty")
     with pytest.raises(UserError, match=r"no shipped model of that name: .*synthfaces64, .*_inversion"):
         inspect("nothing")

@@ -27,7 +27,7 @@ def test_published_size():
 @pytest.mark.parametrize("size", [64, 112])
 def test_one_feature_map_a_stage(size):
     trunk = IRSE(widths=(16, 32, 48, 64), units=(1, 2, 1, 1)).eval()
-    shapes = [tuple(x.shape) for x in trunk(torch.zeros(2, 3, size, size))]
+    shapes = [tuple(x.shape) for x in trunk.features(torch.zeros(2, 3, size, size))]
     assert shapes == [(2, width, size >> i, size >> i) for i, width in enumerate((16, 32, 48, 64), start=1)]
 
 
@@ -41,9 +41,9 @@ def test_sliced_shortcut_equals_max_pooling(stride, size):
 def test_channels_last_gives_the_same_numbers():
     trunk = IRSE(widths=(16, 32, 48, 64), units=(1, 1, 1, 1)).double().eval()
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    expected = trunk(images)
+    expected = trunk.features(images)
     trunk.to(memory_format=torch.channels_last)
-    for x, y in zip(trunk(images.contiguous(memory_format=torch.channels_last)), expected, strict=True):
+    for x, y in zip(trunk.features(images.contiguous(memory_format=torch.channels_last)), expected, strict=True):
         assert x.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(x, y)
 
