@@ -51,7 +51,7 @@ def _files(tmp_path, monkeypatch):
 def test_the_guide_runs():
     blocks = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 5
-    names = {"images": torch.zeros(2, 3, 64, 64)}
+    names = {"photos": torch.zeros(2, 3, 64, 64)}
     for block in blocks:
         for few, fewer in FEWER.items():
             block = block.replace(few, fewer)
