@@ -4,6 +4,7 @@ A top-level `datasets` would overwrite Hugging Face's package of that name. `psp
 """
 
 import ast
+import re
 import shutil
 from pathlib import Path
 
@@ -35,11 +36,18 @@ def version() -> str:
     return ast.literal_eval(values["__version__"])
 
 
+def description() -> str:
+    """Return the README with links that lead to the repository from wherever it is shown, pictures included."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/raw/main/", text)
+    return re.sub(r"((?<!!)\[[^]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/blob/main/", text)
+
+
 setup(
     name="psp-translate",
     version=version(),
     description="Train StyleGAN2 generators and pixel2style2pixel encoders; invert, edit and translate images.",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
     license="MIT",
     keywords=["stylegan2", "pixel2style2pixel", "psp", "gan inversion", "image translation", "image editing"],

@@ -7,7 +7,7 @@ import _start  # noqa: F401
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from options.commands.download import DownloadModels
 from options.parse import run

@@ -4,6 +4,7 @@ The environment has what this one has installed, except this package, which come
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,16 @@ def test_what_is_in_it(wheel):
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 
+def test_the_index_page_shows_pictures(wheel):
+    files = zipfile.ZipFile(wheel)
+    [name] = [name for name in files.namelist() if name.endswith(".dist-info/METADATA")]
+    page = files.read(name).decode()
+    links = re.findall(r"\]\(([^)#]+)", page)
+    assert "Name: psp-translate" in page
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert any(link.endswith("/raw/main/docs/comparison.png") for link in links)
+
+
 def test_the_command_is_there(environment):
     assert environment("psp", "--version") == psp.__version__ + "\n"
     assert "usage: psp invert" in environment("psp", "invert", "--help")
@@ -102,7 +113,7 @@ def test_the_command_is_there(environment):
 
 
 def test_a_photo_is_inverted(environment, photo):
-    printed = environment("psp", "invert", "--data_path", photo, "--exp_dir", "out", "--device", "cpu")
+    printed = environment("psp", "invert", photo, "--exp_dir", "out", "--device", "cpu")
     [result] = (environment.work / "out" / "inference_results").iterdir()
     assert Image.open(result).size == (64, 64), printed
 

@@ -26,14 +26,17 @@ class Command:
     """name of the dataclass there; `PRESETS` beside it are its presets, if there are any"""
     summary: str
     """what it does, in a few words"""
+    first: str = ""
+    """the flag for which words before all flags stand: `psp invert me.jpg` is `psp invert --data_path me.jpg`"""
 
 
+DATA = "data_path"
 COMMANDS = {
-    "invert": Command("inference", "Inference", "find the latent codes of photos and render them again"),
-    "translate": Command("inference", "Inference", "translate photos, drawings or label maps with a model of any task"),
+    "invert": Command("inference", "Inference", "find the latent codes of photos and render them again", DATA),
+    "translate": Command("inference", "Inference", "translate photos, drawings or label maps by any task", DATA),
     "edit": Command("edit", "Edit", "edit a photo or a clip, or samples, along directions"),
-    "mix": Command("style_mixing", "StyleMixing", "several outputs for each photo, with random styles in some rows"),
-    "project": Command("project", "Project", "find the latents of pictures by optimisation"),
+    "mix": Command("style_mixing", "StyleMixing", "several outputs for each photo, of random styles", DATA),
+    "project": Command("project", "Project", "find the latents of pictures by optimisation", "target"),
     "generate": Command("generate", "Generate", "pictures of what a generator has learned"),
     "directions": Command("directions", "FindDirections", "find directions of W along which images change in one way"),
     "blend": Command("blend", "Blend", "swap layers between two generators"),
@@ -42,11 +45,11 @@ COMMANDS = {
     "train-segmenter": Command("train_segmenter", "TrainSegmenter", "train the segmenter that measures label-to-face"),
     "evaluate": Command("evaluate", "Evaluate", "measure encoders, or a generator with --generator"),
     "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "measure a generator"),
-    "prepare": Command("prepare_data", "PrepareData", "check, crop, resize and pack photos for training"),
-    "align": Command("align_faces", "AlignFaces", "cut faces out of photos as FFHQ does"),
-    "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings"),
+    "prepare": Command("prepare_data", "PrepareData", "check, crop, resize and pack photos for training", DATA),
+    "align": Command("align_faces", "AlignFaces", "cut faces out of photos as FFHQ does", DATA),
+    "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings", DATA),
     "convert": Command("convert", "Convert", "published checkpoints to ours and back"),
-    "export": Command("export", "Export", "write a trained model alone, to share"),
+    "export": Command("export", "Export", "write a trained model alone, to share", "checkpoint_path"),
     "models": Command("models", "Models", "list the models that have a name, and where each is"),
     "download": Command("download", "DownloadModels", "get published models by name"),
     "demo": Command("demo", "Demo", "everything once, in minutes"),
@@ -95,6 +98,8 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
     if name == "invert" and any(arg.partition("=")[0] == "--direction" for arg in args):
         name = "edit"  # an inversion that is edited
     command = COMMANDS[name]
+    if command.first and args and not args[0].startswith("-"):
+        args = [f"--{command.first}", *args]
     module = importlib.import_module(f"options.commands.{command.script}")
     settings = getattr(module, command.settings)
     sys.argv = [f"psp {name}", *args]  # as its help, and what a run writes down, are to call it

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -37,7 +37,6 @@ from stylegan2.runtime.device import pick_device, place
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.images import to_uint8
 
-Entry = TypeVar("Entry")
 READERS = min(4, os.cpu_count() or 1)  # threads that read and align photos
 
 
@@ -125,9 +124,19 @@ class Predictor:
         return {name: directions for directions in reversed(found) for name in directions.names}
 
     @overload
-    def invert(self, photos: Picture, **settings: Any) -> Face: ...
+    def invert(
+        self, photos: Picture, *, align: bool = ..., refine: int = ..., pivotal: int = ..., batch_size: int = ...
+    ) -> Face: ...
     @overload
-    def invert(self, photos: Sequence[Picture], **settings: Any) -> list[Face]: ...
+    def invert(
+        self,
+        photos: Sequence[Picture],
+        *,
+        align: bool = ...,
+        refine: int = ...,
+        pivotal: int = ...,
+        batch_size: int = ...,
+    ) -> list[Face]: ...
     def invert(
         self,
         photos: Picture | Sequence[Picture],
@@ -342,5 +351,6 @@ def _to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def _as_given(pictures: Picture | Sequence[Picture], found: list[Entry]) -> Entry | list[Entry]:
+def _as_given(pictures: Picture | Sequence[Picture], found: list) -> Any:
+    """Return what was found for a picture, or the list of it where a list was given."""
     return found[0] if isinstance(pictures, Picture) else found

@@ -1,5 +1,6 @@
 """The command `psp`: every script has a word, and what it prints of itself does not wait for PyTorch."""
 
+import dataclasses
 import importlib
 import os
 import resource
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import options.commands
 import psp
 from options.commands import COMMANDS, main
 from options.parse import parse
@@ -85,6 +87,20 @@ def test_mistakes_are_one_sentence():
     assert call("invert", "--dat", "a", code=2) == "error: there is no option --dat: did you mean --data?\n"
     assert call(code=2).startswith("usage: psp COMMAND")
     assert call("--version") == psp.__version__ + "\n"
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.first])
+def test_a_first_word_is_what_a_command_works_on(name, monkeypatch):
+    """`psp invert me.jpg` is `psp invert --data_path me.jpg`."""
+    command, given = COMMANDS[name], {}
+    settings = getattr(importlib.import_module(f"options.commands.{command.script}"), command.settings)
+    assert command.first in {field.name for field in dataclasses.fields(settings)}
+    monkeypatch.setattr(options.commands, "parse", lambda _, presets, args: given.update(args=args) or sys.exit())
+    for words in (["me.jpg", "--exp_dir", "out"], ["--exp_dir", "out"]):
+        with pytest.raises(SystemExit):
+            options.commands.run(name, words)
+        expected = [f"--{command.first}", *words] if words[0] == "me.jpg" else words
+        assert given["args"] == expected
 
 
 def test_evaluate_measures_a_generator_too(monkeypatch, capsys):
