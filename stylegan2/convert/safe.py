@@ -18,25 +18,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.bounded import reading
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.pickle_outline import Outline
+from stylegan2.runtime.torch_outline import check_torch
 
 
 def read_torch(path: str | os.PathLike) -> Any:
     """What torch.save wrote: tensors, containers, numbers, text and argparse.Namespace only, tensors on the CPU.
 
-    Raises CheckpointError, in one sentence, when the file is damaged or refers to anything else.
+    Raises CheckpointError, in one sentence, when the file is damaged, refers to anything else, or claims more than it
+    holds; PyTorch reads it only after that was found out.
     """
+    name = repr(os.fspath(path))
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{str(path)!r} is damaged, or holds more than tensors and settings; nothing in it was executed"
-        ) from error
-    except Exception as error:  # the unzipper, the unpickler and memory fail in their own ways on a damaged file
-        raise CheckpointError(
-            f"{str(path)!r} is damaged or cut short, or no PyTorch file ({type(error).__name__})"
-        ) from error
+        with reading(path, "a PyTorch file", CheckpointError):
+            with open(path, "rb") as file:
+                check_torch(file)
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{name} is damaged, or holds more than tensors and settings; nothing in it was executed"
+            ) from error
+        raise
 
 
 class StoredModule(NamedTuple):
@@ -56,7 +62,11 @@ def read_persistence_pickle(path: str | os.PathLike) -> Any:
     """
     try:
         with Path(path).open("rb") as file:
+            Outline().follow(file)
+            file.seek(0)
             return _Unpickler(file).load()
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}; nothing in it was executed") from error
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
@@ -96,6 +106,8 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
 
     def storage(data: bytes) -> torch.TypedStorage:
         file = io.BytesIO(data)
+        check_torch(file)
+        file.seek(0)
         content = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(content, torch.TypedStorage):
             raise TypeError("a tensor's data is a storage")

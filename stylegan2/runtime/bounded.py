@@ -1,0 +1,220 @@
+"""Reading what strangers wrote: JSON, NumPy files and archives, within bounds that are checked before memory is taken.
+
+A file of a few bytes may claim to hold petabytes, unpack to a thousand times its size, nest so deep that a parser
+overflows, or hold numbers that take minutes to read. What is beyond any real file is refused, in one sentence.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Iterator
+from math import prod
+from typing import IO, Any
+
+import numpy as np
+
+from stylegan2.runtime.errors import UserError
+
+MOST_TEXT = 64 * 2**20  # bytes of JSON: the labels of two million images; its objects take 25 times as much memory
+DEEPEST = 64  # JSON within JSON: files of ours have 8 levels
+MOST_DIGITS = 40  # of a number: a float64 is written with 17
+LARGEST_INTEGER = 2**63
+SMALL_ARCHIVE = 256 * 2**20  # bytes that any archive may unpack to
+UNPACKED = 20  # times its size that a larger one may unpack to
+MOST_MEMBERS = 100_000  # of an archive of tensors or arrays
+MOST_DIMENSIONS = 8
+LONGEST_NAME = 1000  # characters
+END, END_64 = b"PK\x05\x06", b"PK\x06\x06"  # of the lists of members of a zip file
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = UserError) -> Iterator[None]:
+    """Turn whatever a parser raises on a damaged file into one sentence; a UserError of the block gets the file's name.
+
+    Args:
+        path: The file that the block reads.
+        what: What it should be, such as "a file of codes".
+        error_class: Of what is raised.
+    """
+    name = repr(os.fspath(path))
+    try:
+        yield
+    except UserError as error:
+        said = str(error)
+        raise (error if name in said else error_class(f"{name}: {said}")) from error
+    except FileNotFoundError as error:
+        raise error_class(f"there is no file {name}") from error
+    except MemoryError as error:
+        raise error_class(f"{name} takes more memory than there is, or is no {what.partition(' ')[2]}") from error
+    except Exception as error:  # parsers, the disk and unpackers fail in dozens of ways on damaged files
+        raise error_class(f"{name} is not {what}, or is damaged ({summary(error)})") from error
+
+
+def summary(error: BaseException, longest: int = 200) -> str:
+    """Return an exception as a few words on one line."""
+    text = " ".join(str(error)[: 4 * longest].split())[:longest]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# ------------------------------------------------------------------------------------------------- JSON
+
+
+def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
+    """Parse JSON whose size, depth and numbers are within bounds.
+
+    Args:
+        text: At most `largest` bytes or characters.
+        largest: See there.
+
+    Raises:
+        UserError: It is no JSON, or beyond a bound.
+    """
+    if len(text) > largest:
+        raise UserError(f"its JSON is longer than the {largest:,} bytes that are read here")
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        _check_depth(decoded)
+        return json.loads(decoded, parse_int=_integer, parse_float=_float)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"it holds no valid JSON ({summary(error, 100)})") from error
+
+
+def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
+    """Parse a JSON file as `parse_json` does. UserError: see there; OSError: the disk refuses."""
+    with open(path, "rb") as file:
+        return parse_json(file.read(largest + 1), largest)
+
+
+def _check_depth(text: str) -> None:
+    """Raise UserError where brackets nest deeper than in any real file. Those within texts are passed over."""
+    depth = 0
+    for number, part in enumerate(text.replace("\\\\", "").replace('\\"', "").split('"')):
+        if number % 2 or not part:
+            continue
+        opened = part.count("[") + part.count("{")
+        if depth + opened > DEEPEST:
+            depth = _deepest(part, depth)
+        else:
+            depth += opened - part.count("]") - part.count("}")
+
+
+def _deepest(text: str, depth: int) -> int:
+    for character in text:
+        if character in "[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise UserError(f"its JSON nests deeper than {DEEPEST} levels")
+        elif character in "]}":
+            depth -= 1
+    return depth
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS or abs(int(digits)) > LARGEST_INTEGER:
+        raise UserError(f"its JSON has a whole number of {len(digits)} digits, beyond all that is used here")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    return float(digits) if len(digits) <= 1000 else math.nan
+
+
+# --------------------------------------------------------------------------------------------- archives
+
+
+def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBERS) -> zipfile.ZipFile:
+    """Open a zip file whose members are not too many and do not unpack to far more than the file holds.
+
+    Raises:
+        UserError: It is beyond these bounds.
+        zipfile.BadZipFile: It is damaged.
+    """
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(open(path, "rb")) if isinstance(path, str | os.PathLike) else path
+        size = file.seek(0, io.SEEK_END)
+        if (count := _members(file, size)) > most_members:
+            raise UserError(f"it is a zip file of {count:,} members; at most {most_members:,} are read here")
+        file.seek(0)
+    archive = zipfile.ZipFile(path)
+    try:
+        check_unpacked(sum(member.file_size for member in archive.infolist()), size)
+    except UserError:
+        archive.close()
+        raise
+    return archive
+
+
+def check_unpacked(unpacked: int, packed: int) -> None:
+    """Raise UserError where an archive of so many bytes unpacks to more than any real one."""
+    if unpacked > max(SMALL_ARCHIVE, UNPACKED * packed):
+        raise UserError(f"it holds {packed:,} bytes that would unpack to {unpacked:,}")
+
+
+def _members(file: IO[bytes], size: int) -> int:
+    """How many members the end of a zip file lists, before they are read."""
+    start = max(0, size - (1 << 16) - 128)
+    file.seek(start)
+    tail = file.read(size - start)
+    found = 0
+    if (at := tail.rfind(END)) >= 0 and at + 12 <= len(tail):
+        found = struct.unpack_from("<H", tail, at + 10)[0]
+    if (at := tail.rfind(END_64)) >= 0 and at + 40 <= len(tail):
+        found = max(found, struct.unpack_from("<Q", tail, at + 32)[0])
+    return found
+
+
+def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    """Read one member of at most `largest` bytes, whatever size it claims. UserError: it is larger."""
+    with archive.open(name) as member:
+        content = member.read(largest + 1)
+    if len(content) > largest:
+        raise UserError(f"its {name} is larger than the {largest:,} bytes that are read here")
+    return content
+
+
+# --------------------------------------------------------------------------------------- arrays of NumPy
+
+
+def read_arrays(path: str | os.PathLike, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read those arrays of an .npz file that are among `names`; nothing in the file is executed.
+
+    Raises:
+        UserError: The file claims more than it holds, unpacks to far more than its size, or has arrays of objects.
+        OSError, ValueError, zipfile.BadZipFile, ...: It is damaged; see `reading`.
+    """
+    with open_zip(path) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        found = {}
+        for name in names:
+            if name in members:
+                with archive.open(members[name]) as file:
+                    found[name] = read_array(file, members[name].file_size)
+    return found
+
+
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """Read an array in NumPy's own format (.npy) from a file of `size` bytes. UserError: it claims more than that."""
+    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+    reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if reader is None:
+        raise UserError(f"it has an array of format {version}, which is not read here")
+    try:
+        shape, fortran, dtype = reader(file)  # type: ignore[arg-type]
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        raise UserError("it has an array whose header is damaged") from error
+    if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:
+        raise UserError(f"it has an array of {dtype}, where numbers or text are read")
+    claimed = prod(shape) * dtype.itemsize if all(side >= 0 for side in shape) else size + 1
+    if claimed > size or len(shape) > MOST_DIMENSIONS:
+        raise UserError(f"it has an array of shape {str(list(shape))[:100]}, for which the file is too small")
+    content = file.read(claimed)
+    if len(content) < claimed:
+        raise UserError("it is cut short within an array")
+    array = np.frombuffer(bytearray(content), dtype)
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
