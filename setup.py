@@ -98,6 +98,7 @@ setup(
         "annotated-types>=0.6",
         "tyro>=1.0",
         "docstring-parser>=0.16",
+        "pydantic>=2.8",
         "tqdm>=4.66",
         "pyyaml>=6.0",
         "pooch>=1.8",

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from psp.convert import from_official
 from psp.encoders import ENCODERS, encoder_for, started_from, upgraded, with_input_channels
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
-from stylegan2.loading import build_generator, cast
+from stylegan2.loading import cast
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.stored import build_stored
 
 KIND = "psp"
 
@@ -115,30 +118,26 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        encoder = _build_encoder(metadata)
-        generator = build_generator(metadata.get("generator"))
-    checkpoint.load_module(encoder, tensors, "encoder")
-    checkpoint.load_module(generator, tensors, "generator")
-    return PSp(encoder, generator, tensors["latent_avg"].float()).eval()
+    encoder: Any = build_stored(ENCODERS, _encoder_description(metadata), tensors, "encoder")
+    generator = build_stored(GENERATORS, metadata.get("generator"), tensors, "generator")
+    average = tensors["latent_avg"].float()
+    if list(average.shape) not in ([generator.w_dim], [generator.num_ws, generator.w_dim], [1, generator.w_dim]):
+        raise CheckpointError(f"latent_avg has the shape {list(average.shape)[:8]}, which is not its generator's")
+    return PSp(encoder, generator, average).eval()
 
 
-def _build_encoder(metadata: Metadata) -> nn.Module:
-    settings = dict(metadata.get("encoder") or {})
-    if settings.get("name") not in ENCODERS:
-        raise CheckpointError(
-            f"its encoder is called {settings.get('name')!r}; there are {', '.join(ENCODERS.names())}"
-        )
-    try:
-        return ENCODERS.build(**upgraded(settings))
-    except UserError as error:
-        raise CheckpointError(f"its encoder was written by another version of this package: {error}") from error
+def _encoder_description(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    settings = metadata.get("encoder")
+    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+        raise CheckpointError("its metadata do not say which encoder it holds")
+    if settings["name"] not in ENCODERS:
+        known = ", ".join(ENCODERS.names())
+        raise CheckpointError(f"its encoder is called {settings['name'][:100]!r}; there are {known}")
+    return upgraded(settings)
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> tuple[PSp, Metadata]:
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a pSp model")
-    try:
+    with reading(path, "a pSp model", CheckpointError):
         return from_tensors(tensors, metadata), metadata
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error

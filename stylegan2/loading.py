@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +12,11 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.published import PUBLISHED
 from stylegan2.runtime import checkpoint, weights
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.stored import build_stored
 
 PREFIX = "G_ema"
 KIND = "stylegan2"
@@ -85,26 +86,6 @@ def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> t
     """Build the generator that the metadata describes and fill it. CheckpointError: the file does not hold it."""
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
-    try:
-        generator = build_generator(metadata.get("generator"))
-        checkpoint.load_module(
-            generator, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, PREFIX
-        )
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
+    with reading(path, "a generator", CheckpointError):
+        generator = build_stored(GENERATORS, metadata.get("generator"), tensors, PREFIX)
     return generator.eval(), metadata
-
-
-def build_generator(description: Any) -> Generator:
-    """Build a generator with new weights from what a checkpoint says of it, {"name": ..., **settings}.
-
-    Raises:
-        CheckpointError: There is no description, no generator of that name, or it has no such settings.
-    """
-    if not isinstance(description, dict) or "name" not in description:
-        raise CheckpointError("its metadata does not say which generator it holds")
-    try:
-        with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-            return GENERATORS.build(**description)
-    except UserError as error:
-        raise CheckpointError(f"this version of the package cannot build its generator: {error}") from error

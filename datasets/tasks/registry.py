@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 
 from datasets.tasks.task import Task
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import Registry
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
-TASKS: Registry[Task] = Registry("task", "datasets.tasks")
+RANGES = {"label_nc": (1, 255), "resize_factors": (1, 256), "resize_factor": (1, 256)}
+"""{setting: (smallest, largest)} of tasks that files describe."""
+TASKS: Registry[Task] = Registry("task", "datasets.tasks", RANGES)
 
 
 def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
@@ -49,10 +51,26 @@ def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
         source_channels: The encoder's, which decides where the metadata say nothing: 4 is inpainting, more than that a
             segmentation.
         settings: The user's, over those in the checkpoint.
+
+    Raises:
+        UserError: The metadata name no task, or a setting that it cannot have.
     """
-    name, stored = metadata.get("task"), dict(metadata.get("task_settings") or {})
+    name, stored = metadata.get("task"), metadata.get("task_settings") or {}
     if name is None:
         name = {1: "inversion", 3: "inversion", 4: "inpainting"}.get(source_channels, "segmentation")
+    if not isinstance(name, str) or not isinstance(stored, dict):
+        raise CheckpointError("the checkpoint's metadata do not say its task")
+    stored = _stored(name, stored)
     if name == "segmentation":
         stored.setdefault("label_nc", source_channels)
     return build_task(name, **{**stored, **settings})
+
+
+def _stored(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task in a checkpoint, checked, without those that are the user's own, such as paths."""
+    cls: Any = TASKS[name]
+    own = (
+        {field.name for field in fields(cls) if not field.metadata.get("stored", True)} if is_dataclass(cls) else set()
+    )
+    checked = TASKS.checked({"name": name, **{key: value for key, value in settings.items() if key not in own}})
+    return {key: value for key, value in checked.items() if key != "name"}

@@ -14,12 +14,13 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.inspection import amount, describe, describe_ours, lines_of, lines_of_gaps, listed, settings
-from stylegan2.convert.layout import Stored, gaps
+from stylegan2.convert.layout import Stored, check_state, gaps
 from stylegan2.convert.safe import read_torch
 from stylegan2.loading import KIND as GENERATOR_KIND
 from stylegan2.loading import PREFIX as GENERATOR_PREFIX
 from stylegan2.loading import PRETRAINED as GENERATORS
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 
@@ -36,17 +37,23 @@ def inspect(path: str | Path) -> list[str]:
     """
     path = _file_of(Path(path).expanduser())
     kind = convert.recognise(path)
-    if kind == convert.OURS:
-        return _ours(path)
-    if kind == convert.PICKLE:
-        return describe(convert.open_foreign(path))
-    content = read_torch(path)
+    with reading(path, "a model", CheckpointError):
+        if kind == convert.OURS:
+            return _ours(path)
+        if kind == convert.PICKLE:
+            return describe(convert.open_foreign(path))
+        return _torch(read_torch(path), path)
+
+
+def _torch(content: Any, path: str | Path) -> list[str]:
     if isinstance(content, dict) and "state_dict" in content:
         return _published(content)
     if isinstance(content, dict) and "input_layer.0.weight" in content:
         return [f"format: ArcFace IR-SE network of {len(content)} tensors (an encoder's trunk, or the identity loss)"]
     try:
-        return describe(convert.from_torch(content, path))
+        stored = convert.from_torch(content, path)
+        check_state(stored.tensors)
+        return describe(stored)
     except CheckpointError:
         names = [str(name) for name in content] if isinstance(content, dict) else []
         return [f"format: a PyTorch file of no kind known here ({type(content).__name__}: {listed(names)})"]
@@ -67,7 +74,7 @@ def _ours(path: str | Path) -> list[str]:
     tensors, metadata = checkpoint.read(path)
     lines = [f"format: checkpoint of this package, {metadata.get('kind')}"]
     lines += [f"{part}: {settings(metadata[part])}" for part in ("encoder", "generator") if part in metadata]
-    step = {key: metadata[key] for key in ("task", "cur_step", "cur_nimg") if key in metadata}
+    step = {key: str(metadata[key])[:100] for key in ("task", "cur_step", "cur_nimg") if key in metadata}
     lines += [f"training: {settings(step)}"] * bool(step)
     if "generator" in metadata:
         prefix = GENERATOR_PREFIX if metadata.get("kind") == GENERATOR_KIND else "generator"
@@ -100,7 +107,7 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) ->
     rows = 2 * layout.count(state, f"{DECODER}to_rgbs") + 2
     config = layout.encoder_config(name, state, rows, 3, options)
     with torch.device("meta"):
-        wanted = ENCODERS[name](**config).state_dict()
+        wanted = ENCODERS.build(**ENCODERS.checked({"name": name, **config})).state_dict()
     used = layout.without_extra_heads(state, rows)
     found = {key.removeprefix("encoder."): value for key, value in used.items() if key.startswith("encoder.")}
     lines = [f"encoder: {name}, {settings(config)}"]

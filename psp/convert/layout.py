@@ -67,8 +67,8 @@ def encoder_name(state: Mapping[str, Tensor], options: Options) -> str:
     kind = options.get("encoder_type")
     if kind is None:
         return _name_from_keys(state, options)
-    if kind not in NAMES:
-        raise CheckpointError(f"this is the file of an encoder of type {kind}; known are {', '.join(NAMES)}")
+    if not isinstance(kind, str) or kind not in NAMES:
+        raise CheckpointError(f"this is the file of an encoder of type {str(kind)[:100]}; known are {', '.join(NAMES)}")
     if NAMES[kind] == "gradual" and RESTYLE_OPTION in options:
         raise CheckpointError("this is a ReStyle file with a feature pyramid; the published ones have none")
     return NAMES[kind]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from psp.convert import layout
 from psp.encoders import ENCODERS
 from psp.model import PSp
-from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE
+from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE, check_state
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.convert.safe import read_torch
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata, load_module
-from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.errors import CheckpointError
 
 KEPT_OPTIONS = ("dataset_type", "label_nc", "input_nc", "resize_factors")
 DECODER = "decoder."
@@ -44,10 +45,8 @@ def from_official(path: str | Path) -> tuple[PSp, Metadata]:
             are missing or left over.
     """
     content = read_torch(path)
-    try:
+    with reading(path, "a published model", CheckpointError):
         model, metadata = from_content(content)
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
     for note in metadata["notes"]:
         print(f"{path}: {note}")
     return model, metadata
@@ -67,9 +66,10 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
     if (heads := layout.count(state, "encoder.styles")) > generator.num_ws:
         notes.append(f"of its {heads} heads the generator uses the first {generator.num_ws}")
     model = PSp(encoder, generator, latent_average(average, generator, added(name, options)))
-    kept = {option: options[option] for option in KEPT_OPTIONS if option in options}
+    kept = {option: options[option] for option in KEPT_OPTIONS if _is_plain(options.get(option))}
     metadata = {"source": layout.project(name), "notes": notes, "options": kept}
-    if (dataset := options.get("dataset_type")) in layout.TASKS:
+    dataset = options.get("dataset_type")
+    if isinstance(dataset, str) and dataset in layout.TASKS:
         metadata["task"] = layout.TASKS[dataset]
     return model.eval(), metadata
 
@@ -80,11 +80,16 @@ def parts(content: Any) -> Content:
         raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
     if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
         raise CheckpointError("its state_dict holds more than tensors")
+    check_state(content["state_dict"])
     state, average, options = content["state_dict"], content.get("latent_avg"), content.get("opts")
     options = vars(options) if isinstance(options, argparse.Namespace) else options
     if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and average.numel()):
         raise CheckpointError("its latent_avg is no tensor of one or two dimensions, or empty")
     return Content(state, average, options if isinstance(options, dict) else {})
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | str) or (isinstance(value, int | float) and abs(value) < 2**63)
 
 
 def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generator:
@@ -98,7 +103,7 @@ def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generato
 def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: layout.Options) -> nn.Module:
     config = layout.encoder_config(name, state, generator.num_ws, generator.img_channels, options)
     with torch.device("meta"):  # costs neither memory nor random numbers
-        encoder = ENCODERS.build(name, **config)
+        encoder = ENCODERS.build(**ENCODERS.checked({"name": name, **config}))
     used = layout.without_extra_heads(state, generator.num_ws)
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in used.items()}
     load_module(encoder, tensors, "encoder", assign=True)

@@ -10,11 +10,27 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from stylegan2.networks.sizes import RANGES
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.module import Module
 from stylegan2.runtime.registry import Registry
 
-ENCODERS: Registry[nn.Module] = Registry("encoder", "psp.encoders")
+ENCODER_RANGES = {
+    **RANGES,
+    "num_ws": (1, 64),
+    "input_channels": (1, 256),
+    "input_size": (8, 2048),
+    "depth": (1, 200),
+    "widths": (1, 16384),
+    "units": (1, 128),
+    "head_width": (1, 16384),
+    "feature_side": (4, 4096),
+    "feature_channels": (1, 16384),
+    "corrector_width": (1, 16384),
+    "iterations": (1, 100),
+}
+"""{setting: (smallest, largest)} of encoders that files describe."""
+ENCODERS: Registry[nn.Module] = Registry("encoder", "psp.encoders", ENCODER_RANGES)
 
 
 class Encoder(Module, Protocol):

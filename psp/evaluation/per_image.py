@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from stylegan2.runtime.bounded import read_arrays, reading
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 
 VERSION = 2  # raise it whenever a metric changes, so that no older value is taken for a new one
@@ -86,12 +87,13 @@ class PerImageValues:
 
     def _load(self) -> None:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                if str(file["key"]) != self.key:
+            with reading(self.path, "a file of values"):
+                stored = read_arrays(self.path)
+                if str(stored["key"]) != self.key:
                     return
-                pictures = file["pictures"]
-                values = {name[6:]: file[name] for name in file.files if name.startswith("value/")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                pictures = stored["pictures"]
+                values = {name[6:]: array for name, array in stored.items() if name.startswith("value/")}
+        except UserError:
             print(f"{str(self.path)!r} is damaged: it is measured again")
             return
         self.values, self.pictures = values, pictures

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from stylegan2.runtime.errors import UserError
 
 LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # of the 68; left as seen in the picture
+LARGEST_FACE = 32  # sides of its photo
 Point = tuple[float, float]
 
 
@@ -142,6 +143,8 @@ def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) ->
 
 def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Image, Crop]:
     """Cut out the photo around the crop, reduce it if it is far too large, and pad it if the crop leaves the photo."""
+    if crop.side > LARGEST_FACE * max(photo.shape):
+        raise UserError("the face is many times larger than the picture")
     border = max(round(0.1 * crop.side), 3)
     wanted = _bounding_box(crop, border)
     left, upper, right, lower = _bounding_box(crop, border, photo)

@@ -16,6 +16,7 @@ from psp.inference.detect import Detector, DlibDetector, Face, build_detector, f
 from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
+from stylegan2.runtime.bounded import parse_json
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, write_text, writing
 from stylegan2.runtime.output_names import printable, relative_path
@@ -194,8 +195,8 @@ def _read_manifest(path: Path) -> dict[str, Entry]:
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
+                entry = parse_json(line)
+            except UserError:
                 continue
             if _is_entry(entry):
                 known[entry["file"]] = entry

@@ -10,15 +10,17 @@ relative to the folder of photos, with slashes. A file may have several faces.
 """
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stylegan2.runtime.bounded import MOST_TEXT, read_arrays, read_json, reading
 from stylegan2.runtime.errors import UserError
 
 SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # numbers of a face -> its array
+MOST_FACES = 500  # in one photo
+FARTHEST = 1e6  # pixels: no photo is as wide
 Faces = dict[str, list[np.ndarray]]
 
 
@@ -36,19 +38,20 @@ def read_landmarks(path: Path) -> Faces:
         raise UserError(f"landmarks are read from {', '.join(readers)} files, not from {path.name!r}")
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r} of landmarks")
-    try:
+    with reading(path, "a file of landmarks"):
+        if path.stat().st_size > MOST_TEXT:
+            raise UserError(f"it is larger than the {MOST_TEXT:,} bytes that are read here")
         found = readers[path.suffix.lower()](path)
-    except UserError as error:
-        raise UserError(f"{str(path)!r}: {error}") from error
-    except Exception as error:  # parsers raise a dozen kinds of exception on damaged files
-        raise UserError(f"{str(path)!r} cannot be read as landmarks: {error}") from error
+        for name, faces in found.items():
+            if len(faces) > MOST_FACES:
+                raise UserError(f"{name[:200]!r} has {len(faces):,} faces; at most {MOST_FACES} are read for a photo")
     if not found:
         raise UserError(f"{str(path)!r} names no file")
     return found
 
 
 def _from_json(path: Path) -> Faces:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError("it must be an object of file names and their faces")
     return {name: _faces(name, value) for name, value in content.items()}
@@ -56,6 +59,8 @@ def _from_json(path: Path) -> Faces:
 
 def _faces(name: str, value: Any) -> list[np.ndarray]:
     """Read one face, or a list of them: the items of a face are numbers or pairs, those of a list are faces."""
+    if not isinstance(value, list):
+        raise UserError(f"what it says of {name[:200]!r} is no list of numbers or of faces")
     if value == []:
         return []
     pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
@@ -83,11 +88,15 @@ def _is_number(text: str) -> bool:
 
 
 def _from_npz(path: Path) -> Faces:
-    with np.load(path, allow_pickle=False) as arrays:
-        kind = next((kind for kind in ("landmarks", "boxes") if kind in arrays), None)
-        if kind is None or "files" not in arrays:
-            raise UserError(f"it needs arrays called files and landmarks or boxes, and has {', '.join(arrays)}")
-        names, values = arrays["files"], arrays[kind]
+    arrays = read_arrays(path, ("files", "landmarks", "boxes"))
+    kind = next((kind for kind in ("landmarks", "boxes") if kind in arrays), None)
+    if kind is None or "files" not in arrays:
+        raise UserError(
+            f"it needs arrays called files and landmarks or boxes, and has {', '.join(arrays) or 'neither'}"
+        )
+    names, values = arrays["files"], arrays[kind]
+    if names.ndim != 1 or names.dtype.kind != "U" or values.ndim < 2:
+        raise UserError(f"its files are no list of names, or its {kind} no rows of numbers")
     if len(names) != len(values):
         raise UserError(f"it has {len(names)} files and {len(values)} {kind}")
     found: Faces = {}
@@ -103,8 +112,8 @@ def _face(name: str, value: Any) -> np.ndarray:
         raise UserError(f"a face of {name!r} has what are no numbers") from None
     if numbers.size not in SHAPES:
         raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
-    if not np.isfinite(numbers).all():
-        raise UserError(f"a face of {name!r} has numbers that are not finite")
+    if not (np.abs(numbers) <= FARTHEST).all():  # NaN too
+        raise UserError(f"a face of {name!r} has numbers that are not finite, or lie outside of any photo")
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
         raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")
     return numbers.reshape(SHAPES[numbers.size])

@@ -6,9 +6,10 @@ from types import ModuleType
 from typing import Any
 
 from stylegan2.convert import lucidrains, nvidia, rosinality
-from stylegan2.convert.layout import Stored
+from stylegan2.convert.layout import Stored, check_state
 from stylegan2.convert.safe import read_persistence_pickle, read_torch
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
@@ -54,10 +55,10 @@ def open_foreign(path: str | os.PathLike) -> Stored:
     if kind == OURS:
         raise CheckpointError(f"{str(path)!r} is a file of this package's own format: load it with stylegan2.load")
     content = read_torch(path) if kind == TORCH else read_persistence_pickle(path)
-    try:
-        return from_torch(content, path) if kind == TORCH else nvidia.extract(content)
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
+    with reading(path, "a generator", CheckpointError):
+        stored = from_torch(content, path) if kind == TORCH else nvidia.extract(content)
+        check_state(stored.tensors)
+        return stored
 
 
 def from_torch(content: Any, path: str | os.PathLike) -> Stored:
@@ -83,10 +84,8 @@ def load_foreign(path: str | os.PathLike) -> tuple[Generator, Metadata]:
     Raises CheckpointError, in one sentence, when the file is damaged, hostile or of a network that we do not have.
     """
     stored = open_foreign(path)
-    try:
+    with reading(path, "a generator", CheckpointError):
         generator, notes = build(stored)
-    except UserError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from error
     for note in notes:
         print(f"{path}: {note}")
     return generator, {"kind": "stylegan2", "generator": built_as(generator), "source": stored.source, "notes": notes}

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from stylegan2.convert import FORMATS
 from stylegan2.convert.layout import Outline, Stored, gaps
-from stylegan2.loading import build_generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.stored import outline_of
 
 SHOWN = 5  # names that a line lists
 TITLES = {
@@ -49,7 +50,7 @@ def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
 
 def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
-    generator = build_generator(metadata["generator"])
+    generator = outline_of(GENERATORS, metadata["generator"])
     config = built_as(generator)
     state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     widths: dict[int, int | None] = {
@@ -69,7 +70,10 @@ def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str
     return lines_of(outline)
 
 
-def settings(values: Mapping[str, object]) -> str:
+def settings(values: object) -> str:
+    """The settings of a part on one line; of a damaged file they may be anything."""
+    if not isinstance(values, Mapping):
+        return repr(values)[:200]
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 

@@ -14,6 +14,7 @@ from stylegan2.networks.sizes import feature_maps
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import Config
 
+MOST_TENSORS, MOST_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # of a network: far beyond all that were trained
 W_AVG_SAMPLES = 10_000
 CHUNK = 1_000
 W_AVG = "mapping.w_avg"
@@ -52,7 +53,23 @@ class Outline(NamedTuple):
 def count(state: Mapping[str, object], prefix: str) -> int:
     """How many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are, gaps or not."""
     start = f"{prefix}."
-    return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+    found = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+    if found > MOST_NUMBERED:
+        raise CheckpointError(f"it has {found:,} modules {start}*, more than any network")
+    return found
+
+
+def check_state(state: Mapping[Any, Any]) -> None:
+    """Raises CheckpointError unless these are names and tensors as a network has them."""
+    if len(state) > MOST_TENSORS:
+        raise CheckpointError(f"it has {len(state):,} tensors, more than any network")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or len(name) > LONGEST_NAME or re.search(r"\d{5}", name):
+            raise CheckpointError(f"it has a tensor called {str(name)[:60]!r}, which is no network's")
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_meta:
+            raise CheckpointError(f"its {name!r} is no dense tensor of plain numbers")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"its {name!r} has numbers that are not finite")
 
 
 def numbers(state: Iterable[str], pattern: str) -> set[int]:
@@ -133,22 +150,31 @@ def build(
 
     Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.
     """
-    # The meta device would save the initial values, and costs seconds of imports with its first arithmetic.
+    checked = GENERATORS.checked({"name": network, **config})
+    with torch.device("meta"):
+        _check_shapes(GENERATORS.build(**checked), names, state)
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        generator = GENERATORS.build(network, **config)
+        generator: Any = GENERATORS.build(**checked)
     tensors = {}
     for ours, own in generator.state_dict().items():
         if ours == W_AVG and ours not in names:
             tensors[ours] = torch.zeros(own.shape)
             continue
-        theirs = state[names[ours]]
-        if [d for d in theirs.shape if d != 1] != [d for d in own.shape if d != 1]:
-            raise CheckpointError(f"{names[ours]!r} has the shape {list(theirs.shape)}, not {list(own.shape)}")
-        tensors[ours] = theirs.detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
+        tensors[ours] = state[names[ours]].detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
     generator.load_state_dict(tensors, assign=True)
     if W_AVG not in names:
         generator.w_avg.copy_(mean_of_w(generator))
     return generator
+
+
+def _check_shapes(outline: Any, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError unless the tensors are those of a network on the meta device, before one takes memory."""
+    for ours, own in outline.state_dict().items():
+        if ours == W_AVG and ours not in names:
+            continue
+        theirs = state[names[ours]]
+        if [d for d in theirs.shape if d != 1] != [d for d in own.shape if d != 1]:
+            raise CheckpointError(f"{names[ours]!r} has the shape {list(theirs.shape)[:16]}, not {list(own.shape)}")
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """Generators of lucidrains/stylegan2-pytorch (model_N.pt), of its version 0.20 and later."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ from stylegan2.convert import layout
 from stylegan2.convert.layout import Stored
 from stylegan2.networks.lucidrains import uniform
 from stylegan2.networks.protocols import Generator
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.bounded import read_json
+from stylegan2.runtime.errors import CheckpointError, UserError
 
 SOURCE = "lucidrains"
 LR_MULTIPLIER = 0.1  # that project's default for lr_mlp
@@ -60,8 +60,8 @@ def extract(content: dict[str, Any], folder: Path) -> Stored:
 
 def _lr_mlp(path: Path) -> float | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))["lr_mlp"]
-    except (OSError, ValueError, KeyError, TypeError):
+        value = read_json(path, 2**20)["lr_mlp"]
+    except (OSError, UserError, KeyError, TypeError):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise CheckpointError(f"lr_mlp in {str(path)!r} is {value!r}, which is no positive number")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.pickle_outline import Outline
 
 LARGEST = 1 << 30  # bytes of a file: more directions than anybody has
 
@@ -28,9 +29,13 @@ def read_numpy_pickle(path: str | os.PathLike) -> Any:
         if Path(path).stat().st_size > LARGEST:
             raise CheckpointError(f"{str(path)!r} is larger than a file of arrays that is read here")
         with Path(path).open("rb") as file:
-            return _arrays(_Unpickler(file, encoding="latin1").load())
+            Outline().follow(file)
+            file.seek(0)
+            return _arrays(_Unpickler(file, encoding="latin1").load(), {})
     except CheckpointError:
         raise
+    except UserError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}; nothing in it was executed") from error
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
@@ -109,10 +114,19 @@ class _Unpickler(pickle.Unpickler):
         return KNOWN[module, name]
 
 
-def _arrays(content: Any) -> Any:
-    """Replace what stands for arrays by them, in dicts, lists and tuples."""
+def _arrays(content: Any, known: dict[int, Any]) -> Any:
+    """Replace what stands for arrays by them, in dicts, lists and tuples; `known` holds what was replaced already.
+
+    What contains itself, or is in many places at once, is so visited once.
+    """
     if isinstance(content, _Array):
         return content.array
-    if isinstance(content, dict):
-        return {key: _arrays(value) for key, value in content.items()}
-    return [_arrays(value) for value in content] if isinstance(content, list | tuple) else content
+    if not isinstance(content, dict | list | tuple):
+        return content
+    if id(content) not in known:
+        known[id(content)] = None
+        if isinstance(content, dict):
+            known[id(content)] = {key: _arrays(value, known) for key, value in content.items()}
+        else:
+            known[id(content)] = [_arrays(value, known) for value in content]
+    return known[id(content)]

@@ -20,6 +20,8 @@ TO_RGB = ("weight", "bias", "affine.weight", "affine.bias")
 CONST = "synthesis.b4.const"
 EMBEDDING = "mapping.embed.weight"
 DEEPEST = 8  # modules within modules; a generator has 4 levels
+MOST_MODULES = 10_000  # a generator of 1024 px has 60; they may be shared, so that few bytes make many
+LARGEST_SETTING = 1e6
 LR_MULTIPLIER = 0.01
 
 
@@ -78,7 +80,8 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
 
-    def visit(module: object, prefix: str, depth: int) -> None:
+    waiting: list[tuple[Any, str, int]] = [(stored, "", 0)]
+    for module, prefix, depth in waiting:
         if not isinstance(module, StoredModule) or depth > DEEPEST:
             raise CheckpointError(f"{prefix or 'G_ema'!r} is no module as NVIDIA's projects store it")
         for kind in ("_parameters", "_buffers"):
@@ -86,12 +89,11 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
                 if isinstance(value, Tensor):
                     tensors[f"{prefix}{name}"] = value
         for name, value in module.state.items():
-            if value is None or isinstance(value, bool | int | float | str):
+            if isinstance(value, str) or value is None or (isinstance(value, int | float) and abs(value) < 2**63):
                 settings[f"{prefix}{name}"] = value
-        for name, child in _dict(module, "_modules").items():
-            visit(child, f"{prefix}{name}.", depth + 1)
-
-    visit(stored, "", 0)
+        waiting += [(child, f"{prefix}{name}.", depth + 1) for name, child in _dict(module, "_modules").items()]
+        if max(len(waiting), len(tensors), len(settings) // 10) > MOST_MODULES:
+            raise CheckpointError("it has more modules than any generator")
     return tensors, settings
 
 
@@ -222,9 +224,9 @@ def _dict(module: StoredModule, name: str) -> dict[str, Any]:
 def _positive(name: str, value: object, optional: bool = False) -> float | None:
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise CheckpointError(f"its {name} is {value!r}, which is no positive number")
-    return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST_SETTING:
+        raise CheckpointError(f"its {name} is {str(value)[:50]}, which is no positive number of a network")
+    return float(value)
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:

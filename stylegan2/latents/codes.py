@@ -1,15 +1,17 @@
 """The file of codes that inference and projection write, and edits read: names, w_plus and, beyond them, features."""
 
 import os
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan2.runtime.bounded import LONGEST_NAME, read_arrays, reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
+
+MOST_FEATURES = 2**24  # numbers that correct the features of one code
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
@@ -40,14 +42,9 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
     Raises:
         UserError: There is no such file, or it holds something else or codes of another generator.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            names, w_plus = [str(name) for name in stored["names"]], stored["w_plus"]
-            features = stored["features"] if "features" in stored.files else None
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {str(path)!r}") from error
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{str(path)!r} is no file of codes (names and w_plus), or is damaged") from error
+    with reading(path, "a file of codes (names and w_plus)"):
+        stored = read_arrays(path, ("names", "w_plus", "features"))
+        names, w_plus, features = _names(stored["names"]), stored["w_plus"], stored.get("features")
     if w_plus.ndim != 3 or w_plus.dtype.kind != "f" or len(w_plus) != len(names) or not np.isfinite(w_plus).all():
         raise UserError(f"{str(path)!r} is no file of codes: w_plus is {w_plus.dtype} {list(w_plus.shape)}")
     if w_plus.shape[1:] != (num_ws, w_dim):
@@ -61,7 +58,15 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
         features.ndim != 4
         or features.dtype.kind != "f"
         or len(features) != len(names)
+        or features.size > MOST_FEATURES * len(names)
         or not np.isfinite(features).all()
     ):
         raise UserError(f"{str(path)!r} is no file of codes: features is {features.dtype} {list(features.shape)}")
     return names, torch.from_numpy(w_plus.astype(np.float32)), torch.from_numpy(features.astype(np.float32))
+
+
+def _names(array: np.ndarray) -> list[str]:
+    """The names of codes. UserError: they are no list of texts, or longer than any name of a file."""
+    if array.ndim != 1 or array.dtype.kind != "U" or array.dtype.itemsize > 4 * 16 * LONGEST_NAME:
+        raise UserError("its names are no list of texts")
+    return [str(name) for name in array]

@@ -17,10 +17,12 @@ from stylegan2.loading import PRETRAINED
 from stylegan2.metrics.linear_svm import fit_linear_svm
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.bounded import LONGEST_NAME, reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 KIND = "directions"
+MOST, MOST_ROWS = 1024, 64  # directions in a file, and rows of w_plus
 THINNEST = 1e-2  # deviation of W in a direction, as a share of the largest, below which it counts as noise
 SPENT = 1e-3  # what is left of a unit vector when nothing is left but rounding
 USUAL = (0.005, 0.995)  # quantiles of the samples between which edits should end
@@ -327,6 +329,31 @@ def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")
-    names, rows = tuple(metadata["names"]), tuple(metadata["rows"])
-    known = metadata.get("fingerprint"), tensors.get("centres"), tensors.get("ranges")
-    return Directions(names, tensors["vectors"], tensors["scales"], rows, *known), metadata
+    with reading(path, "a file of directions", CheckpointError):
+        return _checked(tensors, metadata), metadata
+
+
+def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
+    """Put directions together. UserError: something is missing, of another type or shape, or not finite."""
+    names, rows = metadata.get("names"), metadata.get("rows")
+    if not _is_list(names, str, MOST) or len(set(names)) < len(names) or any(len(n) > LONGEST_NAME for n in names):
+        raise UserError("its directions have no names, or two have the same")
+    if not _is_list(rows, int, MOST_ROWS) or any(not 0 <= row < MOST_ROWS for row in rows):
+        raise UserError(f"the rows that its directions move are whole numbers from 0 to {MOST_ROWS - 1}")
+    fingerprint = metadata.get("fingerprint")
+    if fingerprint is not None and not isinstance(fingerprint, str):
+        raise UserError("its fingerprint is no text")
+    if missing := [name for name in ("vectors", "scales") if name not in tensors]:
+        raise UserError(f"it lacks the tensor {missing[0]!r}")
+    count, w_dim = len(names), tensors["vectors"].shape[-1] if tensors["vectors"].ndim else 0
+    shapes = {"vectors": [count, w_dim], "scales": [count], "centres": [count], "ranges": [count, 2]}
+    found = {name: tensors[name] for name in shapes if name in tensors}
+    for name, tensor in found.items():
+        if list(tensor.shape) != shapes[name] or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise UserError(f"its {name} are not {shapes[name]} finite numbers but {tensor.dtype} {list(tensor.shape)}")
+    optional = found.get("centres"), found.get("ranges")
+    return Directions(tuple(names), found["vectors"], found["scales"], tuple(rows), fingerprint, *optional)
+
+
+def _is_list(found: object, kind: type, most: int) -> bool:
+    return isinstance(found, list) and 1 <= len(found) <= most and all(type(item) is kind for item in found)

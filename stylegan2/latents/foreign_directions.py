@@ -10,6 +10,7 @@ None of them says for which generator it was found, or in which unit its strengt
 standard deviations of W along the direction, as everywhere.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from stylegan2.convert.safe import read_torch
 from stylegan2.latents.directions import Directions, load_directions, measured
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.bounded import read_array, read_arrays, reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 SAMPLES = 10_000  # of W, for the unit of strengths and the useful range
@@ -102,14 +104,11 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _read_numpy(path: Path) -> Any:
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            return {name: content[name] for name in (*COMPONENTS, FACTORS) if name in content.files}
-    except Exception as error:  # NumPy's readers fail in their own ways on a damaged file
-        raise CheckpointError(f"{str(path)!r} is damaged or no NumPy file ({type(error).__name__})") from error
+    with reading(path, "a NumPy file", CheckpointError):
+        if zipfile.is_zipfile(path):
+            return read_arrays(path, (*COMPONENTS, FACTORS))
+        with path.open("rb") as file:
+            return read_array(file, path.stat().st_size)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

@@ -22,7 +22,9 @@ from stylegan2.runtime.ranges import Layers, Positive, Size
 
 def uniform(*size: int, **options: Any) -> Tensor:
     """Draw uniform random numbers of mean 0 and variance 1; `options` are those of torch.rand."""
-    return (2 * torch.rand(*size, **options) - 1) * math.sqrt(3)
+    drawn = torch.rand(*size, **options)
+    # Arithmetic without numbers would import the compiler of PyTorch, which takes seconds.
+    return drawn if drawn.is_meta else (2 * drawn - 1) * math.sqrt(3)
 
 
 def bilinear2x(x: Tensor) -> Tensor:

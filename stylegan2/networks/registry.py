@@ -5,7 +5,8 @@ A generator's class may say how it is trained: `published`, the settings of its 
 """
 
 from stylegan2.networks.protocols import Discriminator, Generator
+from stylegan2.networks.sizes import RANGES
 from stylegan2.runtime.registry import Registry
 
-GENERATORS: Registry[Generator] = Registry("generator", "stylegan2.networks")
-DISCRIMINATORS: Registry[Discriminator] = Registry("discriminator", "stylegan2.networks")
+GENERATORS: Registry[Generator] = Registry("generator", "stylegan2.networks", RANGES)
+DISCRIMINATORS: Registry[Discriminator] = Registry("discriminator", "stylegan2.networks", RANGES)

@@ -7,6 +7,22 @@ from stylegan2.runtime.errors import UserError
 ARCHITECTURES = ("skip", "residual", "plain")
 RESOLUTIONS = tuple(2**k for k in range(3, 12))  # 8 to 2048
 
+RANGES = {
+    "img_resolution": (4, 4096),
+    "img_channels": (1, 16),
+    "z_dim": (1, 16384),
+    "w_dim": (1, 16384),
+    "channel_base": (1, 2**22),
+    "channel_max": (1, 16384),
+    "mapping_layers": (0, 64),
+    "mapping_lr_multiplier": (1e-6, 1e3),
+    "conv_clamp": (1e-6, 1e9),
+    "num_classes": (0, 10**7),
+    "mbstd_group": (1, 4096),
+    "mbstd_channels": (1, 512),
+}
+"""{setting: (smallest, largest)} of networks that files describe: beyond all that were ever trained."""
+
 
 def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> None:
     """Raise a UserError unless networks for images of this size and of this architecture can be built."""

@@ -181,8 +181,8 @@ def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
 # --------------------------------------------------------------------------------------- arrays of NumPy
 
 
-def read_arrays(path: str | os.PathLike, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read those arrays of an .npz file that are among `names`; nothing in the file is executed.
+def read_arrays(path: str | os.PathLike, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """Read those arrays of an .npz file that are among `names`, by default all; nothing in the file is executed.
 
     Raises:
         UserError: The file claims more than it holds, unpacks to far more than its size, or has arrays of objects.
@@ -191,7 +191,7 @@ def read_arrays(path: str | os.PathLike, names: tuple[str, ...]) -> dict[str, np
     with open_zip(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         found = {}
-        for name in names:
+        for name in members if names is None else names:
             if name in members:
                 with archive.open(members[name]) as file:
                     found[name] = read_array(file, members[name].file_size)

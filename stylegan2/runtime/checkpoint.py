@@ -13,12 +13,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from stylegan2.runtime.bounded import parse_json, reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file
 from stylegan2.runtime.module import Module
 
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
 NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
+LONGEST_HEADER = 16 * 2**20  # bytes of names, shapes and metadata: an optimizer of 1024 px takes 1 MB
 IMPLEMENTATION_OPTIONS = ("fused", "foreach", "capturable", "differentiable")  # of an optimizer: how it computes
 DTYPE_NAMES = {
     torch.float64: "F64",
@@ -77,6 +79,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
     name = repr(str(path))
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint file {name}")
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -90,9 +93,31 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
     if header[FORMAT_KEY] != FORMAT_VERSION:
         raise CheckpointError(f"{name} has checkpoint format {header[FORMAT_KEY]!r}: it needs another version of psp")
     text = header.get("metadata", "")
+    if strange := [key for key, tensor in tensors.items() if tensor.dtype not in DTYPE_NAMES]:
+        raise CheckpointError(f"{name} holds {strange[0]!r} in {tensors[strange[0]].dtype}, which is not read here")
     if header.get("sha256") != _digest(tensors, text):
         raise CheckpointError(f"{name} is damaged: its content does not match its SHA-256")
-    return tensors, json.loads(text)
+    return tensors, _metadata(name, text)
+
+
+def _check_header(path: str | os.PathLike) -> None:
+    """Raise CheckpointError where a header is longer than any of ours, before it is parsed."""
+    with reading(path, "a checkpoint", CheckpointError), open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:
+        raise CheckpointError(f"{str(path)!r} is damaged or not a checkpoint of this package (its header is too long)")
+
+
+def _metadata(name: str, text: str) -> dict[str, Any]:
+    try:
+        metadata = parse_json(text, LONGEST_HEADER)
+    except UserError as error:
+        raise CheckpointError(f"the metadata of {name} cannot be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(
+            f"the metadata of {name} are a {type(metadata).__name__}, where names and values are read"
+        )
+    return metadata
 
 
 def _dense(name: str, tensor: Tensor) -> Tensor:
@@ -251,6 +276,15 @@ def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assi
     Raises:
         CheckpointError: Something is missing, extra or of another shape; `module` is then unchanged.
     """
+    module.load_state_dict(check_module(module, tensors, prefix), assign=assign)
+
+
+def check_module(module: Module, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors under `prefix` by their names in `module`, which may be on the meta device.
+
+    Raises:
+        CheckpointError: Something is missing, extra or of another shape.
+    """
     start = prefix + "."
     stored = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     expected = module.state_dict()
@@ -264,7 +298,7 @@ def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assi
     text = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
     if text:
         raise CheckpointError(f"the checkpoint's {prefix!r} does not fit this {type(module).__name__}: {text}")
-    module.load_state_dict(stored, assign=assign)
+    return stored
 
 
 def _some(names: list[str], limit: int = 5) -> str:

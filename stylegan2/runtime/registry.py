@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.settings import Ranges, validated
 
 Part = TypeVar("Part")
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -24,10 +25,11 @@ class Registry(Generic[Part]):
     Args:
         kind: What a part is called in messages, such as "encoder".
         package: Dotted name of the package whose files register the parts.
+        ranges: {setting: (smallest, largest)}, within which numbers lie that a file gives to a part.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, ranges: Ranges | None = None) -> None:
+        self.kind, self.package, self.ranges = kind, package, ranges or {}
         self._builders: dict[str, Callable[..., Part]] = {}
         self._imported = False
 
@@ -51,7 +53,7 @@ class Registry(Generic[Part]):
         """Return the class or function registered under `name`. UserError: there is none."""
         self._import_files()
         if name not in self._builders:
-            raise UserError(f"there is no {self.kind} called {name!r}; there are {', '.join(self.names())}")
+            raise UserError(f"there is no {self.kind} called {str(name)[:100]!r}; there are {', '.join(self.names())}")
         return self._builders[name]
 
     def __contains__(self, name: object) -> bool:
@@ -84,6 +86,18 @@ class Registry(Generic[Part]):
             ) from None
         bound.apply_defaults()  # so that a checkpoint outlives a changed default
         return {"name": name, **bound.arguments}
+
+    def checked(self, description: Any) -> dict[str, Any]:
+        """Return {"name": ..., **settings} that a file holds, for `build`; nothing is built.
+
+        Raises:
+            UserError: It is no such description, names no part, or has a setting that the part cannot have.
+        """
+        if not isinstance(description, Mapping) or not isinstance(description.get("name"), str):
+            raise UserError(f"its metadata does not say which {self.kind} it holds")
+        name = description["name"]
+        settings = {key: value for key, value in description.items() if key != "name"}
+        return {"name": name, **validated(f"the {self.kind} {name}", self[name], settings, self.ranges)}
 
     def build_from(self, name: str, settings: Mapping[str, Any]) -> Part:
         """Build the part registered under `name` from those of the settings that it takes."""

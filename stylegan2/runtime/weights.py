@@ -26,9 +26,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import load_module
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import cache_folder
+from stylegan2.runtime.torch_outline import check_torch
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"
 KINDS = {"psp": "pSp model", "stylegan2": "generator", "segmenter": "network"}  # as our files name them: as people do
@@ -212,10 +214,10 @@ def digest_of(path: Path) -> str:
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a PyTorch file with a plain state dict, on the CPU; nothing in the file is executed."""
-    try:
+    with reading(path, "a plain PyTorch file", CheckpointError):
+        with open(path, "rb") as file:
+            check_torch(file)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its unpickler or unzipper stumbled on
-        raise CheckpointError(f"{path} is damaged or no plain PyTorch file ({type(error).__name__})") from error
     if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise CheckpointError(f"{path} holds no plain state dict (names and tensors)")
     return dict(tensors)

@@ -155,7 +155,7 @@ def test_loading_is_strict(tmp_path):
     refused("'psp'", kind="psp")
     refused("None", kind=None)
     refused("'stylegan9'", config=config | {"name": "stylegan9"})
-    refused("unexpected keyword argument 'colour'", config=config | {"colour": "blue"})
+    refused("cannot be built with colour 'blue'", config=config | {"colour": "blue"})
     refused("does not say which generator", config=None)
     refused("24", config=config | {"img_resolution": 24})
 

@@ -1,0 +1,56 @@
+"""Building a network that a file describes, once it is known that the file has its tensors."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.runtime.checkpoint import check_module, load_module
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.registry import Registry
+
+Part = TypeVar("Part")
+
+
+def build_stored(registry: Registry[Part], description: Any, tensors: Mapping[str, Tensor], prefix: str) -> Part:
+    """Build the part that a file describes, with its tensors in float32.
+
+    A description of a few bytes may ask for any amount of memory, so the part is made without memory first, on
+    PyTorch's meta device, and its shapes are held against the tensors.
+
+    Args:
+        registry: Has the parts of this kind.
+        description: {"name": ..., **settings}, as JSON holds it.
+        tensors: Those called PREFIX.* are the part's, all of them.
+        prefix: See there.
+
+    Raises:
+        CheckpointError: The description is no part's, the tensors are others, or one is not finite.
+    """
+    check_module(outline_of(registry, description), tensors, prefix)
+    start = prefix + "."
+    own = {name: _real(name, tensor) for name, tensor in tensors.items() if name.startswith(start)}
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+        part: Any = registry.build(**registry.checked(description))
+    load_module(part, own, prefix)
+    return part
+
+
+def outline_of(registry: Registry[Any], description: Any) -> nn.Module:
+    """Return the part that a file describes, on the meta device, where it takes no memory. CheckpointError: none is."""
+    if not isinstance(description, Mapping):
+        raise CheckpointError(f"its metadata does not say which {registry.kind} it holds")
+    try:
+        with torch.device("meta"):
+            return registry.build(**registry.checked(description))
+    except UserError as error:
+        raise CheckpointError(f"this version of the package cannot build its {registry.kind}: {error}") from error
+
+
+def _real(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    if not tensor.isfinite().all():
+        raise CheckpointError(f"its {name} has numbers that are not finite")
+    return tensor.float()
