@@ -68,5 +68,5 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
 def _names(array: np.ndarray) -> list[str]:
     """The names of codes. UserError: they are no list of texts, or longer than any name of a file."""
     if array.ndim != 1 or array.dtype.kind != "U" or array.dtype.itemsize > 4 * 16 * LONGEST_NAME:
-        raise UserError("its names are no list of texts")
+        raise UserError("it is no file of codes: its names are no list of texts")
     return [str(name) for name in array]

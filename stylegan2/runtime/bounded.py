@@ -40,7 +40,7 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
         what: What it should be, such as "a file of codes".
         error_class: Of what is raised.
     """
-    name = repr(os.fspath(path))
+    name, noun = repr(os.fspath(path)), what.partition(" ")[2]
     try:
         yield
     except UserError as error:
@@ -49,9 +49,9 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
     except FileNotFoundError as error:
         raise error_class(f"there is no file {name}") from error
     except MemoryError as error:
-        raise error_class(f"{name} takes more memory than there is, or is no {what.partition(' ')[2]}") from error
+        raise error_class(f"{name} is damaged or no {noun}, or takes more memory than there is") from error
     except Exception as error:  # parsers, the disk and unpackers fail in dozens of ways on damaged files
-        raise error_class(f"{name} is not {what}, or is damaged ({summary(error)})") from error
+        raise error_class(f"{name} is damaged or no {noun} ({summary(error)})") from error
 
 
 def summary(error: BaseException, longest: int = 200) -> str:

@@ -90,7 +90,7 @@ def test_csv_and_json_agree(tmp_path_factory, sizes, seed):
         ("f.csv", "a.jpg,1,2,3\n", "has 3 numbers"),
         ("f.csv", "file,x\na.jpg,1,two,3,4\n", "what are no numbers"),
         ("f.csv", "", "names no file"),
-        ("f.npz", "no zip", "is not a file of landmarks"),
+        ("f.npz", "no zip", "no file of landmarks"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, name, content, words):

@@ -130,7 +130,7 @@ def other_data_than_its_shape():
         ("d.pkl", lambda: pickle.dumps({"lat_comp": np.zeros(8)})[:-9], "damaged or no pickle of arrays"),
         ("d.pkl", lambda: b"\x80\x04", "damaged or no pickle of arrays"),
         ("d.npy", lambda: b"\x93NUMPY", "damaged or no NumPy file"),
-        ("d.pt", lambda: b"PK\x03\x04", "damaged or cut short"),
+        ("d.pt", lambda: b"PK\x03\x04", "damaged or no PyTorch file"),
         ("d.pkl", lambda: pickle.dumps({"weights": np.zeros(8)}), "it holds no directions: neither lat_comp nor comp"),
         ("d.pkl", lambda: pickle.dumps({"lat_comp": "smile"}), "are no array of numbers"),
         ("d.pkl", lambda: pickle.dumps({"lat_comp": np.zeros((2, 8))}), "zero or not finite"),
