@@ -1,6 +1,8 @@
 # make demo and make test each do everything on a fresh machine: environment, installation, run.
 PYTHON ?= python3
 VENV := .venv
+CPU ?=  # CPU=1: without CUDA, 5 GB less
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install demo test test-gpu lint docs wheel
@@ -10,6 +12,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip -c constraints.txt
+	$(if $(CPU),$(VENV)/bin/python -m pip install torch torchvision --index-url $(CPU_WHEELS) -c constraints.txt)
 	$(VENV)/bin/python -m pip install -e '.[dev,docs]' -c constraints.txt
 	touch $@
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from options import parse
+from options.commands import COMMANDS as BY_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"(?:python|torchrun(?: --\S+)*) ((?:scripts|benchmarks)/\w+\.py)(.*)")
+NAMED = re.compile(r"psp ([a-z-]+)(.*)")
 FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
 PATH = re.compile(r"(?<![\w/.-])(?:stylegan2|psp|datasets|options|scripts|benchmarks|tests|docs)/(?:[\w./]*[\w/])?")
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: to be filled in
@@ -36,7 +38,11 @@ def flags_of(code):
 
 
 def commands_of(document):
-    return [found.groups() for line in code_of(document) if (found := COMMAND.search(line))]
+    """List (script, the words after it) of all commands, whether they are typed as `python FILE` or as `psp NAME`."""
+    code = code_of(document)
+    typed = [found.groups() for line in code if (found := COMMAND.search(line))]
+    named = [found.groups() for line in code if (found := NAMED.match(line)) and found[1] in BY_NAME]
+    return [*typed, *((f"scripts/{BY_NAME[name].script}.py", rest) for name, rest in named)]
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands_of(document)})

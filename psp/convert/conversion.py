@@ -59,10 +59,10 @@ def load_any(source: Path) -> tuple[Any, Metadata, Callable[..., None]]:
     """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
         return *loading.load(source), psp.save_model
-    except CheckpointError as no_encoder:
+    except UserError as no_encoder:  # a shipped generator is no file either
         try:
             return *stylegan2.load(source), stylegan2.save_generator
-        except CheckpointError as no_generator:
+        except UserError as no_generator:
             sentences = dict.fromkeys([str(no_encoder), str(no_generator)])
             raise CheckpointError("; ".join(sentences)) from no_generator
 
