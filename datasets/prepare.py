@@ -5,6 +5,7 @@ Procedural faces are packed the same way, so that a training reads them from the
 
 import hashlib
 import io
+import json
 import sys
 import unicodedata
 from collections import Counter
@@ -34,6 +35,7 @@ NOTES = {
     "colour": "{count} of them were in colour and are grayscale now",
     "transparent": "{count} of them were transparent and lie on white now",
 }
+PAD, PADDING_JSON = "pad", "padding.json"
 LEFT_OUT_SUFFIX = ".left_out.txt"
 SHOWN_CLASSES = 20
 
@@ -47,7 +49,7 @@ class Recipe:
     channels: int = 3
     """1 gray, 3 RGB, 4 RGBA"""
     crop: str = "center"
-    """one of datasets.crop.CROPS"""
+    """one of datasets.crop.CROPS, or "pad": the whole photo on a black square"""
     min_side: int = 0
     """pixels that the square must have before it is resized"""
     max_aspect: float = float("inf")
@@ -69,6 +71,8 @@ class Prepared:
     reason: str | None = None
     """why it is left out: unreadable, aspect, too_small, no_label, bad_name or duplicate"""
     detail: str = ""
+    region: images.Region | None = None
+    """where the photo lies in the square that it was padded to"""
 
 
 @dataclass
@@ -80,6 +84,8 @@ class Outcome:
     """{file: its name in the archive}"""
     left_out: list[Prepared] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    regions: dict[str, images.Region] = field(default_factory=dict)
+    """{name in the archive: where the photo lies in it}, of those that were padded"""
     classes: Counter[str] = field(default_factory=Counter)
     """how many pictures each has"""
 
@@ -116,6 +122,8 @@ def prepare_folder(
         if not outcome.kept:
             first_left_out = outcome.left_out[0]
             raise UserError(f"none of the {len(files)} images can be used: {_line(first_left_out)}")
+        if outcome.regions:
+            archive(PADDING_JSON, (json.dumps(outcome.regions, indent=1) + "\n").encode())
         if labels is not None:
             own = {target: labels[name] for name, target in outcome.kept.items()}
             archive(DATASET_JSON, _dataset_json(own, outcome).encode())
@@ -136,6 +144,8 @@ def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> No
     if item.reason is None:
         archive(target, item.png)
         outcome.kept[item.name] = target
+        if item.region is not None:
+            outcome.regions[target] = item.region
         outcome.notes.update(item.notes)
     else:
         item.png = b""
@@ -162,7 +172,10 @@ def prepare(
         item.reason, item.detail = "unreadable", str(error)
         return item
     top, left, side = box
-    square = photo[top : top + side, left : left + side, : recipe.channels]  # [side, side, C]
+    if recipe.crop == PAD:
+        square, item.region = images.pad_square(photo[..., : recipe.channels])  # [side, side, C]
+    else:
+        square = photo[top : top + side, left : left + side, : recipe.channels]  # [side, side, C]
     picture = images.resize(square, (recipe.resolution, recipe.resolution))  # [R, R, C]
     item.png, item.digest = encode_png(picture), hashlib.sha256(np.ascontiguousarray(picture)).digest()
     return item
@@ -184,7 +197,7 @@ def _refusal(name: str, labels: Mapping[str, str | tuple[float, ...]] | None) ->
 def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int, int, int] | None:
     """Return the square to keep; None where the shape or size is refused, as `item` then says."""
     height, width = photo.shape[:2]
-    box = square_box(height, width, recipe.crop)
+    box = (0, 0, max(height, width)) if recipe.crop == PAD else square_box(height, width, recipe.crop)
     if box is None or max(height, width) > recipe.max_aspect * min(height, width):
         wanted = "it is not square" if box is None else f"its sides differ by more than {recipe.max_aspect:g} times"
         item.reason, item.detail = "aspect", f"{width} x {height} pixels: {wanted}"

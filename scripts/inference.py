@@ -28,10 +28,15 @@ from psp.mixing import Variants
 from stylegan2 import save_generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
-from stylegan2.runtime.progress import Progress
+from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
+WITHOUT_FACES = 3
+NO_FACES = (
+    f"the first {WITHOUT_FACES} photos show no face: give --no_align for pictures that are aligned already, or of "
+    "other things than faces"
+)
 
 
 def translate_photos(
@@ -47,8 +52,12 @@ def translate_photos(
     waiting: deque[tuple[Pending, bool]] = deque()  # on its way through the networks, and whether its photo ends there
 
     def sources() -> Iterator[Tensor]:
+        statuses: list[str] = []
         for photo in photos:
             found = report.add(photo)
+            statuses.append(photo.status)
+            if statuses == ["no_face"] * WITHOUT_FACES:
+                write_line(NO_FACES)
             progress.update(not found)
             for pending in found:
                 waiting.append((pending, pending is found[-1]))
@@ -86,7 +95,7 @@ def main(o: Inference) -> int:
     aligning = task.aligns if o.align is None else o.align
     if o.paste_back and not aligning:
         raise UserError("--paste_back puts results where faces were cut out of photos, and this model reads none")
-    reader = build_reader(task, encoder.input_size, size, aligning, o.detector, every_face)
+    reader = build_reader(task, encoder.input_size, size, aligning, o.detector, every_face, o.crop == "pad")
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     code_shape = tuple(model.latent_avg.shape)
     started = time.perf_counter()

@@ -68,6 +68,9 @@ class Inference(Machine, Results):
     align: bool | None = None
     """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
     aligned already, or of no faces"""
+    crop: Literal["center", "pad"] = "center"
+    """with --no_align: the middle square of a picture, or all of it on a black square as `psp prepare --crop pad` makes
+    it; the results then have the picture's shape again"""
     faces: Literal["largest", "all"] = "largest"
     """which faces of a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
@@ -92,5 +95,7 @@ class Inference(Machine, Results):
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
 
     def __post_init__(self) -> None:
+        if self.crop == "pad" and self.align is not False:
+            raise UserError("--crop pad is for pictures that are not cut out by their faces: give --no_align too")
         if self.paste_back and self.align is False:
             raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")

@@ -32,8 +32,9 @@ class PrepareData(Configured):
     """folder of photos, searched with its subfolders, or a zip file of them"""
     synthetic: NotNegative = 0
     """a number of procedural faces in place of photos, rendered once so that no training waits for them"""
-    crop: Literal["center", "top", "none"] = "center"
-    """the square that is kept: the middle of a photo, the upper end of tall ones, or of square photos only"""
+    crop: Literal["center", "top", "none", "pad"] = "center"
+    """the square that is kept: the middle of a photo, the upper end of tall ones, of square photos only, or the whole
+    photo on a black square, whose place there padding.json records"""
     channels: Literal[1, 3, 4] = 3
     """1 gray, 3 RGB, 4 RGBA; others are converted, and their number is said"""
     part: Literal["all", "train", "held_out"] = "all"

@@ -44,6 +44,12 @@ class Portrait:
     """uint8 [P, P, 3], the same for people"""
     face: Face | None = None
     crop: Crop | None = None
+    region: images.Region | None = None
+    """where the file's picture lies in the square that it was padded to"""
+
+    def shown(self, square: np.ndarray) -> np.ndarray:
+        """Return of a picture [R, R, C] what shows the file's: all, or without its padding."""
+        return square if self.region is None else images.cut_region(square, self.region)
 
 
 @dataclass
@@ -92,7 +98,7 @@ class FaceReader:
 
 @dataclass(frozen=True)
 class AlignedReader:
-    """Read a picture and take its centre square as it is."""
+    """Read a picture and take its centre square as it is, or all of it on a black square."""
 
     task: PhotoTask
     """says what the encoder reads of a picture"""
@@ -100,21 +106,29 @@ class AlignedReader:
     """pixels of its side"""
     input_size: int | None = None
     """side of the encoder's input; by default `size`"""
+    pads: bool = False
+    """whether a picture that is not square is padded"""
 
     def __call__(self, file: Path) -> Photo:
         photo = self.task.read_file(file)  # [H, W, C], or label ids [H, W]
-        square = images.center_crop_square(photo)
+        square, region = images.pad_square(photo) if self.pads else (images.center_crop_square(photo), None)
         picture = images.resize(square, (self.size, self.size))  # [S, S, C] or [S, S]
         source, picture = self.task.read_source(picture, self.input_size or self.size, len(square))
         thumbnail = shrink(picture if photo.ndim == 2 else photo, THUMBNAIL)
-        return Photo(file, "ok", None, thumbnail, [Portrait(source, picture)])
+        return Photo(file, "ok", None, thumbnail, [Portrait(source, picture, region=region)])
 
 
 Reader = FaceReader | AlignedReader
 
 
 def build_reader(
-    task: PhotoTask, input_size: int, size: int, aligning: bool, detector: str = "auto", every_face: bool = False
+    task: PhotoTask,
+    input_size: int,
+    size: int,
+    aligning: bool,
+    detector: str = "auto",
+    every_face: bool = False,
+    pads: bool = False,
 ) -> Reader:
     """Build what reads the sources of an encoder.
 
@@ -125,13 +139,14 @@ def build_reader(
         aligning: Find faces and align them.
         detector: Name of the face detector; see `psp.inference.detect.find_faces`.
         every_face: Take all faces of a photo, not the largest alone.
+        pads: Without alignment, take all of a picture on a black square rather than its centre square.
 
     Raises:
         UserError: No faces can be found in what the task reads.
     """
     size = max(size, input_size)
     if not aligning:
-        return AlignedReader(task, size, input_size)
+        return AlignedReader(task, size, input_size, pads)
     if not task.aligns:
         raise UserError(
             "this model reads label maps, in which no faces can be found: leave out the alignment (no_align)"

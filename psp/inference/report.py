@@ -116,11 +116,14 @@ class Report:
             seconds: What the networks took.
         """
         portrait, entry = pending.portrait, pending.entry
-        colours = [_rgb(image) for image in results]
+        results = [portrait.shown(image) for image in results]  # [H, W, C]: R x R, unless the file's was padded
+        colours, picture = [_rgb(image) for image in results], portrait.shown(portrait.picture)
         shared = {"box": _box(portrait), "quad": portrait.crop.quad if portrait.crop else None}
+        if portrait.region is not None:
+            shared["region"] = portrait.region
         if self.couple:
             shared["coupled"] = f"{COUPLED}/{pending.name}.png"
-            source = images.resize(portrait.picture, colours[0].shape[:2])  # [R, R, 3]
+            source = images.resize(picture, colours[0].shape[:2])  # [H, W, 3]
             images.write_image(self.folder / shared["coupled"], _tiled([source, *colours]))
         for name, image in zip(pending.outputs, results, strict=True):
             output = {"name": name, "result": f"{RESULTS}/{name}.png", **shared}
@@ -131,8 +134,9 @@ class Report:
         entry["seconds"] = round(entry["seconds"] + seconds, 4)
         self.latent_names += pending.outputs
         self.codes.append(codes)
-        pictures = [portrait.picture, *colours[:OUTPUTS_A_ROW]]
-        thumbnails = [images.resize(picture, (THUMBNAIL, THUMBNAIL)) for picture in pictures]
+        high, wide = picture.shape[:2]
+        size = tuple(max(1, round(THUMBNAIL * side / max(high, wide))) for side in (high, wide))
+        thumbnails = [images.resize(shown, size) for shown in (picture, *colours[:OUTPUTS_A_ROW])]
         self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
 
     def summarize(self, seconds: float) -> int:

@@ -18,6 +18,8 @@ from stylegan2.runtime.image_files import EXTENSIONS as EXTENSIONS
 from stylegan2.runtime.image_files import find_images as find_images
 from stylegan2.runtime.image_reader import read_image as read_image
 
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, as shares of its width and height."""
 JPEG_QUALITY = 95
 LONGEST_TEXT = 400  # letters of a caption: what is longer does not fit beside a picture
 
@@ -80,6 +82,23 @@ def center_crop_square(array: np.ndarray) -> np.ndarray:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return array[top : top + side, left : left + side]  # [side, side, ...]
+
+
+def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
+    """Lay [H, W, ...] in the middle of a black square: [side, side, ...], and where it lies there."""
+    height, width = array.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side, *array.shape[2:]), array.dtype)
+    square[top : top + height, left : left + width] = array
+    return square, (left / side, top / side, (left + width) / side, (top + height) / side)
+
+
+def cut_region(array: np.ndarray, region: Region) -> np.ndarray:
+    """Cut a region out of [H, W, ...], rounded to whole pixels, of which at least one is left."""
+    height, width = array.shape[:2]
+    left, top, right, bottom = (round(share * size) for share, size in zip(region, (width, height) * 2, strict=True))
+    return array[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:

@@ -391,3 +391,17 @@ def test_a_grayscale_image_among_colour_is_said_once(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ImageFolder(tmp_path, 16, channels=1)[1].shape == (16, 16, 1)
+
+
+def test_padding_keeps_the_whole_photo_and_is_recorded(tmp_path):
+    wide = np.full((30, 60, 3), 200, np.uint8)
+    images.write_image(tmp_path / "in" / "car.png", wide)
+    images.write_image(tmp_path / "in" / "square.png", wide[:, :30])
+    outcome = prepare_folder(ImageFiles(tmp_path / "in"), tmp_path / "out", Recipe(32, crop="pad"))
+    assert sorted(outcome.kept) == ["car.png", "square.png"]
+    regions = json.loads((tmp_path / "out" / "padding.json").read_text())
+    assert regions == {"car.png": [0.0, 0.25, 1.0, 0.75], "square.png": [0.0, 0.0, 1.0, 1.0]}
+    packed = images.read_image(tmp_path / "out" / "car.png")
+    assert packed.shape == (32, 32, 3)
+    assert max(packed[:6].max(), packed[26:].max()) <= 1
+    assert packed[9:23].min() >= 199

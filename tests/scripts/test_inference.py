@@ -377,3 +377,19 @@ def test_photos_of_people(photos, infer, tmp_path):
     first = np.load(tmp_path / "out" / "latents.npz")["w_plus"]
     assert infer(tmp_path / "in", "--workers", "1") == 0
     np.testing.assert_array_equal(first, np.load(tmp_path / "out" / "latents.npz")["w_plus"])
+
+
+def test_a_wide_picture_is_padded_and_comes_back_as_wide(infer, tmp_path):
+    images.write_image(tmp_path / "in" / "car.png", np.asarray(picture(60).convert("RGB"))[:30])
+    assert infer(tmp_path / "in", "--no_align", "--crop", "pad") == 0
+    output = read_manifest(tmp_path / "out")[0]["outputs"][0]
+    assert output["region"] == [0.0, 0.25, 1.0, 0.75]
+    assert images.read_image(tmp_path / "out" / output["result"]).shape == (RESOLUTION // 2, RESOLUTION, 3)
+    assert images.read_image(tmp_path / "out" / output["coupled"]).shape == (RESOLUTION // 2, 2 * RESOLUTION, 3)
+
+
+def test_pictures_without_faces_are_said_at_once(infer, tmp_path, capsys):
+    for number in range(4):
+        save(tmp_path / "in" / f"{number}.png", picture(64))
+    assert infer(tmp_path / "in", "--detector", "dlib") == 1
+    assert capsys.readouterr().out.count("the first 3 photos show no face: give --no_align") == 1

@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from stylegan2.runtime import images
@@ -144,3 +146,16 @@ def test_labelled_sheet_holds_pictures_and_text(tmp_path):
     assert full[top + 40 :, :left].min() < 100
     with pytest.raises(ValueError, match="at least one"):
         images.labelled_sheet([[]])
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_padding_can_be_cut_off_again(height, width):
+    array = np.arange(height * width * 3).astype(np.uint8).reshape(height, width, 3)
+    square, region = images.pad_square(array)
+    assert square.shape == (max(height, width),) * 2 + (3,)
+    assert np.array_equal(images.cut_region(square, region), array)
+    assert square.astype(int).sum() == array.astype(int).sum()
+
+
+def test_a_thin_region_has_a_pixel():
+    assert images.cut_region(np.zeros((8, 8, 3), np.uint8), (0.0, 0.51, 1.0, 0.52)).shape == (1, 8, 3)
