@@ -75,7 +75,7 @@ def parse(
         args = ["--help"]  # prints and exits with code 0
     else:
         flags = _flags(settings)
-        args = _canonical(args, flags)
+        args = _placed_first(_canonical(args, flags), flags)
         placed = sum(1 for _ in takewhile(lambda word: not word.startswith("--"), args))  # before all flags
         args = args[:placed] + _of_config(args, flags) + args[placed:]
         args = args[:placed] + _of_preset(args, presets or {}, flags) + args[placed:]  # the last of equal flags wins
@@ -213,6 +213,14 @@ def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
     return _switches(words, flags)
 
 
+def _placed_first(words: list[str], flags: dict[str, Flag]) -> list[str]:
+    """Move what is typed without its name to the front, also where its name was typed."""
+    for name in (word for word in words if word in flags and flags[word].positional):
+        at = words.index(name)
+        words = [*words[at + 1 : at + 2], *words[:at], *words[at + 2 :]]
+    return words
+
+
 def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
     """Replace the value of a boolean by the form of its flag."""
     result: list[str] = []
@@ -286,7 +294,12 @@ def _check_not_empty(args: list[str], flags: dict[str, Flag]) -> None:
 
 
 def _check_required(args: list[str], flags: dict[str, Flag]) -> None:
-    missing = [flag.name for flag in flags.values() if flag.required and flag.name not in args]
+    placed = bool(args) and not args[0].startswith("--")
+    missing = [
+        flag.name
+        for flag in flags.values()
+        if flag.required and flag.name not in args and not (flag.positional and placed)
+    ]
     if missing:
         raise UserError(f"{' and '.join(dict.fromkeys(missing))} must be given: see --help")
 

@@ -4,13 +4,17 @@ import _start  # noqa: F401
 
 # isort: split
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 import stylegan2
+from datasets.examination import any_face, spread
+from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches, write_sheet
-from datasets.sources import open_split
+from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks import build_task
 from options.commands.train_psp import PRESETS, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
@@ -29,11 +33,13 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.estimate import parameter_counts
+from stylegan2.runtime.notices import say_once
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
 WRITES = ("checkpoints", "logs", "metrics.jsonl", "pairs.png")
+SEARCHED = 12  # images that are searched for faces
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
@@ -61,6 +67,17 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
     return ENCODERS.build(**stored) if same else encoder  # the trainer refuses to resume with another encoder
 
 
+def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Sequence[Example]) -> dict[str, float]:
+    """Return the weights of the losses; the one that compares people counts by default only where there are faces."""
+    lambdas = loss_lambdas(o.losses, defaults)
+    if o.losses.id_lambda is not None or o.data == SYNTHETIC or not lambdas.get("id"):
+        return lambdas
+    if any_face([examples[index].target for index in spread(len(examples), SEARCHED)]):
+        return lambdas
+    say_once(f"no face in {SEARCHED} of the images: nothing is compared by a network that knows people (id_lambda 0)")
+    return {**lambdas, "id": 0.0}
+
+
 def main(o: TrainPSp) -> None:
     device = distributed.setup(o.prepare())
     o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or GENERATOR)}")
@@ -77,7 +94,7 @@ def main(o: TrainPSp) -> None:
     pairs = TaskPairs(examples, task, *sizes, seed, o.augment)
     print(f"{len(pairs):,} images of {o.data} for training, {len(held_out):,} held out; on {device}")
     arguments = loss_arguments(o.losses)
-    lambdas = loss_lambdas(o.losses, {**task.lambdas, **model.encoder.default_lambdas})
+    lambdas = lambdas_for(o, {**task.lambdas, **model.encoder.default_lambdas}, examples)
     losses = build_losses(lambdas, **arguments)
     metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
     batches = stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers)

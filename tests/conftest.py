@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from stylegan2.runtime.images import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20
+SHELL_SECONDS = 240
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,3 +70,23 @@ def own_images(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path / "images", labels
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs words in the reader's folder, with the environment activated: the completed process."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "python").symlink_to(sys.executable)
+    (commands / "psp").write_text(f'#!/bin/sh\nexec {sys.executable} -m psp "$@"\n')
+    (commands / "psp").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY),
+                   "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+
+    def run(words):
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SHELL_SECONDS)
+
+    run.folder = folder
+    return run

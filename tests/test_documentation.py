@@ -19,7 +19,7 @@ NAMED = re.compile(r"psp ([a-z-]+)(.*)")
 FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
 PATH = re.compile(r"(?<![\w/.-])(?:stylegan2|psp|datasets|options|scripts|benchmarks|tests|docs)/(?:[\w./]*[\w/])?")
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: to be filled in
-OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg"}  # torchrun's, tensorboard's and stylegan3's
+OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg", "--help"}  # torchrun's, tensorboard's, stylegan3's, tyro's
 OF_EXAMPLES = {"--hinge_lambda", "--hinge_margin", "--sigma"}  # of docs/examples; tests/test_one_file.py gives them
 
 

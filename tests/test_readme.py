@@ -1,10 +1,8 @@
 """The README is true: its commands run one after the other, in one folder, as they are typed, at reduced sizes."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ REDUCED = {
     "psp train-gan --data images.zip": [*GAN, "--resolution", "64", "--conv_clamp", "None"],
     "psp invert --data_path photos/ --exp_dir refined/": ["--refine", "2"],
     "psp invert --data_path photos/ --exp_dir tuned/": ["--pivotal", "2"],
+    "psp doctor": ["--no_estimate", "--search", "2"],
     "psp evaluate": ["--optimisation_steps", "2", "--refine_steps", "2"],
     "psp evaluate-generator": ["--num_samples", "16"],
     "psp generate": ["--seeds", "0-1", "--styles", "2,3"],
@@ -52,30 +51,10 @@ def reduced(command):
     return [*shlex.split(command), *REDUCED[max(beginnings, key=len)]] if beginnings else shlex.split(command)
 
 
-@pytest.fixture
-def shell(tmp_path):
-    """Runs words in the reader's folder, with the environment activated: the completed process."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    (commands / "python").symlink_to(sys.executable)
-    (commands / "psp").write_text(f'#!/bin/sh\nexec {sys.executable} -m psp "$@"\n')
-    (commands / "psp").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-                   "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}  # fmt: skip
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-
-    def run(words):
-        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
-
-    run.folder = folder
-    return run
-
-
 def lay_out(folder, photos):
     """Put what a reader brings along into the folder: photographs, label maps, masks and a generator's file."""
     portraits = sorted((photos / "portraits256").glob("*.jpg"))
-    for name, chosen in (("photos", portraits[:3]), ("held_out", portraits[3:5])):
+    for name, chosen in (("photos", portraits[:5]), ("held_out", portraits[5:7])):
         (folder / name).mkdir()
         for file in chosen:
             (folder / name / file.name).write_bytes(file.read_bytes())
@@ -84,7 +63,7 @@ def lay_out(folder, photos):
     mask[20:40, 20:40] = 255
     labels = np.zeros((64, 64, 1), np.uint8)
     labels[16:48, 16:48] = 1
-    for file in portraits[:3]:
+    for file in portraits[:5]:
         write_image(folder / "masks" / f"{file.stem}.png", mask)
         write_image(folder / "labels" / f"{file.stem}.png", labels)
 

@@ -377,3 +377,13 @@ def test_settings_of_a_run_repeat_it(script, gan):
     assert "--config" in config["runs"][0]["command_line"]
     board = EventAccumulator("again/logs").Reload()
     assert b"total_nimg: 12" in board.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_what_shows_no_face_is_not_compared_by_a_network_that_knows_people(script, pictures):
+    flags = ["--data", pictures, "--max_steps", 1, "--exp_dir", "run", *ENCODER]
+    code, out, err = script("train_psp.py", *flags)
+    assert code == 0, err
+    assert "no face in 12 of the images: nothing is compared by a network that knows people (id_lambda 0)" in out
+    assert "loss_id" not in Path("run/metrics.jsonl").read_text()
+    assert script("train_psp.py", *flags[: -len(ENCODER) - 1], "asked", *ENCODER, "--id_lambda", 0.1)[0] == 0
+    assert "loss_id" in Path("asked/metrics.jsonl").read_text()

@@ -1,0 +1,187 @@
+"""What a folder of pictures holds, before anything is trained on it: sizes, shapes, colours, damage, copies, faces."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from datasets.folder import ImageFiles
+from psp.inference.align import ffhq_crop
+from psp.inference.detect import DlibDetector, Face, find_faces
+from stylegan2.runtime import images
+from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.progress import track
+from stylegan2.runtime.threads import ordered_map
+
+FACE_SHARE = 0.5
+"""Of the pictures that are searched, so many show a face where they are pictures of faces."""
+FRAME_TOLERANCE = 0.12
+"""A picture is aligned if the square that FFHQ lays around its face is its own frame up to so much of a side."""
+HASH_SIDE, SAME_BITS, SAME_SHADE = 16, 12, 12
+"""Pictures look the same that differ in so few of 16 * 16 brighter-than-the-left-one bits, and so little in colour."""
+BITS = np.array([bin(byte).count("1") for byte in range(256)])
+SEARCHED_SIDE = 768
+
+
+@dataclass(frozen=True)
+class Look:
+    """One picture."""
+
+    name: str
+    height: int = 0
+    width: int = 0
+    gray: bool = False
+    transparent: bool = False
+    hash: np.ndarray | None = None
+    """uint8 [32], bits that hardly differ where pictures look the same, at any size"""
+    colours: np.ndarray | None = None
+    """[2, 2, 3], of the quarters"""
+    reason: str = ""
+    """why it cannot be read"""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found."""
+
+    count: int
+    """pictures there are"""
+    looks: tuple[Look, ...]
+    """those that were looked at"""
+    searched: int
+    """those in which a face was looked for"""
+    with_face: int
+    aligned: int
+    """faces in the frame that FFHQ gives them"""
+
+    @property
+    def readable(self) -> list[Look]:
+        return [look for look in self.looks if not look.reason]
+
+    @property
+    def broken(self) -> list[Look]:
+        return [look for look in self.looks if look.reason]
+
+    @property
+    def copies(self) -> list[tuple[str, str]]:
+        """Return (picture, an earlier one that looks the same)."""
+        looks, pairs = self.readable, []
+        hashes = np.array([look.hash for look in looks])  # [N, 32]
+        colours = np.array([look.colours for look in looks])  # [N, 2, 2, 3]
+        for n in range(1, len(looks)):
+            distance = BITS[hashes[:n] ^ hashes[n]].sum(1)  # [n]
+            shade = np.abs(colours[:n] - colours[n]).max((1, 2, 3))  # [n]
+            same = np.flatnonzero((distance <= SAME_BITS) & (shade <= SAME_SHADE))
+            pairs += [(looks[n].name, looks[first].name) for first in same[:1]]
+        return pairs
+
+    @property
+    def shows_faces(self) -> bool:
+        return self.searched > 0 and self.with_face >= FACE_SHARE * self.searched
+
+    @property
+    def is_aligned(self) -> bool:
+        return self.shows_faces and self.aligned >= FACE_SHARE * self.with_face
+
+    @property
+    def aspect(self) -> float:
+        """Return width / height in the middle of all."""
+        return float(np.median([look.width / look.height for look in self.readable]))
+
+    def side(self, quantile: float, longer: bool = False) -> int:
+        """Return the shorter side, or the longer one, that so large a share of the pictures stays below."""
+        pick = max if longer else min
+        return int(np.quantile([pick(look.width, look.height) for look in self.readable], quantile))
+
+    def lines(self) -> list[str]:
+        """Return sentences for people."""
+        shapes = Counter(_shape(look) for look in self.readable)
+        gray, transparent = (sum(getattr(look, what) for look in self.readable) for what in ("gray", "transparent"))
+        looked = "all of them" if len(self.looks) == self.count else f"{len(self.looks):,} of them"
+        lines = [
+            f"pictures: {self.count:,}, looked at {looked}",
+            f"shorter sides: {self.side(0)} to {self.side(1)} px, {self.side(0.5)} in the middle",
+            f"shapes: {', '.join(f'{n:,} {shape}' for shape, n in shapes.most_common())}; width / height is"
+            f" {self.aspect:.2f} in the middle",
+            f"colours: {len(self.readable) - gray:,} in colour, {gray:,} gray; {transparent:,} with transparency",
+            f"cannot be read: {_counted([f'{look.name} ({look.reason})' for look in self.broken])}",
+            f"look the same as another: {_counted([f'{name} as {earlier}' for name, earlier in self.copies])}",
+        ]
+        of_faces = f", {self.aligned} of them aligned as FFHQ does" if self.with_face else ""
+        return [*lines, f"faces: in {self.with_face} of the {self.searched} pictures that were searched{of_faces}"]
+
+
+def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> Examination:
+    """Look at pictures, and search some of them for faces; both are spread evenly over all.
+
+    Args:
+        files: The pictures.
+        look_at: How many are read, at most.
+        search: How many of these are searched for faces, at most.
+        workers: Threads that read.
+
+    Raises:
+        UserError: No picture can be read.
+    """
+    indices = spread(len(files), look_at)
+    found = ordered_map(partial(_look, files), indices, workers)
+    looks = tuple(track(found, "looking", "picture", total=len(indices)))
+    readable = [index for index, look in zip(indices, looks, strict=True) if not look.reason]
+    if not readable:
+        raise UserError(f"none of the {len(looks)} pictures can be read: {looks[0].name} ({looks[0].reason})")
+    searched = [readable[place] for place in spread(len(readable), search)]
+    detect = DlibDetector((SEARCHED_SIDE,))
+    shows = [face_in(files.read(index, "rgb"), detect) for index in track(searched, "searching faces", "picture")]
+    return Examination(len(files), looks, len(searched), sum(map(any, shows)), sum(aligned for _, aligned in shows))
+
+
+def face_in(picture: np.ndarray, detect: Callable[[np.ndarray], list[Face]]) -> tuple[bool, bool]:
+    """Return whether uint8 [H, W, 3] shows a face, and whether its largest one is aligned as FFHQ does."""
+    faces = find_faces(picture, detect)
+    return bool(faces), bool(faces) and _fills_frame(faces[0], *picture.shape[:2])
+
+
+def any_face(pictures: Sequence[np.ndarray]) -> bool:
+    """Return whether one of the pictures, uint8 [H, W, 3], shows a face."""
+    detect = DlibDetector((SEARCHED_SIDE,))
+    return any(face_in(picture, detect)[0] for picture in pictures)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many indices below `count`, spread evenly."""
+    return sorted({place * count // min(count, most) for place in range(min(count, most))})
+
+
+def _look(files: ImageFiles, index: int) -> Look:
+    name = files.relative(index)
+    try:
+        photo = files.read(index, "rgba")  # [H, W, 4]
+    except ImageError as error:
+        return Look(name, reason=str(error))
+    colours = photo[..., :3]
+    small = images.resize(colours, (HASH_SIDE, HASH_SIDE + 1)).astype(np.int64).sum(2)  # [S, S + 1]
+    bits = np.packbits(np.diff(small, axis=1) > 0)  # [S * S / 8]
+    quarters = images.resize(colours, (2, 2)).astype(np.int64)  # [2, 2, 3]
+    gray = bool((colours == colours[..., :1]).all())
+    return Look(name, *photo.shape[:2], gray, int(photo[..., 3].min()) < 255, bits, quarters)
+
+
+def _fills_frame(face: Face, height: int, width: int) -> bool:
+    try:
+        quad = np.array(ffhq_crop(face.landmarks).quad)  # [4, 2]
+    except UserError:  # landmarks of no face
+        return False
+    frame = np.array([(0, 0), (0, height), (width, height), (width, 0)])
+    return bool(np.abs(quad - frame).max() < FRAME_TOLERANCE * max(height, width))
+
+
+def _shape(look: Look) -> str:
+    aspect = math.log(look.width / look.height)
+    return "square" if abs(aspect) < math.log(1.05) else "wide" if aspect > 0 else "tall"
+
+
+def _counted(texts: Sequence[str], shown: int = 3) -> str:
+    return f"{len(texts):,}" + (f", such as {', '.join(texts[:shown])}" if texts else "")

@@ -1,0 +1,83 @@
+"""The commands that lead from a folder of pictures to a generator and an encoder of it."""
+
+import shlex
+from dataclasses import dataclass
+
+from options.results import label
+
+SMALLEST, LARGEST_ON_CPU, LARGEST_ON_GPU = 32, 64, 256
+"""Pixels of a side; a GPU can do more, at four times the time for each doubling."""
+SQUARE = 1.1
+"""Pictures less elongated than this lose little by the middle square."""
+FEW = 50_000
+"""Images below which the discriminator is kept from learning them by heart (ADA)."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the commands depend on."""
+
+    data: str
+    """folder or zip of pictures"""
+    count: int
+    faces: bool
+    aligned: bool
+    aspect: float
+    """width / height in the middle"""
+    resolution: int
+    """pixels of a side to train at"""
+    on_gpu: bool
+    moco: bool
+    """whether MoCo's weights are here"""
+
+    @property
+    def pads(self) -> bool:
+        return not self.faces and max(self.aspect, 1 / self.aspect) > SQUARE
+
+
+def fitting_resolution(side: int, on_gpu: bool) -> int:
+    """Return the largest power of two that pictures of so many pixels fill and that the machine can train."""
+    largest = LARGEST_ON_GPU if on_gpu else LARGEST_ON_CPU
+    return max(SMALLEST, min(largest, 2 ** (max(side, 1).bit_length() - 1)))
+
+
+def preparation(d: Domain) -> list[str]:
+    """Return the commands that make a data set: faces are aligned, other things are kept whole."""
+    name = label(d.data)
+    commands, source = [], d.data
+    if d.faces and not d.aligned:
+        source = f"{name}-aligned"
+        commands.append(_typed("align", data_path=d.data, exp_dir=source, output_size=d.resolution))
+    crop = {"crop": "pad"} if d.pads else {}
+    return [*commands, _typed("prepare", data_path=source, out=f"{name}.zip", resolution=d.resolution, **crop)]
+
+
+def generator_training(d: Domain) -> str:
+    """Return the command that trains a generator."""
+    preset = "tiny-cpu" if not d.on_gpu else "paper256" if d.resolution == 256 else "auto"
+    settings = {"data": f"{label(d.data)}.zip", "resolution": d.resolution, "preset": preset, "mirror": None}
+    few = {"augment": "bgc"} if d.count < FEW else {}
+    return _typed("train-gan", **settings, **few, exp_dir=f"runs/{label(d.data)}-generator")
+
+
+def encoder_training(d: Domain) -> str:
+    """Return the command that trains an encoder; only faces are compared by a network that knows people."""
+    name = label(d.data)
+    weights = {} if d.faces else {"id_lambda": 0, **({"moco_lambda": 0.5} if d.moco else {})}
+    settings = {"data": f"{name}.zip", "stylegan_weights": f"runs/{name}-generator"}
+    return _typed("train", task="inversion", **settings, **weights, exp_dir=f"runs/{name}-encoder")
+
+
+def use(d: Domain) -> str:
+    """Return the command that inverts pictures with the encoder."""
+    name = label(d.data)
+    kept = {} if d.faces and not d.aligned else {"no_align": None, **({"crop": "pad"} if d.pads else {})}
+    trained = {"data_path": d.data, "exp_dir": f"{name}-inverted", "checkpoint_path": f"runs/{name}-encoder"}
+    return _typed("invert", **trained, **kept)
+
+
+def _typed(command: str, **settings: object) -> str:
+    words = ["psp", command]
+    for name, value in settings.items():
+        words += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+    return shlex.join(words)
