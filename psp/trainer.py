@@ -209,7 +209,7 @@ def train(
         Averages(),
         StatsWriter(run_dir, "cur_step", state.cur_step, not first, parse_reporters(s.report_to)),
     )
-    for name, text in {**notes, "networks": json.dumps(metrics.networks, indent=1)}.items():
+    for name, text in {**notes, "networks": json.dumps(losses.networks | metrics.networks, indent=1)}.items():
         stats.text(state.cur_step, name, text)
     stream = batches(state.cur_nimg)
     started, started_nimg, saved_step, waited = time.perf_counter(), state.cur_nimg, state.cur_step, 0.0

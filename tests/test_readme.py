@@ -29,8 +29,9 @@ REDUCED = {
     "psp evaluate-generator": ["--num_samples", "16"],
     "psp generate": ["--seeds", "0-1", "--styles", "2,3"],
     "psp project": ["--steps", "3", "--frames", "2"],
-    "psp directions": ["--num_samples", "64", "--measure_samples", "2", "--attributes", "yaw"],
+    "psp directions": ["--labels", "seeds.csv", "--attributes", "all", "--num_samples", "64", "--no_measure"],
     "psp edit": ["--strengths", "0,1"],
+    "psp edit me.jpg": ["--pivotal", "2"],
 }
 ELSEWHERE = ("make ", "source ")  # tests of their own, and the shell that is left to its user
 SECONDS = 240
@@ -59,6 +60,9 @@ def lay_out(folder, photos):
         for file in chosen:
             (folder / name / file.name).write_bytes(file.read_bytes())
     write_image(folder / "photo.png", read_image(portraits[0]))
+    (folder / "me.jpg").write_bytes(sorted((photos / "photos").glob("*.jpg"))[0].read_bytes())
+    rows = "".join(f"{seed},{seed % 7},{seed % 2}\n" for seed in range(40))
+    (folder / "seeds.csv").write_text("seed,size,hat\n" + rows)  # what the classifier of faces would say, in minutes
     mask = np.zeros((64, 64, 1), np.uint8)
     mask[20:40, 20:40] = 255
     labels = np.zeros((64, 64, 1), np.uint8)

@@ -45,7 +45,7 @@ COMMANDS = {
     "train-segmenter": Command("train_segmenter", "TrainSegmenter", "train the segmenter that measures label-to-face"),
     "evaluate": Command("evaluate", "Evaluate", "measure encoders, or a generator with --generator"),
     "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "measure a generator"),
-    "doctor": Command("doctor", "Doctor", "look at a folder of pictures and propose how to train on them", DATA),
+    "doctor": Command("doctor", "Doctor", "look at a folder of pictures and propose how to train on them"),
     "prepare": Command("prepare_data", "PrepareData", "check, crop, resize and pack photos for training", DATA),
     "align": Command("align_faces", "AlignFaces", "cut faces out of photos as FFHQ does", DATA),
     "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings", DATA),

@@ -66,7 +66,7 @@ def optimise(model: PSp, losses: WeightedLosses, steps: int) -> Method:
         losses: Terms on (output, target).
         steps: Of the optimisation.
     """
-    key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights}
+    key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights_by_network}
     render = _optimised(model, losses, steps, lambda source: Codes(model.latent_avg))
     return Method(f"W+ optimisation, {steps} steps", key, _size(model), render, steps)
 
@@ -80,7 +80,7 @@ def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
         steps: Of the optimisation.
         name: Of the encoder's own row.
     """
-    key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights}
+    key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights_by_network}
     render = _optimised(model, losses, steps, model.encode)
     return Method(f"{name} + refinement, {steps} steps", key, _size(model), render, steps)
 

@@ -1,10 +1,9 @@
 """Losses of the encoder: one file a loss, found by name; their weighted sum is here.
 
 A loss is a frozen module with two attributes: `inputs`, the names of the tensors that its forward takes (among output,
-target, source, w_plus, features, latent_avg), and `name`, under which its numbers are reported. Where a network
-measures, that is the network's own name (lpips_alex, effnet, id_dlib, ...): numbers of different networks must not be
-compared.
-`forward` returns one value per sample, [N].
+target, source, w_plus, features, latent_avg), and `name`. Where a network measures, that is the network's own name
+(lpips_alex, effnet, id_dlib, ...), which reports say beside the numbers, since those of different networks must not be compared. The
+numbers themselves have the name that the loss is registered under. `forward` returns one value per sample, [N].
 """
 
 import math
@@ -26,12 +25,19 @@ class WeightedLosses(nn.Module):
         super().__init__()
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}
+        measured_by = {name: str(getattr(loss, "name", name)) for name, (loss, _) in terms.items()}
+        self.networks = {name: network for name, network in measured_by.items() if network != name}
         self.eval()
 
     @property
     def inputs(self) -> set[str]:
         """The names of the tensors that at least one term needs."""
         return {name for loss in self.losses.values() for name in cast(Loss, loss).inputs}
+
+    @property
+    def weights_by_network(self) -> dict[str, float]:
+        """The weights by what measures: {"effnet": 0.8}, which tells losses of different networks apart."""
+        return {self.networks.get(name, name): weight for name, weight in self.weights.items()}
 
     def forward(self, **available: Tensor) -> dict[str, Tensor]:
         """Return the unweighted values {name: [N]}. Tensors that no term needs may be given too."""
@@ -55,8 +61,6 @@ class WeightedLosses(nn.Module):
 def build_losses(lambdas: dict[str, float], **settings: dict[str, Any]) -> WeightedLosses:
     """Build the losses that have a weight: `build_losses({"l2": 1, "id": 0.1}, id={"network": "dlib"})`.
 
-    The terms carry the names of what measures: a weight for "perceptual" may become the term "effnet".
-
     Args:
         lambdas: {registered name: weight}; a weight of 0 builds nothing.
         settings: {registered name: keyword arguments of that loss}; those of losses without a weight are not used.
@@ -72,9 +76,9 @@ def build_losses(lambdas: dict[str, float], **settings: dict[str, Any]) -> Weigh
             if weight == 0:
                 continue
             loss = LOSSES.build(name, **settings.get(name, {}))
-            if loss.name in terms:
+            if loss.name in (other.name for other, _ in terms.values()):
                 raise UserError(f"the loss {loss.name} has been asked for twice: leave one of its weights at 0")
-            terms[str(loss.name)] = (loss, float(weight))
+            terms[name] = (loss, float(weight))
     return WeightedLosses(terms)
 
 

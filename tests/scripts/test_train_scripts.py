@@ -19,6 +19,7 @@ import stylegan2
 from psp import loading
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
+from stylegan2.runtime.notices import say_once
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("[!_]*.py"))
@@ -89,14 +90,23 @@ def gan(tmp_path_factory, pictures):
     return folder / "gan"
 
 
-ONE_FILE = ("export.py", "blend.py", "convert.py", "evaluate_generator.py", "prepare_data.py")
+NO_FOLDER = (
+    "doctor.py",
+    "download.py",
+    "models.py",
+    "export.py",
+    "blend.py",
+    "convert.py",
+    "evaluate_generator.py",
+    "prepare_data.py",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help(script, name):
     code, out, _ = script(name, "--help")
     assert code == 0
-    assert "--exp_dir" in out or name in ONE_FILE
+    assert "--exp_dir" in out or name in NO_FOLDER
     assert "usage" in out.lower()
 
 
@@ -137,7 +147,18 @@ def test_a_generator_is_measured_in_training(script, pictures, tmp_path):
 
 
 def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
-    arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *MEASURES]
+    arguments = [
+        "--data",
+        pictures,
+        "--stylegan_weights",
+        gan,
+        "--exp_dir",
+        "encoder",
+        *ENCODER,
+        *MEASURES,
+        "--id_lambda",
+        0.1,
+    ]
     with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
         code, out, _ = script("train_psp.py", *arguments, "--max_steps", 1)
     assert code == 0
@@ -147,7 +168,7 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     assert "resuming from iteration-000000001.safetensors at step 1" in out
     lines = [json.loads(line) for line in (tmp_path / "encoder" / "metrics.jsonl").read_text().splitlines()]
     assert [line["cur_step"] for line in lines] == [1, 1, 2, 2, 3, 3]
-    assert {"train/loss_effnet", "train/similarity_id_dlib"} <= lines[0].keys()
+    assert {"train/loss_perceptual", "train/similarity_id"} <= lines[0].keys()
     assert {"val/perceptual", "val/identity", "val/mse"} <= lines[1].keys()
     model, metadata = loading.load("encoder")
     assert (metadata["cur_step"], metadata["task"], model.encoder.input_size) == (3, "inversion", 32)
@@ -294,7 +315,7 @@ def test_layers_of_two_generators_are_swapped(script, gan):
     code, out, _ = script("blend.py", "--base", gan, "--style", gan, "--swap_from", 8, "--out", "blend.safetensors")
     assert code == 0
     assert "written: blend.safetensors and blend.png (base | style | blend)" in out
-    assert read_image("blend.png").shape == (6 * 16, 3 * 16, 3)
+    assert read_image("blend.png").shape[1:] == (3 * 16, 3)  # below a line of titles
     blended, metadata = stylegan2.load("blend.safetensors")
     assert metadata["blend"] == {"swap_from": 8, "ramp": 0}
     assert torch.equal(blended.synthesis.const, stylegan2.load(gan)[0].synthesis.const)
@@ -309,7 +330,7 @@ def test_an_experiment_folder_that_is_a_file(script, pictures, tmp_path):
     (tmp_path / "run").write_text("")
     code, _, err = script("train_stylegan2.py", "--data", pictures, *GAN, "--workers", 0, "--exp_dir", "run")
     assert code == 2
-    assert "error: cannot write 'run'" in err
+    assert "'run' is a file, not a folder" in err
 
 
 def start_training(folder, data, *arguments):
@@ -380,6 +401,7 @@ def test_settings_of_a_run_repeat_it(script, gan):
 
 
 def test_what_shows_no_face_is_not_compared_by_a_network_that_knows_people(script, pictures):
+    say_once.cache_clear()
     flags = ["--data", pictures, "--max_steps", 1, "--exp_dir", "run", *ENCODER]
     code, out, err = script("train_psp.py", *flags)
     assert code == 0, err

@@ -131,7 +131,8 @@ def test_seconds_are_those_of_the_method_alone(tmp_path, metrics, pairs):
     assert values["seconds_per_image"].mean() < 0.2 / 3
 
 
-def test_progress_counts_the_steps_of_optimisation(run, capsys):
+def test_progress_counts_the_steps_of_optimisation(run, capsys, monkeypatch):
+    monkeypatch.setattr("stylegan2.runtime.progress.is_interactive", lambda: True)
     with pytest.raises(KeyboardInterrupt):
         run(Counting(stop_at=3, steps=10))
     run(Counting(steps=10))

@@ -91,10 +91,12 @@ def test_a_term_of_weight_zero_is_not_built(no_downloads):
     assert losses.inputs == {"output", "target"}
 
 
-def test_terms_carry_the_name_of_what_measures(no_downloads, available):
+def test_terms_have_the_names_of_losses_and_tell_what_measures(no_downloads, available):
     losses = build_losses({"l2": 1, "perceptual": 0.8, "id": 0.1}, id={"network": "dlib"})
-    assert set(losses(**available)) == {"l2", "effnet", "id_dlib"}
-    assert losses.weights == {"l2": 1.0, "effnet": 0.8, "id_dlib": 0.1}
+    assert set(losses(**available)) == {"l2", "perceptual", "id"}
+    assert losses.weights == {"l2": 1.0, "perceptual": 0.8, "id": 0.1}
+    assert losses.networks == {"perceptual": "effnet", "id": "id_dlib"}
+    assert losses.weights_by_network == {"l2": 1.0, "effnet": 0.8, "id_dlib": 0.1}
 
 
 def test_building_leaves_the_random_stream_alone(no_downloads):
