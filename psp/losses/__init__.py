@@ -2,8 +2,9 @@
 
 A loss is a frozen module with two attributes: `inputs`, the names of the tensors that its forward takes (among output,
 target, source, w_plus, features, latent_avg), and `name`. Where a network measures, that is the network's own name
-(lpips_alex, effnet, id_dlib, ...), which reports say beside the numbers, since those of different networks must not be compared. The
-numbers themselves have the name that the loss is registered under. `forward` returns one value per sample, [N].
+(lpips_alex, effnet, id_dlib, ...), which reports say beside the numbers, since those of different networks must not be
+compared. The numbers themselves have the name that the loss is registered under. `forward` returns one value per
+sample, [N].
 """
 
 import math
