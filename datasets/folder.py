@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.labels import DATASET_JSON, Label, encode_labels, labels_of, roots
 from stylegan2.runtime import images
+from stylegan2.runtime.bounded import MOST_TEXT, read_member
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file, list_pictures
 
@@ -85,10 +86,11 @@ class ImageFiles:
         """Read a file beside the images; None where there is none."""
         try:
             if self._folder is not None:
-                return (self._folder / name).read_bytes()
+                with (self._folder / name).open("rb") as file:
+                    return file.read(MOST_TEXT + 1)  # the parser refuses what is longer
             with zipfile.ZipFile(self.path) as archive:
                 member = next((member for member in archive.namelist() if inner_name(member) == name), None)
-                return None if member is None else archive.read(member)
+                return None if member is None else read_member(archive, member, MOST_TEXT)
         except FileNotFoundError:
             return None
         except Exception as error:  # a refusal of the disk, or damage in the zip: several kinds

@@ -8,12 +8,13 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate, islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stylegan2.runtime.bounded import MOST_TEXT, parse_json
 from stylegan2.runtime.errors import UserError
 
 DATASET_JSON = "dataset.json"  # {"labels": [[name, class or vector], ...]}, where images lie or in the folder of all
@@ -21,6 +22,8 @@ FOLDERS = "folders"
 HEADER = {"file", "filename", "file_name", "image", "image_id", "name", "path"}
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "images", "imgs"}
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte-order marks, with which Windows begins such a text
+LONGEST_NUMBER = 18  # digits of a class; what is longer is a name
+DEEPEST = 32  # folders above all images in which labels are looked for
 SHOWN = 3  # names in a message
 Label = int | str | tuple[float, ...]
 """a class by its number or its name, or a vector"""
@@ -114,14 +117,12 @@ def number_of_classes(labels: np.ndarray | None) -> int:
 def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | None] | None:
     """Read {name: label}; None where the file says that there are no labels. An image's own label may be null too."""
     try:
-        # Of bytes, json finds out which UTF they are; a byte-order mark is no part of the text.
-        text = content.decode(json.detect_encoding(content)) if isinstance(content, bytes) else content
-        pairs = json.loads(text.removeprefix("\ufeff"))["labels"]
+        pairs = parse_json(content)["labels"]
         if pairs is None:
             return None
         pairs = pairs.items() if isinstance(pairs, dict) else pairs
         labels = {name.replace("\\", "/").removeprefix("./"): label for name, label in pairs}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}') from error
     continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in labels.values())
     return {name: _label(label, continuous, f"{where} gives {name!r}") for name, label in labels.items()}
@@ -163,7 +164,10 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
         return {name: folder for name, folder in zip(names, folders, strict=True) if folder}
     path = Path(source)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_TEXT + 1)
+        if len(content) > MOST_TEXT:
+            raise UserError(f"the labels of {source!r} are longer than the {MOST_TEXT:,} bytes that are read here")
         json_file = path.suffix.lower() == ".json"
         text = "" if json_file else content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig")
     except (OSError, ValueError) as error:
@@ -233,7 +237,7 @@ def numbered(classes: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
 
 def in_order(classes: set[str]) -> list[str]:
     """Sort names of classes as whole numbers where all are, else as letters."""
-    numeric = all(name.isascii() and name.isdecimal() for name in classes)
+    numeric = all(name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER for name in classes)
     return sorted(sorted(classes), key=int) if numeric else sorted(classes)
 
 
@@ -241,7 +245,7 @@ def roots(names: Sequence[str]) -> list[str]:
     """Return the folders in which all images lie, from the top down: ["", "my photos/", ...]."""
     parents = sorted({tuple(name.split("/")[:-1]) for name in names}) or [()]
     same = takewhile(lambda pair: pair[0] == pair[1], zip(parents[0], parents[-1], strict=False))
-    return list(accumulate((f"{part}/" for part, _ in same), initial=""))
+    return list(accumulate((f"{part}/" for part, _ in islice(same, DEEPEST)), initial=""))
 
 
 def top_folders(names: Sequence[str], alone: bool = False) -> list[str]:

@@ -20,7 +20,6 @@ import numpy as np
 from stylegan2.runtime.errors import UserError
 
 MOST_TEXT = 64 * 2**20  # bytes of JSON: the labels of two million images; its objects take 25 times as much memory
-DEEPEST = 64  # JSON within JSON: files of ours have 8 levels
 MOST_DIGITS = 40  # of a number: a float64 is written with 17
 LARGEST_INTEGER = 2**63
 SMALL_ARCHIVE = 256 * 2**20  # bytes that any archive may unpack to
@@ -64,7 +63,7 @@ def summary(error: BaseException, longest: int = 200) -> str:
 
 
 def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
-    """Parse JSON whose size, depth and numbers are within bounds.
+    """Parse JSON whose size and numbers are within bounds; its depth is bounded by Python's own parser.
 
     Args:
         text: At most `largest` bytes or characters.
@@ -76,9 +75,9 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
     if len(text) > largest:
         raise UserError(f"its JSON is longer than the {largest:,} bytes that are read here")
     try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        _check_depth(decoded)
-        return json.loads(decoded, parse_int=_integer, parse_float=_float)
+        # Of bytes, json finds out which UTF they are; a byte-order mark is no part of the text.
+        decoded = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
+        return json.loads(decoded.removeprefix("\ufeff"), parse_int=_integer, parse_float=_float)
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -89,30 +88,6 @@ def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
     """Parse a JSON file as `parse_json` does. UserError: see there; OSError: the disk refuses."""
     with open(path, "rb") as file:
         return parse_json(file.read(largest + 1), largest)
-
-
-def _check_depth(text: str) -> None:
-    """Raise UserError where brackets nest deeper than in any real file. Those within texts are passed over."""
-    depth = 0
-    for number, part in enumerate(text.replace("\\\\", "").replace('\\"', "").split('"')):
-        if number % 2 or not part:
-            continue
-        opened = part.count("[") + part.count("{")
-        if depth + opened > DEEPEST:
-            depth = _deepest(part, depth)
-        else:
-            depth += opened - part.count("]") - part.count("}")
-
-
-def _deepest(text: str, depth: int) -> int:
-    for character in text:
-        if character in "[{":
-            depth += 1
-            if depth > DEEPEST:
-                raise UserError(f"its JSON nests deeper than {DEEPEST} levels")
-        elif character in "]}":
-            depth -= 1
-    return depth
 
 
 def _integer(digits: str) -> int:
@@ -135,12 +110,7 @@ def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBE
         UserError: It is beyond these bounds.
         zipfile.BadZipFile: It is damaged.
     """
-    with contextlib.ExitStack() as opened:
-        file = opened.enter_context(open(path, "rb")) if isinstance(path, str | os.PathLike) else path
-        size = file.seek(0, io.SEEK_END)
-        if (count := _members(file, size)) > most_members:
-            raise UserError(f"it is a zip file of {count:,} members; at most {most_members:,} are read here")
-        file.seek(0)
+    size = check_members(path, most_members)
     archive = zipfile.ZipFile(path)
     try:
         check_unpacked(sum(member.file_size for member in archive.infolist()), size)
@@ -148,6 +118,17 @@ def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBE
         archive.close()
         raise
     return archive
+
+
+def check_members(path: str | os.PathLike | IO[bytes], most: int) -> int:
+    """Return the size of a zip file. UserError: it lists more members than `most`, before their list is read."""
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(open(path, "rb")) if isinstance(path, str | os.PathLike) else path
+        size = file.seek(0, io.SEEK_END)
+        if (count := _members(file, size)) > most:
+            raise UserError(f"it is a zip file of {count:,} members; at most {most:,} are read here")
+        file.seek(0)
+    return size
 
 
 def check_unpacked(unpacked: int, packed: int) -> None:

@@ -7,12 +7,14 @@ counted by kind, so that nobody believes to have trained on it.
 
 import os
 import stat
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from stylegan2.runtime.bounded import check_members
 from stylegan2.runtime.errors import ImageError, UserError
 
 EXTENSIONS = (
@@ -35,6 +37,7 @@ FOREIGN_FOLDERS = {
 FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 LABELS_FILE = "dataset.json"
 LEFT_BEHIND = "hidden or left there by other programs"
+MOST_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
 HEAD = 16  # bytes that tell what a file is
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -101,6 +104,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
     """List the pictures of a zip file. UserError: it is damaged."""
     listing = Listing()
     try:
+        check_members(path, MOST_PICTURES)
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist() if not _is_folder(info)}
             for name, info in members.items():
@@ -110,7 +114,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
                     listing.names.append(name)
                 elif kind:
                     listing.passed_over[kind] += 1
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error, UserError) as error:
         raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
     listing.names.sort()
     return listing
