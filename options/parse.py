@@ -5,20 +5,21 @@ import difflib
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from itertools import groupby, pairwise, takewhile
+from itertools import dropwhile, groupby, pairwise, takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from options.checks import check_settings
-from options.results import ABOUT, read_config
+from options.results import ABOUT, RUNS, read_config
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
 from stylegan2.runtime.memory import shortage
@@ -101,9 +102,24 @@ def run(main: Callable[[Settings], int | None], settings: type[Settings], preset
 
 
 def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
-    """Return the fields, of nested dataclasses too, that the command line itself sets, rather than a preset."""
+    """Return the fields, of nested dataclasses too, that the command line itself sets, rather than a preset.
+
+    With --config they are also those that the command line of the file's run set; or, where no run wrote it, all in it.
+    """
     words = _canonical(list(sys.argv[1:] if args is None else args), _flags(settings))
-    return {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
+    found = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
+    if "--config" in words[:-1]:
+        config = read_config(Path(words[words.index("--config") + 1]))
+        found |= given_fields(settings, _command_of(config)) if config.get(RUNS) else config.keys() - set(ABOUT)
+    return found
+
+
+def _command_of(config: Mapping[str, Any]) -> list[str]:
+    """Return the flags of the newest command line that a record lists, from the first flag on."""
+    words = shlex.split(config[RUNS][-1]["command_line"])
+    flags = list(dropwhile(lambda word: not word.startswith("--"), words))
+    at = flags.index("--config") if "--config" in flags else len(flags)  # its own file may have gone since
+    return flags[:at] + flags[at + 2 :]
 
 
 @contextlib.contextmanager

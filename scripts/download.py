@@ -14,6 +14,7 @@ from options.parse import run
 from psp.catalogue import entry_of, find
 from stylegan2.runtime.download import SUMS, check_present, download, target
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.progress import is_interactive
 from stylegan2.runtime.weights import PretrainedFile
 
 
@@ -48,7 +49,7 @@ def agreed() -> bool:
 
 def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
     """Download one file with a bar, and say what is known about it."""
-    with tqdm(desc=entry.file, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+    with tqdm(desc=entry.file, unit="B", unit_scale=True, dynamic_ncols=True, disable=not is_interactive()) as bar:
 
         def show(done: int, size: int | None) -> None:
             bar.total = size

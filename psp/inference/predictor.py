@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from psp import loading
 from psp.inference.align import Crop, paste_back
@@ -36,6 +35,7 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import pick_device, place
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.images import to_uint8
+from stylegan2.runtime.progress import Progress
 
 READERS = min(4, os.cpu_count() or 1)  # threads that read and align photos
 
@@ -278,7 +278,7 @@ class Predictor:
         given = [pictures] if isinstance(pictures, Picture) else list(pictures)
         reader = build_reader(self.sources, self.model.encoder.input_size, self.resolution, align)
         outputs = 1 if mixing is None else mixing.outputs
-        with tqdm(total=len(given), unit="picture", disable=len(given) <= batch_size) as bar:
+        with Progress(len(given), "translating", "picture", hidden=len(given) <= batch_size) as bar:
             for start in range(0, len(given), batch_size):
                 part = given[start : start + batch_size]
                 portraits = read_portraits(part, reader)

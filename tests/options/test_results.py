@@ -8,7 +8,7 @@ import pytest
 import tyro
 import yaml
 
-from options.parse import parse
+from options.parse import given_fields, parse
 from options.results import Configured, Results, check_new, label, read_config, record_for, with_folder
 from stylegan2.runtime.errors import UserError
 
@@ -244,3 +244,13 @@ def test_the_record_is_plain_yaml():
     text = Path("runs/drawn/config.yaml").read_text(encoding="utf-8")
     assert "für" in text
     assert yaml.safe_load(text)["paths"] == ["für"]
+
+
+def test_fields_that_a_repeated_run_was_given_count_as_given(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["psp draw", "dots", "--seed", "7", "--no_mirror"])
+    drawn(Draw(kind="dots", seed=7))
+    assert given_fields(Draw, ["--config", "runs/drawn/config.yaml", "--workers=2"]) == {
+        "config", "workers", "seed", "mirror"
+    }  # fmt: skip
+    Path("mine.yaml").write_text("strength: '1'\n")
+    assert given_fields(Draw, ["--config", "mine.yaml"]) == {"config", "strength"}
