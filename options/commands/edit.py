@@ -12,6 +12,7 @@ from options.optimisation import Optimisation
 from options.results import Results
 from options.seeds import parse_numbers, parse_seeds
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import Seed
 
 CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
@@ -33,7 +34,7 @@ class PhotoSettings:
     """which faces of a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
-    seed: int = 0
+    seed: Seed = 0
     """of --locality"""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU and fp32 elsewhere"""

@@ -4,25 +4,27 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
+import textwrap
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
 from psp.model import Codes
-from stylegan2.latents.codes import save_codes
+from stylegan2.latents.codes import CodesWriter
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.output_names import printable
 
-RESULTS, COUPLED, SHEET = "inference_results", "inference_coupled", "contact_sheet"
+RESULTS, COUPLED, SHEET, MANIFEST = "inference_results", "inference_coupled", "contact_sheet", "manifest.json"
 ROWS_A_BLOCK, ROWS_A_SHEET = 10, 40  # a sheet has blocks of rows beside each other
 OUTPUTS_A_ROW = 8  # so many outputs of a source are on a sheet
 CELLS_A_ROW = 6  # of the grid of a source and its outputs
@@ -68,20 +70,25 @@ class Report:
     ) -> None:
         self.folder, self.root, self.couple, self.outputs, self.paste = folder, root, couple, outputs, paste
         self.names = Names(files, root)
-        self.entries: list[dict[str, Any]] = []
-        self.latent_names: list[str] = []
-        self.codes = [Codes(torch.zeros(0, *code_shape))]
         self.rows: list[Row] = []
-        self.sheets = 0
+        self.sheets = self.total = 0
+        self.failed: list[str] = []
         _check_writable(folder)
+        # Nothing that grows with the number of photos stays in memory: codes and entries wait on the disk.
+        self.codes = CodesWriter(folder / "latents.npz", code_shape)
+        with writing(folder):
+            self.manifest = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 (closed at the end)
+        self.unfinished: deque[tuple[dict[str, Any], int]] = deque()  # entries, with their number of outputs
 
     def __enter__(self) -> "Report":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # What is done is listed also where the run was interrupted; the first mistake is the one to show.
-        with contextlib.suppress(*((OSError, UserError) if kind else ())):
+        with self.codes, contextlib.suppress(*((OSError, UserError) if kind else ())):
             self._finish()
+        with contextlib.suppress(OSError):
+            self.manifest.close()
 
     def add(self, photo: Photo) -> list[Pending]:
         """List a photo; each of its portraits is to be given to `write` with its result."""
@@ -93,7 +100,11 @@ class Report:
             "seconds": round(photo.seconds, 4),
             "outputs": [],
         }
-        self.entries.append(entry)
+        self.total += 1
+        self.unfinished.append((entry, len(photo.portraits) * self.outputs))
+        if photo.status != "ok":
+            self.failed.append(f"{entry['status']}: {entry['file']}: {entry['reason']}")
+        self._list_finished()
         if photo.status != "ok" and photo.thumbnail is not None:
             self._row([photo.thumbnail], f"{entry['file']}: {photo.reason}")
         names = [self.names.of_face(photo.file, index) for index in range(len(photo.portraits))]
@@ -132,8 +143,8 @@ class Report:
         if pending.pasted is not None and portrait.crop is not None:
             entry["pasted"] = pending.pasted.add(self.folder, portrait.crop, colours)
         entry["seconds"] = round(entry["seconds"] + seconds, 4)
-        self.latent_names += pending.outputs
-        self.codes.append(codes)
+        self._list_finished()
+        self.codes.append(pending.outputs, codes.w_plus, codes.features)
         high, wide = picture.shape[:2]
         size = tuple(max(1, round(THUMBNAIL * side / max(high, wide))) for side in (high, wide))
         thumbnails = [images.resize(shown, size) for shown in (picture, *colours[:OUTPUTS_A_ROW])]
@@ -141,14 +152,19 @@ class Report:
 
     def summarize(self, seconds: float) -> int:
         """Print what was done and which files failed. Return the exit code: 0 if every file gave a result, else 1."""
-        failed = [entry for entry in self.entries if entry["status"] != "ok"]
-        for entry in failed:
-            print(printable(f"{entry['status']}: {entry['file']}: {entry['reason']}"), file=sys.stderr)
-        done, count = len(self.entries) - len(failed), len(self.latent_names)
-        print(
-            f"{done} of {len(self.entries)} files gave {count} images ({count / seconds:.2f} images/s): {self.folder}"
-        )
-        return 1 if failed else 0
+        for line in self.failed:
+            print(printable(line), file=sys.stderr)
+        done, count = self.total - len(self.failed), len(self.codes.names)
+        print(f"{done} of {self.total} files gave {count} images ({count / seconds:.2f} images/s): {self.folder}")
+        return 1 if self.failed else 0
+
+    def _list_finished(self, all_of_them: bool = False) -> None:
+        """Write the entries of the photos that all outputs have come of, in the order of the photos."""
+        with writing(self.folder / MANIFEST):
+            while self.unfinished and (all_of_them or len(self.unfinished[0][0]["outputs"]) >= self.unfinished[0][1]):
+                entry, _ = self.unfinished.popleft()
+                self.manifest.write(",\n" if self.manifest.tell() else "")
+                self.manifest.write(textwrap.indent(json.dumps(entry, indent=1), " "))
 
     def _row(self, pictures: list[np.ndarray], caption: str) -> None:
         self.rows.append((pictures, caption))
@@ -171,12 +187,15 @@ class Report:
         while self._sheet_path(surplus).exists():  # of an earlier run of more photos
             self._sheet_path(surplus).unlink()
             surplus += 1
-        w_plus = torch.cat([codes.w_plus for codes in self.codes])  # [N, num_ws, w_dim]
-        features = [codes.features for codes in self.codes if codes.features is not None]
-        save_codes(self.folder / "latents.npz", self.latent_names, w_plus, torch.cat(features) if features else None)
-        path = self.folder / "manifest.json"
+        self.codes.write()
+        self._list_finished(all_of_them=True)
+        path = self.folder / MANIFEST
         with writing(path), atomic_file(path, durable=False) as file:
-            file.write(json.dumps(self.entries, indent=1).encode())
+            self.manifest.seek(0)
+            file.write(b"[\n")
+            while text := self.manifest.read(2**20):
+                file.write(text.encode())
+            file.write(b"\n]")
 
 
 def own_outputs(folder: Path) -> list[Path]:

@@ -1,7 +1,13 @@
 """The file of codes that inference and projection write, and edits read: names, w_plus and, beyond them, features."""
 
+import contextlib
+import math
 import os
+import tempfile
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -12,6 +18,8 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 
 MOST_FEATURES = 2**24  # numbers that correct the features of one code
+PART = 2**20  # bytes that are copied at a time
+DTYPES = {"w_plus": "<f4", "features": "<f2"}
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
@@ -26,11 +34,74 @@ def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, fe
     Raises:
         UserError: The disk refuses.
     """
-    arrays = {"names": np.array(names, dtype=np.str_), "w_plus": w_plus.detach().float().cpu().numpy()}
-    if features is not None:
-        arrays["features"] = features.detach().half().cpu().numpy()
-    with writing(path), atomic_file(path, durable=False) as file:
-        np.savez(file, **arrays)
+    with CodesWriter(path) as writer:
+        writer.append(names, w_plus, features)
+        writer.write()
+
+
+class CodesWriter:
+    """Write a file of codes that come one after the other, for as many as the disk can hold: none stay in memory.
+
+    They wait in files without a name beside `path`, which `write` puts in its place.
+
+    Args:
+        path: The .npz file.
+        code_shape: (num_ws, w_dim), where there may be no codes at all.
+
+    Raises:
+        UserError: The disk refuses.
+    """
+
+    def __init__(self, path: str | os.PathLike, code_shape: tuple[int, ...] = ()) -> None:
+        self.path, self.names = Path(path), list[str]()
+        self._shapes: dict[str, tuple[int, ...]] = {"w_plus": code_shape}
+        self._waiting: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> "CodesWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._waiting.values():
+            with contextlib.suppress(OSError):  # a full disk takes not even what was buffered
+                file.close()
+
+    def append(self, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
+        """Add N codes: w_plus [N, num_ws, w_dim] and, for all codes of a file or none, features [N, C, r, r]."""
+        self._append("w_plus", w_plus.detach().float().cpu().numpy())
+        if features is not None:
+            self._append("features", features.detach().half().cpu().numpy())
+        self.names += names  # last: codes that the disk took half of do not count
+
+    def _append(self, name: str, values: np.ndarray) -> None:
+        with writing(self.path):
+            if name not in self._waiting:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._waiting[name] = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115 (closed at the end)
+            self._shapes[name] = values.shape[1:]
+            self._waiting[name].write(np.ascontiguousarray(values).data)
+
+    def write(self) -> None:
+        """Write the file with all codes so far."""
+        with writing(self.path), atomic_file(self.path, durable=False) as file, zipfile.ZipFile(file, "w") as archive:
+            with archive.open("names.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.array(self.names, dtype=np.str_))
+            for name, shape in self._shapes.items():
+                header = {"descr": DTYPES[name], "fortran_order": False, "shape": (len(self.names), *shape)}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+                    if name in self._waiting:
+                        self._copy(name, member)
+
+    def _copy(self, name: str, member: IO[bytes]) -> None:
+        file, left = (
+            self._waiting[name],
+            len(self.names) * math.prod(self._shapes[name]) * np.dtype(DTYPES[name]).itemsize,
+        )
+        file.seek(0)
+        while left:
+            part = file.read(min(left, PART))
+            member.write(part)
+            left -= len(part)
 
 
 def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor, Tensor | None]:

@@ -19,6 +19,7 @@ SCRIPTS = sorted(path for path in Path(__file__).parents[2].glob("scripts/*.py")
 REQUIRED = {"--resolution": "64", "--data_path": "photos", "--out": "a.zip", "--directions": "a.safetensors"}
 WORDS = {"download": ["lpips"], "convert": ["inspect", "a.pt"], "prepare_data": ["--data_path", "photos"]}
 OUT_SUFFIX = {"prepare_data": ".zip", "evaluate_generator": ".json"}
+OUT_NEEDS = {"edit": ["me.jpg", "--direction", "smile=1"]}
 NUMBERS = [float("nan"), float("inf"), -float("inf"), 2**63, -(2**63) - 1, 10**30, -(10**30), 1e308, -1e308, 0, -1]
 TEXTS = [
     "",
@@ -182,7 +183,9 @@ def test_places_where_nothing_can_be_written(commands, tmp_path):
             for place, words in places[flag].items():
                 with pytest.raises(UserError) as caught:
                     settings = parse.parse(
-                        command.settings, command.presets, args=[*command.required, flag, f"{place}{suffix}"]
+                        command.settings,
+                        command.presets,
+                        args=[*command.required, *OUT_NEEDS.get(command.name, []), flag, f"{place}{suffix}"],
                     )
                     raise AssertionError(settings)
                 assert words in with_flags(str(caught.value), command.settings)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.latents.codes import load_codes, save_codes
+from stylegan2.latents.codes import CodesWriter, load_codes, save_codes
 from stylegan2.runtime.errors import UserError
 
 
@@ -44,3 +44,26 @@ def test_a_disk_that_refuses_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         save_codes(tmp_path / "file" / "latents.npz", ["a"], torch.zeros(1, 2, 3))
+
+
+def test_codes_that_come_one_by_one_make_the_same_file(tmp_path):
+    names, w_plus, features = ["a", "bb", "c"], torch.randn(3, 4, 5), torch.randn(3, 2, 3, 3)
+    save_codes(tmp_path / "whole.npz", names, w_plus, features)
+    with CodesWriter(tmp_path / "parts.npz") as writer:
+        for n, name in enumerate(names):
+            writer.append([name], w_plus[n : n + 1], features[n : n + 1])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.npz"]
+        writer.write()
+    whole, parts = (load_codes(tmp_path / f"{name}.npz", 4, 5) for name in ("whole", "parts"))
+    assert whole[0] == parts[0] == names
+    assert torch.equal(whole[1], parts[1])
+    assert torch.equal(whole[1], w_plus)
+    assert torch.equal(whole[2], parts[2])
+    assert torch.equal(whole[2], features.half().float())
+
+
+def test_a_file_may_hold_no_codes(tmp_path):
+    with CodesWriter(tmp_path / "none.npz", (4, 5)) as writer:
+        writer.write()
+    names, w_plus, features = load_codes(tmp_path / "none.npz", 4, 5)
+    assert (names, w_plus.shape, features) == ([], (0, 4, 5), None)
