@@ -89,8 +89,6 @@ def parse(
         return parsed
     except UserError as error:
         raise UserError(with_flags(str(error), settings)) from None
-    except OSError as error:  # of a path that no file system takes, such as one of 5,000 letters
-        raise UserError(refusal(error) or str(error)) from error
 
 
 def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
