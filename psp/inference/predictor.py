@@ -200,7 +200,8 @@ class Predictor:
         aligning = self.sources.aligns if align is None else align
         mixing = Mixing(rows, outputs, seed=seed) if outputs != 1 else None
         found = [[face.image for face in faces] for faces in self._faces(pictures, aligning, batch_size, mixing, None)]
-        return _as_given(pictures, found if outputs != 1 else [images[0] for images in found])
+        answers: list[Any] = found if outputs != 1 else [images[0] for images in found]
+        return _as_given(pictures, answers)
 
     @overload
     def edit(self, faces: Face, **strengths: float) -> Face: ...

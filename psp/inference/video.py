@@ -201,7 +201,8 @@ def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
             if target is not None:
                 written.mux(waiting)
                 waiting = []
-        written.mux(target.encode())
+        if target is not None:
+            written.mux(target.encode())
 
 
 def _add_video(written: Any, video: Any, frame: np.ndarray) -> Any:

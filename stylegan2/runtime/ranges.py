@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from stylegan2.runtime.errors import UserError
 
+Bound = Ge | Gt | Le | Lt
 LARGEST = 2**63 - 1  # of whole numbers, as tensors and files hold them
 
 Count = Annotated[int, Ge(1)]
@@ -52,13 +53,13 @@ def check_number(name: str, value: float, hint: Any) -> None:
         raise UserError(f"{name} must be at most 2^63 - 1 = {LARGEST}, not {value}")
 
 
-def bounds(hint: Any) -> Iterator[Ge | Gt | Le | Lt]:
+def bounds(hint: Any) -> Iterator[Bound]:
     """Yield the bounds that an annotation states, at whatever depth: of a union, or of what a tuple holds."""
     for part in typing.get_args(hint):
-        if isinstance(part, Ge | Gt | Le | Lt):
+        if isinstance(part, Bound):
             yield part
         elif isinstance(part, Interval):
-            yield from part
+            yield from typing.cast(typing.Iterable[Bound], part)
         else:
             yield from bounds(part)
 
@@ -71,7 +72,7 @@ def _numbers(value: Any) -> Iterator[float]:
             yield entry
 
 
-def _holds(bound: Ge | Gt | Le | Lt, value: float) -> bool:
+def _holds(bound: Bound, value: Any) -> bool:
     match bound:
         case Ge(ge=least):
             return value >= least
@@ -83,9 +84,9 @@ def _holds(bound: Ge | Gt | Le | Lt, value: float) -> bool:
             return value < above
 
 
-def _sentence(wrong: Ge | Gt | Le | Lt, found: list[Ge | Gt | Le | Lt], value: float) -> str:
+def _sentence(wrong: Bound, found: list[Bound], value: float) -> str:
     match found:
-        case [Ge(ge=least), Le(le=most)] if math.isfinite(most):
+        case [Ge(ge=least), Le(le=int() | float() as most)] if math.isfinite(most):
             return f"must be from {least} to {most}, not {value}"
         case [Gt(gt=below), Le(le=most)]:
             return f"must be above {below} and at most {most}, not {value}"
