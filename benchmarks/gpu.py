@@ -6,7 +6,6 @@ On a CPU all of it runs at toy sizes, which shows that it works and nothing else
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -23,11 +22,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import operators, peers
-from benchmarks.clock import clean, copy_rate, libraries, milliseconds, peak_gb
+from benchmarks.clock import copy_rate, libraries, milliseconds, peak_gb
 from benchmarks.kernels import profiled
-from benchmarks.operators import DTYPES, OURS, Row, Work
+from benchmarks.operators import DTYPES, OURS
 from benchmarks.phases import Form, amortised, parts
 from benchmarks.train_stylegan2 import own_form
+from benchmarks.works import Row, Work, machine, measure_works, table
 from options.networks import chosen_settings
 from options.parse import parse, run
 from psp.encoders import encoder_for
@@ -351,42 +351,8 @@ class Benchmark:
 
 
 def measure_part(o: Benchmark, part: str, device: torch.device, keep: Callable[[Row], None]) -> None:
-    """Measures the works of a part one after the other; each gets an equal share of the time that is left."""
-    works = PARTS[part](o, FULL if device.type == "cuda" else TOY, device)
-    end = time.perf_counter() + o.seconds
-    for k, work in enumerate(works):
-        clean(device)
-        left = max(0.0, end - time.perf_counter()) / (len(works) - k)
-        try:
-            figures = work.measure(left / 2)  # the other half is for building and for the first calls
-        except Exception as error:  # one form that fails must not cost the figures of all others
-            figures = {"failed": f"{type(error).__name__}: {error}"[:300]}
-        keep({**work.labels, **figures})
-
-
-def table(rows: list[Row]) -> str:
-    """Markdown; of a profile, its kernels below it."""
-    columns = list(dict.fromkeys(name for row in rows for name in row if name != "top"))
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += ["| " + " | ".join(shown(row.get(column)) for column in columns) + " |" for row in rows]
-    for row in rows:
-        if "top" in row:
-            lines += ["", f"Kernels of {row['step']}:", "", table(row["top"])]
-    return "\n".join(lines)
-
-
-def shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    return "" if value is None else str(value).replace("|", "/")
-
-
-def machine(device: torch.device) -> Row:
-    """What the figures belong to."""
-    on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
-    versions = {"torch": torch.__version__, "cuda": torch.version.cuda if on_cuda else None}
-    return {"device": name, **versions, "python": platform.python_version(), "sizes": "full" if on_cuda else "toy"}
+    """Measure the works of a part, and hand each row to `keep`."""
+    measure_works(PARTS[part](o, FULL if device.type == "cuda" else TOY, device), o.seconds, device, keep)
 
 
 def main(o: Benchmark) -> int:
@@ -394,20 +360,21 @@ def main(o: Benchmark) -> int:
     if device.type != "cuda":
         o = replace(o, precisions=[precision for precision in o.precisions if precision != "fp16"])  # of GPUs alone
     tune_process()
-    found: dict[str, Any] = {"machine": machine(device), "parts": {}}
-    print(", ".join(f"{name} {value}" for name, value in found["machine"].items()), flush=True)
+    about = {**machine(device), "sizes": "full" if device.type == "cuda" else "toy"}
+    report: dict[str, Any] = {"machine": about, "parts": {}}
+    print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     for part in o.only:
-        rows = found["parts"][part] = []
+        rows = report["parts"][part] = []
 
         def keep(row: Row, rows: list[Row] = rows) -> None:
             rows.append(row)
             if o.out is not None:
-                o.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                o.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
         start = time.perf_counter()
         measure_part(o, part, device, keep)
         print(f"\n### {part} ({time.perf_counter() - start:.0f} s)\n\n{table(rows)}", flush=True)
-    failed = [row for rows in found["parts"].values() for row in rows if "failed" in row]
+    failed = [row for rows in report["parts"].values() for row in rows if "failed" in row]
     return 1 if failed else 0
 
 

@@ -35,7 +35,8 @@ from stylegan2.runtime.device import tune_process
 from stylegan2.runtime.errors import UserError
 
 GPU_RATES = {64: 500.0, 256: 160.0}
-"""{resolution: images per second that the training of StyleGAN2 takes on one H200}; docs/results.md has the run."""
+"""{resolution: images per second that the training of StyleGAN2 takes on one H200}, rounded; docs/results.md has the
+measurement at 256 px."""
 JPEGS, PNGS, RENDERED = "zip of JPEGs", "procedural faces from a zip", "procedural faces, rendered"
 Row = dict[str, Any]
 
@@ -132,10 +133,10 @@ def table(rows: list[Row], workers: list[int]) -> str:
     ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for source, resolution in dict.fromkeys((row["images"], row["resolution"]) for row in rows):
-        found = {r["workers"]: r["images/s"] for r in rows if (r["images"], r["resolution"]) == (source, resolution)}
+        rates = {r["workers"]: r["images/s"] for r in rows if (r["images"], r["resolution"]) == (source, resolution)}
         asked = GPU_RATES.get(resolution)
-        enough = [n for n in workers if asked is not None and found[n] >= asked]
-        cells = [f"{source}, {resolution} px", *(f"{found[n]:.0f}" for n in workers)]
+        enough = [n for n in workers if asked is not None and rates[n] >= asked]
+        cells = [f"{source}, {resolution} px", *(f"{rates[n]:.0f}" for n in workers)]
         cells += ["" if asked is None else f"{asked:.0f}", str(min(enough)) if enough else "none of these"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -149,9 +150,9 @@ def main(o: Benchmark) -> int:
         for resolution in o.resolutions:
             for name, pixels in open_sources(Path(folder), resolution, o).items():
                 for n in workers:
-                    found = rate(pixels, o.batch_size, n, o.seconds)
-                    rows.append({"images": name, "resolution": resolution, "workers": n, "images/s": found})
-                    print(f"{name}, {resolution} px, {n} worker(s): {found:.1f} images/s", file=sys.stderr, flush=True)
+                    figure = rate(pixels, o.batch_size, n, o.seconds)
+                    rows.append({"images": name, "resolution": resolution, "workers": n, "images/s": figure})
+                    print(f"{name}, {resolution} px, {n} worker(s): {figure:.1f} images/s", file=sys.stderr, flush=True)
     print(f"images/s, batches of {o.batch_size}, {machine['cores']} cores\n\n{table(rows, workers)}")
     if o.out is not None:
         asked = {str(resolution): GPU_RATES.get(resolution) for resolution in o.resolutions}

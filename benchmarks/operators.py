@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,20 +10,13 @@ from torch import Tensor
 
 from benchmarks import peers
 from benchmarks.clock import milliseconds
+from benchmarks.works import Row, Work
 from stylegan2 import ops
 
-Row = dict[str, Any]
 Operator = Callable[[Tensor], Tensor]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OURS, PLAIN = "ours", "plain"
 CLAMP = 256.0
-
-
-class Work(NamedTuple):
-    """Something to measure: its columns in the table, and what measures it within a number of seconds."""
-
-    labels: Row
-    measure: Callable[[float], Row]
 
 
 def filter_works(

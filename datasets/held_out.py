@@ -66,7 +66,7 @@ class HeldOutPairs:
 
 
 def shared_task(models: Mapping[str, tuple[PSp, Metadata]]) -> Task:
-    """Return the task that all models were trained for. UserError: they cannot be compared."""
+    """Return the task that all models were trained for. UserError: the models cannot be compared."""
     tasks = {name: task_of(metadata, model.encoder.input_channels) for name, (model, metadata) in models.items()}
     first = next(iter(tasks))
     for name, (model, _) in models.items():
@@ -112,12 +112,12 @@ def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
 
 
 def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:
-    """Return how many images to measure on: all of them up to `default`, unless a number was asked for.
+    """Return how many images to measure on: all of them up to `default`, unless a number is asked for.
 
     Raises:
         UserError: There are not so many.
     """
     there = min(len(part) for part in pairs)
     if asked is not None and asked > there:
-        raise UserError(f"num_images {asked} were asked for, but {data} holds {there}: give fewer, or leave it out")
+        raise UserError(f"num_images asks for {asked} images, but {data} holds {there}: ask for fewer, or leave it out")
     return min(there, default) if asked is None else asked

@@ -40,7 +40,7 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
     if data == SYNTHETIC:
         return LabelledFaces(side)
     if labels is None:
-        raise UserError("attributes of your own images need labels: give a CSV file as `labels`")
+        raise UserError("the attributes of your own images are not known: give a CSV file of them as `labels`")
     return LabelledFolder(side, data, labels)
 
 

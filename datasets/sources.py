@@ -38,7 +38,7 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
     if data != SYNTHETIC:
         return ImageFolder(data, resolution, channels)
     if channels != 3:
-        raise UserError(f"the procedural faces have 3 channels, not {channels}: give a folder as `data`")
+        raise UserError(f"procedural faces have 3 channels, not {channels}: use a folder of images")
     return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
 
 
@@ -82,7 +82,7 @@ def open_split(
 ) -> tuple[Sequence[Example], Sequence[Example]]:
     """Open (training, held-out) examples: the test data if given, else other faces, else a share of the data."""
     if test_source_data is not None and test_data is None:
-        raise UserError("test_source_data needs the images that belong to them: give test_data too")
+        raise UserError("test_source_data is without its images: give test_data too")
     training = open_examples(task, data, resolution, source_data)
     if test_data is not None:
         return training, open_examples(task, test_data, resolution, test_source_data, HELD_OUT_SEED)
@@ -97,20 +97,28 @@ def open_examples(
     """Open examples for a task: of a folder or zip, of two matched by name, or of procedural faces.
 
     Args:
-        resolution: side of targets and sources in pixels.
-        source_data: a folder or zip of the sources that belong to `data`.
-        seed: of the procedural faces; HELD_OUT_SEED gives people that no training sees.
+        task: Renders the procedural faces, and says whether images need sources of their own.
+        data: `synthetic` for procedural faces, or a folder or zip.
+        resolution: Side of targets and sources in pixels.
+        source_data: A folder or zip of the sources that belong to `data`.
+        seed: Of the procedural faces; HELD_OUT_SEED gives people that no training sees.
+
+    Raises:
+        UserError: The sources of the task are missing, or procedural faces are to have other ones than their own.
     """
     if data == SYNTHETIC:
         if source_data is not None:
-            raise UserError("source_data belong to images of your own: give their folder as `data`")
+            raise UserError(
+                "procedural faces bring their sources along: source_data is for images of your own, whose folder is"
+                " `data`"
+            )
         return RenderedExamples(task, resolution, seed)
     if source_data is not None:
         return PairedFolders(data, source_data, resolution, task.source_mode)
     if task.needs_source:
         raise UserError(
-            f"the task {task.registered_name} cannot derive its sources from images: give their folder as"
-            " source_data, one file for each image and of its name"
+            f"the task {task.registered_name} cannot derive its sources from images: give a folder of them as"
+            " source_data, with one file for each image, of the same name"
         )
     return PlainExamples(ImageFolder(data, resolution))
 

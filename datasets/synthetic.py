@@ -23,12 +23,12 @@ MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 def _check_resolution(resolution):
     if not isinstance(resolution, int | np.integer) or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise UserError(
-            f"Synthetic faces are rendered at {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels, not {resolution!r}."
+            f"procedural faces are rendered at {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels, not {resolution!r}"
         )
 
 
 def render(identity: Identity, nuisance: Nuisance, resolution: int) -> Sample:
-    """Render one person under one condition. Raises UserError for a resolution outside 32..512."""
+    """Render one person under one condition. UserError: the resolution is not from 32 to 512 px."""
     _check_resolution(resolution)
     return _render(identity, nuisance, resolution)
 
@@ -36,15 +36,18 @@ def render(identity: Identity, nuisance: Nuisance, resolution: int) -> Sample:
 class SyntheticFaces:
     """An endless indexable set of rendered faces: `faces[i]` is a Sample, the same on every machine and in any order.
 
-    length is only what len() says (for samplers); every index >= 0 exists.
+    Args:
+        resolution: Pixels of a side, from 32 to 512.
+        seed: Another seed gives other people.
+        length: What len() says, for samplers; every index from 0 on exists.
     """
 
     def __init__(self, resolution: int, seed: int = TRAINING_SEED, length: int = 100_000):
         _check_resolution(resolution)
         if not isinstance(seed, int | np.integer) or seed < 0:
-            raise UserError(f"The seed of synthetic faces must be a whole number from 0 on, not {seed!r}.")
+            raise UserError(f"the seed of procedural faces must be a whole number from 0 on, not {seed!r}")
         if not isinstance(length, int | np.integer) or length < 1:
-            raise UserError(f"The length of synthetic faces must be a whole number from 1 on, not {length!r}.")
+            raise UserError(f"the number of procedural faces must be a whole number from 1 on, not {length!r}")
         self.resolution, self.seed, self.length = int(resolution), int(seed), int(length)
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class SyntheticFaces:
 
     def _rng(self, index, stream):
         if not isinstance(index, int | np.integer) or index < 0:
-            raise UserError(f"Synthetic faces are counted from 0 in whole numbers; there is no index {index!r}.")
+            raise UserError(f"procedural faces are counted from 0 in whole numbers: there is no index {index!r}")
         return np.random.Generator(np.random.PCG64([self.seed, int(index), stream]))
 
     def identity(self, index: int) -> Identity:
@@ -70,7 +73,7 @@ class SyntheticFaces:
         unknown = set(overrides) - names[0] - names[1]
         if unknown:
             known = ", ".join(sorted(names[0] | names[1]))
-            raise UserError(f"Unknown property of a synthetic face: {', '.join(sorted(unknown))} (there are {known}).")
+            raise UserError(f"a procedural face has no property {', '.join(sorted(unknown))}: there are {known}")
         return [
             dataclasses.replace(part, **{k: v for k, v in overrides.items() if k in own})
             for part, own in zip(parts, names, strict=True)

@@ -6,6 +6,7 @@ numbers for each image are then copied to the images' device, without waiting fo
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -85,7 +86,7 @@ class Augmentation:
     colour: Tensor
     """float64 [N, 4, 4], from (r, g, b, 1) in [-1, 1] to the new colour"""
 
-    def __getitem__(self, samples: Any) -> "Augmentation":
+    def __getitem__(self, samples: slice | Tensor) -> "Augmentation":
         return Augmentation(*(part[samples] for part in (self.x_flip, self.quarter_turns, self.place, self.colour)))
 
 
@@ -96,48 +97,51 @@ def draw(count: int, resolution: int, p: float, transforms: tuple[str, ...] = PI
     if unknown := set(transforms) - set(PIPELINES["bgc"]):
         raise UserError(f"there is no augmentation {min(unknown)!r}: choose from {', '.join(PIPELINES['bgc'])}")
 
-    def sometimes(name: str, values: Tensor, neutral: float, probability: float = p) -> Tensor:
-        chosen = torch.rand(count) < (probability if name in transforms else 0.0)  # [N]
-        return torch.where(chosen[:, None], values, neutral)
-
-    x_flip = sometimes("x_flip", torch.randint(2, (count, 1)), 0)  # [N, 1]
-    quarter_turns = sometimes("rotate_90", torch.randint(4, (count, 1)), 0)  # [N, 1]
-    place = _draw_place(count, resolution, p, sometimes)  # [N, 3, 3]
-    colour = _draw_colour(count, sometimes)  # [N, 4, 4]
+    probabilities = {name: p if name in transforms else 0.0 for name in PIPELINES["bgc"]}
+    x_flip = _sometimes(probabilities["x_flip"], torch.randint(2, (count, 1)), 0)  # [N, 1]
+    quarter_turns = _sometimes(probabilities["rotate_90"], torch.randint(4, (count, 1)), 0)  # [N, 1]
+    place = _draw_place(count, resolution, probabilities)  # [N, 3, 3]
+    colour = _draw_colour(count, probabilities)  # [N, 4, 4]
     return Augmentation(x_flip[:, 0].bool(), quarter_turns[:, 0], place, colour)
 
 
-def _draw_place(count: int, resolution: int, p: float, sometimes: Any) -> Tensor:
-    """Integer shift and the general geometric transforms, one after the other: [N, 3, 3]."""
+def _sometimes(p: float, values: Tensor, neutral: float) -> Tensor:
+    """Keep each row of values [N, K] with probability p; the others become `neutral`, which changes nothing."""
+    kept = torch.rand(len(values)) < p  # [N]
+    return torch.where(kept[:, None], values, neutral)
+
+
+def _draw_place(count: int, resolution: int, p: Mapping[str, float]) -> Tensor:
+    """Draw an integer shift and the general geometric transforms, one after the other: [N, 3, 3]."""
     # One of two rotations, before and after the anisotropic scale; with probability p at least one of them happens.
-    p_rotation = 1 - math.sqrt(1 - p)
+    p_rotation = 1 - math.sqrt(1 - p["rotation"])
     shift = (_uniform(count, 2) * MAX_INTEGER_SHIFT * resolution).round()  # [N, 2]
-    place = _translation(sometimes("integer_shift", shift, 0.0))
+    place = _translation(_sometimes(p["integer_shift"], shift, 0.0))
     scale = torch.exp2(_normal(count, 1) * SCALE_WIDTH)  # [N, 1]
-    place = _scaling(sometimes("isotropic_scale", scale, 1.0).expand(-1, 2)) @ place
-    place = _rotation(sometimes("rotation", _uniform(count, 1) * math.pi, 0.0, p_rotation)) @ place
+    place = _scaling(_sometimes(p["isotropic_scale"], scale, 1.0).expand(-1, 2)) @ place
+    place = _rotation(_sometimes(p_rotation, _uniform(count, 1) * math.pi, 0.0)) @ place
     scale = torch.exp2(_normal(count, 1) * SCALE_WIDTH)  # [N, 1]
-    place = _scaling(sometimes("anisotropic_scale", torch.cat([scale, 1 / scale], 1), 1.0)) @ place
-    place = _rotation(sometimes("rotation", _uniform(count, 1) * math.pi, 0.0, p_rotation)) @ place
+    place = _scaling(_sometimes(p["anisotropic_scale"], torch.cat([scale, 1 / scale], 1), 1.0)) @ place
+    place = _rotation(_sometimes(p_rotation, _uniform(count, 1) * math.pi, 0.0)) @ place
     shift = _normal(count, 2) * SHIFT_WIDTH * resolution  # [N, 2]
-    return _translation(sometimes("fractional_shift", shift, 0.0)) @ place
+    return _translation(_sometimes(p["fractional_shift"], shift, 0.0)) @ place
 
 
-def _draw_colour(count: int, sometimes: Any) -> Tensor:
-    """Brightness, contrast, luma flip, hue and saturation, one after the other: [N, 4, 4]."""
+def _draw_colour(count: int, p: Mapping[str, float]) -> Tensor:
+    """Draw brightness, contrast, luma flip, hue and saturation, one after the other: [N, 4, 4]."""
     luma = torch.ones(3, 3, dtype=torch.float64) / 3  # v v^T, the projection onto the grey axis v
     identity = torch.eye(3, dtype=torch.float64)
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / math.sqrt(3)  # v x
-    brightness = sometimes("brightness", _normal(count, 1) * BRIGHTNESS_WIDTH, 0.0)
+    brightness = _sometimes(p["brightness"], _normal(count, 1) * BRIGHTNESS_WIDTH, 0.0)
     colour = _translation(brightness.expand(-1, 3))  # [N, 4, 4]
-    contrast = sometimes("contrast", torch.exp2(_normal(count, 1) * CONTRAST_WIDTH), 1.0)
+    contrast = _sometimes(p["contrast"], torch.exp2(_normal(count, 1) * CONTRAST_WIDTH), 1.0)
     colour = _scaling(contrast.expand(-1, 3)) @ colour
-    flip = sometimes("luma_flip", torch.randint(2, (count, 1)), 0)[:, :, None]  # [N, 1, 1]
+    flip = _sometimes(p["luma_flip"], torch.randint(2, (count, 1)), 0)[:, :, None]  # [N, 1, 1]
     colour = _homogeneous(identity - 2 * flip * luma) @ colour  # Householder's reflection
-    angle = sometimes("hue", _uniform(count, 1) * math.pi, 0.0)[:, :, None]  # [N, 1, 1]
+    angle = _sometimes(p["hue"], _uniform(count, 1) * math.pi, 0.0)[:, :, None]  # [N, 1, 1]
     turn = angle.cos() * identity + angle.sin() * cross + (1 - angle.cos()) * luma  # Rodrigues' formula
     colour = _homogeneous(turn) @ colour
-    saturation = sometimes("saturation", torch.exp2(_normal(count, 1) * SATURATION_WIDTH), 1.0)[:, :, None]
+    saturation = _sometimes(p["saturation"], torch.exp2(_normal(count, 1) * SATURATION_WIDTH), 1.0)[:, :, None]
     return _homogeneous(luma + saturation * (identity - luma)) @ colour
 
 

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import gpu, operators
 from benchmarks.clock import milliseconds
+from benchmarks.works import Work
 from stylegan2 import ops
 from stylegan2.runtime.errors import UserError
 
@@ -37,7 +38,7 @@ def test_a_form_that_fails_leaves_the_figures_of_the_others(monkeypatch):
     def fail(seconds):
         raise RuntimeError("out of memory")
 
-    works = [operators.Work({"form": "a"}, fail), operators.Work({"form": "b"}, lambda seconds: {"ms": 1.0})]
+    works = [Work({"form": "a"}, fail), Work({"form": "b"}, lambda seconds: {"ms": 1.0})]
     monkeypatch.setitem(gpu.PARTS, "gan", lambda o, s, device: works)
     rows = []
     gpu.measure_part(gpu.Benchmark(), "gan", CPU, rows.append)

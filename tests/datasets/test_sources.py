@@ -98,7 +98,7 @@ def test_gray_folders(tmp_path):
 @pytest.mark.parametrize(
     ("data", "resolution", "channels", "words"),
     [
-        ("synthetic", 32, 1, "the procedural faces have 3 channels, not 1: give a folder as `data`"),
+        ("synthetic", 32, 1, "procedural faces have 3 channels, not 1: use a folder of images"),
         ("synthetic", 16, 3, "rendered at 32 to 512 pixels, not 16"),
         ("synthetic", 1024, 3, "rendered at 32 to 512 pixels, not 1024"),
         ("no/such/folder", 32, 3, "there is no folder or zip file 'no/such/folder'"),
@@ -125,9 +125,13 @@ def test_sources_of_ones_own_are_matched_and_split_with_their_images(tmp_path):
 @pytest.mark.parametrize(
     ("task", "arguments", "words"),
     [
-        ("segmentation", {}, "cannot derive its sources from images: give their folder as source_data"),
+        ("segmentation", {}, "cannot derive its sources from images: give a folder of them as source_data"),
         ("inversion", {"test_source_data": "there"}, "give test_data too"),
-        ("inversion", {"data": "synthetic", "source_data": "there"}, "give their folder as `data`"),
+        (
+            "inversion",
+            {"data": "synthetic", "source_data": "there"},
+            "source_data is for images of your own, whose folder is `data`",
+        ),
     ],
 )
 def test_sources_that_cannot_be_had_are_one_sentence(tmp_path, task, arguments, words):

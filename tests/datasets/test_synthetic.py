@@ -310,7 +310,7 @@ def test_bad_arguments_are_named():
     ):
         with pytest.raises(UserError) as mistake:
             call()
-        assert str(mistake.value).endswith(".")
+        assert not str(mistake.value).endswith(".")
 
 
 def test_length_is_for_samplers_only():

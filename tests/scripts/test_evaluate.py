@@ -85,7 +85,7 @@ def test_no_more_images_than_there_are(script, pictures):
     code, _, err = script("evaluate.py", "--checkpoint_path", "a.safetensors", "--data", pictures, "--num_images", 6)
     assert (code, err) == (
         2,
-        f"error: --num_images 6 were asked for, but {pictures} holds 5: give fewer, or leave it out\n",
+        f"error: --num_images asks for 6 images, but {pictures} holds 5: ask for fewer, or leave it out\n",
     )
 
 
