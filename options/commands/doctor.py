@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from options.machine import Machine
+from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.ranges import Count, NotNegative, Threads
 
 
@@ -28,3 +29,7 @@ class Doctor(Machine):
     """threads that read"""
     estimate: bool = True
     """train a few steps to say how long the trainings would take on this machine"""
+
+    def __post_init__(self) -> None:
+        if self.resolution:
+            check_sizes(self.resolution, 3, "skip")
