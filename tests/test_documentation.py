@@ -11,6 +11,7 @@ import pytest
 
 from options import parse
 from options.commands import COMMANDS as BY_NAME
+from options.commands import with_first
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,7 +20,7 @@ NAMED = re.compile(r"psp ([a-z-]+)(.*)")
 FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
 PATH = re.compile(r"(?<![\w/.-])(?:stylegan2|psp|datasets|options|scripts|benchmarks|tests|docs)/(?:[\w./]*[\w/])?")
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: to be filled in
-OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg", "--help"}  # torchrun's, tensorboard's, stylegan3's, tyro's
+OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg", "--help", "--index_url"}  # the last one is pip's
 OF_EXAMPLES = {"--hinge_lambda", "--hinge_margin", "--sigma"}  # of docs/examples; tests/test_one_file.py gives them
 
 
@@ -42,7 +43,12 @@ def commands_of(document):
     code = code_of(document)
     typed = [found.groups() for line in code if (found := COMMAND.search(line))]
     named = [found.groups() for line in code if (found := NAMED.match(line)) and found[1] in BY_NAME]
-    return [*typed, *((f"scripts/{BY_NAME[name].script}.py", rest) for name, rest in named)]
+    return [*typed, *((f"scripts/{BY_NAME[name].script}.py", as_flags(name, rest)) for name, rest in named)]
+
+
+def as_flags(name, rest):
+    """Return the words after `psp NAME` as its script takes them."""
+    return " " + shlex.join(with_first(BY_NAME[name], shlex.split(rest)))
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands_of(document)})
@@ -71,6 +77,15 @@ def known_flags():
     paths = [*sorted((ROOT / "scripts").glob("[!_]*.py")), *{ROOT / script for script, _ in COMMANDS}]
     settings = [settings_of(str(path.relative_to(ROOT)), [])[0] for path in paths]
     return {flag for of_one in settings for flag in parse._flags(of_one)}
+
+
+def test_the_table_of_commands_is_complete():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `psp ([\w-]+)` \| `scripts/(\w+)\.py` \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(name, command.script, command.summary) for name, command in BY_NAME.items()]
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    extras = re.findall(r'^        "(\w+)": \[', setup[setup.index("extras_require") :], re.MULTILINE)
+    assert set(extras) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
 def test_commands_are_found():

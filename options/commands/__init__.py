@@ -99,8 +99,7 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
     if name == "invert" and any(arg.partition("=")[0] == "--direction" for arg in args):
         name = "edit"  # an inversion that is edited
     command = COMMANDS[name]
-    if command.first and args and not args[0].startswith("-"):
-        args = [f"--{command.first}", *args]
+    args = with_first(command, args)
     module = importlib.import_module(f"options.commands.{command.script}")
     settings = getattr(module, command.settings)
     sys.argv = [f"psp {name}", *args]  # as its help, and what a run writes down, are to call it
@@ -108,3 +107,9 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
         given = parse(settings, getattr(module, "PRESETS", None), args=args)
         script = importlib.import_module(f"scripts.{command.script}")
         sys.exit(script.main(given) or 0)
+
+
+def with_first(command: Command, args: Sequence[str]) -> list[str]:
+    """Return the words of a command line with the flag for which the first ones stand."""
+    stands = command.first and args and not args[0].startswith("-")
+    return [f"--{command.first}", *args] if stands else list(args)
