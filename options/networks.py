@@ -33,7 +33,7 @@ class CommonNetworkSettings:
     """a generator of stylegan2/networks, as pggan, stylegan and stylegan2 are: everything else is as published, unless
     a preset or a flag says otherwise"""
     resolution: int = 64
-    """pixels of a side: a power of two from 8 to 2048"""
+    """pixels of a side: a power of two from 8 to 4096"""
     channels: int = 3
     """image channels: 1 gray, 3 RGB, 4 RGBA"""
     g_architecture: str = "skip"

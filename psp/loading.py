@@ -44,7 +44,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
         return _restore(*checkpoint.read_newest(path))
     if not path.is_file():
         path = PRETRAINED.locate_model(str(path_or_name), "pSp model")
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" and not checkpoint.is_safetensors(path):
         model, metadata = from_official(path)
         return model, model_metadata(model) | metadata
     return _restore(path, *checkpoint.read(path))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from psp.convert import layout
 from psp.encoders import ENCODERS
 from psp.model import PSp
+from stylegan2.convert.envelope import as_tensor, unwrap
 from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE, check_state
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.convert.safe import read_torch
@@ -21,6 +22,7 @@ from stylegan2.runtime.errors import CheckpointError
 
 KEPT_OPTIONS = ("dataset_type", "label_nc", "input_nc", "resize_factors")
 DECODER = "decoder."
+ANCHORS = ("decoder.input.input", "decoder.conv1.conv.modulation.weight", "decoder.style.1.weight")
 
 
 class Content(NamedTuple):
@@ -75,15 +77,23 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
 
 
 def parts(content: Any) -> Content:
-    """Return the parts of a published file. CheckpointError: they have other types than there."""
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+    """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has none."""
+    if not isinstance(content, dict):
         raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
-    if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
+    found = next(filter(None, (unwrap(content, anchor) for anchor in ANCHORS)), [])
+    state = found[0].tensors if found else content.get("state_dict")
+    if not isinstance(state, dict):
+        raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("its state_dict holds more than tensors")
-    check_state(content["state_dict"])
-    state, average, options = content["state_dict"], content.get("latent_avg"), content.get("opts")
+    check_state(state)
+    average, options = as_tensor(content.get("latent_avg")), content.get("opts")
     options = vars(options) if isinstance(options, argparse.Namespace) else options
-    if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and average.numel()):
+    if average is not None and average.ndim == 3 and len(average) == 1:
+        average = average[0]  # [rows, w_dim]
+    if content.get("latent_avg") is not None and (
+        average is None or average.ndim not in (1, 2) or not average.numel() or not average.is_floating_point()
+    ):
         raise CheckpointError("its latent_avg is no tensor of one or two dimensions, or empty")
     return Content(state, average, options if isinstance(options, dict) else {})
 

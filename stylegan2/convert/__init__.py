@@ -65,6 +65,9 @@ def from_torch(content: Any, path: str | os.PathLike) -> Stored:
     """`open_foreign` of a PyTorch file that `read_torch` has read. CheckpointError: it holds no generator."""
     if lucidrains.is_content(content):
         return lucidrains.extract(content, Path(path).parent)
+    of_nvidia = nvidia.extract_tensors(content)
+    if of_nvidia is not None:
+        return of_nvidia
     return rosinality.extract(content)
 
 

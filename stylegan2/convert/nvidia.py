@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stylegan2.convert import layout
+from stylegan2.convert import envelope, layout
 from stylegan2.convert.layout import Stored
 from stylegan2.convert.safe import StoredModule
 from stylegan2.networks.protocols import Generator
@@ -23,11 +23,12 @@ DEEPEST = 8  # modules within modules; a generator has 4 levels
 MOST_MODULES = 10_000  # a generator of 1024 px has 60; they may be shared, so that few bytes make many
 LARGEST_SETTING = 1e6
 LR_MULTIPLIER = 0.01
+BARE_NOTE = f"the file holds tensors alone, so no bound on the layers and {LR_MULTIPLIER} for the mapping were taken"
 
 
 def extract(content: object) -> Stored:
     """The `G_ema` of a network pickle, as `read_persistence_pickle` gives it. CheckpointError: there is none."""
-    stored = content.get("G_ema") if isinstance(content, dict) else None
+    stored = content.get("G_ema", content.get("G")) if isinstance(content, dict) else content
     if not isinstance(stored, StoredModule):
         raise CheckpointError("it is a pickle without a generator 'G_ema' of NVIDIA's PyTorch projects")
     tensors, settings = flatten(stored)
@@ -38,12 +39,21 @@ def extract(content: object) -> Stored:
     return Stored(SOURCE, tensors, settings)
 
 
+def extract_tensors(content: Any) -> Stored | None:
+    """The same tensors in a PyTorch file, however they are wrapped; None where they are not there."""
+    found = envelope.unwrap(content, CONST)
+    if not found:
+        return None
+    return Stored(SOURCE, found[0].tensors, {"conv_clamp": None, "mapping_lr_multiplier": LR_MULTIPLIER, "bare": True})
+
+
 def build(stored: Stored) -> tuple[Generator, list[str]]:
     """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
     tensors, settings = stored.tensors, stored.settings
     if reason := unsupported(stored):
         raise CheckpointError(reason)
     notes = [] if layout.W_AVG in tensors else [layout.W_AVG_NOTE]
+    notes += [BARE_NOTE] if settings.get("bare") else []
     return from_nvidia(tensors, settings["conv_clamp"], settings["mapping_lr_multiplier"]), notes
 
 

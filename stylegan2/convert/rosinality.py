@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylegan2 import ops
-from stylegan2.convert import layout
+from stylegan2.convert import envelope, layout
 from stylegan2.convert.layout import Stored
 from stylegan2.networks import protocols
 from stylegan2.networks.sizes import feature_maps, resolutions
@@ -32,23 +32,38 @@ TO_RGB = {
     "bias": "bias",
 }
 FILTERS = (".blur.kernel", ".upsample.kernel")
+# Each stands in every generator, and no other network has it; a damaged file may lack one.
+ANCHORS = ("input.input", "conv1.conv.modulation.weight", "to_rgb1.conv.modulation.weight", "style.1.weight")
 W_AVG = "latent_avg"
 RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 
 
 def extract(content: object) -> Stored:
-    """A converted file {g_ema, latent_avg} or a training's {g, d, g_ema, args, ...}, as `read_torch` gives it."""
+    """Find the generator in a file {g_ema, latent_avg}, {g, d, g_ema, args, ...} or any other wrapping of its tensors.
+
+    Averaged weights are taken before others; where there are none, a note says so.
+
+    Args:
+        content: As `read_torch` gives it.
+
+    Raises:
+        CheckpointError: It holds no such generator, or an encoder too.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(f"it holds a {type(content).__name__}, not a checkpoint")
-    if "state_dict" in content:
+    found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
+    if any(wrapped.place.endswith("decoder.") for wrapped in found) or {"state_dict", "opts"} <= content.keys():
         raise CheckpointError("it holds an encoder too (pSp's layout); a generator alone was expected")
-    state, latent_avg = content.get("g_ema"), content.get(W_AVG)
-    if not _is_state(state):
-        found = ", ".join(repr(str(key)[:40]) for key in list(content)[:5])
-        raise CheckpointError(f"it holds no generator 'g_ema', only {found or 'nothing'}")
-    if latent_avg is not None and not isinstance(latent_avg, Tensor):
-        raise CheckpointError("it holds a 'latent_avg' that is no tensor")
-    return Stored(SOURCE, state if latent_avg is None else {**state, W_AVG: latent_avg}, {})
+    if not found and isinstance(content.get("g_ema"), dict):
+        found = [envelope.Wrapped("g_ema", {k: v for k, v in content["g_ema"].items() if isinstance(v, Tensor)})]
+    if not found:
+        names = ", ".join(repr(str(key)[:40]) for key in list(content)[:5])
+        raise CheckpointError(f"it holds no generator 'g_ema', only {names or 'nothing'}")
+    state = dict(found[0].tensors)
+    own = next((state.pop(name) for name in envelope.MEANS if name in state), None)
+    mean = envelope.mean_of_w(content) if own is None else own
+    settings = {"place": found[0].place} if found[0].place and not found[0].averaged else {}
+    return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, settings)
 
 
 def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
@@ -57,6 +72,10 @@ def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
     latent_avg = state.pop(W_AVG, None)
     notes = [layout.W_AVG_NOTE] if latent_avg is None else []
     notes += [] if "noises.noise_0" in state else [layout.NOISE_NOTE]
+    if "place" in stored.settings:
+        notes.append(
+            f"the file names no averaged weights; those of {stored.settings['place'].rstrip('.')!r} were taken"
+        )
     return from_rosinality(state, latent_avg), notes
 
 
@@ -223,7 +242,3 @@ def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
     while pattern.format(number) in state:
         number += 1
     return number - first
-
-
-def _is_state(state: object) -> TypeGuard[dict[str, Tensor]]:
-    return isinstance(state, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())

@@ -8,6 +8,7 @@ import argparse
 import io
 import os
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
@@ -23,9 +24,31 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.pickle_outline import Outline
 from stylegan2.runtime.torch_outline import check_torch
 
+DAMAGED = "is damaged, or holds more than tensors and settings"
+
+
+def _path(*parts: str) -> str:
+    """Stands for the classes of pathlib."""
+    return "/".join(part for part in parts if isinstance(part, str))
+
+
+_PATHS = ("PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath")
+ALLOWED = (
+    argparse.Namespace,
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
+    *((np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_path, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in _PATHS),
+)
+"""What a file of tensors may name besides what `torch.load` allows by itself. Arrays of objects hold nothing else."""
+
 
 def read_torch(path: str | os.PathLike) -> Any:
-    """What torch.save wrote: tensors, containers, numbers, text and argparse.Namespace only, tensors on the CPU.
+    """What torch.save wrote: tensors, NumPy arrays, containers, numbers, text, paths and argparse.Namespace only.
+
+    Tensors are on the CPU, and paths, which are settings, become text.
 
     Raises CheckpointError, in one sentence, when the file is damaged, refers to anything else, or claims more than it
     holds; PyTorch reads it only after that was found out.
@@ -35,13 +58,13 @@ def read_torch(path: str | os.PathLike) -> Any:
         with reading(path, "a PyTorch file", CheckpointError):
             with open(path, "rb") as file:
                 check_torch(file)
-            with torch.serialization.safe_globals([argparse.Namespace]):
+            with torch.serialization.safe_globals(list(ALLOWED)):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError as error:
         if isinstance(error.__cause__, pickle.UnpicklingError):
-            raise CheckpointError(
-                f"{name} is damaged, or holds more than tensors and settings; nothing in it was executed"
-            ) from error
+            named = re.search(r"GLOBAL ([\w.]{1,80}) was not an allowed", str(error.__cause__))
+            reason = f"holds {named[1]}, which is no tensor and no setting" if named else DAMAGED
+            raise CheckpointError(f"{name} {reason}; nothing in it was executed") from error
         raise
 
 

@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
     """Growing discriminator: images [N, C, r, r] in [-1, 1], of any resolution r from 4 to R -> logits [N, 1].
 
     Args:
-        img_resolution: R, pixels of a side, a power of two from 8 to 2048.
+        img_resolution: R, pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         channel_base: Channels are min(channel_base / resolution, channel_max).
         channel_max: Most channels of a layer.

@@ -208,7 +208,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """The generator of lucidrains/stylegan2-pytorch, with the interface of `stylegan2.networks.stylegan2.Generator`.
 
     Args:
-        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         w_dim: Size of z and of w.
         channel_base: 2 R times that project's `network_capacity`.

@@ -162,7 +162,7 @@ class Generator(TwoPartGenerator[Normalization, Synthesis]):
     """PGGAN generator: one latent for the whole image (num_ws is 1), so nothing to mix, to truncate or to encode to.
 
     Args:
-        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         z_dim: Size of the input latent z.
         channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.

@@ -5,7 +5,7 @@ import math
 from stylegan2.runtime.errors import UserError
 
 ARCHITECTURES = ("skip", "residual", "plain")
-RESOLUTIONS = tuple(2**k for k in range(3, 12))  # 8 to 2048
+RESOLUTIONS = tuple(2**k for k in range(3, 13))  # 8 to 4096
 
 RANGES = {
     "img_resolution": (4, 4096),

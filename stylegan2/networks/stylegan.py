@@ -231,7 +231,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """StyleGAN generator.
 
     Args:
-        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         z_dim: Size of the input latent z.
         w_dim: Size of the intermediate latent w.

@@ -142,7 +142,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
     """StyleGAN2 generator.
 
     Args:
-        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         z_dim: Size of the input latent z.
         w_dim: Size of the intermediate latent w.
@@ -189,7 +189,7 @@ class Discriminator(nn.Module):
     """StyleGAN2 discriminator: images [N, C, R, R] in [-1, 1] -> logits [N, 1].
 
     Args:
-        img_resolution: Pixels of a side, a power of two from 8 to 2048.
+        img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         channel_base: Channels are min(channel_base / resolution, channel_max); 32768 is configuration F, 16384 E.
         channel_max: Most channels of a layer.

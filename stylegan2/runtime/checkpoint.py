@@ -120,6 +120,12 @@ def _metadata(name: str, text: str) -> dict[str, Any]:
     return metadata
 
 
+def is_safetensors(path: str | os.PathLike) -> bool:
+    """Return whether a file begins as one of safetensors does: the length of its header in 8 bytes, then JSON."""
+    with open(path, "rb") as file:
+        return file.read(9)[5:] == b"\0\0\0{"
+
+
 def _dense(name: str, tensor: Tensor) -> Tensor:
     if name == "__metadata__" or tensor.dtype not in DTYPE_NAMES or tensor.layout != torch.strided:
         raise CheckpointError(f"a checkpoint cannot hold tensor {name!r} ({tensor.dtype}, {tensor.layout})")

@@ -133,7 +133,7 @@ def test_flags_win_over_preset_and_architecture():
         ("--arch pggan --style_mixing 0.5", "none to mix: use --style_mixing 0"),
         ("--arch stylegan --resolution 16 --grow_from 32", "--grow_from must be a power of two from 4 to 16, not 32"),
         ("--arch stylegan --normalization group", "invalid choice 'group' for argument '--normalization'"),
-        ("--arch pggan --resolution 48", "the resolution must be a power of two from 8 to 2048, not 48"),
+        ("--arch pggan --resolution 48", "the resolution must be a power of two from 8 to 4096, not 48"),
         ("--arch stylegan --batch_sizes 8", "batch_sizes"),
         ("--preset auto --resolution big", "--resolution"),
         ("--preset auto --batch_size 0", "--batch_size must be at least 1, not 0"),

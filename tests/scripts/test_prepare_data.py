@@ -60,7 +60,7 @@ def test_what_is_left_out_gives_exit_code_1(prepare_data, folder, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--resolution", 48], "the resolution must be a power of two from 8 to 2048, not 48"),
+        (["--resolution", 48], "the resolution must be a power of two from 8 to 4096, not 48"),
         (["--channels", 2], "--channels"),
         (["--crop", "left"], "--crop"),
         (["--workers", 0], "--workers must be from 1 to 1024, not 0"),

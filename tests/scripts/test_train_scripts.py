@@ -216,7 +216,7 @@ def assert_stops(ended, folder):
 MISTAKES = [
     ("train_stylegan2.py", "--resolutoin 64", "there is no option --resolutoin: did you mean --resolution?"),
     ("train_stylegan2.py", "--preset paper265", "there is no preset 'paper265': choose one of tiny-cpu, "),
-    ("train_stylegan2.py", "--resolution 48", "the resolution must be a power of two from 8 to 2048, not 48"),
+    ("train_stylegan2.py", "--resolution 48", "the resolution must be a power of two from 8 to 4096, not 48"),
     ("train_stylegan2.py", "--resolution big", "--resolution"),
     ("train_stylegan2.py", "--data nowhere", "there is no folder or zip file 'nowhere'"),
     ("train_stylegan2.py", "--channels 2", "not 2"),

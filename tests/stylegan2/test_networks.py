@@ -286,7 +286,9 @@ def test_average_tracks_w():
     torch.testing.assert_close(generator.w_avg, 0.9 * before + 0.1 * w.mean(dim=0))
 
 
-@pytest.mark.parametrize(("resolution", "num_ws"), [(8, 4), (16, 6), (64, 10), (256, 14), (1024, 18), (2048, 20)])
+@pytest.mark.parametrize(
+    ("resolution", "num_ws"), [(8, 4), (16, 6), (64, 10), (256, 14), (1024, 18), (2048, 20), (4096, 22)]
+)
 def test_number_of_rows(resolution, num_ws):
     with torch.device("meta"):
         generator = GENERATORS.build("stylegan2", resolution)
@@ -327,7 +329,7 @@ def test_config_builds_the_same_network():
     [
         ({"img_resolution": 24}, "24"),
         ({"img_resolution": 4}, "4"),
-        ({"img_resolution": 4096}, "4096"),
+        ({"img_resolution": 8192}, "8192"),
         ({"img_resolution": 16, "img_channels": 0}, "0"),
         ({"img_resolution": 16, "img_channels": 5}, "5"),
         ({"img_resolution": 16, "architecture": "resnet"}, "resnet"),

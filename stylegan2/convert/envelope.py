@@ -1,0 +1,85 @@
+"""What a file wraps tensors in: keys of other trainers, prefixes, dicts in dicts, arrays of NumPy.
+
+The same network is stored as {"g_ema": tensors}, as {"state_dict": {"generator_ema.NAME": tensor}}, under `module.` of
+several GPUs or `_orig_mod.` of a compiled module, or bare. Which tensors belong together is told by a name that every
+network of a layout has.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DEPTH = 4  # of dicts in dicts
+AVERAGED = ("ema", "avg", "average", "shadow")
+MEANS = ("latent_avg", "mean_latent", "w_avg", "latent_mean", "avg_latent")
+
+
+class Wrapped(NamedTuple):
+    """Tensors of one network."""
+
+    place: str
+    """the keys that lead to them and their prefix, such as "state_dict.generator_ema." """
+    tensors: dict[str, Tensor]
+    """without the prefix"""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the place calls itself a moving average."""
+        return any(word in self.place.lower() for word in AVERAGED)
+
+
+def unwrap(content: Any, anchor: str) -> list[Wrapped]:
+    """Find the networks in a file, those that are moving averages first.
+
+    Args:
+        content: As `torch.load` gives it.
+        anchor: The name of a tensor that each network of the layout has, and that no other ends with.
+    """
+    found = [
+        Wrapped(place + prefix, own) for place, tensors in _dicts(content) for prefix, own in _split(tensors, anchor)
+    ]
+    return sorted(found, key=lambda wrapped: not wrapped.averaged)
+
+
+def mean_of_w(content: Any) -> Tensor | None:
+    """Find the mean of W beside the networks, under the names that projects give it; None where there is none."""
+    for _, values in _dicts(content, tensors_only=False):
+        for name in MEANS:
+            mean = as_tensor(values.get(name))
+            if mean is not None and mean.numel() and mean.is_floating_point():
+                return mean
+    return None
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """Return a tensor, or what an array of numbers of NumPy holds; None for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        return torch.from_numpy(np.ascontiguousarray(value))
+    return None
+
+
+def _dicts(content: Any, place: str = "", depth: int = DEPTH, tensors_only: bool = True) -> Iterator[tuple[str, dict]]:
+    if not isinstance(content, dict) or depth == 0:
+        return
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    tensors = {key: as_tensor(value) for key, value in named.items()}
+    yield place, {key: tensor for key, tensor in tensors.items() if tensor is not None} if tensors_only else named
+    for key, value in named.items():
+        if isinstance(value, dict):
+            yield from _dicts(value, f"{place}{key}.", depth - 1, tensors_only)
+
+
+def _split(tensors: dict[str, Tensor], anchor: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield (prefix, its tensors without it) for each prefix under which the anchor stands."""
+    for key in tensors:
+        prefix = key.removesuffix(anchor)
+        if key.endswith(anchor) and (not prefix or prefix.endswith(".")):
+            yield (
+                prefix,
+                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)},
+            )

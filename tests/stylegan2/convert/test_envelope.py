@@ -1,0 +1,83 @@
+"""The tensors of one generator under whatever keys, prefixes, wrappers and types other trainers save them."""
+
+import argparse
+import pathlib
+from collections import OrderedDict
+
+import pytest
+import torch
+
+import stylegan2
+from stylegan2.convert.envelope import unwrap
+from stylegan2.runtime.errors import CheckpointError
+
+W_AVG = torch.linspace(-1, 1, 16)
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+WRAPPINGS = {
+    "bare": lambda s: {**s, "latent_avg": W_AVG},
+    "g": lambda s: {"g": s, "latent_avg": W_AVG},
+    "ema beside the training": lambda s: {"g": {n: t + 1 for n, t in s.items()}, "g_ema": s, "latent_avg": W_AVG},
+    "params_ema": lambda s: {"params": {n: t + 1 for n, t in s.items()}, "params_ema": s, "mean_latent": W_AVG},
+    "several GPUs": lambda s: {"g_ema": prefixed(s, "module."), "latent_avg": W_AVG},
+    "compiled": lambda s: {"g_ema": prefixed(s, "_orig_mod."), "latent_avg": W_AVG},
+    "both": lambda s: {"g_ema": prefixed(s, "module._orig_mod."), "latent_avg": W_AVG},
+    "Lightning": lambda s: {
+        "state_dict": {**prefixed(s, "generator_ema."), **prefixed({n: t + 1 for n, t in s.items()}, "generator.")},
+        "latent_avg": W_AVG,
+        "epoch": 3,
+    },
+    "deep": lambda s: {"models": {"net": OrderedDict(ema=s)}, "stats": {"w_avg": W_AVG}},
+    "a row of the mean": lambda s: {"g_ema": s, "latent_avg": W_AVG[None, None].repeat(1, 6, 1)},
+    "half precision": lambda s: {
+        "g_ema": {n: t.half().float().to(torch.float64) for n, t in s.items()},
+        "latent_avg": W_AVG,
+    },
+    "bfloat16": lambda s: {"g_ema": {n: t.bfloat16() for n, t in s.items()}, "latent_avg": W_AVG},
+    "arrays of NumPy": lambda s: {"g_ema": {n: t.numpy() for n, t in s.items()}, "latent_avg": W_AVG.numpy()},
+    "numbers of NumPy": lambda s: {"g_ema": s, "latent_avg": W_AVG, "fid": W_AVG.numpy().mean()},
+    "paths": lambda s: {"g_ema": s, "latent_avg": W_AVG, "args": argparse.Namespace(out=pathlib.PurePosixPath("/x"))},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_the_envelope_is_not_the_content(foreign, tmp_path, name):
+    state = foreign.rosinality_state({4: 16, 8: 16, 16: 16})
+    torch.save({"g_ema": state, "latent_avg": W_AVG}, tmp_path / "plain.pt")
+    torch.save(WRAPPINGS[name](state), tmp_path / "wrapped.pt")
+    z = torch.randn(2, 16)
+    expected, found = (stylegan2.load(tmp_path / f"{n}.pt")[0](z, truncation_psi=0.7) for n in ("plain", "wrapped"))
+    torch.testing.assert_close(found, expected, **({"atol": 0.5, "rtol": 0} if "16" in name or "half" in name else {}))
+
+
+def test_that_the_weights_are_not_averaged_is_said(foreign, tmp_path, capsys):
+    torch.save({"g": foreign.rosinality_state({4: 16, 8: 16}), "latent_avg": W_AVG}, tmp_path / "g.pt")
+    stylegan2.load(tmp_path / "g.pt")
+    assert "the file names no averaged weights; those of 'g' were taken" in capsys.readouterr().out
+
+
+def test_what_was_refused_is_named(tmp_path):
+    torch.save({"g_ema": {}, "when": __import__("datetime").timedelta(1)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"holds datetime.timedelta, which is no tensor and no setting"):
+        stylegan2.load(tmp_path / "x.pt")
+
+
+def test_two_networks_of_one_file_are_told_apart():
+    content = {"a": {"x.input.input": torch.ones(1)}, "ema": {"input.input": torch.zeros(1), "b": torch.zeros(2)}}
+    first, second = unwrap(content, "input.input")
+    assert (first.place, list(first.tensors)) == ("ema.", ["input.input", "b"])
+    assert (second.place, list(second.tensors)) == ("a.x.", ["input.input"])
+    assert unwrap({"my_input.input": torch.ones(1)}, "input.input") == []
+    assert unwrap([content], "input.input") == []
+
+
+def test_nvidias_tensors_in_a_pytorch_file(foreign, tmp_path, capsys):
+    state = foreign.nvidia_state(foreign.rosinality_state({4: 16, 8: 16}), W_AVG)
+    torch.save({"G_ema": prefixed(state, "module.")}, tmp_path / "x.pt")
+    generator, metadata = stylegan2.load(tmp_path / "x.pt")
+    assert (metadata["source"], generator.img_resolution) == ("nvidia", 8)
+    assert "holds tensors alone" in capsys.readouterr().out
