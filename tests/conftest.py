@@ -15,7 +15,7 @@ from stylegan2.runtime.images import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20
-SHELL_SECONDS = 240
+SHELL_SECONDS = 900
 
 
 @pytest.fixture(scope="session", autouse=True)
