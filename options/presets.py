@@ -98,4 +98,5 @@ def _goes_on(given: Mapping[str, str]) -> bool:
     from stylegan2.runtime import checkpoint
 
     newest = checkpoint.newest(Path(given["--exp_dir"]))
-    return newest is not None and newest[2].get("settings", {}).get("max_steps") == 300_000
+    settings = newest[2].get("settings") if newest is not None else None
+    return isinstance(settings, dict) and settings.get("max_steps") == 300_000

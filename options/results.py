@@ -26,6 +26,7 @@ OF_THE_CALL = ("config", "overwrite", "dry_run")
 """Settings that are not written to config.yaml, as they are no property of a run."""
 OF_THE_MACHINE = ("device", "tune_malloc", "workers", "exp_dir")
 """Settings on which results do not depend."""
+LONGEST_CONFIG, MOST_VALUES = 2**20, 10_000  # bytes and values of a file of settings
 NO_RESULTS = (".txt", ".log", ".out", ".err", ".yaml", ".yml", ".sh")
 """Suffixes of files that may lie in a folder before its first run."""
 
@@ -146,16 +147,30 @@ def plain_settings(o: Any) -> dict[str, Any]:
 def read_config(path: Path) -> dict[str, Any]:
     """Read a file of settings. UserError: it is no mapping of names to values, or cannot be read."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LONGEST_CONFIG + 1)
+        if len(content) > LONGEST_CONFIG or b"<<" in content:  # a few merged mappings would take hours
+            raise UserError(f"{str(path)!r} is no list of settings: it is too large, or merges mappings")
+        config = yaml.safe_load(content.decode("utf-8"))
+        _count_values(config, path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {str(path)!r}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{str(path)!r} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         raise UserError(f"{str(path)!r} is no list of settings: it needs lines such as `max_steps: 1000`")
     return config
+
+
+def _count_values(config: object, path: Path) -> None:
+    """Raise UserError where aliases make a few lines stand for more values than any settings have."""
+    waiting = [config]
+    for value in waiting:
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | set) else ()
+        if len(waiting) > MOST_VALUES:
+            raise UserError(f"{str(path)!r} is no list of settings: it has more than {MOST_VALUES:,} values")
 
 
 def is_first_process() -> bool:

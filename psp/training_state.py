@@ -1,5 +1,6 @@
 """The state of an encoder's training: what a step changes, and how it is saved and resumed."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from psp.model import PSp
 from psp.optimizers import Ranger, build_optimizer
 from psp.training_settings import TrainingSettings
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.randomness import seed_step
 
 
@@ -161,23 +163,33 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizer", "cur_step", "best_loss"))
+    with reading(path, "a training's checkpoint", CheckpointError):
+        batch_size = _restore(state, path, tensors, metadata, description)
+    print(f"resuming from {path.name} at step {state.cur_step:,}")
+    if batch_size != s.batch_size:
+        print(f"the batch size was {batch_size} and is now {s.batch_size}, so that the result is another one")
+    return path
+
+
+def _restore(
+    state: TrainingState, path: Path, tensors: Mapping[str, Tensor], metadata: Metadata, description: Metadata
+) -> int:
+    """Take over what a checkpoint holds, and return its batch size."""
     for part, value in description.items():
         stored = metadata.get(part)
         if part == "encoder" and stored:
             stored = upgraded(stored)
         if stored != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another exp_dir")
-    batch_size = metadata["settings"]["batch_size"]
     checkpoint.load_module(state.model.encoder, tensors, "encoder")
     checkpoint.load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])
     checkpoint.load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
     if state.adversary is not None:
         load_adversary(state.adversary, tensors, metadata.get("optimizers", {}).get("w_discriminator"))
-    state.cur_step = metadata["cur_step"]
-    state.cur_nimg = metadata.get("cur_nimg", state.cur_step * batch_size)
-    state.best_loss = float("inf") if metadata["best_loss"] is None else metadata["best_loss"]
-    print(f"resuming from {path.name} at step {state.cur_step:,}")
-    if batch_size != s.batch_size:
-        print(f"the batch size was {batch_size} and is now {s.batch_size}, so that the result is another one")
-    return path
+    batch_size = checkpoint.whole_number(metadata["settings"], "batch_size")
+    state.cur_step = checkpoint.whole_number(metadata, "cur_step")
+    state.cur_nimg = checkpoint.whole_number(metadata, "cur_nimg", state.cur_step * batch_size)
+    best_loss = metadata["best_loss"]
+    state.best_loss = float("inf") if best_loss is None else float(best_loss)
+    return batch_size

@@ -31,6 +31,7 @@ from psp.model import LOSS_SIZE, PSp
 from psp.trainer import train
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.estimate import parameter_counts
 from stylegan2.runtime.notices import say_once
@@ -61,7 +62,8 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
     encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.exp_dir)
     if newest is None or "encoder" not in newest[2]:
         return encoder
-    stored, wanted = upgraded(newest[2]["encoder"]), built_as(encoder)
+    with reading(newest[0], "a model"):
+        stored, wanted = ENCODERS.checked(upgraded(newest[2]["encoder"])), built_as(encoder)
     asked = ("name", "num_ws", "w_dim", "input_channels", "input_size")
     same = all(stored.get(setting) == wanted.get(setting) for setting in asked)
     return ENCODERS.build(**stored) if same else encoder  # the trainer refuses to resume with another encoder

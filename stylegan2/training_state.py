@@ -15,8 +15,9 @@ from stylegan2.augment import Controller
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.training_settings import TrainingSettings
 
@@ -210,27 +211,29 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
-    if not is_of(state.G, metadata.get("generator")):
-        raise UserError(f"{path} holds another architecture than was asked for: use another exp_dir")
     requested = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
-    for name in FIXED_FOR_A_RUN:
-        trained = metadata["settings"].get(name, requested[name])
-        if trained != requested[name]:
-            what = name.replace("_", " ")
-            raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another exp_dir")
-    load_networks(state, tensors)
-    for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-        checkpoint.load_optimizer(
-            getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
-        )
-    state.path_length_mean.copy_(tensors["path_length_mean"])
-    state.cur_nimg = metadata["cur_nimg"]
-    best_metric = metadata.get("best_metric")
-    state.best_metric = math.inf if best_metric is None else best_metric
-    if s.adapts:
-        state.control = Controller(**metadata.get("augmentation", {}))
+    with reading(path, "a training's checkpoint", CheckpointError):
+        if not is_of(state.G, metadata.get("generator")):
+            raise UserError(f"{path} holds another architecture than was asked for: use another exp_dir")
+        for name in FIXED_FOR_A_RUN:
+            trained = metadata["settings"].get(name, requested[name])
+            if trained != requested[name]:
+                what = name.replace("_", " ")
+                raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another exp_dir")
+        load_networks(state, tensors)
+        for name, module in (("opt_G", state.G), ("opt_D", state.D)):
+            checkpoint.load_optimizer(
+                getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
+            )
+        state.path_length_mean.copy_(tensors["path_length_mean"])
+        state.cur_nimg = checkpoint.whole_number(metadata, "cur_nimg")
+        best_metric = metadata.get("best_metric")
+        state.best_metric = math.inf if best_metric is None else float(best_metric)
+        if s.adapts:
+            state.control = Controller(**metadata.get("augmentation", {}))
+        changed = [name for name in BATCHES if metadata["settings"].get(name, requested[name]) != requested[name]]
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
-    if changed := [name for name in BATCHES if metadata["settings"].get(name, requested[name]) != requested[name]]:
+    if changed:
         names = " and ".join(changed)
         print(f"with another {names} than before, so the result is not that of an uninterrupted run")
     return path

@@ -1,4 +1,15 @@
-"""What files of strangers may say."""
+"""What files of strangers may say, and whether a reader bears it."""
+
+import contextlib
+import io
+import os
+import resource
+import traceback
+from pathlib import Path
+
+import torch
+
+from stylegan2.runtime.errors import UserError
 
 NAMES = [
     *(
@@ -50,3 +61,50 @@ NAMES = [
         "a",
     ),
 ]
+
+
+MEMORY, SECONDS = 2 * 10**9, 10  # above an idle process; of the processor
+
+
+def answer(call, *arguments):
+    """Call a reader in a process of its own, within 2 GB and 10 s of processor time.
+
+    Returns:
+        "" where it returned, or the one sentence of its UserError.
+
+    Raises:
+        AssertionError: It crashed, took more, or raised anything else.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.write(writing, _answer(call, *arguments).encode("utf-8", "backslashreplace")[:60_000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, f"it ended with {os.waitstatus_to_exitcode(status)}"
+    kind, _, sentence = said.partition("\n")
+    assert kind in ("returned", "refused"), said
+    assert "\n" not in sentence, sentence
+    assert len(sentence) < 5000
+    assert kind == "returned" or sentence
+    return sentence
+
+
+def _answer(call, *arguments):
+    try:
+        torch.set_num_threads(1)
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+        used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + SECONDS, int(used) + SECONDS + 1))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            call(*arguments)
+    except UserError as error:
+        return f"refused\n{error}"
+    except BaseException:
+        return traceback.format_exc()
+    return "returned\n"

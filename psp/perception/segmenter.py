@@ -16,12 +16,16 @@ from psp.perception.crop import WHOLE, crop_resize
 from psp.pretrained_files import PRETRAINED
 from stylegan2.loading import cast
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.settings import validated
 
 KIND = "segmenter"
 DEFAULT = "synthfaces64_segmenter"
 WIDTHS = (24, 40, 80, 80)  # channels at full, half, quarter and eighth of the resolution
+RANGES = {"label_nc": (1, 255), "resolution": (1, 2048), "widths": (1, 4096)}
+"""{setting: (smallest, largest)} of segmenters that files describe."""
 
 
 class Segmenter(nn.Module):
@@ -171,8 +175,13 @@ def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a segmenter")
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        segmenter = Segmenter(**metadata["segmenter"])
-    checkpoint.load_module(segmenter, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, KIND)
+    with reading(path, "a segmenter", CheckpointError):
+        settings = validated("the segmenter", Segmenter, metadata["segmenter"], RANGES)
+        with torch.device("meta"):
+            checkpoint.check_module(Segmenter(**settings), tensors, KIND)
+        with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+            segmenter = Segmenter(**settings)
+        real = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+        checkpoint.load_module(segmenter, real, KIND)
     segmenter.name = path.stem
     return segmenter.requires_grad_(False).eval()

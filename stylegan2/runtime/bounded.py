@@ -44,7 +44,7 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
         yield
     except UserError as error:
         said = str(error)
-        raise (error if name in said else error_class(f"{name}: {said}")) from error
+        raise (error if os.fspath(path) in said else error_class(f"{name}: {said}")) from error
     except FileNotFoundError as error:
         raise error_class(f"there is no file {name}") from error
     except MemoryError as error:

@@ -214,6 +214,14 @@ def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> No
         )
 
 
+def whole_number(metadata: Metadata, name: str, default: int | None = None) -> int:
+    """Return a count that metadata hold. CheckpointError: it is none."""
+    found = metadata.get(name, default)
+    if type(found) is not int or not 0 <= found < 2**53:
+        raise CheckpointError(f"its {name} is {str(found)[:50]}, which is no count")
+    return found
+
+
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
     """Delete the numbered checkpoints beyond the `keep` newest, but never the newest intact one.
 

@@ -177,7 +177,7 @@ def _kind(path: Path) -> str:
     try:
         with safe_open(path, framework="pt") as file:
             kind = str(json.loads((file.metadata() or {})["metadata"])["kind"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return "network"
     return KINDS.get(kind, kind)
 
