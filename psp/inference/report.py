@@ -146,7 +146,8 @@ class Report:
         self._list_finished()
         self.codes.append(pending.outputs, codes.w_plus, codes.features)
         high, wide = picture.shape[:2]
-        size = tuple(max(1, round(THUMBNAIL * side / max(high, wide))) for side in (high, wide))
+        shrink = THUMBNAIL / max(high, wide)
+        size = (max(1, round(high * shrink)), max(1, round(wide * shrink)))
         thumbnails = [images.resize(shown, size) for shown in (picture, *colours[:OUTPUTS_A_ROW])]
         self._row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
 
