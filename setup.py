@@ -105,6 +105,7 @@ setup(
         "requests>=2.32",
     ],
     extras_require={
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "video": ["av>=15"],  # its wheels hold FFmpeg with GPL libraries
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "wandb": ["wandb>=0.18"],
@@ -113,6 +114,9 @@ setup(
         "dev": [
             "av>=15",
             "h5py>=3.11",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.5",
             "hypothesis>=6.100",
             "pillow-heif>=1.1",
             "import-linter>=2.5",

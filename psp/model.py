@@ -129,8 +129,10 @@ class PSp(nn.Module):
         if not encoder.reads_rendering and (codes is None or not encoder.corrects_features):
             return Codes(encoder(images) + self.latent_avg)
         if codes is None or rendering is None:
-            codes = Codes(self.latent_avg.expand(len(images), -1, -1))  # [N, num_ws, w_dim]
-            rendering = self.decode(self.latent_avg[None]).expand(len(images), -1, -1, -1)  # [N, img_channels, R, R]
+            codes = Codes(self.latent_avg.expand(images.shape[0], -1, -1))  # [N, num_ws, w_dim]
+            rendering = self.decode(self.latent_avg[None]).expand(
+                images.shape[0], -1, -1, -1
+            )  # [N, img_channels, R, R]
         w_plus = codes.w_plus.detach()
         seen = fit(rendering.detach(), encoder.input_size)  # [N, img_channels, S, S]
         if encoder.corrects_features:

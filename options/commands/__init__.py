@@ -51,6 +51,7 @@ COMMANDS = {
     "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings", DATA),
     "convert": Command("convert", "Convert", "published checkpoints to ours and back"),
     "export": Command("export", "Export", "write a trained model alone, to share", "checkpoint_path"),
+    "export-onnx": Command("export_onnx", "ExportOnnx", "write a model as ONNX graphs; also: export onnx MODEL"),
     "models": Command("models", "Models", "list the models that have a name, and where each is"),
     "download": Command("download", "DownloadModels", "get published models by name"),
     "demo": Command("demo", "Demo", "everything once, in minutes"),
@@ -96,6 +97,8 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
         raise UserError(f"there is no command {name!r}: {hint}")
     if name == "evaluate" and any(arg.partition("=")[0] == "--generator" for arg in args):
         name = "evaluate-generator"
+    if name == "export" and args[:1] == ["onnx"]:
+        name, args = "export-onnx", args[1:]
     if name == "invert" and any(arg.partition("=")[0] == "--direction" for arg in args):
         name = "edit"  # an inversion that is edited
     command = COMMANDS[name]

@@ -61,7 +61,7 @@ def copies_pay(weight: Tensor, pixels: int, stride: Pair, transposed: bool) -> b
 
 def phases_pay(x: Tensor) -> bool:
     """Whether a transposed convolution of stride 2 is slower than `conv_transpose2d_by_phases`."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or len(x) > 1:
+    if x.device.type != "cpu" or x.dtype != torch.float32 or x.shape[0] > 1:
         return False
     return ISA == "AVX2" or (ISA == "AVX512" and x.shape[1] >= 128)
 

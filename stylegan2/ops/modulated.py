@@ -38,7 +38,7 @@ def modulated_conv2d(
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
     """
-    if len(x) == 1 and not torch.is_grad_enabled():
+    if x.shape[0] == 1 and not torch.is_grad_enabled():  # not len: an exported graph keeps its batch open
         factors = scale.t() * styles  # [O, I]
         weight = (weight * factors[:, :, None, None]).to(x.dtype)
         return _convolution(x, weight, bias.to(x.dtype), upsample)

@@ -1,0 +1,44 @@
+"""Write a model as ONNX graphs: python scripts/export_onnx.py synthfaces64_inversion --out onnx/"""
+
+import _start  # noqa: F401
+
+# isort: split
+
+from typing import Any
+
+import stylegan2
+from options.commands.export_onnx import ExportOnnx
+from options.parse import run
+from options.results import check_new
+from psp import loading
+from psp.convert.onnx_export import export_part, metadata_of, parts_of
+from stylegan2.runtime.errors import UserError
+
+
+def load_either(name: str) -> tuple[Any, dict[str, Any]]:
+    """Load a pSp model, or else a generator: (model, metadata)."""
+    try:
+        return loading.load(name)
+    except UserError as no_model:
+        try:
+            return stylegan2.load(name)
+        except UserError:
+            raise no_model from None
+
+
+def main(o: ExportOnnx) -> None:
+    model, metadata = load_either(o.model)
+    parts = parts_of(model.requires_grad_(False))
+    if o.part != "all" and o.part not in parts:
+        raise UserError(f"{o.model!r} has no {o.part}: choose one of all, {', '.join(parts)}")
+    chosen = list(parts.values()) if o.part == "all" else [parts[o.part]]
+    paths = {part.name: o.out / f"{part.name}.onnx" for part in chosen}
+    check_new(paths.values(), o.overwrite)
+    for part in chosen:
+        path = paths[part.name]
+        difference = export_part(part, path, metadata_of(model, metadata, part, o.half), o.half)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, differs from PyTorch by {difference:.0e}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main, ExportOnnx)
