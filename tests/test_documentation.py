@@ -11,7 +11,7 @@ import pytest
 
 from options import parse
 from options.commands import COMMANDS as BY_NAME
-from options.commands import with_first
+from options.commands import meant, with_first
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,12 +43,13 @@ def commands_of(document):
     code = code_of(document)
     typed = [found.groups() for line in code if (found := COMMAND.search(line))]
     named = [found.groups() for line in code if (found := NAMED.match(line)) and found[1] in BY_NAME]
-    return [*typed, *((f"scripts/{BY_NAME[name].script}.py", as_flags(name, rest)) for name, rest in named)]
+    return [*typed, *(as_script(name, rest) for name, rest in named)]
 
 
-def as_flags(name, rest):
-    """Return the words after `psp NAME` as its script takes them."""
-    return " " + shlex.join(with_first(BY_NAME[name], shlex.split(rest)))
+def as_script(name, rest):
+    """Return the script that `psp NAME` runs, and the words after it as the script takes them."""
+    name, words = meant(name, shlex.split(rest))
+    return f"scripts/{BY_NAME[name].script}.py", " " + shlex.join(with_first(BY_NAME[name], words))
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands_of(document)})

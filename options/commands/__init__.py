@@ -89,18 +89,25 @@ def help_text() -> str:
     )
 
 
+def meant(name: str, args: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the command and the words after it, where a word after the name chooses another command."""
+    flags = {arg.partition("=")[0] for arg in args}
+    if name == "export" and args[:1] == ["onnx"]:
+        return "export-onnx", args[1:]
+    if name == "invert" and "--direction" in flags:
+        return "edit", args  # an inversion that is edited
+    if name == "evaluate" and "--generator" in flags:
+        return "evaluate-generator", args
+    return name, args
+
+
 def run(name: str, args: Sequence[str]) -> NoReturn:
     """Read a command's settings, import its script, and exit with the code that its `main` returns."""
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "psp --help lists them"
         raise UserError(f"there is no command {name!r}: {hint}")
-    if name == "evaluate" and any(arg.partition("=")[0] == "--generator" for arg in args):
-        name = "evaluate-generator"
-    if name == "export" and args[:1] == ["onnx"]:
-        name, args = "export-onnx", args[1:]
-    if name == "invert" and any(arg.partition("=")[0] == "--direction" for arg in args):
-        name = "edit"  # an inversion that is edited
+    name, args = meant(name, args)
     command = COMMANDS[name]
     args = with_first(command, args)
     module = importlib.import_module(f"options.commands.{command.script}")

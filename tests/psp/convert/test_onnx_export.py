@@ -22,7 +22,7 @@ def generator_of(name="stylegan2", side=16):
     torch.manual_seed(0)
     sizes = {"z_dim": W_DIM, "w_dim": W_DIM, "channel_base": 128, "channel_max": 8, "mapping_layers": 1}
     generator = GENERATORS.build_from(name, {"img_resolution": side, **sizes}).eval().requires_grad_(False)
-    for layer in generator.synthesis.layers:
+    for layer in generator.synthesis.modules():
         if hasattr(layer, "noise_strength"):
             layer.noise_strength.fill_(0.1)
     return generator
@@ -31,7 +31,7 @@ def generator_of(name="stylegan2", side=16):
 def model_of(name, side=32):
     generator = generator_of(side=side)
     sizes = {"num_ws": generator.num_ws, "w_dim": W_DIM, "input_channels": 3, "input_size": side}
-    more = {"feature_side": 8, "feature_channels": 8, "corrector_width": 8} if "feature" in name else {}
+    more = {"feature_side": 8, "feature_channels": 8, "corrector_width": 32} if "feature" in name else {}
     encoder = ENCODERS.build(name, **sizes, **more)
     if more:
         torch.nn.init.normal_(encoder.corrector.out.weight, std=0.1)  # a fresh one corrects nothing
@@ -106,7 +106,7 @@ def test_a_graph_that_does_not_agree_is_not_kept(tmp_path, monkeypatch):
     part = parts_of(generator_of())["mapping"]
     honest = module._reference
     monkeypatch.setattr(module, "_reference", lambda *given: [output + 1e-3 for output in honest(*given)])
-    with pytest.raises(CheckpointError, match="the graph of the mapping differs from PyTorch by 1.*was not written"):
+    with pytest.raises(CheckpointError, match="the graph of the mapping differs from PyTorch by .*was not written"):
         export_part(part, tmp_path / "mapping.onnx", {})
     assert list(tmp_path.iterdir()) == []
 
