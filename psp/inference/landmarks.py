@@ -106,6 +106,7 @@ def _from_npz(path: Path) -> Faces:
 
 
 def _face(name: str, value: Any) -> np.ndarray:
+    name = name[:200]  # as messages show it
     try:
         numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError):

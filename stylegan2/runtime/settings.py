@@ -43,7 +43,7 @@ def validated(what: str, builder: Callable[..., Any], settings: Mapping[str, Any
         found = model.model_validate_json(json.dumps(settings))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"])) or "its description"
+        place = ".".join(map(str, first["loc"]))[:100] or "its description"
         raise UserError(
             f"{what} cannot be built with {place} {str(first['input'])[:60]!r}: {first['msg'].lower()}; "
             f"its settings are {', '.join(fields)}"
@@ -60,6 +60,8 @@ def _bounded(kind: Any, bounds: tuple[float, float] | None) -> Any:
     from pydantic import Field
 
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:  # with the range that the signature declares
+        return Annotated[(_bounded(arguments[0], bounds), *kind.__metadata__)]
     if kind in (int, float):
         low, high = bounds or (WHOLE if kind is int else REAL)
         return Annotated[kind, Field(ge=low, le=high)]
