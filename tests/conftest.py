@@ -77,9 +77,9 @@ def shell(tmp_path):
     """Runs words in the reader's folder, with the environment activated: the completed process."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    (commands / "python").symlink_to(sys.executable)
-    (commands / "psp").write_text(f'#!/bin/sh\nexec {sys.executable} -m psp "$@"\n')
-    (commands / "psp").chmod(0o755)
+    for name, words in (("python", ""), ("psp", " -m psp")):
+        (commands / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
+        (commands / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY),
                    "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}  # fmt: skip
     folder = tmp_path / "checkout"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import psp
 from stylegan2.convert import rosinality
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import read_image, write_image
@@ -115,3 +116,8 @@ def test_a_machine_without_a_gpu_installs_the_wheels_for_a_cpu():
         for more in ([], ["CPU=1"])
     ]
     assert ["whl/cpu" in plan for plan in planned] == [False, True]
+
+
+def test_the_shell_has_the_environment_of_this_checkout(shell):
+    assert shell(["python", "-c", "import torch"]).returncode == 0
+    assert shell(["psp", "--version"]).stdout.strip() == psp.__version__
