@@ -28,6 +28,8 @@ from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 
+ALONE_FROM = 512  # pixels, from which on a CPU renders one image after the other: see `ops.single_samples_pay`
+
 
 class Synthesis(nn.Module):
     """The synthesis network g: layer k reads ws[:, k]; the ToRGB of block j and the block after it read ws[:, 2j + 1].
@@ -54,6 +56,7 @@ class Synthesis(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.img_resolution = img_resolution
         self.conv_clamp = conv_clamp
         self.precision = Precision(img_resolution)
         sizes = resolutions(img_resolution)
@@ -84,6 +87,10 @@ class Synthesis(nn.Module):
         Returns:
             [N, img_channels, R, R], about in [-1, 1] but not clamped.
         """
+        if self.img_resolution >= ALONE_FROM and noise_mode != "random" and ops.single_samples_pay(ws):
+            parts = [features[k : k + 1] if features is not None else None for k in range(len(ws))]
+            images = [self(w[None], noise_mode, part) for w, part in zip(ws, parts, strict=True)]
+            return torch.cat(images)  # [N, img_channels, R, R]
         clamp = self.conv_clamp
         x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
         x = x.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from stylegan2.ops.convolution import Conv2d, conv2d, conv_transpose2d
 from stylegan2.ops.dispatch import full_precision
 from stylegan2.ops.epilogue import LRELU_GAIN, LRELU_SLOPE, add_noise, epilogue, leaky_relu, place_bias
 from stylegan2.ops.fir import FIR_TAPS, binomial_blur, blur, downsample2x, fir_kernel, upsample2x
-from stylegan2.ops.modulated import demodulation, modulated_conv2d, styled_conv2d
+from stylegan2.ops.modulated import demodulation, modulated_conv2d, single_samples_pay, styled_conv2d
 from stylegan2.ops.resample import (
     area_downsample,
     average_downsample2x,
@@ -41,6 +41,7 @@ __all__ = [
     "modulated_conv2d",
     "nearest_upsample2x",
     "place_bias",
+    "single_samples_pay",
     "styled_conv2d",
     "upsample2x",
     "upsample_conv2d",

@@ -204,6 +204,23 @@ def test_synthesis_equals_the_papers_formulas(architecture, resolution, channels
     torch.testing.assert_close(images, expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_large_images_are_rendered_alone_where_no_gradient_is_wanted(monkeypatch, corrected):
+    generator = Generator(32, z_dim=8, w_dim=8, channel_base=128, channel_max=8)
+    ws = torch.randn(3, generator.num_ws, 8)
+    features = torch.randn(3, generator.synthesis.feature_channels[16], 16, 16) if corrected else None
+    with torch.no_grad():
+        together = generator.synthesis(ws, features=features)
+        monkeypatch.setattr("stylegan2.networks.stylegan2.ALONE_FROM", 32)
+        batches = []
+        generator.synthesis.layers[0].register_forward_pre_hook(lambda layer, inputs: batches.append(len(inputs[0])))
+        torch.testing.assert_close(generator.synthesis(ws, features=features), together, rtol=1e-4, atol=1e-5)
+        assert batches == [1, 1, 1]
+        generator.synthesis(ws, noise_mode="random")  # drawn for all samples at once, so that processes can share it
+    generator.synthesis(ws)  # its weights' gradients are those of all samples
+    assert batches[3:] == [3, 3]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("samples", [1, 2])
 def test_clamp_bounds_every_layer(architecture, samples):
