@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from options.choices import PerceptualNetwork
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import NotNegative, Weight
 
@@ -21,8 +22,7 @@ class Optimisation:
     """steps of tuning a copy of the generator around the codes, for each face its own; the paper takes 350"""
     locality: Weight = 0.0
     """weight of the regularization of --pivotal that keeps the neighbourhood as it was; published: 0.1"""
-    perceptual: str = "auto"
-    """perceptual network of --refine and --pivotal: alex, vgg or squeeze (LPIPS), effnet, or auto"""
+    perceptual: PerceptualNetwork = "auto"
     perceptual_weights: Path | None = None
     """file of that network's weights"""
 

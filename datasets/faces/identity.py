@@ -99,10 +99,10 @@ class Identity:
     def __post_init__(self):
         for name, known in (("hair_style", HAIR_STYLES), ("beard", BEARDS), ("glasses", LENS_SHAPES)):
             if getattr(self, name) not in known:
-                raise UserError(f"There is no {name} {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+                raise UserError(f"there is no {name} {getattr(self, name)!r}: choose one of {', '.join(known)}")
         unknown = set(self.shape) - set(SHAPE)
         if unknown:
-            raise UserError(f"Unknown shape of a face: {', '.join(sorted(unknown))}; there are {', '.join(SHAPE)}.")
+            raise UserError(f"a face has no shape {', '.join(sorted(unknown))}: there are {', '.join(SHAPE)}")
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Identity":
@@ -187,7 +187,7 @@ class Nuisance:
     def __post_init__(self):
         for name, limit in (("yaw", 90.0), ("pitch", 60.0), ("roll", 180.0)):
             if not abs(getattr(self, name)) <= limit:  # also catches nan
-                raise UserError(f"A face's {name} must lie within {limit:g} degrees, not {getattr(self, name)!r}.")
+                raise UserError(f"the {name} of a face must lie within {limit:g} degrees, not {getattr(self, name)!r}")
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Nuisance":

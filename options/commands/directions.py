@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge, Interval
 
+from options.choices import IdentityNetwork
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
@@ -58,8 +59,7 @@ class FindDirections(Machine, Results):
     """of the samples that are moved"""
     strength: Positive = 2.0
     """how far they are moved along directions that are no attribute's, in standard deviations of W along each"""
-    identity: str = "auto"
-    """identity network: arcface, dlib, facenet or auto"""
+    identity: IdentityNetwork = "auto"
     seed: Seed = 0
     """of the samples"""
 

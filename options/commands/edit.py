@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from options.choices import Precision
 from options.edits import parse_edits
 from options.machine import Machine
 from options.optimisation import Optimisation
@@ -36,7 +37,7 @@ class PhotoSettings:
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
     seed: Seed = 0
     """of --locality"""
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """auto: bf16 on a GPU and fp32 elsewhere"""
 
     def strengths(self) -> dict[str, float]:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from options.choices import IdentityNetwork, PerceptualNetwork, Precision
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
@@ -46,12 +47,10 @@ class Evaluate(Machine, Results):
     """rows of w+ in which these outputs differ"""
     batch_size: Count = 16
     """images a batch"""
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """numbers that the methods are computed in (auto: bf16 on a GPU); what measures them stays in fp32"""
-    perceptual: str = "auto"
-    """perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto"""
-    identity: str = "auto"
-    """identity network: arcface, dlib, facenet, or auto"""
+    perceptual: PerceptualNetwork = "auto"
+    identity: IdentityNetwork = "auto"
     segmenter: str | None = None
     """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
     seed: Seed = 0

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from options.choices import SynthesisPrecision
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.errors import UserError
@@ -47,8 +48,7 @@ class EvaluateGenerator(Machine, Results):
     """images of either kind that attribution projects"""
     projection_steps: Count = 1000
     """steps of their projection"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes the four highest resolutions in 16-bit numbers, and the report says so"""
+    precision: SynthesisPrecision = "fp32"
     seed: Seed = 0
     """seed of the samples"""
 

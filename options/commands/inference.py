@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from options.choices import Precision
 from options.machine import Machine
 from options.optimisation import Optimisation
 from options.results import Results
@@ -85,7 +86,7 @@ class Inference(Machine, Results):
     """noise of the generator: the stored maps, fresh draws or none"""
     seed: Seed = 0
     """seed of the random styles and of the fresh draws of --noise_mode random"""
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """auto: bf16 on a GPU and fp32 elsewhere; 16-bit numbers are compared with fp32 first, which is used if the outputs
     differ"""
     paste_back: bool = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Interval
 
+from options.choices import PerceptualNetwork, SynthesisPrecision
 from options.machine import Machine
 from options.results import Results
 from stylegan2.runtime.choices import FASTEST
@@ -38,12 +39,10 @@ class Project(Machine, Results):
     """weight of the regularization of the noise maps"""
     batch_size: Count = 8
     """images optimised at a time; the results do not depend on it"""
-    perceptual: str = "auto"
-    """perceptual network of the distance: alex, vgg or squeeze (LPIPS; the paper's is vgg), effnet, or auto"""
+    perceptual: PerceptualNetwork = "auto"
     perceptual_weights: Path | None = None
     """file of that network's weights"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes the four highest resolutions in 16-bit numbers: faster on GPUs, and less exact"""
+    precision: SynthesisPrecision = "fp32"
     frames: NotNegative = 60
     """of the moving picture of each optimisation; 0 writes none"""
     fps: Annotated[float, Interval(gt=0, le=FASTEST)] = 20.0
