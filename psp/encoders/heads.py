@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from stylegan2 import ops
 from stylegan2.networks.layers import EqualLinear
 
 STRIDES = (16, 8, 4)  # what the levels of the feature pyramid shrink the image by
@@ -25,7 +26,7 @@ class StyleHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for i in range(spatial.bit_length() - 1):
-            conv = nn.Conv2d(in_channels if i == 0 else width, width, 3, stride=2, padding=1)
+            conv = ops.Conv2d(in_channels if i == 0 else width, width, 3, stride=2, padding=1)
             nn.init.kaiming_normal_(conv.weight, a=slope)  # He: the image still shows after four to six layers
             layers += [conv, nn.LeakyReLU(slope, inplace=True)]
         self.convs = nn.Sequential(*layers)

@@ -55,7 +55,7 @@ def copies_pay(weight: Tensor, pixels: int, stride: Pair, transposed: bool) -> b
     if transposed:
         return ISA in ("AVX2", "AVX512")
     if ISA == "AVX512":
-        return stride == (1, 1) and min(weight.shape[:2]) >= 256 and pixels >= 64**2
+        return stride in ((1, 1), (2, 2)) and min(weight.shape[:2]) >= 256 and pixels >= 64**2
     return ISA == "AVX2" and stride == (1, 1)
 
 
