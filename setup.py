@@ -96,6 +96,7 @@ setup(
         "scikit-image>=0.24",
         "pyyaml>=6.0",
         "annotated-types>=0.6",
+        "filelock>=3.16",
         "tyro>=1.0",
         "docstring-parser>=0.16",
         "pydantic>=2.8",

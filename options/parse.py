@@ -22,6 +22,7 @@ from options.checks import check_settings
 from options.results import ABOUT, RUNS, read_config
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
+from stylegan2.runtime.heartbeat import tell_launcher
 from stylegan2.runtime.memory import shortage
 from stylegan2.runtime.output_names import printable
 
@@ -161,6 +162,8 @@ def _hear_interrupts() -> None:
 def _stop(sentence: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):  # nobody may read this either
         print(sentence, file=sys.stderr)
+    if code == 2:
+        tell_launcher(sentence.removeprefix("error: "))
     sys.exit(code)
 
 

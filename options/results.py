@@ -16,7 +16,7 @@ import yaml
 
 from options.provenance import provenance
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import make_folder, write_text
+from stylegan2.runtime.files import hold_folder, write_text
 
 Settings = TypeVar("Settings")
 COMMAND, RUNS = "command", "runs"
@@ -63,11 +63,15 @@ class Record:
         return yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True)
 
     def write(self) -> str:
-        """Write the file, and return its text; of several processes the first one writes. UserError: it cannot."""
+        """Write the file, keep its folder to this process, and return its text; of several processes the first does.
+
+        Raises:
+            UserError: It cannot be written, or another process writes to the folder.
+        """
         config = {COMMAND: self.command, **self.settings, RUNS: [*self.earlier_runs, provenance()]}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         if is_first_process():
-            make_folder(self.path.parent)
+            hold_folder(self.path.parent)
             write_text(self.path, text)
         return text
 

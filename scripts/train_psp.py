@@ -81,7 +81,7 @@ def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Sequence[Exam
 
 
 def main(o: TrainPSp) -> None:
-    device = distributed.setup(o.prepare())
+    device = distributed.setup(o.prepare(), o.process_timeout)
     o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or GENERATOR)}")
     record = record_for(o, "train_psp", writes=WRITES, fixed=("task",), marks=WRITES[:1])
     task = build_task(o.task, **given_settings(o.task_settings, "training"))

@@ -36,7 +36,7 @@ def metrics_of(names: list[str], real: RealImages, num_samples: int, G_ema: Gene
 
 
 def main(o: TrainStyleGAN2) -> None:
-    device = distributed.setup(o.prepare())
+    device = distributed.setup(o.prepare(), o.process_timeout)
     o = with_folder(o, f"{o.network.arch}-{label(o.data)}-{o.network.resolution}")
     record = record_for(o, "train_stylegan2", writes=WRITES, fixed=(), marks=WRITES[:1])
     s, given = o.training, given_fields(TrainStyleGAN2)

@@ -12,7 +12,7 @@ from options.presets import PSP, psp_settings
 from options.registered import one_of, read_names
 from options.tasks import task_settings
 from psp.training_settings import TrainingSettings
-from stylegan2.runtime.ranges import Workers
+from stylegan2.runtime.ranges import Positive, Workers
 
 PRESETS = psp_settings
 LossSettings = loss_settings()
@@ -54,6 +54,8 @@ class TrainPSp(Machine):
     """a named set of defaults; flags given beside it win"""
     workers: Workers = 1
     """processes that read or render images"""
+    process_timeout: Positive = 60.0
+    """seconds after which a process of torchrun that shows no sign of life ends the others"""
     dry_run: bool = False
     """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)

@@ -10,7 +10,7 @@ from options.machine import Machine
 from options.networks import chosen_settings, network_settings, preset_names
 from options.registered import one_of
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.ranges import Count, Workers
+from stylegan2.runtime.ranges import Count, Positive, Workers
 from stylegan2.training_settings import TrainingSettings, check_fit
 
 PRESETS = chosen_settings
@@ -37,6 +37,8 @@ class TrainStyleGAN2(Machine):
     --resolution, --channels and the classes of the data, and nothing grows; what fits is kept, and said"""
     workers: Workers = 1
     """processes that read or render images"""
+    process_timeout: Positive = 60.0
+    """seconds after which a process of torchrun that shows no sign of life ends the others"""
     dry_run: bool = False
     """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
     metrics: str = ""

@@ -12,11 +12,13 @@ import atexit
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stylegan2.runtime import heartbeat
 from stylegan2.runtime.errors import UserError
 
 
@@ -40,8 +42,12 @@ def was_launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def setup(device: torch.device) -> torch.device:
+def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
     """Join the processes that torchrun started, if it did; only the first one keeps its standard output.
+
+    Args:
+        device: Of this machine.
+        timeout: Seconds after which a process that shows no sign of life ends the others (see `heartbeat`).
 
     Returns:
         The device of this process: on CUDA, the GPU of its number on this machine.
@@ -59,9 +65,18 @@ def setup(device: torch.device) -> torch.device:
     # Tensors go where they are: what the host wants to know does not wait for the GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
+    _start_heartbeat(timeout)
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     return device
+
+
+def _start_heartbeat(timeout: float) -> None:
+    """Beat through a connection of its own, since the main thread may wait in the other one."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    patience = timedelta(seconds=max(timeout, 1.0))
+    store = dist.TCPStore(address, port, is_master=False, timeout=patience, wait_for_workers=False)
+    heartbeat.start(store, rank(), world_size(), timeout)
 
 
 def _local_gpu() -> int:

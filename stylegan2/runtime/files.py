@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from stylegan2.runtime.errors import UserError
 
 PARTIAL_PREFIX = ".partial-"  # of a file that is not complete yet
+LOCK = ".lock"
+_HELD: dict[Path, FileLock] = {}  # of this process
 
 
 @contextlib.contextmanager
@@ -43,6 +47,27 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file as UTF-8, which is there whole or as it was before. UserError: the disk refuses."""
     with writing(path), atomic_file(path, durable=False) as file:
         file.write(text.encode("utf-8"))
+
+
+def hold_folder(folder: str | Path) -> None:
+    """Keep a folder to this process until it ends, however it ends; again, for a folder that it holds, changes nothing.
+
+    Raises:
+        UserError: Another process holds it, or the disk refuses.
+    """
+    folder = make_folder(folder).resolve()
+    if folder in _HELD:
+        return
+    lock = FileLock(folder / LOCK, timeout=0)
+    with writing(folder):
+        try:
+            lock.acquire()
+        except Timeout:  # which is an OSError too
+            sentence = f"another process is writing to {str(folder)!r}: wait for it, or give another exp_dir"
+            raise UserError(sentence) from None
+        except NotImplementedError:  # the file system knows no locks
+            return
+    _HELD[folder] = lock
 
 
 def cache_folder() -> Path:

@@ -2,11 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import cache_folder, make_folder, write_text, writing
+from stylegan2.runtime.files import cache_folder, hold_folder, make_folder, write_text, writing
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,25 @@ def test_caches_lie_where_the_user_says(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "psp"
+
+
+HOLD = """import sys, time
+from stylegan2.runtime.files import hold_folder
+hold_folder(sys.argv[1])
+print("held", flush=True)
+"""
+
+
+def test_a_folder_belongs_to_one_process_until_it_dies(tmp_path):
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", f"{HOLD}time.sleep(60)", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another process is writing to '.*': wait for it, or give another exp_dir"):
+            hold_folder(tmp_path)
+        holder.kill()
+        holder.wait()
+        hold_folder(tmp_path)
+        hold_folder(tmp_path)  # this process has it already
+    refused = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], capture_output=True, text=True, cwd=root)
+    assert "another process is writing to" in refused.stderr
