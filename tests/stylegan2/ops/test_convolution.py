@@ -67,6 +67,8 @@ def test_r1_computes_no_gradient_of_the_weights_on_its_way():
         ("AVX2", (128, 128, 3, 3), 33**2, 2, False, False),
         ("AVX512", (64, 64, 3, 3), 256**2, 1, False, False),
         ("AVX512", (256, 256, 3, 3), 64**2, 1, False, True),
+        ("AVX512", (512, 512, 3, 3), 64**2, 2, False, True),
+        ("AVX512", (512, 512, 3, 3), 32**2, 2, False, False),
         ("AVX512", (128, 64, 3, 3), 128**2, 2, True, True),
         ("DEFAULT", (512, 512, 3, 3), 64**2, 1, True, False),
     ],
