@@ -59,7 +59,8 @@ def _bounded(kind: Any, bounds: tuple[float, float] | None) -> Any:
     """The same type with bounds on its numbers, texts and lists."""
     from pydantic import Field
 
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    origin: Any = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
     if origin is Annotated:  # with the range that the signature declares
         return Annotated[(_bounded(arguments[0], bounds), *kind.__metadata__)]
     if kind in (int, float):
@@ -69,7 +70,7 @@ def _bounded(kind: Any, bounds: tuple[float, float] | None) -> Any:
         return Annotated[str, Field(max_length=LONGEST_TEXT)]
     if origin in (typing.Union, types.UnionType):
         return typing.Union[tuple(_bounded(argument, bounds) for argument in arguments)]  # noqa: UP007 (built at run time)
-    if origin in (tuple, list, Sequence):
+    if any(origin is sequence for sequence in (tuple, list, Sequence)):
         items = tuple(argument if argument is ... else _bounded(argument, bounds) for argument in arguments)
         return Annotated[origin[items], Field(max_length=LONGEST_LIST)]
     return kind
