@@ -92,7 +92,13 @@ def main(o: Inference) -> int:
     o.optimisation.check_task(task.inverts)
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
     size, every_face = generator.img_resolution, o.faces == "all"
-    aligning = task.aligns if o.align is None else o.align
+    of_faces = metadata.get("faces", True)
+    aligning = task.aligns and of_faces if o.align is None else o.align
+    if not of_faces and o.align is None:
+        print(
+            "the model is not of faces, so none are looked for; the centre square of each photo is used: --no_align"
+            " --crop pad takes the whole photo"
+        )
     if o.paste_back and not aligning:
         raise UserError("--paste_back puts results where faces were cut out of photos, and this model reads none")
     reader = build_reader(task, encoder.input_size, size, aligning, o.detector, every_face, o.crop == "pad")

@@ -37,6 +37,21 @@ DATASETS = {
     "super_resolution": "celebs_super_resolution",
 }
 TASKS = {dataset: task for task, dataset in DATASETS.items()}
+WITHOUT_FACES = {
+    "car",
+    "cars",
+    "church",
+    "churches",
+    "horse",
+    "horses",
+    "cat",
+    "cats",
+    "dog",
+    "dogs",
+    "afhq",
+    "bedroom",
+}
+"""First words of `dataset_type` in files whose training photos are taken whole."""
 E4E_OPTIONS = {"stylegan_size", "progressive_start", "progressive_steps", "delta_norm", "w_discriminator_lambda"}
 RESTYLE_OPTION = "n_iters_per_batch"
 Options = Mapping[str, Any]

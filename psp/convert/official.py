@@ -73,6 +73,8 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
     dataset = options.get("dataset_type")
     if isinstance(dataset, str) and dataset in layout.TASKS:
         metadata["task"] = layout.TASKS[dataset]
+    if isinstance(dataset, str) and dataset.lower().split("_")[0] in layout.WITHOUT_FACES:
+        metadata["faces"] = False
     return model.eval(), metadata
 
 

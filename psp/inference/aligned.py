@@ -116,6 +116,8 @@ class Aligner:
             return _failed(result, "unreadable", error.strerror or str(error))
         except ImageError as error:
             return _failed(result, "unreadable", str(error))
+        except Exception as error:  # whatever is wrong with one photo, the others are done
+            return _failed(result, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return self._align(result, photo, faces)
 
     def _align(self, result: Aligned, photo: np.ndarray, faces: list[Face]) -> Aligned:

@@ -58,7 +58,7 @@ class Photo:
 
     file: Path
     status: str
-    """ok, no_face or unreadable"""
+    """ok, no_face, unreadable or failed"""
     reason: str | None = None
     thumbnail: np.ndarray | None = None
     portraits: list[Portrait] = field(default_factory=list)
@@ -174,5 +174,7 @@ def _read(file: Path, reader: Reader) -> Photo:
         photo = reader(file)
     except ImageError as error:
         photo = Photo(file, "unreadable", str(error))
+    except Exception as error:  # whatever is wrong with one photo, the others are done
+        photo = Photo(file, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     photo.seconds = time.perf_counter() - start
     return photo

@@ -349,3 +349,11 @@ def test_another_pytorch_file_is_said(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no pSp checkpoint, since it has no state_dict"):
         loading.load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "of_faces"), [("cars_encode", False), ("horse_encode", False), ("ffhq_encode", True)]
+)
+def test_the_data_set_type_says_whether_faces_are_looked_for(write, dataset, of_faces):
+    _, metadata = loading.load(write(opts={**OPTIONS, "dataset_type": dataset}))
+    assert metadata.get("faces", True) == of_faces

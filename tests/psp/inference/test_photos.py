@@ -7,7 +7,7 @@ from PIL import Image
 
 from datasets.tasks import build_task
 from psp.inference.detect import Face
-from psp.inference.photos import AlignedReader, FaceReader, build_reader, read_photos
+from psp.inference.photos import AlignedReader, FaceReader, Photo, build_reader, read_photos
 from stylegan2.runtime.errors import UserError
 
 INVERSION = build_task("inversion")
@@ -93,3 +93,14 @@ def test_build_reader_follows_the_task():
     assert build_reader(segmentation, 64, 256, aligning=False) == AlignedReader(segmentation, 256, 64)
     with pytest.raises(UserError, match="leave out the alignment"):
         build_reader(segmentation, 64, 256, aligning=True)
+
+
+def test_whatever_is_wrong_with_one_photo_the_others_are_done(tmp_path):
+    def reader(file):
+        if file.name == "b.png":
+            raise ValueError("a detector's\nmistake")
+        return Photo(file, "ok")
+
+    found = list(read_photos([tmp_path / f"{name}.png" for name in "abc"], reader, workers=2))
+    assert [photo.status for photo in found] == ["ok", "failed", "ok"]
+    assert found[1].reason == "ValueError: a detector's mistake"
