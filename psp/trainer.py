@@ -42,6 +42,7 @@ from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
+from stylegan2.runtime.memory import check_batch
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -194,6 +195,7 @@ def train(
     s, first = settings, distributed.is_first()
     set_deterministic(s.deterministic)
     check_batches(s, distributed.world_size())
+    check_batch(s.batch_size // distributed.world_size(), model.encoder.input_channels, model.encoder.input_size)
     precision = pick_precision(s.precision, device)
     if distributed.world_size() > 1:
         batch_norm.synchronize(model.encoder)

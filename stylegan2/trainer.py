@@ -22,6 +22,7 @@ from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
+from stylegan2.runtime.memory import check_batch
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
@@ -89,6 +90,7 @@ def train(
     dtype = set_precision_flags(s.precision, device, auto="fp16")
     check_fit(s, G.img_resolution, G.grows, G.has_styles)
     check_batches(s, G.img_resolution, D.mbstd_group, distributed.world_size())
+    check_batch(s.batch_size // distributed.world_size(), G.img_channels, G.img_resolution)
     for module in (G, D, G_ema):
         place(module, device)
         distributed.broadcast([*module.parameters(), *module.buffers()])

@@ -73,4 +73,7 @@ def path_and_size(out: Path) -> str:
 
 def _write_torch(out: Path, content: dict[str, Any]) -> None:
     with writing(out), atomic_file(out) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # PyTorch's archive fails once more, as it is closed, on a disk that is full
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
