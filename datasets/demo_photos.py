@@ -1,31 +1,44 @@
-"""A folder of sample photos for the demo: a real photograph, procedural faces, some rotated, one file broken."""
+"""A folder of sample photos for the demo: a real photograph, people who do not exist, some rotated, one file broken."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from skimage import data
 
-from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
+import stylegan2
+from stylegan2.runtime.images import to_uint8
+from stylegan2.runtime.randomness import seeded_normal
 
+GENERATOR, SEED, PSI = "portraits64", 7, 0.5
 RESOLUTION = 512
-FACES = 10
-TILT_DEGREES = (0, 0, 15, 0, -20, 0, 0, 25, 0, 0)
+PEOPLE = 6
+TILT_DEGREES = (0, 15, 0, -20, 0, 0)
 EXIF_ORIENTATION, EXIF_ROTATED = 0x0112, 6  # the viewer has to turn the stored picture by 90 degrees
 
 
+@torch.inference_mode()
 def write_sample_photos(folder: Path) -> int:
     """Write JPEG files into `folder` and return how many: the same ones at every call."""
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.astronaut()).save(folder / "astronaut.jpg", quality=95)
-    faces = SyntheticFaces(RESOLUTION, seed=HELD_OUT_SEED)
-    for index, tilt in zip(range(FACES), TILT_DEGREES, strict=True):
-        face = Image.fromarray(faces.image(index)).rotate(tilt, Image.Resampling.BICUBIC, expand=True)
-        face.save(folder / f"face{index:02d}.jpg", quality=95)
-    _write_exif_rotated(faces.image(FACES), folder / "exif_rotated.jpg")
-    _write_truncated(faces.image(FACES + 1), folder / "broken.jpg")
-    return FACES + 3
+    generator, _ = stylegan2.load(GENERATOR)
+    z = seeded_normal((PEOPLE + 2, generator.z_dim), SEED)
+    people = [enlarged(picture) for picture in to_uint8(generator(z, truncation_psi=PSI))]
+    for index, tilt in enumerate(TILT_DEGREES):
+        edge = tuple(int(v) for v in people[index][0].mean(0))  # what a tilted picture leaves empty
+        face = Image.fromarray(people[index]).rotate(tilt, Image.Resampling.BICUBIC, expand=True, fillcolor=edge)
+        face.save(folder / f"person{index}.jpg", quality=95)
+    _write_exif_rotated(people[PEOPLE], folder / "exif_rotated.jpg")
+    _write_truncated(people[PEOPLE + 1], folder / "broken.jpg")
+    return PEOPLE + 3
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """Resize a picture, uint8 [H, W, 3], to the side of a photo."""
+    return np.asarray(Image.fromarray(picture).resize((RESOLUTION, RESOLUTION), Image.Resampling.LANCZOS))
 
 
 def _write_exif_rotated(image: np.ndarray, path: Path) -> None:

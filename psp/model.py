@@ -86,16 +86,16 @@ class PSp(nn.Module):
         It is 1 for an encoder that does not correct itself. For one that does it may be set at any time.
 
         Raises:
-            UserError: The encoder does not correct itself, or the number is below 1.
+            UserError: The encoder corrects neither itself nor features, or the number is below 1.
         """
         return self.encoder.iterations
 
     @iterations.setter
     def iterations(self, count: int) -> None:
-        if not self.encoder.reads_rendering:
+        if not (self.encoder.reads_rendering or self.encoder.corrects_features):
             raise UserError(
                 "this model's encoder looks at an image once and does not correct itself, so the number of its passes "
-                "cannot be chosen: ReStyle encoders can"
+                "cannot be chosen: ReStyle and feature encoders can"
             )
         if count < 1:
             raise UserError(f"an encoder makes at least 1 pass over an image, not {count}")

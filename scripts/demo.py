@@ -5,51 +5,112 @@ import _start  # noqa: F401
 # isort: split
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from datasets.demo_photos import write_sample_photos
 from options.commands.demo import Demo
 from options.parse import run
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
+from stylegan2.runtime.image_reader import read_image
+from stylegan2.runtime.images import labelled_sheet, resize, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = "synthfaces64_inversion"
-UNREADABLE = 1  # exit code of inference when a file was left out, as the broken sample is on purpose
+INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
+EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "glasses": ("glasses", 2.0), "turned": ("yaw", -1.5)}
+"""Column of the picture: direction and strength."""
+TASKS = {"completed": "portraits64_inpainting", "drawn": "portraits64_toonify"}
+"""Column of the picture: model."""
+SHOWS_SOURCE = ("completed",)  # what these models saw is a column of its own
+SIDE = 128  # pixels of a picture on the sheet
+NOT_ALL_READ = (0, 1)  # exit codes of inference: 1 when a file was left out, as the broken sample is on purpose
 
 
-def script(name: str, *arguments: object, expect: int = 0) -> None:
+def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> None:
     """Run one of our scripts as a user would, showing what it prints."""
     command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
     print(f"\n$ python scripts/{name} {' '.join(map(str, arguments))}", flush=True)
     code = subprocess.run(command, check=False).returncode
-    if code != expect:
+    if code not in expect:
         raise UserError(f"scripts/{name} ended with exit code {code}: see its message above")
+
+
+def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
+    """Invert the photos, then edit, complete and draw the people: one row each, in people.png."""
+    inverted, edited = out / "inverted", out / "edited"
+    script(
+        "inference.py", "--checkpoint_path", INVERSION, "--data_path", photos, "--exp_dir", inverted, *common,
+        expect=NOT_ALL_READ,
+    )  # fmt: skip
+    for column, (direction, strength) in EDITS.items():
+        script(
+            "edit.py", "--directions", DIRECTIONS, "--latents", inverted / "latents.npz", "--names", direction,
+            f"--strengths={strength:g}", "--exp_dir", edited / column, *common[:2],
+        )  # fmt: skip
+    write_image(out / "hole.png", hole(SIDE))
+    for column, model in TASKS.items():
+        masked = ("--mask_data", out / "hole.png", "--paste_known") if column in SHOWS_SOURCE else ()
+        script(
+            "inference.py", "--checkpoint_path", model, "--data_path", photos, "--exp_dir", out / column,
+            *masked, *common, expect=NOT_ALL_READ,
+        )  # fmt: skip
+    people = sorted(path.stem for path in (inverted / "inference_results").glob("*.png"))
+    titles = ["photo", "inverted", *EDITS]
+    for column in TASKS:
+        titles += ["seen", column] if column in SHOWS_SOURCE else [column]
+    write_image(out / "people.png", labelled_sheet([row(out, name) for name in people], titles))
+    return out / "people.png"
+
+
+def hole(side: int) -> np.ndarray:
+    """Draw the mask of a missing rectangle on the right half of a face, white, uint8 [side, side, 1]."""
+    mask = np.zeros((side, side, 1), np.uint8)
+    mask[side // 4 : 3 * side // 4, side // 2 : 7 * side // 8] = 255
+    return mask
+
+
+def row(out: Path, name: str) -> list[np.ndarray]:
+    """Return the pictures of one person, uint8 [128, 128, 3] each."""
+    pictures = halves(out / "inverted" / "inference_coupled" / f"{name}.png")
+    for column, (direction, strength) in EDITS.items():
+        pictures.append(read_image(out / "edited" / column / direction / f"{name}_{strength:+g}.png"))
+    for column in TASKS:
+        seen, result = halves(out / column / "inference_coupled" / f"{name}.png")
+        pictures += [seen, result] if column in SHOWS_SOURCE else [result]
+    return [resize(picture, (SIDE, SIDE)) for picture in pictures]
+
+
+def halves(path: Path) -> list[np.ndarray]:
+    """Read a picture of source | result: two of uint8 [R, R, 3]."""
+    return np.split(read_image(path), 2, axis=1)
 
 
 def main(o: Demo) -> None:
     out, common = o.exp_dir, ("--device", o.device, "--seed", o.seed)
-    print("1/3  Training an inversion encoder for a short while on the embedded faces")
+    print("1/3  Photographs: the same people, edited, completed and drawn, by the models that come along")
+    for earlier in ("inverted", "edited", *TASKS):
+        shutil.rmtree(out / earlier, ignore_errors=True)
+    photos = o.photos or out / "photos"
+    if o.photos is None:
+        count = write_sample_photos(photos)
+        print(f"{count} sample photos in {photos}; one of them is broken on purpose")
+    picture = make_picture(out, photos, common)
+
+    print("\n2/3  Training an inversion encoder for a short while on procedural faces")
     script(
         "train_psp.py", "--task", "inversion", "--preset", "demo", "--exp_dir", out / "training",
         "--max_steps", o.max_steps, *common,
     )  # fmt: skip
 
-    print("\n2/3  Inference with the shipped encoder over a folder of photos")
-    photos = out / "photos"
-    count = write_sample_photos(photos)
-    print(f"{count} sample photos in {photos}; one of them is broken on purpose")
+    print("\n3/3  Measuring it on held-out faces")
     script(
-        "inference.py", "--data_path", photos, "--exp_dir", out, "--checkpoint_path", SHIPPED, *common,
-        expect=UNREADABLE,
-    )  # fmt: skip
-
-    print("\n3/3  Measuring the shipped encoder on held-out faces")
-    script(
-        "evaluate.py", "--checkpoint_path", f"encoder={SHIPPED}", "--exp_dir", out / "evaluation",
-        "--num_images", o.num_images, "--optimisation_steps", 0, "--refine_steps", 0, *common,
+        "evaluate.py", "--checkpoint_path", f"encoder={out / 'training'}", "--exp_dir", out / "evaluation",
+        "--num_images", o.num_images, "--optimisation_steps", 0, "--refine_steps", 0, "--overwrite", *common,
     )  # fmt: skip
     report = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     encoder, mean_face = report["results"]["encoder"], report["results"]["mean face"]
@@ -58,8 +119,11 @@ def main(o: Demo) -> None:
     metrics |= {"images": report["images"], "networks": report["networks"]}
     write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
-    print(f"\nLook at {out / 'contact_sheet.jpg'} and {out / 'inference_results'}: what the encoder made of the photos")
-    print(f"        {out / 'evaluation' / 'comparison.png'}: held-out faces, the mean face, the encoder")
+    print(f"\nLook at {picture}: the photos, and what the models made of them")
+    print(f"        {out / 'inverted'}: their codes, a manifest, and pictures one by one")
+    print(
+        f"        {out / 'evaluation' / 'comparison.png'}: held-out faces, the mean face, the encoder trained just now"
+    )
     print(f"        {out / 'metrics.json'}: {json.dumps(metrics)}")
     print(f"        tensorboard --logdir {out / 'training'}: the training, its losses and image rows")
 

@@ -35,7 +35,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 from stylegan2.runtime.output_names import file_name, printable, unique_paths
 
-DEFAULT_MODEL, DEFAULT_GENERATOR = "synthfaces64_inversion", "synthfaces64"
+DEFAULT_MODEL, DEFAULT_GENERATOR = "portraits64_inversion", "portraits64"
 
 
 def load_generator(name: str) -> Any:

@@ -12,7 +12,6 @@ from skimage import data
 import psp
 from psp.encoders import ENCODERS
 from psp.model import PSp
-from stylegan2.latents.directions import Directions, fingerprint, save_directions
 from stylegan2.networks.registry import GENERATORS
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
@@ -30,7 +29,7 @@ def save_tiny(path, task, channels):
 
 @pytest.fixture
 def _files(tmp_path, monkeypatch):
-    """What a reader has: photos, an experiment folder for each task, and directions of the generator."""
+    """What a reader has: photos, and an experiment folder for each task."""
     monkeypatch.chdir(tmp_path)
     for name in ("me.jpg", "a.jpg", "b.jpg", "small.jpg"):
         Image.fromarray(data.astronaut()).save(name)
@@ -41,10 +40,6 @@ def _files(tmp_path, monkeypatch):
     hole.save("photo_with_transparent_hole.png")
     for task, channels in (("segmentation", 5), ("inpainting", 4), ("super_resolution", 3)):
         save_tiny(tmp_path / "runs" / task, task, channels)
-    generator = psp.load("synthfaces64_inversion", device="cpu").model.generator
-    names, vectors = ("glasses", "smile", "yaw"), torch.eye(generator.w_dim)[:3]
-    directions = Directions(names, vectors, torch.ones(3), tuple(range(generator.num_ws)), fingerprint(generator))
-    save_directions(tmp_path / "runs" / "directions-synthfaces64" / "boundary.safetensors", directions, {})
 
 
 @pytest.mark.usefixtures("_files")

@@ -8,11 +8,13 @@ from stylegan2.runtime.ranges import Count, Seed
 
 @dataclass(frozen=True)
 class Demo:
-    """Train a small encoder for a few minutes, then translate sample photos with the shipped one."""
+    """Invert photographs with the shipped models and edit, complete and draw them, then train a small encoder."""
 
     exp_dir: Path = Path("runs/demo")
     """gets everything the demo makes"""
-    max_steps: Count = 400
+    photos: Path | None = None
+    """a folder of photographs; by default one that comes along, and people who do not exist"""
+    max_steps: Count = 200
     """training steps"""
     num_images: Count = 64
     """held-out faces to measure on"""

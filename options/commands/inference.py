@@ -62,10 +62,11 @@ class Inference(Machine, Results):
     """folder of images, searched with its subfolders, or one image"""
     exp_dir: Path
     """folder for the results"""
-    checkpoint_path: str = "synthfaces64_inversion"
+    checkpoint_path: str = "portraits64_inversion"
     """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or a shipped model's name"""
     iterations: Annotated[Count | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
-    """passes of an encoder that corrects itself (ReStyle); by default as many as in its training"""
+    """passes of an encoder that corrects itself (ReStyle) or features; by default as many as in its training. The first
+    pass of a feature encoder gives codes in W+ alone"""
     align: bool | None = None
     """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
     aligned already, or of no faces"""

@@ -62,7 +62,7 @@ class Corrector(nn.Module):
         self.down = nn.ModuleList(convs)
         self.blocks = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(CORRECTOR_BLOCKS)))
         self.out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
-        self.gain_in, self.gain_out = nn.Linear(codes, width), nn.Linear(codes, out_channels)
+        self.gain_in, self.gain_out = nn.Linear(codes, channels[-1]), nn.Linear(codes, out_channels)
         for last in (self.out, self.gain_in, self.gain_out):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)

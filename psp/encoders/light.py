@@ -1,6 +1,6 @@
 """Light encoders: the paper's in a size that trains on a CPU, for generators up to 128 px.
 
-All share one trunk, so that they can be compared. Each has under 6 million parameters up to 128 px. They look at the
+All share one trunk, so that they can be compared. Each has under 7 million parameters up to 128 px. They look at the
 generator's own resolution, hence `input_size` has no default (`psp.encoders.encoder_for`).
 """
 

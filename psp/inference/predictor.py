@@ -1,6 +1,6 @@
 """A model as a Python program uses it: photographs in, photographs out.
 
-model = psp.load("synthfaces64_inversion")
+model = psp.load("portraits64_inversion")
 face = model.invert("me.jpg")
 smiling = model.edit(face, smile=2.0)
 smiling.paste_back().save("me_smiling.jpg")

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from psp import loading
-from psp.pretrained_files import PRETRAINED as OF_PSP
 from stylegan2.latents.directions import load_directions, measured, save_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.loading import PRETRAINED
@@ -99,9 +98,9 @@ def test_mistakes_are_one_sentence(edit, me, arguments, words):
 
 
 def test_the_shipped_model_has_directions_of_its_own(script, me):
-    found, _ = load_directions(PRETRAINED.locate("synthfaces64_directions"))
+    found, _ = load_directions(PRETRAINED.locate("portraits64_directions"))
     assert {"smile", "yaw", "glasses"} <= set(found.names)
-    found.check(loading.load(OF_PSP.shipped_as("pSp model")[0])[0].generator)
+    found.check(loading.load("portraits64_inversion")[0].generator)
     code, _, err = script("edit.py", "me.jpg", "--direction", "smile=2", "--out", "s.png", "--device", "cpu")
     assert code == 0, err
     assert read_image("s.png").shape == (64, 64, 3)
