@@ -214,7 +214,8 @@ def _in_half(module: nn.Module) -> nn.Module:
     copied = copy.deepcopy(module)
     for found in copied.modules():
         if isinstance(found, PSp):
-            encoder = found.encoder.half()
+            encoder: Any = found.encoder
+            encoder.half()
             for part in (encoder, encoder.corrector) if encoder.corrects_features else (encoder,):
                 part.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
                 part.register_forward_hook(lambda _, __, output: output.float())

@@ -1,6 +1,7 @@
 """What is in a generator's file: its format, the sizes of its network, and what it lacks. Reads damaged ones too."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
 
 def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
-    generator = outline_of(GENERATORS, metadata["generator"])
+    generator: Any = outline_of(GENERATORS, metadata["generator"])
     config = built_as(generator)
     state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     widths: dict[int, int | None] = {

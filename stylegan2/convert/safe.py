@@ -5,6 +5,7 @@ is either a container or a function of this file.
 """
 
 import argparse
+import importlib
 import io
 import os
 import pickle
@@ -33,13 +34,14 @@ def _path(*parts: str) -> str:
 
 
 _PATHS = ("PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath")
+_multiarray: Any = importlib.import_module("numpy._core.multiarray")
 ALLOWED = (
     argparse.Namespace,
     np.ndarray,
     np.dtype,
     *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
-    *((np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_path, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in _PATHS),
 )
 """What a file of tensors may name besides what `torch.load` allows by itself. Arrays of objects hold nothing else."""

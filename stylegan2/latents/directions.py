@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -335,7 +336,8 @@ def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
 
 def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
     """Put directions together. UserError: something is missing, of another type or shape, or not finite."""
-    names, rows = metadata.get("names"), metadata.get("rows")
+    names: Any = metadata.get("names")
+    rows: Any = metadata.get("rows")
     if not _is_list(names, str, MOST) or len(set(names)) < len(names) or any(len(n) > LONGEST_NAME for n in names):
         raise UserError("its directions have no names, or two have the same")
     if not _is_list(rows, int, MOST_ROWS) or any(not 0 <= row < MOST_ROWS for row in rows):
