@@ -22,7 +22,7 @@ from stylegan2.runtime.images import labelled_sheet, resize, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
-EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "glasses": ("glasses", 2.0), "turned": ("yaw", -1.5)}
+EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "turned": ("yaw", -1.5)}
 """Column of the picture: direction and strength."""
 TASKS = {"completed": "portraits64_inpainting", "drawn": "portraits64_toonify"}
 """Column of the picture: model."""
