@@ -13,7 +13,7 @@ import stylegan2
 from datasets.labelled import open_labelled
 from options.commands.directions import FindDirections
 from options.parse import run
-from options.results import label, record_for, with_folder
+from options.results import Record, label, record_for, with_folder
 from psp.evaluation.attributes import attribute_classifier, classifier_side
 from psp.evaluation.similarity import FaceSimilarity
 from stylegan2.latents.directions import (
@@ -74,6 +74,15 @@ def write_effects(
             print(f"{name}: {effect.share:.1%} of the samples have it, too few for a direction to be more than a guess")
 
 
+def keep(found: Directions, record: Record, o: FindDirections) -> Directions:
+    """Write the directions to their file, after the record of the run, and return them."""
+    record.write()
+    path = o.exp_dir / f"{o.method}.safetensors"
+    save_directions(path, found, {"method": o.method, "generator": o.generator})
+    print(f"written: {path}")
+    return found
+
+
 def main(o: FindDirections) -> None:
     device = o.prepare()
     o = with_folder(o, f"directions-{label(o.generator)}")
@@ -82,6 +91,13 @@ def main(o: FindDirections) -> None:
     place(generator.requires_grad_(False), device)
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None
+    found = None
+    if not by_classifier:  # they are found in a moment, and kept before what takes longer
+        found = keep(find(generator, o, w, scores), record, o)
+    if found is not None and o.measure:
+        print(
+            "measuring them by a classifier, whose training at its first use takes minutes: --no_measure leaves it out"
+        )
     if by_classifier or o.measure:
         labelled = open_labelled(o.attribute_data, classifier_side(generator.img_resolution), o.attribute_labels)
         classifier, accuracy = attribute_classifier(labelled, device)
@@ -89,12 +105,10 @@ def main(o: FindDirections) -> None:
         classify = classifier.by_name
         scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
-    found = find(generator, o, w, scores)
-    record.write()
-    save_directions(o.exp_dir / f"{o.method}.safetensors", found, {"method": o.method, "generator": o.generator})
+    if found is None:
+        found = keep(find(generator, o, w, scores), record, o)
     if o.measure:
         write_effects(generator, o, found, classify, scores)
-    print(f"written: {o.exp_dir / o.method}.safetensors")
 
 
 if __name__ == "__main__":

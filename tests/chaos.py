@@ -1,0 +1,150 @@
+"""Kill trainings at random moments and compare what they end with, bit for bit: python tests/chaos.py --kills 30
+
+Each kind of training runs once undisturbed. Then it is started again and again in another folder and killed, by SIGKILL
+or SIGTERM, at a random moment or while it writes a checkpoint, until its share of the kills is reached; a last start
+finishes it. Its last checkpoint must hold what that of the undisturbed run holds. Linux.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from stylegan2.runtime import checkpoint  # noqa: E402
+from stylegan2.runtime.files import PARTIAL_PREFIX  # noqa: E402
+
+SHORTEST, LONGEST = 3.0, 45.0  # seconds from a start to a kill
+GAN = (
+    "train_stylegan2.py --resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --batch_size 4 --total_nimg 400 "
+    "--save_interval 40 --log_interval 40 --image_interval 200 --workers 1 --device cpu"
+)
+PSP = (
+    "train_psp.py --max_steps 60 --batch_size 2 --save_interval 5 --board_interval 5 --image_interval 20 "
+    "--val_interval 25 --test_batch_size 2 --workers 1 --device cpu"
+)
+STYLES = "--w_dim 8 --mapping_layers 1"
+TRAININGS = {
+    "pggan": f"{GAN} --arch pggan",
+    "stylegan": f"{GAN} --arch stylegan {STYLES}",
+    "stylegan2": f"{GAN} --arch stylegan2 {STYLES}",
+    "stylegan2-torchrun": f"2 {GAN} --arch stylegan2 {STYLES} --mbstd_group 2",
+    "psp": f"{PSP} --encoder_type light",
+    "e4e": f"{PSP} --encoder_type light_e4e --progressive_start 10 --progressive_step_every 5",
+    "psp-torchrun": f"2 {PSP} --encoder_type light",
+    "segmenter": "train_segmenter.py --resolution 32 --max_steps 40 --num_images 8 --workers 1",
+}
+
+
+def command_of(training: str, folder: Path) -> list[str]:
+    """Return the command line of a training; one that begins with a number runs in so many processes."""
+    words = TRAININGS[training].split()
+    start = [sys.executable]
+    if words[0].isdigit():
+        start += ["-m", "torch.distributed.run", f"--nproc_per_node={words.pop(0)}", "--standalone"]
+    return [*start, str(ROOT / "scripts" / words[0]), *words[1:], "--exp_dir", str(folder)]
+
+
+def start(training: str, folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(command_of(training, folder), stdout=log, stderr=log, env=environment)
+
+
+def finish(training: str, folder: Path) -> None:
+    """Run a training to its end. RuntimeError: it fails."""
+    if start(training, folder).wait() != 0:
+        log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"{training} failed:\n{log[-3000:]}")
+
+
+def descendants(pid: int) -> list[int]:
+    """List the processes below one, those of torchrun and of data loading."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        parents.setdefault(parent, []).append(int(stat.parent.name))
+    below = parents.get(pid, [])
+    return below + [grandchild for child in below for grandchild in descendants(child)]
+
+
+def kill(training: str, folder: Path, draw: random.Random) -> str | None:
+    """Start a training and kill it: how; None where it was done before."""
+    process, in_a_save = start(training, folder), draw.random() < 0.5
+    signum = draw.choice([signal.SIGKILL, signal.SIGTERM])
+    end = time.monotonic() + (LONGEST if in_a_save else draw.uniform(SHORTEST, LONGEST))
+    while time.monotonic() < end and process.poll() is None:
+        if in_a_save and any((folder / "checkpoints").glob(f"{PARTIAL_PREFIX}*")):
+            break
+        time.sleep(0.0005 if in_a_save else 0.05)
+    if process.poll() is not None:
+        return None
+    for pid in [process.pid, *descendants(process.pid)] if signum == signal.SIGKILL else [process.pid]:
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    return f"{signum.name} {'in a save' if in_a_save else 'at a random moment'}"
+
+
+def result(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors that a training ended with."""
+    newest = checkpoint.newest(folder)
+    return newest[1] if newest is not None else checkpoint.read(folder / "segmenter.safetensors")[0]
+
+
+def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
+    """List the tensors that are not the same bit for bit."""
+    if one.keys() != other.keys():
+        return sorted(one.keys() ^ other.keys())
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30, help="of all trainings together")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    parser.add_argument("--only", help="names of trainings, with commas between")
+    o = parser.parse_args()
+    chosen = o.only.split(",") if o.only else list(TRAININGS)
+    draw, work, failed = random.Random(o.seed), Path(tempfile.mkdtemp(prefix="chaos-")), []
+    for number, training in enumerate(chosen):
+        calm, disturbed = work / f"{number}-calm", work / f"{number}-disturbed"
+        finish(training, calm)
+        kills = o.kills // len(chosen) + (number < o.kills % len(chosen))
+        done = 0
+        while done < kills:
+            how = kill(training, disturbed, draw)
+            done += how is not None
+            print(f"{training}: {how or 'was done before the kill, and begins again'}", flush=True)
+            if how is None:
+                shutil.rmtree(disturbed)
+        finish(training, disturbed)
+        wrong = differences(result(calm), result(disturbed))
+        failed += [training] if wrong else []
+        outcome = f"{len(wrong)} tensors differ, such as {wrong[0]}" if wrong else "equal bit for bit"
+        print(f"{training}: {kills} kills, {outcome}", flush=True)
+    if not failed:
+        shutil.rmtree(work)
+    outcome = f"not equal: {', '.join(failed)}; see {work}" if failed else "all ended bit for bit as undisturbed"
+    print(f"{o.kills} kills: {outcome}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
