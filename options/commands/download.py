@@ -24,5 +24,5 @@ class DownloadModels:
     """where to put the files, in place of PSP_WEIGHTS"""
 
     def __post_init__(self) -> None:
-        if not self.names:
+        if not all(self.names) or not self.names:
             raise UserError("name what to download: `psp models` lists what there is")

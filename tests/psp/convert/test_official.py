@@ -228,7 +228,7 @@ def test_further_keys_of_a_training_are_left_alone(published):
             "a ReStyle file with a feature pyramid",
         ),
         ({}, drop("encoder."), "no encoder known here"),
-        ({"encoder_type": "BackboneEncoder"}, dict, "does not fit this ReStyleEncoder"),
+        ({"encoder_type": "BackboneEncoder"}, dict, "restyle cannot be built with input_channels"),
         ({"encoder_type": "ResNetBackboneEncoder"}, dict, "but this one has 24"),
         ({"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}, dict, "encoder.linear.bias is missing"),
     ],

@@ -1,6 +1,7 @@
 import errno
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_weights_and_biases_goes_on_with_a_resumed_run(tmp_path, monkeypatch):
         writer.scalars(start + 10, {"loss": 1.0})
         writer.image(start + 10, "samples", np.zeros((4, 4, 3), np.uint8))
         writer.close()
+        time.sleep(1.1)  # the reporter names what it writes after the second
     name = (tmp_path / "mine" / "wandb_id.txt").read_text().strip()
     written = list((tmp_path / "mine" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb"))
     assert len(written) == 2
