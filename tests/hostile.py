@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
+import pickle
 import resource
-import select
 import signal
 import traceback
 from pathlib import Path
@@ -66,6 +67,8 @@ NAMES = [
 
 
 MEMORY, SECONDS = 2 * 10**9, 10  # above an idle process; of the processor
+CLEAN = multiprocessing.get_context("forkserver")
+CLEAN.set_forkserver_preload(["psp.loading", "stylegan2.convert", "datasets.folder"])
 FORKS, PATIENCE = 3, 60
 """A fork may find a lock taken by a thread that it does not have, and then waits for ever without using the processor,
 whatever the reader does: then another one is asked."""
@@ -94,20 +97,31 @@ def answer(call, *arguments):
 
 
 def _asked(call, *arguments):
-    """Return what a fork of this process says, and its exit code: that of SIGKILL where it was silent for too long."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        os.write(writing, _answer(call, *arguments).encode("utf-8", "backslashreplace")[:60_000])
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        if not select.select([pipe], [], [], PATIENCE)[0]:
-            os.kill(child, signal.SIGKILL)
-        said = pipe.read().decode()
-    _, status = os.waitpid(child, 0)
-    return said, os.waitstatus_to_exitcode(status)
+    """Return what a process of its own says, and its exit code: that of SIGKILL where it was silent for too long.
+
+    It is a fork of a server without threads, where `call` can be sent there, and else one of this process.
+    """
+    reading, writing = CLEAN.Pipe(duplex=False)
+    try:
+        pickle.dumps((call, arguments))
+        context = CLEAN
+    except (pickle.PicklingError, AttributeError, TypeError):
+        context = multiprocessing.get_context("fork")
+    child = context.Process(target=_say, args=(writing, call, *arguments))
+    child.start()
+    writing.close()
+    if not reading.poll(PATIENCE):
+        child.kill()
+    try:
+        said = reading.recv()
+    except EOFError:
+        said = ""
+    child.join()
+    return said, child.exitcode
+
+
+def _say(writing, call, *arguments):
+    writing.send(_answer(call, *arguments)[:60_000].encode("utf-8", "backslashreplace").decode())
 
 
 def _answer(call, *arguments):
