@@ -102,7 +102,7 @@ def test_the_index_page_shows_pictures(wheel):
     links = re.findall(r"\]\(([^)#]+)", page)
     assert "Name: psp-translate" in page
     assert [link for link in links if not link.startswith("https://")] == []
-    assert any(link.endswith("/raw/main/docs/comparison.png") for link in links)
+    assert any(link.endswith("/raw/main/docs/people.jpg") for link in links)
 
 
 def test_the_command_is_there(environment):
