@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from stylegan2 import losses
-from stylegan2.runtime import checkpoint, distributed
+from stylegan2.runtime import distributed
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import draw_shard
+from stylegan2.runtime.tensors import load_module, load_optimizer, module_tensors, optimizer_tensors
 
 HIDDEN_LAYERS = 3
 R1_GAMMA, R1_INTERVAL = 10.0, 16
@@ -145,11 +146,11 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str, guard: Gu
 
 def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], Metadata]:
     """Return the whole state as tensors and JSON."""
-    tensors, settings = checkpoint.optimizer_tensors(
+    tensors, settings = optimizer_tensors(
         f"{PREFIX}.optimizer", adversary.optimizer, adversary.network.named_parameters()
     )
     for part in PARTS:
-        tensors |= checkpoint.module_tensors(f"{PREFIX}.{part}", getattr(adversary, part))
+        tensors |= module_tensors(f"{PREFIX}.{part}", getattr(adversary, part))
     return tensors, settings
 
 
@@ -158,5 +159,5 @@ def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings
     if settings is None:
         raise CheckpointError("it was trained without a latent discriminator: give w_discriminator_lambda 0 to go on")
     for part in PARTS:
-        checkpoint.load_module(getattr(adversary, part), tensors, f"{PREFIX}.{part}")
-    checkpoint.load_optimizer(adversary.optimizer, adversary.network.named_parameters(), tensors, settings)
+        load_module(getattr(adversary, part), tensors, f"{PREFIX}.{part}")
+    load_optimizer(adversary.optimizer, adversary.network.named_parameters(), tensors, settings)

@@ -20,6 +20,7 @@ from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stored import build_stored
+from stylegan2.runtime.tensors import module_tensors
 
 KIND = "psp"
 
@@ -100,8 +101,8 @@ def save_model(path: str | Path, model: PSp, metadata: Metadata, dtype: torch.dt
 def model_tensors(model: PSp) -> dict[str, Tensor]:
     """Return the weights and buffers of encoder and generator and the latent average, as `from_tensors` reads them."""
     return {
-        **checkpoint.module_tensors("encoder", model.encoder),
-        **checkpoint.module_tensors("generator", model.generator),
+        **module_tensors("encoder", model.encoder),
+        **module_tensors("generator", model.generator),
         "latent_avg": model.latent_avg,
     }
 

@@ -20,6 +20,7 @@ from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.tensors import load_module, load_optimizer, optimizer_tensors
 
 
 @dataclass
@@ -128,9 +129,7 @@ def save(state: TrainingState, path: Path, description: Metadata, s: TrainingSet
         return path
     if isinstance(state.optimizer, Ranger):
         state.optimizer.settle()
-    optimizer_tensors, optimizer = checkpoint.optimizer_tensors(
-        "optimizer", state.optimizer, state.model.named_parameters()
-    )
+    of_optimizer, optimizer = optimizer_tensors("optimizer", state.optimizer, state.model.named_parameters())
     metadata = {
         "kind": "psp",
         **description,
@@ -140,7 +139,7 @@ def save(state: TrainingState, path: Path, description: Metadata, s: TrainingSet
         "settings": asdict(s),
         "optimizer": optimizer,
     }
-    tensors = model_tensors(state.model) | optimizer_tensors
+    tensors = model_tensors(state.model) | of_optimizer
     if state.adversary is not None:
         more, optimizer = adversary_tensors(state.adversary)
         tensors, metadata = tensors | more, metadata | {"optimizers": {"w_discriminator": optimizer}}
@@ -181,10 +180,10 @@ def _restore(
             stored = upgraded(stored)
         if stored != value:
             raise UserError(f"{path} was trained with another {part} than was asked for: use another exp_dir")
-    checkpoint.load_module(state.model.encoder, tensors, "encoder")
-    checkpoint.load_module(state.model.generator, tensors, "generator")
+    load_module(state.model.encoder, tensors, "encoder")
+    load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])
-    checkpoint.load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
+    load_optimizer(state.optimizer, state.model.named_parameters(), tensors, metadata["optimizer"])
     if state.adversary is not None:
         load_adversary(state.adversary, tensors, metadata.get("optimizers", {}).get("w_discriminator"))
     batch_size = checkpoint.whole_number(metadata["settings"], "batch_size")

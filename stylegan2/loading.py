@@ -17,6 +17,7 @@ from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stored import build_stored
+from stylegan2.runtime.tensors import module_tensors
 
 PREFIX = "G_ema"
 KIND = "stylegan2"
@@ -65,7 +66,7 @@ def save_generator(
         CheckpointError: A weight does not fit into `dtype`, or the file cannot be written.
         ValueError: The generator was not built by `GENERATORS.build`, so that a file could not name it.
     """
-    tensors = cast(checkpoint.module_tensors(PREFIX, generator), dtype)
+    tensors = cast(module_tensors(PREFIX, generator), dtype)
     checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": built_as(generator)})
 
 

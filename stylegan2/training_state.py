@@ -19,6 +19,7 @@ from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.tensors import load_module, load_optimizer, module_tensors, optimizer_tensors
 from stylegan2.training_settings import TrainingSettings
 
 BETAS = (0.0, 0.99)
@@ -173,13 +174,11 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
     """Return (tensors, metadata) of a checkpoint of this state."""
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
-        tensors |= checkpoint.module_tensors(name, getattr(state, name))
+        tensors |= module_tensors(name, getattr(state, name))
     scalars = {}
     for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-        optimizer_tensors, scalars[name] = checkpoint.optimizer_tensors(
-            name, getattr(state, name), module.named_parameters()
-        )
-        tensors |= optimizer_tensors
+        of_optimizer, scalars[name] = optimizer_tensors(name, getattr(state, name), module.named_parameters())
+        tensors |= of_optimizer
     metadata = {
         "kind": "stylegan2",
         "generator": built_as(state.G),
@@ -222,9 +221,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
                 raise UserError(f"{path} was trained with {what} {trained}: keep it, or use another exp_dir")
         load_networks(state, tensors)
         for name, module in (("opt_G", state.G), ("opt_D", state.D)):
-            checkpoint.load_optimizer(
-                getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name]
-            )
+            load_optimizer(getattr(state, name), module.named_parameters(), tensors, metadata["optimizers"][name])
         state.path_length_mean.copy_(tensors["path_length_mean"])
         state.cur_nimg = checkpoint.whole_number(metadata, "cur_nimg")
         best_metric = metadata.get("best_metric")
@@ -243,7 +240,7 @@ def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     """Load the networks G, D and G_ema that `tensors` hold; D may be missing where only a generator is given."""
     for name in ("G", "D", "G_ema"):
         if name != "D" or any(key.startswith("D.") for key in tensors):
-            checkpoint.load_module(getattr(state, name), tensors, name)
+            load_module(getattr(state, name), tensors, name)
 
 
 def is_of(G: Generator, description: Any) -> bool:

@@ -19,6 +19,7 @@ from stylegan2.networks.growing import growth_of
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.tensors import module_tensors
 
 
 def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator, dict[str, Tensor]]:
@@ -45,9 +46,9 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
     stored = _training_tensors(Path(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
         raise UserError(f"{str(path_or_name)!r} holds no discriminator, so freeze_d has nothing to freeze")
-    ema = checkpoint.module_tensors("G_ema", generator)
+    ema = module_tensors("G_ema", generator)
     trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
-    return generator, {**checkpoint.module_tensors("G", generator), **ema, **trained}
+    return generator, {**module_tensors("G", generator), **ema, **trained}
 
 
 @dataclass

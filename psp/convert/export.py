@@ -8,9 +8,9 @@ from psp.convert import layout
 from psp.model import PSp
 from stylegan2.convert.rosinality import to_rosinality
 from stylegan2.networks.sizes import feature_maps, resolutions
-from stylegan2.runtime.checkpoint import module_tensors
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import Config, built_as
+from stylegan2.runtime.tensors import module_tensors
 
 # What the published code builds, whatever the file says.
 ENCODER = {

@@ -17,8 +17,9 @@ from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.convert.safe import read_torch
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.bounded import reading
-from stylegan2.runtime.checkpoint import Metadata, load_module
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.tensors import load_module
 
 KEPT_OPTIONS = ("dataset_type", "label_nc", "input_nc", "resize_factors")
 DECODER = "decoder."

@@ -11,6 +11,7 @@ from psp.perception.probe import AttributeProbe, fit_probe
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.files import cache_folder
+from stylegan2.runtime.tensors import load_module, module_tensors
 
 CLASSIFIER_VERSION = 2  # names kept classifiers: raise it whenever their training changes
 KIND = "attributes"
@@ -56,12 +57,12 @@ def attribute_classifier(
         tensors, metadata = checkpoint.read(path)
         kind = AttributeProbe if metadata["probe"] else AttributeClassifier
         classifier = kind(**metadata["classifier"])
-        checkpoint.load_module(classifier, tensors, KIND)
+        load_module(classifier, tensors, KIND)
     except CheckpointError:  # there is none yet, or a disk has damaged it
         classifier, found = _train(labelled, device)
         metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": found}
         metadata["probe"] = isinstance(classifier, AttributeProbe)
-        checkpoint.save(path, checkpoint.module_tensors(KIND, classifier), metadata)
+        checkpoint.save(path, module_tensors(KIND, classifier), metadata)
     return classifier.eval().requires_grad_(False).to(device), metadata["accuracies"]
 
 

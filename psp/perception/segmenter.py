@@ -20,6 +20,7 @@ from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.settings import validated
+from stylegan2.runtime.tensors import check_module, load_module, module_tensors
 
 KIND = "segmenter"
 DEFAULT = "synthfaces64_segmenter"
@@ -153,7 +154,7 @@ def save_segmenter(
     path: str | Path, segmenter: Segmenter, metadata: Metadata, dtype: torch.dtype | None = None
 ) -> None:
     """Write a segmenter as `load_segmenter` reads it, with JSON `metadata` and its weights stored as `dtype`."""
-    tensors = cast(checkpoint.module_tensors(KIND, segmenter), dtype)
+    tensors = cast(module_tensors(KIND, segmenter), dtype)
     checkpoint.save(path, tensors, {**metadata, "kind": KIND, "segmenter": segmenter.config})
 
 
@@ -178,10 +179,10 @@ def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
     with reading(path, "a segmenter", CheckpointError):
         settings = validated("the segmenter", Segmenter, metadata["segmenter"], RANGES)
         with torch.device("meta"):
-            checkpoint.check_module(Segmenter(**settings), tensors, KIND)
+            check_module(Segmenter(**settings), tensors, KIND)
         with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
             segmenter = Segmenter(**settings)
         real = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-        checkpoint.load_module(segmenter, real, KIND)
+        load_module(segmenter, real, KIND)
     segmenter.name = path.stem
     return segmenter.requires_grad_(False).eval()

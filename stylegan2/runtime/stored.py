@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylegan2.runtime.checkpoint import check_module, load_module
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import Registry
+from stylegan2.runtime.tensors import check_module, load_module
 
 Part = TypeVar("Part")
 

@@ -27,9 +27,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from stylegan2.runtime.bounded import reading
-from stylegan2.runtime.checkpoint import load_module
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import cache_folder
+from stylegan2.runtime.tensors import load_module
 from stylegan2.runtime.torch_outline import check_torch
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"

@@ -8,6 +8,7 @@ import torch
 
 from psp.optimizers import Ranger, laid_out_like
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.tensors import load_optimizer, optimizer_tensors
 
 SHAPES = [(5,), (4, 3), (3, 2, 3, 3), ()]
 
@@ -81,13 +82,13 @@ def test_resumes_exactly_from_a_checkpoint(tmp_path):
     optimizer = Ranger(parameters, lr=0.03)
     run(optimizer, parameters, gradients[:9])
     names = [f"p{i}" for i in range(len(SHAPES))]
-    tensors, settings = checkpoint.optimizer_tensors("optimizer", optimizer, zip(names, parameters, strict=True))
+    tensors, settings = optimizer_tensors("optimizer", optimizer, zip(names, parameters, strict=True))
     checkpoint.save(tmp_path / "a.safetensors", tensors, settings)
     tensors, settings = checkpoint.read(tmp_path / "a.safetensors")
 
     restored = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
     again = Ranger(restored, lr=1.0)
-    checkpoint.load_optimizer(again, zip(names, restored, strict=True), tensors, settings)
+    load_optimizer(again, zip(names, restored, strict=True), tensors, settings)
     run(optimizer, parameters, gradients[9:])
     run(again, restored, gradients[9:])
     assert all(torch.equal(p, q) for p, q in zip(parameters, restored, strict=True))

@@ -22,6 +22,7 @@ from stylegan2.latents.directions import load_directions
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import write_image
+from stylegan2.runtime.tensors import module_tensors
 from tests.hostile import answer
 
 
@@ -71,7 +72,7 @@ WRONG = [
 
 @pytest.mark.parametrize("changes", WRONG, ids=lambda changes: str(changes)[:40])
 def test_generators_that_their_file_does_not_hold(tmp_path, generator, changes):
-    tensors = checkpoint.module_tensors("G_ema", generator)
+    tensors = module_tensors("G_ema", generator)
     checkpoint.save(tmp_path / "g.safetensors", tensors, described(generator, **changes))
     assert answer(stylegan2.load, tmp_path / "g.safetensors")
     answer(inspect, tmp_path / "g.safetensors")
@@ -87,7 +88,7 @@ METADATA = [
 
 @pytest.mark.parametrize("text", METADATA, ids=lambda text: text[:30] or "nothing")
 def test_metadata_that_are_something_else(tmp_path, generator, text):
-    path = forged(tmp_path / "g.safetensors", checkpoint.module_tensors("G_ema", generator), text)
+    path = forged(tmp_path / "g.safetensors", module_tensors("G_ema", generator), text)
     for load in (stylegan2.load, psp.load, load_directions, load_segmenter):
         assert answer(load, path)
     answer(inspect, path)
@@ -136,7 +137,7 @@ def test_a_path_in_a_checkpoint_is_not_opened():
 
 
 def test_weights_that_are_not_finite(tmp_path, generator):
-    tensors = checkpoint.module_tensors("G_ema", generator)
+    tensors = module_tensors("G_ema", generator)
     tensors["G_ema.synthesis.const"] = torch.full_like(tensors["G_ema.synthesis.const"], torch.nan)
     checkpoint.save(tmp_path / "g.safetensors", tensors, described(generator))
     assert "not finite" in answer(stylegan2.load, tmp_path / "g.safetensors")

@@ -13,6 +13,7 @@ from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.tensors import module_tensors
 
 SMALL = {"z_dim": 6, "w_dim": 5, "channel_base": 96, "channel_max": 7, "mapping_layers": 2}
 
@@ -89,7 +90,7 @@ def test_only_registered_generators_are_saved(tmp_path):
 
 def training_checkpoint(path, generator, **metadata):
     """As a training writes it: more than the generator is in the file."""
-    tensors = checkpoint.module_tensors("G_ema", generator) | checkpoint.module_tensors("G", small_generator(99))
+    tensors = module_tensors("G_ema", generator) | module_tensors("G", small_generator(99))
     config = built_as(generator)
     checkpoint.save(path, tensors, {"kind": "stylegan2", "generator": config, "cur_nimg": 5} | metadata)
 
@@ -140,7 +141,7 @@ def test_loading_is_strict(tmp_path):
     generator = small_generator()
     path = tmp_path / "g.safetensors"
     config = built_as(generator)
-    complete = checkpoint.module_tensors("G_ema", generator)
+    complete = module_tensors("G_ema", generator)
 
     def refused(named, tensors=complete, kind="stylegan2", config=config):
         checkpoint.save(path, tensors, {"kind": kind, "generator": config})

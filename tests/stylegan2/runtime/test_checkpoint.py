@@ -20,6 +20,7 @@ from torch import nn
 
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.tensors import load_module, load_optimizer, module_tensors, optimizer_tensors
 
 METADATA = {"cur_nimg": 123, "loss": 0.1, "name": "é", "nested": {"list": [1, None, True, "a"]}, "inf": float("inf")}
 
@@ -405,28 +406,28 @@ def small_network() -> nn.Module:
 def test_a_module_returns_exactly(tmp_path):
     source, target = small_network(), small_network()
     source(torch.randn(8, 3, 4, 4))  # moves the running statistics
-    checkpoint.save(tmp_path / "a.safetensors", checkpoint.module_tensors("g", source), {})
+    checkpoint.save(tmp_path / "a.safetensors", module_tensors("g", source), {})
     kept = target[0].weight
     tensors, _ = checkpoint.read(tmp_path / "a.safetensors")
-    checkpoint.load_module(target, {**tensors, "g_ema.other": torch.zeros(1)}, "g")
+    load_module(target, {**tensors, "g_ema.other": torch.zeros(1)}, "g")
     assert_same(target.state_dict(), source.state_dict())
     assert target[0].weight is kept  # an optimizer still holds the same parameter
 
 
 def test_a_module_that_does_not_fit_is_named_and_unchanged():
     source, target = small_network(), small_network()
-    tensors = checkpoint.module_tensors("g", source)
+    tensors = module_tensors("g", source)
     del tensors["g.0.bias"]
     tensors["g.new"] = torch.zeros(1)
     tensors["g.4.weight"] = torch.zeros(2, 63)
     before = copy.deepcopy(target.state_dict())
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load_module(target, tensors, "g")
+        load_module(target, tensors, "g")
     for part in ("Sequential", "1 missing: 0.bias", "1 extra: new", "4.weight [2, 63] for [2, 64]"):
         assert part in str(caught.value)
     assert_same(target.state_dict(), before)
     with pytest.raises(CheckpointError, match=r"9 missing: .*\.\.\."):
-        checkpoint.load_module(target, {}, "g")
+        load_module(target, {}, "g")
 
 
 # ------------------------------------------------------------------------------------------ optimizers
@@ -485,13 +486,13 @@ def test_resuming_is_bitwise_the_uninterrupted_run(tmp_path, kind, dtype):
 
     optimizer = OPTIMIZERS[kind](part.parameters())
     train(part, optimizer, range(4))
-    tensors, state = checkpoint.optimizer_tensors("g_opt", optimizer, part.named_parameters())
-    checkpoint.save(tmp_path / "a.safetensors", {**checkpoint.module_tensors("g", part), **tensors}, {"g_opt": state})
+    tensors, state = optimizer_tensors("g_opt", optimizer, part.named_parameters())
+    checkpoint.save(tmp_path / "a.safetensors", {**module_tensors("g", part), **tensors}, {"g_opt": state})
 
     tensors, metadata = checkpoint.read(tmp_path / "a.safetensors")
     resumed = OPTIMIZERS[kind](fresh.parameters())
-    checkpoint.load_module(fresh, tensors, "g")
-    checkpoint.load_optimizer(resumed, fresh.named_parameters(), tensors, metadata["g_opt"])
+    load_module(fresh, tensors, "g")
+    load_optimizer(resumed, fresh.named_parameters(), tensors, metadata["g_opt"])
     assert repr(resumed.state_dict()) == repr(optimizer.state_dict())
     train(fresh, resumed, range(4, 9))
     assert_same(fresh.state_dict(), whole.state_dict())
@@ -509,9 +510,9 @@ def test_lbfgs_with_its_lists_of_tensors():
         return loss
 
     optimizer.step(closure)
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, [("w", weight)])
+    tensors, state = optimizer_tensors("o", optimizer, [("w", weight)])
     fresh = torch.optim.LBFGS([weight], max_iter=3)
-    checkpoint.load_optimizer(fresh, [("w", weight)], tensors, json.loads(json.dumps(state)))
+    load_optimizer(fresh, [("w", weight)], tensors, json.loads(json.dumps(state)))
     assert len(optimizer.state[weight]["old_dirs"]) > 0
     assert repr(fresh.state_dict()) == repr(optimizer.state_dict())
 
@@ -522,26 +523,26 @@ def test_state_follows_the_name_not_the_position():
     optimizer = torch.optim.Adam([a, b])
     a.grad = torch.ones(2)
     optimizer.step()
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, [("a", a), ("b", b)])
+    tensors, state = optimizer_tensors("o", optimizer, [("a", a), ("b", b)])
     assert sorted(tensors) == ["o.a.exp_avg", "o.a.exp_avg_sq", "o.a.step"]
     fresh = torch.optim.Adam([a, b], lr=9.0)
     fresh.state[b]["junk"] = torch.zeros(1)
-    checkpoint.load_optimizer(fresh, [("b", b), ("a", a)], tensors, state)
+    load_optimizer(fresh, [("b", b), ("a", a)], tensors, state)
     assert list(fresh.state) == [a]
     assert fresh.param_groups[0]["lr"] == 1e-3
     for key, value in tensors.items():
         assert fresh.state[a][key.removeprefix("o.a.")].data_ptr() != value.data_ptr()
     with pytest.raises(CheckpointError, match="other parameters or in other groups"):
-        checkpoint.load_optimizer(torch.optim.Adam([b, a]), [("a", a), ("b", b)], tensors, state)
+        load_optimizer(torch.optim.Adam([b, a]), [("a", a), ("b", b)], tensors, state)
 
 
 def test_groups_keep_their_options(tmp_path):
     a, b = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([{"params": [a], "lr": 0.5}, {"params": [b], "betas": (0.1, 0.2)}])
     named = [("a", a), ("b", b)]
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, named)
+    tensors, state = optimizer_tensors("o", optimizer, named)
     fresh = torch.optim.Adam([{"params": [a]}, {"params": [b]}])
-    checkpoint.load_optimizer(fresh, named, tensors, json.loads(json.dumps(state)))
+    load_optimizer(fresh, named, tensors, json.loads(json.dumps(state)))
     assert fresh.param_groups == optimizer.param_groups
     assert isinstance(fresh.param_groups[1]["betas"], tuple)
 
@@ -555,10 +556,10 @@ def test_state_goes_to_the_device_of_its_parameter(on_device):
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, module.named_parameters())
+    tensors, state = optimizer_tensors("o", optimizer, module.named_parameters())
     moved = copy.deepcopy(module).to("meta")
     fresh = torch.optim.Adam(moved.parameters(), amsgrad=True, capturable=on_device)
-    checkpoint.load_optimizer(fresh, moved.named_parameters(), tensors, json.loads(json.dumps(state)))
+    load_optimizer(fresh, moved.named_parameters(), tensors, json.loads(json.dumps(state)))
     assert len(fresh.state) == 7
     for restored in fresh.state.values():
         places = {key: value.device.type for key, value in restored.items()}
@@ -572,9 +573,9 @@ def test_how_an_optimizer_computes_is_not_restored():
     a.grad = torch.ones(2)
     optimizer = torch.optim.Adam([a], lr=0.5, foreach=True)
     optimizer.step()
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, [("a", a)])
+    tensors, state = optimizer_tensors("o", optimizer, [("a", a)])
     fresh = torch.optim.Adam([a], lr=0.1, fused=True)
-    checkpoint.load_optimizer(fresh, [("a", a)], tensors, state)
+    load_optimizer(fresh, [("a", a)], tensors, state)
     (group,) = fresh.param_groups
     assert (group["lr"], group["fused"], group["foreach"]) == (0.5, True, None)
     fresh.step()
@@ -586,17 +587,17 @@ def test_an_optimizer_that_does_not_fit_is_one_sentence_and_unchanged():
     optimizer = torch.optim.Adam([a])
     a.grad = torch.ones(2)
     optimizer.step()
-    tensors, state = checkpoint.optimizer_tensors("o", optimizer, [("a", a)])
+    tensors, state = optimizer_tensors("o", optimizer, [("a", a)])
     with pytest.raises(CheckpointError, match="Adam, not of SGD"):
-        checkpoint.load_optimizer(torch.optim.SGD([a]), [("a", a)], tensors, state)
+        load_optimizer(torch.optim.SGD([a]), [("a", a)], tensors, state)
     fresh = torch.optim.Adam([a], lr=9.0)
     del tensors["o.a.exp_avg"]
     with pytest.raises(CheckpointError, match=r"lacks 'o\.a\.exp_avg'"):
-        checkpoint.load_optimizer(fresh, [("a", a)], tensors, state)
+        load_optimizer(fresh, [("a", a)], tensors, state)
     assert not fresh.state
     assert fresh.param_groups[0]["lr"] == 9.0
     with pytest.raises(ValueError, match="share a name"):
-        checkpoint.optimizer_tensors("o", torch.optim.Adam([a, b]), [("same", a), ("same", b)])
+        optimizer_tensors("o", torch.optim.Adam([a, b]), [("same", a), ("same", b)])
     optimizer.state[a]["odd"] = {1, 2}
     with pytest.raises(TypeError, match=r"o\.a\.odd is a set"):
-        checkpoint.optimizer_tensors("o", optimizer, [("a", a)])
+        optimizer_tensors("o", optimizer, [("a", a)])
