@@ -106,7 +106,9 @@ def test_nothing_and_read_tensors_do_not_hang_on_the_file(tmp_path):
 @given(
     st.dictionaries(st.text(max_size=5), st.lists(st.floats(width=32), max_size=5), max_size=4),
     st.dictionaries(
-        st.text(max_size=5), st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text() | st.none(), max_size=4
+        st.text(max_size=5),
+        st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text() | st.none(),
+        max_size=4,
     ),
 )
 def test_any_names_values_and_metadata_survive(tmp_path_factory, values, metadata):
