@@ -19,8 +19,8 @@ $(INSTALLED): setup.py constraints.txt
 demo: install
 	$(VENV)/bin/python scripts/demo.py
 
-test: install
-	$(VENV)/bin/python -m pytest
+test: install  # a file of tests for each core in turn, eight at most: each process takes about 1.5 GB
+	$(VENV)/bin/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-gpu:  # with PYTHON itself where `make install` was not run, since a machine may bring its own PyTorch
 	$(if $(wildcard $(INSTALLED)),$(VENV)/bin/python,$(PYTHON)) -m pytest tests/cuda -m cuda

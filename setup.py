@@ -124,6 +124,7 @@ setup(
             "pyright[nodejs]>=1.1.400",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "pre-commit>=4.0",
             "ruff>=0.12",
             "wandb>=0.18",

@@ -3,35 +3,45 @@
 Each kind of training runs once undisturbed. Then it is started again and again in another folder and killed, by SIGKILL
 or SIGTERM, at a random moment or while it writes a checkpoint, until its share of the kills is reached; a last start
 finishes it. Its last checkpoint must hold what that of the undisturbed run holds. Linux.
+
+A training of one process is forked from this one, which has imported what it needs: a kill then costs seconds, and none
+falls among imports.
 """
 
 import argparse
+import importlib
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+
+os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # before PyTorch starts threads, which no fork takes
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+SCRIPTS = ROOT / "scripts"
+sys.path[:0] = [str(SCRIPTS), str(ROOT)]
 
 from stylegan2.runtime import checkpoint  # noqa: E402
 from stylegan2.runtime.files import PARTIAL_PREFIX  # noqa: E402
 
-SHORTEST, LONGEST = 3.0, 45.0  # seconds from a start to a kill
+STARTS = 10.0  # seconds that torchrun takes to its first step
 GAN = (
     "train_stylegan2.py --resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --batch_size 4 --total_nimg 400 "
     "--save_interval 40 --log_interval 40 --image_interval 200 --workers 1 --device cpu"
 )
 PSP = (
     "train_psp.py --max_steps 60 --batch_size 2 --save_interval 5 --board_interval 5 --image_interval 20 "
-    "--val_interval 25 --test_batch_size 2 --workers 1 --device cpu"
+    "--val_interval 25 --test_batch_size 2 --workers 1 --device cpu --lpips_lambda 0 --id_lambda 0 "
+    "--stylegan_weights GENERATOR"
 )
 STYLES = "--w_dim 8 --mapping_layers 1"
 TRAININGS = {
@@ -46,27 +56,62 @@ TRAININGS = {
 }
 
 
-def command_of(training: str, folder: Path) -> list[str]:
-    """Return the command line of a training; one that begins with a number runs in so many processes."""
-    words = TRAININGS[training].split()
-    start = [sys.executable]
-    if words[0].isdigit():
-        start += ["-m", "torch.distributed.run", f"--nproc_per_node={words.pop(0)}", "--standalone"]
-    return [*start, str(ROOT / "scripts" / words[0]), *words[1:], "--exp_dir", str(folder)]
+class Forked:
+    """A training in a process forked from this one, with the methods of `subprocess.Popen` that are used here."""
+
+    def __init__(self, script: str, words: list[str], log: Path) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                sys.argv = [str(SCRIPTS / script), *words]
+                runpy.run_path(sys.argv[0], run_name="__main__")
+                code = 0
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        return self.returncode if self.returncode is not None else self._waited(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        return self.returncode if self.returncode is not None else self._waited(0)
+
+    def _waited(self, options: int) -> int | None:
+        pid, status = os.waitpid(self.pid, options)
+        self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
 
 
-def start(training: str, folder: Path) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def start(training: str, folder: Path) -> subprocess.Popen | Forked:
+    """Start a training; one whose words begin with a number runs in so many processes of torchrun."""
+    command = TRAININGS[training].replace("GENERATOR", str(folder.with_name("generator")))
+    words = [*command.split(), "--exp_dir", str(folder)]
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(command_of(training, folder), stdout=log, stderr=log, env=environment)
+    log = folder.with_suffix(".log")
+    if not words[0].isdigit():
+        return Forked(words[0], words[1:], log)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={words[0]}", "--standalone"]
+    with open(log, "ab") as output:
+        return subprocess.Popen([*torchrun, str(SCRIPTS / words[1]), *words[2:]], stdout=output, stderr=output)
 
 
-def finish(training: str, folder: Path) -> None:
-    """Run a training to its end. RuntimeError: it fails."""
+def finish(training: str, folder: Path) -> float:
+    """Run a training to its end: the seconds it took. RuntimeError: it fails."""
+    began = time.monotonic()
     if start(training, folder).wait() != 0:
         log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
         raise RuntimeError(f"{training} failed:\n{log[-3000:]}")
+    return time.monotonic() - began
 
 
 def descendants(pid: int) -> list[int]:
@@ -82,11 +127,11 @@ def descendants(pid: int) -> list[int]:
     return below + [grandchild for child in below for grandchild in descendants(child)]
 
 
-def kill(training: str, folder: Path, draw: random.Random) -> str | None:
-    """Start a training and kill it: how; None where it was done before."""
+def kill(training: str, folder: Path, draw: random.Random, longest: float) -> str | None:
+    """Start a training and kill it, within so many seconds: how; None where it was done before."""
     process, in_a_save = start(training, folder), draw.random() < 0.5
     signum = draw.choice([signal.SIGKILL, signal.SIGTERM])
-    end = time.monotonic() + (LONGEST if in_a_save else draw.uniform(SHORTEST, LONGEST))
+    end = time.monotonic() + (longest if in_a_save else draw.uniform(0, longest))
     while time.monotonic() < end and process.poll() is None:
         if in_a_save and any((folder / "checkpoints").glob(f"{PARTIAL_PREFIX}*")):
             break
@@ -121,15 +166,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--only", help="names of trainings, with commas between")
     o = parser.parse_args()
+    for script in {word for words in TRAININGS.values() for word in words.split() if word.endswith(".py")}:
+        importlib.import_module(script.removesuffix(".py"))
     chosen = o.only.split(",") if o.only else list(TRAININGS)
     draw, work, failed = random.Random(o.seed), Path(tempfile.mkdtemp(prefix="chaos-")), []
+    finish("stylegan2", work / "generator")  # whose codes the encoders learn
     for number, training in enumerate(chosen):
         calm, disturbed = work / f"{number}-calm", work / f"{number}-disturbed"
-        finish(training, calm)
+        took = finish(training, calm)
+        # Every start gets on, and few end.
+        longest = STARTS + took / 4 if TRAININGS[training][0].isdigit() else took / 2
         kills = o.kills // len(chosen) + (number < o.kills % len(chosen))
         done = 0
         while done < kills:
-            how = kill(training, disturbed, draw)
+            how = kill(training, disturbed, draw, longest)
             done += how is not None
             print(f"{training}: {how or 'was done before the kill, and begins again'}", flush=True)
             if how is None:
