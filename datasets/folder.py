@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.labels import DATASET_JSON, Label, encode_labels, labels_of, roots
-from stylegan2.runtime import images
 from stylegan2.runtime.bounded import MOST_TEXT, read_member
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file, list_pictures
+from stylegan2.runtime.image_reader import read_image
+from stylegan2.runtime.pixels import center_crop_square, resize
 
 MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 MAX_BAD_FRACTION = 0.01
@@ -99,7 +100,7 @@ class ImageFiles:
     def read(self, index: int, mode: str) -> np.ndarray:
         """Read the pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
         name = self.names[index]
-        return self._read_member(name, mode) if self._folder is None else images.read_image(name, mode)
+        return self._read_member(name, mode) if self._folder is None else read_image(name, mode)
 
     def _read_member(self, name: str, mode: str) -> np.ndarray:
         if self._zip is None or self._opened_by != os.getpid():
@@ -110,7 +111,7 @@ class ImageFiles:
         except Exception as error:  # zipfile raises several kinds on damaged or encrypted members
             raise ImageError(f"{name!r} cannot be read: {error}") from error
         with member:
-            return images.read_image(member, mode)
+            return read_image(member, mode)
 
 
 class LeftOut:
@@ -189,4 +190,4 @@ class ImageFolder:
 
 def square(image: np.ndarray, resolution: int) -> np.ndarray:
     """Cut out and resize the centre square of uint8 [H, W, C] or of label ids [H, W]: [R, R, C] or [R, R]."""
-    return images.resize(images.center_crop_square(image), (resolution, resolution))
+    return resize(center_crop_square(image), (resolution, resolution))

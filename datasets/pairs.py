@@ -24,6 +24,8 @@ SHEET_SIDE = 128  # pixels of a picture in the sheet, at least
 class TaskPairs(Dataset):
     """`[(index, position)]` gives (source [C, S, S], target [3, T, T]); the position seeds what is random."""
 
+    preload = ("torch", "scipy.ndimage")  # which tasks compute with; see `read_ahead`
+
     def __init__(
         self,
         examples: Sequence[Example],

@@ -9,28 +9,14 @@ from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
 from datasets.paired import PairedFolders
 from datasets.pairs import split
-from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
+from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SYNTHETIC_LENGTH, SyntheticFaces, SyntheticPixels
 from datasets.tasks import Task
 from stylegan2.runtime.errors import UserError
 
 SYNTHETIC = "synthetic"
-SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
 
 
 # --- images, as a generator is trained on ---
-
-
-class SyntheticPixels:
-    """`[index]` gives the rendered face as uint8 [R, R, 3]."""
-
-    def __init__(self, resolution: int, seed: int = 0) -> None:
-        self.faces = SyntheticFaces(resolution, seed=seed)
-
-    def __len__(self) -> int:
-        return SYNTHETIC_LENGTH
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.faces.image(index)
 
 
 def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Sequence[np.ndarray]:

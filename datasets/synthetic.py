@@ -16,6 +16,7 @@ from stylegan2.runtime.errors import UserError
 __all__ = ["HELD_OUT_SEED", "Identity", "Nuisance", "Sample", "SyntheticFaces", "render"]
 
 TRAINING_SEED, HELD_OUT_SEED = 0, 1
+SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
 RENDERER_VERSION = 3  # names cached renders: raise it whenever the pixels change
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 
@@ -89,3 +90,16 @@ class SyntheticFaces:
 
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
+
+
+class SyntheticPixels:
+    """`[index]` gives the rendered face as uint8 [R, R, 3]."""
+
+    def __init__(self, resolution: int, seed: int = 0) -> None:
+        self.faces = SyntheticFaces(resolution, seed=seed)
+
+    def __len__(self) -> int:
+        return SYNTHETIC_LENGTH
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.faces.image(index)

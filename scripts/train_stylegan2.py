@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from datasets.labels import number_of_classes
-from datasets.loader import MirroredImages, stream_batches
+from datasets.loader import stream_batches
+from datasets.mirrored import MirroredImages
 from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
 from options.commands.train_stylegan2 import PRESETS, TrainStyleGAN2
 from options.parse import given_fields, run

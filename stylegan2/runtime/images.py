@@ -1,4 +1,4 @@
-"""Images as arrays: one writer, and the few things done to uint8 images. The reader is `image_reader.py`.
+"""Images as arrays: one writer, and tensors of them. `image_reader.py` reads, `pixels.py` does without PyTorch.
 
 Inside the library images are float32 [N, C, H, W] in [-1, 1]; uint8 [H, W, C] exists here only.
 """
@@ -12,14 +12,18 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from stylegan2.runtime import pixels
 from stylegan2.runtime.errors import ImageError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.image_files import EXTENSIONS as EXTENSIONS
 from stylegan2.runtime.image_files import find_images as find_images
 from stylegan2.runtime.image_reader import read_image as read_image
+from stylegan2.runtime.pixels import Region as Region
+from stylegan2.runtime.pixels import center_crop_square as center_crop_square
+from stylegan2.runtime.pixels import cut_region as cut_region
+from stylegan2.runtime.pixels import pad_square as pad_square
+from stylegan2.runtime.pixels import resize as resize
 
-Region = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of a picture, as shares of its width and height."""
 JPEG_QUALITY = 95
 LONGEST_TEXT = 400  # letters of a caption: what is longer does not fit beside a picture
 
@@ -36,7 +40,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     image_format = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(extension)
     if image_format is None:
         raise ImageError(f"cannot write {str(path)!r}: images are written as .png, .jpg or .jpeg")
-    image = _to_pillow(array)
+    image = pixels.to_pillow(array)
     if image_format == "JPEG" and image.mode == "RGBA":
         raise ImageError(f"cannot write {str(path)!r}: JPEG has no transparency; write a .png")
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if image_format == "JPEG" else {}
@@ -46,8 +50,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
 
 def to_tensor(array: np.ndarray) -> Tensor:
     """uint8 [H, W, C] -> float32 [C, H, W] in [-1, 1]."""
-    planes = np.ascontiguousarray(array.transpose(2, 0, 1), np.float32)  # [C, H, W]
-    return torch.from_numpy(planes / 127.5 - 1)
+    return torch.from_numpy(pixels.to_planes(array))
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -56,49 +59,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()  # [N, H, W, C]
 
 
-def _to_pillow(array: np.ndarray) -> Image.Image:
-    """uint8 [H, W] or [H, W, 1 | 3 | 4]; anything else is a programmer's mistake."""
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
-    return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array))
-
-
-# -------------------------------------------------------------------------------------- size and layout
-
-
-def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, C] -> [*size, C], antialiased (Lanczos). A label map [H, W] takes the nearest: no new class."""
-    height, width = size
-    if array.shape[:2] == (height, width):
-        return array
-    method = Image.Resampling.NEAREST if array.ndim == 2 else Image.Resampling.LANCZOS
-    resized = np.asarray(_to_pillow(array).resize((width, height), method))
-    return resized.reshape(height, width, *array.shape[2:])  # [height, width, C] or [height, width]
-
-
-def center_crop_square(array: np.ndarray) -> np.ndarray:
-    """The largest centred square of [H, W, ...]."""
-    height, width = array.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return array[top : top + side, left : left + side]  # [side, side, ...]
-
-
-def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
-    """Lay [H, W, ...] in the middle of a black square: [side, side, ...], and where it lies there."""
-    height, width = array.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.zeros((side, side, *array.shape[2:]), array.dtype)
-    square[top : top + height, left : left + width] = array
-    return square, (left / side, top / side, (left + width) / side, (top + height) / side)
-
-
-def cut_region(array: np.ndarray, region: Region) -> np.ndarray:
-    """Cut a region out of [H, W, ...], rounded to whole pixels, of which at least one is left."""
-    height, width = array.shape[:2]
-    left, top, right, bottom = (round(share * size) for share, size in zip(region, (width, height) * 2, strict=True))
-    return array[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
+# --------------------------------------------------------------------------------------------- sheets
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
@@ -121,7 +82,7 @@ def labelled_sheet(
     that is wider than its column ends in an ellipsis.
     """
     titles, captions = ([text[:LONGEST_TEXT] for text in texts] for texts in (titles, captions))
-    pictures = [[_to_pillow(image).convert("RGBA") for image in row] for row in rows]
+    pictures = [[pixels.to_pillow(image).convert("RGBA") for image in row] for row in rows]
     flat = [picture for row in pictures for picture in row]
     if not flat:
         raise ValueError("a sheet needs at least one image")

@@ -16,7 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.loader import MirroredImages, stream_batches
+from datasets.loader import stream_batches
+from datasets.mirrored import MirroredImages
 from datasets.sampler import StreamBatches, StreamSampler
 from stylegan2.augment import draw
 from stylegan2.networks.layers import minibatch_stddev

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.loader import MirroredImages, stream_batches
+from datasets.loader import stream_batches
+from datasets.mirrored import MirroredImages
 from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from stylegan2.networks import projected
 from stylegan2.networks.projected import Discriminator, Mixing, augment, cut_out, recolour, resize, translate

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.loader import MirroredImages, stream_batches
+from datasets.loader import stream_batches
+from datasets.mirrored import MirroredImages
 from stylegan2 import load, save_generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator

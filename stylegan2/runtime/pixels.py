@@ -1,0 +1,55 @@
+"""The few things done to uint8 images [H, W, C], without PyTorch: processes that read images hold NumPy and Pillow."""
+
+import numpy as np
+from PIL import Image
+
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, as shares of its width and height."""
+
+
+def to_planes(array: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, C] -> float32 [C, H, W] in [-1, 1]."""
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1), np.float32)  # [C, H, W]
+    return planes / 127.5 - 1
+
+
+def to_pillow(array: np.ndarray) -> Image.Image:
+    """uint8 [H, W] or [H, W, 1 | 3 | 4]; anything else is a programmer's mistake."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
+    return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array))
+
+
+def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, C] -> [*size, C], antialiased (Lanczos). A label map [H, W] takes the nearest: no new class."""
+    height, width = size
+    if array.shape[:2] == (height, width):
+        return array
+    method = Image.Resampling.NEAREST if array.ndim == 2 else Image.Resampling.LANCZOS
+    resized = np.asarray(to_pillow(array).resize((width, height), method))
+    return resized.reshape(height, width, *array.shape[2:])  # [height, width, C] or [height, width]
+
+
+def center_crop_square(array: np.ndarray) -> np.ndarray:
+    """The largest centred square of [H, W, ...]."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return array[top : top + side, left : left + side]  # [side, side, ...]
+
+
+def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
+    """Lay [H, W, ...] in the middle of a black square: [side, side, ...], and where it lies there."""
+    height, width = array.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side, *array.shape[2:]), array.dtype)
+    square[top : top + height, left : left + width] = array
+    return square, (left / side, top / side, (left + width) / side, (top + height) / side)
+
+
+def cut_region(array: np.ndarray, region: Region) -> np.ndarray:
+    """Cut a region out of [H, W, ...], rounded to whole pixels, of which at least one is left."""
+    height, width = array.shape[:2]
+    left, top, right, bottom = (round(share * size) for share, size in zip(region, (width, height) * 2, strict=True))
+    return array[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]

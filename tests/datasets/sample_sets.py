@@ -1,0 +1,54 @@
+"""Data sets that say what becomes of the processes that read them; without PyTorch, as those are to be."""
+
+import os
+import signal
+import sys
+import warnings
+
+import numpy as np
+
+
+class Numbers:
+    """Gives (pid, whether PyTorch is imported, sum of a large array, whether that can be written to)."""
+
+    def __init__(self):
+        self.large = np.ones(2_000_000, np.int64)
+
+    def __getitem__(self, key):
+        return np.array([os.getpid(), "torch" in sys.modules, self.large.sum(), self.large.flags.writeable])
+
+
+class Failing:
+    """Raises at one position."""
+
+    def __init__(self, error, at):
+        self.error, self.at = error, at
+
+    def __getitem__(self, key):
+        if key[1] == self.at:
+            raise self.error
+        return np.array(key)
+
+
+class Warns:
+    """Warns of every sample."""
+
+    def __getitem__(self, key):
+        warnings.warn(f"sample {key[0]} is odd", stacklevel=1)
+        return np.array(key)
+
+
+class Dying:
+    """Ends its process as a system does that is short of memory."""
+
+    def __getitem__(self, key):
+        if key[1] == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.array(key)
+
+
+class Sizes:
+    """Several arrays of several types, and of none."""
+
+    def __getitem__(self, key):
+        return np.full((3, 700, 700), key[1], np.float32), np.int64(key[1]), np.array([key[1]] * 2), np.zeros(0)
