@@ -1,4 +1,7 @@
-"""Align a folder of photos: python scripts/align_faces.py --data_path FOLDER --exp_dir OUT [--landmarks FILE]"""
+"""Align a folder of photos: python scripts/align_faces.py --data_path FOLDER --exp_dir OUT [--landmarks FILE]
+
+Several processes share the work: torchrun --nproc_per_node=N scripts/align_faces.py ...
+"""
 
 import _start  # noqa: F401
 
@@ -12,6 +15,7 @@ from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.work_group import join_group
 
 
 def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
@@ -31,13 +35,16 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
 
 
 def main(o: AlignFaces) -> int:
+    group = join_group()
     record = record_for(o, "align_faces", fixed=("data_path",), marks=(MANIFEST,))
     files = list_photos(o.data_path, [o.exp_dir])
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}
     aligner = Aligner(root, o.output_size, finder(o, names))
     record.write()
-    return summarize(align_folder(files, aligner, o.exp_dir, o.workers), o.exp_dir)
+    group.check_folder(o.exp_dir)
+    summary = align_folder(files, aligner, o.exp_dir, o.workers, group)
+    return 0 if summary is None else summarize(summary, o.exp_dir)
 
 
 if __name__ == "__main__":

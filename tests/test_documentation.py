@@ -23,7 +23,7 @@ PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b|[\[\]]")  # FILE, NAME, [--flag]: t
 OF_OTHERS = {"--nproc_per_node", "--logdir", "--cfg", "--help", "--index_url"}  # the last one is pip's
 OF_CLUSTERS = {  # torchrun's and Slurm's
     *("--nnodes", "--rdzv_backend", "--rdzv_endpoint", "--rdzv_id", "--job_name", "--nodes", "--ntasks_per_node"),
-    *("--gpus_per_node", "--cpus_per_task", "--time", "--signal", "--dependency", "--requeue"),
+    *("--gpus_per_node", "--cpus_per_task", "--max_restarts", "--time", "--signal", "--dependency", "--requeue"),
 }
 OF_EXAMPLES = {"--hinge_lambda", "--hinge_margin", "--sigma"}  # of docs/examples; tests/test_one_file.py gives them
 

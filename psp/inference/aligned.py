@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,14 +17,16 @@ from psp.inference.detect import Detector, DlibDetector, Face, build_detector, f
 from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
-from stylegan2.runtime.bounded import parse_json
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, write_text, writing
+from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import printable, relative_path
 from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import WorkGroup, losses
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
+PARTS = ".parts"  # what other processes than the first have done, until the first joins it
 Entry = dict[str, Any]
 
 
@@ -149,40 +152,60 @@ def _output(face: Face, crop: Crop) -> Entry:
     return {"quad": crop.quad, "box": [round(v, 1) for v in face.box], "landmarks": face.landmarks.round(2).tolist()}
 
 
-def align_folder(files: Sequence[Path], aligner: Aligner, folder: Path, workers: int) -> list[Entry]:
+@dataclass
+class Summary:
+    """What became of a folder."""
+
+    photos: int
+    faces: int = 0
+    failures: list[str] = field(default_factory=list)
+    """a line for each photo that gave no face"""
+    missing: int = 0
+    """photos of processes that were lost"""
+    lost: list[int] = field(default_factory=list)
+    """the numbers of these processes"""
+
+
+def align_folder(
+    files: Sequence[Path], aligner: Aligner, folder: Path, workers: int, group: WorkGroup | None = None
+) -> Summary | None:
     """Write the aligned pictures and the manifest of `files` into `folder`.
 
     A file is passed over if the manifest there lists it as aligned, and the file, the settings and the pictures are as
-    they were.
+    they were. Entries are appended as they come and put in order at the end; memory holds where each lies.
+
+    Args:
+        files: All photos.
+        aligner: Aligns one.
+        folder: Gets the results.
+        workers: Photos at a time.
+        group: The processes that share the work; by default this one alone.
 
     Returns:
-        The entries of all files, in order.
+        What became of all files, in the group's first process; None in the others.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder cannot be written, or the group's processes see different photos.
     """
-    known = _read_manifest(folder / MANIFEST)
-    done = {file: known[aligner.name(file)] for file in files if _is_done(file, aligner, known, folder)}
-    todo = [file for file in files if file not in done]
-    used = [
-        Path(output["aligned"]).with_suffix("").as_posix() for entry in done.values() for output in entry["outputs"]
-    ]
-    names = Names(files, aligner.root, reserved=used)
+    group = group or WorkGroup()
+    numbers = {aligner.name(file): number for number, file in enumerate(files)}
+    group.check_same("photos", _digest(numbers), "finds other photos than process 0: give all the same folder")
+    with _known(numbers, folder) as known:
+        todo = _share_todo(files, aligner, known, folder, group)
+        names = Names(files, aligner.root, reserved=_names_in_use(known, len(files), todo))
+    done = len(files) - len(todo)
     if done:
-        print(f"{len(done)} of {len(files)} photos are aligned already")
-    entries = {aligner.name(file): entry for file, entry in done.items()}
-    with writing(folder), (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-        aligned = ordered_map(aligner, todo, workers)
-        bar = track(aligned, "aligning", "photo", total=len(files), initial=len(done))
-        for result, file in zip(bar, todo, strict=True):
-            _write_pictures(result, file, names, folder)
-            entries[result.entry["file"]] = result.entry
-            manifest.write(json.dumps(result.entry) + "\n")
-            manifest.flush()
-    ordered = [entries[aligner.name(file)] for file in files]
-    with atomic_file(folder / MANIFEST, durable=False) as compact:
-        compact.write("".join(json.dumps(entry) + "\n" for entry in ordered).encode())
-    return ordered
+        print(f"{done} of {len(files)} photos are aligned already")
+    # The first process appends to the manifest itself, so that a run of one that dies leaves what it did there.
+    with Journal(folder / PARTS, folder / MANIFEST if group.is_first else None) as journal:
+        dealt = (files[todo[place]] for place in group.deal("photos", len(todo)))
+        aligned = ordered_map(aligner, dealt, workers)
+        total = len(files) if group.is_alone else None
+        for result in track(aligned, "aligning", "photo", total=total, initial=done if group.is_alone else 0):
+            _write_pictures(result, files[numbers[result.entry["file"]]], names, folder)
+            journal.append(result.entry)
+    lost = group.finish()
+    return replace(_join(numbers, folder), lost=lost) if group.is_first else None
 
 
 def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> None:
@@ -191,18 +214,48 @@ def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> 
         images.write_image(folder / output["aligned"], picture)
 
 
-def _read_manifest(path: Path) -> dict[str, Entry]:
-    """Read {file: its last entry}; a line that was cut short by a crash is passed over."""
-    known: dict[str, Entry] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = parse_json(line)
-            except UserError:
+def _share_todo(files: Sequence[Path], aligner: Aligner, known: Records, folder: Path, group: WorkGroup) -> np.ndarray:
+    """Return the numbers of the files that are to be aligned, as the first process finds them, int64 [n]."""
+    if not group.is_first:
+        return np.frombuffer(group.share("todo"), np.int64)
+    todo = np.array([n for n, file in enumerate(files) if not _is_done(file, n, aligner, known, folder)], np.int64)
+    group.share("todo", todo.tobytes())
+    return todo
+
+
+def _known(numbers: Mapping[str, int], folder: Path) -> Records:
+    """Open the entries of a manifest, and of the parts of other processes that no run has joined yet."""
+    return Records([folder / MANIFEST, *journals(folder / PARTS)], numbers, "file", _is_entry)
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _names_in_use(known: Records, count: int, todo: np.ndarray) -> Iterator[str]:
+    """Yield the names of the pictures of all files that are done."""
+    open_numbers = set(todo.tolist())
+    for number in range(count):
+        if number not in open_numbers and (entry := known.get(number)):
+            for output in entry["outputs"]:
+                yield output["aligned"].removesuffix(".png")
+
+
+def _join(numbers: Mapping[str, int], folder: Path) -> Summary:
+    """Write the manifest anew, one entry a file in the order of the files, from all that was appended to it."""
+    summary = Summary(len(numbers))
+    with _known(numbers, folder) as known, writing(folder), atomic_file(folder / MANIFEST, durable=False) as manifest:
+        for number in range(len(numbers)):
+            entry = known.get(number)
+            if entry is None:
+                summary.missing += 1
                 continue
-            if _is_entry(entry):
-                known[entry["file"]] = entry
-    return known
+            manifest.write(json.dumps(entry).encode() + b"\n")
+            summary.faces += len(entry["outputs"])
+            if entry["status"] != "ok":
+                summary.failures.append(f"{entry['status']}: {entry['file']}: {entry['reason']}")
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    return summary
 
 
 def _is_entry(entry: Any) -> bool:
@@ -216,24 +269,27 @@ def _is_entry(entry: Any) -> bool:
     return all(isinstance(name, str) and name == f"{relative_path(name.removesuffix('.png'))}.png" for name in names)
 
 
-def _is_done(file: Path, aligner: Aligner, known: dict[str, Entry], folder: Path) -> bool:
-    entry = known.get(aligner.name(file), {})
+def _is_done(file: Path, number: int, aligner: Aligner, known: Records, folder: Path) -> bool:
+    entry = known.get(number) or {}
     if entry.get("status") != "ok" or not file.is_file() or entry.get("state") != aligner.state(file):
         return False
     return all((folder / output["aligned"]).is_file() for output in entry["outputs"])
 
 
-def summarize(entries: list[Entry], folder: Path) -> int:
-    """Print and write down what failed and why, and return the exit code: 0 if every file was aligned, else 1."""
-    failures = [
-        f"{entry['status']}: {entry['file']}: {entry['reason']}" for entry in entries if entry["status"] != "ok"
-    ]
-    lines = [printable(line) for line in failures]  # names may be no text
+def summarize(summary: Summary, folder: Path) -> int:
+    """Print and write down what failed and why, and return the exit code: 0 if every file was aligned, else 1.
+
+    Raises:
+        UserError: Photos are missing, as processes were lost.
+    """
+    lines = [printable(line) for line in summary.failures]  # names may be no text
     for line in lines:
         print(line, file=sys.stderr)
     (folder / FAILURES).unlink(missing_ok=True)
     if lines:
         write_text(folder / FAILURES, "".join(line + "\n" for line in lines))
-    count = sum(len(entry["outputs"]) for entry in entries)
-    print(f"{len(entries) - len(failures)} of {len(entries)} photos gave {count} aligned faces: {folder}")
-    return 1 if failures else 0
+    done = summary.photos - len(lines) - summary.missing
+    print(f"{done} of {summary.photos} photos gave {summary.faces} aligned faces: {folder}")
+    if summary.missing:
+        raise UserError(losses(summary.lost, summary.missing, "photos"))
+    return 1 if lines else 0

@@ -1,7 +1,7 @@
 """Work for several threads whose results come in the order of their items."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,10 +9,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield function(item) for each item, in order.
 
-    Threads run a few items ahead of the consumer and no further.
+    Threads run a few items ahead of the consumer and no further; items are asked for by the consumer's thread.
     """
     with ThreadPoolExecutor(workers) as pool:
         remaining, ahead = iter(items), deque()
