@@ -30,7 +30,8 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
 
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
-            the name of a model that comes with the package or was downloaded, or a published pSp file (.pt).
+            the name of a model that comes with the package or was downloaded, or a published pSp file (.pt, or its
+            tensors as .safetensors).
 
     Returns:
         The model in float32 on the CPU, in evaluation mode, and its metadata: {"kind": "psp",
@@ -45,7 +46,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
         return _restore(*checkpoint.read_newest(path))
     if not path.is_file():
         path = PRETRAINED.locate_model(str(path_or_name), "pSp model")
-    if path.suffix != ".safetensors" and not checkpoint.is_safetensors(path):
+    if not checkpoint.is_safetensors(path) or checkpoint.is_of_others(path):
         model, metadata = from_official(path)
         return model, model_metadata(model) | metadata
     return _restore(path, *checkpoint.read(path))
@@ -80,6 +81,8 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
 def model_metadata(model: PSp) -> dict[str, Any]:
     """Return the metadata that `load` needs beside a model's tensors to build it again."""
     parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
+    if model.encoder.aspect != 1.0:
+        parts["aspect"] = model.encoder.aspect
     return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
 
 
@@ -124,7 +127,16 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     average = tensors["latent_avg"].float()
     if list(average.shape) not in ([generator.w_dim], [generator.num_ws, generator.w_dim], [1, generator.w_dim]):
         raise CheckpointError(f"latent_avg has the shape {list(average.shape)[:8]}, which is not its generator's")
-    return PSp(encoder, generator, average).eval()
+    model = PSp(encoder, generator, average)
+    if "aspect" in metadata:
+        model.encoder.aspect = _aspect(metadata["aspect"])
+    return model.eval()
+
+
+def _aspect(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.25 <= value <= 1:
+        raise CheckpointError(f"its aspect is {str(value)[:50]}, which is no height over width from 0.25 to 1")
+    return float(value)
 
 
 def _encoder_description(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from psp.perception.hed import load_hed
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError
+from stylegan2.runtime.files import is_of_one_file
 from stylegan2.runtime.progress import track
 
 Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
@@ -57,8 +58,14 @@ def main(o: DrawSketches) -> int:
             continue
         try:
             drawing = drawer(square(images.read_image(file), o.size))  # [S, S]
+        except ImageError as error:
+            failures.append(str(error))
+            continue
+        try:
             images.write_image(out, drawing[..., None])
         except ImageError as error:
+            if not is_of_one_file(error):
+                raise
             failures.append(str(error))
     print(f"{len(files) - len(failures)} drawings in {o.exp_dir}, drawn by {name}")
     print("".join(f"left out: {reason}\n" for reason in failures), end="")

@@ -147,15 +147,18 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
         return
     every_face = photo.faces == "all"
     size, detector = model.generator.img_resolution, photo.detector
-    reader = build_reader(task, model.encoder.input_size, size, photo.align, detector, every_face)
+    if photo.paste_back and not metadata.get("faces", True):
+        raise UserError("--paste_back puts a result where a face was cut out of a photo, and this model is of no faces")
+    aligning, aspect = photo.align and metadata.get("faces", True), model.encoder.aspect
+    reader = build_reader(task, model.encoder.input_size, size, aligning, detector, every_face, aspect=aspect)
     read = reader(source)
     if not read.portraits:
         raise UserError(f"no face was found in {str(source)!r}: if it is an aligned face, give no_align")
     pictures, warnings = edit_portraits(model, read.portraits, moves, refinement, device, photo.precision)
     for warning in warnings:
         print(warning, file=sys.stderr)
-    pasting = photo.paste_back
-    write_image(out, lay_back(task.read_file(source), read.portraits, pictures) if pasting else pictures[0])
+    pasting, shown = photo.paste_back, read.portraits[0].shown(pictures[0])  # [H, W, C]
+    write_image(out, lay_back(task.read_file(source), read.portraits, pictures) if pasting else shown)
     print(f"written: {out}")
 
 

@@ -95,13 +95,15 @@ def main(o: Inference) -> int:
     of_faces = metadata.get("faces", True)
     aligning = task.aligns and of_faces if o.align is None else o.align
     if not of_faces and o.align is None:
+        shape = "square" if encoder.aspect == 1.0 else f"part, {encoder.aspect:g} as high as wide,"
         print(
-            "the model is not of faces, so none are looked for; the centre square of each photo is used: --no_align"
+            f"the model is not of faces, so none are looked for; the middle {shape} of each photo is used: --no_align"
             " --crop pad takes the whole photo"
         )
     if o.paste_back and not aligning:
         raise UserError("--paste_back puts results where faces were cut out of photos, and this model reads none")
-    reader = build_reader(task, encoder.input_size, size, aligning, o.detector, every_face, o.crop == "pad")
+    sides, pads = (encoder.input_size, size), o.crop == "pad"
+    reader = build_reader(task, *sides, aligning, o.detector, every_face, pads, encoder.aspect)
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     code_shape = tuple(model.latent_avg.shape)
     started = time.perf_counter()

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stylegan2.loading import load
+from stylegan2 import convert
+from stylegan2.loading import PRETRAINED, load
 from stylegan2.networks.growing import growth_of
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
@@ -174,8 +175,10 @@ def _adapted(name: str, old: Tensor, new: Tensor) -> Tensor | None:
 
 
 def _training_tensors(path: Path) -> Mapping[str, Tensor]:
-    """Return all tensors of a checkpoint of this package or of a folder's newest one, and none of other files."""
+    """Return the tensors of all networks of a training in a file, or in a folder's newest checkpoint."""
     if path.is_dir():
         found = checkpoint.newest(path)
         return found[1] if found else {}
-    return checkpoint.read(path)[0] if path.suffix == ".safetensors" and path.is_file() else {}
+    if not path.is_file():
+        path = PRETRAINED.locate_model(str(path), "generator")
+    return checkpoint.read(path)[0] if convert.recognise(path) == convert.OURS else convert.read_training(path)

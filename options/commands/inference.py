@@ -71,8 +71,8 @@ class Inference(Machine, Results):
     """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
     aligned already, or of no faces"""
     crop: Literal["center", "pad"] = "center"
-    """with --no_align: the middle square of a picture, or all of it on a black square as `psp prepare --crop pad` makes
-    it; the results then have the picture's shape again"""
+    """with --no_align: the middle of a picture, a square or, for published models of cars, 4 to 3, or all of it on a
+    black square as `psp prepare --crop pad` makes it; the results then have the picture's shape again"""
     faces: Literal["largest", "all"] = "largest"
     """which faces of a photo"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"

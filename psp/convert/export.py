@@ -60,7 +60,7 @@ def published_options(model: PSp, task: str) -> dict[str, Any]:
     channels = encoder.input_channels
     options = {
         "encoder_type": layout.TYPES[name],
-        "dataset_type": layout.DATASETS.get(task, layout.DATASETS["inversion"]),
+        "dataset_type": "cars_encode" if encoder.aspect != 1.0 else layout.DATASETS.get(task, "ffhq_encode"),
         "start_from_latent_avg": True,
         "learn_in_w": name == "w",
         "output_size": resolution,

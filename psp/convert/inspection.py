@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from psp.convert import layout
-from psp.convert.official import DECODER, parts
+from psp.convert.official import ANCHORS, DECODER, parts
 from psp.encoders import ENCODERS
 from psp.pretrained_files import PRETRAINED
 from stylegan2 import convert
 from stylegan2.convert import rosinality
+from stylegan2.convert.envelope import unwrap
 from stylegan2.convert.inspection import amount, describe, describe_ours, lines_of, lines_of_gaps, listed, settings
 from stylegan2.convert.layout import Stored, check_state, gaps
-from stylegan2.convert.safe import read_torch
 from stylegan2.loading import KIND as GENERATOR_KIND
 from stylegan2.loading import PREFIX as GENERATOR_PREFIX
 from stylegan2.loading import PRETRAINED as GENERATORS
@@ -42,11 +42,11 @@ def inspect(path: str | Path) -> list[str]:
             return _ours(path)
         if kind == convert.PICKLE:
             return describe(convert.open_foreign(path))
-        return _torch(read_torch(path), path)
+        return _torch(convert.read_content(path, kind), path)
 
 
 def _torch(content: Any, path: str | Path) -> list[str]:
-    if isinstance(content, dict) and "state_dict" in content:
+    if isinstance(content, dict) and ("state_dict" in content or any(unwrap(content, anchor) for anchor in ANCHORS)):
         return _published(content)
     if isinstance(content, dict) and "input_layer.0.weight" in content:
         return [f"format: ArcFace IR-SE network of {len(content)} tensors (an encoder's trunk, or the identity loss)"]
@@ -83,7 +83,7 @@ def _ours(path: str | Path) -> list[str]:
 
 
 def _published(content: dict[str, Any]) -> list[str]:
-    state, _, options = parts(content)
+    state, average, options = parts(content)
     lines = []
     try:
         name = layout.encoder_name(state, options)
@@ -92,11 +92,12 @@ def _published(content: dict[str, Any]) -> list[str]:
     except UserError as error:
         lines.append(f"encoder: {error}")
     lines += _generator({key.removeprefix(DECODER): value for key, value in state.items() if key.startswith(DECODER)})
-    lines.append(_average(content))
+    lines.append(_average(average))
     said = {
         key: options[key] for key in ("dataset_type", "start_from_latent_avg", layout.RESTYLE_OPTION) if key in options
     }
-    further = [key for key in content if key not in ("state_dict", "opts", "latent_avg")]
+    known = ("state_dict", "opts", "latent_avg")
+    further = [key for key, value in content.items() if key not in known and not isinstance(value, Tensor)]
     lines.append(f"options: {settings(said) or 'none'}")
     lines += [f"beside the model: {', '.join(map(str, further))}"] * bool(further)
     return [*lines, amount(state)]
@@ -123,8 +124,7 @@ def _generator(state: dict[str, Tensor]) -> list[str]:
     return lines_of(rosinality.outline(Stored(rosinality.SOURCE, state, {}))) if state else ["generator: none"]
 
 
-def _average(content: dict[str, Any]) -> str:
-    average = content.get("latent_avg")
-    if isinstance(average, Tensor):
+def _average(average: Tensor | None) -> str:
+    if average is not None:
         return f"latent_avg: {list(average.shape)}"
     return "latent_avg: not in the file; it is estimated from the mapping network when the file is read"

@@ -52,6 +52,9 @@ WITHOUT_FACES = {
     "bedroom",
 }
 """First words of `dataset_type` in files whose training photos are taken whole."""
+LANDSCAPE, LANDSCAPE_ASPECT = {"car", "cars"}, 0.75
+"""First words of `dataset_type` of encoders that read photos of 192 x 256, without the bars above and below that their
+generator has learned."""
 E4E_OPTIONS = {"stylegan_size", "progressive_start", "progressive_steps", "delta_norm", "w_discriminator_lambda"}
 RESTYLE_OPTION = "n_iters_per_batch"
 Options = Mapping[str, Any]

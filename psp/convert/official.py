@@ -16,6 +16,7 @@ from stylegan2.convert.layout import NOISE_NOTE, W_AVG_NOTE, check_state
 from stylegan2.convert.rosinality import from_rosinality
 from stylegan2.convert.safe import read_torch
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
@@ -47,7 +48,7 @@ def from_official(path: str | Path) -> tuple[PSp, Metadata]:
         CheckpointError: The file is damaged, belongs to another method (HyperStyle is told by name), or has keys that
             are missing or left over.
     """
-    content = read_torch(path)
+    content = checkpoint.read_safetensors(path)[0] if checkpoint.is_safetensors(path) else read_torch(path)
     with reading(path, "a published model", CheckpointError):
         model, metadata = from_content(content)
     for note in metadata["notes"]:
@@ -74,8 +75,11 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
     dataset = options.get("dataset_type")
     if isinstance(dataset, str) and dataset in layout.TASKS:
         metadata["task"] = layout.TASKS[dataset]
-    if isinstance(dataset, str) and dataset.lower().split("_")[0] in layout.WITHOUT_FACES:
+    subject = dataset.lower().split("_")[0] if isinstance(dataset, str) else ""
+    if subject in layout.WITHOUT_FACES:
         metadata["faces"] = False
+    if subject in layout.LANDSCAPE and hasattr(encoder, "styles"):
+        model.encoder.aspect = layout.LANDSCAPE_ASPECT
     return model.eval(), metadata
 
 
@@ -90,7 +94,8 @@ def parts(content: Any) -> Content:
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("its state_dict holds more than tensors")
     check_state(state)
-    average, options = as_tensor(content.get("latent_avg")), content.get("opts")
+    inner = {name: tensor for name, tensor in state.items() if name not in content}
+    average, options = as_tensor(content.get("latent_avg", inner.get("latent_avg"))), content.get("opts")
     options = vars(options) if isinstance(options, argparse.Namespace) else options
     if average is not None and average.ndim == 3 and len(average) == 1:
         average = average[0]  # [rows, w_dim]

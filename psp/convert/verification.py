@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from psp.convert import formula, layout
-from psp.convert.official import DECODER, from_content, parts
+from psp.convert.official import ANCHORS, DECODER, from_content, parts
 from psp.model import Codes, PSp
 from stylegan2 import convert
 from stylegan2.convert import verification
-from stylegan2.convert.safe import read_torch
+from stylegan2.convert.envelope import unwrap
 from stylegan2.convert.verification import Check, compared
 from stylegan2.runtime.errors import UserError
 
@@ -26,11 +26,12 @@ def verify(path: str | Path, dtype: torch.dtype = torch.float32) -> Iterator[Che
     the networks amplify rounding errors.
     """
     try:
-        if convert.recognise(path) != convert.TORCH:
+        kind = convert.recognise(path)
+        if kind in (convert.OURS, convert.PICKLE):
             yield from verification.verify(convert.open_foreign(path), dtype)
             return
-        content = read_torch(path)
-        if isinstance(content, dict) and "state_dict" in content:
+        content = convert.read_content(path, kind)
+        if isinstance(content, dict) and ("state_dict" in content or any(unwrap(content, name) for name in ANCHORS)):
             yield from _compare_model(content, dtype)
         else:
             yield from verification.verify(convert.from_torch(content, path), dtype)
@@ -44,6 +45,7 @@ def _compare_model(content: object, dtype: torch.dtype) -> Iterator[Check]:
     state, _, options = parts(content)
     name = layout.encoder_name(state, options)
     encoder, generator = model.encoder, model.generator
+    encoder.aspect = 1.0  # the formula is written for squares; the layers are the same
     yield Check(True, f"reads as {metadata['source']}, encoder {name}: {encoder.num_ws} rows, {encoder.input_size} px")
     yield Check(True, "all tensors are there with their shapes, and none is left over")
     for note in metadata["notes"]:

@@ -94,6 +94,8 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
         else:
             tensors[name] = fresh[name]
     twin.load_state_dict(tensors)
+    if encoder.aspect != 1.0:
+        twin.aspect = encoder.aspect  # type: ignore[assignment]
     return twin
 
 

@@ -59,6 +59,8 @@ class Encoder(Module, Protocol):
     """whether a second pass gives a correction of the generator's features, by `correction(images, rendering)`"""
     unlocked: int | None
     """how many of the rows after the first learn, where these are deltas on the first (e4e); None where they are not"""
+    aspect: float
+    """height over width of what it reads in the middle of its square input; published models of cars read 192 x 256"""
     default_lambdas: Mapping[str, float]
     """{loss: weight} of the losses that its paper adds to those of the task"""
     default_w_discriminator_lambda: float
@@ -78,6 +80,7 @@ DEFAULTS: dict[str, Any] = {
     "iterations": 1,
     "corrects_features": False,
     "unlocked": None,
+    "aspect": 1.0,
     "default_lambdas": {},
     "default_w_discriminator_lambda": 0.0,
 }
@@ -115,6 +118,13 @@ def check_images(images: Tensor, channels: int, size: int) -> None:
     height, width = images.shape[2:]
     if (height, width) != (size, size):
         raise UserError(f"the encoder reads images of {size} x {size} pixels, not {height} x {width}: resize them")
+
+
+def middle_rows(images: Tensor, aspect: float) -> Tensor:
+    """Cut the middle of squares [N, C, S, S]: [N, C, aspect * S, S], rounded to an even number of rows."""
+    size = images.shape[2]
+    margin = round(size * (1 - aspect) / 2)
+    return images[:, :, margin : size - margin]  # [N, C, H, S]
 
 
 def check_input_size(size: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from psp.encoders.encoder import Encoder, check_images, check_input_size
+from psp.encoders.encoder import Encoder, check_images, check_input_size, middle_rows
 from stylegan2 import ops
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
@@ -140,9 +140,14 @@ class TrunkEncoder(IRSE):
         slope: Slope of a leaky ReLU in the trunk, in place of the learned one.
         extra_channels: What the stem reads beside the image.
 
+    Attributes:
+        aspect: See `Encoder`; set after construction.
+
     Raises:
         UserError: The input size or the depth is another.
     """
+
+    aspect: float = 1.0
 
     def __init__(
         self,
@@ -168,7 +173,8 @@ class TrunkEncoder(IRSE):
     def checked(self, images: Tensor, *others: Tensor) -> Tensor:
         """Return the channels of all as one input. UserError: the images have another size or number of channels."""
         check_images(images, self.input_channels, self.input_size)
-        return torch.cat([images, *others], dim=1) if others else images  # [N, all channels, S, S]
+        together = torch.cat([images, *others], dim=1) if others else images  # [N, all channels, S, S]
+        return together if self.aspect == 1.0 else middle_rows(together, self.aspect)  # [N, all channels, H, S]
 
 
 def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from psp.encoders.encoder import check_images, check_input_size
+from psp.encoders.encoder import check_images, check_input_size, middle_rows
 from stylegan2 import ops
 
 RESNET34_UNITS = (3, 4, 6, 3)
@@ -51,6 +51,8 @@ class ResNetTrunk(nn.Module):
         UserError: The input size is no power of two from 32.
     """
 
+    aspect: float = 1.0  # see `Encoder`; set after construction
+
     def __init__(
         self,
         input_channels: int = 3,
@@ -70,7 +72,7 @@ class ResNetTrunk(nn.Module):
     def last_map(self, images: Tensor, *others: Tensor) -> Tensor:
         """Map images [N, input_channels, S, S] and further channels [N, ., S, S] to [N, widths[3], S/16, S/16]."""
         check_images(images, self.input_channels, self.input_size)
-        x = torch.cat([images, *others], dim=1)  # [N, all channels, S, S]
+        x = middle_rows(torch.cat([images, *others], dim=1), self.aspect)  # [N, all channels, aspect * S, S]
         x = self.relu(self.bn1(self.conv1(x)))  # [N, widths[0], S/2, S/2]
         return self.body(x)  # [N, widths[3], S/16, S/16]
 

@@ -18,7 +18,7 @@ from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import atomic_file, write_text, writing
+from stylegan2.runtime.files import atomic_file, is_of_one_file, write_text, writing
 from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import printable, relative_path
 from stylegan2.runtime.progress import track
@@ -202,10 +202,21 @@ def align_folder(
         aligned = ordered_map(aligner, dealt, workers)
         total = len(files) if group.is_alone else None
         for result in track(aligned, "aligning", "photo", total=total, initial=done if group.is_alone else 0):
-            _write_pictures(result, files[numbers[result.entry["file"]]], names, folder)
+            _write_or_list(result, files[numbers[result.entry["file"]]], names, folder)
             journal.append(result.entry)
     lost = group.finish()
     return replace(_join(numbers, folder), lost=lost) if group.is_first else None
+
+
+def _write_or_list(result: Aligned, file: Path, names: Names, folder: Path) -> None:
+    """Write the pictures of a file; where one cannot be written, list the file. UserError: the disk refuses all."""
+    try:
+        _write_pictures(result, file, names, folder)
+    except UserError as error:
+        if not is_of_one_file(error):
+            raise
+        result.entry["outputs"] = []
+        _failed(result, "not_written", str(error))
 
 
 def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> None:

@@ -98,7 +98,7 @@ class FaceReader:
 
 @dataclass(frozen=True)
 class AlignedReader:
-    """Read a picture and take its centre square as it is, or all of it on a black square."""
+    """Read a picture and take the middle of it in the shape that the encoder reads, or all of it on a black square."""
 
     task: PhotoTask
     """says what the encoder reads of a picture"""
@@ -108,10 +108,13 @@ class AlignedReader:
     """side of the encoder's input; by default `size`"""
     pads: bool = False
     """whether a picture that is not square is padded"""
+    aspect: float = 1.0
+    """height over width of what the encoder reads in the middle of the square"""
 
     def __call__(self, file: Path) -> Photo:
         photo = self.task.read_file(file)  # [H, W, C], or label ids [H, W]
-        square, region = images.pad_square(photo) if self.pads else (images.center_crop_square(photo), None)
+        part = photo if self.pads else images.center_crop(photo, self.aspect)
+        square, region = images.pad_square(part) if self.pads or self.aspect != 1.0 else (part, None)  # [P, P, ...]
         picture = images.resize(square, (self.size, self.size))  # [S, S, C] or [S, S]
         source, picture = self.task.read_source(picture, self.input_size or self.size, len(square))
         thumbnail = shrink(picture if photo.ndim == 2 else photo, THUMBNAIL)
@@ -129,6 +132,7 @@ def build_reader(
     detector: str = "auto",
     every_face: bool = False,
     pads: bool = False,
+    aspect: float = 1.0,
 ) -> Reader:
     """Build what reads the sources of an encoder.
 
@@ -139,14 +143,15 @@ def build_reader(
         aligning: Find faces and align them.
         detector: Name of the face detector; see `psp.inference.detect.find_faces`.
         every_face: Take all faces of a photo, not the largest alone.
-        pads: Without alignment, take all of a picture on a black square rather than its centre square.
+        pads: Without alignment, take all of a picture on a black square rather than its middle.
+        aspect: Height over width of the middle that the encoder reads.
 
     Raises:
         UserError: No faces can be found in what the task reads.
     """
     size = max(size, input_size)
     if not aligning:
-        return AlignedReader(task, size, input_size, pads)
+        return AlignedReader(task, size, input_size, pads, aspect)
     if not task.aligns:
         raise UserError(
             "this model reads label maps, in which no faces can be found: leave out the alignment (no_align)"

@@ -34,7 +34,7 @@ from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import pick_device, place
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.images import to_uint8
+from stylegan2.runtime.images import Region, cut_region, to_uint8
 from stylegan2.runtime.progress import Progress
 
 READERS = min(4, os.cpu_count() or 1)  # threads that read and align photos
@@ -45,7 +45,8 @@ class Face:
     """A picture in the space of a generator."""
 
     image: Image.Image
-    """what the generator makes of the codes, a square of its resolution"""
+    """what the generator makes of the codes: a square of its resolution, or for a model of wider pictures the part of
+    it that shows one"""
     w_plus: Tensor
     """[num_ws, w_dim], on the CPU"""
     aligned: Image.Image
@@ -58,6 +59,8 @@ class Face:
     """where the face lies in the photo; None for pictures that were taken as they are"""
     generator: Generator | None = None
     """the copy that was tuned for this face; None for the model's own"""
+    region: Region | None = None
+    """what of the generator's square `image` is; None for all"""
 
     @property
     def codes(self) -> Codes:
@@ -113,6 +116,11 @@ class Predictor:
         return self.metadata.get("task") or "inversion"
 
     @property
+    def of_faces(self) -> bool:
+        """Tell whether the model was trained on aligned faces; published models of cars, say, were not."""
+        return self.metadata.get("faces", True) is not False
+
+    @property
     def resolution(self) -> int:
         """Return the side of the model's images in pixels."""
         return self.model.generator.img_resolution
@@ -150,7 +158,8 @@ class Predictor:
 
         Args:
             photos: A path or a Pillow image of any size, or a list of them.
-            align: Find the largest face and cut it out as FFHQ does; without, the centre square is taken.
+            align: Find the largest face and cut it out as FFHQ does; without, and for a model of anything else than
+                faces, the middle of the picture is taken.
             refine: Steps of W+ optimisation from the encoder's codes.
             pivotal: Steps of tuning a copy of the generator around the codes, for each photo its own (PTI).
             batch_size: Photos at a time.
@@ -265,7 +274,8 @@ class Predictor:
     def _rendered(self, face: Face, codes: Codes) -> Face:
         """Return a face with other codes, rendered by its own generator if it has one."""
         image = to_uint8(render_codes(face.generator or self.model.generator, codes))[0]  # [R, R, C]
-        return replace(face, image=_to_pillow(image), w_plus=codes.w_plus[0])
+        shown = image if face.region is None else cut_region(image, face.region)  # [H, W, C]
+        return replace(face, image=_to_pillow(shown), w_plus=codes.w_plus[0])
 
     def _faces(
         self,
@@ -277,7 +287,10 @@ class Predictor:
     ) -> Iterator[list[Face]]:
         """Yield the faces of each picture, one for each output, a batch at a time."""
         given = [pictures] if isinstance(pictures, Picture) else list(pictures)
-        reader = build_reader(self.sources, self.model.encoder.input_size, self.resolution, align)
+        encoder = self.model.encoder
+        reader = build_reader(
+            self.sources, encoder.input_size, self.resolution, align and self.of_faces, aspect=encoder.aspect
+        )
         outputs = 1 if mixing is None else mixing.outputs
         with Progress(len(given), "translating", "picture", hidden=len(given) <= batch_size) as bar:
             for start in range(0, len(given), batch_size):
@@ -337,13 +350,14 @@ def results_of(batch: Translation) -> Iterator[tuple[np.ndarray, Codes, Generato
 def face_of(picture: Picture, portrait: Portrait, image: np.ndarray, codes: Codes, generator: Generator | None) -> Face:
     """Put together what was given, what the encoder saw of it, and what came out."""
     return Face(
-        image=_to_pillow(image),
+        image=_to_pillow(portrait.shown(image)),
         w_plus=codes.w_plus[0],
-        aligned=_to_pillow(portrait.picture),
+        aligned=_to_pillow(portrait.shown(portrait.picture)),
         photo=picture,
         features=None if codes.features is None else codes.features[0],
         crop=portrait.crop,
         generator=generator,
+        region=portrait.region,
     )
 
 

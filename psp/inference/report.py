@@ -21,7 +21,7 @@ from psp.model import Codes
 from stylegan2.latents.codes import CodesWriter
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import atomic_file, writing
+from stylegan2.runtime.files import atomic_file, is_of_one_file, writing
 from stylegan2.runtime.output_names import printable
 
 RESULTS, COUPLED, SHEET, MANIFEST = "inference_results", "inference_coupled", "contact_sheet", "manifest.json"
@@ -120,12 +120,31 @@ class Report:
     def write(self, pending: Pending, results: Sequence[np.ndarray], codes: Codes, seconds: float) -> None:
         """Write the results of a face.
 
+        A file that cannot be written, as a folder is in its place, say, is listed with its reason, and the others are
+        written; where the disk is full none can be.
+
         Args:
             pending: The portrait, as `add` returned it.
             results: K images uint8 [R, R, C].
             codes: Of these K images.
             seconds: What the networks took.
+
+        Raises:
+            UserError: The disk refuses.
         """
+        try:
+            self._write(pending, results, codes, seconds)
+        except UserError as error:
+            if not is_of_one_file(error):
+                raise
+            entry = pending.entry
+            if entry["status"] == "ok":
+                entry.update(status="not_written", reason=str(error))
+                self.failed.append(f"{entry['status']}: {entry['file']}: {entry['reason']}")
+            entry["outputs"] += [{"name": name, "result": None} for name in pending.outputs]
+            self._list_finished()
+
+    def _write(self, pending: Pending, results: Sequence[np.ndarray], codes: Codes, seconds: float) -> None:
         portrait, entry = pending.portrait, pending.entry
         results = [portrait.shown(image) for image in results]  # [H, W, C]: R x R, unless the file's was padded
         colours, picture = [_rgb(image) for image in results], portrait.shown(portrait.picture)
@@ -136,12 +155,12 @@ class Report:
             shared["coupled"] = f"{COUPLED}/{pending.name}.png"
             source = images.resize(picture, colours[0].shape[:2])  # [H, W, 3]
             images.write_image(self.folder / shared["coupled"], _tiled([source, *colours]))
-        for name, image in zip(pending.outputs, results, strict=True):
-            output = {"name": name, "result": f"{RESULTS}/{name}.png", **shared}
+        outputs = [{"name": name, "result": f"{RESULTS}/{name}.png", **shared} for name in pending.outputs]
+        for output, image in zip(outputs, results, strict=True):
             images.write_image(self.folder / output["result"], image)
-            entry["outputs"].append(output)
         if pending.pasted is not None and portrait.crop is not None:
             entry["pasted"] = pending.pasted.add(self.folder, portrait.crop, colours)
+        entry["outputs"] += outputs
         entry["seconds"] = round(entry["seconds"] + seconds, 4)
         self._list_finished()
         self.codes.append(pending.outputs, codes.w_plus, codes.features)

@@ -5,16 +5,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stylegan2.convert import lucidrains, nvidia, rosinality
+from torch import Tensor
+
+from stylegan2.convert import discriminators, lucidrains, nvidia, rosinality
 from stylegan2.convert.layout import Stored, check_state
 from stylegan2.convert.safe import read_persistence_pickle, read_torch
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime import checkpoint
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.tensors import module_tensors
 
-OURS, TORCH, PICKLE = "psp", "pytorch", "pickle"
+OURS, TORCH, PICKLE, SAFETENSORS = "psp", "pytorch", "pickle", "safetensors"
 FORMATS: dict[str, ModuleType] = {module.SOURCE: module for module in (rosinality, nvidia, lucidrains)}
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
@@ -23,7 +27,9 @@ PICKLE_MAGIC = b"\x80"  # the opcode PROTO, with which every binary pickle begin
 
 
 def recognise(path: str | os.PathLike) -> str:
-    """What contains a generator, by the first bytes: "psp" (a file of our own), "pytorch" or "pickle" (NVIDIA).
+    """What contains a generator: "psp" (a file of our own), "pytorch", "safetensors" or "pickle" (NVIDIA).
+
+    The first bytes tell, and of a safetensors file its header.
 
     Raises UserError when there is no such file and CheckpointError when it is none of these.
     """
@@ -37,11 +43,11 @@ def recognise(path: str | os.PathLike) -> str:
     # safetensors: the length of its header in 8 bytes, low byte first, then JSON. Asked before the pickle, because the
     # length may begin with the pickle's magic byte too.
     if start[5:9] == b"\0\0\0{":
-        return OURS
+        return SAFETENSORS if checkpoint.is_of_others(path) else OURS
     if start.startswith(PICKLE_MAGIC):
         return PICKLE
     raise CheckpointError(
-        f"{str(path)!r} is no generator: it is neither a .safetensors file of this package, "
+        f"{str(path)!r} is no generator: it is neither a .safetensors file, "
         "nor a PyTorch file (rosinality, lucidrains), nor a pickle (NVIDIA)"
     )
 
@@ -54,11 +60,49 @@ def open_foreign(path: str | os.PathLike) -> Stored:
     kind = recognise(path)
     if kind == OURS:
         raise CheckpointError(f"{str(path)!r} is a file of this package's own format: load it with stylegan2.load")
-    content = read_torch(path) if kind == TORCH else read_persistence_pickle(path)
+    content = read_content(path, kind)
     with reading(path, "a generator", CheckpointError):
-        stored = from_torch(content, path) if kind == TORCH else nvidia.extract(content)
+        stored = nvidia.extract(content) if kind == PICKLE else from_torch(content, path)
         check_state(stored.tensors)
         return stored
+
+
+def read_content(path: str | os.PathLike, kind: str) -> Any:
+    """What a file of another project holds: containers, tensors and settings; nothing in it is executed.
+
+    Args:
+        path: The file.
+        kind: What `recognise` says.
+    """
+    if kind == PICKLE:
+        return read_persistence_pickle(path)
+    return checkpoint.read_safetensors(path)[0] if kind == SAFETENSORS else read_torch(path)
+
+
+def read_training(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Read what another project's training has beside the averaged generator, to start a training from it.
+
+    Args:
+        path: A file that `load_foreign` reads.
+
+    Returns:
+        The generator as it was trained under G. and the discriminator under D., by the names that they have here, as
+        far as the file holds them. A discriminator of another architecture keeps its names.
+
+    Raises:
+        CheckpointError: The file is damaged or hostile.
+    """
+    kind = recognise(path)
+    content = read_content(path, kind)
+    with reading(path, "a training", CheckpointError):
+        of_d = discriminators.extract(content)
+        check_state(of_d)
+        tensors = {f"D.{name}": tensor for name, tensor in of_d.items()}
+        trained = nvidia.trained(content) if kind == PICKLE else rosinality.trained(content)
+        if trained is not None:
+            check_state(trained.tensors)
+            tensors |= module_tensors("G", build(trained)[0])
+        return tensors
 
 
 def from_torch(content: Any, path: str | os.PathLike) -> Stored:

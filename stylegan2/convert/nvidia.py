@@ -39,6 +39,13 @@ def extract(content: object) -> Stored:
     return Stored(SOURCE, tensors, settings)
 
 
+def trained(content: object) -> Stored | None:
+    """Find the generator as it was trained, where a pickle has it beside `G_ema`; None where it has not."""
+    if not isinstance(content, dict) or not isinstance(content.get("G"), StoredModule) or "G_ema" not in content:
+        return None
+    return extract({"G": content["G"]})
+
+
 def extract_tensors(content: Any) -> Stored | None:
     """The same tensors in a PyTorch file, however they are wrapped; None where they are not there."""
     found = envelope.unwrap(content, CONST)

@@ -66,6 +66,16 @@ def extract(content: object) -> Stored:
     return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, settings)
 
 
+def trained(content: object) -> Stored | None:
+    """Find the generator as it was trained, where a file has it beside the averaged one; None where it has not."""
+    found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
+    if len(found) < 2 or not found[0].averaged or found[1].averaged:
+        return None
+    mean = envelope.mean_of_w(content)
+    state = {name: tensor for name, tensor in found[1].tensors.items() if name not in envelope.MEANS}
+    return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, {})
+
+
 def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
     """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
     state = dict(stored.tensors)

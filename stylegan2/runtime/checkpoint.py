@@ -74,6 +74,24 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
         CheckpointError: There is no such file, it is damaged, or it is not one of ours.
     """
     name = repr(str(path))
+    tensors, header = read_safetensors(path)
+    if FORMAT_KEY not in header:
+        raise CheckpointError(f"{name} is a safetensors file, but not a checkpoint of this package")
+    if header[FORMAT_KEY] != FORMAT_VERSION:
+        raise CheckpointError(f"{name} has checkpoint format {header[FORMAT_KEY]!r}: it needs another version of psp")
+    text = header.get("metadata", "")
+    if header.get("sha256") != _digest(tensors, text):
+        raise CheckpointError(f"{name} is damaged: its content does not match its SHA-256")
+    return tensors, _metadata(name, text)
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return (tensors on the CPU, the text beside them) of any file in the safetensors format, whoever wrote it.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or holds numbers of a type that is not read here.
+    """
+    name = repr(str(path))
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint file {name}")
     _check_header(path)
@@ -85,16 +103,21 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
     except Exception as error:  # the parser, the disk and memory fail in their own ways on a damaged file
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{name} is damaged or not a checkpoint of this package ({reason})") from error
-    if FORMAT_KEY not in header:
-        raise CheckpointError(f"{name} is a safetensors file, but not a checkpoint of this package")
-    if header[FORMAT_KEY] != FORMAT_VERSION:
-        raise CheckpointError(f"{name} has checkpoint format {header[FORMAT_KEY]!r}: it needs another version of psp")
-    text = header.get("metadata", "")
     if strange := [key for key, tensor in tensors.items() if tensor.dtype not in DTYPE_NAMES]:
         raise CheckpointError(f"{name} holds {strange[0]!r} in {tensors[strange[0]].dtype}, which is not read here")
-    if header.get("sha256") != _digest(tensors, text):
-        raise CheckpointError(f"{name} is damaged: its content does not match its SHA-256")
-    return tensors, _metadata(name, text)
+    return tensors, header
+
+
+def is_of_others(path: str | os.PathLike) -> bool:
+    """Return whether a file is an intact safetensors file that another program wrote; its tensors are not read."""
+    if not is_safetensors(path):
+        return False
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return FORMAT_KEY not in (file.metadata() or {})
+    except Exception:  # damaged: as `read` says in its own words
+        return False
 
 
 def _check_header(path: str | os.PathLike) -> None:

@@ -1,6 +1,7 @@
 """Files and folders to write, where whatever the disk refuses becomes one sentence; and the folder of caches."""
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from stylegan2.runtime.errors import UserError
 
 PARTIAL_PREFIX = ".partial-"  # of a file that is not complete yet
 LOCK = ".lock"
+_OF_ONE_FILE = {
+    errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM,
+    errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.EBUSY, errno.ETXTBSY, errno.EFBIG,
+}  # fmt: skip
 _HELD: dict[Path, FileLock] = {}  # of this process
 
 
@@ -26,6 +31,14 @@ def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise error_class(f"cannot write {str(path)!r}: {reason}") from error
+
+
+def is_of_one_file(error: UserError) -> bool:
+    """Return whether a refused write says nothing about other files: its name is too long, a folder is in its place.
+
+    A disk that is full, read-only or gone refuses them all.
+    """
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_FILE
 
 
 def refusal(error: BaseException) -> str | None:

@@ -19,6 +19,7 @@ from stylegan2.runtime.image_files import EXTENSIONS as EXTENSIONS
 from stylegan2.runtime.image_files import find_images as find_images
 from stylegan2.runtime.image_reader import read_image as read_image
 from stylegan2.runtime.pixels import Region as Region
+from stylegan2.runtime.pixels import center_crop as center_crop
 from stylegan2.runtime.pixels import center_crop_square as center_crop_square
 from stylegan2.runtime.pixels import cut_region as cut_region
 from stylegan2.runtime.pixels import pad_square as pad_square

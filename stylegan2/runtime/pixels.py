@@ -32,10 +32,15 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def center_crop_square(array: np.ndarray) -> np.ndarray:
     """The largest centred square of [H, W, ...]."""
+    return center_crop(array, 1.0)  # [side, side, ...]
+
+
+def center_crop(array: np.ndarray, aspect: float) -> np.ndarray:
+    """The largest centred part of [H, W, ...] whose height is `aspect` times its width."""
     height, width = array.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return array[top : top + side, left : left + side]  # [side, side, ...]
+    h, w = min(height, max(1, round(width * aspect))), min(width, max(1, round(height / aspect)))
+    top, left = (height - h) // 2, (width - w) // 2
+    return array[top : top + h, left : left + w]  # [h, w, ...]
 
 
 def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:

@@ -135,6 +135,23 @@ def test_failures_are_listed_with_their_reasons(align_faces, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_picture_that_cannot_be_written_does_not_end_the_run(align_faces, folder, tmp_path):
+    given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
+    assert align_faces("--landmarks", given)[0] == 0
+    blocked = tmp_path / "out" / "deep" / "b.png"
+    blocked.unlink()
+    blocked.mkdir()  # a folder is in its place
+    (blocked / "x").write_text("")
+    code, printed, errors = align_faces("--landmarks", given)
+    assert code == 1, errors
+    assert "2 of 3 photos gave 2 aligned faces" in printed
+    assert "not_written: deep/b.jpg: cannot write" in errors
+    assert manifest(tmp_path / "out")["deep/b.jpg"]["status"] == "not_written"
+    (blocked / "x").unlink()
+    blocked.rmdir()
+    assert align_faces("--landmarks", given)[0] == 0  # what was lost is done
+
+
 def test_found_faces_and_given_boxes(align_faces, tmp_path):
     """A photo with two faces; then its own boxes, in which dlib looks for the landmarks."""
     astronaut = data.astronaut()

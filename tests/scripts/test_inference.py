@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from options.parse import parse
-from psp import PSp
+from psp import PSp, loading
 from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
 from scripts.inference import Inference, main
@@ -386,6 +386,35 @@ def test_a_wide_picture_is_padded_and_comes_back_as_wide(infer, tmp_path):
     assert output["region"] == [0.0, 0.25, 1.0, 0.75]
     assert images.read_image(tmp_path / "out" / output["result"]).shape == (RESOLUTION // 2, RESOLUTION, 3)
     assert images.read_image(tmp_path / "out" / output["coupled"]).shape == (RESOLUTION // 2, 2 * RESOLUTION, 3)
+
+
+def test_a_model_of_cars_renders_them_as_wide(infer, build_model, tmp_path, capsys):
+    model = build_model()
+    model.encoder.aspect = 0.75  # as published encoders of cars are read
+    loading.save_model(tmp_path / "cars.safetensors", model, {"faces": False})
+    images.write_image(tmp_path / "in" / "car.png", np.asarray(picture(64).convert("RGB"))[:40])
+    assert infer(tmp_path / "in", model=tmp_path / "cars.safetensors") == 0
+    assert "the middle part, 0.75 as high as wide, of each photo is used" in capsys.readouterr().out
+    output = read_manifest(tmp_path / "out")[0]["outputs"][0]
+    result = images.read_image(tmp_path / "out" / output["result"])
+    assert result.shape == (24, 32, 3)  # of the generator's 32 x 32
+    seen = np.asarray(picture(64).convert("RGB"))[:40, 5:58]  # 4 to 3
+    square = images.resize(images.pad_square(seen)[0], (32, 32))
+    with torch.no_grad():
+        expected = images.to_uint8(model(images.to_tensor(square)[None]))[0, 4:28]
+    assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+def test_a_result_that_cannot_be_written_does_not_end_the_run(infer, tmp_path, capsys):
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", picture(seed=number))
+    (tmp_path / "out" / "inference_results" / "1.png").mkdir(parents=True)  # a folder is in its place
+    (tmp_path / "out" / "inference_results" / "1.png" / "x").write_text("")
+    assert infer(tmp_path / "in", "--no_align", "--batch_size", 2, "--overwrite") == 1
+    assert "not_written: 1.png: cannot write" in capsys.readouterr().err
+    assert statuses(tmp_path / "out") == {"0.png": "ok", "1.png": "not_written", "2.png": "ok"}
+    assert np.load(tmp_path / "out" / "latents.npz")["names"].tolist() == ["0", "2"]
+    assert (tmp_path / "out" / "inference_results" / "2.png").is_file()
 
 
 def test_pictures_without_faces_are_said_at_once(infer, tmp_path, capsys):

@@ -3,9 +3,10 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from psp import loading
-from psp.convert import from_content
+from psp.convert import from_content, inspect, to_official
 from psp.losses import build_losses
 from psp.trainer import step
 from psp.training_settings import TrainingSettings
@@ -357,3 +358,38 @@ def test_another_pytorch_file_is_said(tmp_path, content):
 def test_the_data_set_type_says_whether_faces_are_looked_for(write, dataset, of_faces):
     _, metadata = loading.load(write(opts={**OPTIONS, "dataset_type": dataset}))
     assert metadata.get("faces", True) == of_faces
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+def test_published_tensors_in_a_safetensors_file(write, state, average, tmp_path, prefix):
+    expected, _ = loading.load(write(latent_avg=average))
+    flat = {f"{prefix}{name}": tensor.contiguous().clone() for name, tensor in state.items()}
+    save_file(flat | {f"{prefix}latent_avg": average}, tmp_path / "theirs.safetensors")
+    model, metadata = loading.load(tmp_path / "theirs.safetensors")
+    assert metadata["encoder"]["name"] == "gradual"
+    assert torch.equal(model.latent_avg, average)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(model(images), expected(images))
+    assert any("gradual" in line for line in inspect(tmp_path / "theirs.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["GradualStyleEncoder", "Encoder4Editing", "BackboneEncoder", "ResNetBackboneEncoder"])
+def test_encoders_of_cars_read_landscapes_as_published(published, tmp_path, kind):
+    square, _ = from_content(published.content(kind))
+    model, metadata = from_content(published.content(kind, dataset_type="cars_encode"))
+    assert (model.encoder.aspect, metadata["faces"]) == (0.75, False)
+    size = model.encoder.input_size
+    images = torch.randn(2, 3, size, size)
+    margin = size // 8
+    bars = images.clone()
+    bars[:, :, :margin], bars[:, :, -margin:] = 5, -5
+    with torch.no_grad():
+        codes = model.encode(images).w_plus
+        assert torch.equal(model.encode(bars).w_plus, codes)  # the bars are not read
+        assert not torch.allclose(square.encode(images).w_plus, square.encode(bars).w_plus)
+    loading.save_model(tmp_path / "cars.safetensors", model, metadata)
+    again, _ = loading.load(tmp_path / "cars.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(again.encode(images).w_plus, codes)
+    assert to_official(model)["opts"]["dataset_type"] == "cars_encode"

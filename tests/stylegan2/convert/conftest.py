@@ -128,7 +128,78 @@ def rosinality_image(p: dict, ws: Tensor) -> Tensor:
     return image
 
 
+def rosinality_discriminator(widths: dict[int, int] = SMALL, channels: int = 3) -> dict[str, Tensor]:
+    """Names and shapes of a `d`, all values random."""
+    source = torch.Generator().manual_seed(7)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=source)
+
+    sizes, last = sorted(widths, reverse=True), widths[4]
+    state = {"convs.0.0.weight": rand(widths[sizes[0]], channels, 1, 1), "convs.0.1.bias": rand(widths[sizes[0]])}
+    for j, (high, low) in enumerate(itertools.pairwise(sizes), start=1):
+        a, b, block = widths[high], widths[low], f"convs.{j}"
+        state |= {f"{block}.conv1.0.weight": rand(a, a, 3, 3), f"{block}.conv1.1.bias": rand(a)}
+        state |= {f"{block}.conv2.0.kernel": KERNEL, f"{block}.conv2.1.weight": rand(b, a, 3, 3)}
+        state |= {f"{block}.conv2.2.bias": rand(b), f"{block}.skip.0.kernel": KERNEL}
+        state[f"{block}.skip.1.weight"] = rand(b, a, 1, 1)
+    state |= {"final_conv.0.weight": rand(last, last + 1, 3, 3), "final_conv.1.bias": rand(last)}
+    state |= {"final_linear.0.weight": rand(last, 16 * last), "final_linear.0.bias": rand(last)}
+    return state | {"final_linear.1.weight": rand(1, last), "final_linear.1.bias": rand(1)}
+
+
+def rosinality_logits(p: dict, images: Tensor) -> Tensor:
+    """The discriminator in that project's terms, for a batch that is one group of the minibatch statistic."""
+
+    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
+        weight = p[f"{name}.weight"] / math.sqrt(p[f"{name}.weight"][0].numel())
+        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2 if stride == 1 else 0)
+
+    def activated(x: Tensor, bias: Tensor) -> Tensor:
+        return F.leaky_relu(x + bias.reshape(1, -1, *[1] * (x.ndim - 2)), 0.2) * math.sqrt(2)
+
+    def blur(x: Tensor, before: int, after: int) -> Tensor:
+        return F.conv2d(F.pad(x, (before, after) * 2), KERNEL.repeat(x.shape[1], 1, 1, 1), groups=x.shape[1])
+
+    x, j = activated(conv(images, "convs.0.0"), p["convs.0.1.bias"]), 1
+    while f"convs.{j}.skip.1.weight" in p:
+        y = activated(conv(x, f"convs.{j}.conv1.0"), p[f"convs.{j}.conv1.1.bias"])
+        y = activated(conv(blur(y, 2, 2), f"convs.{j}.conv2.1", 2), p[f"convs.{j}.conv2.2.bias"])
+        x, j = (y + conv(blur(x, 1, 1), f"convs.{j}.skip.1", 2)) / math.sqrt(2), j + 1
+    statistic = (x.var(0, unbiased=False) + 1e-8).sqrt().mean().expand(len(x), 1, 4, 4)
+    x = activated(conv(torch.cat([x, statistic], 1), "final_conv.0"), p["final_conv.1.bias"]).flatten(1)
+    first, last = (p[f"final_linear.{k}.weight"] for k in (0, 1))
+    x = activated(x @ first.t() / math.sqrt(first.shape[1]), p["final_linear.0.bias"])
+    return x @ last.t() / math.sqrt(last.shape[1]) + p["final_linear.1.bias"]
+
+
 # NVIDIA
+
+
+def nvidia_discriminator(p: dict, resolution: int) -> dict[str, Tensor]:
+    """The same discriminator under NVIDIA's names."""
+    out, top = {}, f"b{resolution}"
+    out |= {f"{top}.fromrgb.weight": p["convs.0.0.weight"], f"{top}.fromrgb.bias": p["convs.0.1.bias"]}
+    j, size = 1, resolution
+    while f"convs.{j}.skip.1.weight" in p:
+        theirs, ours = f"convs.{j}", f"b{size}"
+        out |= {
+            f"{ours}.conv0.weight": p[f"{theirs}.conv1.0.weight"],
+            f"{ours}.conv0.bias": p[f"{theirs}.conv1.1.bias"],
+        }
+        out |= {
+            f"{ours}.conv1.weight": p[f"{theirs}.conv2.1.weight"],
+            f"{ours}.conv1.bias": p[f"{theirs}.conv2.2.bias"],
+        }
+        out |= {f"{ours}.skip.weight": p[f"{theirs}.skip.1.weight"], f"{ours}.conv0.resample_filter": KERNEL}
+        j, size = j + 1, size // 2
+    for name, (weight, bias) in {
+        "conv": ("final_conv.0.weight", "final_conv.1.bias"),
+        "fc": ("final_linear.0.weight", "final_linear.0.bias"),
+        "out": ("final_linear.1.weight", "final_linear.1.bias"),
+    }.items():
+        out |= {f"b4.{name}.weight": p[weight], f"b4.{name}.bias": p[bias]}
+    return out
 
 
 def nvidia_state(p: dict, w_avg: Tensor | None) -> dict[str, Tensor]:
@@ -237,13 +308,20 @@ def module_tree(tensors: dict, attributes: dict, source: str, prefix: str = "") 
 
 
 def nvidia_pickle(
-    path: Path, tensors: dict, attributes: dict | None = None, protocol: int = 4, source: str = ""
+    path: Path,
+    tensors: dict,
+    attributes: dict | None = None,
+    protocol: int = 4,
+    source: str = "",
+    training: tuple[dict, dict] | None = None,
 ) -> Path:
+    """`training`: the tensors of G and D beside those of G_ema."""
     with NvidiaModules() as modules:
         kwargs = modules.easy_dict({"synthesis_kwargs": modules.easy_dict({"channel_base": 1, "conv_clamp": 256})})
         attributes = {"_init_kwargs": kwargs, "c_dim": 0, "mapping.fc0.bias_gain": 0.01} | (attributes or {})
         g = module_tree(tensors, attributes, source)
-        content = {"G": None, "D": None, "G_ema": g, "augment_pipe": None, "training_set_kwargs": modules.easy_dict()}
+        G, D = (None, None) if training is None else (module_tree(t, attributes, source) for t in training)
+        content = {"G": G, "D": D, "G_ema": g, "augment_pipe": None, "training_set_kwargs": modules.easy_dict()}
         path.write_bytes(pickle.dumps(content, protocol=protocol))
     return path
 
@@ -373,10 +451,13 @@ def foreign() -> SimpleNamespace:
         lucidrains_widths=lucidrains_widths,
         Persistent=Persistent,
         module_tree=module_tree,
+        nvidia_discriminator=nvidia_discriminator,
         nvidia_pickle=nvidia_pickle,
         nvidia_state=nvidia_state,
         paper_widths=paper_widths,
+        rosinality_discriminator=rosinality_discriminator,
         rosinality_image=rosinality_image,
+        rosinality_logits=rosinality_logits,
         rosinality_state=rosinality_state,
         rosinality_style=rosinality_style,
     )
