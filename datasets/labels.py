@@ -24,6 +24,7 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte-order marks, with which Windows begins such a text
 LONGEST_NUMBER = 18  # digits of a class; what is longer is a name
 DEEPEST = 32  # folders above all images in which labels are looked for
+MOST_KEPT, MOST_KEPT_NUMBERS = 1000, 50_000  # vectors, and their numbers together, that a generator keeps
 SHOWN = 3  # names in a message
 Label = int | str | tuple[float, ...]
 """a class by its number or its name, or a vector"""
@@ -112,6 +113,17 @@ def number_of_classes(labels: np.ndarray | None) -> int:
     if labels is None:
         return 0
     return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
+def rows_to_keep(labels: np.ndarray | None) -> np.ndarray | None:
+    """Draw vectors for a generator to keep, whose samples have them afterwards: float32 [K, C]; None for classes.
+
+    Few enough for the metadata of a checkpoint; the same ones at every call.
+    """
+    if labels is None or labels.ndim == 1:
+        return None
+    count = min(len(labels), MOST_KEPT, max(1, MOST_KEPT_NUMBERS // labels.shape[1]))
+    return labels[np.random.default_rng(0).permutation(len(labels))[:count]]  # [K, C]
 
 
 def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | None] | None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from psp.model import fit
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import own_shard
 
@@ -37,7 +38,7 @@ def with_generated(generator: Generator, source: Tensor, target: Tensor, total: 
 
     Args:
         generator: Has `mapping` and `synthesis`.
-        source: [N, C, S, S] in [-1, 1], images of as many channels as the generator's.
+        source: [N, C, S, S] in [-1, 1], images of as many channels as the generator's, or RGB.
         target: [N, C, T, T] in [-1, 1].
         total: How many samples there are in the whole batch, of all processes and rounds.
     """
@@ -46,7 +47,8 @@ def with_generated(generator: Generator, source: Tensor, target: Tensor, total: 
     codes = generator.mapping(z)  # [G, num_ws, w_dim]
     if not len(z):
         return Pairs(source, target, codes)
-    images = generator.synthesis(codes, noise_mode="const").float().clamp(-1, 1)  # [G, C, R, R]
+    images = generator.synthesis(codes, noise_mode="const").float().clamp(-1, 1)  # [G, img_channels, R, R]
+    images = images if images.shape[1] == source.shape[1] else as_rgb(images)  # [G, C, R, R]
     seen = altered(fit(images, source.shape[-1]), changes)  # [G, C, S, S]
     wanted = fit(images, target.shape[-1])  # [G, C, T, T]
     rest = len(z)

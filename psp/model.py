@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from psp.encoders import Encoder
 from psp.encoders.encoder import with_defaults
 from stylegan2 import ops
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 
@@ -153,6 +154,28 @@ def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> T
     """Render codes by a generator, which need not take corrections where there are none: [N, img_channels, R, R]."""
     corrected = {} if codes.features is None else {"features": codes.features}
     return generator.synthesis(codes.w_plus, noise_mode=noise_mode, **corrected)
+
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
+
+
+def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring what a generator renders and what it should render to RGB, as people see both.
+
+    Gray is repeated, what is transparent shows white, and what a gray generator should render has lost its colours.
+
+    Args:
+        output: [N, C, H, W] in [-1, 1], of 1 (gray), 3 (RGB) or 4 channels (RGBA).
+        target: The same, of as many channels or of 3.
+
+    Returns:
+        Both [N, 3, H, W].
+    """
+    if output.shape[1] == target.shape[1] == 3:
+        return output, target
+    if output.shape[1] == 1 and target.shape[1] == 3:
+        target = (target * target.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)  # [N, 1, H, W]
+    return as_rgb(output), as_rgb(target)
 
 
 LOSS_SIZE = 256  # pixels that the paper's losses look at; the images of smaller generators are looked at as they are

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import Codes, rendered
+from psp.model import Codes, comparable, rendered
 from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
@@ -27,7 +27,7 @@ def optimize_codes(
 
     Args:
         generator: frozen here; noise is its stored one.
-        target: [N, 3, T, T] in [-1, 1]; renderings are area-averaged to T.
+        target: [N, 3, T, T] in [-1, 1], or of the generator's channels; renderings are area-averaged to T.
         losses: terms on (output, target), one value per sample, so that samples do not influence one another.
         start: such as an encoder's codes; the latent average, w_plus [num_ws, w_dim] without features, serves all
             samples. Features that are there are optimised too.
@@ -46,9 +46,9 @@ def optimize_codes(
     try:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
-            output = rendered(generator, Codes(w_plus, features))  # [N, 3, R, R]
-            output = ops.area_downsample(output, target.shape[-1])  # [N, 3, T, T]
-            loss = losses.total(losses(output=output, target=target)) * len(target)  # a sum: each sample on its own
+            output = rendered(generator, Codes(w_plus, features))  # [N, img_channels, R, R]
+            output, wanted = comparable(ops.area_downsample(output, target.shape[-1]), target)  # [N, 3, T, T] each
+            loss = losses.total(losses(output=output, target=wanted)) * len(target)  # a sum: each sample on its own
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

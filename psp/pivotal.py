@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import Codes, fit, rendered
+from psp.model import Codes, comparable, fit, rendered
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
@@ -53,7 +53,7 @@ def tune_generator(
         if locality:
             nearby = Codes(_near(generator, pivot.w_plus, derive_seed(seed, step)), pivot.features)
             with torch.no_grad():
-                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [N, 3, T, T]
+                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [N, img_channels, T, T]
             loss = loss + locality * _distance(losses, tuned, nearby, unchanged)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -64,8 +64,8 @@ def tune_generator(
 
 
 def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target: Tensor) -> Tensor:
-    output = fit(rendered(generator, codes), target.shape[-1])  # [N, 3, T, T]
-    return losses.total(losses(output=output, target=target))
+    output, wanted = comparable(fit(rendered(generator, codes), target.shape[-1]), target)  # [N, 3, T, T] each
+    return losses.total(losses(output=output, target=wanted))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from psp.evaluation.metrics import Metrics
 from psp.generated_samples import latent_loss, with_generated
 from psp.latent_discriminator import deception_loss, train_discriminator
 from psp.losses import WeightedLosses
-from psp.model import PSp
+from psp.model import PSp, comparable
 from psp.optimizers import unscale
 from psp.precision import autocast, pick_precision
 from psp.training_settings import TrainingSettings
@@ -35,6 +35,7 @@ from psp.training_state import (
     schedule,
 )
 from stylegan2 import ops
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
 from stylegan2.runtime.checkpoint import Metadata
@@ -95,13 +96,14 @@ def step(
         if s.freeze_w_plus:
             with torch.no_grad(), autocast(device, precision):
                 codes = model.refine(x).map(widened)
-                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, 3, R, R]
+                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
         for _ in range(model.iterations - s.freeze_w_plus):
             with autocast(device, precision):
                 codes = model.refine(x, codes, rendering).map(widened)
-                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, 3, R, R]
-                output = shrink(rendering, y.shape[-1])  # [M, 3, T, T]
-                values = losses(source=x, target=y, output=output, **codes._asdict(), latent_avg=model.latent_avg)
+                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
+                output, wanted = comparable(shrink(rendering, y.shape[-1]), y)  # [M, 3, T, T] each
+                images = {"source": x, "target": wanted, "output": output}
+                values = losses(**images, **codes._asdict(), latent_avg=model.latent_avg)
             w_plus = codes.w_plus  # [M, num_ws, w_dim]
             values = {name: widened(value) for name, value in values.items()}  # [M] each
             loss = losses.total(values)
@@ -325,7 +327,8 @@ def validate(
         source, target = source.to(device), target.to(device)
         with autocast(device, precision):
             codes = model.encode(source).map(widened)
-            output = shrink(widened(model.decode(codes)), target.shape[-1])  # [N, 3, T, T]
+            output = shrink(widened(model.decode(codes)), target.shape[-1])  # [N, img_channels, T, T]
+            output, target = comparable(output, target)  # [N, 3, T, T] each
             values = losses(source=source, target=target, output=output, **codes._asdict(), latent_avg=model.latent_avg)
         values = {name: widened(value) for name, value in values.items()}  # [N] each
         averages.add("val/loss", losses.total(values).repeat(len(source)))
@@ -350,7 +353,7 @@ def rows(
     """Draw source | output | target, a sample a row, uint8 [H, W, 3]. Batch statistics are left as they are."""
     was_training = model.encoder.training
     model.encoder.eval()
-    output = model(source[:count])  # [N, 3, R, R]
+    output = as_rgb(model(source[:count]))  # [N, 3, R, R]
     model.encoder.train(was_training)
     size = output.shape[2:]
     shown = [show_source(source[:count]), output, target[:count].to(output.device)]

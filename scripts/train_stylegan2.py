@@ -10,7 +10,9 @@ import _start  # noqa: F401
 from dataclasses import replace
 from functools import partial
 
-from datasets.labels import number_of_classes
+import torch
+
+from datasets.labels import number_of_classes, rows_to_keep
 from datasets.loader import stream_batches
 from datasets.mirrored import MirroredImages
 from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
@@ -21,6 +23,7 @@ from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_met
 from psp.evaluation.real_images import RealImages
 from stylegan2 import transfer
 from stylegan2.dry_run import estimate
+from stylegan2.networks.conditioning import keep_label_rows
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import distributed
 from stylegan2.runtime.estimate import parameter_counts
@@ -64,6 +67,8 @@ def main(o: TrainStyleGAN2) -> None:
         evaluate = partial(metrics_of, parse_metrics(o.metrics), real, o.metrics_samples)
     seed_step(s.seed, 0, 0)
     G, D, G_ema = o.network.build(number_of_classes(labels), generator, given)
+    if (kept := rows_to_keep(labels)) is not None:
+        keep_label_rows(G_ema, torch.from_numpy(kept))
     if o.dry_run:
         needs = estimate(G, D, G_ema, batches, s, device)
         print("\n".join([record.text + parameter_counts(G=G, D=D), *needs.lines(s.total_nimg)]))

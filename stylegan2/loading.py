@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stylegan2 import convert
+from stylegan2.networks.conditioning import keep_label_rows, stored_label_rows
 from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.published import PUBLISHED
@@ -67,7 +68,8 @@ def save_generator(
         ValueError: The generator was not built by `GENERATORS.build`, so that a file could not name it.
     """
     tensors = cast(module_tensors(PREFIX, generator), dtype)
-    checkpoint.save(path, tensors, {**metadata, "kind": KIND, "generator": built_as(generator)})
+    described = {"kind": KIND, "generator": built_as(generator), **stored_label_rows(generator)}
+    checkpoint.save(path, tensors, {**metadata, **described})
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -89,4 +91,5 @@ def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> t
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
     with reading(path, "a generator", CheckpointError):
         generator = build_stored(GENERATORS, metadata.get("generator"), tensors, PREFIX)
+        keep_label_rows(generator, metadata.get("label_rows"))
     return generator.eval(), metadata

@@ -14,6 +14,7 @@ from torch import Tensor
 from stylegan2 import schedule
 from stylegan2.augment import adapt
 from stylegan2.metrics.resolution_usage import resolution_usage
+from stylegan2.networks.conditioning import labels_of
 from stylegan2.networks.growing import growth_of
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Discriminator, Generator
@@ -208,7 +209,7 @@ def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
     """Return how much of the image each resolution makes (StyleGAN2, figure 8), where the architecture tells."""
     if getattr(G.synthesis, "architecture", None) != "skip":
         return {}
-    labels = torch.arange(USAGE_SAMPLES, device=device) % G.num_classes if G.num_classes else None
+    labels = labels_of(G, torch.arange(USAGE_SAMPLES, device=device))
     with torch.no_grad():
         ws = G.mapping(seeded_normal((USAGE_SAMPLES, G.z_dim), seed=0, device=device), labels=labels)
     return {f"resolution_usage/{resolution}": share for resolution, share in resolution_usage(G, ws).items()}
@@ -216,9 +217,9 @@ def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
 
 @torch.no_grad()
 def sample_sheet(G: Generator, device: torch.device, columns: int = 8, rows: int = 8) -> Any:
-    """Return a grid of samples, of the same latents at every call: uint8 [H, W, C], a class a row where G has them."""
+    """Return a grid of samples, of the same latents at every call: uint8 [H, W, C], a label a row where G has them."""
     z = seeded_normal((columns * rows, G.z_dim), seed=0, device=device)
-    classes = torch.arange(rows, device=device).repeat_interleave(columns)  # [rows * columns]
-    labels = (classes % G.num_classes).split(16) if G.num_classes else [None] * len(z)
-    samples = [G(part, labels=own) for part, own in zip(z.split(16), labels, strict=False)]  # [16, C, R, R] each
+    labels = labels_of(G, torch.arange(rows, device=device).repeat_interleave(columns))  # of [rows * columns]
+    parts = [None] * len(z) if labels is None else labels.split(16)
+    samples = [G(part, labels=own) for part, own in zip(z.split(16), parts, strict=False)]  # [16, C, R, R] each
     return images.grid(torch.cat(samples), columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylegan2 import schedule
 from stylegan2.augment import Controller
+from stylegan2.networks.conditioning import stored_label_rows
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
@@ -182,6 +183,7 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
     metadata = {
         "kind": "stylegan2",
         "generator": built_as(state.G),
+        **stored_label_rows(state.G_ema),
         "cur_nimg": state.cur_nimg,
         "settings": asdict(s),
         "augmentation": {name: float(value) for name, value in vars(state.control).items()},

@@ -91,7 +91,9 @@ class MetricInputs:
     def departures(self, paper_samples: int, *others: str) -> tuple[str, ...]:
         """List where this measurement is another than the paper's; empty ones of `others` are left out."""
         truncated = () if self.truncation_psi == 1 else (f"truncated to psi {self.truncation_psi}",)
-        even = ("classes drawn evenly",) if getattr(self.generator, "num_classes", 0) else ()
+        vectors = getattr(self.generator, "label_rows", None)
+        drawn = "classes drawn evenly" if vectors is None else f"labels drawn from {len(vectors)} of the data's"
+        even = (drawn,) if getattr(self.generator, "num_classes", 0) else ()
         return (*fewer(self.num_samples, paper_samples), *truncated, *even, *filter(None, others))
 
 

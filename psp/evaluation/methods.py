@@ -13,6 +13,7 @@ from psp.loading import load, model_metadata
 from psp.losses import WeightedLosses
 from psp.model import Codes, PSp, fit
 from psp.optimize import optimize_codes
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import built_as
@@ -43,7 +44,7 @@ def mean_face(model: PSp) -> Method:
     """Render the latent average, whatever the image is: the floor."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
-        output = fit(model.decode(model.latent_avg[None]), target.shape[-1])  # [1, 3, T, T]
+        output = as_rgb(fit(model.decode(model.latent_avg[None]), target.shape[-1]))  # [1, 3, T, T]
         return output.expand(len(target), -1, -1, -1)  # [N, 3, T, T]
 
     return Method("mean face", {"mean_face": _generator_key(model)}, _size(model), render)
@@ -53,7 +54,7 @@ def encode_and_render(model: PSp, name: str) -> Method:
     """Use encoder and generator as they stand, with all passes of an encoder that corrects itself."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
-        return fit(model(source), target.shape[-1])  # [N, 3, T, T]
+        return as_rgb(fit(model(source), target.shape[-1]))  # [N, 3, T, T]
 
     return Method(name, {"encoder": _encoder_key(model)}, _size(model), render)
 
@@ -90,7 +91,7 @@ def _optimised(model: PSp, losses: WeightedLosses, steps: int, start: Callable[[
         first = start(source)
         with torch.enable_grad():
             codes = optimize_codes(model.generator, target, losses, first, steps, on_step=on_step)
-        return fit(model.decode(codes), target.shape[-1])  # [N, 3, T, T]
+        return as_rgb(fit(model.decode(codes), target.shape[-1]))  # [N, 3, T, T]
 
     return render
 
@@ -173,8 +174,6 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
 def _check_alike(models: Sequence[tuple[str, PSp]]) -> None:
     first, theirs = models[0][0], models[0][1].generator.img_resolution
     for path, model in models:
-        mine, channels = model.generator.img_resolution, model.generator.img_channels
+        mine = model.generator.img_resolution
         if mine != theirs:
             raise UserError(f"{first} renders {theirs} px and {path} {mine} px: measure them one by one")
-        if channels != 3:
-            raise UserError(f"{path} renders {channels} channels, and only RGB can be measured")

@@ -19,6 +19,7 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, is_of_one_file, write_text, writing
+from stylegan2.runtime.image_reader import read_picture
 from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import printable, relative_path
 from stylegan2.runtime.progress import track
@@ -39,7 +40,7 @@ class Detected:
     name: str
     """of the detector, for the manifest"""
 
-    def __call__(self, name: str, photo: np.ndarray) -> list[Face]:
+    def __call__(self, name: str, photo: np.ndarray, shrunk: float = 1.0) -> list[Face]:
         faces = find_faces(photo, self.detector)
         return faces if self.every_face else faces[:1]
 
@@ -54,8 +55,9 @@ class Given:
 
     faces: Faces
 
-    def __call__(self, name: str, photo: np.ndarray) -> list[Face]:
-        return [_face(photo, numbers) for numbers in self.faces.get(name, [])]
+    def __call__(self, name: str, photo: np.ndarray, shrunk: float = 1.0) -> list[Face]:
+        # The numbers count the pixels of the file, of which a photo of more than 50 megapixels was read as fewer.
+        return [_face(photo, _scaled(numbers, 1 / shrunk)) for numbers in self.faces.get(name, [])]
 
     def settings(self, name: str) -> str:
         """Return what the result for a file depends on."""
@@ -112,18 +114,19 @@ class Aligner:
         result = Aligned(entry)
         try:
             entry["state"] = self.state(file)
-            photo = images.read_image(file)  # [H, W, 3]
-            entry["photo"] = [photo.shape[1], photo.shape[0]]
-            faces = self.find(entry["file"], photo)
+            read = read_picture(file)
+            photo = read.pixels  # [H, W, 3]
+            entry["photo"] = [round(photo.shape[1] * read.shrunk), round(photo.shape[0] * read.shrunk)]
+            faces = self.find(entry["file"], photo, read.shrunk)
         except OSError as error:
             return _failed(result, "unreadable", error.strerror or str(error))
         except ImageError as error:
             return _failed(result, "unreadable", str(error))
         except Exception as error:  # whatever is wrong with one photo, the others are done
             return _failed(result, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-        return self._align(result, photo, faces)
+        return self._align(result, photo, faces, read.shrunk)
 
-    def _align(self, result: Aligned, photo: np.ndarray, faces: list[Face]) -> Aligned:
+    def _align(self, result: Aligned, photo: np.ndarray, faces: list[Face], shrunk: float) -> Aligned:
         refused = None
         for face in faces:
             try:
@@ -132,7 +135,7 @@ class Aligner:
                 refused = str(error)
                 continue
             result.pictures.append(picture)
-            result.entry["outputs"].append(_output(face, crop))
+            result.entry["outputs"].append(_output(face, crop, shrunk))
         if refused and (isinstance(self.find, Given) or not result.pictures):
             return _failed(result, "bad_landmarks", refused)
         if result.pictures:
@@ -147,9 +150,19 @@ def _failed(result: Aligned, status: str, reason: str) -> Aligned:
     return result
 
 
-def _output(face: Face, crop: Crop) -> Entry:
-    """Describe an aligned face for the manifest; its `quad` is all that `psp.inference.align.paste_back` needs."""
-    return {"quad": crop.quad, "box": [round(v, 1) for v in face.box], "landmarks": face.landmarks.round(2).tolist()}
+def _output(face: Face, crop: Crop, shrunk: float) -> Entry:
+    """Describe an aligned face for the manifest, in pixels of the file, which is `shrunk` times larger than was read.
+
+    Its `quad` is all that `psp.inference.align.paste_back` needs.
+    """
+    box, landmarks = (_scaled(np.asarray(numbers, np.float64), shrunk) for numbers in (face.box, face.landmarks))
+    quad = crop.moved(0, 0, shrunk).quad
+    return {"quad": quad, "box": box.round(1).tolist(), "landmarks": landmarks.round(2).tolist()}
+
+
+def _scaled(numbers: np.ndarray, scale: float) -> np.ndarray:
+    """Convert coordinates that are counted from the centre of the first pixel to pixels of another size."""
+    return numbers if scale == 1.0 else (numbers + 0.5) * scale - 0.5
 
 
 @dataclass

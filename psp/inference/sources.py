@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from psp.inference.photos import PhotoTask
-from psp.inference.translate import LUMA
+from psp.model import LUMA
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
-from psp.model import LOSS_SIZE, Codes, PSp
+from psp.model import LOSS_SIZE, LUMA, Codes, PSp
 from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
 from psp.precision import autocast, safe_precision
@@ -20,8 +20,6 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import Progress
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
 
 
 @dataclass(frozen=True)
@@ -137,10 +135,10 @@ def _translate_batch(
 def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Generator]]:
     """Improve codes, and tune a generator for each source if that is asked for."""
     generator = model.generator
-    size, channels = min(LOSS_SIZE, generator.img_resolution), generator.img_channels
+    size = min(LOSS_SIZE, generator.img_resolution)
     if r.steps:
         with Progress(r.steps, "refining", "step", leave=False) as bar:
-            target = _targets(sources, channels, size, codes.w_plus.device)  # [N, 3, T, T]
+            target = _targets(sources, size, codes.w_plus.device)  # [N, 3, T, T]
             codes = optimize_codes(generator, target, r.losses, codes, r.steps, on_step=lambda _: bar.update())
     tuned = []
     if r.pivotal_steps:
@@ -157,15 +155,15 @@ def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refin
         pivot: Of these, w_plus [N, num_ws, w_dim].
         r: The losses, and how many steps.
     """
-    target = _targets(sources, generator.img_channels, generator.img_resolution, pivot.w_plus.device)  # [N, 3, R, R]
+    target = _targets(sources, generator.img_resolution, pivot.w_plus.device)  # [N, 3, R, R]
     with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
         settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _: bar.update()}
         return tune_generator(generator, target, pivot, r.losses, r.pivotal_steps, **settings)
 
 
-def _targets(sources: list[Tensor], channels: int, size: int, device: torch.device) -> Tensor:
-    """Return what the renderings should come close to: the sources, [N, img_channels, size, size]."""
-    return torch.stack([prepare(source, channels, size) for source in sources]).to(device)
+def _targets(sources: list[Tensor], size: int, device: torch.device) -> Tensor:
+    """Return what the renderings should come close to: the sources, [N, 3, size, size]."""
+    return torch.stack([prepare(source, 3, size) for source in sources]).to(device)
 
 
 def prepare(source: Tensor, channels: int, size: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
+from stylegan2.metrics.samples import as_rgb
 
 TAPS = {0: 0.02, 1: 0.03, 3: 0.05, 5: 0.1, 11: 0.15, 16: 0.15}
 """Weight of the stem (0) and of blocks 0, 2, 4, 10 and 15 (1 + block).
@@ -37,7 +38,8 @@ class EffNet(nn.Module):
         self.network = load_efficientnet_lite0(path)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, 3, H, W] in [-1, 1] -> [N]."""
+        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         with torch.no_grad():
             wanted = self._features(target)
         distances = [

@@ -15,6 +15,7 @@ from psp.perception.arcface import ArcFace, load_arcface
 from psp.perception.dlib_resnet import DlibResNet, load_dlib
 from psp.perception.facenet import FaceNet, load_facenet
 from psp.pretrained_files import PRETRAINED
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.notices import say_once
 
@@ -62,7 +63,8 @@ class Identity(nn.Module):
         self._warned = False
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N]."""
+        """output, target [N, C, H, W] in [-1, 1], FFHQ-aligned, of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         self._warn_small(min(target.shape[2:]))
         with torch.no_grad():
             wanted = self.network.embed(target)  # [N, D]

@@ -13,6 +13,7 @@ from psp.losses.effnet import EffNet
 from psp.losses.face_crop import FaceCrop
 from psp.losses.registry import register_loss
 from psp.pretrained_files import PRETRAINED
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.notices import say_once
@@ -47,7 +48,8 @@ class LPIPS(nn.Module):
         self.distance = weights.freeze(_assemble(network, path), channels_last=True)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, 3, H, W] in [-1, 1] -> [N]."""
+        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         return self.distance(output, target.detach()).flatten()  # [N]
 
 

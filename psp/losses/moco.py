@@ -14,6 +14,7 @@ from psp.losses.registry import register_loss
 from psp.perception.crop import WHOLE, crop_resize
 from psp.pretrained_files import PRETRAINED
 from stylegan2.convert.safe import read_torch
+from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
@@ -52,7 +53,8 @@ class MoCo(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, 3, H, W] in [-1, 1] -> [N]."""
+        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         with torch.no_grad():
             wanted = self.embed(target)  # [N, 2048]
         return 1 - F.cosine_similarity(self.embed(output), wanted)  # [N]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylegan2.networks.conditioning import labels_of, number_of_labels
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import Progress
@@ -44,7 +45,8 @@ def seeded_w(
         seeds: One for each code.
         truncation_psi: 1 for none.
         truncation_cutoff: Rows to truncate; by default all.
-        label: Class, of generators that have classes; by default the seed's remainder.
+        label: Class, of generators that have classes, or the number of a vector that the generator keeps; by default
+            the seed's remainder.
 
     Raises:
         UserError: There is no such class.
@@ -56,7 +58,7 @@ def seeded_w(
 
 @torch.no_grad()
 def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> Tensor:
-    """Draw `count` untruncated samples of W, [count, w_dim], of all classes alike."""
+    """Draw `count` untruncated samples of W, [count, w_dim], of all labels alike."""
     z = seeded_normal((count, generator.z_dim), seed, device_of(generator))  # [count, z_dim]
     labels = class_labels(generator, range(count))
     parts = z.split(batch), [None] * count if labels is None else labels.split(batch)
@@ -64,19 +66,20 @@ def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> 
 
 
 def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
-    """Turn numbers into classes int64 [N] by their remainders, or (`strict`) take them as they are.
+    """Turn numbers into labels by their remainders, or (`strict`) take them as they are; see `conditioning.labels_of`.
 
     Returns:
-        None for a generator without classes.
+        int64 [N] or float32 [N, num_classes]; None for a generator without classes.
 
     Raises:
         UserError: There is no such class.
     """
-    classes = getattr(generator, "num_classes", 0)
-    if strict and not all(0 <= number < classes for number in numbers):
-        allowed = f"those of this one are 0 to {classes - 1}" if classes else "this one has none"
+    count = number_of_labels(generator)
+    if strict and not all(0 <= number < count for number in numbers):
+        allowed = f"those of this one are 0 to {count - 1}" if count else "this one has none"
         raise UserError(f"there is no class {numbers[0]} of images: {allowed}")
-    return torch.tensor([n % classes for n in numbers], device=device_of(generator)) if classes else None
+    remainders = [number % max(1, count) for number in numbers]  # seeds may be beyond int64
+    return labels_of(generator, torch.tensor(remainders, device=device_of(generator)))
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan2.latents.sampling import device_of
+from stylegan2.networks.conditioning import labels_of
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import derive_seed, seed_step, seeded_normal
@@ -21,12 +22,12 @@ def latents(generator: Generator, count: int, seed: int, stream: int = 0) -> Ten
 
 
 def classes(generator: Generator, count: int, seed: int) -> Tensor | None:
-    """Draw labels int64 [count], each class as often. None for generators that are not conditioned on classes."""
-    number = int(getattr(generator, "num_classes", 0))
-    if not number:
-        return None
+    """Draw labels on the CPU, each class as often, int64 [count], or vectors of the data, float32 [count, num_classes].
+
+    None for generators that are not conditioned on classes.
+    """
     order = torch.Generator().manual_seed(derive_seed(seed, CLASS_STREAM))
-    return torch.randperm(count, generator=order) % number
+    return labels_of(generator, torch.randperm(count, generator=order))
 
 
 def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:

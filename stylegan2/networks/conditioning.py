@@ -1,16 +1,18 @@
 """Conditioning as in StyleGAN2-ADA: an embedding beside z in the generator, a projection in the discriminator.
 
-A label is a class, int64 [N], or a vector of attributes or measured values, float [N, num_classes].
+A label is a class, int64 [N], or a vector of attributes or measured values, float [N, num_classes]. Of vectors a
+generator keeps a few of those that it was trained with, `label_rows`, since nobody could make up others.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
-from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.errors import CheckpointError, UserError
 
 PROJECTION_LAYERS = 8  # as many as the mapping network's in the paper
 PROJECTION_LR_MULTIPLIER = 0.01
@@ -34,6 +36,51 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """Turn classes int64 [N], or vectors [N, num_classes], which stay as they are, into vectors [N, num_classes]."""
     return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(dtype)
+
+
+def number_of_labels(generator: Any) -> int:
+    """Return how many labels a generator can be asked for: its classes, or the vectors that it keeps; 0 for none."""
+    rows = getattr(generator, "label_rows", None)
+    return int(getattr(generator, "num_classes", 0)) if rows is None else len(rows)
+
+
+def labels_of(generator: Any, numbers: Tensor) -> Tensor | None:
+    """Return the labels of samples.
+
+    Args:
+        generator: Any; one that is not conditioned has no labels.
+        numbers: int64 [N]; their remainders are classes, or rows of the vectors that the generator keeps.
+
+    Returns:
+        int64 [N] classes or float32 [N, num_classes] vectors where `numbers` are, or None.
+    """
+    count, rows = number_of_labels(generator), getattr(generator, "label_rows", None)
+    if not count:
+        return None
+    return numbers % count if rows is None else rows.to(numbers.device)[numbers % count]
+
+
+def keep_label_rows(generator: Any, rows: Any) -> None:
+    """Let a generator keep vectors of its data: [K, num_classes], also as lists from a file; None for classes.
+
+    Raises:
+        CheckpointError: They are other things than so many numbers each.
+    """
+    if rows is None:
+        return
+    sizes = {len(row) if isinstance(row, list) else -1 for row in rows} if isinstance(rows, list) else set()
+    if not isinstance(rows, Tensor):
+        numbers = [value for row in rows for value in row] if sizes == {generator.num_classes or -1} else [None]
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+            raise CheckpointError(f"its label_rows are no lists of {generator.num_classes} numbers each")
+        rows = torch.tensor(rows, dtype=torch.float32)  # [K, num_classes]
+    generator.label_rows = rows
+
+
+def stored_label_rows(generator: Any) -> dict[str, list[list[float]]]:
+    """Return what the metadata of a checkpoint say of the vectors that a generator keeps; nothing where it has none."""
+    rows = getattr(generator, "label_rows", None)
+    return {} if rows is None else {"label_rows": rows.tolist()}
 
 
 class LabelEmbedding(nn.Module):

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from psp.inference.align import Crop, align, paste_back
-from stylegan2.runtime import images
+from stylegan2.runtime import image_reader, images
 
 FIVE = np.array([[180.0, 210.0], [240.0, 205.0], [212.0, 240.0], [190.0, 270.0], [235.0, 268.0]])
 
@@ -150,6 +150,22 @@ def test_a_picture_that_cannot_be_written_does_not_end_the_run(align_faces, fold
     (blocked / "x").unlink()
     blocked.rmdir()
     assert align_faces("--landmarks", given)[0] == 0  # what was lost is done
+
+
+def test_landmarks_count_the_pixels_of_the_file(align_faces, folder, tmp_path, monkeypatch):
+    """As a photo of a 200-megapixel phone is read at half its size or less, here one of 420 x 480 pixels."""
+    given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
+    assert align_faces("--landmarks", given, out=tmp_path / "whole")[0] == 0
+    monkeypatch.setattr(image_reader, "MAX_DECODED_PIXELS", 420 * 480 // 3)
+    assert align_faces("--landmarks", given, out=tmp_path / "halved")[0] == 0
+    whole, halved = manifest(tmp_path / "whole"), manifest(tmp_path / "halved")
+    for name in whole:
+        (a,), (b,) = whole[name]["outputs"], halved[name]["outputs"]
+        assert whole[name]["photo"] == halved[name]["photo"] == [420, 480]
+        np.testing.assert_allclose(b["quad"], a["quad"], atol=0.02)
+        np.testing.assert_allclose(b["landmarks"], a["landmarks"], atol=0.02)
+        first, second = (images.read_image(tmp_path / out / a["aligned"]) for out in ("whole", "halved"))
+        assert np.abs(first.astype(float) - second).mean() < 3  # the same square of the same photo
 
 
 def test_found_faces_and_given_boxes(align_faces, tmp_path):

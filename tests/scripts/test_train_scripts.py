@@ -410,3 +410,16 @@ def test_what_shows_no_face_is_not_compared_by_a_network_that_knows_people(scrip
     assert "loss_id" not in Path("run/metrics.jsonl").read_text()
     assert script("train_psp.py", *flags[: -len(ENCODER) - 1], "asked", *ENCODER, "--id_lambda", 0.1)[0] == 0
     assert "loss_id" in Path("asked/metrics.jsonl").read_text()
+
+
+def test_samples_of_a_training_on_vectors_have_those_of_the_data(script, tmp_path):
+    vectors = [[i % 2, i / 8] for i in range(8)]
+    for i in range(8):
+        write_image(tmp_path / "d" / f"{i}.png", np.random.default_rng(i).integers(0, 255, (16, 16, 3), np.uint8))
+    labels = {"labels": [[f"{i}.png", vector] for i, vector in enumerate(vectors)]}
+    (tmp_path / "d" / "dataset.json").write_text(json.dumps(labels))
+    flags = ["--data", "d", "--conditional", "--exp_dir", "run", "--total_nimg", 4, "--workers", 0, *GAN]
+    assert script("train_stylegan2.py", *flags)[0] == 0
+    generator, _ = stylegan2.load("run")
+    assert sorted(generator.label_rows.tolist()) == sorted(vectors)
+    assert script("generate.py", "samples", "--generator", "run", "--seeds", "0-3", "--exp_dir", "out")[0] == 0

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 import stylegan2
+from stylegan2.latents.sampling import seeded_w, seeded_z
+from stylegan2.metrics.samples import classes
 from stylegan2.networks import growing, registry
 from stylegan2.networks import stylegan2 as sg2
-from stylegan2.networks.conditioning import LabelEmbedding, Projection
-from stylegan2.runtime.errors import UserError
+from stylegan2.networks.conditioning import LabelEmbedding, Projection, keep_label_rows, labels_of
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.trainer import sample_sheet
 
 SMALL = {"z_dim": 6, "channel_base": 96, "channel_max": 7, "num_classes": 3}
 GENERATORS = {
@@ -132,3 +135,31 @@ def test_a_conditional_generator_is_saved_and_loaded(name, tmp_path):
     z = torch.randn(4, 6)
     with torch.no_grad():
         assert torch.equal(loaded(z, labels=LABELS), G(z, labels=LABELS))
+
+
+VECTORS = torch.tensor([[0.0, 1.5, -2.0], [1.0, 0.0, 3.0]])
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_samples_have_vectors_of_the_data(name, tmp_path):
+    G = GENERATORS[name]().eval()
+    keep_label_rows(G, VECTORS)
+    stylegan2.save_generator(tmp_path / "g.safetensors", G, {})
+    again, _ = stylegan2.load(tmp_path / "g.safetensors")
+    assert torch.equal(again.label_rows, VECTORS)
+    assert torch.equal(labels_of(again, torch.tensor([1, 2, 5])), VECTORS[[1, 0, 1]])
+    w = seeded_w(again, [0, 1, 2])
+    with torch.no_grad():
+        assert torch.equal(w, G.mapping(seeded_z(G, [0, 1, 2]), labels=VECTORS[[0, 1, 0]]))
+    assert torch.equal(seeded_w(again, [0], label=1), G.mapping(seeded_z(G, [0]), labels=VECTORS[1:]).detach())
+    with pytest.raises(UserError, match="those of this one are 0 to 1"):
+        seeded_w(again, [0], label=2)
+    drawn = classes(again, 100, seed=0)
+    assert [int((drawn == row).all(1).sum()) for row in VECTORS] == [50, 50]
+    assert sample_sheet(again, torch.device("cpu"), 2, 3).shape == (48, 32, 3)
+
+
+@pytest.mark.parametrize("rows", [5, [], [[1.0, 2.0]], [[1, 2, "x"]], [[1.0, 2.0, float("nan")]], [[True, 1, 2]]])
+def test_vectors_in_a_file_are_checked(rows):
+    with pytest.raises(CheckpointError, match="label_rows are no lists of 3 numbers each"):
+        keep_label_rows(GENERATORS["stylegan2"](), rows)

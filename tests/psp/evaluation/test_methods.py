@@ -179,11 +179,16 @@ def test_two_resolutions_are_refused(files):
         load_models([(None, files["a"]), ("large", files["large"])])
 
 
-def test_only_colours_can_be_measured(tmp_path):
+def test_gray_generators_are_measured_as_people_see_them(tmp_path):
     generator = GENERATORS.build(
         "stylegan2", 16, z_dim=8, w_dim=8, img_channels=1, channel_base=128, channel_max=8, mapping_layers=1
     )
     gray = PSp(ENCODERS.build("light", num_ws=6, w_dim=8, input_size=32), generator)
     save_model(tmp_path / "gray.safetensors", gray, {})
-    with pytest.raises(UserError, match="renders 1 channels"):
-        load_models([(None, str(tmp_path / "gray.safetensors"))])
+    ((model, _),) = load_models([(None, str(tmp_path / "gray.safetensors"))]).values()
+    source, target = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 16, 16)
+    for method in (mean_face(model), encode_and_render(model, "gray")):
+        with torch.no_grad():
+            output = method.render(source, target, lambda _: None)
+        assert output.shape == target.shape
+        assert torch.equal(output[:, 0], output[:, 2])
