@@ -1,9 +1,13 @@
-"""Translate photos: python scripts/inference.py --data_path FOLDER --exp_dir OUT [--checkpoint_path MODEL]"""
+"""Translate photos: python scripts/inference.py --data_path FOLDER --exp_dir OUT [--checkpoint_path MODEL]
+
+Several processes share the work: torchrun --nproc_per_node=N scripts/inference.py ...
+"""
 
 import _start  # noqa: F401
 
 # isort: split
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,6 +23,8 @@ from options.parse import run
 from options.results import record_for
 from options.tasks import given_settings
 from psp import PSp
+from psp.evaluation.methods import fingerprint
+from psp.inference.joined import TranslatedFolder, summarize
 from psp.inference.names import list_photos
 from psp.inference.photos import Photo, build_reader, read_photos
 from psp.inference.report import Pending, Report, own_outputs
@@ -30,8 +36,11 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.work_group import join_group
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
+NO_MATTER = ("device", "tune_malloc", "workers", "exp_dir", "data_path", "test_batch_size")
+"""Settings on which the result of a photo does not depend."""
 WITHOUT_FACES = 3
 NO_FACES = (
     f"the first {WITHOUT_FACES} photos show no face: give --no_align for pictures that are aligned already, or of "
@@ -72,17 +81,18 @@ def translate_photos(
             pending, is_last = waiting.popleft()
             portrait = pending.portrait
             finished = [task.finish(picture, portrait.picture, portrait.source) for picture in outputs]
-            report.write(pending, finished, codes, batch.seconds / count)
             if o.optimisation.save_generators:
                 path = o.exp_dir / "generators" / f"{pending.name}.safetensors"
                 save_generator(path, batch.generators[n], {"pivotal_steps": o.optimisation.pivotal})
+            report.write(pending, finished, codes, batch.seconds / count)  # last: the photo is listed with it
             progress.update(is_last)
 
 
 def main(o: Inference) -> int:
-    device = o.prepare()
+    group = join_group()
+    device = group.device(o.prepare())
     record = record_for(o, "inference", writes=WRITES, free=("test_batch_size", "couple_outputs"), marks=WRITES[:1])
-    seed_step(o.seed, 0, 0)
+    seed_step(o.seed, group.rank, 0)
     files = list_photos(o.data_path, own_outputs(o.exp_dir))
     model, metadata = load(o.checkpoint_path)
     if o.iterations is not None:
@@ -105,16 +115,29 @@ def main(o: Inference) -> int:
     sides, pads = (encoder.input_size, size), o.crop == "pad"
     reader = build_reader(task, *sides, aligning, o.detector, every_face, pads, encoder.aspect)
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
-    code_shape = tuple(model.latent_avg.shape)
     started = time.perf_counter()
     record.write()
-    options = (o.couple_outputs, code_shape, o.multi_modal.n_outputs, o.paste_back)
-    with (
-        Report(o.exp_dir, files, root, *options) as report,
-        Progress(len(files), "translating", "photo") as progress,
-    ):
-        translate_photos(model, task, read_photos(files, reader, o.workers), report, o, device, progress)
-    return report.summarize(time.perf_counter() - started)
+    group.check_folder(o.exp_dir)
+    key = [{k: v for k, v in record.settings.items() if k not in NO_MATTER}, fingerprint(model.state_dict())]
+    results = TranslatedFolder(o.exp_dir, files, root, tuple(model.latent_avg.shape), key)
+    todo = results.todo(group, o.overwrite)
+    if len(todo) < len(files):
+        print(f"{len(files) - len(todo)} of {len(files)} photos are translated already")
+    at_once = max(1, min(o.test_batch_size, len(todo) // (2 * group.size)))
+    dealt = (files[todo[place]] for place in group.deal("photos", len(todo), at_once))
+    total = len(todo) if group.is_alone else None
+    options = (o.couple_outputs, o.multi_modal.n_outputs, o.paste_back)
+    try:
+        with results.journal() as journal, Progress(total, "translating", "photo") as progress:
+            report = Report(o.exp_dir, results.names, root, journal, *options)
+            translate_photos(model, task, read_photos(dealt, reader, o.workers), report, o, device, progress)
+    except BaseException:
+        if group.is_alone:  # what is done is listed also where the run was interrupted
+            with contextlib.suppress(OSError, UserError):  # the first mistake is the one to show
+                results.join(todo)
+        raise
+    lost = group.finish()
+    return summarize(results.join(todo), o.exp_dir, time.perf_counter() - started, lost) if group.is_first else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -161,7 +161,7 @@ def build_reader(
     return FaceReader(task, size, build_detector(detector, sides), every_face, input_size)
 
 
-def read_photos(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Photo]:
+def read_photos(files: Iterable[Path], reader: Reader, workers: int) -> Iterator[Photo]:
     """Yield every file, in order. One that cannot be read becomes a `Photo` that says why."""
     return ordered_map(lambda file: _read(file, reader), files, workers)
 

@@ -16,9 +16,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylegan2.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as lost
 SIGNS = 12  # of life in this time
@@ -38,10 +41,10 @@ class WorkGroup:
 
     def __init__(self, rank: int = 0, size: int = 1, store: Any = None, timeout: float = TIMEOUT) -> None:
         self.rank, self.size, self.timeout = rank, size, timeout
-        self._store = store
+        self._store = store if size > 1 else None
         self._beats: dict[int, tuple[bytes, float]] = {}
         self._left = threading.Event()
-        if store is not None:
+        if self._store is not None:
             self._call("set", f"alive/{rank}", "0")
             threading.Thread(target=self._show_signs, daemon=True, name="signs of life").start()
 
@@ -54,6 +57,16 @@ class WorkGroup:
     def is_alone(self) -> bool:
         """Return whether it does all of the work."""
         return self._store is None
+
+    def device(self, device: "torch.device") -> "torch.device":
+        """Return this process's own of several GPUs, where `device` is any of them."""
+        if self.is_alone or device.type != "cuda" or device.index is not None:
+            return device
+        import torch
+
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(own)
+        return own
 
     def share(self, name: str, content: bytes | None = None) -> bytes:
         """Give the others what the first process found: it passes the content, and they wait until it is there.

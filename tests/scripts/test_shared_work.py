@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from options.parse import parse
 from psp.inference.aligned import PARTS, Aligner, Given, align_folder, summarize
+from scripts import inference
+from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import hold_folder
 from tests.groups import finish, in_group, kill_one, torchrun
 
 FIVE = np.array([[90.0, 105.0], [120.0, 102.0], [106.0, 120.0], [95.0, 135.0], [118.0, 134.0]])
@@ -128,4 +132,132 @@ def test_a_killed_alignment_goes_on(tmp_path, size):
     code, printed = finish(torchrun(1, "align_faces.py", *flags, "--exp_dir", tmp_path / "one"))
     assert code == 0, printed
     assert differing(contents(tmp_path / "one"), contents(out)) == []
+    shutil.rmtree(tmp_path)
+
+
+# --- inference ---
+
+
+@pytest.fixture
+def in_this_group(monkeypatch):
+    """Run a script's main in the processes of a group, which are threads here: what each returned."""
+
+    def call(size, script, settings, words, timeout=30.0):
+        own, given = threading.local(), parse(settings, args=list(map(str, words)))
+        monkeypatch.setattr(script, "join_group", lambda: own.group)
+        if getattr(given, "exp_dir", None):
+            hold_folder(given.exp_dir)  # which of processes the first one does
+
+        def work(group):
+            own.group = group
+            return script.main(given)
+
+        return in_group(size, work, timeout)
+
+    return call
+
+
+def flags_of(photos, model_file, *flags):
+    named = ["--data_path", photos, "--checkpoint_path", model_file, "--no_align", "--batch_size", 4, "--workers", 1]
+    return [*named, *flags]
+
+
+def check_translations(one, other):
+    """The same files, entries and order; floats as far as they may depend on the batch that a photo was in."""
+    assert contents(one).keys() == contents(other).keys()
+    first, second = (json.loads((out / "manifest.json").read_text()) for out in (one, other))
+    assert all(entry.pop("seconds") >= 0 for entry in (*first, *second))
+    assert first == second
+    with np.load(one / "latents.npz") as first, np.load(other / "latents.npz") as second:
+        np.testing.assert_array_equal(first["names"], second["names"])
+        np.testing.assert_allclose(first["w_plus"], second["w_plus"], rtol=0, atol=1e-5)
+    for path in (path for path in one.rglob("*") if path.suffix in (".png", ".jpg")):
+        pair = [images.read_image(out / path.relative_to(one)).astype(int) for out in (one, other)]
+        assert np.abs(pair[0] - pair[1]).max() <= (1 if path.suffix == ".png" else 8), path  # a sheet is a JPEG
+
+
+def test_a_group_translates_as_one_process_does(in_this_group, photos, model_file, tmp_path):
+    source = shutil.copytree(photos, tmp_path / "in")
+    for number in range(30):
+        shutil.copy(source / f"{number % 20:04d}.png", source / f"more{number}.png")
+    (source / "0005.png").write_bytes(b"no picture")
+    flags = flags_of(source, model_file, "--exp_dir")
+    assert in_this_group(1, inference, inference.Inference, [*flags, tmp_path / "one"]) == [1]
+    assert in_this_group(3, inference, inference.Inference, [*flags, tmp_path / "three"]) == [1, 0, 0]
+    assert len(list((tmp_path / "one").glob("contact_sheet*"))) == 2
+    check_translations(tmp_path / "one", tmp_path / "three")
+
+
+def test_an_interrupted_inference_goes_on(in_this_group, photos, model_file, tmp_path, monkeypatch, capsys):
+    """Also after other settings were tried; a photo that has changed since is translated again."""
+    source = shutil.copytree(photos, tmp_path / "in")
+    out, written = tmp_path / "out", []
+
+    def translate(until=None, *flags):
+        """The pictures that a run writes, until it is interrupted behind so many."""
+        del written[:]
+
+        def write(path, array):
+            written.append(path.name)
+            if len(written) - 1 == until:
+                raise KeyboardInterrupt
+            write_image(path, array)
+
+        monkeypatch.setattr(images, "write_image", write)
+        words = [*flags_of(source, model_file, "--no_couple_outputs"), "--exp_dir", out, *flags]
+        return in_this_group(1, inference, inference.Inference, words)
+
+    write_image = images.write_image
+    with pytest.raises(KeyboardInterrupt):
+        translate(10)
+    assert json.loads((out / "manifest.json").read_text())[9]["file"] == "0009.png"
+    changed = Image.open(source / "0002.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    changed.save(source / "0002.png")
+    (out / "inference_results" / "0004.png").unlink()
+    capsys.readouterr()
+    assert translate() == [0]
+    assert "8 of 23 photos are translated already" in capsys.readouterr().out
+    assert len([name for name in written if name.endswith(".png")]) == 23 - 8
+    assert not (out / ".parts").exists()
+    monkeypatch.undo()
+    one = [*flags_of(source, model_file, "--no_couple_outputs"), "--exp_dir", tmp_path / "one"]
+    in_this_group(1, inference, inference.Inference, one)
+    check_translations(tmp_path / "one", out)
+
+
+def test_records_of_other_settings_do_not_count(in_this_group, photos, model_file, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    words = [*flags_of(photos, model_file), "--exp_dir", out]
+
+    def full(*_):
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(UserError):
+        patched.setattr("psp.inference.joined.Sheets.finish", full)
+        in_this_group(1, inference, inference.Inference, words)
+    (part,) = (out / ".parts").iterdir()
+    assert in_this_group(1, inference, inference.Inference, [*words, "--seed", 1, "--overwrite"]) == [0]
+    assert not part.exists()
+
+
+@NEEDS_PROC
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_killed_inference_goes_on(tmp_path, model_file, size):
+    photos = write_photos(tmp_path / "in", 600, (64, 64))
+    flags, out = flags_of(photos, model_file), tmp_path / "out"
+    launcher = torchrun(size, "inference.py", *flags, "--exp_dir", out)
+    results = out / "inference_results"
+    assert kill_one(launcher, lambda: results.is_dir() and len(list(results.glob("*.png"))) > 40) == size
+    assert finish(launcher)[0] != 0
+    before = len(list(results.glob("*.png")))
+    assert 40 < before < 600
+    code, printed = finish(torchrun(size, "inference.py", *flags, "--exp_dir", out))
+    assert code == 0, printed
+    (line,) = (line for line in printed.splitlines() if "translated already" in line)
+    assert before - 2 * size <= int(line.split()[0]) <= before  # pictures are written before their record is
+    assert "600 of 600 files gave 600 images" in printed
+    code, printed = finish(torchrun(1, "inference.py", *flags, "--exp_dir", tmp_path / "one"))
+    assert code == 0, printed
+    check_translations(tmp_path / "one", out)
     shutil.rmtree(tmp_path)

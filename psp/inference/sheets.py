@@ -1,0 +1,63 @@
+"""Contact sheets of a translated folder, a page for every forty faces."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stylegan2.runtime import images
+from stylegan2.runtime.output_names import printable
+
+SHEET = "contact_sheet"
+ROWS_A_BLOCK, ROWS_A_PAGE = 10, 40  # a page has blocks of rows beside each other
+Row = tuple[list[np.ndarray], str]  # pictures and caption
+
+
+class Sheets:
+    """Write rows of pictures on pages; no more than the rows of a page are held at a time.
+
+    Args:
+        folder: Gets contact_sheet.jpg, contact_sheet_2.jpg and so on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pages = folder, 0
+        self._rows: list[Row] = []
+
+    def add(self, pictures: list[np.ndarray], caption: str) -> None:
+        """Add a row: uint8 [H, W, 3] of the source, the aligned face and outputs."""
+        self._rows.append((pictures, caption))
+        if len(self._rows) == ROWS_A_PAGE:
+            self._write_page()
+
+    def finish(self) -> None:
+        """Write the last page, and remove those that an earlier run of more photos left behind it."""
+        if self._rows:
+            self._write_page()
+        surplus = self.pages + 1
+        while self._path(surplus).exists():
+            self._path(surplus).unlink()
+            surplus += 1
+
+    def _path(self, number: int) -> Path:
+        return self.folder / (f"{SHEET}.jpg" if number == 1 else f"{SHEET}_{number}.jpg")
+
+    def _write_page(self) -> None:
+        self.pages += 1
+        blocks = [self._rows[start : start + ROWS_A_BLOCK] for start in range(0, len(self._rows), ROWS_A_BLOCK)]
+        images.write_image(self._path(self.pages), _side_by_side([_block(rows) for rows in blocks]))
+        self._rows = []
+
+
+def _block(rows: list[Row]) -> np.ndarray:
+    """Draw a contact sheet of some rows, uint8 [H, W, 3]."""
+    captions = [printable(caption) for _, caption in rows]
+    outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
+    titles = ("source", "aligned", *(["output"] if outputs == 1 else [f"mix{k}" for k in range(outputs)]))
+    return images.labelled_sheet([pictures for pictures, _ in rows], titles, captions)
+
+
+def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:
+    """Put pictures uint8 [h, w, 3] into one row, with white below the lower ones: [H, W, 3]."""
+    height = max(len(block) for block in blocks)
+    filled = [np.pad(b, ((0, height - len(b)), (0, 0), (0, 0)), constant_values=255) for b in blocks]  # [H, w, 3]
+    return np.concatenate(filled, axis=1)
