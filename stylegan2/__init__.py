@@ -3,7 +3,7 @@
 What is imported from here is loaded when it is first used, so that importing `stylegan2` alone does not import PyTorch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stylegan2.runtime.lazy import attribute_of
 
@@ -15,7 +15,7 @@ __all__ = ["load", "save_generator"]
 _MODULES = {"load": "stylegan2.loading", "save_generator": "stylegan2.loading"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     return attribute_of(__name__, name, _MODULES)
 
 

@@ -51,8 +51,8 @@ SYM6_CENTRE = 5
 def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Tensor:
     """Apply each transform to each image with probability p, independently.
 
-    The result is twice differentiable in the images, as R1 needs. Reflection fills what a transform moves in from
-    outside.
+    The result is twice differentiable in the images, as R1 needs. Reflection fills the area that a transform moves in
+    from outside.
 
     Args:
         images: float [N, C, R, R] in [-1, 1], C = 1, 3 or 4; alpha moves with the image and keeps its values.
@@ -75,25 +75,26 @@ def augment(images: Tensor, p: float, transforms: tuple[str, ...] = PIPELINES["b
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each of N images. Indexing gives what is done to some of them."""
+    """The transforms drawn for each of N images. Indexing selects those of some images."""
 
     x_flip: Tensor
     """bool [N]"""
     quarter_turns: Tensor
     """int64 [N], 0 to 3, after the flip"""
     place: Tensor
-    """float64 [N, 3, 3], then: from a place in the image to its new one, in pixels from the centre, x to the right"""
+    """float64 [N, 3, 3], applied next: maps a position in the image to its new position, in pixels from the centre,
+    x to the right"""
     colour: Tensor
-    """float64 [N, 4, 4], from (r, g, b, 1) in [-1, 1] to the new colour"""
+    """float64 [N, 4, 4], maps (r, g, b, 1) in [-1, 1] to the new colour"""
 
     def __getitem__(self, samples: slice | Tensor) -> "Augmentation":
         return Augmentation(*(part[samples] for part in (self.x_flip, self.quarter_turns, self.place, self.colour)))
 
 
 def draw(count: int, resolution: int, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Augmentation:
-    """Draw what is done to `count` images (appendix B). The same random numbers are drawn whatever p is."""
+    """Draw the transforms of `count` images (appendix B). The same random numbers are drawn whatever p is."""
     if not 0 <= p <= 1:
-        raise UserError(f"the probability of augmentation is from 0 to 1, not {p}")
+        raise UserError(f"the probability of augmentation must be from 0 to 1, not {p}")
     if unknown := set(transforms) - set(PIPELINES["bgc"]):
         raise UserError(f"there is no augmentation {min(unknown)!r}: choose from {', '.join(PIPELINES['bgc'])}")
 
@@ -155,7 +156,7 @@ def _normal(*size: int) -> Tensor:
 
 
 def _homogeneous(matrix: Tensor) -> Tensor:
-    """[N, D, D] -> [N, D + 1, D + 1]."""
+    """Return matrices in homogeneous coordinates: [N, D, D] -> [N, D + 1, D + 1]."""
     matrix = F.pad(matrix, (0, 1, 0, 1))  # [N, D + 1, D + 1]
     matrix[:, -1, -1] = 1
     return matrix
@@ -174,7 +175,7 @@ def _translation(shift: Tensor) -> Tensor:
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    """Radians [N, 1] -> [N, 3, 3]."""
+    """Return rotations by angles in radians: [N, 1] -> [N, 3, 3]."""
     cos, sin = angle.cos(), angle.sin()
     return _homogeneous(torch.cat([cos, -sin, sin, cos], 1).view(-1, 2, 2))
 
@@ -183,9 +184,13 @@ def _rotation(angle: Tensor) -> Tensor:
 
 
 def apply(images: Tensor, a: Augmentation) -> Tensor:
-    """Do what was drawn to images [N, C, R, R], C = 1, 3 or 4. UserError: they have other channels."""
+    """Apply the drawn transforms to images [N, C, R, R], C = 1, 3 or 4.
+
+    Raises:
+        UserError: The images have another number of channels.
+    """
     if images.shape[1] not in (1, 3, 4):
-        raise UserError(f"images of {images.shape[1]} channels cannot be augmented, only those of 1, 3 or 4")
+        raise UserError(f"images of {images.shape[1]} channels cannot be augmented; they must have 1, 3 or 4")
     images = images.to(torch.promote_types(images.dtype, torch.float32))
     with ops.full_precision(images):
         images = blit(images, a.x_flip, a.quarter_turns)
@@ -194,7 +199,7 @@ def apply(images: Tensor, a: Augmentation) -> Tensor:
 
 
 def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
-    """Flip and turn images [N, C, R, R]: pixels are copied, none is blended with its neighbours. -> [N, C, R, R]."""
+    """Flip and turn images [N, C, R, R] by copying pixels, without blending neighbours: [N, C, R, R]."""
     changes = torch.stack([x_flip, quarter_turns % 2 == 1, quarter_turns >= 2])  # [3, N]
     changes = changes.to(images.device, non_blocking=True)[:, :, None, None, None]  # [3, N, 1, 1, 1]
     images = torch.where(changes[0], images.flip(3), images)
@@ -203,9 +208,9 @@ def blit(images: Tensor, x_flip: Tensor, quarter_turns: Tensor) -> Tensor:
 
 
 def move(images: Tensor, place: Tensor) -> Tensor:
-    """Move images [N, C, R, R] by bilinear lookup at twice the resolution (appendix B). -> [N, C, R, R].
+    """Move images [N, C, R, R] by bilinear lookup at twice the resolution (appendix B): [N, C, R, R].
 
-    `place` [N, 3, 3] is as in `Augmentation`. Where it is the identity or shifts by whole pixels nothing is lost, as
+    `place` [N, 3, 3] is as in `Augmentation`. Where it is the identity or a shift by whole pixels, nothing is lost, as
     the filter is orthogonal. The paper fills from a reflected margin of less than one image's side; here the reflection
     has no end, because a reflected image is periodic and one period can be looked up everywhere.
     """
@@ -231,7 +236,7 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 @lru_cache
 def _resampling(resolution: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return two matrices along one axis: to one period of the reflected image at twice the resolution, and back.
+    """Return matrices that resample one axis to a period of the reflected image at twice the resolution, and back.
 
     A reflected row of R pixels repeats after 2R - 2, so that P = 4R - 4 samples are a period.
 
@@ -244,7 +249,7 @@ def _resampling(resolution: int, dtype: torch.dtype, device: torch.device) -> tu
     down = torch.zeros(resolution, 2 * resolution + len(SYM6) - 2, dtype=torch.float64)
     samples, pixels = torch.arange(period + 1), torch.arange(resolution)
     for tap, weight in enumerate(SYM6):
-        reached = samples[(samples + SYM6_CENTRE - tap) % 2 == 0]  # those that lie so far from a pixel
+        reached = samples[(samples + SYM6_CENTRE - tap) % 2 == 0]  # the samples at this distance from a pixel
         source = (reached + SYM6_CENTRE - tap) // 2 % (period // 2)
         source = torch.minimum(source, period // 2 - source)  # reflected
         up.index_put_((reached, source), torch.tensor(weight * math.sqrt(2), dtype=up.dtype), accumulate=True)
@@ -264,7 +269,7 @@ def _lookup_places(inverse: Tensor, size: int, resolution: int) -> Tensor:
 
 
 class _Lookup(torch.autograd.Function):
-    """Bilinear lookup in x [N, C, H, W] at grid [N, h, w, 2] -> [N, C, h, w], as often differentiable in x as wanted.
+    """Look up x [N, C, H, W] bilinearly at grid [N, h, w, 2]: [N, C, h, w], differentiable in x to any order.
 
     It is linear in x, so the derivative of its adjoint is the lookup itself. PyTorch has not always known the second
     derivative of `grid_sample`.
@@ -283,7 +288,7 @@ class _Lookup(torch.autograd.Function):
 
 
 class _LookupAdjoint(torch.autograd.Function):
-    """The transpose of `_Lookup`: grad [N, C, h, w] -> [N, C, *size]."""
+    """Apply the transpose of `_Lookup`: grad [N, C, h, w] -> [N, C, *size]."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -306,15 +311,15 @@ def _bilinear(x: Tensor, grid: Tensor) -> Tensor:
 
 
 def _bilinear_adjoint(grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """The transpose of `_bilinear`, added up in the same order at every run: [N, C, h, w] -> [N, C, *size].
+    """Apply the transpose of `_bilinear`: [N, C, h, w] -> [N, C, *size].
 
-    PyTorch's own adds in any order on a GPU.
+    It adds up in the same order at every run; PyTorch's own transpose adds in any order on a GPU.
     """
     (n, c, _, _), (height, width) = grad.shape, size
     x = ((grid[..., 0] + 1) / 2 * (width - 1)).clamp(0, width - 1).flatten(1)  # [N, h * w]
     y = ((grid[..., 1] + 1) / 2 * (height - 1)).clamp(0, height - 1).flatten(1)
     left, top = x.floor(), y.floor()
-    first = torch.arange(n, device=grad.device)[:, None] * (height * width)  # [N, 1], of each image
+    first = torch.arange(n, device=grad.device)[:, None] * (height * width)  # [N, 1], the first pixel of each image
     values = grad.flatten(2).transpose(0, 1)  # [C, N, h * w]
     result = grad.new_zeros(c, n * height * width)
     for column, horizontal in ((left, 1 - (x - left)), (left + 1, x - left)):
@@ -330,14 +335,14 @@ def _bilinear_adjoint(grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tens
 
 @dataclass(frozen=True)
 class Controller:
-    """p, and what was observed since it last changed.
+    """The probability p, and what was observed since it last changed.
 
     The sums are tensors on the device while a training runs, so that observing does not wait for it.
     """
 
     p: float = 0.0
     sign_sum: Tensor | float = 0.0
-    """of sign(D(real)) over the images"""
+    """sum of sign(D(real)) over the images"""
     shown: Tensor | float = 0
     """real images"""
     batches: int = 0
@@ -347,24 +352,28 @@ def observe(controller: Controller, sign_mean: Tensor, batch_size: int, skip: Te
     """Return the controller after one more batch of real images.
 
     Args:
-        controller: Before the batch.
+        controller: The controller before the batch.
         sign_mean: [], E[sign(D(real))] over the batch, and over all processes where there are several.
         batch_size: Real images in the batch, in all processes together.
-        skip: [], where it is not 0 the images of the batch do not count.
+        skip: []; where it is not 0, the images of the batch do not count.
     """
     if sign_mean.device.type != "mps":
         sign_mean = sign_mean.double()
     counts = torch.ones_like(sign_mean) if skip is None else (skip == 0).to(sign_mean)  # [], 1 or 0
-    signs = torch.where(counts > 0, sign_mean * batch_size, torch.zeros_like(sign_mean))  # also where they are NaN
+    signs = torch.where(counts > 0, sign_mean * batch_size, torch.zeros_like(sign_mean))  # 0 too where sign_mean is NaN
     return Controller(
         controller.p, controller.sign_sum + signs, controller.shown + counts * batch_size, controller.batches + 1
     )
 
 
 def adapt(controller: Controller, interval: int = 4, target: float = 0.6, ramp_nimg: float = 500_000) -> Controller:
-    """Return the controller with its new p, once `interval` batches were observed; it waits for the device only then.
+    """Return the controller with its new p once `interval` batches were observed; only then wait for the device.
 
-    `target` and `ramp_nimg`: see `next_p`.
+    Args:
+        controller: The controller after the last batch.
+        interval: Batches between two changes of p.
+        target: Target of r_t, as in `next_p`.
+        ramp_nimg: Images over which p can rise from 0 to 1, as in `next_p`.
     """
     if controller.batches < interval:
         return controller
@@ -375,14 +384,16 @@ def adapt(controller: Controller, interval: int = 4, target: float = 0.6, ramp_n
 
 
 def next_p(p: float, sign_mean: float, shown: int, target: float = 0.6, ramp_nimg: float = 500_000) -> float:
-    """Return p a step nearer to where r_t = E[sign(D(real))] meets its target: overfitting is r_t above it (section 3).
+    """Return p moved one step so that r_t = E[sign(D(real))] approaches its target (section 3).
+
+    An r_t above the target means overfitting and raises p.
 
     Args:
-        p: From 0 to 1.
+        p: The present probability, from 0 to 1.
         sign_mean: r_t over the images that were shown since p last changed.
-        shown: How many those are.
-        target: Of r_t.
-        ramp_nimg: Images over which p can go from 0 to 1.
+        shown: How many images were shown since then.
+        target: Target of r_t.
+        ramp_nimg: Images over which p can rise from 0 to 1.
     """
     direction = (sign_mean > target) - (sign_mean < target)
     return min(1.0, max(0.0, p + direction * shown / ramp_nimg))

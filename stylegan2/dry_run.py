@@ -1,4 +1,4 @@
-"""What the training of a generator will need: a few of its steps, of which nothing is kept."""
+"""Estimate what the training of a generator needs by timing a few of its steps."""
 
 from collections.abc import Callable, Iterator
 
@@ -29,7 +29,7 @@ def estimate(
 ) -> Estimate:
     """Time a few steps as `stylegan2.trainer.train` takes them, with the same arguments, in one process.
 
-    The networks change. A training that grows is timed where it starts, at its lowest resolution.
+    The networks are changed, and nothing is saved. A training that grows is timed at its first and lowest resolution.
     """
     s, dtype = settings, set_precision_flags(settings.precision, device, auto="fp16")
     check_fit(s, G.img_resolution, G.grows, G.has_styles)

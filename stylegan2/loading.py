@@ -1,4 +1,4 @@
-"""One door to every generator: our checkpoints and experiment folders, shipped models, and other projects' files."""
+"""Load a generator from whatever holds one: checkpoints, experiment folders, shipped models, other projects' files."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from stylegan2.runtime.tensors import module_tensors
 PREFIX = "G_ema"
 KIND = "stylegan2"
 PRETRAINED = weights.PretrainedFiles("stylegan2", PUBLISHED)
-"""The models that come with the package, and published ones."""
+"""The models that come with the package, and the published ones that can be downloaded."""
 
 
 def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
@@ -55,17 +55,17 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
 def save_generator(
     path: str | os.PathLike, generator: Generator, metadata: Metadata, dtype: torch.dtype | None = None
 ) -> None:
-    """Write a generator alone, as `load` reads it.
+    """Write a generator, without the other networks of its training, to a file that `load` reads.
 
     Args:
         path: A .safetensors file, which is replaced atomically.
         generator: Built by `GENERATORS.build`, or read by `load`.
-        metadata: JSON beside it (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
+        metadata: Further JSON for the file (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
         dtype: The type in which weights are stored, such as torch.float16 for half the size; `load` gives float32.
 
     Raises:
         CheckpointError: A weight does not fit into `dtype`, or the file cannot be written.
-        ValueError: The generator was not built by `GENERATORS.build`, so that a file could not name it.
+        ValueError: The generator was not built by `GENERATORS.build`, so that its settings are not known.
     """
     tensors = cast(module_tensors(PREFIX, generator), dtype)
     described = {"kind": KIND, "generator": built_as(generator), **stored_label_rows(generator)}
@@ -86,7 +86,7 @@ def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, 
 
 
 def _restore(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> tuple[Generator, Metadata]:
-    """Build the generator that the metadata describes and fill it. CheckpointError: the file does not hold it."""
+    """Build the generator that the metadata describes. CheckpointError: the file does not hold it."""
     if metadata.get("kind") != KIND:
         raise CheckpointError(f"{str(path)!r} is a checkpoint of {metadata.get('kind')!r}, not of a generator")
     with reading(path, "a generator", CheckpointError):

@@ -1,6 +1,6 @@
-"""Published generators that `stylegan2.load` reads, under names; `psp download NAME` gets one.
+"""Names of published generators that `stylegan2.load` reads; `psp download NAME` gets one.
 
-The sizes are those of the networks inside: what a server says when it is asked counts.
+Resolutions are those of the networks in the files; file sizes are approximate, as the servers state the exact ones.
 """
 
 from stylegan2.runtime.weights import Download, PretrainedFile
@@ -14,7 +14,7 @@ _GANSPACE_PAGE = "https://github.com/harskish/ganspace"
 
 
 def drive(file_id: str) -> str:
-    """Return the address at which Google Drive hands out a file without asking about its size first."""
+    """Return the address at which Google Drive serves a large file without a page of confirmation."""
     return f"https://drive.usercontent.google.com/download?id={file_id}&export=download&confirm=t"
 
 
@@ -38,7 +38,7 @@ def _generator(
 
 
 def _nvidia(name: str, domain: str, resolution: int) -> PretrainedFile:
-    """A pickle of NVIDIA's: generator, its average and the discriminator."""
+    """Return the entry of a pickle of NVIDIA: generator, its moving average and the discriminator."""
     file = f"stylegan2-{name}-{resolution}x{resolution}.pkl"
     megabytes = 290 if resolution <= 256 else 365
     url = f"{_NVIDIA_FILES}/{file}"
@@ -46,7 +46,7 @@ def _nvidia(name: str, domain: str, resolution: int) -> PretrainedFile:
 
 
 def _restyle(name: str, file: str, domain: str, resolution: int, file_id: str) -> PretrainedFile:
-    """One of those that ReStyle's authors converted to rosinality's layout."""
+    """Return the entry of a generator that the authors of ReStyle converted to rosinality's layout."""
     return _generator(name, file, domain, resolution, drive(file_id), _RESTYLE_PAGE, 130)
 
 

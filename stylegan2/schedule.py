@@ -7,45 +7,45 @@ Value = TypeVar("Value", int, float)
 
 
 class Stage(NamedTuple):
-    """Where growing stands."""
+    """The state of progressive growing."""
 
     resolution: int
-    """what the networks are trained at"""
+    """resolution at which the networks are trained"""
     alpha: float
-    """how far it has faded in: 0 is the previous resolution, enlarged"""
+    """how far this resolution has faded in, from 0 to 1: 0 shows the previous resolution, enlarged"""
 
 
 def stage(cur_nimg: int, img_resolution: int, grow_from: int | None, fade_nimg: int, stable_nimg: int) -> Stage:
-    """Return where progressive growing stands (PGGAN, section 2).
+    """Return the state of progressive growing (PGGAN, section 2).
 
     A resolution is trained for a while, then the next one fades in linearly.
 
     Args:
         cur_nimg: Real images shown so far.
         img_resolution: The last resolution.
-        grow_from: The first resolution; None does not grow.
+        grow_from: The first resolution; None for no growing.
         fade_nimg: Images over which a resolution fades in.
-        stable_nimg: Images for which it is then trained, before the next one.
+        stable_nimg: Images for which a resolution is then trained before the next one fades in.
     """
     if grow_from is None:
         return Stage(img_resolution, 1.0)
     phase, nimg = divmod(cur_nimg, stable_nimg + fade_nimg)
-    resolution = grow_from << min(phase, img_resolution.bit_length())  # the limit spares a huge number
+    resolution = grow_from << min(phase, img_resolution.bit_length())  # the limit avoids huge numbers
     if resolution >= img_resolution or nimg < stable_nimg:
         return Stage(min(resolution, img_resolution), 1.0)
     return Stage(2 * resolution, (nimg - stable_nimg) / fade_nimg)
 
 
 def at_resolution(values: Mapping[int, Value], resolution: int, otherwise: Value) -> Value:
-    """Return a setting that depends on the resolution, or `otherwise` where `values` does not name the resolution."""
+    """Return the value of a setting at a resolution, or `otherwise` if `values` does not name the resolution."""
     return values.get(resolution, otherwise)
 
 
 def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: float | None = 0.05) -> float:
     """Return the decay of the generator's moving average for one step.
 
-    Early in training the half-life is at most `rampup` times what has been seen, so that the average keeps up
-    (StyleGAN2-ADA, appendix C).
+    Early in training the half-life is at most `rampup` times cur_nimg, so that the average keeps up (StyleGAN2-ADA,
+    appendix C).
 
     Args:
         cur_nimg: Real images shown so far.
@@ -59,7 +59,7 @@ def ema_decay(cur_nimg: int, batch_size: int, half_life_nimg: float, rampup: flo
 
 
 def is_due(cur_nimg: int, batch_size: int, interval: int) -> bool:
-    """Return whether a lazy phase runs in the step that starts at cur_nimg: in the first and every `interval` steps."""
+    """Return whether a lazy phase runs in the step at cur_nimg: in the first step, then once every `interval` steps."""
     return interval > 0 and (cur_nimg // batch_size) % interval == 0
 
 
@@ -69,14 +69,14 @@ def passed(cur_nimg: int, batch_size: int, interval_nimg: int) -> bool:
 
 
 def lazy_adam(learning_rate: float, betas: tuple[float, float], interval: int) -> tuple[float, tuple[float, float]]:
-    """Return Adam's (learning rate, betas) when every k steps one regularization step is added.
+    """Return Adam's (learning rate, betas) for k training steps that are followed by one regularization step.
 
     With c = k / (k + 1) they are lr c and beta^c (StyleGAN2, appendix B, "lazy regularization").
 
     Args:
-        learning_rate: Without such steps.
-        betas: Without such steps.
-        interval: k; 0 where there are no such steps.
+        learning_rate: The learning rate without regularization steps.
+        betas: The betas without regularization steps.
+        interval: k; 0 where there are no regularization steps.
     """
     if interval == 0:
         return learning_rate, betas

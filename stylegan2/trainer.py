@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +44,7 @@ from stylegan2.training_step import step
 
 USAGE_SAMPLES = 64
 Batch = Tensor | list[Tensor]
-"""images [N, C, R, R] in [-1, 1], or these and their labels, int64 [N]"""
+"""images [N, C, R, R] in [-1, 1], or a list of images and their labels, int64 [N]"""
 
 
 def train(
@@ -63,25 +63,25 @@ def train(
     """Train until settings.total_nimg, resuming from the newest intact checkpoint of run_dir.
 
     The result does not depend on where a run was stopped and resumed: on a CPU, and on a GPU with
-    `settings.deterministic`, it is the same bit for bit. Up to rounding it does not depend on the number of processes
-    that call this together either (see `runtime.distributed`); the first of them writes.
+    `settings.deterministic`, it is the same bit for bit. Up to rounding, it does not depend on the number of processes
+    either that call this function together (see `runtime.distributed`); only the first of them writes files.
 
     Args:
-        G: Generator with new weights.
-        D: Its discriminator.
-        G_ema: A generator of the same sizes, for the moving average.
-        batches: Given cur_nimg, an endless iterator of batches from there on: images [N, C, R, R] in [-1, 1], or these
-            and their labels [N]. Each is of settings.batch_size_at images, or of this process's share of them.
-        run_dir: Gets checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
-        settings: Of the training.
-        device: Where it runs.
-        initial: Weights to start from where run_dir has no checkpoint, as `stylegan2.transfer` gives them.
-        evaluate: Given G_ema, {metric: value}, asked every settings.metrics_interval images. The lower the first value
-            the better: checkpoints/best_model.safetensors has the best so far.
+        G: The generator, with new weights.
+        D: The discriminator, with new weights.
+        G_ema: A generator of the same sizes, which becomes the moving average.
+        batches: Takes cur_nimg and returns an endless iterator of the batches from there on: images [N, C, R, R] in
+            [-1, 1], or images and labels int64 [N]. A batch has settings.batch_size_at images, or this process's share.
+        run_dir: Folder for checkpoints/, logs/ (TensorBoard), metrics.jsonl and samples/.
+        settings: Settings of the training.
+        device: Device on which the training runs.
+        initial: Weights to start from if run_dir has no checkpoint, as `stylegan2.transfer` returns them.
+        evaluate: Takes G_ema and returns {metric: value}; it is called every settings.metrics_interval images. A lower
+            first value is better, and checkpoints/best_model.safetensors holds the best model so far.
         notes: {title: text} to show beside the numbers, such as the settings and versions of the run.
 
     Returns:
-        The last checkpoint.
+        The path of the last checkpoint.
 
     Raises:
         UserError: The settings do not fit the networks, run_dir holds another run, or too many steps were not finite.
@@ -95,13 +95,15 @@ def train(
     for module in (G, D, G_ema):
         place(module, device)
         distributed.broadcast([*module.parameters(), *module.buffers()])
-    for module in (G, D):  # samples of G_ema, and what is measured of it, are in float32
+    for module in (G, D):  # G_ema renders samples and is measured in float32
         set_precision(module, dtype)
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
-    distributed.check_equal(state.cur_nimg, "the processes do not see the same checkpoints: give all one exp_dir")
+    distributed.check_equal(
+        state.cur_nimg, "the processes do not see the same checkpoints: give all of them the same exp_dir"
+    )
     r1_gamma = schedule.r1_gamma(G.img_resolution, s.batch_size) if s.r1_gamma is None else s.r1_gamma
     averages, stats = (
         Averages(),
@@ -116,7 +118,7 @@ def train(
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_nimg < s.total_nimg and not is_asked_to_stop(interrupt):
-            # Fetch, then step; every step draws from a seed of its own.
+            # Fetch, then step; every step has a seed of its own.
             waiting = time.perf_counter()
             real, labels = on_device(next(stream), device)  # [N, C, R, R], [N]
             waited += time.perf_counter() - waiting
@@ -153,7 +155,7 @@ def train(
             if evaluate is not None and schedule.passed(state.cur_nimg, n, s.metrics_interval):
                 log_metrics(state, evaluate, stats, run_dir, s)
 
-            # Save, but not while steps fail: the state may be what they fail of.
+            # Save, but not while steps fail, as the state may be the reason.
             due = schedule.passed(state.cur_nimg, state.cur_nimg - saved_nimg, s.save_interval)
             if due and not guard.failing:
                 guard.saved(save(state, run_dir, s, s.keep_checkpoints))
@@ -161,7 +163,7 @@ def train(
 
         if saved_nimg != state.cur_nimg:
             save(state, run_dir, s, s.keep_checkpoints + guard.failing)
-        distributed.barrier()  # a launcher may end all processes as soon as one has ended
+        distributed.barrier()  # a launcher may end all processes as soon as one of them has ended
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_nimg)
@@ -174,9 +176,9 @@ def log_metrics(
     run_dir: Path,
     s: TrainingSettings,
 ) -> None:
-    """Log the metrics of G_ema, and keep the checkpoint where the first of them is the lowest so far.
+    """Log the metrics of G_ema, and keep the checkpoint if the first metric is the lowest so far.
 
-    The first of several processes does it for all.
+    Of several processes only the first one does so.
     """
     if distributed.is_first():
         values = evaluate(state.G_ema)
@@ -189,7 +191,7 @@ def log_metrics(
 
 
 def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Return (images [N, C, R, R], labels [N] or None) on the device, without waiting for it."""
+    """Move a batch to the device without waiting: return images [N, C, R, R], and labels [N] or None."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True), None
     real, labels = (part.to(device, non_blocking=True) for part in batch)
@@ -197,7 +199,7 @@ def on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None
 
 
 def moving_values(state: TrainingState, s: TrainingSettings) -> dict[str, float]:
-    """Return what changes over training by itself, to be logged."""
+    """Return the scheduled and adaptive values that are logged: augmentation probability and growing."""
     values = {} if s.augment == "none" else {"augment/p": state.control.p}
     if growth := growth_of(state.G):
         resolution, alpha = growth.reached
@@ -206,7 +208,7 @@ def moving_values(state: TrainingState, s: TrainingSettings) -> dict[str, float]
 
 
 def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
-    """Return how much of the image each resolution makes (StyleGAN2, figure 8), where the architecture tells."""
+    """Return each resolution's share of the image (StyleGAN2, figure 8), for the architecture "skip" only."""
     if getattr(G.synthesis, "architecture", None) != "skip":
         return {}
     labels = labels_of(G, torch.arange(USAGE_SAMPLES, device=device))
@@ -216,8 +218,8 @@ def usage_values(G: Generator, device: torch.device) -> dict[str, float]:
 
 
 @torch.no_grad()
-def sample_sheet(G: Generator, device: torch.device, columns: int = 8, rows: int = 8) -> Any:
-    """Return a grid of samples, of the same latents at every call: uint8 [H, W, C], a label a row where G has them."""
+def sample_sheet(G: Generator, device: torch.device, columns: int = 8, rows: int = 8) -> np.ndarray:
+    """Return a grid of samples, uint8 [H, W, C], of the same latents in every call; each row has one label, if any."""
     z = seeded_normal((columns * rows, G.z_dim), seed=0, device=device)
     labels = labels_of(G, torch.arange(rows, device=device).repeat_interleave(columns))  # of [rows * columns]
     parts = [None] * len(z) if labels is None else labels.split(16)

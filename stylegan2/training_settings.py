@@ -22,22 +22,22 @@ class TrainingSettings:
     batch_size: Count = 32
     """images a step"""
     batch_gpu: Count | None = None
-    """images that a process works on at once: larger batches are worked through in rounds, which saves memory and gives
-    the same result"""
+    """images that a process handles at once; a larger batch is split into rounds, which saves memory and gives the same
+    result"""
     batch_sizes: dict[int, int] = field(default_factory=dict)
-    """images a step at the resolutions that are named, such as `8 256 16 128`; at the others it is batch_size"""
+    """images per step at the named resolutions, such as `8 256 16 128`; at the others it is batch_size"""
     learning_rate: Positive = 0.002
-    """Adam's, for both networks (before the correction for lazy regularization)"""
+    """learning rate of Adam for both networks (before the correction for lazy regularization)"""
     learning_rates: dict[int, float] = field(default_factory=dict)
-    """learning rate at the resolutions that are named, such as `512 0.002`; at the others it is learning_rate"""
+    """learning rate at the named resolutions, such as `512 0.002`; at the others it is learning_rate"""
     loss: str = "logistic"
-    """logistic, with R1, wgan, with gradient penalty and drift, or hinge"""
+    """logistic (with R1), wgan (with gradient penalty and drift) or hinge"""
     r1_gamma: Weight | None = None
     """weight of R1; by default 0.0002 * resolution^2 / batch size"""
     r1_interval: NotNegative = 16
     """steps between R1 phases; 0 turns R1 off"""
     lazy_r1: bool = True
-    """R1 in phases of its own; without, it joins the discriminator's loss in every step"""
+    """compute R1 in phases of its own; otherwise it is part of the discriminator's loss in every step"""
     gradient_penalty: Weight = 10.0
     """weight of the gradient penalty of the wgan loss"""
     drift: Weight = 0.001
@@ -45,35 +45,35 @@ class TrainingSettings:
     path_length_weight: Weight = 2.0
     """weight of path length regularization"""
     path_length_interval: NotNegative = 4
-    """steps between path length phases; 0 turns it off"""
+    """steps between path length phases; 0 turns path length regularization off"""
     style_mixing: Share = 0.9
     """probability that a sample mixes two latents"""
     grow_from: int | None = None
-    """resolution at which growing networks start; by default they have their full size from the beginning"""
+    """resolution at which growing networks start; by default they have their full resolution from the beginning"""
     fade_nimg: NotNegative = 600_000
     """images over which a new resolution fades in"""
     stable_nimg: Count = 600_000
     """images for which a resolution is trained before the next one fades in"""
     augment: str = "none"
-    """what both networks' images pass through before the discriminator: none, or b (flips, turns and shifts),
-    bg (also scales and rotations) or bgc (also colours), with a probability that adapts itself (ADA)"""
+    """augmentation of real and generated images before the discriminator: none, b (flips, turns and shifts), bg (also
+    scales and rotations) or bgc (also colours), with a probability that adapts itself (ADA)"""
     augment_p: Share | None = None
-    """that probability, if it is to stay the same"""
+    """fixed probability of augmentation, in place of the adaptive one"""
     ada_target: float = 0.6
-    """where ADA keeps the mean sign of the discriminator's logits for real images"""
+    """target of ADA for the mean sign of the discriminator's logits on real images"""
     ada_nimg: Count = 500_000
-    """images over which that probability could go from 0 to 1"""
+    """images over which the adaptive probability can rise from 0 to 1"""
     freeze_d: NotNegative = 0
-    """layers of the discriminator, counted from the image, that stay as they start"""
+    """layers of the discriminator, counted from the image, whose weights are frozen"""
     ema_nimg: Weight = 10_000
     """half-life of the generator's moving average, in images"""
     ema_rampup: Positive | None = 0.05
-    """early on the half-life is at most this share of cur_nimg"""
+    """the half-life is at most this share of cur_nimg"""
     precision: str = "auto"
-    """fp32, tf32 (products of a GPU rounded), bf16 or fp16 (the four highest resolutions in 16-bit numbers, the rest in
-    tf32), or auto: fp16 on CUDA, fp32 elsewhere"""
+    """fp32, tf32 (rounded products on a GPU), bf16 or fp16 (the four highest resolutions in 16-bit numbers, the others
+    in tf32), or auto: fp16 on CUDA, fp32 elsewhere"""
     deterministic: bool = False
-    """on a GPU too, the same numbers at every run and after every resume: slower"""
+    """compute the same numbers in every run and after every resume on a GPU too, which is slower"""
     log_interval: Count = 1_000
     """images between entries in TensorBoard and metrics.jsonl"""
     image_interval: Count = 10_000
@@ -81,15 +81,15 @@ class TrainingSettings:
     save_interval: Count = 50_000
     """images between checkpoints"""
     metrics_interval: Count = 200_000
-    """images between measurements of the generator, where some are asked for; the best one is kept"""
+    """images between measurements of the generator, if metrics are given; the best checkpoint is kept"""
     report_to: str = "tensorboard"
-    """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
+    """where the training is shown, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
     keep_checkpoints: Count = 3
-    """how many checkpoints stay on disk"""
+    """number of checkpoints that are kept"""
     max_nonfinite_steps: Count = 20
-    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
+    """number of steps in a row with a NaN or infinite loss or gradient after which the training stops"""
     seed: Seed = 0
-    """seed of everything random"""
+    """seed of all random numbers"""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -104,10 +104,12 @@ class TrainingSettings:
         for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
             for resolution, value in values.items():
                 if not is_power_of_two(resolution) or value <= 0:
-                    raise UserError(f"{name}: pairs of a power of two and a positive number, not {resolution} {value}")
+                    raise UserError(
+                        f"{name} must be pairs of a power of two and a positive number, not {resolution} {value}"
+                    )
 
     def stage(self, cur_nimg: int, img_resolution: int) -> schedule.Stage:
-        """Return where growing stands in the step that starts at cur_nimg."""
+        """Return the state of growing in the step that starts at cur_nimg."""
         return schedule.stage(cur_nimg, img_resolution, self.grow_from, self.fade_nimg, self.stable_nimg)
 
     def batch_size_at(self, cur_nimg: int, img_resolution: int) -> int:
@@ -127,13 +129,13 @@ class TrainingSettings:
 
 
 def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles: bool) -> None:
-    """Refuse settings that do not fit a generator.
+    """Check that the settings fit a generator.
 
     Args:
         s: The settings.
         img_resolution: The generator's full resolution.
-        grows: Whether it can be trained from low resolutions up.
-        has_styles: Whether each of its layers has a code of its own.
+        grows: Whether the generator can be trained from low resolutions up.
+        has_styles: Whether each layer of the generator has a code of its own.
 
     Raises:
         UserError: A setting does not fit.
@@ -145,4 +147,6 @@ def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles:
     if s.augment != "none" and s.grow_from is not None and s.grow_from < SMALLEST_AUGMENTED:
         raise UserError(f"augment needs images of {SMALLEST_AUGMENTED} px and more: use grow_from 16 or none")
     if s.style_mixing > 0 and not has_styles:
-        raise UserError("this generator has one latent for the whole image, so none to mix: use style_mixing 0")
+        raise UserError(
+            "this generator has one latent for the whole image, so that there is nothing to mix: use style_mixing 0"
+        )

@@ -1,4 +1,4 @@
-"""What a step of GAN training changes, and how a checkpoint holds it."""
+"""The state of a GAN training, and its checkpoints."""
 
 import json
 import math
@@ -30,39 +30,39 @@ BATCHES = ("batch_size", "batch_sizes")
 
 
 def path_length_batch(batch: int) -> int:
-    """Return on how many samples of a batch path lengths are regularized."""
+    """Return the number of samples of a batch whose path lengths are regularized."""
     return max(1, batch // PATH_LENGTH_BATCH_SHRINK)
 
 
 def number_of_rounds(share: int, batch_gpu: int | None, group: int = 1) -> int:
-    """Return in how many equal rounds a process works through its share of a batch.
+    """Return the number of equal rounds in which a process handles its share of a batch.
 
     Args:
         share: Samples of this process.
-        batch_gpu: At most so many in a round; None takes all at once.
-        group: Rounds must be a multiple of it, so that the groups of minibatch standard deviation stay whole.
+        batch_gpu: Most samples in a round; None for all at once.
+        group: Divisor of the size of a round, which keeps the groups of minibatch standard deviation whole.
 
     Raises:
-        UserError: There are no such rounds.
+        UserError: The share cannot be split into such rounds.
     """
     largest = min(share, batch_gpu or share)
     for size in range(largest, 0, -1):
         if share % size == 0 and size % group == 0:
             return share // size
     raise UserError(
-        f"{share} images cannot be worked through in rounds of at most {largest} with mbstd_group {group}: use "
+        f"{share} images cannot be split into equal rounds of at most {largest} with mbstd_group {group}: use "
         f"batch_gpu {group} or a multiple"
     )
 
 
 def check_batches(s: TrainingSettings, img_resolution: int, mbstd_group: int, processes: int) -> None:
-    """Refuse batches that do not fall into equal shares and rounds, or whose minibatch stddev groups would be torn.
+    """Check that every batch splits into equal shares and rounds without tearing the groups of minibatch stddev apart.
 
-    A group is of samples that are N / group apart (`layers.minibatch_stddev`), and a process has those that are
-    `processes` apart: groups stay whole where N / group is a multiple of `processes`.
+    The samples of a group are N / group apart (`layers.minibatch_stddev`), and those of a process are `processes`
+    apart: groups stay whole if N / group is a multiple of `processes`.
 
     Raises:
-        UserError: There is such a batch.
+        UserError: A batch does not split in this way.
     """
     sizes = [2**k for k in range(2, img_resolution.bit_length()) if 2**k >= (s.grow_from or img_resolution)]
     for batch in {schedule.at_resolution(s.batch_sizes, size, s.batch_size) for size in sizes}:
@@ -78,7 +78,7 @@ def check_batches(s: TrainingSettings, img_resolution: int, mbstd_group: int, pr
 
 @dataclass
 class TrainingState:
-    """All that a step changes, and so all that a checkpoint holds."""
+    """Everything that a step changes, which is everything that a checkpoint holds."""
 
     G: Generator
     D: Discriminator
@@ -88,11 +88,11 @@ class TrainingState:
     path_length_mean: Tensor  # [], moving average of path lengths
     control: Controller  # of augmentation
     cur_nimg: int = 0
-    best_metric: float = math.inf  # the lowest value so far of the first metric that was asked for
+    best_metric: float = math.inf  # lowest value so far of the first metric
 
 
 def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSettings) -> TrainingState:
-    """Return the state before the first step: G_ema gets G's weights, and each network an optimizer where it stands."""
+    """Build the state before the first step: copy the weights of G to G_ema, and make the optimizers of G and D."""
     (lr_G, betas_G), (lr_D, betas_D) = adam_settings(s, s.learning_rate)
     G_ema.load_state_dict(G.state_dict())
     freeze(D, s.freeze_d)
@@ -101,7 +101,7 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
         G.train(),
         D.train(),
         G_ema.eval().requires_grad_(False),
-        # Fused optimizers are faster, and decide on the device whether they move (`Guard.check`).
+        # Fused optimizers are faster, and decide on the device whether to step (`Guard.check`).
         opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8, fused=True),
         opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8, fused=True),
         path_length_mean=torch.zeros([], device=next(G.parameters()).device),
@@ -110,7 +110,7 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
 
 
 def adam_settings(s: TrainingSettings, learning_rate: float) -> list[tuple[float, tuple[float, float]]]:
-    """Return (learning rate, betas) of G's and of D's optimizer, corrected for their lazy phases."""
+    """Return (learning rate, betas) of the optimizers of G and of D, corrected for their lazy phases."""
     return [
         schedule.lazy_adam(learning_rate, BETAS, interval) for interval in (s.path_length_interval, s.lazy_r1_interval)
     ]
@@ -126,18 +126,18 @@ def schedule_learning_rate(state: TrainingState, s: TrainingSettings) -> None:
 
 
 def freeze(D: Discriminator, layers: int) -> None:
-    """Keep the weights of the layers next to the image as they are: Freeze-D (Mo et al. 2020).
+    """Freeze the layers of a discriminator that are next to the image: Freeze-D (Mo et al. 2020).
 
     Args:
         D: A discriminator whose layers are in `from_rgbs` and `blocks`.
-        layers: How many, counted from the image.
+        layers: How many layers to freeze, counted from the image.
 
     Raises:
-        UserError: It does not have that many.
+        UserError: The discriminator has fewer layers that can be frozen.
     """
     network: Any = D
     freezable = []
-    for k, block in enumerate(getattr(network, "blocks", ())):  # a discriminator may be built otherwise
+    for k, block in enumerate(getattr(network, "blocks", ())):  # a discriminator may be structured differently
         if k == 0 or network.architecture == "skip":
             freezable.append(network.from_rgbs[k])
         freezable += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
@@ -151,12 +151,12 @@ def freeze(D: Discriminator, layers: int) -> None:
 
 
 def checkpoint_path(run_dir: Path, cur_nimg: int) -> Path:
-    """Return where the checkpoint of a moment of a training is."""
+    """Return the path of the checkpoint at cur_nimg."""
     return checkpoint.checkpoint_path(run_dir, "network", cur_nimg)
 
 
 def save(state: TrainingState, run_dir: Path, s: TrainingSettings, keep: int) -> Path:
-    """Write a checkpoint and delete all but the `keep` newest. The first of several processes does it for all."""
+    """Write a checkpoint and delete all but the `keep` newest; of several processes only the first one does so."""
     path = checkpoint_path(run_dir, state.cur_nimg)
     if distributed.is_first():
         checkpoint.save(path, *snapshot(state, s))
@@ -165,14 +165,14 @@ def save(state: TrainingState, run_dir: Path, s: TrainingSettings, keep: int) ->
 
 
 def save_best(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path:
-    """Write the checkpoint of the best metric so far, which no later one replaces unless it is better."""
+    """Write the checkpoint with the best metric so far, which only a better one replaces."""
     path = run_dir / "checkpoints" / "best_model.safetensors"
     checkpoint.save(path, *snapshot(state, s))
     return path
 
 
 def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tensor], Metadata]:
-    """Return (tensors, metadata) of a checkpoint of this state."""
+    """Return the tensors and metadata of a checkpoint of this state."""
     tensors = {"path_length_mean": state.path_length_mean}
     for name in ("G", "D", "G_ema"):
         tensors |= module_tensors(name, getattr(state, name))
@@ -194,28 +194,28 @@ def snapshot(state: TrainingState, s: TrainingSettings) -> tuple[dict[str, Tenso
 
 
 def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | None:
-    """Continue from the newest intact checkpoint of run_dir.
+    """Resume from the newest intact checkpoint of run_dir.
 
     Args:
-        state: Changed in place.
-        run_dir: A folder with checkpoints/, or without.
-        s: The settings to go on with. What growing depends on must be as it was; the batch size may change.
+        state: The state, which is changed in place.
+        run_dir: The folder of the run, with or without checkpoints/.
+        s: The settings of the resumed training. Settings of growing must not change; the batch size may.
 
     Returns:
-        The checkpoint, or None where there is none yet.
+        The path of the checkpoint, or None if there is none yet.
 
     Raises:
-        UserError: The checkpoint is of another architecture or schedule, or no training can go on from it.
+        UserError: The checkpoint has another architecture or schedule, or lacks the state of a training.
     """
     newest = checkpoint.newest(run_dir)
     if newest is None:
         return None
     path, tensors, metadata = newest
     checkpoint.check_resumable(path, metadata, ("settings", "optimizers", "cur_nimg"))
-    requested = json.loads(json.dumps(asdict(s)))  # as JSON gives it back
+    requested = json.loads(json.dumps(asdict(s)))  # as it is after a round trip through JSON
     with reading(path, "a training's checkpoint", CheckpointError):
         if not is_of(state.G, metadata.get("generator")):
-            raise UserError(f"{path} holds another architecture than was asked for: use another exp_dir")
+            raise UserError(f"{path} holds another architecture than the one requested: use another exp_dir")
         for name in FIXED_FOR_A_RUN:
             trained = metadata["settings"].get(name, requested[name])
             if trained != requested[name]:
@@ -234,20 +234,20 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
     if changed:
         names = " and ".join(changed)
-        print(f"with another {names} than before, so the result is not that of an uninterrupted run")
+        print(f"{names} changed since the checkpoint, so that the result is not that of an uninterrupted run")
     return path
 
 
 def load_networks(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Load the networks G, D and G_ema that `tensors` hold; D may be missing where only a generator is given."""
+    """Load G, D and G_ema from tensors; D may be missing where only a generator was given."""
     for name in ("G", "D", "G_ema"):
         if name != "D" or any(key.startswith("D.") for key in tensors):
             load_module(getattr(state, name), tensors, name)
 
 
 def is_of(G: Generator, description: Any) -> bool:
-    """Whether a checkpoint's "generator" describes this one; what an older version did not know has its default."""
+    """Return whether a checkpoint's "generator" describes G; settings that old versions lack have their defaults."""
     try:
         return GENERATORS.config(**description) == built_as(G)
-    except (TypeError, UserError):  # no description at all, or one of settings that are not known
+    except (TypeError, UserError):  # not a description, or one with unknown settings
         return False

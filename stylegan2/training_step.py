@@ -1,8 +1,7 @@
-"""One step of GAN training, which reads top to bottom like the paper, and what it is made of."""
+"""One step of GAN training, which reads top to bottom like the paper, and its parts."""
 
 import math
 from collections import defaultdict
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,17 +34,17 @@ def step(
 ) -> None:
     """Take one training step: D, R1, G, path length, moving average. Nothing in it waits for the device.
 
-    A phase works through its batch in rounds of at most `settings.batch_gpu` images, whose gradients add up. Once a
-    loss or a gradient is NaN or infinite no optimizer moves any more, and the step counts as skipped.
+    A phase handles its batch in rounds of at most `settings.batch_gpu` images, whose gradients add up. Once a loss or a
+    gradient is NaN or infinite, no optimizer steps any more, and the step counts as skipped.
 
     Args:
-        state: Changed in place.
-        real: Images [N, C, R, R] in [-1, 1]; where several processes train, this one's share of the batch.
-        labels: Their classes, int64 [N], which fakes get too: they are drawn from the data's distribution.
-        settings: Those of the training.
+        state: The state, which is changed in place.
+        real: Images [N, C, R, R] in [-1, 1]; with several processes, the share of this one.
+        labels: Classes of the images, int64 [N], which fakes get too, so that both have the same distribution.
+        settings: Settings of the training.
         r1_gamma: Weight of R1.
-        averages: Gets the values to be logged.
-        guard: Surrounds this step (`with guard.step():`).
+        averages: Collects the values that are logged.
+        guard: The guard that surrounds this step (`with guard.step():`).
     """
     s, G, D, device = settings, state.G, state.D, real.device
     n, batch = len(real), len(real) * distributed.world_size()
@@ -53,13 +52,13 @@ def step(
     stage = s.stage(start, G.img_resolution)
     real = fade_real(real, *stage)  # [N, C, r, r], r = R where nothing grows
     count = number_of_rounds(n, s.batch_gpu, math.gcd(batch, D.mbstd_group))
-    seen: defaultdict[str, list[Tensor]] = defaultdict(list)  # to be logged
+    seen: defaultdict[str, list[Tensor]] = defaultdict(list)  # values that are logged
 
-    # D: tell fakes from reals, both in one pass.
-    terms, w = [], []  # of each round: its part of the loss, and the w that it drew
+    # D: separate fakes from reals, both in one pass.
+    terms, w = [], []  # for each round, its part of the loss and the w that it drew
     state.opt_D.zero_grad(set_to_none=True)
     for k in rounds(count, device):
-        images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N where all is done at once
+        images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N if there is one round
         with torch.no_grad():
             fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
         both, twice = torch.cat([fake, images]), None if classes is None else torch.cat([classes, classes])
@@ -94,7 +93,7 @@ def step(
             seen["loss/r1"].append(penalty.detach())
         update(state.opt_D, "r1", terms, guard)
 
-    # G: make D take fakes for real. D is frozen, which spares its weight gradients.
+    # G: make D take fakes for real. D is frozen, which saves the gradients of its weights.
     terms, w = [], []
     set_requires_grad(state.opt_D, False)
     state.opt_G.zero_grad(set_to_none=True)
@@ -115,7 +114,7 @@ def step(
         state.opt_G.zero_grad(set_to_none=True)
         half = path_length_batch(batch) // distributed.world_size()
         count = number_of_rounds(half, s.batch_gpu)
-        if count > 1:  # the mean is of all lengths, so that they are needed before the first gradient
+        if count > 1:  # the mean is over the lengths of all rounds, so they are computed before the first gradient
             all_lengths = []
             with rehearsal(device):
                 for k in rounds(count, device):
@@ -135,7 +134,7 @@ def step(
         track_w_avg(G, w)
         update(state.opt_G, "path_length", terms, guard)
 
-    # Adaptive augmentation: how well D knows the real images.
+    # Adaptive augmentation: observe how well D knows the real images.
     if s.adapts:
         sign = distributed.all_reduce_mean(torch.cat(seen["logits/sign_real"]).mean())  # []
         state.control = observe(state.control, sign, batch, guard.found_inf)
@@ -150,7 +149,7 @@ def step(
         averages.add(name, torch.cat(values), skip=guard.found_inf)
 
 
-# --- what a step is made of ---
+# --- parts of a step ---
 
 
 def run_G(  # noqa: N802
@@ -161,16 +160,16 @@ def run_G(  # noqa: N802
     Args:
         G: The generator.
         count: How many images.
-        labels: Their classes, int64 [count], where G is conditioned on them.
-        stage: Where growing stands.
+        labels: Classes of the images, int64 [count], where G is conditioned on them.
+        stage: The state of growing.
         s: Settings of the training.
 
     Returns:
-        Images [count, C, r, r], and the ws [count, num_ws, w_dim] that they were made from.
+        Images [count, C, r, r], and the ws [count, num_ws, w_dim] from which they were rendered.
     """
     z = draw_shard(lambda whole: torch.randn(whole, G.z_dim, device=G.w_avg.device), count)  # [count, z_dim]
     ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution if G.grows else None)  # [count, num_ws, w_dim]
-    growth: dict[str, Any] = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
+    growth = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
     return G.synthesis(ws, noise_mode="random", **growth), ws
 
 
@@ -183,36 +182,37 @@ def run_D(  # noqa: N802
     p: float,
     parts: int = 1,
 ) -> Tensor:
-    """Augment images [N, C, r, r], and return the discriminator's logits [N, 1].
+    """Augment images [N, C, r, r], and return the logits [N, 1] of the discriminator.
 
     Args:
         D: The discriminator.
         images: Fakes, reals, or points between them.
-        labels: Their classes, int64 [N], where D is conditioned on them.
-        stage: Where growing stands.
+        labels: Classes of the images, int64 [N], where D is conditioned on them.
+        stage: The state of growing.
         s: Settings of the training.
-        p: Probability of augmentation.
-        parts: How many batches are stacked in `images`, each with statistics of its own.
+        p: The probability of augmentation.
+        parts: How many batches are stacked in `images`; each has minibatch statistics of its own.
     """
     if s.augment != "none":
         images = augment(images, p, PIPELINES[s.augment])
-    growth: dict[str, Any] = {} if s.grow_from is None else {"alpha": stage.alpha}
+    growth = {} if s.grow_from is None else {"alpha": stage.alpha}
     return D(images, parts, labels=labels, **growth)
 
 
 def map_with_mixing(
     G: Generator, z: Tensor, probability: float, labels: Tensor | None = None, resolution: int | None = None
 ) -> Tensor:
-    """Map z and, for a share of samples, take the layers after a random crossover from a second latent.
+    """Map z with mixing regularization (StyleGAN, section 3.1).
 
-    Mixing regularization (StyleGAN, section 3.1).
+    A share of the samples takes the layers after a random crossover from a second latent.
 
     Args:
         G: The generator.
         z: [N, z_dim].
-        probability: Of a sample to be mixed.
+        probability: The probability that a sample is mixed.
         labels: int64 [N], where G is conditioned on classes.
-        resolution: What G has grown to, so that the crossover is among the layers in use; by default all are.
+        resolution: The resolution that G has grown to, so that the crossover is among the layers in use; by default all
+            layers are in use.
 
     Returns:
         ws [N, num_ws, w_dim].
@@ -230,15 +230,15 @@ def map_with_mixing(
 
 
 def rows(labels: Tensor | None, k: int, count: int, total: int | None = None) -> Tensor | None:
-    """Return the labels of round k of `count`, of the first `total` samples of a batch."""
+    """Return the labels of round k out of `count`, from the first `total` samples of a batch."""
     return None if labels is None else labels[k:total:count]
 
 
 def accumulate(loss: Tensor, total: int) -> Tensor:
-    """Add the gradient of a round's losses [M] to those of the rounds before it.
+    """Compute the gradient of a round's losses [M], and add it to those of earlier rounds.
 
     Returns:
-        The round's part of the mean over all `total` samples, [].
+        The part of the round in the mean over all `total` samples, [].
     """
     part = loss.sum() / total
     part.backward()
@@ -246,13 +246,13 @@ def accumulate(loss: Tensor, total: int) -> Tensor:
 
 
 def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], guard: Guard) -> None:
-    """Move an optimizer by the gradients of all rounds, unless something in this step is not finite.
+    """Let an optimizer step with the gradients of all rounds, unless something in this training step is not finite.
 
     Args:
-        optimizer: A fused one (see `Guard.step_optimizer`).
-        term: Name of the loss, for the message where it is NaN or infinite.
-        parts: What `accumulate` gave, [] each.
-        guard: Of this step.
+        optimizer: A fused optimizer (see `Guard.step_optimizer`).
+        term: Name of the loss, for the message if it is NaN or infinite.
+        parts: Parts of the mean loss that `accumulate` returned, [] each.
+        guard: The guard of this training step.
     """
     loss = distributed.all_reduce_gradients(optimizer, torch.stack(parts).sum())
     guard.step_optimizer(optimizer, {term: loss})
@@ -260,18 +260,18 @@ def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], gua
 
 @torch.no_grad()
 def track_w_avg(G: Generator, parts: list[Tensor]) -> None:
-    """Move the mean of W towards the w of a whole batch, [M, w_dim] of each round and process."""
+    """Move the mean of W towards the w of a whole batch; `parts` has [M, w_dim] for each round."""
     G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))
 
 
 @torch.no_grad()
 def track_path_length(mean: Tensor, parts: list[Tensor]) -> None:
-    """Move the mean path length [] towards the lengths of a whole batch, [M] of each round and process."""
+    """Move the mean path length [] towards the lengths of a whole batch; `parts` has [M] for each round."""
     mean.lerp_(distributed.all_reduce_mean(torch.cat(parts).mean()), PATH_LENGTH_DECAY)
 
 
 def set_requires_grad(optimizer: torch.optim.Optimizer, requires_grad: bool) -> None:
-    """Say whether gradients are computed for the parameters of an optimizer."""
+    """Set whether gradients are computed for the parameters of an optimizer."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.requires_grad_(requires_grad)
@@ -282,14 +282,14 @@ def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> N
     """Set average <- decay * average + (1 - decay) * module, and copy buffers.
 
     Args:
-        average: Changed in place.
-        module: Of the same parameters.
-        decay: From 0 to 1.
-        skip: []; where it is not 0 nothing changes.
+        average: The moving average, which is changed in place.
+        module: A module with the same parameters.
+        decay: Decay from 0 to 1.
+        skip: []; if it is not 0, nothing changes.
     """
     kept: list[Tensor] = list(average.parameters())
     current: list[Tensor] = list(module.parameters())
-    if skip.device.type == "cpu":  # where looking is free
+    if skip.device.type == "cpu":  # reading the value costs nothing on a CPU
         if skip > 0:
             return
         torch._foreach_lerp_(kept, current, 1 - decay)
@@ -302,7 +302,7 @@ def update_ema(average: Module, module: Module, decay: float, skip: Tensor) -> N
 
 
 def remember_growth(state: TrainingState, stage: schedule.Stage) -> None:
-    """Note in both generators what they have grown to, so that a checkpoint's show what they have learned."""
+    """Record the state of growing in both generators, so that those of a checkpoint render what they have learned."""
     for growth in (growth_of(state.G), growth_of(state.G_ema)):
         if growth is not None:
             growth.reached = stage

@@ -1,7 +1,7 @@
-"""Start a training from a given generator; with layers of D frozen it is Freeze-D (Mo et al. 2020).
+"""Start a training from a given generator, optionally with frozen layers of D: Freeze-D (Mo et al. 2020).
 
-The new networks may have another resolution, other channels or classes. What fits is kept, and what is taken, left in
-the file and new is said.
+The new networks may have another resolution, other channels or other classes. Weights that fit are taken over, and the
+user is told which weights were taken, which were left in the file and which are new.
 """
 
 import math
@@ -27,22 +27,22 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
     """Read a generator to start a training from.
 
     Args:
-        path_or_name: Whatever `stylegan2.load` takes.
-        freeze_d: How many layers of the discriminator are to stay as they are.
+        path_or_name: A file, folder or name as for `stylegan2.load`.
+        freeze_d: How many layers of the discriminator will be frozen.
 
     Returns:
-        The generator, and the weights to start from under G., G_ema. and perhaps D.: for networks of equal sizes the
-        `initial` of `train`, for others what `start` fits to them.
+        The generator, and its weights under G., G_ema. and perhaps D. For networks of equal sizes the weights are
+        the `initial` of `train`; for others `start` fits them.
 
     Raises:
-        UserError: The file has no discriminator whose layers could be frozen, or a half-grown generator.
+        UserError: The file has no discriminator whose layers could be frozen, or its generator is half-grown.
         CheckpointError: As `stylegan2.load`.
     """
     generator, _ = load(path_or_name)
     growth, full = growth_of(generator), generator.img_resolution
     if growth is not None and growth.reached != (full, 1.0):
         raise UserError(
-            f"{str(path_or_name)!r} has not grown to its {full} px yet, but is at {growth.reached[0]}: train it further"
+            f"{str(path_or_name)!r} has grown to {growth.reached[0]} of its {full} px only: train it further"
         )
     stored = _training_tensors(Path(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
@@ -54,34 +54,34 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
 
 @dataclass
 class Fit:
-    """What a network took over from a file."""
+    """The weights that a network took over from a file."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """all of the network's, those that are new included"""
+    """all tensors of the network, including new ones"""
     taken: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    """taken for as many classes as both know"""
+    """names of tensors that were taken for the classes in common"""
     new: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 
 def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
-    """Take over what a network of other sizes has in common with this one.
+    """Take over the weights that a network of other sizes has in common with this one.
 
-    A generator's blocks are numbered from 4 pixels on, a discriminator's from the image on, so that the latter are
-    renumbered by what a resolution has more or fewer of them. A conditional mapping network that starts from one
-    without labels computes the same at first, and the other way round.
+    The blocks of a generator are numbered from 4 pixels up, those of a discriminator from the image down, so that the
+    latter are renumbered where the resolutions differ. A conditional mapping network that starts from an unconditional
+    one computes the same at first, and vice versa.
 
     Args:
-        network: With new weights, which stay where nothing fits.
-        stored: The tensors of the other, without a prefix.
+        network: The network, with new weights, which stay where nothing fits.
+        stored: The tensors of the other network, without a prefix.
     """
     own, result = network.state_dict(), Fit()
     stored = _renumbered(stored, own) if any(name.startswith("from_rgbs.") for name in own) else dict(stored)
     for name, new in own.items():
         old = stored.pop(name, None)
         adapted = None if old is None or old.shape == new.shape else _adapted(name, old, new)
-        if name.endswith("_extra_state"):  # how far it has grown: all the way, and to its own resolution
+        if name.endswith("_extra_state"):  # the state of growing: the new network is fully grown to its own resolution
             result.tensors[name] = new
             result.taken.append(name)
         elif old is not None and old.shape == new.shape:
@@ -101,19 +101,19 @@ def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
 def start(
     networks: Mapping[str, nn.Module], stored: Mapping[str, Tensor], source: str, freeze_d: int = 0
 ) -> dict[str, Tensor]:
-    """Take over what fits, and print in a line each what is taken from the file, left there and new.
+    """Take over the weights that fit, and print which were taken, which were left in the file and which are new.
 
     Args:
-        networks: G, D and G_ema by these names; changed only by what `train` makes of the result.
-        stored: As `read` returns it.
-        source: The file, for what is printed.
-        freeze_d: How many layers of the discriminator are to stay as they are.
+        networks: G, D and G_ema by these names, which are not changed.
+        stored: The weights, as `read` returns them.
+        source: The name of the file, for the output.
+        freeze_d: How many layers of the discriminator will be frozen.
 
     Returns:
         The `initial` of `train`: all tensors of all networks.
 
     Raises:
-        UserError: Layers that are to be frozen are new.
+        UserError: Layers that would be frozen are new.
     """
     fits = {}
     for name, network in networks.items():
@@ -121,7 +121,9 @@ def start(
         fits[name] = fit(network, own)
     shown = {name: found for name, found in fits.items() if name != "G_ema"}  # which is as G
     if freeze_d and any(name.startswith(("from_rgbs.0.", "blocks.0.")) for name in fits["D"].new):
-        raise UserError("freeze_d would freeze layers that are new, as the images have other sizes than those before")
+        raise UserError(
+            "freeze_d would freeze layers that are new, because the images have another size than those of the file"
+        )
     print(f"taken from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
     for title, lists in (
         ("taken for the classes in common", {name: found.changed for name, found in shown.items()}),
@@ -132,7 +134,7 @@ def start(
             print(f"{title}: " + ", ".join(f"{name}.{part}" for name, found in lists.items() for part in _parts(found)))
     for name, found in shown.items():
         if not found.taken:
-            reason = "the one there is of another kind" if found.left else "the file holds none"
+            reason = "the one in the file is of another kind" if found.left else "the file holds none"
             print(f"new: all of {name}, as {reason}")
     return {f"{name}.{key}": tensor for name, found in fits.items() for key, tensor in found.tensors.items()}
 
@@ -142,12 +144,12 @@ def _share(name: str, found: Fit) -> str:
 
 
 def _parts(names: Sequence[str]) -> list[str]:
-    """Shorten names of tensors to the block or layer that they belong to, each once and in order."""
+    """Shorten names of tensors to their block or layer, each once and in order."""
     return list(dict.fromkeys(match[1] if (match := re.match(r"(.*?\.\d+)\.", n)) else n for n in names))
 
 
 def _renumbered(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Number the blocks of a discriminator as another does that has more or fewer of them at its side of the image."""
+    """Renumber the blocks of a discriminator to match one that has more or fewer blocks next to the image."""
     result = dict(stored)
     for part in ("from_rgbs", "blocks"):
         counts = [len({n.split(".")[1] for n in names if n.startswith(f"{part}.")}) for names in (stored, own)]
@@ -160,13 +162,13 @@ def _renumbered(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
 
 
 def _adapted(name: str, old: Tensor, new: Tensor) -> Tensor | None:
-    """Return what another number of classes leaves of a weight; None for a weight of another kind."""
+    """Adapt a weight to another number of classes; return None if it differs in another way."""
     if name.endswith("embedding.linear.weight") and len(old) == len(new):
         result, common = new.clone(), min(old.shape[1], new.shape[1])
-        result[:, :common] = old[:, :common]  # [F, classes], of which the first are the same
+        result[:, :common] = old[:, :common]  # [F, classes]; the first classes are the same
         return result
     if name == "mapping.layers.0.weight" and len(old) == len(new):
-        # z comes first, then the label's embedding. He's constant divides by the root of the number of inputs.
+        # z comes first, then the embedding of the label. He's constant divides by the root of the number of inputs.
         common = min(old.shape[1], new.shape[1])
         result = torch.zeros_like(new)
         result[:, :common] = old[:, :common] * math.sqrt(new.shape[1] / old.shape[1])  # [w_dim, z_dim (+ w_dim)]
@@ -175,7 +177,7 @@ def _adapted(name: str, old: Tensor, new: Tensor) -> Tensor | None:
 
 
 def _training_tensors(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of all networks of a training in a file, or in a folder's newest checkpoint."""
+    """Return the tensors of all networks of a training in a file, or in the newest checkpoint of a folder."""
     if path.is_dir():
         found = checkpoint.newest(path)
         return found[1] if found else {}

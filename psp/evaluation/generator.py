@@ -277,14 +277,18 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
         batches = (part.to(inputs.device) for part in pictures.split(inputs.batch_size))
         found.append(attribution.projection_distances(batches, resynthesise, distance))  # [N]
     details = attribution.attribution(*found)
-    values = {f"attribution_{key}": details.pop(key) for key in ("auc", "generated", "real")}
+    values = {
+        "attribution_auc": details["auc"],
+        "attribution_generated": details["generated"],
+        "attribution_real": details["real"],
+    }
     steps = inputs.projection_steps
     departures = (
         f"{count} images of either kind",
         *((f"{steps} steps instead of {attribution.PAPER_STEPS:,}",) if steps != attribution.PAPER_STEPS else ()),
         *((f"the distance {network} instead of LPIPS on VGG-16",) if network != "lpips_vgg" else ()),
     )
-    return Result(values, count, attribution.PROTOCOL, departures, network, details)
+    return Result(values, count, attribution.PROTOCOL, departures, network, {"roc": details["roc"]})
 
 
 def _resynthesise(inputs: MetricInputs, distance: nn.Module, targets: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""Other projects' generators, read as ours; one file a format. The contents of a file decide which format it is."""
+"""Read generators of other projects, one module per format; the contents of a file decide which format it has."""
 
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from torch import Tensor
 
@@ -27,11 +26,13 @@ PICKLE_MAGIC = b"\x80"  # the opcode PROTO, with which every binary pickle begin
 
 
 def recognise(path: str | os.PathLike) -> str:
-    """What contains a generator: "psp" (a file of our own), "pytorch", "safetensors" or "pickle" (NVIDIA).
+    """Return the container of a generator: "psp" (our own format), "pytorch", "safetensors" or "pickle" (NVIDIA).
 
-    The first bytes tell, and of a safetensors file its header.
+    The first bytes of the file decide, and the header of a safetensors file.
 
-    Raises UserError when there is no such file and CheckpointError when it is none of these.
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: The file is none of these.
     """
     try:
         with Path(path).open("rb") as file:
@@ -40,8 +41,8 @@ def recognise(path: str | os.PathLike) -> str:
         raise UserError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     if start.startswith((ZIP_MAGIC, LEGACY_TORCH_MAGIC)):
         return TORCH
-    # safetensors: the length of its header in 8 bytes, low byte first, then JSON. Asked before the pickle, because the
-    # length may begin with the pickle's magic byte too.
+    # A safetensors file begins with the length of its header in 8 bytes, low byte first, and JSON follows. It is tested
+    # for before a pickle, because the length may begin with the pickle's magic byte too.
     if start[5:9] == b"\0\0\0{":
         return SAFETENSORS if checkpoint.is_of_others(path) else OURS
     if start.startswith(PICKLE_MAGIC):
@@ -53,9 +54,10 @@ def recognise(path: str | os.PathLike) -> str:
 
 
 def open_foreign(path: str | os.PathLike) -> Stored:
-    """The tensors and settings in another project's file, before anything is made of them; nothing in it is executed.
+    """Read the tensors and settings of another project's file without executing or building anything.
 
-    Raises CheckpointError, in one sentence, when the file is damaged, hostile or without a generator.
+    Raises:
+        CheckpointError: The file is damaged, hostile or without a generator.
     """
     kind = recognise(path)
     if kind == OURS:
@@ -67,12 +69,12 @@ def open_foreign(path: str | os.PathLike) -> Stored:
         return stored
 
 
-def read_content(path: str | os.PathLike, kind: str) -> Any:
-    """What a file of another project holds: containers, tensors and settings; nothing in it is executed.
+def read_content(path: str | os.PathLike, kind: str) -> object:
+    """Read the containers, tensors and settings of another project's file without executing anything in it.
 
     Args:
         path: The file.
-        kind: What `recognise` says.
+        kind: The container, as `recognise` returns it.
     """
     if kind == PICKLE:
         return read_persistence_pickle(path)
@@ -80,14 +82,14 @@ def read_content(path: str | os.PathLike, kind: str) -> Any:
 
 
 def read_training(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Read what another project's training has beside the averaged generator, to start a training from it.
+    """Read the networks of another project's training besides the averaged generator, to start a training from them.
 
     Args:
         path: A file that `load_foreign` reads.
 
     Returns:
-        The generator as it was trained under G. and the discriminator under D., by the names that they have here, as
-        far as the file holds them. A discriminator of another architecture keeps its names.
+        The trained generator under G. and the discriminator under D., by our names, as far as the file holds them. A
+        discriminator of another architecture keeps its names.
 
     Raises:
         CheckpointError: The file is damaged or hostile.
@@ -105,8 +107,12 @@ def read_training(path: str | os.PathLike) -> dict[str, Tensor]:
         return tensors
 
 
-def from_torch(content: Any, path: str | os.PathLike) -> Stored:
-    """`open_foreign` of a PyTorch file that `read_torch` has read. CheckpointError: it holds no generator."""
+def from_torch(content: object, path: str | os.PathLike) -> Stored:
+    """Return the tensors and settings in the content of a PyTorch file, as `read_torch` reads it.
+
+    Raises:
+        CheckpointError: It holds no generator.
+    """
     if lucidrains.is_content(content):
         return lucidrains.extract(content, Path(path).parent)
     of_nvidia = nvidia.extract_tensors(content)
@@ -116,19 +122,28 @@ def from_torch(content: Any, path: str | os.PathLike) -> Stored:
 
 
 def build(stored: Stored) -> tuple[Generator, list[str]]:
-    """(generator in eval mode, notes: one sentence for each thing that the file lacks and that was filled in)
+    """Build a generator from the tensors and settings of a file.
 
-    Raises CheckpointError, in one sentence, when it is of a network that we do not have, or incomplete.
+    Returns:
+        The generator in evaluation mode, and notes: one sentence for each thing that the file lacked and that was
+        filled in.
+
+    Raises:
+        CheckpointError: The file is incomplete, or holds a network that this package does not have.
     """
     generator, notes = FORMATS[stored.source].build(stored)
     return generator.eval(), notes
 
 
 def load_foreign(path: str | os.PathLike) -> tuple[Generator, Metadata]:
-    """(generator in eval mode, metadata) of another project's file; nothing that the file contains is executed.
+    """Load a generator from another project's file without executing anything in it.
 
-    The metadata has the form of our own checkpoints, and "source" (the format) and "notes", which are printed too.
-    Raises CheckpointError, in one sentence, when the file is damaged, hostile or of a network that we do not have.
+    Returns:
+        The generator in evaluation mode, and metadata in the form of our own checkpoints, with "source" (the format)
+        and "notes" (what was filled in), which are printed too.
+
+    Raises:
+        CheckpointError: The file is damaged or hostile, or holds a network that this package does not have.
     """
     stored = open_foreign(path)
     with reading(path, "a generator", CheckpointError):

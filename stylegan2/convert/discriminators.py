@@ -1,12 +1,11 @@
-"""Discriminators of rosinality's and NVIDIA's trainings under the names that they have here.
+"""Read the discriminators of rosinality's and NVIDIA's trainings under our names.
 
-Their networks compute what ours do, tensor for tensor; only names differ. The blocks of rosinality's are numbered from
-the image on, like ours, while NVIDIA's carry their resolution.
+Their networks compute the same as ours, tensor for tensor; only the names differ. rosinality numbers the blocks from
+the image on, as we do, while NVIDIA names them by their resolution.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +13,9 @@ from stylegan2.convert import envelope, layout
 from stylegan2.convert.nvidia import flatten
 from stylegan2.convert.safe import StoredModule
 
-ROSINALITY = "final_linear.1.weight"  # stands in every discriminator of that project, and in no other network
+ROSINALITY = "final_linear.1.weight"  # every discriminator of that project has it, and no other network
 NVIDIA = "b4.out.weight"
-OTHERS = re.compile(r"(?:.*\.)?D\.(?P<name>blocks\..*)")  # lucidrains, whose blocks are of another architecture
+OTHERS = re.compile(r"(?:.*\.)?D\.(?P<name>blocks\..*)")  # lucidrains, whose blocks have another architecture
 FILTERS = (".kernel", "resample_filter")
 ROSINALITY_NAMES = (
     (r"convs\.0\.0\.weight", "from_rgbs.0.weight"),
@@ -37,17 +36,17 @@ NVIDIA_NAMES = (
 )
 
 
-def extract(content: Any) -> dict[str, Tensor]:
-    """Find the discriminator in a file, by names of ours as far as it has the same layers.
+def extract(content: object) -> dict[str, Tensor]:
+    """Find the discriminator in a file, and rename the layers that ours has too.
 
     Args:
-        content: As `read_torch`, `read_persistence_pickle` or `read_safetensors` gives it.
+        content: The content of the file, as `read_torch`, `read_persistence_pickle` or `read_safetensors` returns it.
 
     Returns:
-        Its tensors, in float32; empty where the file holds none.
+        The tensors in float32; empty where the file holds no discriminator.
 
     Raises:
-        CheckpointError: Its resampling filter is another one.
+        CheckpointError: The resampling filter differs from ours.
     """
     if isinstance(content, dict) and isinstance(content.get("D"), StoredModule):
         return _of_nvidia(flatten(content["D"])[0])
@@ -75,12 +74,12 @@ def _of_nvidia(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(
     state: dict[str, Tensor], names: Sequence[tuple[str, str]], place: Callable[[int], int]
 ) -> dict[str, Tensor]:
-    """Give tensors our names; what is not known keeps its own, and filters, which are no weights, are left out.
+    """Give tensors our names; unknown tensors keep theirs, and filters, which are not weights, are left out.
 
     Args:
-        state: Names and tensors, without a prefix.
-        names: (pattern of a name, what it is called here) with the pattern's groups in the braces.
-        place: From the number of a block to that of ours; the layers of NVIDIA's mapping of labels keep theirs.
+        state: The tensors by name, without a prefix.
+        names: (pattern of a name, our name with braces for the groups of the pattern).
+        place: Maps the number of a block to ours; the layers of NVIDIA's mapping of labels keep their numbers.
     """
     filters = [name for name in state if name.endswith(FILTERS)]
     layout.check_filters(state, filters, gain=1.0)

@@ -1,4 +1,4 @@
-"""What a file wraps tensors in: keys of other trainers, prefixes, dicts in dicts, arrays of NumPy.
+"""Find the tensors of a network in a file, whatever wraps them: keys, prefixes, nested dicts, NumPy arrays.
 
 The same network is stored as {"g_ema": tensors}, as {"state_dict": {"generator_ema.NAME": tensor}}, under `module.` of
 several GPUs or `_orig_mod.` of a compiled module, or bare. Which tensors belong together is told by a name that every
@@ -6,7 +6,7 @@ network of a layout has.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,24 +18,24 @@ MEANS = ("latent_avg", "mean_latent", "w_avg", "latent_mean", "avg_latent")
 
 
 class Wrapped(NamedTuple):
-    """Tensors of one network."""
+    """The tensors of one network and the place where they were found."""
 
     place: str
     """the keys that lead to them and their prefix, such as "state_dict.generator_ema." """
     tensors: dict[str, Tensor]
-    """without the prefix"""
+    """the tensors by name, without the prefix"""
 
     @property
     def averaged(self) -> bool:
-        """Whether the place calls itself a moving average."""
+        """Whether the name of the place says that it is a moving average."""
         return any(word in self.place.lower() for word in AVERAGED)
 
 
-def unwrap(content: Any, anchor: str) -> list[Wrapped]:
-    """Find the networks in a file, those that are moving averages first.
+def unwrap(content: object, anchor: str) -> list[Wrapped]:
+    """Find the networks in a file; moving averages come first.
 
     Args:
-        content: As `torch.load` gives it.
+        content: The content of the file, as `torch.load` returns it.
         anchor: The name of a tensor that each network of the layout has, and that no other ends with.
     """
     found = [
@@ -44,8 +44,8 @@ def unwrap(content: Any, anchor: str) -> list[Wrapped]:
     return sorted(found, key=lambda wrapped: not wrapped.averaged)
 
 
-def mean_of_w(content: Any) -> Tensor | None:
-    """Find the mean of W beside the networks, under the names that projects give it; None where there is none."""
+def mean_of_w(content: object) -> Tensor | None:
+    """Return the mean of W under the names that projects give it, or None where there is none."""
     for _, values in _dicts(content, tensors_only=False):
         for name in MEANS:
             mean = as_tensor(values.get(name))
@@ -54,8 +54,8 @@ def mean_of_w(content: Any) -> Tensor | None:
     return None
 
 
-def as_tensor(value: Any) -> Tensor | None:
-    """Return a tensor, or what an array of numbers of NumPy holds; None for anything else."""
+def as_tensor(value: object) -> Tensor | None:
+    """Return a tensor as it is and a numeric NumPy array as a tensor; None for anything else."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
@@ -63,7 +63,9 @@ def as_tensor(value: Any) -> Tensor | None:
     return None
 
 
-def _dicts(content: Any, place: str = "", depth: int = DEPTH, tensors_only: bool = True) -> Iterator[tuple[str, dict]]:
+def _dicts(
+    content: object, place: str = "", depth: int = DEPTH, tensors_only: bool = True
+) -> Iterator[tuple[str, dict]]:
     if not isinstance(content, dict) or depth == 0:
         return
     named = {key: value for key, value in content.items() if isinstance(key, str)}
@@ -75,7 +77,7 @@ def _dicts(content: Any, place: str = "", depth: int = DEPTH, tensors_only: bool
 
 
 def _split(tensors: dict[str, Tensor], anchor: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield (prefix, its tensors without it) for each prefix under which the anchor stands."""
+    """Yield (prefix, tensors without it) for each prefix under which the anchor is found."""
     for key in tensors:
         prefix = key.removesuffix(anchor)
         if key.endswith(anchor) and (not prefix or prefix.endswith(".")):

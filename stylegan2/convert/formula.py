@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Parameters:
-    """Tensors of a file under a prefix, each converted to a number type when it is used, so that memory is not."""
+    """The tensors of a file under a prefix; each is converted to `dtype` only when it is used, to save memory."""
 
     def __init__(self, state: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         self.state, self.prefix, self.dtype = state, prefix, dtype
@@ -25,7 +25,7 @@ class Parameters:
         return self.prefix + name in self.state
 
     def numbered(self, pattern: str, first: int = 0) -> Iterator[str]:
-        """The names "PATTERN" with 0, 1, 2, ... for {} as long as there are tensors for them."""
+        """Yield the pattern with 0, 1, 2, ... in place of {} for as long as there are tensors of that name."""
         number = first
         while any(key.startswith(self.prefix + pattern.format(number) + ".") for key in self.state):
             yield pattern.format(number)
@@ -53,7 +53,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def mapping(p: Parameters, names: list[str], x: Tensor, lr_multiplier: float) -> Tensor:
-    """StyleGAN, section 2, with equalized learning rate: [N, z_dim] normalised -> w [N, w_dim]."""
+    """Map normalised z [N, z_dim] to w [N, w_dim] with equalized learning rate (StyleGAN, section 2)."""
     for name in names:
         weight = p[f"{name}.weight"]
         x = x @ weight.T * lr_multiplier / math.sqrt(weight.shape[1]) + p[f"{name}.bias"] * lr_multiplier
@@ -62,7 +62,7 @@ def mapping(p: Parameters, names: list[str], x: Tensor, lr_multiplier: float) ->
 
 
 def modulated(x: Tensor, kernel: Tensor, styles: Tensor, up: bool = False, demodulate: bool = True) -> Tensor:
-    """StyleGAN2, eq. 1 and 3; upsampling puts zeros between, then low-passes."""
+    """Modulate and demodulate a convolution (StyleGAN2, eq. 1 and 3); upsampling inserts zeros, then low-passes."""
     images = []
     for image, s in zip(x, styles, strict=True):
         own = kernel * affine(s)  # [O, I, k, k]
@@ -77,26 +77,26 @@ def modulated(x: Tensor, kernel: Tensor, styles: Tensor, up: bool = False, demod
 
 
 def low_pass(x: Tensor, before: int, after: int) -> Tensor:
-    """[1, 3, 3, 1] in both directions with a gain of 4, after padding with zeros."""
+    """Filter with [1, 3, 3, 1] in both directions and a gain of 4, after padding with zeros."""
     taps = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 4  # [4]
     kernel = (taps[:, None] * taps).repeat(x.shape[1], 1, 1, 1)  # [C, 1, 4, 4]
     return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=x.shape[1])
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Zeros between the pixels, then the low-pass filter."""
+    """Double the resolution: insert zeros between the pixels, then low-pass."""
     spread = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     spread[:, :, ::2, ::2] = x
     return low_pass(spread, 2, 1)
 
 
 def weighted_rows(x: Tensor, matrix: Tensor) -> Tensor:
-    """A separable linear map of height and width: [N, C, h, h] by [s, h] -> [N, C, s, s]."""
+    """Multiply height and width by a matrix [s, h]: [N, C, h, h] -> [N, C, s, s]."""
     return matrix @ x @ matrix.T
 
 
 def stretch(x: Tensor, size: int, corners: bool) -> Tensor:
-    """Bilinear, with the centres of the corner pixels or the edges of the image on one another."""
+    """Resize bilinearly, aligning the centres of the corner pixels (`corners`) or the edges of the image."""
     old = x.shape[-1]
     at = [i * (old - 1) / (size - 1) if corners else (i + 0.5) * old / size - 0.5 for i in range(size)]
     positions = x.new_tensor(at).clamp(0, old - 1)  # [size]
@@ -108,7 +108,7 @@ def stretch(x: Tensor, size: int, corners: bool) -> Tensor:
 
 
 def rosinality_w(p: Parameters, z: Tensor) -> Tensor:
-    """z [N, z_dim] -> w [N, w_dim]; style.0 is the normalisation."""
+    """Map z [N, z_dim] to w [N, w_dim]; style.0 is the normalisation."""
     return mapping(p, list(p.numbered("style.{}", first=1)), mean_square_1(z), 0.01)
 
 
@@ -129,7 +129,7 @@ def rosinality_rgb(p: Parameters, name: str, x: Tensor, w: Tensor) -> Tensor:
 
 
 def rosinality_image(p: Parameters, ws: Tensor) -> Tensor:
-    """[N, num_ws, w_dim] -> [N, C, R, R], with the noise maps of the file."""
+    """Render ws [N, num_ws, w_dim] as [N, C, R, R], with the noise maps of the file."""
     x = rosinality_layer(p, "conv1", 0, p["input.input"].repeat(len(ws), 1, 1, 1), ws[:, 0])
     image = rosinality_rgb(p, "to_rgb1", x, ws[:, 1])
     for j, name in enumerate(p.numbered("to_rgbs.{}")):
@@ -143,7 +143,7 @@ def rosinality_image(p: Parameters, ws: Tensor) -> Tensor:
 
 
 def nvidia_w(p: Parameters, z: Tensor, lr_multiplier: float, labels: Tensor | None = None) -> Tensor:
-    """z [N, z_dim], one-hot labels [N, classes] where it is conditional -> w [N, w_dim]."""
+    """Map z [N, z_dim], and one-hot labels [N, classes] of a conditional network, to w [N, w_dim]."""
     x = mean_square_1(z)
     if labels is not None:
         x = torch.cat([x, mean_square_1(equal_linear(p, "mapping.embed", labels))], dim=1)  # [N, z_dim + w_dim]
@@ -153,7 +153,7 @@ def nvidia_w(p: Parameters, z: Tensor, lr_multiplier: float, labels: Tensor | No
 def nvidia_layer(
     p: Parameters, name: str, x: Tensor, w: Tensor, clamp: float, up: bool = False, gain: float = 1.0
 ) -> Tensor:
-    """The weight has no factor: demodulation takes it out again."""
+    """Compute one layer; its weight needs no factor, as demodulation would take it out again."""
     x = modulated(x, p[f"{name}.weight"], equal_linear(p, f"{name}.affine", w), up)
     if f"{name}.noise_const" in p:
         x = x + p[f"{name}.noise_const"] * p[f"{name}.noise_strength"]
@@ -169,7 +169,7 @@ def nvidia_rgb(p: Parameters, name: str, x: Tensor, w: Tensor, clamp: float) -> 
 
 
 def nvidia_image(p: Parameters, ws: Tensor, clamp: float = math.inf) -> Tensor:
-    """[N, num_ws, w_dim] -> [N, C, R, R], with the noise maps of the file; all three architectures."""
+    """Render ws [N, num_ws, w_dim] as [N, C, R, R], with the noise maps of the file, in all three architectures."""
     x, image = p["synthesis.b4.const"].repeat(len(ws), 1, 1, 1), None
     x = nvidia_layer(p, "synthesis.b4.conv1", x, ws[:, 0], clamp)
     row, resolution = 1, 4
@@ -196,7 +196,7 @@ def nvidia_image(p: Parameters, ws: Tensor, clamp: float = math.inf) -> Tensor:
 
 
 def lucidrains_w(p: Parameters, z: Tensor, lr_multiplier: float) -> Tensor:
-    """z [N, w_dim], brought to length 1 -> w [N, w_dim]. Every second of the numbered layers has tensors."""
+    """Map z [N, w_dim], scaled to length 1, to w [N, w_dim]. Every second of the numbered layers has tensors."""
     x, i = z / z.norm(dim=1, keepdim=True), 0
     while f"S.net.{i}.weight" in p:
         x = leaky(x @ (p[f"S.net.{i}.weight"] * lr_multiplier).T + p[f"S.net.{i}.bias"] * lr_multiplier)
@@ -205,7 +205,7 @@ def lucidrains_w(p: Parameters, z: Tensor, lr_multiplier: float) -> Tensor:
 
 
 def lucidrains_layer(p: Parameters, name: str, number: int, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-    """noise [N, R, R]: its first index is the column of the image, not the row."""
+    """Compute one layer; the second index of the noise [N, R, R] is the column of the image, not the row."""
     styles = w @ p[f"{name}.to_style{number}.weight"].T + p[f"{name}.to_style{number}.bias"]  # [N, I]
     x = modulated(x, p[f"{name}.conv{number}.weight"], styles + 1)  # [N, O, H, W]
     size = x.shape[-1]
@@ -220,7 +220,7 @@ def lucidrains_rgb(p: Parameters, name: str, x: Tensor, w: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor) -> Tensor:
-    """[1, 2, 1] / 4 in both directions; beyond the edge stands the pixel before the last one."""
+    """Filter with [1, 2, 1] / 4 in both directions, with reflection at the edges."""
     size = x.shape[-1]
     matrix = 0.5 * torch.eye(size, dtype=x.dtype)
     for i in range(size):
@@ -231,7 +231,7 @@ def blurred(x: Tensor) -> Tensor:
 
 
 def lucidrains_image(p: Parameters, ws: Tensor, noise: Tensor) -> Tensor:
-    """[N, num_ws, w_dim], noise [N, R, R] in [0, 1] -> [N, C, R, R], about [0, 1]."""
+    """Render ws [N, num_ws, w_dim] and noise [N, R, R] in [0, 1] as [N, C, R, R], about in [0, 1]."""
     if "G.initial_block" in p:
         initial = p["G.initial_block"]
         x = initial.reshape(1, *initial.shape[-3:]).repeat(len(ws), 1, 1, 1)  # [N, C, 4, 4]

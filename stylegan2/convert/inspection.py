@@ -1,7 +1,6 @@
-"""What is in a generator's file: its format, the sizes of its network, and what it lacks. Reads damaged ones too."""
+"""Describe a generator's file, also a damaged one: its format, the sizes of its network, and what it lacks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stored import outline_of
 
-SHOWN = 5  # names that a line lists
+SHOWN = 5  # names that a line lists at most
 TITLES = {
     "rosinality": "StyleGAN2 generator (rosinality)",
     "nvidia": "NVIDIA pickle",
@@ -22,13 +21,13 @@ TITLES = {
 
 
 def describe(stored: Stored) -> list[str]:
-    """Lines such as "generator: 1024 px, ..." about the generator in another project's file."""
+    """Return lines such as "generator: 1024 px, ..." about the generator in another project's file."""
     outline = FORMATS[stored.source].outline(stored)
     return [f"format: {TITLES[stored.source]}", *lines_of(outline), *outline.remarks, amount(stored.tensors)]
 
 
 def lines_of(outline: Outline) -> list[str]:
-    """The sizes of a generator, and which tensors are missing or left over."""
+    """Return lines with the sizes of a generator and with the tensors that are missing or left over."""
     z_dim, w_dim, channels = (
         "?" if size is None else size for size in (outline.z_dim, outline.w_dim, outline.img_channels)
     )
@@ -50,8 +49,8 @@ def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
 
 
 def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """The same about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
-    generator: Any = outline_of(GENERATORS, metadata["generator"])
+    """Return lines about a generator in a checkpoint of this package, whose tensors are called PREFIX.*"""
+    generator = outline_of(GENERATORS, metadata["generator"])
     config = built_as(generator)
     state = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     widths: dict[int, int | None] = {
@@ -72,7 +71,7 @@ def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str
 
 
 def settings(values: object) -> str:
-    """The settings of a part on one line; of a damaged file they may be anything."""
+    """Return the settings of a part on one line; in a damaged file they may be anything."""
     if not isinstance(values, Mapping):
         return repr(values)[:200]
     return ", ".join(f"{key} {value}" for key, value in values.items())

@@ -1,8 +1,8 @@
-"""What the formats share: sizes from shapes, strict renaming of tensors, and the mean of W where a file lacks it."""
+"""Share between the formats: sizes from shapes, strict renaming of tensors, and the mean of W that a file lacks."""
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from stylegan2 import ops
 from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import feature_maps
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import Config
 
-MOST_TENSORS, MOST_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # of a network: far beyond all that were trained
+MOST_TENSORS, MOST_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # limits of a network, far beyond all published ones
 W_AVG_SAMPLES = 10_000
 CHUNK = 1_000
 W_AVG = "mapping.w_avg"
@@ -30,13 +31,13 @@ class Stored(NamedTuple):
     source: str
     """the format"""
     tensors: dict[str, Tensor]
-    """under that project's names"""
-    settings: dict[str, Any]
-    """what no tensor tells"""
+    """the tensors under that project's names"""
+    settings: Metadata
+    """what the tensors do not tell"""
 
 
 class Outline(NamedTuple):
-    """What the tensors of a file say about its generator, also of a damaged one; None for what cannot be told."""
+    """What the tensors of a file, also a damaged one, say about its generator; None for what is unknown."""
 
     widths: dict[int, int | None]
     """{resolution: channels}"""
@@ -51,7 +52,11 @@ class Outline(NamedTuple):
 
 
 def count(state: Mapping[str, object], prefix: str) -> int:
-    """How many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are, gaps or not."""
+    """Return how many numbered modules `PREFIX.0.*`, `PREFIX.1.*`, ... there are, gaps included.
+
+    Raises:
+        CheckpointError: There are more than in any network.
+    """
     start = f"{prefix}."
     found = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
     if found > MOST_NUMBERED:
@@ -59,13 +64,13 @@ def count(state: Mapping[str, object], prefix: str) -> int:
     return found
 
 
-def check_state(state: Mapping[Any, Any]) -> None:
-    """Raises CheckpointError unless these are names and tensors as a network has them."""
+def check_state(state: Mapping[str, object]) -> None:
+    """Raise a CheckpointError unless these are names and finite dense tensors, as a network has them."""
     if len(state) > MOST_TENSORS:
         raise CheckpointError(f"it has {len(state):,} tensors, more than any network")
     for name, tensor in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or re.search(r"\d{5}", name):
-            raise CheckpointError(f"it has a tensor called {str(name)[:60]!r}, which is no network's")
+            raise CheckpointError(f"it has a tensor called {str(name)[:60]!r}, which belongs to no network")
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_meta:
             raise CheckpointError(f"its {name!r} is no dense tensor of plain numbers")
         if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -73,12 +78,12 @@ def check_state(state: Mapping[Any, Any]) -> None:
 
 
 def numbers(state: Iterable[str], pattern: str) -> set[int]:
-    """The numbers that the group in `pattern` matches at the beginnings of the names."""
+    """Return the numbers that the group in `pattern` matches at the beginnings of the names."""
     return {int(found[1]) for found in map(re.compile(pattern).match, state) if found}
 
 
 def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
-    """One size of a tensor that may be missing or misshapen."""
+    """Return the size of one dimension of a tensor, or None where the tensor is missing or has no such dimension."""
     tensor = state.get(name)
     return None if tensor is None or dim >= tensor.ndim else tensor.shape[dim]
 
@@ -86,17 +91,22 @@ def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
 def gaps(
     state: Mapping[str, object], wanted: Iterable[str], ignored: Iterable[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """(names that `state` lacks, names that it has beyond `wanted` and `ignored`)"""
+    """Return (names that `state` lacks, names that it has beyond `wanted` and `ignored`)."""
     wanted = list(wanted)
     known = {*wanted, *ignored}
     return [name for name in wanted if name not in state], [name for name in state if name not in known]
 
 
 def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
-    """{resolution: channels} -> the `channel_base` and `channel_max` that give these widths (`feature_maps`).
+    """Return the `channel_base` and `channel_max` that give these widths (see `feature_maps`).
 
     Where every width is the maximum, the base is the smallest one that fits.
-    Raises CheckpointError when no pair gives these widths.
+
+    Args:
+        widths: {resolution: channels}.
+
+    Raises:
+        CheckpointError: No pair gives these widths.
     """
     channel_max = max(widths.values())
     channel_base = max(resolution * width for resolution, width in widths.items())
@@ -111,7 +121,7 @@ def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
 
 
 def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """The shape of a weight matrix. Raises CheckpointError when it is none."""
+    """Return the shape of a weight matrix. CheckpointError: the tensor is no matrix."""
     shape = state[name].shape
     if len(shape) != 2:
         raise CheckpointError(f"{name!r} has the shape {list(shape)}, which is no matrix")
@@ -119,7 +129,7 @@ def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
 
 
 def check_names(state: Mapping[str, Tensor], wanted: Iterable[str], ignored: Iterable[str] = ()) -> None:
-    """Raises CheckpointError that names what `state` lacks, and what it has beyond `wanted` and `ignored`."""
+    """Raise a CheckpointError that names what `state` lacks, and what it has beyond `wanted` and `ignored`."""
     missing, extra = gaps(state, wanted, ignored)
     problems = {"missing": missing, "not known": extra}
     text = "; ".join(f"{len(names)} tensors are {kind}: {_some(names)}" for kind, names in problems.items() if names)
@@ -132,7 +142,7 @@ def _some(names: list[str], limit: int = 5) -> str:
 
 
 def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float) -> None:
-    """Raises CheckpointError unless each of the resampling filters is StyleGAN2's [1, 3, 3, 1] and sums to `gain`."""
+    """Raise a CheckpointError unless each resampling filter is StyleGAN2's [1, 3, 3, 1] and sums to `gain`."""
     expected = ops.fir_kernel(1, gain, torch.empty(0))[0, 0]  # [4, 4]
     for name in names:
         kernel = state[name].float()
@@ -146,15 +156,22 @@ def build(
     state: Mapping[str, Tensor],
     network: str = "stylegan2",
 ) -> Generator:
-    """A generator of these settings with the tensors of `state`, given {our name: its name}.
+    """Build a generator and fill it with the tensors of a file; shapes may differ in dimensions of size 1 only.
 
-    Shapes may differ in dimensions of size 1 only. Raises CheckpointError that names a tensor of another shape.
+    Args:
+        config: The settings of the generator.
+        names: {our name: the file's name} of every tensor.
+        state: The tensors of the file.
+        network: The generator's name in the registry.
+
+    Raises:
+        CheckpointError: The settings are out of range, or a tensor has another shape.
     """
     checked = GENERATORS.checked({"name": network, **config})
     with torch.device("meta"):
         _check_shapes(GENERATORS.build(**checked), names, state)
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        generator: Any = GENERATORS.build(**checked)
+        generator = GENERATORS.build(**checked)
     tensors = {}
     for ours, own in generator.state_dict().items():
         if ours == W_AVG and ours not in names:
@@ -167,8 +184,8 @@ def build(
     return generator
 
 
-def _check_shapes(outline: Any, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError unless the tensors are those of a network on the meta device, before one takes memory."""
+def _check_shapes(outline: Generator, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+    """Raise a CheckpointError unless the tensors fit a network on the meta device, before a real one takes memory."""
     for ours, own in outline.state_dict().items():
         if ours == W_AVG and ours not in names:
             continue
@@ -179,7 +196,7 @@ def _check_shapes(outline: Any, names: Mapping[str, str], state: Mapping[str, Te
 
 @torch.no_grad()
 def mean_of_w(generator: Generator) -> Tensor:
-    """Monte Carlo estimate of E[f(z)], [w_dim], over all classes, with a seed of its own: the same on every call."""
+    """Estimate E[f(z)], [w_dim], over all classes from samples of a fixed seed, so that every call returns the same."""
     source = torch.Generator().manual_seed(0)
     total = torch.zeros_like(generator.w_avg)
     labels = torch.arange(CHUNK) % generator.num_classes if generator.num_classes else None
@@ -190,7 +207,7 @@ def mean_of_w(generator: Generator) -> Tensor:
 
 
 def seeded_noise(layers: int) -> list[Tensor]:
-    """Noise maps [r, r] for the layers of a synthesis network: 4, 8, 8, 16, 16, ..."""
+    """Draw noise maps [r, r] for the layers of a synthesis network, with sides 4, 8, 8, 16, 16, ..."""
     source = torch.Generator().manual_seed(0)
     sizes = [4 * 2 ** ((layer + 1) // 2) for layer in range(layers)]
     return [torch.randn(size, size, generator=source) for size in sizes]

@@ -1,9 +1,9 @@
-"""Generators of lucidrains/stylegan2-pytorch (model_N.pt), of its version 0.20 and later."""
+"""Read generators of lucidrains/stylegan2-pytorch (model_N.pt), version 0.20 and later."""
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from stylegan2.convert.layout import Stored
 from stylegan2.networks.lucidrains import uniform
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.bounded import read_json
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 SOURCE = "lucidrains"
@@ -38,16 +39,21 @@ LR_NOTE = (
 )
 
 
-def is_content(content: object) -> bool:
-    """Whether a PyTorch file holds what that project's Trainer saves: {"GAN": tensors, "version": text}."""
+def is_content(content: object) -> TypeGuard[Metadata]:
+    """Return whether a PyTorch file holds what that project's Trainer saves: {"GAN": tensors, "version": text}."""
     state = content.get("GAN", content) if isinstance(content, dict) else {}
     return isinstance(state, dict) and any(str(key).startswith(("G.blocks.", "GE.blocks.")) for key in state)
 
 
-def extract(content: dict[str, Any], folder: Path) -> Stored:
-    """The averaged weights (SE and GE) of a file, or those of the training (S and G) where it has none.
+def extract(content: Metadata, folder: Path) -> Stored:
+    """Take the averaged weights (SE and GE) from a file, or the trained ones (S and G) where it has no average.
 
-    folder: where that project's settings lie, for `lr_mlp`.
+    Args:
+        content: The content of the file.
+        folder: Where that project's settings file may be, which holds `lr_mlp`.
+
+    Raises:
+        CheckpointError: The file holds more than tensors under the names of a generator.
     """
     state = content.get("GAN", content)
     averaged = "E" if any(str(key).startswith("GE.") for key in state) else ""
@@ -69,27 +75,27 @@ def _lr_mlp(path: Path) -> float | None:
 
 
 def plain_names(stored: Stored) -> dict[str, Tensor]:
-    """The tensors under the names S and G, whether they are averaged or not."""
+    """Return the tensors under the names S and G, whether they are averaged or not."""
     averaged = stored.settings["averaged"]
     return {name[:1] + name[1 + len(averaged) :]: tensor for name, tensor in stored.tensors.items()}
 
 
 def build(stored: Stored) -> tuple[Generator, list[str]]:
-    """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
+    """Return the generator, and one sentence for each thing that the file lacks and that was filled in."""
     lr_mlp = stored.settings["lr_mlp"]
     notes = [layout.W_AVG_NOTE, layout.NOISE_NOTE] + ([LR_NOTE] if lr_mlp is None else [])
     return from_lucidrains(plain_names(stored), LR_MULTIPLIER if lr_mlp is None else lr_mlp), notes
 
 
 def from_lucidrains(state: Mapping[str, Tensor], mapping_lr_multiplier: float = LR_MULTIPLIER) -> Generator:
-    """A Generator from the tensors S.* and G.*; every size is read from them.
+    """Build a generator from the tensors S.* and G.*, from which every size is read.
 
     Args:
-        state: names and tensors. The mean of W and the noise map, which they lack, are drawn with a fixed seed.
-        mapping_lr_multiplier: that project's `lr_mlp`, which the tensors do not tell.
+        state: The tensors by name. The mean of W and the noise map, which they lack, are drawn with a fixed seed.
+        mapping_lr_multiplier: That project's `lr_mlp`, which the tensors do not tell.
 
     Raises:
-        CheckpointError: names the tensors that are missing, not known or of another shape, or what is not supported.
+        CheckpointError: Tensors are missing, unknown or of another shape, or the network is not supported.
     """
     if reason := unsupported(state):
         raise CheckpointError(reason)
@@ -115,7 +121,7 @@ def from_lucidrains(state: Mapping[str, Tensor], mapping_lr_multiplier: float = 
 
 
 def _in_our_terms(state: Mapping[str, Tensor], resolution: int) -> dict[str, Tensor]:
-    """The same network with 1 more in the bias of its styles, noise of mean 0 and variance 1, and z of mean square 1.
+    """Rewrite the tensors for our network: style biases plus 1, noise of mean 0 and variance 1, z of mean square 1.
 
     Our mapping network divides by the root of its inputs and has activations of gain sqrt(2).
     """
@@ -130,14 +136,16 @@ def _in_our_terms(state: Mapping[str, Tensor], resolution: int) -> dict[str, Ten
             state[name] = state[name] + 1
         elif ".to_noise" in name and name.endswith("weight"):
             bias = f"{name.removesuffix('weight')}bias"
-            state[bias] = state[bias] + state[name].flatten() / 2  # the mean of their noise, and its deviation
+            state[bias] = (
+                state[bias] + state[name].flatten() / 2
+            )  # the mean of their noise is added, and its deviation scales the strength
             state[name] = state[name] / math.sqrt(12)
     source = torch.Generator().manual_seed(0)
     return state | {NOISE: uniform(resolution, resolution, generator=source)}
 
 
 def tensor_names(blocks: int, mapping_layers: int, learned_const: bool) -> dict[str, str]:
-    """{our name: lucidrains' name}, without the mean of W. The noise map has a name of ours."""
+    """Return {our name: lucidrains' name} without the mean of W; the noise map keeps our name."""
     names = {"synthesis.noise_const": NOISE}
     names["synthesis.const"] = "G.initial_block" if learned_const else "G.to_initial_block.weight"
     for part in ("weight", "bias"):
@@ -152,16 +160,16 @@ def tensor_names(blocks: int, mapping_layers: int, learned_const: bool) -> dict[
 
 
 def unsupported(state: Mapping[str, Tensor]) -> str | None:
-    """What in these tensors we have no network for, in one sentence; None where there is nothing."""
+    """Return a sentence about what these tensors have that is not supported, or None where all is."""
     if any(name.startswith("G.attns.") for name in state):
         return "its generator has attention layers (trained with --attn-layers), which are not supported"
     if "G.initial_conv.weight" not in state and "G.initial_conv.bias" not in state:
-        return "it is of a version of lucidrains/stylegan2-pytorch before 0.20, of which the generator was another one"
+        return "it was written by lucidrains/stylegan2-pytorch before version 0.20, whose generator was a different one"
     return None
 
 
 def outline(stored: Stored) -> layout.Outline:
-    """What can be said about a file before it is built, and of one that is damaged."""
+    """Describe the generator of a file, also a damaged one, without building it."""
     state, averaged = plain_names(stored), stored.settings["averaged"]
     blocks, depth = layout.count(state, "G.blocks"), layout.count(state, "S.net")
     names = tensor_names(blocks, max(1, depth), "G.to_initial_block.weight" not in state)

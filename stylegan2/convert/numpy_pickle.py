@@ -1,15 +1,15 @@
-"""Pickles of NumPy arrays in dicts and lists, read without executing anything that they contain.
+"""Read pickles of NumPy arrays in dicts and lists without executing anything that they contain.
 
-A pickle is a program that names functions and calls them. Here it can name four functions of NumPy, and in their place
-stand classes of this file, which check what they are given.
+A pickle is a program that names functions and calls them. Here it can name four functions of NumPy; classes of this
+file that check their arguments are called in their place.
 """
 
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from stylegan2.runtime.pickle_outline import Outline
 LARGEST = 1 << 30  # bytes of a file: more directions than anybody has
 
 
-def read_numpy_pickle(path: str | os.PathLike) -> Any:
-    """Return what a pickle of arrays, text, numbers and containers holds.
+def read_numpy_pickle(path: str | os.PathLike) -> object:
+    """Return the content of a pickle of arrays, text, numbers and containers.
 
     Raises:
-        CheckpointError: The file is damaged, too large, or names anything that such a file has no need of.
+        CheckpointError: The file is damaged or too large, or names something that such a file does not need.
     """
     try:
         if Path(path).stat().st_size > LARGEST:
@@ -43,15 +43,15 @@ def read_numpy_pickle(path: str | os.PathLike) -> Any:
 
 
 class _RefusedError(Exception):
-    """The predicate of a sentence about the file."""
+    """A pickle that was refused; the message is the predicate of a sentence whose subject is the file."""
 
 
 class _Array:
-    """Stands for an array until its data come."""
+    """A placeholder for an array until its data are read."""
 
     array: np.ndarray
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: object) -> None:
         self.array = np.zeros(0, np.float32)
 
     def __setstate__(self, state: tuple) -> None:
@@ -60,9 +60,9 @@ class _Array:
 
 
 class _Type:
-    """Stands for numpy.dtype; only plain numbers are resolved."""
+    """A placeholder for numpy.dtype that resolves only plain numeric types."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         self.code, self.order = str(code), "="
 
     def __setstate__(self, state: tuple) -> None:
@@ -75,7 +75,7 @@ class _Type:
         return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
 
 
-def _filled(data: Any, dtype: _Type, shape: tuple, order: str = "C") -> np.ndarray:
+def _filled(data: str | bytes, dtype: _Type, shape: tuple, order: str = "C") -> np.ndarray:
     if isinstance(data, str):
         data = data.encode("latin1")  # as Python 2 wrote it
     array = np.frombuffer(bytes(data), dtype.resolve())  # [numel]
@@ -85,20 +85,23 @@ def _filled(data: Any, dtype: _Type, shape: tuple, order: str = "C") -> np.ndarr
     return array.reshape(sizes, order="F" if order == "F" else "C")
 
 
-def _from_buffer(data: Any, dtype: _Type, shape: tuple, order: str, *_: Any) -> np.ndarray:
+def _from_buffer(data: bytes, dtype: _Type, shape: tuple, order: str, *_: object) -> np.ndarray:
     return _filled(data, dtype, shape, order)
 
 
-def _scalar(dtype: _Type, data: Any) -> float:
+def _scalar(dtype: _Type, data: str | bytes) -> float:
     return _filled(data, dtype, (1,))[0].item()
 
 
 def _latin(text: str, encoding: str) -> bytes:
-    """Stand for `_codecs.encode`, by which protocol 2 writes bytes."""
+    """Replace `_codecs.encode`, with which protocol 2 writes bytes."""
     return str(text).encode("latin1")
 
 
-KNOWN: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): OrderedDict, ("_codecs", "encode"): _latin}
+KNOWN: dict[tuple[str, str], Callable[..., object]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin,
+}
 for _numpy in ("numpy.core", "numpy._core"):
     KNOWN[f"{_numpy}.multiarray", "_reconstruct"] = _Array
     KNOWN[f"{_numpy}.multiarray", "scalar"] = _scalar
@@ -107,17 +110,18 @@ KNOWN["numpy", "ndarray"], KNOWN["numpy", "dtype"] = _Array, _Type
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         if (module, name) not in KNOWN:
             reference = repr(f"{module}.{name}"[:80])
-            raise _RefusedError(f"was refused because it names {reference}, of which a file of arrays has no need")
+            raise _RefusedError(f"was refused because it names {reference}, which a file of arrays does not need")
         return KNOWN[module, name]
 
 
-def _arrays(content: Any, known: dict[int, Any]) -> Any:
-    """Replace what stands for arrays by them, in dicts, lists and tuples; `known` holds what was replaced already.
+def _arrays(content: object, known: dict[int, object]) -> object:
+    """Replace placeholders by arrays in dicts, lists and tuples.
 
-    What contains itself, or is in many places at once, is so visited once.
+    `known` holds what was replaced already, so that an object which contains itself, or which is in many places, is
+    visited once.
     """
     if isinstance(content, _Array):
         return content.array

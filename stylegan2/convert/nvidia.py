@@ -1,8 +1,7 @@
-"""Generators of NVIDIA's stylegan2-ada-pytorch, and of stylegan3 with --cfg=stylegan2 (.pkl)."""
+"""Read generators of NVIDIA's stylegan2-ada-pytorch, and of stylegan3 with --cfg=stylegan2 (.pkl)."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -20,14 +19,18 @@ TO_RGB = ("weight", "bias", "affine.weight", "affine.bias")
 CONST = "synthesis.b4.const"
 EMBEDDING = "mapping.embed.weight"
 DEEPEST = 8  # modules within modules; a generator has 4 levels
-MOST_MODULES = 10_000  # a generator of 1024 px has 60; they may be shared, so that few bytes make many
+MOST_MODULES = 10_000  # a generator of 1024 px has 60; a hostile file can repeat one module in a few bytes
 LARGEST_SETTING = 1e6
 LR_MULTIPLIER = 0.01
 BARE_NOTE = f"the file holds tensors alone, so no bound on the layers and {LR_MULTIPLIER} for the mapping were taken"
 
 
 def extract(content: object) -> Stored:
-    """The `G_ema` of a network pickle, as `read_persistence_pickle` gives it. CheckpointError: there is none."""
+    """Take `G_ema` from a network pickle, as `read_persistence_pickle` reads it.
+
+    Raises:
+        CheckpointError: The pickle has no `G_ema`.
+    """
     stored = content.get("G_ema", content.get("G")) if isinstance(content, dict) else content
     if not isinstance(stored, StoredModule):
         raise CheckpointError("it is a pickle without a generator 'G_ema' of NVIDIA's PyTorch projects")
@@ -40,14 +43,14 @@ def extract(content: object) -> Stored:
 
 
 def trained(content: object) -> Stored | None:
-    """Find the generator as it was trained, where a pickle has it beside `G_ema`; None where it has not."""
+    """Find the trained generator that a pickle may have besides `G_ema`; return None where it has none."""
     if not isinstance(content, dict) or not isinstance(content.get("G"), StoredModule) or "G_ema" not in content:
         return None
     return extract({"G": content["G"]})
 
 
-def extract_tensors(content: Any) -> Stored | None:
-    """The same tensors in a PyTorch file, however they are wrapped; None where they are not there."""
+def extract_tensors(content: object) -> Stored | None:
+    """Find the tensors of such a generator in a PyTorch file, however they are wrapped; None where it has none."""
     found = envelope.unwrap(content, CONST)
     if not found:
         return None
@@ -55,7 +58,7 @@ def extract_tensors(content: Any) -> Stored | None:
 
 
 def build(stored: Stored) -> tuple[Generator, list[str]]:
-    """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
+    """Return the generator, and one sentence for each thing that the file lacks and that was filled in."""
     tensors, settings = stored.tensors, stored.settings
     if reason := unsupported(stored):
         raise CheckpointError(reason)
@@ -65,7 +68,7 @@ def build(stored: Stored) -> tuple[Generator, list[str]]:
 
 
 def outline(stored: Stored) -> layout.Outline:
-    """What can be said about a file before it is built, and of one that is damaged."""
+    """Describe the generator of a file, also a damaged one, without building it."""
     state, settings = stored.tensors, stored.settings
     found = layout.numbers(state, r"synthesis\.b(\d+)\.")
     blocks = max((resolution.bit_length() - 3 for resolution in found), default=0)
@@ -93,11 +96,18 @@ def outline(stored: Stored) -> layout.Outline:
 
 
 def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
-    """({"a.b.name": tensor}, {"a.b.name": number, text or None}): parameters and buffers, and plain attributes."""
-    tensors: dict[str, Tensor] = {}
-    settings: dict[str, Any] = {}
+    """Return the parameters and buffers of a module and its children, and their plain attributes.
 
-    waiting: list[tuple[Any, str, int]] = [(stored, "", 0)]
+    Returns:
+        {"a.b.name": tensor} and {"a.b.name": number, text or None}.
+
+    Raises:
+        CheckpointError: The module is damaged, or has more modules than any generator.
+    """
+    tensors: dict[str, Tensor] = {}
+    settings: Metadata = {}
+
+    waiting: list[tuple[object, str, int]] = [(stored, "", 0)]
     for module, prefix, depth in waiting:
         if not isinstance(module, StoredModule) or depth > DEEPEST:
             raise CheckpointError(f"{prefix or 'G_ema'!r} is no module as NVIDIA's projects store it")
@@ -117,16 +127,16 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
 def from_nvidia(
     state: Mapping[str, Tensor], conv_clamp: float | None = None, mapping_lr_multiplier: float = LR_MULTIPLIER
 ) -> Generator:
-    """A Generator from the state dict of an NVIDIA generator; sizes and architecture are read from the tensors.
+    """Build a generator from the state dict of an NVIDIA generator; sizes and architecture follow from the tensors.
 
     Args:
-        state: names and tensors. Where there is no mean of W it is estimated with a fixed seed, and a network without
-            noise (`use_noise=False`) gets noise of strength 0.
-        conv_clamp: the bound on each layer's output, which the tensors do not tell.
-        mapping_lr_multiplier: of the mapping network, which the tensors do not tell either.
+        state: The tensors by name. A missing mean of W is estimated with a fixed seed, and a network without noise
+            (`use_noise=False`) gets noise of strength 0.
+        conv_clamp: The bound on each layer's output, which the tensors do not tell.
+        mapping_lr_multiplier: The mapping network's multiplier, which the tensors do not tell either.
 
     Raises:
-        CheckpointError: names the tensors that are missing, not known or of another shape.
+        CheckpointError: Tensors are missing, unknown or of another shape.
     """
     state = dict(state)
     if CONST not in state:
@@ -151,7 +161,7 @@ def from_nvidia(
 
 
 def tensor_names(blocks: int, mapping_layers: int, architecture: str, conditional: bool = False) -> dict[str, str]:
-    """{our name: NVIDIA's name} for a generator of resolution 4 * 2^blocks, without the mean of W."""
+    """Return {our name: NVIDIA's name} for a generator of resolution 4 * 2^blocks, without the mean of W."""
     names = {"synthesis.const": CONST}
     if conditional:
         names |= {f"mapping.embedding.linear.{part}": f"mapping.embed.{part}" for part in ("weight", "bias")}
@@ -170,7 +180,7 @@ def tensor_names(blocks: int, mapping_layers: int, architecture: str, conditiona
 
 
 def _layer(k: int) -> str:
-    """Layer 0 is b4.conv1; each block after it has an upsampling conv0 and a plain conv1."""
+    """Return NVIDIA's name of layer k: layer 0 is b4.conv1; each later block has an upsampling conv0 and a conv1."""
     return f"synthesis.b{4 * 2 ** ((k + 1) // 2)}.conv{0 if k % 2 else 1}"
 
 
@@ -184,7 +194,7 @@ def _no_noise(blocks: int) -> dict[str, Tensor]:
 
 
 def _blocks(state: Mapping[str, Tensor]) -> int:
-    """How often the resolution doubles from 4."""
+    """Return how often the resolution doubles from 4."""
     blocks = 0
     while f"synthesis.b{8 * 2**blocks}.conv0.weight" in state:
         blocks += 1
@@ -192,7 +202,7 @@ def _blocks(state: Mapping[str, Tensor]) -> int:
 
 
 def _architecture(state: Mapping[str, Tensor]) -> str:
-    """The architecture shows in the names: 1x1 skips beside the blocks, and a ToRGB in the first block or not."""
+    """Return the architecture, which the names show: 1x1 skips in the blocks, or a ToRGB in the first block."""
     if "synthesis.b8.skip.weight" in state:
         return "residual"
     return "skip" if "synthesis.b4.torgb.weight" in state else "plain"
@@ -215,7 +225,7 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
 
 
 def unsupported(stored: Stored) -> str | None:
-    """Why this is a network that shares the container and not the architecture, in one sentence; None where it is."""
+    """Return a sentence on why this network, whose container is the same, is not supported; None where it is."""
     if any(name.startswith("synthesis.input.") for name in stored.tensors):
         return "it is a StyleGAN3 generator (stylegan3-t or -r); of NVIDIA's, only StyleGAN2 ones are supported"
     if stored.settings.get("c_dim") and EMBEDDING not in stored.tensors:
@@ -226,14 +236,14 @@ def unsupported(stored: Stored) -> str | None:
     return None
 
 
-def _synthesis_arguments(stored: StoredModule) -> dict[str, Any]:
-    """stylegan2-ada nests them in `synthesis_kwargs`, stylegan3 does not."""
+def _synthesis_arguments(stored: StoredModule) -> Metadata:
+    """Return the synthesis network's arguments: stylegan2-ada nests them in `synthesis_kwargs`, stylegan3 does not."""
     arguments = _dict(stored, "_init_kwargs")
     nested = arguments.get("synthesis_kwargs")
     return nested if isinstance(nested, dict) else arguments
 
 
-def _dict(module: StoredModule, name: str) -> dict[str, Any]:
+def _dict(module: StoredModule, name: str) -> Metadata:
     value = module.state.get(name)
     return value if isinstance(value, dict) else {}
 

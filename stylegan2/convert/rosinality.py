@@ -1,8 +1,7 @@
-"""Generators of rosinality/stylegan2-pytorch, the layout in which most pSp-family models are published (.pt)."""
+"""Read and write generators of rosinality/stylegan2-pytorch (.pt), the layout of most published pSp-family models."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import Config, built_as
 
 SOURCE = "rosinality"
-LR_MULTIPLIER = 0.01  # of the mapping network; that project has no other
+LR_MULTIPLIER = 0.01  # the mapping network's; that project has no other
 LAYER = {
     "weight": "conv.weight",
     "affine.weight": "conv.modulation.weight",
@@ -32,7 +31,7 @@ TO_RGB = {
     "bias": "bias",
 }
 FILTERS = (".blur.kernel", ".upsample.kernel")
-# Each stands in every generator, and no other network has it; a damaged file may lack one.
+# Every generator has each of these tensors, and no other network has one; a damaged file may lack some.
 ANCHORS = ("input.input", "conv1.conv.modulation.weight", "to_rgb1.conv.modulation.weight", "style.1.weight")
 W_AVG = "latent_avg"
 RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
@@ -41,13 +40,13 @@ RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 def extract(content: object) -> Stored:
     """Find the generator in a file {g_ema, latent_avg}, {g, d, g_ema, args, ...} or any other wrapping of its tensors.
 
-    Averaged weights are taken before others; where there are none, a note says so.
+    Averaged weights are preferred; where there are none, a note says so.
 
     Args:
-        content: As `read_torch` gives it.
+        content: The content of the file, as `read_torch` returns it.
 
     Raises:
-        CheckpointError: It holds no such generator, or an encoder too.
+        CheckpointError: The file holds no such generator, or it holds an encoder too.
     """
     if not isinstance(content, dict):
         raise CheckpointError(f"it holds a {type(content).__name__}, not a checkpoint")
@@ -77,7 +76,7 @@ def trained(content: object) -> Stored | None:
 
 
 def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
-    """(generator, notes: one sentence for each thing that the file lacks and that was filled in)"""
+    """Return the generator, and one sentence for each thing that the file lacks and that was filled in."""
     state = dict(stored.tensors)
     latent_avg = state.pop(W_AVG, None)
     notes = [layout.W_AVG_NOTE] if latent_avg is None else []
@@ -90,7 +89,7 @@ def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
 
 
 def outline(stored: Stored) -> layout.Outline:
-    """What can be said about a file before it is built, and of one that is damaged."""
+    """Describe the generator of a file, also a damaged one, without building it."""
     state = stored.tensors
     blocks, depth = layout.count(state, "to_rgbs"), layout.count(state, "style")
     names = {name: f"{name}.activate.bias" for name in ["conv1", *(f"convs.{2 * j}" for j in range(blocks))]}
@@ -114,14 +113,15 @@ def outline(stored: Stored) -> layout.Outline:
 
 
 def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = None) -> protocols.Generator:
-    """A Generator from a `g_ema` state dict; every size is read from the tensors.
+    """Build a generator from a `g_ema` state dict; every size is read from the tensors.
 
     Args:
-        state: names and tensors, without a prefix. Very old files have no `noises.*`: then drawn with a fixed seed.
-        latent_avg: [w_dim] or [1, w_dim], the mean of W; estimated with a fixed seed where it is None.
+        state: The tensors by name, without a prefix. The noise maps that very old files lack (`noises.*`) are drawn
+            with a fixed seed.
+        latent_avg: [w_dim] or [1, w_dim], the mean of W; where it is None, it is estimated with a fixed seed.
 
     Raises:
-        CheckpointError: names the tensors that are missing, not known or of another shape.
+        CheckpointError: Tensors are missing, unknown or of another shape.
     """
     state = dict(state)
     blocks = _count(state, "convs.{}.conv.weight", first=0) // 2
@@ -139,10 +139,12 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
 
 
 def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
-    """The `g_ema` of a generator: the inverse of `from_rosinality`, with the filters.
+    """Return the `g_ema` of a generator, with the resampling filters: the inverse of `from_rosinality`.
 
-    Another learning-rate multiplier of the mapping network is folded into its tensors. UserError names what of the
-    generator that layout has no place for.
+    A learning-rate multiplier of the mapping network other than 0.01 is folded into its tensors.
+
+    Raises:
+        UserError: The generator has something that this layout has no place for.
     """
     if not isinstance(generator, Generator) or export_problems(generator):
         reasons = "; ".join(export_problems(generator))
@@ -162,26 +164,26 @@ def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
 
 
 def store(generator: Generator) -> Stored:
-    """A generator with its mean of W, as a file of that layout holds them. UserError as in `to_rosinality`."""
+    """Return a generator and its mean of W as a file of that layout holds them. UserError: as in `to_rosinality`."""
     return Stored(SOURCE, {**to_rosinality(generator), W_AVG: generator.w_avg.detach().clone()}, {})
 
 
-def file_content(stored: Stored) -> dict[str, Any]:
-    """What `torch.save` writes for that project's code."""
+def file_content(stored: Stored) -> dict[str, object]:
+    """Return the content that `torch.save` writes for that project's code."""
     return {"g_ema": {k: v for k, v in stored.tensors.items() if k != W_AVG}, W_AVG: stored.tensors[W_AVG]}
 
 
 def export_problems(generator: protocols.Generator) -> list[str]:
-    """What of a generator rosinality's layout has no place for; empty where it can be written."""
+    """List what a generator has that rosinality's layout has no place for; empty where it can be written."""
     if not isinstance(generator, Generator):
-        return [f"it is a {built_as(generator)['name']} generator, not a stylegan2"]
+        return [f"it is a {built_as(generator)['name']} generator, not a stylegan2 one"]
     architecture = built_as(generator)["architecture"]
     found = [] if architecture == "skip" else [f"its architecture is {architecture}, not skip"]
     return found + (["it is conditioned on classes"] if generator.num_classes else [])
 
 
 def differences(generator: Generator) -> list[str]:
-    """What rosinality's own code cannot build or do as it stands, one sentence each; the layout holds it."""
+    """List, one sentence each, what the layout holds but rosinality's own code cannot build without changes."""
     sizes = resolutions(generator.img_resolution)
     config = built_as(generator)
     widths = [feature_maps(size, config["channel_base"], config["channel_max"]) for size in sizes]
@@ -190,7 +192,7 @@ def differences(generator: Generator) -> list[str]:
         table = ", ".join(f"{size}: {width}" for size, width in zip(sizes, widths, strict=True))
         found.append(f"that project's code has other widths: change its table of channels to {{{table}}}")
     if generator.z_dim != generator.w_dim:
-        found.append(f"that project's code has z of the size of w, but here z has {generator.z_dim} numbers")
+        found.append(f"that project's code has z as large as w, but here z has {generator.z_dim} numbers")
     if generator.img_channels != 3:
         found.append(f"that project's code has images of 3 channels, but these have {generator.img_channels}")
     if config["conv_clamp"] is not None:
@@ -201,12 +203,12 @@ def differences(generator: Generator) -> list[str]:
 
 
 def published_width(resolution: int, multiplier: int) -> int:
-    """Channels in rosinality's code: 512 up to 32 px, whatever the multiplier."""
+    """Return the channels in rosinality's code at a resolution: 512 up to 32 px, whatever the multiplier."""
     return 512 if resolution <= 32 else multiplier * 16384 // resolution
 
 
 def _shape(theirs: str, tensor: Tensor) -> tuple[int, ...]:
-    """Their shape of a tensor of ours: the same numbers with further dimensions of size 1."""
+    """Return the shape of one of our tensors in that layout, which adds dimensions of size 1."""
     if theirs.endswith("conv.weight"):
         return 1, *tensor.shape  # [1, O, I, k, k]
     if theirs.endswith("noise.weight"):
@@ -217,7 +219,7 @@ def _shape(theirs: str, tensor: Tensor) -> tuple[int, ...]:
 
 
 def tensor_names(blocks: int, mapping_layers: int) -> dict[str, str]:
-    """{our name: rosinality's name} for a generator of resolution 4 * 2^blocks, without the mean of W."""
+    """Return {our name: rosinality's name} for a generator of resolution 4 * 2^blocks, without the mean of W."""
     names = {"synthesis.const": "input.input"}
     for i in range(mapping_layers):
         for part in ("weight", "bias"):
@@ -247,7 +249,7 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
 
 
 def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
-    """How many of the numbered names there are, without a gap."""
+    """Return how many of the numbered names there are, without a gap."""
     number = first
     while pattern.format(number) in state:
         number += 1

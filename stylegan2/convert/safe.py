@@ -1,7 +1,7 @@
-"""Reading pickles that others made, without executing anything that they contain.
+"""Read pickles of other projects without executing anything that they contain.
 
-A pickle is a program: it names functions and calls them. Here it can name only what this file lists, and each of those
-is either a container or a function of this file.
+A pickle is a program that names functions and calls them. Here it can name only what this file lists, which is either a
+container or a function of this file.
 """
 
 import argparse
@@ -14,13 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stylegan2.runtime.bounded import reading
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.pickle_outline import Outline
 from stylegan2.runtime.torch_outline import check_torch
@@ -29,12 +30,12 @@ DAMAGED = "is damaged, or holds more than tensors and settings"
 
 
 def _path(*parts: str) -> str:
-    """Stands for the classes of pathlib."""
+    """Join the parts of a path, in place of the classes of pathlib."""
     return "/".join(part for part in parts if isinstance(part, str))
 
 
 _PATHS = ("PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath")
-_multiarray: Any = importlib.import_module("numpy._core.multiarray")
+_multiarray = importlib.import_module("numpy._core.multiarray")
 ALLOWED = (
     argparse.Namespace,
     np.ndarray,
@@ -44,16 +45,17 @@ ALLOWED = (
     *((_multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_path, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in _PATHS),
 )
-"""What a file of tensors may name besides what `torch.load` allows by itself. Arrays of objects hold nothing else."""
+"""The names that a file of tensors may use besides those that `torch.load` allows, also within arrays of objects."""
 
 
-def read_torch(path: str | os.PathLike) -> Any:
-    """What torch.save wrote: tensors, NumPy arrays, containers, numbers, text, paths and argparse.Namespace only.
+def read_torch(path: str | os.PathLike) -> object:
+    """Read a file of `torch.save`: tensors, NumPy arrays, containers, numbers, text, paths and argparse.Namespace only.
 
-    Tensors are on the CPU, and paths, which are settings, become text.
+    Tensors are on the CPU, and paths, which are settings, become text. PyTorch reads the file only after it was found
+    to hold what it claims.
 
-    Raises CheckpointError, in one sentence, when the file is damaged, refers to anything else, or claims more than it
-    holds; PyTorch reads it only after that was found out.
+    Raises:
+        CheckpointError: The file is damaged, refers to anything else, or claims more than it holds.
     """
     name = repr(os.fspath(path))
     try:
@@ -71,19 +73,20 @@ def read_torch(path: str | os.PathLike) -> Any:
 
 
 class StoredModule(NamedTuple):
-    """A module as `torch_utils.persistence` of NVIDIA's projects stores it, without its source code.
+    """A module that `torch_utils.persistence` of NVIDIA's projects stored, without its source code.
 
     `state` is the module's __dict__: `_parameters`, `_buffers`, `_modules`, `_init_kwargs` and plain attributes.
     """
 
     class_name: str
-    state: dict[str, Any]
+    state: Metadata
 
 
-def read_persistence_pickle(path: str | os.PathLike) -> Any:
-    """The object in a pickle of NVIDIA's PyTorch projects, with a StoredModule for each of their modules.
+def read_persistence_pickle(path: str | os.PathLike) -> object:
+    """Return the object in a pickle of NVIDIA's PyTorch projects, with a StoredModule for each of their modules.
 
-    Raises CheckpointError, in one sentence, when the file is damaged or names anything that such a file has no need of.
+    Raises:
+        CheckpointError: The file is damaged, or names something that such a file does not need.
     """
     try:
         with Path(path).open("rb") as file:
@@ -101,7 +104,7 @@ def read_persistence_pickle(path: str | os.PathLike) -> Any:
 
 
 class _RefusedError(Exception):
-    """The predicate of a sentence about the file."""
+    """A pickle that was refused; the message is the predicate of a sentence whose subject is the file."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -109,7 +112,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self.known = _known()
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         if module.startswith("dnnlib.tflib"):
             raise _RefusedError(
                 "is a TensorFlow pickle of the original StyleGAN or StyleGAN2, which is not read here: "
@@ -117,14 +120,14 @@ class _Unpickler(pickle.Unpickler):
             )
         if (module, name) not in self.known:
             reference = repr(f"{module}.{name}"[:80])
-            raise _RefusedError(f"was refused because it names {reference}, of which a generator's file has no need")
+            raise _RefusedError(f"was refused because it names {reference}, which a generator's file does not need")
         return self.known[module, name]
 
 
-def _known() -> dict[tuple[str, str], Callable[..., Any]]:
-    """All that a pickle may name. The functions are made anew for each file, so that none can alter another's."""
+def _known() -> dict[tuple[str, str], Callable[..., object]]:
+    """Return all that a pickle may name. Each file gets new functions, so that none can alter those of another."""
 
-    def module(meta: dict[str, Any]) -> StoredModule:
+    def module(meta: dict[str, object]) -> StoredModule:
         if not isinstance(meta["state"], dict):
             raise TypeError("the state of a module is a dict")
         return StoredModule(str(meta["class_name"]), meta["state"])
@@ -138,23 +141,23 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
             raise TypeError("a tensor's data is a storage")
         return content
 
-    def tensor(source: torch.TypedStorage, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+    def tensor(source: torch.TypedStorage, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
         # Checked here and in as_strided: Tensor.set_ would enlarge a storage that is too small.
         flat = torch.empty(0, dtype=source.dtype).set_(source._untyped_storage)  # [numel of the storage]
         if prod(size) > flat.numel():
             raise ValueError("a tensor is larger than its storage")
         return flat.as_strided(size, stride, offset)  # [*size]
 
-    def parameter(data: Tensor, *_: Any) -> Tensor:
+    def parameter(data: Tensor, *_: object) -> Tensor:
         return data
 
     def scalar(dtype: _NumpyType, data: bytes) -> int | float | bool:
         return np.frombuffer(data, dtype.resolve())[0].item()
 
-    def array(*_: Any) -> _NumpyArray:
+    def array(*_: object) -> _NumpyArray:
         return _NumpyArray()
 
-    known: dict[tuple[str, str], Callable[..., Any]] = {
+    known: dict[tuple[str, str], Callable[..., object]] = {
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): module,
         ("dnnlib.util", "EasyDict"): dict,
         ("collections", "OrderedDict"): OrderedDict,
@@ -175,16 +178,16 @@ def _known() -> dict[tuple[str, str], Callable[..., Any]]:
 
 
 class _NumpyArray:
-    """Stands for an array, which StyleGAN3's layers have among their attributes and nothing here has a need of."""
+    """A placeholder for an array: StyleGAN3's layers have some among their attributes, and nothing here needs them."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
 
 class _NumpyType:
-    """Stands for numpy.dtype: the pickle's arguments are text, and only plain numbers are resolved."""
+    """A placeholder for numpy.dtype, whose arguments are text and which resolves only plain numeric types."""
 
-    def __init__(self, code: str, *_: Any) -> None:
+    def __init__(self, code: str, *_: object) -> None:
         self.code = str(code)
         self.order = "="
 

@@ -1,8 +1,7 @@
-"""Does a file give here what it gives in the code that it was made with? Measured on the file itself."""
+"""Verify on a file itself that it gives here what it gives in the code that wrote it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ class Check:
 
 
 def compared(what: str, ours: Tensor, theirs: Tensor) -> Check:
-    """A difference counts relative to the largest number there."""
+    """Compare two tensors; the difference counts relative to the largest number in `theirs`."""
     scale = float(theirs.abs().max()) or 1.0
     difference = float((ours.to(theirs.dtype) - theirs).abs().max()) / scale
     passed = difference <= TOLERANCE  # False for NaN
@@ -38,12 +37,12 @@ def compared(what: str, ours: Tensor, theirs: Tensor) -> Check:
 
 
 def verify(stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
-    """Checks of a file of any known format, as they are made; `stylegan2.convert.formula` is computed in `dtype`."""
+    """Yield the checks of a file of any known format; `stylegan2.convert.formula` is computed in `dtype`."""
     try:
         generator, notes = build(stored)
         yield Check(
             True,
-            f"reads as a generator of {stored.source}'s: {generator.img_resolution} px, {generator.num_ws} rows of w+",
+            f"reads as a generator of {stored.source}: {generator.img_resolution} px, {generator.num_ws} rows of w+",
         )
         for note in notes:
             yield Check(True, note)
@@ -53,7 +52,7 @@ def verify(stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check
 
 
 def require(checks: Iterator[Check]) -> Iterator[str]:
-    """The lines of the checks that pass. CheckpointError at the first that does not."""
+    """Yield the lines of the checks that pass. CheckpointError: a check fails."""
     for check in checks:
         if not check.passed:
             raise CheckpointError(check.text)
@@ -62,7 +61,7 @@ def require(checks: Iterator[Check]) -> Iterator[str]:
 
 @torch.no_grad()
 def compare(generator: Generator, stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
-    """A generator of ours with what the tensors of a file give by their formula: w, truncation and an image.
+    """Compare our generator with the published formula on the tensors of a file: w, truncation and an image.
 
     Each part starts from the same numbers on both sides, since the networks amplify rounding errors. Each row of w+
     has another w, so that none can stand in for another.
@@ -83,7 +82,7 @@ def compare(generator: Generator, stored: Stored, dtype: torch.dtype = torch.flo
 
 
 def expected_w(stored: Stored, z: Tensor, labels: Tensor | None) -> Tensor:
-    """z [N, z_dim] -> w [N, w_dim]"""
+    """Map z [N, z_dim] to w [N, w_dim] by the published formula."""
     p = formula.Parameters(stored.tensors, "", z.dtype)
     if stored.source == rosinality.SOURCE:
         return formula.rosinality_w(p, z)
@@ -95,8 +94,11 @@ def expected_w(stored: Stored, z: Tensor, labels: Tensor | None) -> Tensor:
     return formula.lucidrains_w(p, z, stored.settings["lr_mlp"] or lucidrains.LR_MULTIPLIER)
 
 
-def expected_image(stored: Stored, generator: Any, ws: Tensor) -> Tensor:
-    """[1, num_ws, w_dim] -> [1, C, R, R] with the noise of the file, or of the generator where the file has none."""
+def expected_image(stored: Stored, generator: Generator, ws: Tensor) -> Tensor:
+    """Render ws [1, num_ws, w_dim] by the published formula: [1, C, R, R].
+
+    The noise is the file's, or the generator's where the file has none.
+    """
     if stored.source == rosinality.SOURCE:
         p = formula.Parameters(noise_maps(generator) | stored.tensors, "", ws.dtype)
         return formula.rosinality_image(p, ws)
@@ -105,13 +107,12 @@ def expected_image(stored: Stored, generator: Any, ws: Tensor) -> Tensor:
         p = formula.Parameters(stored.tensors, "", ws.dtype)
         return formula.nvidia_image(p, ws, float("inf") if clamp is None else clamp)
     p = formula.Parameters(lucidrains.plain_names(stored), "", ws.dtype)
-    noise = 0.5 + NOISE_DEVIATION * generator.synthesis.noise_const.T[None].to(ws.dtype)  # [1, R, R]
+    (noise_map,) = noise_maps(generator).values()  # [1, 1, R, R]
+    noise = 0.5 + NOISE_DEVIATION * noise_map[0].mT.to(ws.dtype)  # [1, R, R]
     return 2 * formula.lucidrains_image(p, ws, noise) - 1
 
 
-def noise_maps(generator: Any, prefix: str = "") -> dict[str, Tensor]:
-    """The noise maps of a generator under rosinality's names."""
-    return {
-        f"{prefix}noises.noise_{k}": layer.noise_const[None, None]  # [1, 1, r, r]
-        for k, layer in enumerate(generator.synthesis.layers)
-    }
+def noise_maps(generator: Generator, prefix: str = "") -> dict[str, Tensor]:
+    """Return the noise maps of a generator under rosinality's names."""
+    maps = [buffer for name, buffer in generator.synthesis.named_buffers() if name.endswith("noise_const")]
+    return {f"{prefix}noises.noise_{k}": noise[None, None] for k, noise in enumerate(maps)}  # [1, 1, r, r] each

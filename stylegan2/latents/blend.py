@@ -1,6 +1,6 @@
-"""Layer swapping between two generators (Pinkney and Adler 2020, arXiv 2010.05334): one gives shapes, one texture.
+"""Swap layers between two generators (Pinkney and Adler 2020, arXiv 2010.05334): one gives shapes, one texture.
 
-It works between a generator and one that was fine-tuned from it: their layers still speak the same language.
+It works between a generator and one that was fine-tuned from it, because their features still have the same meaning.
 """
 
 import copy
@@ -24,15 +24,14 @@ def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> G
     Args:
         base: Gives the coarse layers, the mapping network and the mean of W.
         style: Gives the fine layers.
-        swap_from: The first resolution at which the style has a share: from 8 to the generators' own.
-        ramp: Resolutions after swap_from at which both still have one; the style's rises in equal steps. 0 is a hard
-            swap.
+        swap_from: The first resolution at which the style has a share, from 8 to that of the generators.
+        ramp: Number of resolutions over which the share of the style rises in equal steps; 0 swaps at once.
 
     Returns:
-        A generator in evaluation mode; base and style are left as they are.
+        A generator in evaluation mode; `base` and `style` are not changed.
 
     Raises:
-        UserError: The generators are not built alike, or there is no such resolution.
+        UserError: The generators differ in architecture or size, or there is no such resolution.
     """
     _check(base, style, swap_from, ramp)
     blended = copy.deepcopy(base).requires_grad_(False).eval()
@@ -44,23 +43,23 @@ def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> G
 
 
 def style_share(resolution: int, swap_from: int, ramp: int = 0) -> float:
-    """Return how much of a layer is the style's: 0 below swap_from, 1 from `ramp` doublings after it on."""
+    """Return the share of the style in a layer: 0 below swap_from, 1 from `ramp` doublings above it on."""
     return min(max((math.log2(resolution / swap_from) + 1) / (ramp + 1), 0.0), 1.0)
 
 
 def _parts(generator: Generator) -> Iterator[tuple[nn.Module, int]]:
-    """Yield every part of the synthesis that has weights, with the resolution of its output."""
+    """Yield every layer of the synthesis network that has weights, with the resolution of its output."""
     synthesis, sizes = generator.synthesis, resolutions(generator.img_resolution)
     for k, layer in enumerate(synthesis.layers):  # one layer of 4 px, two of each other size
         yield layer, sizes[(k + 1) // 2]
     yield from zip(synthesis.to_rgbs, sizes[-len(synthesis.to_rgbs) :], strict=True)
-    yield from zip(synthesis.skips, sizes[1:], strict=False)  # of the residual architecture alone
+    yield from zip(synthesis.skips, sizes[1:], strict=False)  # only the residual architecture has skips
 
 
 @torch.no_grad()
 def _mix(part: nn.Module, other: dict[str, Tensor], share: float) -> None:
     for name, tensor in part.state_dict(keep_vars=True).items():
-        if name == NOISE_MAP:  # drawn, not learned: the mean of two would be weaker than either
+        if name == NOISE_MAP:  # the maps are drawn, not learned, and the mean of two would be weaker than either
             tensor.copy_(other[name] if share >= 0.5 else tensor)
         else:
             tensor.lerp_(other[name], share)
@@ -70,15 +69,15 @@ def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None
     for generator in (base, style):
         if not isinstance(generator, Generator):
             raise UserError(
-                f"layers are swapped between StyleGAN2 generators, and this is a {type(generator).__name__}"
+                f"layers can only be swapped between StyleGAN2 generators, not with a {type(generator).__name__}"
             )
     settings, others = built_as(base), built_as(style)
     different = [name for name, value in settings.items() if others[name] != value]
     if different:
         found = ", ".join(f"{name} is {settings[name]} and {others[name]}" for name in different)
-        raise UserError(f"layers can be swapped between generators that are built alike, but {found}")
+        raise UserError(f"layers can only be swapped between generators of the same sizes, but {found}")
     allowed = resolutions(base.img_resolution)[1:]
     if swap_from not in allowed:
-        raise UserError(f"swap_from is one of {', '.join(map(str, allowed))}, not {swap_from}")
+        raise UserError(f"swap_from must be one of {', '.join(map(str, allowed))}, not {swap_from}")
     if ramp < 0:
         raise UserError(f"ramp must not be negative, but is {ramp}")

@@ -1,4 +1,4 @@
-"""The file of codes that inference and projection write, and edits read: names, w_plus and, beyond them, features."""
+"""The file of codes that inference and projection write and edits read: names, w_plus and optionally features."""
 
 import contextlib
 import math
@@ -23,13 +23,13 @@ DTYPES = {"w_plus": "<f4", "features": "<f2"}
 
 
 def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
-    """Write an .npz for NumPy.
+    """Write a file of codes in NumPy's .npz format.
 
     Args:
-        path: The file.
-        names: [N], what the codes are of.
+        path: The file to write.
+        names: [N], the names of what the codes represent.
         w_plus: [N, num_ws, w_dim], written as float32.
-        features: [N, C, r, r], corrections of the generator's features; written as float16, if there are any.
+        features: [N, C, r, r], corrections of the generator's features, written as float16; None where there are none.
 
     Raises:
         UserError: The disk refuses.
@@ -40,13 +40,13 @@ def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, fe
 
 
 class CodesWriter:
-    """Write a file of codes that come one after the other, for as many as the disk can hold: none stay in memory.
+    """Write a file of codes as they arrive, without keeping any in memory, so that only the disk limits their number.
 
-    They wait in files without a name beside `path`, which `write` puts in its place.
+    The codes are collected in unnamed temporary files beside `path`; `write` assembles the file from them.
 
     Args:
         path: The .npz file.
-        code_shape: (num_ws, w_dim), where there may be no codes at all.
+        code_shape: (num_ws, w_dim), needed only where no codes may arrive at all.
 
     Raises:
         UserError: The disk refuses.
@@ -70,7 +70,7 @@ class CodesWriter:
         self._append("w_plus", w_plus.detach().float().cpu().numpy())
         if features is not None:
             self._append("features", features.detach().half().cpu().numpy())
-        self.names += names  # last: codes that the disk took half of do not count
+        self.names += names  # last, so that codes which were written only in part do not count
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with writing(self.path):
@@ -81,7 +81,7 @@ class CodesWriter:
             self._waiting[name].write(np.ascontiguousarray(values).data)
 
     def write(self) -> None:
-        """Write the file with all codes so far."""
+        """Assemble the file from all codes so far."""
         with writing(self.path), atomic_file(self.path, durable=False) as file, zipfile.ZipFile(file, "w") as archive:
             with archive.open("names.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.array(self.names, dtype=np.str_))
@@ -108,10 +108,10 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
     """Read codes for a generator of these sizes; nothing in the file is executed.
 
     Returns:
-        names, w_plus [N, num_ws, w_dim], and features [N, C, r, r] or None, in float32.
+        The names, w_plus [N, num_ws, w_dim] and features [N, C, r, r] or None, in float32.
 
     Raises:
-        UserError: There is no such file, or it holds something else or codes of another generator.
+        UserError: There is no such file, or it holds something else or codes for another generator.
     """
     with reading(path, "a file of codes (names and w_plus)"):
         stored = read_arrays(path, ("names", "w_plus", "features"))
@@ -121,7 +121,7 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
     if w_plus.shape[1:] != (num_ws, w_dim):
         raise UserError(
             f"{str(path)!r} holds codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
-            f"takes {num_ws} of {w_dim}: give the generator that they were found for"
+            f"takes {num_ws} rows of {w_dim}: give the generator that they were found for"
         )
     if features is None:
         return names, torch.from_numpy(w_plus.astype(np.float32)), None
@@ -137,7 +137,7 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
 
 
 def _names(array: np.ndarray) -> list[str]:
-    """The names of codes. UserError: they are no list of texts, or longer than any name of a file."""
+    """Return the names of codes. UserError: they are no list of texts, or longer than the name of any file."""
     if array.ndim != 1 or array.dtype.kind != "U" or array.dtype.itemsize > 4 * 16 * LONGEST_NAME:
         raise UserError("it is no file of codes: its names are no list of texts")
     return [str(name) for name in array]

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +22,12 @@ from stylegan2.runtime.bounded import LONGEST_NAME, reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 
+Item = TypeVar("Item")
 KIND = "directions"
 MOST, MOST_ROWS = 1024, 64  # directions in a file, and rows of w_plus
-THINNEST = 1e-2  # deviation of W in a direction, as a share of the largest, below which it counts as noise
-SPENT = 1e-3  # what is left of a unit vector when nothing is left but rounding
-USUAL = (0.005, 0.995)  # quantiles of the samples between which edits should end
+THINNEST = 1e-2  # smaller deviations of W along a direction, as shares of the largest one, count as noise
+SPENT = 1e-3  # a unit vector that conditioning has made shorter than this consists of rounding errors
+USUAL = (0.005, 0.995)  # edits should end between these quantiles of the samples
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,26 @@ class Directions:
     scales: Tensor
     """[K], standard deviation of W along each: the unit of strengths"""
     rows: tuple[int, ...]
-    """of w_plus that are moved"""
+    """rows of w_plus that are moved"""
     fingerprint: str | None = None
-    """of the generator that they were found for (`fingerprint`); None where their file does not say"""
+    """`fingerprint` of the generator that they were found for; None where their file does not say"""
     centres: Tensor | None = None
-    """[K], where the mean of W lies along each; None in files of earlier versions"""
+    """[K], position of the mean of W along each; None in files of earlier versions"""
     ranges: Tensor | None = None
-    """[K, 2], the useful range: between which positions nearly all samples lie, in standard deviations from the mean"""
+    """[K, 2], the useful range: the positions between which nearly all samples lie, in standard deviations from the
+    mean"""
 
     def index(self, name: str) -> int:
-        """Return the number of a direction. UserError: there is no direction of that name."""
+        """Return the index of a direction. UserError: there is no direction of that name."""
         if name not in self.names:
             raise UserError(f"there is no direction {name!r}; there are {', '.join(self.names)}")
         return self.names.index(name)
 
     def check(self, generator: Generator) -> None:
-        """Raise UserError if these are directions of another generator's W."""
+        """Raise a UserError if these are directions in the W of another generator."""
         if self.fingerprint is not None and self.fingerprint != fingerprint(generator):
             raise UserError(
-                "these directions were found for another generator, in whose W they mean something else: find "
+                "these directions were found for another generator and mean something else in this one's W: find "
                 "directions for this one"
             )
         w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
@@ -77,9 +79,10 @@ class Directions:
         return moved
 
     def position(self, codes: Tensor, name: str) -> Tensor | None:
-        """Return where codes [N, num_ws, w_dim] are along a direction, in standard deviations from the mean: [N].
+        """Return the positions [N] of codes [N, num_ws, w_dim] along a direction, in standard deviations from the mean.
 
-        None where the file does not say where the mean is. The rows that are moved count, by their average.
+        The position of a code is the average over the rows that are moved. Return None where the file does not say
+        where the mean is.
         """
         if self.centres is None:
             return None
@@ -88,7 +91,7 @@ class Directions:
         return (along - self.centres[k]) / self.scales[k]
 
     def range_of(self, name: str) -> tuple[float, float] | None:
-        """Return the useful range of a direction as `position` counts; None where the file does not say."""
+        """Return the useful range of a direction, in the unit of `position`; None where the file does not say."""
         if self.ranges is None:
             return None
         low, high = self.ranges[self.index(name)].tolist()
@@ -98,15 +101,15 @@ class Directions:
 def measured(
     generator: Generator, names: Sequence[str], vectors: Tensor, rows: Sequence[int], w: Tensor, known: bool = True
 ) -> Directions:
-    """Describe directions by samples of the generator: the unit of strengths, the mean, and the useful range.
+    """Measure directions on samples of the generator: the unit of strengths, the mean, and the useful range.
 
     Args:
-        generator: Whose W they are directions of.
+        generator: The generator in whose W the directions are.
         names: [K].
         vectors: Unit vectors [K, w_dim].
-        rows: Of w_plus that are moved.
+        rows: Rows of w_plus that are moved.
         w: Samples [N, w_dim].
-        known: Whether it is certain that they were found for this generator, which is then noted.
+        known: Whether the directions were certainly found for this generator; its fingerprint is then recorded.
     """
     w, vectors = w.cpu(), vectors.cpu()
     along, scales = w @ vectors.T, spread(w, vectors)  # [N, K], [K]
@@ -118,7 +121,7 @@ def measured(
 
 
 def fingerprint(generator: Generator) -> str:
-    """Return a digest of what makes a generator's W: the weights of its mapping network, or else all of them.
+    """Return a digest of the weights that make a generator's W: those of its mapping network, or else all weights.
 
     It stays the same where the synthesis alone is tuned, where layers are blended, where weights are stored as
     16-bit numbers, and in every format that a generator is converted to.
@@ -139,11 +142,13 @@ def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
 
     Args:
         w: [N, w_dim].
-        scores: [N], higher where the attribute is more surely there: a classifier's logits, degrees, or labels 0 and 1.
-        keep: Share of the samples that the plane is fitted to: the highest and the lowest scores, half each.
+        scores: [N], higher where the attribute is more likely present: logits of a classifier, degrees, or labels 0 and
+            1.
+        keep: Share of the samples that the plane is fitted to, half of which have the highest scores and half the
+            lowest.
 
     Returns:
-        Its normal, a unit vector [w_dim] towards higher scores.
+        The normal of the plane, a unit vector [w_dim] towards higher scores.
 
     Raises:
         UserError: The scores are all the same, so that there is nothing to separate.
@@ -152,7 +157,7 @@ def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
     x = torch.cat([w[high], w[low]]).double()  # [M, w_dim]
     x = (x - x.mean(0)) / x.std().clamp(
         min=torch.finfo(torch.float32).tiny
-    )  # one unit for all axes: no axis is special
+    )  # all axes are scaled alike, so that none is favoured
     positive = torch.arange(len(x), device=x.device) < len(high)  # [M]
     normal, _ = fit_linear_svm(x, positive)  # [w_dim]
     return F.normalize(normal, dim=0).to(w.dtype)
@@ -165,18 +170,18 @@ def boundaries(
     samples: Tensor,
     keep: float = 0.2,
 ) -> Tensor:
-    """Find for each attribute of `left_alone` the direction across its boundary that leaves those of other attributes.
+    """Find, for each attribute of `left_alone`, the direction that crosses its boundary and no boundary of the others.
 
-    InterFaceGAN works in Z, which is round. W is not: there a normal favours axes along which samples hardly differ,
-    and following it leads away from them. So planes are found and conditioned after whitening, and the way is mapped
-    back: it crosses and keeps the same planes of W.
+    InterFaceGAN works in Z, whose distribution is isotropic. That of W is not: a normal there favours axes along which
+    samples hardly differ, and following it leads away from the samples. The planes are therefore found and conditioned
+    after whitening; the directions are mapped back, and cross and keep the same planes of W.
 
     Args:
         w: [N, w_dim].
-        scores: {attribute: [N]}, of all attributes that are named.
-        left_alone: {attribute: others, whose planes are not crossed}.
-        samples: [M, w_dim] of the generator, for the shape of W.
-        keep: See `boundary`.
+        scores: {attribute: [N]} for all attributes that are named.
+        left_alone: {attribute: other attributes whose planes are not crossed}.
+        samples: [M, w_dim], samples of the generator from which the covariance of W is estimated.
+        keep: Share of the samples that a plane is fitted to, as in `boundary`.
 
     Returns:
         Unit vectors [K, w_dim].
@@ -190,34 +195,38 @@ def boundaries(
 
 
 def covariance_root(samples: Tensor) -> Tensor:
-    """Return the symmetric square root of the covariance of samples [M, D], with thin directions thickened: [D, D]."""
+    """Return the symmetric square root [D, D] of the covariance of samples [M, D], with a floor for small variances."""
     values, vectors = torch.linalg.eigh(torch.cov(samples.double().T))  # [D], [D, D]
     values = values.clamp(min=THINNEST**2 * float(values[-1]))
     return vectors @ torch.diag(values.sqrt()) @ vectors.T
 
 
 def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Return the indices of the highest and of the lowest scores [N], keep / 2 of all each.
+    """Return the indices of the highest and of the lowest scores [N], each a share keep / 2 of all samples.
 
-    A label that is rarer than that is all there is on its side: what ties with samples that were left out goes too.
+    A side holds fewer where a label is rarer than that: samples whose score equals that of a sample which was left
+    out are left out too.
 
     Raises:
-        UserError: `keep` is no share, or all scores are the same.
+        UserError: `keep` is out of range, or all scores are the same.
     """
     if not 0 < keep <= 1:
-        raise UserError(f"the share of samples to keep is above 0 and at most 1, not {keep}")
+        raise UserError(f"the share of samples to keep must be above 0 and at most 1, not {keep}")
     if len(scores) < 2 or scores.min() == scores.max():
         raise UserError("all samples have the same label: there is nothing that a direction could change")
     count = max(1, int(len(scores) * keep / 2))
     order = scores.argsort(stable=True)  # [N]
     low, high = order[:count], order[-count:]
-    sides = ((high, scores[order[-count - 1]]), (low, scores[order[count]]))  # with the first that was left out
+    sides = (
+        (high, scores[order[-count - 1]]),
+        (low, scores[order[count]]),
+    )  # each with the first score that was left out
     untied = [side[scores[side] != beyond] for side, beyond in sides]
     return (untied[0] if len(untied[0]) else high), (untied[1] if len(untied[1]) else low)
 
 
 def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find where W spreads most (GANSpace, section 2.1).
+    """Find the principal components of W, along which samples vary most (GANSpace, section 2.1).
 
     Args:
         w: Samples [N, w_dim].
@@ -227,7 +236,7 @@ def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
         Vectors [count, w_dim] and standard deviations [count].
 
     Raises:
-        UserError: There are not so many.
+        UserError: There are fewer directions than `count`.
     """
     _check_count(count, min(w.shape[1], len(w) - 1), "principal components")
     centred = (w - w.mean(0)).double()  # [N, w_dim]
@@ -237,21 +246,21 @@ def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """Find what changes the styles of some layers most, from the weights alone (SeFa, section 3.2).
+    """Find the directions that change the styles of some layers most, from the weights alone (SeFa, section 3.2).
 
-    These are the eigenvectors of A^T A, where A are the weights that turn w into the styles of these layers, one over
-    another.
+    They are the eigenvectors of A^T A, where A is the concatenation of the weights that turn w into the styles of these
+    layers.
 
     Args:
-        generator: Of a style-based kind.
-        rows: Of w_plus whose layers count.
+        generator: A style-based generator.
+        rows: Rows of w_plus whose layers count.
         count: How many directions.
 
     Returns:
-        Vectors [count, w_dim], and |A n| / |A|, how much of the styles each moves, [count].
+        Vectors n [count, w_dim], and how much each changes the styles, |A n| / |A|, [count].
 
     Raises:
-        UserError: There are not so many, or the generator has no such weights.
+        UserError: There are fewer directions than `count`, or the generator has no such weights.
     """
     weights = style_weights(generator)
     stacked = torch.cat([weights[row] for row in rows]).double()  # [styles, w_dim]
@@ -262,7 +271,7 @@ def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[
 
 
 def style_weights(generator: Generator) -> list[Tensor]:
-    """Return for each row of w_plus the weight [channels, w_dim] that makes it the style of the layer that reads it."""
+    """Return, for each row of w_plus, the weight [channels, w_dim] that turns it into the style of its layer."""
     synthesis = generator.synthesis
     layers = [*getattr(synthesis, "layers", []), *getattr(synthesis, "to_rgbs", [])[-1:]][: generator.num_ws]
     if len(layers) < generator.num_ws or not all(hasattr(layer, "affine") for layer in layers):
@@ -273,9 +282,9 @@ def style_weights(generator: Generator) -> list[Tensor]:
 
 
 def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Take from a direction [w_dim] its parts along others (InterFaceGAN, section 2.2: conditional manipulation).
+    """Subtract from a direction [w_dim] its parts along others (InterFaceGAN, section 2.2: conditional manipulation).
 
-    Moving along the result, of unit length, leaves every plane of which the others are the normals where it was.
+    Moving along the result, which has unit length, keeps the distance to every plane whose normal is one of the others.
 
     Raises:
         UserError: Nothing is left, because the direction is a combination of the others.
@@ -285,7 +294,7 @@ def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
         basis, _ = torch.linalg.qr(torch.stack(list(others), 1).double())  # [w_dim, M]
         unit = unit - basis @ (basis.T @ unit)  # [w_dim]
     if unit.norm() < SPENT:
-        raise UserError("a direction is a combination of those that it should leave alone: name fewer of them")
+        raise UserError("a direction is a combination of the directions that it should leave alone: name fewer of them")
     return F.normalize(unit, dim=0).to(vector.dtype)
 
 
@@ -295,7 +304,7 @@ def spread(w: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _largest(vectors: Tensor, count: int) -> Tensor:
-    """Return the last `count` columns of [D, D] as rows, last first; the largest entry is positive."""
+    """Return the last `count` columns of [D, D] as rows, last first; signs make the largest entry of each positive."""
     rows = vectors.T.flip(0)[:count]  # [count, D]
     return rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
 
@@ -309,7 +318,7 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def save_directions(path: Path, directions: Directions, metadata: Metadata) -> None:
-    """Write a .safetensors file: the tensors, and names, rows, the fingerprint and `metadata` as JSON."""
+    """Write directions to a .safetensors file, with names, rows, the fingerprint and `metadata` as JSON."""
     known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
     tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
     about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
@@ -318,7 +327,10 @@ def save_directions(path: Path, directions: Directions, metadata: Metadata) -> N
 
 
 def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
-    """Read (directions, metadata) of a file, or of directions that come with the package.
+    """Load directions from a file, or directions that come with the package, by name.
+
+    Returns:
+        The directions, and the metadata of the file.
 
     Raises:
         UserError: There is nothing of that name.
@@ -335,16 +347,15 @@ def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
 
 
 def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
-    """Put directions together. UserError: something is missing, of another type or shape, or not finite."""
-    names: Any = metadata.get("names")
-    rows: Any = metadata.get("rows")
+    """Build directions from a file. UserError: something is missing, of another type or shape, or not finite."""
+    names, rows = metadata.get("names"), metadata.get("rows")
     if not _is_list(names, str, MOST) or len(set(names)) < len(names) or any(len(n) > LONGEST_NAME for n in names):
-        raise UserError("its directions have no names, or two have the same")
+        raise UserError("its directions have no names, or two have the same name")
     if not _is_list(rows, int, MOST_ROWS) or any(not 0 <= row < MOST_ROWS for row in rows):
-        raise UserError(f"the rows that its directions move are whole numbers from 0 to {MOST_ROWS - 1}")
+        raise UserError(f"the rows that its directions move must be whole numbers from 0 to {MOST_ROWS - 1}")
     fingerprint = metadata.get("fingerprint")
     if fingerprint is not None and not isinstance(fingerprint, str):
-        raise UserError("its fingerprint is no text")
+        raise UserError("its fingerprint is not a text")
     if missing := [name for name in ("vectors", "scales") if name not in tensors]:
         raise UserError(f"it lacks the tensor {missing[0]!r}")
     count, w_dim = len(names), tensors["vectors"].shape[-1] if tensors["vectors"].ndim else 0
@@ -357,5 +368,6 @@ def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
     return Directions(tuple(names), found["vectors"], found["scales"], tuple(rows), fingerprint, *optional)
 
 
-def _is_list(found: object, kind: type, most: int) -> bool:
+def _is_list(found: object, kind: type[Item], most: int) -> TypeGuard[list[Item]]:
+    """Return whether a value is a list of 1 to `most` items of one type."""
     return isinstance(found, list) and 1 <= len(found) <= most and all(type(item) is kind for item in found)

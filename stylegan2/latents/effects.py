@@ -1,4 +1,4 @@
-"""Measure what a direction does to an image, by a classifier of attributes and a judge of identity."""
+"""Measure what a direction does to an image, with a classifier of attributes and a measure of identity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from stylegan2.runtime.progress import Progress
 
 STRENGTHS = tuple(k / 4 for k in range(1, 33))  # up to 8 deviations
 Classifier = Callable[[Tensor], dict[str, Tensor]]
-"""images [N, C, R, R] in [-1, 1] -> {attribute: scores [N]}, positive where it says yes"""
+"""maps images [N, C, R, R] in [-1, 1] to {attribute: scores [N]}, positive where the attribute is present"""
 Similarity = Callable[[Tensor, Tensor], Tensor]
-"""two [N, C, R, R] -> [N], 1 for the same person"""
+"""maps two batches [N, C, R, R] to [N], 1 for the same person"""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """What it takes to change the classifier's mind about one attribute."""
+    """How strongly samples must be moved until the classifier changes its decision about one attribute."""
 
     flipped: float
-    """share of the samples where a strength of those tried does it"""
+    """share of the samples whose decision changes at one of the strengths that were tried"""
     strength: float
-    """mean over these of the smallest that does"""
+    """mean over these samples of the smallest strength that changes it"""
     similarity: float
-    """mean similarity of the image at that strength to the one at 0"""
+    """mean similarity between the image at that strength and the unchanged one"""
 
 
 @torch.inference_mode()
@@ -55,12 +55,12 @@ def changes(
 ) -> dict[str, float]:
     """Measure how attributes change along one direction, averaged over samples, in standard deviations of their scores.
 
-    The change is half of that between -strength and +strength, so that curvature cancels.
+    The change is half of the difference between +strength and -strength, so that curvature cancels.
 
     Args:
         generator: Renders the codes.
-        directions: Of its W.
-        name: Of the direction.
+        directions: Directions in the W of the generator.
+        name: The name of the direction.
         codes: [N, num_ws, w_dim].
         classifier: Scores the images.
         deviations: {attribute: standard deviation of its score over samples of the generator}, scalars.
@@ -76,10 +76,12 @@ def changes(
 
 
 def selectivity(changes: dict[str, float], attribute: str) -> float:
-    """Return how many times as much an attribute changes as the one that changes most beside it."""
+    """Return the change of an attribute divided by the largest change among the other attributes."""
     others = [abs(change) for name, change in changes.items() if name != attribute]
     if attribute not in changes or not others:
-        raise UserError(f"there is no change of {attribute!r} beside others to compare: there is {', '.join(changes)}")
+        raise UserError(
+            f"selectivity needs the changes of {attribute!r} and of another attribute, not only {', '.join(changes)}"
+        )
     return abs(changes[attribute]) / max(max(others), torch.finfo(torch.float32).tiny)
 
 
@@ -93,16 +95,16 @@ def flip(
     similarity: Similarity,
     strengths: Sequence[float] = STRENGTHS,
 ) -> Flip:
-    """Move each sample against what the classifier says of it until it says the opposite.
+    """Move each sample along a direction until the classifier says the opposite of what it said at first.
 
     Args:
         generator: Renders the codes.
-        directions: Of its W.
-        name: Of a direction, and of the classifier's attribute.
+        directions: Directions in the W of the generator.
+        name: The name both of a direction and of an attribute of the classifier.
         codes: [N, num_ws, w_dim].
         classifier: Scores the images.
         similarity: Compares the faces before and after.
-        strengths: To try, positive and ascending; a sample that has the attribute is moved the other way.
+        strengths: Strengths to try, positive and ascending; a sample that has the attribute is moved backwards.
     """
     before = render(generator, codes)  # [N, C, R, R]
     had = classifier(before)[name].cpu() > 0  # [N]
@@ -128,14 +130,14 @@ def flip(
 
 @dataclass(frozen=True)
 class Effect:
-    """What a direction does."""
+    """The measured effect of a direction."""
 
     strength: float
-    """at which the changes were measured"""
+    """strength at which the changes were measured"""
     changes: dict[str, float]
-    """{attribute: change}, see `changes`"""
+    """{attribute: change}, as `changes` returns it"""
     share: float | None = None
-    """of the samples that have the attribute of the direction's name; None where it has no attribute's"""
+    """how samples flip the attribute of the direction's name; None where no attribute has that name"""
     flip: Flip | None = None
 
 
@@ -148,19 +150,21 @@ def direction_effects(
     scores: dict[str, Tensor],
     strength: float = 2.0,
 ) -> dict[str, Effect]:
-    """Measure all directions: those of an attribute where they flip it, others at `strength`.
+    """Measure the effects of all directions.
+
+    A direction named after an attribute is measured at the strength that flips the attribute, any other at `strength`.
 
     Args:
         generator: Renders the codes.
-        directions: Of its W.
-        codes: [N, num_ws, w_dim], to move.
+        directions: Directions in the W of the generator.
+        codes: [N, num_ws, w_dim], the codes to move.
         classifier: Scores the images.
         similarity: Compares faces.
-        scores: {attribute: [M]}, of samples of the generator.
-        strength: For directions that are no attribute's.
+        scores: {attribute: [M]}, scores of samples of the generator.
+        strength: The strength for directions that are not named after an attribute.
 
     Returns:
-        {direction: what it does}.
+        {direction: effect}.
     """
     deviations = {attribute: score.std() for attribute, score in scores.items()}
     effects = {}
@@ -176,7 +180,7 @@ def direction_effects(
 
 
 def table(effects: dict[str, Effect]) -> str:
-    """Format a Markdown table: what each direction changes at which strength, and how that of an attribute flips it."""
+    """Format a Markdown table of what each direction changes at which strength, and of how it flips its attribute."""
     attributes = list(next(iter(effects.values())).changes)
     titles = ["direction", *attributes, "strength", "selectivity", "share", "flipped", "similarity"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]

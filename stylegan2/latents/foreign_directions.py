@@ -1,4 +1,4 @@
-"""Directions that other projects wrote, read without executing anything in them.
+"""Read directions that other projects wrote without executing anything in the files.
 
     .npy    a vector [w_dim], or rows [K, w_dim]: InterFaceGAN's boundaries (Shen et al. 2019, arXiv 1907.10786)
     .pt     the same as a tensor; {"eigvec": [w_dim, K]}, columns: SeFa's factors as rosinality stores them (Shen and
@@ -6,14 +6,13 @@
             arXiv 2004.02546) as e4e and StyleCLIP store them
     .npz, .pkl  {"lat_comp": [K, 1, w_dim], ...}: GANSpace's components as it stores them
 
-None of them says for which generator it was found, or in which unit its strengths are: strengths are counted here in
-standard deviations of W along the direction, as everywhere.
+These files say neither for which generator the directions were found nor in which unit their strengths are. Strengths
+are counted in standard deviations of W along the direction, as everywhere in this package.
 """
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,25 +27,26 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.bounded import read_array, read_arrays, reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-SAMPLES = 10_000  # of W, for the unit of strengths and the useful range
+SAMPLES = 10_000  # samples of W, from which the unit of strengths and the useful range are measured
 MOST = 10_000  # directions in a file
-COMPONENTS = ("lat_comp", "comp")  # GANSpace's own name, and that of others
+COMPONENTS = ("lat_comp", "comp")  # GANSpace's own name, and the name that other projects use
 FACTORS = "eigvec"
 
 
 def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None = None) -> Directions:
-    """Read directions for a generator: ours, or those of another project.
+    """Read a file of directions of this package or of another project.
 
     Args:
-        path: One of the files above, a .safetensors of scripts/directions.py, or a name that comes with the package.
-        generator: Whose codes they will move.
-        rows: Of w_plus that are moved; by default what the file says, or all.
+        path: One of the files above, a .safetensors file of directions, or the name of directions that come with the
+            package.
+        generator: The generator whose codes will be moved.
+        rows: Rows of w_plus that are moved; by default those that the file names, or all.
 
     Returns:
-        The directions. Those of a file of one vector are named after the file, others FILE0, FILE1, ...
+        The directions. A single vector is named after its file; several are called FILE0, FILE1, ...
 
     Raises:
-        UserError: There is no such file, or the directions are another generator's.
+        UserError: There is no such file, or the directions belong to another generator.
         CheckpointError: The file is damaged or holds something else.
     """
     if path.suffix.lower() not in READERS:
@@ -67,12 +67,12 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
     return measured(generator, names, vectors, moved, w, known=False)
 
 
-def _vectors(content: Any, w_dim: int) -> Tensor:
-    """Find unit vectors [K, w_dim] in what a file holds. UserError: there are none for this generator."""
+def _vectors(content: object, w_dim: int) -> Tensor:
+    """Find unit vectors [K, w_dim] in the content of a file. UserError: there are none for this generator."""
     if isinstance(content, Mapping):
         if FACTORS in content:
             array = _array(content[FACTORS])
-            array = array.T if array.ndim == 2 else array  # [K, w_dim]: SeFa's are columns
+            array = array.T if array.ndim == 2 else array  # [K, w_dim]: SeFa stores columns
         else:
             key = next((name for name in COMPONENTS if name in content), None)
             if key is None:
@@ -85,10 +85,10 @@ def _vectors(content: Any, w_dim: int) -> Tensor:
     if array.ndim == 1:
         array = array[None]  # [1, w_dim]
     if array.ndim != 2 or not 1 <= len(array) <= MOST:
-        raise UserError(f"directions are rows [K, w_dim], not an array of shape {list(array.shape)}")
+        raise UserError(f"directions must be rows [K, w_dim], not an array of shape {list(array.shape)}")
     if array.shape[1] != w_dim:
         raise UserError(
-            f"its directions have {array.shape[1]} numbers, but w of this generator has {w_dim}: they are another's"
+            f"its directions belong to another generator: they have {array.shape[1]} numbers, but w here has {w_dim}"
         )
     vectors = torch.from_numpy(array.astype(np.float32, order="C"))
     if not vectors.isfinite().all() or not (vectors.norm(dim=1) > 0).all():
@@ -96,14 +96,14 @@ def _vectors(content: Any, w_dim: int) -> Tensor:
     return F.normalize(vectors, dim=1)
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: object) -> np.ndarray:
     value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        raise UserError("its directions are no array of numbers")
+        raise UserError("its directions are not an array of numbers")
     return value
 
 
-def _read_numpy(path: Path) -> Any:
+def _read_numpy(path: Path) -> object:
     with reading(path, "a NumPy file", CheckpointError):
         if zipfile.is_zipfile(path):
             return read_arrays(path, (*COMPONENTS, FACTORS))
@@ -111,7 +111,7 @@ def _read_numpy(path: Path) -> Any:
             return read_array(file, path.stat().st_size)
 
 
-READERS: dict[str, Callable[[Path], Any]] = {
+READERS: dict[str, Callable[[Path], object]] = {
     ".npy": _read_numpy,
     ".npz": _read_numpy,
     ".pt": read_torch,

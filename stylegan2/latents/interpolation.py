@@ -1,4 +1,4 @@
-"""Between latents: great circles in Z, straight lines in W (StyleGAN, section 4.1), and paths through several."""
+"""Interpolate latents: great circles in Z, straight lines in W (StyleGAN, section 4.1), and paths through several."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """Return a + t (b - a) of a, b [..., D] and t, a number or [..., 1]."""
+    """Interpolate linearly, a + t (b - a), with a, b [..., D] and t a number or [..., 1]: [..., D]."""
     return a + t * (b - a)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """Go along the great circle from a to b at constant speed (Shoemake 1985); the length goes linearly.
+    """Interpolate along the great circle from a to b at constant speed (Shoemake 1985), and the lengths linearly.
 
-    z is Gaussian and lies close to a sphere, through whose inside a straight line would lead. Opposite vectors have no
-    circle of their own: the result is then finite, but means nothing.
+    A Gaussian z lies close to a sphere, and a straight line would lead through the inside of the sphere. Opposite
+    vectors do not determine a great circle: the result is then finite but meaningless.
 
     Args:
         a: [..., D], not zero.
@@ -24,7 +24,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)  # [..., 1]
     unit_a, unit_b = a / length_a, b / length_b
-    # Kahan's formula: exact for small angles too, where the arc cosine of a dot product is not.
+    # Kahan's formula is exact for small angles too, unlike the arc cosine of a dot product.
     angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
     sine = angle.sin()  # [..., 1]
     near = sine < torch.finfo(a.dtype).eps ** 0.5
@@ -41,9 +41,10 @@ def path(
 
     Args:
         keys: [K, D].
-        steps: Latents from one key to the next, the key included.
+        steps: Latents from one key to the next, of which the first is the key itself.
         between: `lerp` or `slerp`.
-        closed: Go back to the first key; the last latent is one step before it, so that the path repeats smoothly.
+        closed: Whether the path returns to the first key; the last latent is one step before it, so that the path
+            repeats smoothly.
 
     Returns:
         [K * steps, D], or [(K - 1) * steps + 1, D] for an open path, which ends with the last key.

@@ -1,4 +1,4 @@
-"""Style mixing (StyleGAN, section 3.1): rows of w+ by name and number, and codes with some rows of other styles."""
+"""Style mixing (StyleGAN, section 3.1): choose rows of w+ by name or number, and replace them by those of styles."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ def mask_rows(mask: str, num_ws: int) -> list[int]:
     """Return the rows of w+ that a mask names, in order.
 
     Args:
-        mask: Names and numbers separated by commas: coarse, medium, fine, 9, 8-17.
-        num_ws: Rows of the generator.
+        mask: Names and numbers separated by commas, such as coarse, medium, fine, 9 or 8-17.
+        num_ws: Rows of the generator's w+.
 
     Raises:
-        UserError: A word is none of these, or a row is beyond the generator's.
+        UserError: A word is not understood, or the generator has no such row.
     """
     rows: set[int] = set()
     for word in mask.replace(" ", "").lower().split(","):

@@ -1,4 +1,4 @@
-"""The field's pictures of a generator: truncation sweep, style mixing, noise variation, paths between seeds."""
+"""The usual pictures of a generator: truncation sweep, style mixing, noise variation and paths between seeds."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,18 @@ def truncation_sheet(
     label: int | None = None,
     names: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draw a row a seed and a column a psi (StyleGAN, figure 8).
+    """Draw one row per seed and one column per psi (StyleGAN, figure 8).
 
-    psi 1 is the sample, 0 the mean of W, and below 0 the sample's opposite. `names` are captions of the rows.
+    Args:
+        generator: Renders the samples.
+        seeds: One for each row.
+        psis: One for each column: 1 is the sample, 0 the mean of W, and a negative value the sample's opposite.
+        truncation_cutoff: Number of rows of w+ to truncate; by default all.
+        label: The class, for a generator that has classes.
+        names: Captions of the rows.
+
+    Returns:
+        uint8 [H, W, 3].
     """
     codes = [seeded_w(generator, seeds, psi, truncation_cutoff, label) for psi in psis]
     pictures = render(generator, torch.stack(codes, 1), progress="truncation")  # [N, P, C, R, R]
@@ -38,15 +47,18 @@ def mixing_sheet(
     code_names: Sequence[str] = (),
     style_names: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draw a row a code and a column a style (StyleGAN, figure 3): what a picture gets from the one above it.
+    """Draw one row per code and one column per style (StyleGAN, figure 3): each cell mixes the style into the code.
 
     Args:
         generator: Renders the codes.
-        codes: [N, num_ws, w_dim], at the left.
-        styles: [K, num_ws, w_dim], on top; their first row is the style.
-        rows: Of w_plus that are the style's.
+        codes: [N, num_ws, w_dim], shown at the left.
+        styles: [K, num_ws, w_dim], shown on top; the first row of each is mixed in.
+        rows: Rows of w_plus that are taken from the style.
         code_names: [N], captions at the left.
         style_names: [K], titles on top.
+
+    Returns:
+        uint8 [H, W, 3].
     """
     left, top = to_uint8(render(generator, codes)), to_uint8(render(generator, styles))
     mixed = render(generator, mix(codes, styles[:, 0], rows), progress="mixing")  # [N, K, C, R, R]
@@ -58,17 +70,17 @@ def mixing_sheet(
 def noise_sheet(
     generator: Generator, codes: Tensor, draws: int, seed: int, names: Sequence[str] = ()
 ) -> tuple[np.ndarray, float]:
-    """Draw two draws of the noise, the mean of all, and the deviation of each pixel (StyleGAN, figure 4).
+    """Show two draws of the noise, the mean of all draws, and the deviation of each pixel (StyleGAN, figure 4).
 
     Args:
         generator: Renders the codes.
-        codes: [N, num_ws, w_dim], a row each.
-        draws: How many.
-        seed: Of the noise.
+        codes: [N, num_ws, w_dim], one for each row.
+        draws: How many draws of the noise.
+        seed: Seed of the noise.
         names: [N], captions of the rows.
 
     Returns:
-        The picture, and the standard deviation on the [-1, 1] scale that is shown white.
+        The picture, uint8 [H, W, 3], and the standard deviation on the [-1, 1] scale that is shown as white.
     """
     rows, deviations = [], []
     for code in codes:
@@ -97,10 +109,10 @@ def codes_between(
         generator: Maps the seeds.
         seeds: The keys of the path.
         steps: Codes from one seed to the next.
-        space: "w" for straight lines there, or "z" for great circles there, within one class (0 by default).
+        space: "w" for straight lines in W, or "z" for great circles in Z, within one class (0 by default).
         truncation_psi: 1 for none.
         truncation_cutoff: Rows to truncate; by default all.
-        label: Class, of generators that have classes.
+        label: The class, for a generator that has classes.
     """
     if space == "z":
         z = interpolation.path(seeded_z(generator, seeds), steps, interpolation.slerp)  # [F, z_dim]

@@ -1,4 +1,4 @@
-"""Projection into the latent space by optimisation (StyleGAN2, section 5 and appendix D), and its extension to W+."""
+"""Project images into the latent space by optimisation (StyleGAN2, section 5 and appendix D), also into W+."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from stylegan2.runtime.randomness import derive_seed, seeded_normal
 SPACES = ("w", "w_plus")
 DISTANCE_SIZE = 256  # larger images are reduced to this before their distance is measured
 SMALLEST_NOISE = 8  # side at which the pyramid of a noise map ends
-NOISE_MAP = "noise_const"  # how the networks call the noise input of a layer
+NOISE_MAP = "noise_const"  # the name of a layer's noise buffer in the networks
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # output, target [N, C, H, W] in [-1, 1] -> [N]
 OnStep = Callable[[int, Tensor, Tensor], object]  # step, images [N, C, R, R], distances [N]
@@ -27,32 +27,34 @@ OnStep = Callable[[int, Tensor, Tensor], object]  # step, images [N, C, R, R], d
 
 @dataclass(frozen=True)
 class Schedule:
-    """The projector's numbers, as in appendix D.
+    """The settings of the projector; the defaults are those of appendix D.
 
-    Raises UserError: a number out of its range.
+    Raises:
+        UserError: A number is out of its range.
     """
 
     steps: int = 1000
     learning_rate: float = 0.1
-    """the largest one: it rises linearly over the first 5 % of the steps, and falls as a cosine over the last 25 %"""
+    """largest learning rate: it rises linearly over the first 5 % of the steps and falls as a cosine over the last
+    25 %"""
     w_noise: float = 0.05
-    """standard deviation of the noise that is added to w, in units of sigma_w; falls to 0 at 75 % of the steps"""
+    """standard deviation of the noise that is added to w, in units of sigma_w; it falls to 0 at 75 % of the steps"""
     noise_weight: float = 1e5
     """weight of the regularization of the noise maps"""
     w_samples: int = 10_000
-    """for the mean of W and sigma_w"""
+    """samples from which the mean of W and sigma_w are estimated"""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.w_samples < 2:
-            raise UserError("a projection takes at least 1 step and 2 samples of W")
+            raise UserError("a projection needs at least 1 step and 2 samples of W")
         if not self.learning_rate > 0 or not self.w_noise >= 0 or not self.noise_weight >= 0:
-            raise UserError("the learning rate of a projection is positive, and its weights are not negative")
+            raise UserError("the learning rate of a projection must be positive, and its weights must not be negative")
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What was found for N targets."""
+    """The latents and noise maps that were found for N targets."""
 
     w_plus: Tensor
     """[N, num_ws, w_dim]; in W all rows are the same"""
@@ -61,7 +63,7 @@ class Projection:
     images: Tensor
     """[N, C, R, R], rendered from both"""
     distances: Tensor
-    """[N], of the images from their targets"""
+    """[N], distances of the images from their targets"""
 
 
 def project(
@@ -72,22 +74,23 @@ def project(
     schedule: Schedule | None = None,
     on_step: OnStep = lambda step, images, distances: None,
 ) -> Projection:
-    """Find latents, and noise maps, whose rendering is closest to each target.
+    """Find the latents and noise maps whose rendering is closest to each target.
 
-    It starts from the mean of W. No result depends on the other targets of the batch. The generator is not changed.
+    The optimisation starts from the mean of W. No result depends on the other targets of the batch, and the generator
+    is not changed.
 
     Args:
-        generator: Of any style-based kind; in evaluation mode.
+        generator: A style-based generator in evaluation mode.
         target: [N, C, R, R] in [-1, 1], of the generator's resolution and channels, on its device.
-        distance: One value per sample, differentiable in its first argument; perceptual ones find more than pixels.
-            Both images are area-averaged to 256 px first where they are larger.
-        space: "w", one w for all layers, as in the paper; or "w_plus", one for each, which comes closer to the image
-            but further from what the generator means by it.
+        distance: Returns one value per sample and is differentiable in its first argument. A perceptual distance finds
+            better latents than a pixelwise one. Images above 256 px are reduced to 256 px by averaging areas first.
+        space: "w", one w for all layers, as in the paper; or "w_plus", one w for each layer, which comes closer to the
+            target but leaves the distribution of W.
         schedule: Steps, rates and weights; by default the paper's.
         on_step: Called after each step with its number from 1 on, the noisy rendering that it saw and the distances.
 
     Raises:
-        UserError: There is no such space, targets are of another size, or the device's memory is too small for so many.
+        UserError: There is no such space, the targets have another size, or the device has too little memory for them.
     """
     _check(generator, target, space)
     try:
@@ -107,9 +110,9 @@ def w_statistics(generator: Generator, samples: int, seed: int) -> tuple[Tensor,
 
 
 def ramped(step: int, steps: int, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """Return the share of the learning rate in a step, counted from 0: linear up, cosine down (appendix D).
+    """Return the factor of the learning rate in a step, counted from 0: linear rise, cosine fall (appendix D).
 
-    It is never 0: the way up is measured at the end of the step, as its start would waste the first one.
+    It is never 0: the rise is evaluated at the end of the step, as its start would waste the first step.
     """
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - step / steps) / rampdown))
     return down * min(1.0, (step + 1) / steps / rampup)
@@ -121,10 +124,16 @@ def w_noise_scale(progress: float, until: float = 0.75) -> float:
 
 
 def noise_regularization(noise: Tensor) -> Tensor:
-    """Compute the squared autocorrelation of noise maps, shifted by a pixel in x and in y, over a pyramid (appendix D).
+    """Compute the squared autocorrelation of noise maps at shifts of one pixel, over a pyramid (appendix D).
 
-    Each level halves the one before, down to 8 px; the factor 2 keeps the unit variance of independent pixels. Maps
-    wrap around at their edges. [N, 1, H, W] -> [N].
+    Each level halves the one before, down to 8 px; the factor 2 keeps the unit variance of independent pixels. The maps
+    wrap around at their edges.
+
+    Args:
+        noise: [N, 1, H, W].
+
+    Returns:
+        [N].
     """
     total = noise.new_zeros(len(noise))  # [N]
     while True:
@@ -137,13 +146,13 @@ def noise_regularization(noise: Tensor) -> Tensor:
 
 @torch.no_grad()
 def normalize_noise(noise: Tensor) -> None:
-    """Give each map of [N, 1, H, W] the mean 0 and the variance 1, in place."""
+    """Scale each map of [N, 1, H, W] to mean 0 and variance 1, in place."""
     noise -= noise.mean([2, 3], keepdim=True)
     noise *= noise.square().mean([2, 3], keepdim=True).rsqrt()
 
 
 def synthesize(generator: Generator, w_plus: Tensor, noises: dict[str, Tensor]) -> Tensor:
-    """Render images [N, C, R, R] with noise maps of one's own, [N, 1, H, W] each; the generator stays as it is.
+    """Render images [N, C, R, R] with given noise maps, [N, 1, H, W] each, without changing the generator.
 
     Gradients reach the codes and the maps, not the weights.
     """
@@ -173,7 +182,9 @@ def _optimise(
             distances = distance(reduce(images), target)  # [N]
             regularization = sum(noise_regularization(noise) for noise in noises.values())  # [N], or 0
             optimizer.zero_grad(set_to_none=True)
-            (distances + s.noise_weight * regularization).sum().backward()  # a sum: each target on its own
+            (
+                distances + s.noise_weight * regularization
+            ).sum().backward()  # a sum keeps the targets independent of each other
             optimizer.step()
             for noise in noises.values():
                 normalize_noise(noise)
@@ -196,7 +207,7 @@ def _initial_noise(generator: Generator, count: int, seed: int) -> dict[str, Ten
 
 
 def reduce(images: Tensor) -> Tensor:
-    """Reduce images [N, C, R, R] to at most 256 px, by averaging areas."""
+    """Reduce images [N, C, R, R] to at most 256 px by averaging areas."""
     return ops.area_downsample(images, DISTANCE_SIZE) if images.shape[-1] > DISTANCE_SIZE else images
 
 
@@ -205,4 +216,6 @@ def _check(generator: Generator, target: Tensor, space: str) -> None:
         raise UserError(f"there is no latent space {space!r} to project into: choose {' or '.join(SPACES)}")
     wanted = [generator.img_channels, generator.img_resolution, generator.img_resolution]
     if list(target.shape[1:]) != wanted or not len(target):
-        raise UserError(f"the targets of a projection are {['N', *wanted]} here, not {list(target.shape)}")
+        raise UserError(
+            f"the targets of this projection must have the shape {['N', *wanted]}, not {list(target.shape)}"
+        )

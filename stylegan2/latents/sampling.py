@@ -1,4 +1,4 @@
-"""From seeds to latents and from latents to images, a few at a time: what every picture of a generator starts from."""
+"""Turn seeds into latents and latents into images, a few at a time."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import seeded_normal
 
-PIXELS_AT_ONCE = 2**18  # rendered together: more share a weight at small sizes, and only cost memory at large ones
+PIXELS_AT_ONCE = 2**18  # pixels rendered together: small images share weights, large ones would only cost memory
 
 
 def device_of(generator: Generator) -> torch.device:
@@ -20,12 +20,12 @@ def device_of(generator: Generator) -> torch.device:
 
 
 def at_once(generator: Generator) -> int:
-    """Return how many images to render together."""
+    """Return how many images are rendered together."""
     return max(1, PIXELS_AT_ONCE // generator.img_resolution**2)
 
 
 def seeded_z(generator: Generator, seeds: Sequence[int]) -> Tensor:
-    """Draw z ~ N(0, 1), [N, z_dim], each from its seed alone, so that a seed is the same image in any company."""
+    """Draw z ~ N(0, 1), [N, z_dim], each from its seed alone, so that a seed gives the same image in any batch."""
     z = torch.cat([seeded_normal((1, generator.z_dim), seed) for seed in seeds])  # [N, z_dim]
     return z.to(device_of(generator))
 
@@ -45,8 +45,8 @@ def seeded_w(
         seeds: One for each code.
         truncation_psi: 1 for none.
         truncation_cutoff: Rows to truncate; by default all.
-        label: Class, of generators that have classes, or the number of a vector that the generator keeps; by default
-            the seed's remainder.
+        label: The class, for a generator that has classes, or the index of a label vector that the generator keeps; by
+            default the seed modulo the number of labels.
 
     Raises:
         UserError: There is no such class.
@@ -58,7 +58,7 @@ def seeded_w(
 
 @torch.no_grad()
 def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> Tensor:
-    """Draw `count` untruncated samples of W, [count, w_dim], of all labels alike."""
+    """Draw `count` untruncated samples of W, [count, w_dim], equally many of each label."""
     z = seeded_normal((count, generator.z_dim), seed, device_of(generator))  # [count, z_dim]
     labels = class_labels(generator, range(count))
     parts = z.split(batch), [None] * count if labels is None else labels.split(batch)
@@ -66,7 +66,7 @@ def random_w(generator: Generator, count: int, seed: int, batch: int = 1000) -> 
 
 
 def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = False) -> Tensor | None:
-    """Turn numbers into labels by their remainders, or (`strict`) take them as they are; see `conditioning.labels_of`.
+    """Turn numbers into labels modulo the number of labels, or (`strict`) unchanged; see `conditioning.labels_of`.
 
     Returns:
         int64 [N] or float32 [N, num_classes]; None for a generator without classes.
@@ -90,11 +90,12 @@ def render(
     progress: str | None = None,
     features: Tensor | None = None,
 ) -> Tensor:
-    """Render codes in pieces that fit the memory.
+    """Render codes in batches that fit into memory.
 
     Args:
+        generator: Renders the codes.
         codes: [..., num_ws, w_dim].
-        noise_mode: The generator's.
+        noise_mode: As the generator takes it.
         progress: The name of a progress bar to show meanwhile.
         features: Corrections of the generator's features, [..., C, r, r].
 
@@ -118,7 +119,7 @@ def render(
 def vary_noise(generator: Generator, w_plus: Tensor, draws: int, seed: int) -> Tensor:
     """Render one code [num_ws, w_dim] under fresh noise inputs: images [draws, img_channels, R, R] on the CPU.
 
-    The noise is a function of the seed; the caller's random numbers are left alone.
+    The noise is a function of the seed; the caller's random state is not changed.
     """
     codes = w_plus.expand(draws, -1, -1)  # [draws, num_ws, w_dim]
     indices = [w_plus.device] if w_plus.device.type == "cuda" else []
@@ -134,7 +135,7 @@ def noise_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         images: [D, C, H, W] in [-1, 1].
 
     Returns:
-        Mean [C, H, W], and deviation [H, W], which is averaged over the channels.
+        The mean [C, H, W], and the deviation [H, W] averaged over the channels.
     """
     mean = images.mean(0)  # [C, H, W]
     deviation = images.std(0, correction=0).mean(0)  # [H, W]

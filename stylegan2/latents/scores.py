@@ -1,4 +1,4 @@
-"""Labels of latents: a CSV file of seeds of a generator, or of names of codes, with a number for each attribute."""
+"""Read labels of latents: a CSV file of seeds or of names of codes, with a number for each attribute."""
 
 import csv
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
 @dataclass(frozen=True)
 class Scores:
-    """What a file says of N latents."""
+    """The labels of N latents."""
 
     key: str
-    """seed or name: what `keys` are"""
+    """what `keys` are: "seed" or "name" """
     keys: list[str]
     values: dict[str, Tensor]
-    """{attribute: [N]}, higher where it is more surely there"""
+    """{attribute: [N]}, higher where the attribute is more likely present"""
 
 
 def read_scores(path: str | Path) -> Scores:
-    """Read a CSV file with a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...`, then a row for each latent.
+    """Read a CSV file with a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...` and a row for each latent.
 
     Values are numbers (0 and 1, a classifier's scores, degrees), or yes and no.
 
     Raises:
-        UserError: The file cannot be read, or a row is wrong; the sentence names it.
+        UserError: The file cannot be read, or a row is wrong; the message names the row.
     """
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
@@ -54,17 +54,17 @@ def scored_latents(generator: Generator, labels: Path, latents: Path | None) -> 
     """Find the latents that a CSV file names, by their seeds or by the names of codes in `latents`.
 
     Returns:
-        w [N, w_dim], the mean over the layers where a code has a w for each, and {attribute: [N]}.
+        w [N, w_dim], which is the mean over the layers where a code has a w for each, and {attribute: [N]}.
 
     Raises:
-        UserError: names without `latents`, or a name that is not in there.
+        UserError: The labels have names but `latents` is missing, or a name is not in `latents`.
     """
     found = read_scores(labels)
     if found.key == "seed":
         w = torch.cat([seeded_w(generator, [int(seed)])[:, 0] for seed in found.keys])  # [N, w_dim]
         return w, {name: values.to(w.device) for name, values in found.values.items()}
     if latents is None:
-        raise UserError(f"{str(labels)!r} labels codes by their names: give the file they are in as `latents`")
+        raise UserError(f"{str(labels)!r} labels codes by their names: give the file of the codes as `latents`")
     names, w_plus, _ = load_codes(latents, generator.num_ws, generator.w_dim)
     if missing := [key for key in found.keys if key not in names]:
         raise UserError(f"{str(latents)!r} has no codes of {len(missing)} labelled names, such as {missing[0]!r}")
@@ -78,5 +78,5 @@ def _numbers(row: list[str], key: str, count: int, number: int, path: str | Path
     except ValueError:
         values = []
     if len(values) != count or not torch.tensor(values).isfinite().all() or (key == "seed" and not row[0].isdecimal()):
-        raise UserError(f"row {number} of {str(path)!r} is not a {key} and {count} times a number, or yes or no")
+        raise UserError(f"row {number} of {str(path)!r} must be a {key} and {count} values, each a number, yes or no")
     return values

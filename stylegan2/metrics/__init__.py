@@ -1,1 +1,1 @@
-"""How good a generator is: one file a measure. Networks that see images are handed in, so none is named here."""
+"""Metrics of a generator, one per file. The networks that look at images are passed in, so none is named here."""

@@ -1,7 +1,7 @@
 """Attribution of images to a generator by projection (StyleGAN2, arXiv 1912.04958, section 5 and figure 10)."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ PROTOCOL = (
 )
 PAPER_STEPS = 1000
 Images = Callable[[Tensor], Tensor]
-"""targets [N, C, R, R] -> what the projector makes of them [N, C, R, R]"""
+"""maps targets [N, C, R, R] to their re-synthesis by the projector, [N, C, R, R]"""
 Distance = Callable[[Tensor, Tensor], Tensor]  # two [N, 3, H, W] in [-1, 1] -> [N]
 
 
@@ -37,14 +37,21 @@ def projection_distances(images: Iterable[Tensor], project: Images, distance: Di
     return torch.cat(found)
 
 
-def attribution(generated: Tensor, real: Tensor) -> dict[str, Any]:
-    """Compare the distances [M] of generated images with those [N] of real ones.
+class Attribution(TypedDict):
+    """How well the distances tell generated from real images."""
 
-    Returns:
-        "auc": probability that a real image lies farther off than a generated one (1 tells them apart, 0.5 not at all);
-        "generated" and "real": mean distances; "roc": [[false, true positive rate]], where an image near its
-        re-synthesis is called generated.
-    """
+    auc: float
+    """probability that a real image lies farther off than a generated one: 1 separates them, 0.5 not at all"""
+    generated: float
+    """mean distance of generated images"""
+    real: float
+    """mean distance of real images"""
+    roc: list[list[float]]
+    """[[false positive rate, true positive rate]], where an image near its re-synthesis is called generated"""
+
+
+def attribution(generated: Tensor, real: Tensor) -> Attribution:
+    """Compare the distances [M] of generated images with the distances [N] of real ones."""
     return {
         "auc": area_under_roc(generated, real),
         "generated": float(generated.mean()),

@@ -1,4 +1,4 @@
-"""Mean and covariance of features that pass by in batches."""
+"""Compute mean and covariance of features that arrive in batches."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -8,16 +8,17 @@ from torch import Tensor
 from stylegan2.runtime.errors import UserError
 
 Features = Callable[[Tensor], Tensor]
-"""images [N, C, R, R] in [-1, 1] -> features [N, D]"""
+"""maps images [N, C, R, R] in [-1, 1] to features [N, D]"""
 
 
 class FeatureStatistics:
     """Collect count, mean [D] and covariance [D, D] of features in float64.
 
-    Batches are merged pairwise (Chan, Golub and LeVeque 1979), which does not cancel as sums of squares do.
+    Batches are merged pairwise (Chan, Golub and LeVeque 1979), which avoids the cancellation that sums of squares
+    suffer.
 
     Args:
-        keep: Keep the features themselves too.
+        keep: Whether to keep the features themselves too.
     """
 
     def __init__(self, keep: bool = False) -> None:
@@ -51,11 +52,11 @@ class FeatureStatistics:
 
     @property
     def kept(self) -> Tensor | None:
-        """Return all features [count, D] in float32, or None where they were not to be kept."""
+        """Return all features [count, D] in float32, or None where they are not kept."""
         return None if self._kept is None else torch.cat(self._kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return tensors for a file, which `restore` reads."""
+        """Return the statistics as tensors, from which `restore` rebuilds them."""
         tensors = {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self._scatter}
         return tensors if self._kept is None else {**tensors, "features": torch.cat(self._kept)}
 

@@ -1,6 +1,6 @@
-"""Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
+"""Compute the Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-It is FID on the pooled features of the TensorFlow Inception of 2015 alone; on others it is named after them.
+It is called FID only on the pooled features of the TensorFlow Inception of 2015; on others it bears their name.
 """
 
 import torch
@@ -30,7 +30,7 @@ def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
     inner = root @ cov_b.double() @ root  # [D, D]
     cross = torch.linalg.eigvalsh((inner + inner.T) / 2).clamp(min=0).sqrt().sum()
     squared = (mean_a.double() - mean_b.double()).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
-    return max(float(squared), 0.0)  # rounding alone takes it below
+    return max(float(squared), 0.0)  # only rounding makes it negative
 
 
 def square_root(matrix: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Kernel distance: the unbiased squared maximum mean discrepancy of features (Binkowski et al. 2018, arXiv 1801.01401).
+"""Compute the kernel distance, the unbiased squared MMD of features (Binkowski et al. 2018, arXiv 1801.01401).
 
-It is KID on the pooled features of the TensorFlow Inception of 2015 alone; on others it is named after them.
+It is called KID only on the pooled features of the TensorFlow Inception of 2015; on others it bears their name.
 """
 
 import torch
@@ -23,12 +23,12 @@ def kernel_distance(
     Args:
         real: Features [M, D], at least two.
         fake: Features [N, D], at least two.
-        subsets: How many.
-        subset_size: Features in each, at most; fewer where a set is smaller.
-        seed: Of the subsets.
+        subsets: How many subsets are drawn.
+        subset_size: Features in each subset; fewer where a set is smaller.
+        seed: Seed of the subsets.
 
     Returns:
-        Mean and standard deviation of the estimates: about 0, and also below, for equal distributions.
+        Mean and standard deviation of the estimates. The mean is about 0, and can be negative, for equal distributions.
 
     Raises:
         UserError: There are fewer than two features on one side.
@@ -46,7 +46,7 @@ def kernel_distance(
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Compute (x.y / D + 1)^3 of [M, D] and [N, D]: [M, N]."""
+    """Compute the kernel (x.y / D + 1)^3 between [M, D] and [N, D]: [M, N]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 

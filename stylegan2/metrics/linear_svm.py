@@ -1,4 +1,4 @@
-"""A linear support vector machine: L2-regularised squared hinge loss, the form of scikit-learn's LinearSVC."""
+"""Fit a linear support vector machine with L2-regularised squared hinge loss, as scikit-learn's LinearSVC does."""
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ def fit_linear_svm(x: Tensor, positive: Tensor, c: float = 1.0) -> tuple[Tensor,
 
     Args:
         x: [N, D].
-        positive: [N] bool; y is 1 where it holds, else -1.
-        c: Weight of the misses.
+        positive: bool [N]; y is 1 where it is true, else -1.
+        c: Weight of the hinge losses.
 
     Returns:
         Weight [D] and bias [] in float64.
@@ -35,7 +35,7 @@ def fit_linear_svm(x: Tensor, positive: Tensor, c: float = 1.0) -> tuple[Tensor,
 
 
 def _descend(x: Tensor, y: Tensor, w: Tensor, gradient: Tensor, direction: Tensor, c: float) -> Tensor:
-    """Go 1, 1/2, 1/4 ... of the way, until the objective falls as it should."""
+    """Return the weights after 1, 1/2, 1/4 ... of the Newton step, the first at which the objective falls enough."""
     start, slope, step = _objective(x, y, w, c), gradient @ direction, 1.0
     while step > SMALLEST_STEP and _objective(x, y, w + step * direction, c) > start + SUFFICIENT * step * slope:
         step /= 2

@@ -1,4 +1,4 @@
-"""Perceptual path length (StyleGAN, arXiv 1812.04948, section 4.1; StyleGAN2, section 3)."""
+"""Compute the perceptual path length (StyleGAN, arXiv 1812.04948, section 4.1; StyleGAN2, section 3)."""
 
 import math
 from collections.abc import Callable
@@ -38,21 +38,22 @@ def path_lengths(
     truncation_psi: float = 1.0,
     epsilon: float = EPSILON,
 ) -> Tensor:
-    """Compute d(G(t), G(t + epsilon)) / epsilon^2 of random paths.
+    """Compute d(G(t), G(t + epsilon)) / epsilon^2 on random paths.
 
-    The noise is the constant one, so the two images of a pair share it.
+    The noise is constant, so the two images of a pair share it.
 
     Args:
         generator: In evaluation mode.
         distance: Compares two batches.
         count: How many paths.
         space: "z", where a path is a great circle of the sphere (slerp), or "w", where it is a straight line (lerp).
-        sampling: "full" draws t from [0, 1]; "end" looks at t = 0 alone, as not all of the line need be on the data.
-        crop: Compare the face of an FFHQ-aligned image alone, as StyleGAN does. StyleGAN2 reports w, end, uncropped.
+        sampling: "full" draws t from [0, 1]; "end" takes t = 0 only, because points between two samples need not be
+            likely themselves.
+        crop: Compare only the face of an FFHQ-aligned image, as StyleGAN does. StyleGAN2 reports w, end, uncropped.
         batch_size: Paths at a time.
-        seed: Of the paths.
-        truncation_psi: 1 for none, as the papers do.
-        epsilon: The step.
+        seed: Seed of the paths.
+        truncation_psi: 1 for no truncation, as in the papers.
+        epsilon: The step along the path.
 
     Returns:
         [count] float64 on the CPU.
@@ -86,7 +87,7 @@ def path_lengths(
 def mean_without_outliers(lengths: Tensor, percentiles: tuple[float, float] = PERCENTILES) -> float:
     """Average the lengths [N] between two percentiles, both included.
 
-    The bounds are samples: the next at or below the lower percentile, and the next at or above the upper one.
+    The bounds are samples: the nearest at or below the lower percentile, and the nearest at or above the upper one.
     """
     lengths = lengths.double().sort().values
     last = len(lengths) - 1

@@ -1,6 +1,4 @@
-"""How much of the image each resolution makes (StyleGAN2, arXiv 1912.04958, section 4.2 and figure 8)."""
-
-from typing import Any
+"""Measure how much each resolution contributes to the image (StyleGAN2, arXiv 1912.04958, section 4.2, figure 8)."""
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +14,10 @@ PAPER_SAMPLES = 1024
 
 
 class _Spread:
-    """Collect the standard deviation of all pixels seen, around the mean of their channel, as sums in float64."""
+    """Accumulate, in float64, the standard deviation of all pixels around the mean of their channel."""
 
     def __init__(self) -> None:
-        self.count, self.total, self.squares = 0, 0.0, 0.0  # the latter two [C] after the first images
+        self.count, self.total, self.squares = 0, 0.0, 0.0  # the latter two are [C] after the first images
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         x = output.detach().cpu().double()  # [N, C, r, r]
@@ -37,29 +35,28 @@ class _Spread:
 
 @torch.no_grad()
 def resolution_usage(generator: Generator, ws: Tensor, batch_size: int = 16) -> dict[int, float]:
-    """Compute the share of each resolution in the summed standard deviations.
+    """Compute the share of each resolution in the sum of the standard deviations.
 
-    Random numbers are neither drawn nor changed, so it may be called between training steps.
+    It draws no random numbers, so it may be called between training steps.
 
     Args:
-        generator: Of the architecture "skip", in which the image is the sum of what each resolution's ToRGB puts out.
-        ws: Random styles [N, num_ws, w_dim]; the paper takes 1,024.
+        generator: A generator of the architecture "skip", whose image is the sum of the outputs of all ToRGB layers.
+        ws: Random codes [N, num_ws, w_dim]; the paper takes 1,024.
         batch_size: Images at a time.
 
     Returns:
-        {resolution: share}, from 4 up; the shares sum to 1.
+        {resolution: share}, from resolution 4 up; the shares sum to 1.
 
     Raises:
         UserError: The generator is of another architecture.
     """
     check_usage(generator)
-    synthesis: Any = generator.synthesis
-    to_rgbs = list(synthesis.to_rgbs)
+    (to_rgbs,) = (list(part.children()) for name, part in generator.synthesis.named_children() if name == "to_rgbs")
     spreads = [_Spread() for _ in to_rgbs]
     hooks = [layer.register_forward_hook(spread) for layer, spread in zip(to_rgbs, spreads, strict=True)]
     try:
         for part in ws.split(batch_size):
-            synthesis(part, noise_mode="const")
+            generator.synthesis(part, noise_mode="const")
     finally:
         for hook in hooks:
             hook.remove()
@@ -68,7 +65,7 @@ def resolution_usage(generator: Generator, ws: Tensor, batch_size: int = 16) -> 
 
 
 def check_usage(generator: Generator) -> None:
-    """Raise UserError where resolutions have no images of their own."""
+    """Raise a UserError unless each resolution of a generator adds an image of its own."""
     if getattr(generator.synthesis, "architecture", None) != "skip":
         raise UserError(
             "resolution usage is defined for the architecture 'skip', in which each resolution adds an image"

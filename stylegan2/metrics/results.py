@@ -1,37 +1,36 @@
-"""Results of metrics, as JSON and as a table: every number beside its network, its samples and its protocol."""
+"""Report results of metrics as JSON and as a table, each number with its network, its samples and its protocol."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one metric found."""
+    """The result of one metric."""
 
     values: dict[str, float]
     """{name: number}"""
     num_samples: int
-    """generated images, or pairs of them, that went into it"""
+    """how many generated images, or pairs of them, were measured"""
     protocol: str
     """the paper's"""
     departures: tuple[str, ...] = ()
-    """where this measurement was another than the paper's"""
+    """how this measurement departed from the paper's"""
     network: str = ""
-    """through which the images were seen"""
-    details: dict[str, Any] = field(default_factory=dict)
-    """what is no single number"""
+    """the network that looked at the images"""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """further results that are not a single number"""
     seconds: float = 0.0
-    """as long as it took; what several metrics share counts for the first"""
+    """duration; work that several metrics share counts for the first of them"""
 
 
 def fewer(num_samples: int, paper: int) -> tuple[str, ...]:
-    """List the departure of a measurement with another number of samples than the paper's."""
+    """Return the departure of a measurement whose number of samples is not the paper's; empty where it is."""
     return () if num_samples == paper else (f"{num_samples:,} samples instead of {paper:,}",)
 
 
-def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
+def as_json(results: Mapping[str, Result], about: Mapping[str, object]) -> str:
     """Format results as JSON.
 
     Args:
@@ -40,8 +39,8 @@ def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
     return json.dumps({**about, "results": {name: asdict(r) for name, r in results.items()}}, indent=2) + "\n"
 
 
-def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
-    """Format a table with one number a row, then each protocol and departure with its metrics.
+def as_markdown(results: Mapping[str, Result], about: Mapping[str, object]) -> str:
+    """Format a Markdown table with one number per row, then each protocol and departure with its metrics.
 
     Args:
         about: What all metrics share (generator, data, seed, ...).
@@ -56,7 +55,7 @@ def as_markdown(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
 
 
 def _notes(results: Mapping[str, Result]) -> Sequence[str]:
-    """Say what each protocol is and where a measurement departs from it, each sentence once."""
+    """Return a line for each protocol and each departure from it, without repetitions."""
     protocols: dict[str, list[str]] = {}
     departures: dict[str, list[str]] = {}
     for name, result in results.items():

@@ -1,4 +1,4 @@
-"""What is measured: samples of a generator, as they would come back from a file."""
+"""Draw the samples of a generator that are measured, rounded as if they came from a file."""
 
 from collections.abc import Iterator
 
@@ -12,31 +12,32 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import derive_seed, seed_step, seeded_normal
 
-LARGEST_SIDE = 256  # of images whose perceptual distance is measured, as in StyleGAN
-NOISE_STREAM, CLASS_STREAM = 1000, 1001  # noise and classes of samples draw from other streams than their latents
+LARGEST_SIDE = 256  # largest side of images whose perceptual distance is measured, as in StyleGAN
+NOISE_STREAM, CLASS_STREAM = 1000, 1001  # noise and classes are drawn from other random streams than latents
 
 
 def latents(generator: Generator, count: int, seed: int, stream: int = 0) -> Tensor:
-    """Draw z [count, z_dim] on the CPU: the same for every device and batch size. Streams of a seed are independent."""
+    """Draw z [count, z_dim] on the CPU, the same for every device and batch size, from one stream of a seed."""
     return seeded_normal((count, int(generator.z_dim)), derive_seed(seed, stream))
 
 
 def classes(generator: Generator, count: int, seed: int) -> Tensor | None:
-    """Draw labels on the CPU, each class as often, int64 [count], or vectors of the data, float32 [count, num_classes].
+    """Draw labels on the CPU, each class equally often.
 
-    None for generators that are not conditioned on classes.
+    Returns:
+        int64 [count], or label vectors of the data, float32 [count, num_classes]; None for a generator without classes.
     """
     order = torch.Generator().manual_seed(derive_seed(seed, CLASS_STREAM))
     return labels_of(generator, torch.randperm(count, generator=order))
 
 
 def mapped(generator: Generator, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """Map z [N, z_dim] on the generator's device to ws [N, num_ws, w_dim]; labels are as `classes` returns them."""
+    """Map z [N, z_dim] and labels, as `classes` returns them, to ws [N, num_ws, w_dim] on the generator's device."""
     return generator.mapping(z, truncation_psi, labels=None if labels is None else labels.to(z.device))
 
 
 def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
-    """Yield slices of at most batch_size up to count, behind a progress bar."""
+    """Yield slices of at most `batch_size` that cover `count` items, and show a progress bar."""
     with Progress(count, name, "img", leave=False) as progress:
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
@@ -48,7 +49,7 @@ def batches(count: int, batch_size: int, name: str) -> Iterator[slice]:
 def generate(
     generator: Generator, z: Tensor, batch_size: int, truncation_psi: float = 1.0, seed: int = 0, name: str = "samples"
 ) -> Iterator[Tensor]:
-    """Yield images [N, C, R, R] of z [count, z_dim] in batches, with fresh noise, rounded to the 256 levels of a file.
+    """Render z [count, z_dim] in batches [N, C, R, R], with fresh noise, rounded to the 256 levels of a file.
 
     The noise is a function of the seed: the global generators are re-seeded before each batch.
     """
@@ -65,7 +66,7 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """Turn [N, 1, 3 or 4, H, W] into [N, 3, H, W]: gray is repeated, and what is transparent shows white."""
+    """Turn images of 1, 3 or 4 channels into [N, 3, H, W]: gray is repeated, and transparency shows white."""
     channels = images.shape[1]
     if channels == 1:
         return images.expand(-1, 3, -1, -1)  # [N, 3, H, W]
@@ -75,7 +76,7 @@ def as_rgb(images: Tensor) -> Tensor:
 
 
 def prepare(images: Tensor) -> Tensor:
-    """Turn images into what perceptual distances see: RGB and, by averaging areas, at most 256 px. [N, 3, H, W]."""
+    """Prepare images for perceptual distances: RGB, reduced to at most 256 px by averaging areas: [N, 3, H, W]."""
     images = as_rgb(images)
     factor = images.shape[2] // LARGEST_SIDE
     return F.avg_pool2d(images, factor) if factor > 1 else images  # [N, 3, H/factor, W/factor]

@@ -1,8 +1,8 @@
-"""Linear separability of a latent space (StyleGAN, arXiv 1812.04948, section 4.2)."""
+"""Measure the linear separability of a latent space (StyleGAN, arXiv 1812.04948, section 4.2)."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -18,21 +18,29 @@ PROTOCOL = (
 )
 PAPER_SAMPLES = 200_000
 KEPT = 0.5
-ENOUGH = 10  # samples a latent dimension from which the SVM's own samples are an honest test
+ENOUGH = 10  # with this many samples per latent dimension, the SVM's training samples are an honest test
 
 
-def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Score how linear attributes are in the latents: 1 if every attribute is, and more otherwise.
+class Separability(TypedDict):
+    """How linearly separable attributes are in the latents."""
+
+    score: float
+    """as the paper computes it: 1 if every attribute is separable, more otherwise"""
+    held_out: float
+    """the same with each half labelled by the SVM of the other half, which few samples cannot flatter"""
+    entropies: dict[str, float]
+    """{attribute: H(Y|X) in nats}, from which the score is computed"""
+    constant: list[str]
+    """attributes of which the samples kept show one value only, so that their entropy is 0 whatever the latents"""
+
+
+def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> Separability:
+    """Score how linearly separable attributes are in the latents.
 
     Args:
         latents: z or w [N, D].
-        logits: Of a classifier on the images, one column an attribute [N, A].
-        names: Of the attributes.
-
-    Returns:
-        "score" as the paper computes it; "held_out", the same with each half labelled by the SVM of the other half,
-        which few samples cannot flatter; "entropies" {name: H(Y|X) in nats} of the first; "constant", the attributes of
-        which the samples kept show one value only, so that their entropy is 0 whatever the latents.
+        logits: Logits [N, A] of a classifier on the images, one column per attribute.
+        names: Names of the attributes.
 
     Raises:
         UserError: There are fewer than 8 samples.
@@ -58,7 +66,7 @@ def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> dict[
 
 
 def most_confident(logits: Tensor, share: float = KEPT) -> Tensor:
-    """Return the indices of the share of samples with the largest |logit| [N], in their own order."""
+    """Return the indices, in ascending order, of the share of samples whose |logit| is largest; logits are [N]."""
     count = max(1, int(len(logits) * share))
     return logits.abs().topk(count).indices.sort().values
 

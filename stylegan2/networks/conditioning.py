@@ -1,4 +1,4 @@
-"""Conditioning as in StyleGAN2-ADA: an embedding beside z in the generator, a projection in the discriminator.
+"""Condition networks as StyleGAN2-ADA does: an embedding beside z in the generator, a projection in the discriminator.
 
 A label is a class, int64 [N], or a vector of attributes or measured values, float [N, num_classes]. Of vectors a
 generator keeps a few of those that it was trained with, `label_rows`, since nobody could make up others.
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-PROJECTION_LAYERS = 8  # as many as the mapping network's in the paper
+PROJECTION_LAYERS = 8  # as many as the mapping network has in the paper
 PROJECTION_LR_MULTIPLIER = 0.01
 
 
 def check_labels(labels: Tensor | None, num_classes: int) -> None:
-    """Raise a UserError where labels are given to an unconditional network, missing for a conditional one, or too long.
+    """Raise a UserError if labels are given to an unconditional network, or missing or of another size elsewhere.
 
     Args:
         labels: int64 [N], float [N, num_classes], or None.
-        num_classes: Classes, or numbers of a label's vector, that the network is conditioned on; 0 for none.
+        num_classes: Classes, or size of a label's vector, that the network is conditioned on; 0 for none.
     """
     if num_classes and labels is None:
-        raise UserError(f"this network is conditioned on {num_classes} classes: give it the samples' labels")
+        raise UserError(f"this network is conditioned on {num_classes} classes: give it the labels of the samples")
     if not num_classes and labels is not None:
         raise UserError("this network is not conditioned on classes: give it no labels")
     if labels is not None and labels.ndim == 2 and labels.shape[1] != num_classes:
@@ -34,7 +34,7 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
-    """Turn classes int64 [N], or vectors [N, num_classes], which stay as they are, into vectors [N, num_classes]."""
+    """Turn classes int64 [N] into one-hot vectors [N, num_classes]; vectors [N, num_classes] only change their type."""
     return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(dtype)
 
 
@@ -84,11 +84,11 @@ def stored_label_rows(generator: Any) -> dict[str, list[list[float]]]:
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector of mean square 1 for each class, like the normalised z beside it, or for a label's vector.
+    """Embed a class or a label's vector as a learned vector of mean square 1, like the normalised z beside it.
 
     Args:
-        num_classes: How many classes there are, or numbers in a label's vector.
-        features: Size of a vector.
+        num_classes: How many classes there are, or the size of a label's vector.
+        features: Size of the embedding.
     """
 
     def __init__(self, num_classes: int, features: int) -> None:
@@ -97,13 +97,13 @@ class LabelEmbedding(nn.Module):
         self.linear = EqualLinear(num_classes, features)
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Embed labels, int64 [N] or float [N, num_classes]: [N, features]."""
+        """Embed labels, int64 [N] or float [N, num_classes], as [N, features]."""
         vectors = one_hot(labels, self.num_classes, self.linear.weight.dtype)  # [N, num_classes]
         return normalize_2nd_moment(self.linear(vectors))  # [N, features]
 
 
 class Projection(nn.Module):
-    """The inner product of an image's features and those of its label as a logit (Miyato and Koyama 2018, eq. 4).
+    """Project an image's features on those of its label to get a logit (Miyato and Koyama 2018, eq. 4).
 
     Args:
         num_classes: How many classes there are.

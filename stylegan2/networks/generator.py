@@ -1,4 +1,4 @@
-"""What generators of a mapping and a synthesis network have in common."""
+"""The common base of generators that consist of a mapping and a synthesis network."""
 
 from typing import Generic, TypeVar
 
@@ -14,11 +14,12 @@ class TwoPartGenerator(nn.Module, Generic[MappingPart, SynthesisPart]):
     """A generator whose images are synthesis(mapping(z)).
 
     Attributes:
-        mapping: z [N, z_dim] to ws [N, num_ws, w_dim].
-        synthesis: ws to images.
+        mapping: Maps z [N, z_dim] to ws [N, num_ws, w_dim].
+        synthesis: Maps ws to images.
         z_dim, w_dim, num_ws, num_classes, img_resolution, img_channels: Sizes; the synthesis reads num_ws codes w.
         w_avg: Buffer [w_dim], the mean of W.
-        grows, has_styles: Whether it can be trained from low resolutions up; whether each layer has a code of its own.
+        grows: Whether the generator can be trained from low resolutions up.
+        has_styles: Whether each layer has a code of its own.
     """
 
     mapping: MappingPart
@@ -34,8 +35,8 @@ class TwoPartGenerator(nn.Module, Generic[MappingPart, SynthesisPart]):
         """Generate images.
 
         Args:
-            z: [N, z_dim], of a Gaussian.
-            truncation_psi: 1 for all of W; the smaller it is, the nearer is w to its mean.
+            z: [N, z_dim], drawn from a Gaussian.
+            truncation_psi: 1 for no truncation; the smaller it is, the closer w is to its mean.
             noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
             labels: Classes, int64 [N], where the generator is conditioned on them.
 
@@ -43,6 +44,6 @@ class TwoPartGenerator(nn.Module, Generic[MappingPart, SynthesisPart]):
             [N, img_channels, R, R], about in [-1, 1] but not clamped.
 
         Raises:
-            UserError: Labels are missing or not known, or there is nothing to truncate.
+            UserError: Labels are missing or not expected, or the generator has no space W to truncate in.
         """
         return self.synthesis(self.mapping(z, truncation_psi, labels=labels), noise_mode)

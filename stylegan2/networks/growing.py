@@ -1,4 +1,4 @@
-"""Progressive growing: what generators that grow have in common, and their discriminator.
+"""Progressive growing: the parts that growing generators share, and their discriminator.
 
 A new resolution fades in with alpha from 0 to 1, in the generator, in the discriminator and in the real images (PGGAN,
 arXiv 1710.10196, section 2 and figure 2).
@@ -29,16 +29,16 @@ LOW_PASSES = ("none", "binomial", "fir")
 
 
 def fade(old: Tensor, new: Tensor, alpha: float) -> Tensor:
-    """Return alpha * new + (1 - alpha) * upsampled old: [N, C, H, W] and [N, C, 2H, 2W] -> [N, C, 2H, 2W]."""
+    """Blend alpha * new + (1 - alpha) * upsampled old: [N, C, H, W] and [N, C, 2H, 2W] -> [N, C, 2H, 2W]."""
     return new if alpha == 1 else ops.nearest_upsample2x(old).lerp(new, alpha)
 
 
 def fade_real(images: Tensor, resolution: int, alpha: float) -> Tensor:
-    """Show real images as a growing network shows its own.
+    """Resize and fade real images in the way in which a growing generator fades its own.
 
     Args:
         images: [N, C, R, R].
-        resolution: What growing has reached.
+        resolution: The resolution that growing has reached.
         alpha: How far that resolution has faded in, from 0 to 1.
 
     Returns:
@@ -58,7 +58,7 @@ def enlarge_or_average(images: Tensor, resolution: int) -> Tensor:
 
 
 class GrowthState(nn.Module):
-    """How far a generator has grown, which its checkpoints hold; a new one has reached its full resolution."""
+    """How far a generator has grown, stored in its checkpoints; a new generator has its full resolution."""
 
     def __init__(self, img_resolution: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class GrowthState(nn.Module):
 
 
 def growth_of(generator: Generator) -> GrowthState | None:
-    """Return how far a generator has grown; None for one that does not grow."""
+    """Return how far a generator has grown; None for a generator that does not grow."""
     return getattr(generator.synthesis, "growth", None)
 
 
@@ -81,7 +81,7 @@ def growth_of(generator: Generator) -> GrowthState | None:
 
 
 class HeDiscriminatorBlock(nn.Module):
-    """Two 3x3 convolutions, of which the second halves the resolution (PGGAN, table 2).
+    """Two 3x3 convolutions; the second halves the resolution (PGGAN, table 2).
 
     The second averages before bias and activation, as the authors' code does, so that one 4x4 convolution does both.
 
@@ -150,7 +150,7 @@ class Discriminator(nn.Module):
         self.projection = Projection(num_classes, last) if num_classes else None
 
     def forward(self, images: Tensor, parts: int = 1, alpha: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        """Judge images at the resolution that they have.
+        """Compute the logits of images at their own resolution.
 
         Args:
             images: [N, C, r, r] in [-1, 1].
@@ -162,7 +162,7 @@ class Discriminator(nn.Module):
             Logits [N, 1].
 
         Raises:
-            UserError: Labels are missing, or the network knows none.
+            UserError: Labels are missing, or the network takes none.
         """
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Layers that the generations share.
+"""Layers that PGGAN, StyleGAN and StyleGAN2 share.
 
 PGGAN brought the equalized learning rate (section 4.1) and minibatch standard deviation (section 3), StyleGAN2 the
 modulated convolution and the residual block.
@@ -59,7 +59,8 @@ class EqualLinear(nn.Module):
 class EqualConv2d(nn.Module):
     """Convolution with an equalized learning rate, and optionally 2x downsampling and a leaky ReLU.
 
-    Downsampling filters first. A 1x1 kernel is applied at the low resolution, which gives the same and is cheaper.
+    Downsampling filters first. A 1x1 kernel is applied at the low resolution, which is cheaper and gives the same
+    result.
 
     Args:
         in_channels: Channels of the input.
@@ -68,7 +69,7 @@ class EqualConv2d(nn.Module):
         downsample: Halve the resolution.
         bias: Add a bias.
         activate: Apply a leaky ReLU with a gain of sqrt(2).
-        gain: Factor of the output; that of residual branches is sqrt(1/2).
+        gain: Factor of the output; residual branches have sqrt(1/2).
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class EqualConv2d(nn.Module):
             clamp: Largest absolute value of the output before the gain; None for no limit.
 
         Returns:
-            [N, out_channels, H, W], or half of that height and width.
+            [N, out_channels, H, W], or [N, out_channels, H/2, W/2] with downsampling.
         """
         kernel = self.weight.shape[-1]
         gain = self.gain * (ops.LRELU_GAIN if self.activate else 1.0)
@@ -149,7 +150,7 @@ class HeConv2d(nn.Module):
             clamp: Largest absolute value of the output; None for no limit.
 
         Returns:
-            [N, out_channels, H, W], or twice or half of that height and width.
+            [N, out_channels, H, W], or twice or half of that height and width with resampling.
         """
         kernel, gain = self.weight.shape[-1], ops.LRELU_GAIN if self.activate else 1.0
         weight = (self.weight * (gain / math.sqrt(self.weight[0].numel()))).to(x.dtype)
@@ -174,7 +175,7 @@ class SynthesisLayer(nn.Module):
         w_dim: Size of the latent w.
         resolution: Pixels of a side of the output.
         upsample: Double the resolution.
-        gain: Factor of the output; that of residual branches is sqrt(1/2).
+        gain: Factor of the output; residual branches have sqrt(1/2).
     """
 
     noise_const: Tensor  # [resolution, resolution], the noise of noise_mode="const"
@@ -245,7 +246,7 @@ class ToRGB(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two 3x3 convolutions, of which the second halves the resolution (StyleGAN2, figure 7).
+    """Two 3x3 convolutions; the second halves the resolution (StyleGAN2, figure 7).
 
     Args:
         in_channels: Channels of the input.
@@ -281,7 +282,7 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -
 
     Args:
         x: [N, C, H, W].
-        group: Samples of a group; where it does not divide the batch, their greatest common divisor is taken.
+        group: Samples in a group; where it does not divide the batch, the greatest common divisor of both is taken.
         channels: How many statistics to append, each of C / channels features.
         parts: How many independent batches are stacked in x; fakes and reals in one pass must not share groups.
 
@@ -292,7 +293,7 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -
 
 
 def _with_stddev(x: Tensor, group: int, channels: int) -> Tensor:
-    """Append the statistics of one batch to it: [N, C, H, W] -> [N, C + channels, H, W]."""
+    """Append its own statistics to one batch: [N, C, H, W] -> [N, C + channels, H, W]."""
     n, c, h, w = x.shape
     group = math.gcd(n, group)
     # Strided groups: sample i is grouped with i + N/G, so a strided sharding over processes keeps the groups.
@@ -304,7 +305,7 @@ def _with_stddev(x: Tensor, group: int, channels: int) -> Tensor:
 
 
 def add_correction(x: Tensor, features: Tensor | None) -> Tensor:
-    """Add a correction to the feature maps of its own resolution; those of all others stay.
+    """Add a correction to feature maps of the same resolution, and leave others unchanged.
 
     Args:
         x: [N, C, H, W].

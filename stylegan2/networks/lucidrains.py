@@ -1,12 +1,11 @@
-"""The generator of lucidrains/stylegan2-pytorch: a StyleGAN2 (arXiv 1912.04958) of another make, to use its files.
+"""The generator of lucidrains/stylegan2-pytorch, a variant of StyleGAN2 (arXiv 1912.04958), to use its files.
 
-It departs from the paper's: bilinear upsampling before the convolution instead of a low-pass filter after it, one code
-for both convolutions and the ToRGB of a resolution, uniform noise with a strength for each channel, a bare convolution
-on the constant, activations without a gain, weights without equalized learning rate, and images in [0, 1].
+It departs from the paper in several ways: bilinear upsampling before the convolution instead of a low-pass filter after
+it, one code for both convolutions and the ToRGB of a resolution, uniform noise with a strength for each channel, a bare
+convolution on the constant, activations without a gain, weights without equalized learning rate, and images in [0, 1].
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +19,14 @@ from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 
 
-def uniform(*size: int, **options: Any) -> Tensor:
-    """Draw uniform random numbers of mean 0 and variance 1; `options` are those of torch.rand."""
-    drawn = torch.rand(*size, **options)
-    # Arithmetic without numbers would import the compiler of PyTorch, which takes seconds.
+def uniform(
+    *size: int,
+    device: torch.device | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw uniform random numbers of mean 0 and variance 1."""
+    drawn = torch.rand(size, device=device, generator=generator)
+    # Arithmetic on the meta device would import PyTorch's compiler, which takes seconds.
     return drawn if drawn.is_meta else (2 * drawn - 1) * math.sqrt(3)
 
 
@@ -78,7 +81,7 @@ class SynthesisLayer(nn.Module):
         Args:
             x: [N, I, H, W].
             w: [N, w_dim].
-            noise: [R, R] or [N, 1, R, R], of which the corner is taken; None for none.
+            noise: [R, R] or [N, 1, R, R], whose top left corner is added; None for no noise.
 
         Returns:
             [N, O, H, W].
@@ -123,7 +126,7 @@ class Block(nn.Module):
         self.to_rgb = ToRGB(out_channels, img_channels, w_dim)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map x [N, I, H, W] to features [N, O, H, W] and what they add to the image, [N, img_channels, H, W]."""
+        """Map x [N, I, H, W] to features [N, O, H, W] and to their share of the image, [N, img_channels, H, W]."""
         x = self.conv1(self.conv0(x, w, noise), w, noise)  # [N, O, H, W]
         return x, self.to_rgb(x, w)
 
@@ -138,7 +141,7 @@ class Synthesis(nn.Module):
         channel_base: Channels are min(channel_base / resolution, channel_max).
         channel_max: Most channels of a layer.
         rgb_blur: Filter the images between the resolutions.
-        learned_const: Begin with a constant; else with a linear map of the mean of the codes.
+        learned_const: Begin with a constant; otherwise with a linear map of the mean code.
     """
 
     noise_const: Tensor  # [R, R], the noise of noise_mode="const", of mean 0 and variance 1
@@ -184,7 +187,7 @@ class Synthesis(nn.Module):
         return 2 * image - 1
 
     def start(self, ws: Tensor) -> Tensor:
-        """Return the constant, or a linear map of the mean of the codes: [N, C, 4, 4]."""
+        """Return the constant, or a linear map of the mean code: [N, C, 4, 4]."""
         if self.learned_const:
             return self.const.expand(len(ws), -1, -1, -1)
         return torch.einsum("nw,wcij->ncij", ws.mean(1), self.const)
@@ -211,12 +214,12 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
         img_resolution: Pixels of a side, a power of two from 8 to 4096.
         img_channels: 1 gray, 3 RGB, 4 RGBA.
         w_dim: Size of z and of w.
-        channel_base: 2 R times that project's `network_capacity`.
-        channel_max: Most channels of a layer, its `fmap_max`.
+        channel_base: 2 R times `network_capacity` of that project.
+        channel_max: Most channels of a layer, `fmap_max` in that project.
         mapping_layers: Depth of the mapping network.
-        mapping_lr_multiplier: Learning rate of the mapping network, its `lr_mlp`.
-        rgb_blur: Filter the images between the resolutions, as that project does since its version 1.2.
-        learned_const: Begin with a constant; without it (its `no_const`) with a linear map of the mean of the codes.
+        mapping_lr_multiplier: Learning rate of the mapping network, `lr_mlp` in that project.
+        rgb_blur: Filter the images between the resolutions, as that project does since version 1.2.
+        learned_const: Begin with a constant; otherwise (`no_const` in that project) with a linear map of the mean code.
     """
 
     grows = False

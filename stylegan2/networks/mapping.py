@@ -12,7 +12,7 @@ from stylegan2.networks.layers import EqualLinear, normalize_2nd_moment
 class Mapping(nn.Module):
     """The mapping f from Z to W: fully connected layers that learn slowly (StyleGAN, section 2).
 
-    Where it is conditioned on classes, the label's embedding stands beside the normalised z (StyleGAN2-ADA).
+    A network that is conditioned on classes concatenates the label's embedding to the normalised z (StyleGAN2-ADA).
 
     Args:
         z_dim: Size of z.
@@ -57,15 +57,15 @@ class Mapping(nn.Module):
 
         Args:
             z: [N, z_dim].
-            truncation_psi: The smaller it is, the nearer is w to its mean; 1 leaves it as it is.
-            truncation_cutoff: Truncate only so many of the first codes; None for all.
+            truncation_psi: 1 for no truncation; the smaller it is, the closer w is to its mean.
+            truncation_cutoff: How many of the first codes to truncate; None for all.
             labels: int64 [N], where the network is conditioned on classes.
 
         Returns:
             ws [N, num_ws, w_dim].
 
         Raises:
-            UserError: Labels are missing, or the network knows none.
+            UserError: Labels are missing, or the network takes none.
         """
         check_labels(labels, self.num_classes)
         w = normalize_2nd_moment(z)

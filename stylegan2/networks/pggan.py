@@ -20,7 +20,7 @@ from stylegan2.runtime.ranges import Size
 
 
 class Normalization(nn.Module):
-    """The place of a mapping network: w is z on the hypersphere, with the embedding of its label beside it.
+    """Normalise z in place of a mapping network: w is z on the hypersphere, followed by the embedding of its label.
 
     Args:
         z_dim: Size of z.
@@ -45,7 +45,7 @@ class Normalization(nn.Module):
         """Normalise z [N, z_dim] to ws [N, 1, w_dim]; labels are int64 [N].
 
         Raises:
-            UserError: Truncation is asked for, which needs a space W; labels are missing, or the network knows none.
+            UserError: Truncation was requested, which needs a space W; or labels are missing or not expected.
         """
         check_labels(labels, self.num_classes)
         if truncation_psi != 1.0:
@@ -56,11 +56,11 @@ class Normalization(nn.Module):
         return w[:, None]  # [N, 1, w_dim]
 
     def track_average(self, w: Tensor) -> None:
-        """Leave w_avg as it is: the mean is known."""
+        """Do nothing, as the mean of W is known."""
 
 
 class GeneratorBlock(nn.Module):
-    """Two convolutions, each with a leaky ReLU and pixel norm (section 4.2), of which the first doubles the resolution.
+    """Two convolutions, each with a leaky ReLU and pixel norm (section 4.2); the first doubles the resolution.
 
     Args:
         in_channels: Channels of the input.
@@ -113,8 +113,9 @@ class Synthesis(nn.Module):
 
         Args:
             ws: [N, 1, w_dim].
-            noise_mode: Without effect, as this generator has no noise; others have it.
-            resolution: What growing has reached; by default what the generator remembers, enlarged to R.
+            noise_mode: Ignored, as this generator has no noise; it is part of the common interface.
+            resolution: The resolution that growing has reached; by default the one that the generator remembers, whose
+                images are enlarged to R.
             alpha: How far that resolution has faded in, from 0 to 1.
 
         Returns:
@@ -159,7 +160,7 @@ PRESETS: dict[str, Preset] = {"tiny-cpu": {**TINY_GROWING, "ema_rampup": 0.05}}
 
 @GENERATORS.register("pggan")
 class Generator(TwoPartGenerator[Normalization, Synthesis]):
-    """PGGAN generator: one latent for the whole image (num_ws is 1), so nothing to mix, to truncate or to encode to.
+    """PGGAN generator. One latent serves the whole image (num_ws is 1), so there is nothing to mix or to truncate.
 
     Args:
         img_resolution: Pixels of a side, a power of two from 8 to 4096.

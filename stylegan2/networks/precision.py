@@ -1,4 +1,4 @@
-"""Networks in 16-bit numbers at their highest resolutions, where nearly all of the time and memory goes.
+"""Compute networks in 16-bit numbers at their highest resolutions, where they spend most time and memory.
 
 StyleGAN2-ADA (arXiv 2006.06676, appendix D.1) computes the four highest resolutions of both networks in float16, clamps
 the activations there, and normalises weights and styles before a modulated convolution. Weights stay in float32.
@@ -18,7 +18,7 @@ LOWEST = 8  # 4x4 pixels with their statistics over the batch are always compute
 
 
 class Precision:
-    """Which resolutions of a network are computed in 16-bit numbers: none, unless `set_precision` says so.
+    """The resolutions of a network that are computed in 16-bit numbers: none until `set_precision` is called.
 
     Args:
         img_resolution: The network's highest resolution.
@@ -34,25 +34,25 @@ class Precision:
         return resolution >= self.lowest
 
     def cast(self, x: Tensor, resolution: int, full: torch.dtype | None = None) -> Tensor:
-        """Return x in the type of a resolution; where that is not a 16-bit one, in `full`, by default as it is."""
+        """Convert x to the type of a resolution: the reduced one, else `full`, or no change where that is None."""
         if self.is_reduced(resolution):
             return x.to(self.dtype)
         return x if full is None else x.to(full)
 
     def clamp(self, conv_clamp: float | None, resolution: int) -> float | None:
-        """Return the limit of activations at a resolution: the network's own, else one where numbers have 16 bits."""
+        """Return the limit of activations at a resolution: the network's own, or else CONV_CLAMP in 16-bit numbers."""
         return CONV_CLAMP if conv_clamp is None and self.is_reduced(resolution) else conv_clamp
 
 
 def set_precision(network: Module, dtype: torch.dtype, num_resolutions: int = 4) -> None:
-    """Compute the highest resolutions of a generator or discriminator in another type; its output stays float32.
+    """Let a generator or discriminator compute its highest resolutions in another type; its output stays float32.
 
-    Weights, checkpoints and settings stay as they are. A network that knows no other precision is left in float32.
+    Weights, checkpoints and settings do not change. A network without reduced precision stays in float32.
 
     Args:
-        network: Generator or discriminator, or a module that contains some.
-        dtype: torch.float16, torch.bfloat16, or torch.float32 for all in full precision again.
-        num_resolutions: How many of the highest resolutions; 4x4 pixels always have full precision.
+        network: A generator or discriminator, or a module that contains some.
+        dtype: torch.float16, torch.bfloat16, or torch.float32 to return to full precision.
+        num_resolutions: How many of the highest resolutions change; 4x4 pixels always have full precision.
 
     Raises:
         UserError: The type is none of these.
@@ -70,14 +70,14 @@ def set_precision(network: Module, dtype: torch.dtype, num_resolutions: int = 4)
 def normalised(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
     """Scale weights and styles so that a modulated convolution in float16 cannot overflow.
 
-    Demodulation takes out both factors again, so they need no gradient.
+    Demodulation cancels both factors, so they need no gradient.
 
     Args:
         weight: [O, I, k, k].
         styles: [N, I], divided by the root of the fan-in.
 
     Returns:
-        Weights of at most 1, and styles of at most 1 / sqrt(fan-in): the same shapes.
+        Weights of at most 1, and styles of at most 1 / sqrt(fan-in), in the same shapes.
     """
     largest = weight.detach().abs().amax([1, 2, 3], keepdim=True).clamp_min(1e-12)  # [O, 1, 1, 1]
     fan_in = weight[0].numel()

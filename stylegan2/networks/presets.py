@@ -1,9 +1,10 @@
-"""Settings of training that the presets of several generators have in common."""
+"""Training settings that the presets of several generators share."""
 
 from collections.abc import Callable
-from typing import Any
 
-Settings = dict[str, Any]
+from stylegan2.runtime.registry import Config
+
+Settings = Config
 Preset = Settings | Callable[[int, int | None], Settings]
 """Settings that differ from the published ones, or a function of resolution and batch size (None: by the preset)."""
 

@@ -1,16 +1,17 @@
-"""Projected discriminator (Sauer et al. 2021, arXiv 2111.01007): small heads judge by what a frozen network sees.
+"""Projected discriminator (Sauer et al. 2021, arXiv 2111.01007): small heads on the features of a frozen network.
 
-An image is augmented, enlarged and looked at by a network that was trained on other images. Its four feature maps are
-mixed with each other by random convolutions that never learn (section 3.2), and a head of its own judges each of the
-four mixtures (section 3.1). The heads have little to learn, as the features know what images are made of: on a thousand
-images a generator learns in a fraction of the steps that it needs against a discriminator that starts from nothing.
+An image is augmented, enlarged and passed to a network that was trained on other images. Its four feature maps are
+mixed with each other by fixed random convolutions (section 3.2), and each of the four mixtures has a head of its own
+(section 3.1). The heads have little to learn, as the features describe images well: on a thousand images a generator
+learns in a fraction of the steps that it needs against a discriminator that is trained from scratch.
 
-The generator may be any: the discriminator knows neither its layers nor the resolution at which it stands.
+The discriminator works with any generator, because it depends neither on its layers nor on its resolution.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,40 +20,49 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from stylegan2.networks.conditioning import LabelEmbedding, check_labels
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.randomness import draw_shard
 
+Frozen = TypeVar("Frozen", bound=Module)
 MIXED_WIDTHS = (64, 128, 256, 512)
-"""Channels of the four maps, from fine to coarse, after cross-channel mixing."""
+"""channels of the four maps, from fine to coarse, after cross-channel mixing"""
 HEAD_WIDTH = 512
 LABEL_FEATURES = 64
 STRIDE = 32
-"""The coarsest map's, and so what the side of the network's input is a multiple of."""
+"""stride of the coarsest map; the side of the network's input is a multiple of it"""
 NORM_GROUP = 16
 
 
+class Backbone(Module, Protocol):
+    """The network that looks at images: any torch.nn.Module with this method."""
+
+    def pyramid(self, images: Tensor) -> Sequence[Tensor]:
+        """Map images [N, 3, S, S] in [-1, 1] to four maps [N, C_k, S/4, S/4], ..., [N, C_k, S/32, S/32]."""
+        ...
+
+
 class Discriminator(nn.Module):
-    """Images [N, C, R, R] in [-1, 1] -> logits [N, K], K of them for places and scales.
+    """Discriminator of images [N, C, R, R] in [-1, 1] with logits [N, K], one for each place and scale.
+
+    A checkpoint holds the random mixing, but not the backbone, which is passed in again.
 
     Args:
-        backbone: The network that looks, which becomes constant. `backbone.pyramid(images)` gives for images
-            [N, 3, S, S] in [-1, 1] four maps [N, C_k, S / 4, S / 4] to [N, C_k, S / 32, S / 32].
-        img_channels: 3, or 1 for gray images, which the backbone sees as three equal channels; of RGBA images it sees
-            the colours alone.
-        side: S, to which the images are resized; a multiple of 32, at least 64. The paper takes 256; a smaller one
-            costs less and sees less detail.
+        backbone: The network that looks at images, which becomes constant.
+        img_channels: 3, or 1 for gray images, which the backbone sees as three equal channels, or 4 for RGBA images, of
+            which it sees only the colours.
+        side: S, the side to which images are resized; a multiple of 32, at least 64. The paper takes 256; a smaller
+            side is cheaper and shows less detail.
         num_classes: How many classes it is conditioned on, by projection; 0 for none.
 
     Raises:
-        UserError: `side` or `img_channels` are none of these.
-
-    The backbone is no part of a checkpoint: it is given again. The random mixing is.
+        UserError: `side` or `img_channels` is not allowed.
     """
 
-    backbone: Any  # with pyramid()
+    backbone: Backbone
     mbstd_group = 1  # no sample's logits depend on another sample
-    blocks = ()  # none that transfer could freeze
+    blocks = ()  # there are no layers that transfer could freeze
 
-    def __init__(self, backbone: nn.Module, img_channels: int = 3, side: int = 224, num_classes: int = 0) -> None:
+    def __init__(self, backbone: Backbone, img_channels: int = 3, side: int = 224, num_classes: int = 0) -> None:
         super().__init__()
         if side < 2 * STRIDE or side % STRIDE:
             raise UserError(f"the features' images must have a side of {2 * STRIDE}, {3 * STRIDE}, ..., not {side}")
@@ -68,12 +78,13 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
-        """Logits of images [N, C, R, R], each augmented on its own.
+        """Compute the logits [N, K] of images, each of which is augmented on its own.
 
         Args:
-            parts: How many batches are stacked in `images`; no sample's logits depend on another sample.
-            labels: int64 [N], where it is conditioned on classes.
-            alpha: Where growing fades, which the images show already.
+            images: [N, C, R, R] in [-1, 1].
+            parts: Ignored, as no sample's logits depend on another sample.
+            labels: int64 [N], where the discriminator is conditioned on classes.
+            alpha: Ignored, as the images are already faded.
         """
         check_labels(labels, self.num_classes)
         images = images[:, :3].expand(-1, 3, -1, -1)  # [N, 3, R, R]
@@ -83,9 +94,9 @@ class Discriminator(nn.Module):
 
 
 class Mixing(nn.Module):
-    """Cross-channel and cross-scale mixing: random convolutions that never learn (section 3.2, figure 2).
+    """Cross-channel and cross-scale mixing by fixed random convolutions (section 3.2, figure 2).
 
-    They spread what the discriminator sees over all features: it could otherwise rest on the few that tell fakes best.
+    Mixing makes the discriminator use all features; otherwise it could rely on the few that separate fakes best.
 
     Attributes:
         widths: Channels of the four mixtures, from fine to coarse.
@@ -99,9 +110,9 @@ class Mixing(nn.Module):
             self.register_buffer(f"between_scales_{k}", random_projection(mixed, passed_on))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Four maps of sides S / 4 to S / 32 -> four mixtures of sides S / 2 to S / 16.
+        """Turn four maps of sides S/4 to S/32 into four mixtures of sides S/2 to S/16.
 
-        Each holds what is in the coarser ones.
+        Each mixture includes the coarser ones.
         """
         mixtures: list[Tensor] = []
         for k in reversed(range(len(maps))):
@@ -110,7 +121,7 @@ class Mixing(nn.Module):
                 x = x + mixtures[0]
             x = F.conv2d(
                 x, self.get_buffer(f"between_scales_{k}")
-            )  # [N, widths[k], H, W]; commutes with the resampling
+            )  # [N, widths[k], H, W]; the convolution commutes with the resampling
             mixtures.insert(0, resize(x, 2 * x.shape[2]))  # [N, widths[k], 2H, 2W]
         return mixtures
 
@@ -121,9 +132,9 @@ def random_projection(in_channels: int, out_channels: int) -> Tensor:
 
 
 class Head(nn.Module):
-    """Convolutions that halve a mixture to 1 / 32 of the image, then logits; spectral norm throughout (Miyato 2018).
+    """Convolutions that halve a mixture to 1/32 of the image, then logits, with spectral norm (Miyato et al. 2018).
 
-    Group normalisation keeps the signal's size without a look at other samples.
+    Group normalisation keeps the scale of the signal without depending on other samples.
     """
 
     def __init__(self, width: int, halvings: int, kernel: int, num_classes: int) -> None:
@@ -139,7 +150,7 @@ class Head(nn.Module):
         self.embedding = LabelEmbedding(num_classes, LABEL_FEATURES) if num_classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """x [N, width, H, W], labels int64 [N] where it is conditioned on classes -> logits [N, places]."""
+        """Map x [N, width, H, W], and labels int64 [N] of a conditional head, to logits [N, places]."""
         x = self.out(self.layers(x))  # [N, 1 or LABEL_FEATURES, h, w]
         if self.embedding is not None and labels is not None:
             x = x * self.embedding(labels)[:, :, None, None] / math.sqrt(LABEL_FEATURES)
@@ -147,9 +158,10 @@ class Head(nn.Module):
 
 
 def normed_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
-    """A convolution of spectral norm 1, which with a stride keeps H / stride.
+    """Build a convolution of spectral norm 1, which reduces H to H / stride.
 
-    Its stored weight is ~ N(0, 1), so that the optimizer's steps are as large to it as to the generator's layers.
+    Its stored weight is drawn from N(0, 1), so that the steps of the optimizer have the same relative size as in the
+    layers of the generator.
     """
     padding = (kernel - stride) // 2 if stride > 1 else 0
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=stride > 1)
@@ -157,11 +169,8 @@ def normed_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 
     return spectral_norm(conv)
 
 
-def constant(module: nn.Module) -> nn.Module:
-    """Make the parameters and buffers of a module constants.
-
-    They follow it to a device, but nothing trains or saves them.
-    """
+def constant(module: Frozen) -> Frozen:
+    """Make the parameters and buffers of a module constant: they move between devices, but are not trained or saved."""
     for part in module.modules():
         for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
             delattr(part, name)
@@ -173,18 +182,18 @@ def constant(module: nn.Module) -> nn.Module:
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Bilinear resampling, antialiased where it shrinks. [N, C, R, R] -> [N, C, side, side].
+    """Resize bilinearly, with antialiasing where the image shrinks: [N, C, R, R] -> [N, C, side, side].
 
-    As a product with a matrix along each axis, whose gradient is the same from run to run on every device.
+    It is a product with one matrix along each axis, so that its gradient is deterministic on every device.
     """
     matrix = _resampling(images.shape[2], side, images.dtype, images.device)
     return matrix @ images @ matrix.T
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
+@torch.inference_mode(False)  # a tensor created in inference mode could not be used in a later training step
 def _resampling(size: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Weights [side, size]."""
+    """Return the weights [side, size] of the resampling along one axis."""
     rows = F.interpolate(
         torch.eye(size)[None, None], (side, size), mode="bilinear", antialias=True
     )  # [1, 1, side, size]
@@ -195,12 +204,12 @@ def _resampling(size: int, side: int, dtype: torch.dtype, device: torch.device) 
 
 
 def augment(images: Tensor) -> Tensor:
-    """Differentiable augmentation of images [N, 3, R, R] in [-1, 1]: colour, translation, cutout (Zhao et al. 2020)."""
+    """Augment images [N, 3, R, R] in [-1, 1] differentiably: colour, translation, cutout (Zhao et al. 2020)."""
     return cut_out(translate(recolour(images)))
 
 
 def recolour(images: Tensor) -> Tensor:
-    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5. [N, 3, R, R] -> [N, 3, R, R]."""
+    """Change brightness by up to 0.5, saturation by a factor of 0 to 2 and contrast by 0.5 to 1.5: [N, 3, R, R]."""
     brightness, saturation, contrast = (_uniform(images)[:, :, None, None] for _ in range(3))  # [N, 1, 1, 1] each
     images = images + (brightness - 0.5)
     gray = images.mean(1, keepdim=True)  # [N, 1, R, R]
@@ -210,7 +219,7 @@ def recolour(images: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, share: float = 1 / 8) -> Tensor:
-    """Move by whole pixels, up to `share` of the side each way; what comes in is 0. [N, C, R, R] -> [N, C, R, R]."""
+    """Move by whole pixels, at most `share` of the side, and fill with 0: [N, C, R, R] -> [N, C, R, R]."""
     side = images.shape[2]
     reach = round(share * side)
     pixels = torch.arange(side, device=images.device)
@@ -222,15 +231,15 @@ def translate(images: Tensor, share: float = 1 / 8) -> Tensor:
 
 
 def cut_out(images: Tensor, share: float = 1 / 2) -> Tensor:
-    """Paint a square of `share` of the side 0, its centre anywhere in the image. [N, C, R, R] -> [N, C, R, R]."""
+    """Set a square of `share` of the side, centred anywhere in the image, to 0: [N, C, R, R] -> [N, C, R, R]."""
     side = images.shape[2]
     pixels = torch.arange(side, device=images.device)
     rows, columns = (
         ((pixels - side * _uniform(images)).abs() <= share * side / 2) for _ in range(2)
-    )  # [N, R] each: what the square covers
+    )  # [N, R] each: the rows and columns that the square covers
     return images * ~(rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 def _uniform(images: Tensor) -> Tensor:
-    """Numbers from 0 to 1, one a sample: [N, 1]."""
+    """Draw one number from 0 to 1 for each sample: [N, 1]."""
     return draw_shard(lambda count: torch.rand(count, 1, device=images.device), len(images))

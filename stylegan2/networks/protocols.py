@@ -1,4 +1,4 @@
-"""What every generator and discriminator offers. A torch.nn.Module that has it is one: there is no base class."""
+"""Protocols of generators and discriminators; any torch.nn.Module that matches one is one, without a base class."""
 
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class MappingNetwork(Module, Protocol):
         truncation_cutoff: int | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] -> ws [N, num_ws, w_dim]."""
+        """Map z [N, z_dim] and labels int64 [N] to ws [N, num_ws, w_dim]."""
         ...
 
     def track_average(self, w: Tensor) -> None:
@@ -31,10 +31,10 @@ class MappingNetwork(Module, Protocol):
 
 
 class SynthesisNetwork(Module, Protocol):
-    """w to images."""
+    """A synthesis network, which turns latents w into images."""
 
     def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], about [-1, 1]."""
+        """Render ws [N, num_ws, w_dim] as images [N, img_channels, R, R], about in [-1, 1]."""
         ...
 
 
@@ -44,13 +44,13 @@ class Generator(Module, Protocol):
     z_dim: int
     w_dim: int
     num_ws: int
-    """codes w that the synthesis reads"""
+    """number of codes w that the synthesis reads"""
     num_classes: int
-    """classes that it is conditioned on; 0 for none"""
+    """classes that the generator is conditioned on; 0 for none"""
     img_resolution: int
     img_channels: int
     grows: bool
-    """whether it can be trained from low resolutions up: its synthesis then takes `resolution` and `alpha`"""
+    """whether it can be trained from low resolutions up; its synthesis then takes `resolution` and `alpha`"""
     has_styles: bool
     """whether each layer has a code of its own"""
 
@@ -66,7 +66,7 @@ class Generator(Module, Protocol):
     def __call__(
         self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "const", labels: Tensor | None = None
     ) -> Tensor:
-        """z [N, z_dim], labels int64 [N] -> images [N, img_channels, R, R]."""
+        """Map z [N, z_dim] and labels int64 [N] to images [N, img_channels, R, R]."""
         ...
 
 
@@ -78,5 +78,5 @@ class Discriminator(Module, Protocol):
     """group size of the minibatch standard deviation"""
 
     def __call__(self, images: Tensor, parts: int = 1, labels: Tensor | None = None) -> Tensor:
-        """images [N, C, R, R], `parts` independent batches, labels int64 [N] -> logits [N, 1]."""
+        """Return the logits [N, 1] of images [N, C, R, R], `parts` independent batches, and labels int64 [N]."""
         ...

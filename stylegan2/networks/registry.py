@@ -1,7 +1,7 @@
 """The generators and discriminators by name; a discriminator has the name of the generator it belongs to.
 
-A generator's class may say how it is trained: `published`, the settings of its paper that differ from the defaults, and
-`presets`, {name: settings that differ from the published ones}.
+The class of a generator may have two attributes about its training: `published`, the settings of its paper that differ
+from the defaults, and `presets`, {name: settings that differ from the published ones}.
 """
 
 from stylegan2.networks.protocols import Discriminator, Generator

@@ -1,4 +1,4 @@
-"""The sizes of networks: resolutions, channels at each, and how many latent codes a style-based generator reads."""
+"""Sizes of networks: resolutions, channels at each, and the number of codes that a style-based generator reads."""
 
 import math
 
@@ -21,7 +21,7 @@ RANGES = {
     "mbstd_group": (1, 4096),
     "mbstd_channels": (1, 512),
 }
-"""{setting: (smallest, largest)} of networks that files describe: beyond all that were ever trained."""
+"""{setting: (smallest, largest)} of networks that files may describe; no published network exceeds these."""
 
 
 def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> None:
@@ -31,9 +31,9 @@ def check_sizes(img_resolution: int, img_channels: int, architecture: str) -> No
             f"the resolution must be a power of two from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}, not {img_resolution}"
         )
     if not 1 <= img_channels <= 4:
-        raise UserError(f"images have 1 to 4 channels, not {img_channels}")
+        raise UserError(f"images must have 1 to 4 channels, not {img_channels}")
     if architecture not in ARCHITECTURES:
-        raise UserError(f"unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        raise UserError(f"there is no architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
 
 
 def resolutions(img_resolution: int) -> list[int]:
@@ -45,7 +45,7 @@ def feature_maps(resolution: int, channel_base: int, channel_max: int) -> int:
     """Return the channels of feature maps at a resolution; StyleGAN2's configuration F has the base 32768, E 16384.
 
     Raises:
-        UserError: There would be none.
+        UserError: The base is so small that there would be no channels.
     """
     if channel_base < resolution:
         raise UserError(f"channel_base must be at least the resolution, {resolution}, not {channel_base}")

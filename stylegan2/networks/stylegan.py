@@ -1,7 +1,7 @@
 """StyleGAN (Karras et al. 2018, arXiv 1812.04948): mapping network, AdaIN, noise, growing.
 
-With weight demodulation in the place of AdaIN it is what StyleGAN2's configurations B to D grow (arXiv 1912.04958,
-table 1 and figure 2c): noise and bias outside the style block, the constant input bare.
+With weight demodulation in place of AdaIN it is the growing generator of StyleGAN2's configurations B to D (arXiv
+1912.04958, table 1 and figure 2c): noise and bias outside the style block, the constant input bare.
 """
 
 import math
@@ -31,9 +31,9 @@ NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 
 
 def check_normalization(normalization: str) -> None:
-    """Raise a UserError where there is no such normalization."""
+    """Raise a UserError unless there is a normalization of that name."""
     if normalization not in NORMALIZATIONS:
-        raise UserError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
+        raise UserError(f"there is no normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
 
 
 def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
@@ -49,7 +49,7 @@ def adain(x: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
     """
     scale, shift = styles[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
     x = x - x.mean([2, 3], keepdim=True)
-    square = x.float().square() if x.dtype == torch.float16 else x.square()  # which would overflow in float16
+    square = x.float().square() if x.dtype == torch.float16 else x.square()  # float16 would overflow
     variance = square.mean([2, 3], keepdim=True)  # [N, C, 1, 1]; torch.var_mean is three times slower on a CPU
     return torch.addcmul(shift.to(x.dtype), x, (scale * (variance + eps).rsqrt()).to(x.dtype))
 
@@ -114,7 +114,7 @@ class StyledLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The synthesis network g: layer k reads ws[:, k]; where ToRGB has styles, that of block j reads ws[:, 2j + 1].
+    """The synthesis network g: layer k reads ws[:, k]; a ToRGB with styles in block j reads ws[:, 2j + 1].
 
     Args:
         w_dim: Size of the latent w.
@@ -168,7 +168,8 @@ class Synthesis(nn.Module):
         Args:
             ws: [N, num_ws, w_dim].
             noise_mode: "const" (the stored maps), "random" (fresh, from the global generator) or "none".
-            resolution: What growing has reached; by default what the generator remembers, enlarged to R.
+            resolution: The resolution that growing has reached; by default the one that the generator remembers, whose
+                images are enlarged to R.
             alpha: How far that resolution has faded in, from 0 to 1.
             features: [N, feature_channels[r], r, r], added to the output of the block whose resolution is r.
 
@@ -191,7 +192,7 @@ class Synthesis(nn.Module):
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
 
     def rows(self, block: int) -> range:
-        """Return the numbers of a block's layers: two, but one in the first block with demodulation."""
+        """Return the indices of a block's layers: two, but one in the first block with demodulation."""
         start = 2 * block - self.demodulates
         return range(max(0, start), start + 2)
 
@@ -203,7 +204,7 @@ class Synthesis(nn.Module):
         return layer(x).to(layer.weight.dtype)
 
 
-# StyleGAN2's table 1, A.
+# Table 1 of StyleGAN2, configuration A.
 PUBLISHED: Settings = {
     "grow_from": 8,
     "batch_size": 32,
@@ -216,7 +217,7 @@ PUBLISHED: Settings = {
     "ema_rampup": None,
 }
 PRESETS: dict[str, Preset] = {
-    # R1 is lazy, unlike as published: half of a step's time.
+    # R1 is lazy, unlike in the paper, which saves half of the time.
     "tiny-cpu": {**TINY_GROWING, "lazy_r1": True, "learning_rate": 0.002, "learning_rates": {}, "ema_rampup": 0.05},
     # StyleGAN2's table 1: StyleGAN, weight demodulation, lazy regularization, path length.
     "config-a": {},
@@ -239,7 +240,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
         channel_max: Most channels of a layer.
         mapping_layers: Depth of the mapping network.
         mapping_lr_multiplier: Learning rate of the mapping network, relative to that of the other layers.
-        normalization: StyleGAN's: adain, or demodulation as in StyleGAN2's configurations B to D.
+        normalization: "adain" as in StyleGAN, or "demodulation" as in StyleGAN2's configurations B to D.
         num_classes: Classes that it is conditioned on; 0 for none.
     """
 

@@ -28,7 +28,7 @@ from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 
-ALONE_FROM = 512  # pixels, from which on a CPU renders one image after the other: see `ops.single_samples_pay`
+ALONE_FROM = 512  # px: from here on a CPU renders one image after the other (see `ops.single_samples_pay`)
 
 
 class Synthesis(nn.Module):
@@ -41,7 +41,7 @@ class Synthesis(nn.Module):
         channel_base: Channels are min(channel_base / resolution, channel_max).
         channel_max: Most channels of a layer.
         architecture: "skip", "residual" or "plain" (figure 7).
-        conv_clamp: Largest absolute value of the activations; None for a limit in 16-bit numbers alone.
+        conv_clamp: Largest absolute value of the activations; None limits only those in 16-bit numbers.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
 
 
 def auto(resolution: int, batch_size: int | None) -> Settings:
-    """Return StyleGAN2-ADA's configuration of this name on one GPU: sizes and R1's weight from resolution and batch."""
+    """Return StyleGAN2-ADA's configuration `auto` for one GPU: sizes and R1 weight from resolution and batch size."""
     batch_size = batch_size or max(1, min(4096 // resolution, 32))
     return {
         "batch_size": batch_size,
@@ -127,7 +127,7 @@ def auto(resolution: int, batch_size: int | None) -> Settings:
 PRESETS: dict[str, Preset] = {
     "tiny-cpu": TINY_CPU,
     "auto": auto,
-    # Table 1: E has half the feature maps of F from 64 px upwards.
+    # Table 1: configuration E has half the feature maps of F from 64 px upwards.
     "config-e": {"channel_base": 16384, "batch_size": 32, "r1_gamma": 100.0, "ema_rampup": None},
     "config-f": {"channel_base": 32768, "batch_size": 32, "r1_gamma": 10.0, "ema_rampup": None},
     # StyleGAN2-ADA's configuration for 256 px.
@@ -158,7 +158,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
         mapping_layers: Depth of the mapping network.
         mapping_lr_multiplier: Learning rate of the mapping network, relative to that of the other layers.
         architecture: skip, residual or plain (figure 7).
-        conv_clamp: Limit of the activations of all layers; by default those in 16-bit numbers have one.
+        conv_clamp: Largest absolute value of the activations; by default only those in 16-bit numbers are limited.
         num_classes: Classes that it is conditioned on; 0 for none.
     """
 
@@ -187,7 +187,7 @@ class Generator(TwoPartGenerator[Mapping, Synthesis]):
         self.synthesis = Synthesis(
             w_dim, img_resolution, img_channels, channel_base, channel_max, architecture, conv_clamp
         )
-        self.num_ws = num_ws_at(img_resolution)  # one a layer, and the last ToRGB's
+        self.num_ws = num_ws_at(img_resolution)  # one for each layer, and one for the last ToRGB
         self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier, num_classes)
 
 
@@ -236,7 +236,7 @@ class Discriminator(nn.Module):
         self.projection = Projection(num_classes, last) if num_classes else None
 
     def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None) -> Tensor:
-        """Judge images.
+        """Compute the logits of images.
 
         Args:
             images: [N, C, R, R] in [-1, 1].
@@ -247,7 +247,7 @@ class Discriminator(nn.Module):
             Logits [N, 1].
 
         Raises:
-            UserError: Labels are missing, or the network knows none.
+            UserError: Labels are missing, or the network takes none.
         """
         check_labels(labels, self.num_classes)
         images = images.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The few operators of the family: FIR resampling, modulated convolution, noise and bias with activation.
+"""The operators of the generator family: FIR resampling, modulated convolution, noise and bias with activation.
 
-All are twice differentiable (R1 and path length need that) and run on every device. On CUDA the filters and what
-follows a convolution are Triton kernels, elsewhere plain PyTorch; nothing is compiled at installation.
+All are twice differentiable, which R1 and path length need, and run on every device. On CUDA the filters and the
+operations after a convolution are Triton kernels, elsewhere plain PyTorch; nothing is compiled at installation.
 """
 
 from stylegan2.ops.convolution import Conv2d, conv2d, conv_transpose2d

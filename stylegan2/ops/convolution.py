@@ -1,9 +1,9 @@
-"""Convolutions on a CPU in the form that is fastest for their shapes; elsewhere PyTorch's own.
+"""Convolutions in the form that is fastest for their shapes on a CPU; elsewhere PyTorch's own.
 
 Feature maps are stored in channels_last, which suits the forward pass and the gradient of the input. oneDNN's gradient
-of the weights often wants dense [N, C, H, W], so much that two copies are made for it, and its transposed convolutions
-of a single image take longer than four ordinary ones. `benchmarks/convolution.py` measures both, and where the rules
-below are right. Rules, not measurements at run time, decide: the same run gives the same numbers again.
+of the weights is often so much faster on dense [N, C, H, W] that it pays to copy both operands, and its transposed
+convolution of a single image takes longer than four ordinary ones. `benchmarks/convolution.py` measures both, and how
+well the rules below decide. Fixed rules decide instead of measurements at run time, so that a run is reproducible.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 ISA = torch.backends.cpu.get_cpu_capability()
 Pair = tuple[int, ...]
-"""(along the height, along the width)"""
+"""(for the height, for the width)"""
 
 
 class Conv2d(nn.Conv2d):
-    """PyTorch's layer, whose gradient is faster on a CPU."""
+    """PyTorch's layer with a gradient that is faster on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         plain = self.padding_mode == "zeros" and self.groups == 1 and self.dilation == (1, 1)
@@ -30,7 +30,7 @@ class Conv2d(nn.Conv2d):
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1, padding: int | Pair = 0
 ) -> Tensor:
-    """As `torch.nn.functional.conv2d`: x [N, I, H, W], weight [O, I, k, k], bias [O]."""
+    """Compute `torch.nn.functional.conv2d` of x [N, I, H, W] with weight [O, I, k, k] and bias [O]."""
     if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], _pair(stride), transposed=False):
         return _convolve(x, weight, bias, _pair(stride), _pair(padding), False)
     return F.conv2d(x, weight, bias, stride, padding)
@@ -39,16 +39,17 @@ def conv2d(
 def conv_transpose2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """As `torch.nn.functional.conv_transpose2d`: x [N, I, H, W], weight [I, O, k, k], bias [O]."""
+    """Compute `torch.nn.functional.conv_transpose2d` of x [N, I, H, W] with weight [I, O, k, k] and bias [O]."""
     if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], (stride, stride), transposed=True):
         return _convolve(x, weight, bias, _pair(stride), _pair(padding), True)
     return F.conv_transpose2d(x, weight, bias, stride, padding)
 
 
 def copies_pay(weight: Tensor, pixels: int, stride: Pair, transposed: bool) -> bool:
-    """Whether dense copies of both operands are paid back by the gradient of the weights.
+    """Return whether the gradient of the weights gains more from dense copies of both operands than they cost.
 
-    Measured with oneDNN 3 on processors with AVX2 (20 to 90 GFLOP/s of a core become 50 to 90) and with AVX-512.
+    The rule was measured with oneDNN 3 on processors with AVX2 (20 to 90 GFLOP/s of a core become 50 to 90) and with
+    AVX-512.
     """
     if weight.shape[-1] == 1 or min(weight.shape[:2]) < 64:
         return False
@@ -60,17 +61,23 @@ def copies_pay(weight: Tensor, pixels: int, stride: Pair, transposed: bool) -> b
 
 
 def phases_pay(x: Tensor) -> bool:
-    """Whether a transposed convolution of stride 2 is slower than `conv_transpose2d_by_phases`."""
+    """Return whether a transposed convolution of stride 2 is slower than `conv_transpose2d_by_phases`."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or x.shape[0] > 1:
         return False
     return ISA == "AVX2" or (ISA == "AVX512" and x.shape[1] >= 128)
 
 
 def conv_transpose2d_by_phases(x: Tensor, weight: Tensor) -> Tensor:
-    """A transposed convolution of stride 2 as four ordinary ones, one for even and odd rows and columns each.
+    """Compute a transposed convolution of stride 2 as four ordinary ones, one for each parity of rows and columns.
 
-    x [N, I, H, W], weight [O, I, 3, 3] -> [N, O, 2H+1, 2W+1] in channels_last. Even rows are sums of two taps,
-    odd ones have the middle tap alone.
+    Even rows are sums of two taps, odd rows have only the middle tap.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [O, I, 3, 3].
+
+    Returns:
+        [N, O, 2H+1, 2W+1] in channels_last.
     """
     n, _, h, w = x.shape
     taps = weight.flip(2, 3)
@@ -90,20 +97,20 @@ def _pair(value: int | Pair) -> Pair:
 
 
 def _is_trained(x: Tensor, weight: Tensor) -> bool:
-    """Whether float32 weights on a CPU will have a gradient."""
+    """Return whether float32 weights on a CPU will have a gradient."""
     if not (torch.is_grad_enabled() and weight.requires_grad and x.device.type == "cpu"):
         return False
     return x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
-    # Views are no leaves, of which autograd cannot say whether their gradients are wanted.
+    # Views are not leaves, and autograd cannot tell whether the gradient of a leaf is needed.
     bias = None if bias is None else bias.view_as(bias)
     return _Convolution.apply(x, weight.view_as(weight), bias, stride, padding, transposed)
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution. Its gradient of the input is `_InputGradient`, so that second derivatives are as fast."""
+    """A convolution whose gradient of the input is `_InputGradient`, so that second derivatives are as fast."""
 
     @staticmethod
     def forward(
@@ -123,7 +130,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _InputGradient(torch.autograd.Function):
-    """The gradient of a convolution's input: linear in `grad` and in the weight; of x only the shape matters."""
+    """The gradient of the input of a convolution, linear in `grad` and in the weight; only the shape of x matters."""
 
     @staticmethod
     def forward(
@@ -142,7 +149,7 @@ class _InputGradient(torch.autograd.Function):
 
 
 def _is_wanted(ctx: Any, k: int) -> bool:
-    """Whether autograd goes on from the k-th input, which `needs_input_grad` does not know: R1 wants no weights'."""
+    """Return whether autograd continues from input k, which `needs_input_grad` does not tell: R1 needs no weights."""
     if not ctx.needs_input_grad[k]:
         return False
     try:
@@ -152,7 +159,7 @@ def _is_wanted(ctx: Any, k: int) -> bool:
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
-    """From dense copies; differentiable by PyTorch's own formula where that is wanted."""
+    """Compute the gradient of the weights from dense copies; if needed, it is differentiable by PyTorch's formula."""
     grad, x, weight = (tensor.contiguous() for tensor in (grad, x, weight))
     return _gradients(grad, x, weight, stride, padding, transposed, (False, True))[1]
 

@@ -1,7 +1,4 @@
-"""Where the Triton kernels run: on CUDA, where Triton is installed. Elsewhere every operator has a plain form.
-
-And where autocast does not reach.
-"""
+"""Decide where the Triton kernels run: on CUDA, if Triton is installed; elsewhere every operator has a plain form."""
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -11,18 +8,18 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-PLAIN_TYPES = (Tensor, nn.Parameter)  # what has memory: fake tensors and other subclasses go the plain way
+PLAIN_TYPES = (Tensor, nn.Parameter)  # only these have memory; fake tensors and other subclasses take the plain form
 OLDEST_CAPABILITY = (7, 5)  # the oldest GPU for which the kernels are compiled in the tests
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """`stylegan2.ops.kernels` where it can compute with x, else None."""
+    """Return `stylegan2.ops.kernels` if it can compute with x, else None."""
     return _kernels(x.device) if x.is_cuda and x.is_floating_point() and type(x) in PLAIN_TYPES else None
 
 
 @lru_cache
 def _kernels(device: torch.device) -> ModuleType | None:
-    """Looked for once for each device; what is missing is said once."""
+    """Look for the kernels once per device, and report once that Triton is missing."""
     try:
         from stylegan2.ops import kernels
     except ImportError:
@@ -35,10 +32,10 @@ def _kernels(device: torch.device) -> ModuleType | None:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """Where autocast is on, what is done within is computed as it is stored.
+    """Return a context in which autocast is off.
 
-    Styles are: small work, and its rounding scales whole maps. On a 256 px generator in bfloat16 it makes 60 % of the
-    difference to float32.
+    Styles are computed in it: they take little time, and their rounding scales whole feature maps. In a 256 px
+    generator in bfloat16 it would cause 60 % of the difference from float32.
     """
     on = not x.is_meta and torch.is_autocast_enabled(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if on else nullcontext()

@@ -1,7 +1,7 @@
-"""What follows a convolution: scale, noise, bias, leaky ReLU, clamp.
+"""The epilogue of a convolution: scale, noise, bias, leaky ReLU, clamp.
 
-On CUDA all of it is one pass over memory, and so is its gradient. Elsewhere it is a chain of PyTorch's operators, where
-the convolution adds the bias for nothing.
+On CUDA it is one pass over memory, and so is its gradient. Elsewhere it is a chain of PyTorch's operators, in which the
+convolution itself adds the bias at no cost.
 """
 
 import math
@@ -18,20 +18,20 @@ LRELU_GAIN = math.sqrt(2)  # keeps the variance of a unit Gaussian that passes a
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU without its gain: callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x).
+    """Apply leaky ReLU without a gain; callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x).
 
-    Where no gradient is wanted x is overwritten.
+    Where no gradient is needed, x is overwritten.
     """
     return F.leaky_relu(x, LRELU_SLOPE, inplace=not torch.is_grad_enabled())
 
 
 def add_noise(x: Tensor, noise: Tensor) -> Tensor:
-    """x [N, C, H, W] + noise [H, W] or [N, 1, H, W]; where no gradient is wanted x is overwritten."""
+    """Add noise [H, W] or [N, 1, H, W] to x [N, C, H, W]; where no gradient is needed, x is overwritten."""
     return x + noise if torch.is_grad_enabled() else x.add_(noise)
 
 
 def place_bias(x: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Who adds the bias to x: (the convolution's, the epilogue's), of which one is None."""
+    """Decide who adds the bias to x: return (bias of the convolution, bias of the epilogue), one of which is None."""
     if bias is None or kernels_for(x) is not None:
         return None, bias
     return bias.to(x.dtype), None
@@ -45,20 +45,20 @@ def epilogue(
     activate: bool = True,
     clamp: float | None = None,
 ) -> Tensor:
-    """lrelu(x * scale + noise + bias), limited to [-clamp, clamp]; differentiable as often as wanted.
+    """Compute lrelu(x * scale + noise + bias), limited to [-clamp, clamp], differentiable to any order.
 
-    Where no gradient is wanted x is overwritten.
+    Where no gradient is needed, x is overwritten.
 
     Args:
         x: [N, C, H, W].
         scale: [N, C] or [1, C].
         noise: [H, W] or [N, 1, H, W].
         bias: [C].
-        activate: with leaky ReLU, of no gain (see `leaky_relu`).
-        clamp: the largest absolute value.
+        activate: Apply the leaky ReLU, without a gain (see `leaky_relu`).
+        clamp: Largest absolute value; None for no limit.
 
     Returns:
-        [N, C, H, W] in x's type.
+        [N, C, H, W] in the type of x.
     """
     if not activate and clamp is None and scale is None and noise is None and bias is None:
         return x
@@ -72,14 +72,14 @@ def epilogue(
 
 
 def scaled(x: Tensor, scale: Tensor) -> Tensor:
-    """x [N, C, H, W] with its channels times the scale [N, C], in x's type; x stays as it is."""
+    """Multiply the channels of x [N, C, H, W] by a scale [N, C], in the type of x, without changing x."""
     kernels = kernels_for(x)
     if kernels is not None and torch.is_grad_enabled():
         return _Epilogue.apply(x, scale, None, None, 1.0, None)
     if kernels is not None:
         return kernels.apply_epilogue(x, scale, None, None, 1.0, None)
     if x.dtype == torch.float16:
-        scale = scale.to(x.dtype)  # bfloat16 would round it too coarsely: it has 8 bits where float16 has 11
+        scale = scale.to(x.dtype)  # bfloat16 would round it too coarsely, as it has 8 bits and float16 has 11
     return (x * scale[:, :, None, None]).to(x.dtype)
 
 
@@ -100,7 +100,7 @@ def _plain(
 
 
 class _Epilogue(torch.autograd.Function):
-    """y = clamp(lrelu(x * scale + noise + bias)); y's sign and size say what the gradient is multiplied with."""
+    """y = clamp(lrelu(x * scale + noise + bias)); sign and size of y determine the factor of the gradient."""
 
     @staticmethod
     def forward(
@@ -127,12 +127,12 @@ class _Epilogue(torch.autograd.Function):
 
 
 class _Gradients(torch.autograd.Function):
-    """The gradients of `_Epilogue`'s inputs. With m = 1, slope or 0, as y says, and g = m * grad:
+    """The gradients of the inputs of `_Epilogue`.
 
-    x has g * scale, the scale the sum of g * x over pixels, noise and bias have sums of g. That is linear in grad, in x
-    and in the scale, so its own derivative is made of the same two operators.
-
-    Where x, noise or bias is None, there is no gradient of the scale, of the noise or of the bias.
+    Let m be 1, the slope or 0, depending on y, and g = m * grad. The gradient of x is g * scale, that of the scale is
+    the sum of g * x over pixels, and those of noise and bias are sums of g. They are linear in grad, in x and in the
+    scale, so their own derivatives consist of the same two operators. Where x, noise or bias is None, the scale, the
+    noise or the bias has no gradient.
     """
 
     @staticmethod
@@ -175,7 +175,7 @@ class _Gradients(torch.autograd.Function):
 def _sum_of(
     x: Tensor | None, scale: Tensor | None, noise: Tensor | None, bias: Tensor | None, like: Tensor
 ) -> Tensor | None:
-    """x * scale + noise + bias [N, C, H, W], of those that are there."""
+    """Return x * scale + noise + bias [N, C, H, W], without the terms that are None; None if all are."""
     if scale is not None:
         return _Epilogue.apply(x, scale, noise, bias, 1.0, None)
     if bias is not None:

@@ -1,7 +1,7 @@
-"""Low-pass filtering and resampling with it: a linear map whose transpose is a map of the same kind.
+"""Low-pass filtering and resampling, a linear map whose transpose is a map of the same kind.
 
-Its derivative of any order is therefore the same operator with up and down exchanged. Automatic differentiation of a
-depthwise convolution would loop over the channels in its second derivative.
+Its derivatives of any order are therefore the same operator with upsampling and downsampling exchanged. Automatic
+differentiation of a depthwise convolution would loop over the channels in its second derivative.
 """
 
 from functools import lru_cache
@@ -18,26 +18,26 @@ BINOMIAL_TAPS = (1.0, 2.0, 1.0)  # StyleGAN's
 
 
 def fir_kernel(channels: int, gain: float, like: Tensor, taps: tuple[float, ...] = FIR_TAPS) -> Tensor:
-    """The separable low-pass filter as a depthwise weight [channels, 1, k, k] that sums to `gain`."""
+    """Return the separable low-pass filter as a depthwise weight [channels, 1, k, k] that sums to `gain`."""
     line = torch.tensor(taps, dtype=like.dtype, device=like.device)
     kernel = torch.outer(line, line) * (gain / line.sum() ** 2)  # [k, k]
     return kernel.expand(channels, 1, *kernel.shape)
 
 
 def blur(x: Tensor, padding: int, gain: float = 1.0, bias: Tensor | None = None) -> Tensor:
-    """Low-pass filter [N, C, H, W], zero-padded by `padding` on every side; then a bias [C]."""
+    """Low-pass x [N, C, H, W], zero-padded by `padding` on every side, then add a bias [C]."""
     grown = 2 * padding - len(FIR_TAPS) + 1
     size = (x.shape[2] + grown, x.shape[3] + grown)
     return resample(x, Resampling(FIR_TAPS, gain, 1, 1, (padding, padding), size), bias)
 
 
 def upsample2x(x: Tensor) -> Tensor:
-    """Insert zeros, then low-pass with gain 4 (StyleGAN2, appendix B). [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Insert zeros, then low-pass with gain 4 (StyleGAN2, appendix B): [N, C, H, W] -> [N, C, 2H, 2W]."""
     return resample(x, Resampling(FIR_TAPS, 4.0, 2, 1, (2, 2), (2 * x.shape[2], 2 * x.shape[3])))
 
 
 def downsample2x(x: Tensor) -> Tensor:
-    """Low-pass, then keep every second pixel. [N, C, H, W] -> [N, C, H/2, W/2]."""
+    """Low-pass, then keep every second pixel: [N, C, H, W] -> [N, C, H/2, W/2]."""
     return resample(x, Resampling(FIR_TAPS, 1.0, 1, 2, (1, 1), (x.shape[2] // 2, x.shape[3] // 2)))
 
 
@@ -47,34 +47,34 @@ def binomial_blur(x: Tensor) -> Tensor:
 
 
 class Resampling(NamedTuple):
-    """Insert zeros, pad with zeros, filter, keep some pixels.
+    """The parameters of a resampling: insert zeros, pad with zeros, filter, keep every `down`-th pixel.
 
     y[o] = sum over k of weights[k] z[o * down + k - start] along each axis, where z[i * up] = x[i] and all else is 0;
     weights = taps * sqrt(gain) / sum(taps).
     """
 
     taps: tuple[float, ...]
-    """symmetric, so that correlation and convolution are the same"""
+    """the filter along one axis; symmetric, so that correlation and convolution are the same"""
     gain: float
-    """of both axes together"""
+    """gain of both axes together"""
     up: int
     down: int
     start: tuple[int, int]
-    """zeros before the first row and the first column; negative where some are cut off"""
+    """zeros before the first row and column; negative where rows or columns are cut off"""
     size: tuple[int, int]
-    """of the result; it decides how many zeros follow the last row and column"""
+    """size of the result, which determines how many zeros follow the last row and column"""
 
     def transposed(self, size: tuple[int, int]) -> "Resampling":
-        """The transpose of this linear map of images of `size`."""
+        """Return the transpose of this linear map on images of `size`."""
         last = len(self.taps) - 1
         start = (last - self.start[0], last - self.start[1])
         return Resampling(self.taps, self.gain, self.down, self.up, start, size)
 
 
 def resample(x: Tensor, resampling: Resampling, bias: Tensor | None = None) -> Tensor:
-    """x [N, C, H, W] -> [N, C, *size] of x's dtype, also under autocast; then a bias [C].
+    """Resample x [N, C, H, W] to [N, C, *size], then add a bias [C]; the type of x is kept, also under autocast.
 
-    With any order of derivative and deterministic, on every device.
+    The result is deterministic on every device and differentiable to any order.
     """
     if not (torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))):
         return _resample(x, resampling, bias)
@@ -103,7 +103,7 @@ def _resample(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
 
 
 def _depthwise(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
-    """As depthwise convolutions; a CPU likes them in channels_last, CUDA does not."""
+    """Resample by depthwise convolutions, which a CPU computes faster in channels_last and CUDA does not."""
     taps, gain, up, down, start, size = resampling
     if type(x) in PLAIN_TYPES:
         weight = _kept_kernel(x.shape[1], gain, x.dtype, x.device, taps)  # [C, 1, k, k]
@@ -113,7 +113,7 @@ def _depthwise(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor
     if not x.is_cuda:
         return _correlate(x, weight, down, start, size, bias) if up == 1 else _transposed(x, weight, resampling, bias)
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    x = _insert_zeros(x.contiguous(), up)  # [N, C, up H, up W]; transposed convolutions take three times as long
+    x = _insert_zeros(x.contiguous(), up)  # [N, C, up H, up W]; a transposed convolution takes three times as long
     return _correlate(x, weight, down, start, size, bias).contiguous(memory_format=layout)
 
 
@@ -121,7 +121,7 @@ def _depthwise(x: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor
 def _kept_kernel(
     channels: int, gain: float, dtype: torch.dtype, device: torch.device, taps: tuple[float, ...]
 ) -> Tensor:
-    """`fir_kernel`, which takes as long to make as to filter a small image with, and to copy to a GPU."""
+    """Return a cached `fir_kernel`; making one takes as long as filtering a small image."""
     with torch.inference_mode(False), torch.no_grad():
         return fir_kernel(channels, gain, torch.empty(0, dtype=dtype, device=device), taps).contiguous()
 
@@ -129,10 +129,10 @@ def _kept_kernel(
 def _correlate(
     x: Tensor, weight: Tensor, down: int, start: tuple[int, int], size: tuple[int, int], bias: Tensor | None
 ) -> Tensor:
-    """`Resampling` without upsampling: [N, C, H, W] -> [N, C, *size]."""
+    """Apply a resampling without upsampling: [N, C, H, W] -> [N, C, *size]."""
     k = weight.shape[-1]
     need = [(out - 1) * down + k - before - side for out, before, side in zip(size, start, x.shape[2:], strict=True)]
-    # What a padding by as much on the other side would make of it. Without a copy where that is the same.
+    # The size that equal padding on the other side would give; if it is the same, no padded copy is needed.
     even = [(side + 2 * before - k) // down + 1 for before, side in zip(start, x.shape[2:], strict=True)]
     if min(start) >= 0 and tuple(even) == tuple(size):
         return F.conv2d(x, weight, bias, down, start, groups=x.shape[1])
@@ -141,7 +141,7 @@ def _correlate(
 
 
 def _transposed(x: Tensor, weight: Tensor, resampling: Resampling, bias: Tensor | None) -> Tensor:
-    """`Resampling` by a transposed convolution, which inserts the zeros: [N, C, H, W] -> [N, C, *size]."""
+    """Apply a resampling by a transposed convolution, which inserts the zeros: [N, C, H, W] -> [N, C, *size]."""
     _, _, up, down, start, size = resampling
     crop = [weight.shape[-1] - 1 - before for before in start]
     whole = [(side - 1) * up + weight.shape[-1] for side in x.shape[2:]]
@@ -152,7 +152,7 @@ def _transposed(x: Tensor, weight: Tensor, resampling: Resampling, bias: Tensor 
 
 
 def _insert_zeros(x: Tensor, up: int) -> Tensor:
-    """[N, C, H, W] -> [N, C, up H, up W]."""
+    """Insert up - 1 zeros after each pixel along each axis: [N, C, H, W] -> [N, C, up H, up W]."""
     if up == 1:
         return x
     n, c, h, w = x.shape

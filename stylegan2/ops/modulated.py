@@ -10,9 +10,17 @@ from stylegan2.ops.fir import blur
 
 
 def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
-    """StyleGAN2 eq. 3: 1 / sqrt(sum_{i,k} (s_i w_ijk)^2 + eps), without building a weight per sample.
+    """Compute the demodulation factors 1 / sqrt(sum_{i,k} (s_i w_ijk)^2 + eps) (StyleGAN2, eq. 3).
 
-    weight [O, I, k, k] and styles [N, I] give factors [N, O].
+    No weight per sample is built.
+
+    Args:
+        weight: [O, I, k, k].
+        styles: [N, I].
+        eps: Added to the sum.
+
+    Returns:
+        [N, O].
     """
     with full_precision(styles):
         energy = weight.square().sum([2, 3])  # [O, I]
@@ -22,10 +30,11 @@ def demodulation(weight: Tensor, styles: Tensor, eps: float = 1e-8) -> Tensor:
 def modulated_conv2d(
     x: Tensor, weight: Tensor, styles: Tensor, scale: Tensor, bias: Tensor, upsample: bool = False
 ) -> Tensor:
-    """StyleGAN2 eq. 1, then a factor for each output channel (demodulation and gains) and a bias.
+    """Compute a modulated convolution (StyleGAN2, eq. 1), then apply a factor for each output channel and a bias.
 
-    Many samples share one weight, as scaling the input channels equals scaling the weight. For a single one without
-    gradients all factors go into its own weight, which saves two passes over the feature maps.
+    The factors combine demodulation and gains. Several samples share one weight, as scaling the input channels equals
+    scaling the weight. For a single sample without gradients, all factors go into its own weight, which saves two
+    passes over the feature maps.
 
     Args:
         x: [N, I, H, W].
@@ -33,12 +42,14 @@ def modulated_conv2d(
         styles: [N, I], times the equalized-learning-rate factor of the weight.
         scale: [N, O] or [1, O].
         bias: [O].
-        upsample: transposed convolution with stride 2, followed by the low-pass filter of gain 4.
+        upsample: Use a transposed convolution of stride 2, followed by the low-pass filter with gain 4.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
     """
-    if x.shape[0] == 1 and not torch.is_grad_enabled():  # not len: an exported graph keeps its batch open
+    if (
+        x.shape[0] == 1 and not torch.is_grad_enabled()
+    ):  # not len(x), which would fix the batch size of an exported graph
         factors = scale.t() * styles  # [O, I]
         weight = (weight * factors[:, :, None, None]).to(x.dtype)
         return _convolution(x, weight, bias.to(x.dtype), upsample)
@@ -56,12 +67,12 @@ def styled_conv2d(
     clamp: float | None = None,
     upsample: bool = False,
 ) -> Tensor:
-    """`modulated_conv2d`, then noise, leaky ReLU of no gain and clamp: a layer of StyleGAN2 (figure 2c).
+    """Compute a layer of StyleGAN2 (figure 2c): `modulated_conv2d`, noise, leaky ReLU without gain, and clamp.
 
     Args:
-        x, weight, styles, scale, bias, upsample: those of `modulated_conv2d`.
-        noise: [H, W] or [N, 1, H, W] of the result.
-        clamp: the largest absolute value.
+        x, weight, styles, scale, bias, upsample: As in `modulated_conv2d`.
+        noise: [H, W] or [N, 1, H, W], where H and W are those of the result.
+        clamp: Largest absolute value; None for no limit.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] when upsampling.
@@ -73,23 +84,23 @@ def styled_conv2d(
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, upsample: bool) -> Tensor:
-    """[N, I, H, W] and weight [O, I, k, k] -> [N, O, H, W], or [N, O, 2H, 2W]."""
+    """Convolve x [N, I, H, W] with weight [O, I, k, k]: [N, O, H, W], or [N, O, 2H, 2W] when upsampling."""
     if not upsample:
         return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
     if phases_pay(x) and not torch.is_grad_enabled():
         x = conv_transpose2d_by_phases(x, weight)  # [N, O, 2H+1, 2W+1]
     else:
-        # A dense copy: kernels on a CPU take up to four times as long with a transposed view.
+        # The copy is dense, because CPU kernels take up to four times as long with a transposed view.
         weight = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)  # [I, O, k, k]
         x = conv_transpose2d(x, weight, stride=2)  # [N, O, 2H+1, 2W+1]
     return blur(x, padding=1, gain=4.0, bias=bias)  # [N, O, 2H, 2W]
 
 
 def single_samples_pay(styles: Tensor) -> bool:
-    """Whether samples [N, ...] are rendered faster one after the other: on a CPU, in float32, without gradients.
+    """Return whether samples [N, ...] are rendered faster one by one: on a CPU, in float32, without gradients.
 
-    Each then has a weight of its own that holds all factors, which `modulated_conv2d` spares two passes over large
-    feature maps for; four images of 1024 px took 3.3 s of a core for 3.7 s together.
+    Each sample then has a weight of its own that holds all factors, which saves `modulated_conv2d` two passes over
+    large feature maps: four images of 1024 px take 3.3 s of a core one by one, and 3.7 s together.
     """
     plain = styles.device.type == "cpu" and styles.dtype == torch.float32
     return plain and len(styles) > 1 and not torch.is_grad_enabled()

@@ -1,7 +1,7 @@
-"""Resampling without a filter of its own: by 2, alone and merged with a 3x3 convolution, and to any size.
+"""Resample without a low-pass filter: by 2, alone or merged with a 3x3 convolution, and to any size.
 
-PyTorch's gradients of pooling and interpolation to any size add up in an order that changes from run to run on CUDA.
-Where deterministic algorithms are asked for, both are products with one small matrix for rows and one for columns.
+On CUDA, PyTorch's gradients of pooling and interpolation to any size add up in an order that changes from run to run.
+Where deterministic algorithms are required, both are products with one small matrix for rows and one for columns.
 """
 
 from functools import lru_cache
@@ -15,17 +15,17 @@ from stylegan2.ops.dispatch import full_precision
 
 
 def nearest_upsample2x(x: Tensor) -> Tensor:
-    """Each pixel four times (PGGAN, section 2). [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Repeat each pixel four times (PGGAN, section 2): [N, C, H, W] -> [N, C, 2H, 2W]."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def average_downsample2x(x: Tensor) -> Tensor:
-    """The mean of every 2x2 pixels (PGGAN, section 2). [N, C, H, W] -> [N, C, H/2, W/2]."""
+    """Average each 2x2 pixels (PGGAN, section 2): [N, C, H, W] -> [N, C, H/2, W/2]."""
     return F.avg_pool2d(x, 2)
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`nearest_upsample2x`, then a 3x3 convolution: one transposed convolution of 4x4, with 16 products for 36.
+    """Compute `nearest_upsample2x` and a 3x3 convolution as one transposed 4x4 convolution, with 16 products for 36.
 
     x [N, I, H, W], weight [O, I, 3, 3], bias [O] -> [N, O, 2H, 2W].
     """
@@ -35,7 +35,7 @@ def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
 
 def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 3x3 convolution, then `average_downsample2x`: one convolution of 4x4 with stride 2, with 16 products for 36.
+    """Compute a 3x3 convolution and `average_downsample2x` as one 4x4 convolution of stride 2, with 16 products for 36.
 
     x [N, I, H, W], weight [O, I, 3, 3], bias [O] -> [N, O, H/2, W/2].
     """
@@ -43,13 +43,13 @@ def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 
 
 def _sum_of_shifts(weight: Tensor) -> Tensor:
-    """A kernel [O, I, 3, 3] at the four places of a 2x2 block, summed: [O, I, 4, 4]."""
+    """Sum a kernel [O, I, 3, 3] at the four positions of a 2x2 block: [O, I, 4, 4]."""
     padded = F.pad(weight, (1, 1, 1, 1))  # [O, I, 5, 5]
     return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
 
 
 def area_downsample(x: Tensor, size: int) -> Tensor:
-    """Average over areas, as adaptive average pooling does. [N, C, H, W] -> [N, C, size, size]."""
+    """Average over areas, as adaptive average pooling does: [N, C, H, W] -> [N, C, size, size]."""
     rows, columns = x.shape[2:]
     if rows % size == 0 and columns % size == 0:
         return F.avg_pool2d(x, (rows // size, columns // size))  # [N, C, size, size]
@@ -59,7 +59,7 @@ def area_downsample(x: Tensor, size: int) -> Tensor:
 
 
 def bilinear_upsample(x: Tensor, height: int, width: int) -> Tensor:
-    """Interpolate bilinearly, corners aligned. [N, C, H, W] -> [N, C, height, width]."""
+    """Interpolate bilinearly with aligned corners: [N, C, H, W] -> [N, C, height, width]."""
     if torch.are_deterministic_algorithms_enabled():
         rows, columns = x.shape[2:]
         return _by_matrices(x, _bilinear_matrix(rows, height, x.device), _bilinear_matrix(columns, width, x.device))
@@ -67,7 +67,7 @@ def bilinear_upsample(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _by_matrices(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """x [N, C, H, W], down [h, H], across [w, W] -> [N, C, h, w] of x's type; sums are in float32 or wider."""
+    """Multiply x [N, C, H, W] by down [h, H] and across [w, W]: [N, C, h, w] in the type of x, with float32 sums."""
     wide = x if x.dtype == torch.float64 else x.float()
     with full_precision(x):
         y = down.to(wide.dtype) @ (wide @ across.to(wide.dtype).T)  # [N, C, h, w]
@@ -75,9 +75,9 @@ def _by_matrices(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
+@torch.inference_mode(False)  # a tensor created in inference mode could not be used in a later training step
 def _area_matrix(size: int, out_size: int, device: torch.device) -> Tensor:
-    """Return the weights of the mean of the pixels that each output pixel touches: [out_size, size], float64."""
+    """Return the weights [out_size, size], float64, that average the input pixels under each output pixel."""
     first = torch.arange(out_size) * size // out_size
     end = -(-(torch.arange(out_size) + 1) * size // out_size)  # rounded up
     pixel = torch.arange(size)
@@ -88,7 +88,7 @@ def _area_matrix(size: int, out_size: int, device: torch.device) -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _bilinear_matrix(size: int, out_size: int, device: torch.device) -> Tensor:
-    """Return the weights of linear interpolation whose first and last pixels stay: [out_size, size], float64."""
+    """Return the weights [out_size, size], float64, of linear interpolation that keeps the first and last pixels."""
     place = torch.arange(out_size, dtype=torch.float64) * ((size - 1) / max(out_size - 1, 1))
     distance = (place[:, None] - torch.arange(size)).abs()  # [out_size, size]
     return (1 - distance).clamp(min=0).to(device)

@@ -1,4 +1,4 @@
-"""Moving pictures as GIF, which every viewer shows, or WebP, which has all colours in a quarter of the size."""
+"""Write animations as GIF, which every viewer shows, or WebP, which has all colours in a quarter of the size."""
 
 import os
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ WEBP_QUALITY = 90
 
 
 def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float = 20.0) -> None:
-    """Write uint8 frames [H, W, 1 | 3] of one size, repeated for ever, atomically. The folder is created.
+    """Write uint8 frames [H, W, 1 | 3] of one size as an endless loop, atomically. The folder is created.
 
     A GIF has a palette of 256 colours for each frame, and its frames last whole hundredths of a second.
 
     Raises:
-        UserError: more than 50 frames a second, or none at all.
-        ImageError: another extension than .gif and .webp, or a disk that refuses.
+        UserError: The frame rate is not above 0 and at most 50.
+        ImageError: The extension is neither .gif nor .webp, or the disk refuses.
     """
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind is None:
-        raise ImageError(f"cannot write {str(path)!r}: moving pictures are written as {' or '.join(FORMATS)}")
+        raise ImageError(f"cannot write {str(path)!r}: animations are written as {' or '.join(FORMATS)}")
     if not 0 < fps <= FASTEST:
-        raise UserError(f"a moving picture has above 0 and at most {FASTEST} frames a second, not {fps}")
+        raise UserError(f"an animation must have more than 0 and at most {FASTEST} frames a second, not {fps}")
     pictures = [Image.fromarray(np.squeeze(frame, 2) if frame.shape[2] == 1 else frame) for frame in frames]
     options = {"quality": WEBP_QUALITY} if kind == "WEBP" else {}
     with writing(path, ImageError), atomic_file(path, durable=False) as file:

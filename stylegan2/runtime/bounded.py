@@ -1,7 +1,7 @@
-"""Reading what strangers wrote: JSON, NumPy files and archives, within bounds that are checked before memory is taken.
+"""Read untrusted JSON, NumPy files and archives within bounds that are checked before memory is allocated.
 
 A file of a few bytes may claim to hold petabytes, unpack to a thousand times its size, nest so deep that a parser
-overflows, or hold numbers that take minutes to read. What is beyond any real file is refused, in one sentence.
+overflows, or hold numbers that take minutes to read. A file that exceeds every real one is refused with one sentence.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ import numpy as np
 from stylegan2.runtime.errors import UserError
 
 MOST_TEXT = 64 * 2**20  # bytes of JSON: the labels of two million images; its objects take 25 times as much memory
-MOST_DIGITS = 40  # of a number: a float64 is written with 17
+MOST_DIGITS = 40  # digits of a number: a float64 has 17
 LARGEST_INTEGER = 2**63
-SMALL_ARCHIVE = 256 * 2**20  # bytes that any archive may unpack to
-UNPACKED = 20  # times its size that a larger one may unpack to
-MOST_MEMBERS = 100_000  # of an archive of tensors or arrays
+SMALL_ARCHIVE = 256 * 2**20  # bytes to which any archive may unpack
+UNPACKED = 20  # times its own size to which a larger archive may unpack
+MOST_MEMBERS = 100_000  # members of an archive of tensors or arrays
 MOST_DIMENSIONS = 8
 LONGEST_NAME = 1000  # characters
-END, END_64 = b"PK\x05\x06", b"PK\x06\x06"  # of the lists of members of a zip file
+END, END_64 = b"PK\x05\x06", b"PK\x06\x06"  # signatures of the records that end the list of members of a zip file
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = UserError) -> Iterator[None]:
-    """Turn whatever a parser raises on a damaged file into one sentence; a UserError of the block gets the file's name.
+    """Turn any exception of a parser into a one-sentence error; a UserError of the block gets the name of the file.
 
     Args:
         path: The file that the block reads.
-        what: What it should be, such as "a file of codes".
-        error_class: Of what is raised.
+        what: What the file should be, such as "a file of codes".
+        error_class: The class of the error to raise.
     """
     name, noun = repr(os.fspath(path)), what.partition(" ")[2]
     try:
@@ -54,7 +54,7 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
 
 
 def summary(error: BaseException, longest: int = 200) -> str:
-    """Return an exception as a few words on one line."""
+    """Summarise an exception in a few words on one line."""
     text = " ".join(str(error)[: 4 * longest].split())[:longest]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -66,16 +66,16 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
     """Parse JSON whose size and numbers are within bounds; its depth is bounded by Python's own parser.
 
     Args:
-        text: At most `largest` bytes or characters.
-        largest: See there.
+        text: JSON, of which bytes may be in any UTF encoding.
+        largest: The largest allowed number of bytes or characters.
 
     Raises:
-        UserError: It is no JSON, or beyond a bound.
+        UserError: The text is not valid JSON, or exceeds a bound.
     """
     if len(text) > largest:
         raise UserError(f"its JSON is longer than the {largest:,} bytes that are read here")
     try:
-        # Of bytes, json finds out which UTF they are; a byte-order mark is no part of the text.
+        # json detects the UTF encoding of bytes; a byte-order mark is not part of the text.
         decoded = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
         return json.loads(decoded.removeprefix("\ufeff"), parse_int=_integer, parse_float=_float)
     except UserError:
@@ -85,14 +85,16 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
 
 
 def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
-    """Parse a JSON file as `parse_json` does. UserError: see there; OSError: the disk refuses."""
+    """Parse a JSON file. UserError: as `parse_json`; OSError: the file cannot be read."""
     with open(path, "rb") as file:
         return parse_json(file.read(largest + 1), largest)
 
 
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS or abs(int(digits)) > LARGEST_INTEGER:
-        raise UserError(f"its JSON has a whole number of {len(digits)} digits, beyond all that is used here")
+        raise UserError(
+            f"its JSON has a whole number of {len(digits)} digits, which is larger than any that is used here"
+        )
     return int(digits)
 
 
@@ -107,8 +109,8 @@ def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBE
     """Open a zip file whose members are not too many and do not unpack to far more than the file holds.
 
     Raises:
-        UserError: It is beyond these bounds.
-        zipfile.BadZipFile: It is damaged.
+        UserError: The file exceeds these bounds.
+        zipfile.BadZipFile: The file is damaged.
     """
     size = check_members(path, most_members)
     archive = zipfile.ZipFile(path)
@@ -121,7 +123,11 @@ def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBE
 
 
 def check_members(path: str | os.PathLike | IO[bytes], most: int) -> int:
-    """Return the size of a zip file. UserError: it lists more members than `most`, before their list is read."""
+    """Return the size of a zip file, after counting its members without reading their list.
+
+    Raises:
+        UserError: It has more than `most` members.
+    """
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(open(path, "rb")) if isinstance(path, str | os.PathLike) else path
         size = file.seek(0, io.SEEK_END)
@@ -132,13 +138,13 @@ def check_members(path: str | os.PathLike | IO[bytes], most: int) -> int:
 
 
 def check_unpacked(unpacked: int, packed: int) -> None:
-    """Raise UserError where an archive of so many bytes unpacks to more than any real one."""
+    """Raise a UserError if an archive of `packed` bytes unpacks to more than any real one does."""
     if unpacked > max(SMALL_ARCHIVE, UNPACKED * packed):
         raise UserError(f"it holds {packed:,} bytes that would unpack to {unpacked:,}")
 
 
 def _members(file: IO[bytes], size: int) -> int:
-    """How many members the end of a zip file lists, before they are read."""
+    """Return how many members a zip file has by the record at its end."""
     start = max(0, size - (1 << 16) - 128)
     file.seek(start)
     tail = file.read(size - start)
@@ -151,7 +157,7 @@ def _members(file: IO[bytes], size: int) -> int:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    """Read one member of at most `largest` bytes, whatever size it claims. UserError: it is larger."""
+    """Read one member of an archive, whatever size it claims. UserError: it has more than `largest` bytes."""
     with archive.open(name) as member:
         content = member.read(largest + 1)
     if len(content) > largest:
@@ -163,11 +169,11 @@ def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
 
 
 def read_arrays(path: str | os.PathLike, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-    """Read those arrays of an .npz file that are among `names`, by default all; nothing in the file is executed.
+    """Read the arrays of an .npz file whose names are in `names`, by default all, without executing anything.
 
     Raises:
         UserError: The file claims more than it holds, unpacks to far more than its size, or has arrays of objects.
-        OSError, ValueError, zipfile.BadZipFile, ...: It is damaged; see `reading`.
+        OSError, ValueError, zipfile.BadZipFile, ...: The file is damaged (wrap the call in `reading`).
     """
     with open_zip(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
@@ -180,7 +186,7 @@ def read_arrays(path: str | os.PathLike, names: tuple[str, ...] | None = None) -
 
 
 def read_array(file: IO[bytes], size: int) -> np.ndarray:
-    """Read an array in NumPy's own format (.npy) from a file of `size` bytes. UserError: it claims more than that."""
+    """Read an array in NumPy's .npy format from a file of `size` bytes. UserError: it claims more or is not allowed."""
     version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if reader is None:

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that holds tensors and JSON, replaced atomically and verified when it is read."""
+"""Checkpoints: safetensors files with tensors and JSON, which are written atomically and verified when read."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file
 
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
 NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
-LONGEST_HEADER = 16 * 2**20  # bytes of names, shapes and metadata: an optimizer of 1024 px takes 1 MB
+LONGEST_HEADER = 16 * 2**20  # bytes of names, shapes and metadata; the optimizers of a 1024 px training take 1 MB
 DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -33,11 +33,11 @@ DTYPE_NAMES = {
 }
 
 Metadata = dict[str, Any]
-"""what a checkpoint says about its tensors, in JSON"""
+"""the JSON object that describes the tensors of a checkpoint"""
 
 
 def checkpoint_path(folder: str | os.PathLike, name: str, number: int) -> Path:
-    """Return folder/checkpoints/NAME-000123456.safetensors; `number` is cur_nimg or the step."""
+    """Return folder/checkpoints/NAME-000123456.safetensors, where `number` is cur_nimg or the step."""
     return Path(folder) / "checkpoints" / f"{name}-{number:09d}.safetensors"
 
 
@@ -49,11 +49,12 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metad
 
     Args:
         path: The file, which is replaced.
-        tensors: On any device, shared, strided or 0-dimensional; each is stored whole and by itself.
-        metadata: What JSON can hold.
+        tensors: Tensors on any device, also strided or 0-dimensional ones, or ones that share memory; each is stored
+            separately.
+        metadata: An object that JSON can hold.
 
     Raises:
-        CheckpointError: The disk refuses (full, read-only) or a tensor cannot be stored; `path` is then as before.
+        CheckpointError: The disk refuses (full, read-only) or a tensor cannot be stored; `path` is then unchanged.
     """
     dense = {name: _dense(name, tensor) for name, tensor in tensors.items()}
     header = _header(dense, json.dumps(metadata))
@@ -68,10 +69,10 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metad
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
-    """Return (tensors on the CPU, metadata) of a file that `save` wrote, after its SHA-256 was verified.
+    """Read the tensors, on the CPU, and the metadata of a file that `save` wrote, and verify its SHA-256.
 
     Raises:
-        CheckpointError: There is no such file, it is damaged, or it is not one of ours.
+        CheckpointError: There is no such file, it is damaged, or `save` did not write it.
     """
     name = repr(str(path))
     tensors, header = read_safetensors(path)
@@ -98,7 +99,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            # Copies: memory-mapped tensors would change, or crash the process, with the file behind them.
+            # Memory-mapped tensors would change, or crash the process, when the file changes; so they are copied.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # the parser, the disk and memory fail in their own ways on a damaged file
         reason = " ".join(str(error).split())
@@ -121,27 +122,27 @@ def is_of_others(path: str | os.PathLike) -> bool:
 
 
 def _check_header(path: str | os.PathLike) -> None:
-    """Raise CheckpointError where a header is longer than any of ours, before it is parsed."""
+    """Raise a CheckpointError if the header is longer than in any checkpoint of ours, before it is parsed."""
     with reading(path, "a checkpoint", CheckpointError), open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > LONGEST_HEADER:
         raise CheckpointError(f"{str(path)!r} is damaged or not a checkpoint of this package (its header is too long)")
 
 
-def _metadata(name: str, text: str) -> dict[str, Any]:
+def _metadata(name: str, text: str) -> Metadata:
     try:
         metadata = parse_json(text, LONGEST_HEADER)
     except UserError as error:
         raise CheckpointError(f"the metadata of {name} cannot be read: {error}") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(
-            f"the metadata of {name} are a {type(metadata).__name__}, where names and values are read"
+            f"the metadata of {name} must be an object of names and values, not a {type(metadata).__name__}"
         )
     return metadata
 
 
 def is_safetensors(path: str | os.PathLike) -> bool:
-    """Return whether a file begins as one of safetensors does: the length of its header in 8 bytes, then JSON."""
+    """Return whether a file begins as a safetensors file does: the length of its header in 8 bytes, then JSON."""
     with open(path, "rb") as file:
         return file.read(9)[5:] == b"\0\0\0{"
 
@@ -157,12 +158,12 @@ def _bytes(dense: Tensor) -> memoryview:
 
 
 def _storage_order(dense: Mapping[str, Tensor]) -> list[str]:
-    """Widest items first, so that every tensor is aligned in the file (as safetensors itself does)."""
+    """Return the names, widest items first, so that every tensor is aligned in the file (as in safetensors itself)."""
     return sorted(dense, key=lambda name: (-dense[name].element_size(), name))
 
 
 def _digest(dense: Mapping[str, Tensor], metadata: str) -> str:
-    """SHA-256 over the metadata and, in the order of names, each tensor's name, dtype, shape and bytes."""
+    """Return the SHA-256 over the metadata and, in the order of names, each tensor's name, dtype, shape and bytes."""
     sha = hashlib.sha256(metadata.encode())
     for name in sorted(dense):
         tensor = dense[name]
@@ -172,8 +173,8 @@ def _digest(dense: Mapping[str, Tensor], metadata: str) -> str:
 
 
 def _header(dense: Mapping[str, Tensor], metadata: str) -> bytes:
-    """The JSON header of the safetensors format: dtype, shape and byte range of each tensor, and text metadata."""
-    entries: dict[str, Any] = {
+    """Return the JSON header of the safetensors format: dtype, shape and byte range of each tensor, and metadata."""
+    entries: dict[str, dict[str, object]] = {
         "__metadata__": {FORMAT_KEY: FORMAT_VERSION, "sha256": _digest(dense, metadata), "metadata": metadata}
     }
     end = 0
@@ -189,16 +190,19 @@ def _header(dense: Mapping[str, Tensor], metadata: str) -> bytes:
 
 
 def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata] | None:
-    """Return (path, tensors, metadata) of the newest intact checkpoint of a run, or None when the run has none yet.
+    """Read the newest intact checkpoint of a run, or return None if the run has none yet.
 
-    The newest has the highest number in its name, then the latest modification. One line is printed where a damaged
-    file is passed over.
+    The newest checkpoint has the highest number in its name; the time of modification decides between equal numbers.
+    One line is printed where a damaged file is skipped.
 
     Args:
-        folder: Its `checkpoints/*.safetensors` count or, where it has no such folder, its own `*.safetensors`.
+        folder: The folder of the run, whose `checkpoints/*.safetensors` count, or else a folder of `*.safetensors`.
+
+    Returns:
+        The path, the tensors and the metadata.
 
     Raises:
-        CheckpointError: There are checkpoints and none can be read: starting afresh would hide the loss.
+        CheckpointError: There are checkpoints, but none can be read; a fresh start would hide the loss.
     """
     damaged = []
     for path in _newest_first(folder):
@@ -218,7 +222,7 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata
 
 
 def read_newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata]:
-    """Return what `newest` does. UserError: the folder holds no checkpoint. CheckpointError: as `newest`."""
+    """Read the newest intact checkpoint as `newest` does, but raise a UserError if the folder holds none."""
     found = newest(folder)
     if found is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
@@ -226,30 +230,30 @@ def read_newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Met
 
 
 def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> None:
-    """Raise a CheckpointError unless the metadata have what a training needs to go on."""
+    """Raise a CheckpointError unless the metadata has the keys that a training needs to resume."""
     if any(key not in metadata for key in needed):
         raise CheckpointError(
             f"{str(path)!r} is a model without the state of this training (exported, or of another script), so that "
-            "training cannot go on from it: move it out of this folder, or use another exp_dir"
+            "training cannot resume from it: move it out of this folder, or use another exp_dir"
         )
 
 
 def whole_number(metadata: Metadata, name: str, default: int | None = None) -> int:
-    """Return a count that metadata hold. CheckpointError: it is none."""
+    """Return a count from the metadata. CheckpointError: it is not a count."""
     found = metadata.get(name, default)
     if type(found) is not int or not 0 <= found < 2**53:
-        raise CheckpointError(f"its {name} is {str(found)[:50]}, which is no count")
+        raise CheckpointError(f"its {name} is {str(found)[:50]}, which is not a count")
     return found
 
 
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
-    """Delete the numbered checkpoints beyond the `keep` newest, but never the newest intact one.
+    """Delete all numbered checkpoints except the `keep` newest ones and the newest intact one.
 
-    Files whose names carry no number stay. Leftovers of a save that was killed are removed too, so only the process
+    Files without a number in their name stay. Leftovers of a save that was killed are removed too, so only the process
     that saves may call this.
 
     Returns:
-        What was deleted.
+        The deleted files.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, not {keep}")

@@ -1,4 +1,4 @@
-"""Choice of the device, and the process settings that decide speed and reproducibility on it."""
+"""Choose a device, and set what decides speed and reproducibility of the process."""
 
 import ctypes
 import os
@@ -17,10 +17,10 @@ def pick_device(name: str = "auto") -> torch.device:
     """Return a device by name.
 
     Args:
-        name: "cuda", "cuda:1", "mps", "cpu", or "auto": CUDA, else Apple's MPS, else the CPU.
+        name: "cuda", "cuda:1", "mps", "cpu", or "auto" for CUDA, else Apple's MPS, else the CPU.
 
     Raises:
-        UserError: It is not there.
+        UserError: The device is not available.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -31,20 +31,22 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UserError(f"device {name!r} is not available here: use auto or one of {there}")
     count, number = torch.cuda.device_count() if kind == "cuda" else 1, name.partition(":")[2]
     if name != kind and not (re.fullmatch(r"[0-9]{1,3}", number) and int(number) < count):
-        raise UserError(f"device {name!r} is not there: of {kind} there is {count}, numbered from 0")
+        raise UserError(
+            f"device {name!r} does not exist: the number of {kind} devices is {count}, and they are numbered from 0"
+        )
     return torch.device(name)
 
 
 def place(module: Module, device: torch.device) -> None:
-    """Move a module to the device, its convolutions in channels_last, the layout that is fast on GPUs."""
+    """Move a module to a device, with its convolutions in channels_last, the layout that is fast on GPUs."""
     module.to(device)
     module.to(memory_format=torch.channels_last)
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Say whether a GPU computes the same numbers, bit for bit, at every run; without it cuDNN searches fast kernels.
+    """Choose whether a GPU computes the same numbers, bit for bit, in every run, or cuDNN searches fast kernels.
 
-    cuBLAS reads its variable when it is first used, so this is to be called before anything runs on a GPU.
+    cuBLAS reads its variable when it is first used, so call this before anything runs on a GPU.
     """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -54,7 +56,7 @@ def set_deterministic(wanted: bool) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the most memory that tensors held at once since the last call, in MB; None where PyTorch does not know."""
+    """Return the peak memory of tensors since the last call, in MB; None where PyTorch does not measure it."""
     if device.type != "cuda":
         return None
     peak = torch.cuda.max_memory_allocated(device) / 2**20
@@ -63,10 +65,10 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def tune_process(malloc: bool = True) -> None:
-    """Flush denormals and, with `malloc`, keep freed memory in the process (Linux with glibc; elsewhere no change).
+    """Flush denormals and, with `malloc`, keep freed memory in the process (on Linux with glibc only).
 
-    With glibc's defaults every large temporary is mapped afresh and page-faults, which costs more than many operators.
-    The process then holds on to its peak memory until it ends.
+    With glibc's defaults every large temporary is mapped anew and page-faults, which costs more than many operators.
+    The price is that the process keeps its peak memory until it ends.
     """
     torch.set_flush_denormal(True)
     if malloc and sys.platform == "linux":

@@ -1,11 +1,11 @@
-"""Several processes train as one: `torchrun --nproc_per_node=N scripts/...` starts them, a GPU each, or CPU processes.
+"""Let several processes train as one; `torchrun --nproc_per_node=N scripts/...` starts them, on a GPU each or on CPUs.
 
-The samples of a batch are dealt out like cards: of N processes, number r has the samples r, r + N, r + 2N, ... of each.
+The samples of a batch are dealt out like cards: of N processes, process r has the samples r, r + N, r + 2N, ...
 Every process draws the random numbers of the whole batch from the same seed and keeps those of its samples
-(`randomness.draw_shard`). Gradients are averaged before each optimizer moves, so the weights are those that one process
-would have reached.
+(`randomness.draw_shard`). Gradients are averaged before each optimizer step, so the weights become those that one
+process would have reached.
 
-A process that trains alone needs no setup: each function then returns at once what it was given.
+A process that trains alone needs no setup: each function then returns its argument at once.
 """
 
 import atexit
@@ -28,12 +28,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Return this process's number, from 0."""
+    """Return the index of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_first() -> bool:
-    """Return whether this is the process that writes files and shows progress, number 0."""
+    """Return whether this is process 0, which writes files and shows progress."""
     return rank() == 0
 
 
@@ -43,14 +43,14 @@ def was_launched() -> bool:
 
 
 def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
-    """Join the processes that torchrun started, if it did; only the first one keeps its standard output.
+    """Join the other processes if torchrun started several; only the first one keeps its standard output.
 
     Args:
-        device: Of this machine.
+        device: The device that was chosen on this machine.
         timeout: Seconds after which a process that shows no sign of life ends the others (see `heartbeat`).
 
     Returns:
-        The device of this process: on CUDA, the GPU of its number on this machine.
+        The device of this process: on CUDA, the GPU with the local index of the process.
 
     Raises:
         UserError: The device is neither cuda nor cpu, or there are fewer GPUs than processes.
@@ -58,11 +58,13 @@ def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
     if not was_launched() or world_size() > 1:
         return device
     if device.type not in ("cuda", "cpu"):
-        raise UserError(f"several processes train on cuda or cpu, not on {device.type}: start it without torchrun")
+        raise UserError(
+            f"several processes can train on cuda or cpu, not on {device.type}: start the training without torchrun"
+        )
     if device.type == "cuda":
         device = torch.device("cuda", _local_gpu())
         torch.cuda.set_device(device)
-    # Tensors go where they are: what the host wants to know does not wait for the GPU.
+    # Each backend serves the tensors of its device, so that numbers of the host do not wait for the GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
     _start_heartbeat(timeout)
@@ -72,7 +74,7 @@ def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
 
 
 def _start_heartbeat(timeout: float) -> None:
-    """Beat through a connection of its own, since the main thread may wait in the other one."""
+    """Start the heartbeat with a connection of its own, since the main thread may be waiting in the other one."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     patience = timedelta(seconds=max(timeout, 1.0))
     store = dist.TCPStore(address, port, is_master=False, timeout=patience, wait_for_workers=False)
@@ -87,24 +89,24 @@ def _local_gpu() -> int:
 
 
 def refuse() -> None:
-    """Refuse several processes, for what trains in one only. UserError: torchrun started several."""
+    """Raise a UserError if torchrun started several processes, for a training that runs in one only."""
     if was_launched():
         raise UserError("this training runs in one process: start it with python, without torchrun")
 
 
-# --- what is exchanged ---
+# --- exchange between processes ---
 
 
 def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-    """Replace the gradients of the optimizer's parameters by their means over the processes.
+    """Replace the gradients of an optimizer's parameters by their means over the processes.
 
     Args:
         optimizer: The same in every process, with gradients for the same parameters.
-        loss: [], the mean over this process's samples. It travels with the gradients, so that a NaN or an infinity in
-            one process is one in all.
+        loss: [], the mean over the samples of this process. It is sent with the gradients, so that a NaN or an infinity
+            in one process appears in all.
 
     Returns:
-        The mean of the processes' losses, [].
+        The mean loss over the processes, [].
     """
     if world_size() == 1:
         return loss
@@ -118,20 +120,20 @@ def all_reduce_gradients(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tens
 
 @torch.no_grad()
 def all_reduce_mean(values: Tensor) -> Tensor:
-    """Return the mean over the processes of a tensor that has the same shape in all of them."""
+    """Return the mean, over the processes, of a tensor that has the same shape in all of them."""
     return values if world_size() == 1 else _all_reduce(values / world_size(), dist.ReduceOp.SUM)
 
 
 @torch.no_grad()
 def all_gather(values: Tensor) -> Tensor:
-    """Stack the processes' tensors, which have the same shape [...] in all of them, to [processes, ...]."""
+    """Stack the tensors of all processes, which have the same shape [...], to [processes, ...]."""
     stacked = values.new_zeros(world_size(), *values.shape)  # [processes, ...]
     stacked[rank()] = values
     return stacked if world_size() == 1 else _all_reduce(stacked, dist.ReduceOp.SUM)
 
 
 def all_reduce_mean_values(values: Mapping[str, float]) -> dict[str, float]:
-    """Return the means over the processes of numbers that have the same names, in the same order, in all of them."""
+    """Return the means, over the processes, of numbers that have the same names, in the same order, in all of them."""
     if world_size() == 1 or not values:
         return dict(values)
     means = all_reduce_mean(torch.tensor(list(values.values()), dtype=torch.float64))
@@ -139,25 +141,25 @@ def all_reduce_mean_values(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def all_reduce_max(value: int) -> int:
-    """Return the largest of the processes' numbers."""
+    """Return the largest number over the processes."""
     if world_size() == 1:
         return value
     return int(_all_reduce(torch.tensor(value), dist.ReduceOp.MAX))
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have called this."""
     all_reduce_max(0)
 
 
 def check_equal(value: int, sentence: str) -> None:
-    """Raise a UserError with this sentence, in all processes, where their numbers differ."""
+    """Raise a UserError with this sentence in all processes if their numbers differ."""
     if all_reduce_max(value) != -all_reduce_max(-value):
         raise UserError(sentence)
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give every process the first one's values."""
+    """Copy the values of the first process to every other one, in place."""
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
@@ -168,5 +170,7 @@ def _all_reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         dist.all_reduce(values, operation)
     except RuntimeError as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
-        raise UserError(f"process {rank()} stops, because it cannot reach another one, see there: {reason}") from error
+        raise UserError(
+            f"process {rank()} stops, because it cannot reach another process, whose output says why: {reason}"
+        ) from error
     return values

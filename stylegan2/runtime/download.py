@@ -1,4 +1,4 @@
-"""Download pretrained files, when a user asks for one: resumed after an interruption, verified, complete or not there.
+"""Download pretrained files on request; downloads resume after an interruption, and files are verified and complete.
 
 Nothing else in the packages opens a network connection.
 """
@@ -9,22 +9,25 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import make_folder, write_text, writing
 from stylegan2.runtime.weights import Download, PretrainedFile, digest_of, verify, weights_folder
 
-SUMS = "SHA256SUMS"  # in the folder of weights, as `sha256sum --check` reads it
-CHUNK = 1 << 16  # bytes at a time: less than that is lost where a connection breaks
-TIMEOUT = 30  # seconds without an answer
+if TYPE_CHECKING:
+    from requests import Response
+
+SUMS = "SHA256SUMS"  # file in the folder of weights, in the format of `sha256sum --check`
+CHUNK = 1 << 16  # bytes at a time: a broken connection loses less than that
+TIMEOUT = 30  # seconds to wait for an answer
 Progress = Callable[[int, int | None], object]
-"""Bytes that are there, and how many there will be, where that is known."""
+"""called with the number of bytes that are present, and the size of the file or None where it is unknown"""
 
 
 def target(entry: PretrainedFile, folder: Path | None = None) -> Path:
-    """Return where the file of an entry is put: `folder`, by default that of weights."""
+    """Return the path of an entry's file in `folder`, by default the folder of weights."""
     return (folder or weights_folder()) / entry.file
 
 
@@ -33,22 +36,22 @@ def download(
 ) -> tuple[Path, str]:
     """Download a file of the table.
 
-    What an interrupted download left is gone on with, if the server still has the same file.
+    An interrupted download is resumed if the server still has the same file.
 
     Args:
-        entry: What to download.
-        folder: Where to put it, by default the folder of weights.
-        progress: Called as data arrive.
+        entry: The file to download.
+        folder: The destination, by default the folder of weights.
+        progress: Called while data arrive.
 
     Returns:
         The path of the file, and its SHA-256, which is recorded in SHA256SUMS beside it.
 
     Raises:
-        UserError: The entry has no address, there is no connection, the server refuses or sends a web page in place of
-            the file, or the disk is full. The sentence says where to get the file by hand and where to put it.
-        CheckpointError: The file that arrived is not the one that the table or an earlier download knows.
+        UserError: The entry has no address, there is no connection, the server refuses or sends a web page instead of
+            the file, or the disk is full. The message says where to get the file by hand and where to put it.
+        CheckpointError: The SHA-256 of the file differs from that of the table or of an earlier download.
     """
-    import pooch  # here, because only who downloads waits for it
+    import pooch  # imported here, so that only downloads wait for it
 
     if entry.download is None:
         raise UserError(f"{entry.name} cannot be downloaded here: {entry.source}")
@@ -64,10 +67,10 @@ def download(
 
 
 def check_present(entry: PretrainedFile, path: Path) -> str:
-    """Return the SHA-256 of a file that is there already.
+    """Return the SHA-256 of a file that is present already.
 
     Raises:
-        CheckpointError: It is not the file that the table or an earlier download knows.
+        CheckpointError: It differs from that of the table or of an earlier download.
     """
     expected = entry.sha256 or recorded(path)
     if expected:
@@ -76,14 +79,14 @@ def check_present(entry: PretrainedFile, path: Path) -> str:
 
 
 def recorded(path: Path) -> str | None:
-    """Return the SHA-256 of a file that an earlier download wrote down, or None."""
+    """Return the SHA-256 that an earlier download recorded for a file, or None."""
     sums = path.parent / SUMS
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     return next((digest for digest, _, name in (line.partition("  ") for line in lines) if name == path.name), None)
 
 
 def record(path: Path, digest: str) -> None:
-    """Write down the SHA-256 of a file in SHA256SUMS beside it."""
+    """Record the SHA-256 of a file in SHA256SUMS beside it."""
     sums = path.parent / SUMS
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     others = [line for line in lines if line.partition("  ")[2] != path.name]
@@ -91,14 +94,14 @@ def record(path: Path, digest: str) -> None:
 
 
 class _Transfer:
-    """A downloader for pooch that resumes. The file that it hands over is complete and verified."""
+    """A downloader for pooch that resumes, and hands over only a complete and verified file."""
 
     def __init__(self, entry: PretrainedFile, source: Download, path: Path, progress: Progress) -> None:
         self.entry, self.source, self.path, self.progress = entry, source, path, progress
         self.part = path.with_name(path.name + ".part")
-        self.version = path.with_name(path.name + ".part.version")  # the server's name for the file's state
+        self.version = path.with_name(path.name + ".part.version")  # the server's tag of this version of the file
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
         from requests.exceptions import RequestException
 
         try:
@@ -116,35 +119,35 @@ class _Transfer:
         os.replace(self.part, output_file)
 
     def _receive(self, url: str) -> None:
-        """Append to the part what is missing. OSError: the disk refuses; what has arrived stays."""
+        """Append the missing bytes to the partial file. OSError: the disk refuses; the bytes that arrived stay."""
         import requests
 
-        with (  # the part is opened first: a folder that cannot be written is said before anything is asked for
+        with (  # the partial file is opened first, so that an unwritable folder is reported before any request
             self.part.open("ab") as file,
             requests.get(url, headers=self._request(file.tell()), stream=True, timeout=TIMEOUT) as response,
         ):
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return  # all of it had arrived
+                return  # the file had arrived completely
             self._check(response.status_code, response.headers)
             if file.tell() and response.status_code != HTTPStatus.PARTIAL_CONTENT:
-                file.seek(0)  # the server begins at the beginning
+                file.seek(0)  # the server sends the file from the beginning
                 file.truncate()
             _write_version(self.version, response.headers)
             size = self._check_room(file.tell(), response.headers)
             for chunk in _chunks(response):
                 file.write(chunk)
-                file.flush()  # a full disk is noticed here, not when the file is closed
+                file.flush()  # raises here on a full disk, not when the file is closed
                 self.progress(file.tell(), size)
 
     def _request(self, present: int) -> dict[str, str]:
-        """Return the headers that ask for the bytes behind those present, of the same state of the file."""
+        """Return the headers that request the bytes after those present, of the same version of the file."""
         headers = {"Accept-Encoding": "identity"}
         if present and self.version.is_file():
             headers |= {"Range": f"bytes={present}-", "If-Range": self.version.read_text(encoding="latin-1")}
         return headers
 
     def _check(self, status: int, headers: Mapping[str, str]) -> None:
-        """Raise UserError unless the answer is a file."""
+        """Raise a UserError unless the answer is a file."""
         host = urlsplit(self.source.url).hostname
         if status >= HTTPStatus.BAD_REQUEST:
             known = {code.value: f" {code.phrase}" for code in HTTPStatus}
@@ -157,20 +160,20 @@ class _Transfer:
             )
 
     def _check_room(self, present: int, headers: Mapping[str, str]) -> int | None:
-        """Return how large the file will be, if the server says so. UserError: the disk has no room for it."""
+        """Return the size of the file, if the server states it. UserError: the disk has too little space."""
         if not headers.get("Content-Length", "").isdigit():
             return None
         missing = int(headers["Content-Length"])
         free = shutil.disk_usage(self.path.parent).free
         if free < missing:
             raise UserError(
-                f"{self.entry.file} needs {missing / 1e6:.0f} MB more, and the disk of {str(self.path.parent)!r} has "
-                f"{free / 1e6:.0f} MB left: make room, or name another folder"
+                f"{self.entry.file} needs {missing / 1e6:.0f} MB more, but the disk of {str(self.path.parent)!r} has "
+                f"only {free / 1e6:.0f} MB left: free some space, or give another folder"
             )
         return present + missing
 
     def _verify(self) -> None:
-        """Raise CheckpointError, and delete the part, if it is not the file that was expected."""
+        """Raise a CheckpointError, and delete the partial file, if it is not the file that was expected."""
         expected = self.entry.sha256 or recorded(self.path)
         digest = hashlib.sha256()
         with self.part.open("rb") as file:
@@ -180,7 +183,7 @@ class _Transfer:
             self.part.unlink()
             self.version.unlink(missing_ok=True)
             raise CheckpointError(
-                f"what arrived as {self.entry.file} is damaged or another file (its SHA-256 begins with "
+                f"the downloaded {self.entry.file} is damaged or another file (its SHA-256 begins with "
                 f"{digest.hexdigest()[:16]}, not {expected[:16]}), and was deleted: try again, or {self._by_hand()}"
             )
 
@@ -192,12 +195,12 @@ class _Transfer:
         return f"only {present / 1e6:.1f} MB of {self.entry.file}" if present else f"nothing of {self.entry.file}"
 
 
-def _chunks(response: Any) -> Iterator[bytes]:
+def _chunks(response: "Response") -> Iterator[bytes]:
     return (chunk for chunk in response.iter_content(CHUNK) if chunk)
 
 
 def _write_version(path: Path, headers: Mapping[str, str]) -> None:
-    """Remember which state of the file this is, so that two states are never joined; weak tags cannot tell."""
+    """Record the version of the file, so that parts of two versions are never joined; weak tags identify none."""
     version = headers.get("ETag", "")
     version = version if version and not version.startswith("W/") else headers.get("Last-Modified", "")
     path.unlink(missing_ok=True)
@@ -206,13 +209,13 @@ def _write_version(path: Path, headers: Mapping[str, str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why there was no answer: the library nests its errors."""
+    """Say in a few words why there was no answer; requests nests its errors."""
     text = str(error)
     for mark, reason in {
-        "NameResolution": "the name is not known: there is no network, or it is blocked",
-        "Name or service": "the name is not known: there is no network, or it is blocked",
+        "NameResolution": "the host was not found: there is no network, or it is blocked",
+        "Name or service": "the host was not found: there is no network, or it is blocked",
         "Connection refused": "the connection was refused",
-        "timed out": "it does not answer",
+        "timed out": "the server does not answer",
         "IncompleteRead": "the connection broke",
         "Connection broken": "the connection broke",
     }.items():

@@ -1,13 +1,13 @@
-"""Mistakes that a user can mend. Scripts print the one sentence and exit with code 2."""
+"""Errors that a user can fix. Scripts print their one sentence and exit with code 2."""
 
 
 class UserError(Exception):
-    """What is wrong and what to do, in one sentence."""
+    """An error whose message says in one sentence what is wrong and what to do."""
 
 
 class ImageError(UserError):
-    """A file that cannot be read as an image; the sentence names the reason."""
+    """A file that cannot be read or written as an image; the message names the reason."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is damaged, foreign or of another architecture."""
+    """A checkpoint that is damaged, of another project or of another architecture."""

@@ -1,4 +1,4 @@
-"""What a training will need of time and memory, by a few steps of which nothing is kept."""
+"""Estimate the time and memory that a training needs by timing a few steps."""
 
 import sys
 import time
@@ -12,35 +12,35 @@ from stylegan2.runtime.device import peak_memory_mb
 from stylegan2.runtime.progress import duration
 
 LEAST_STEPS, SECONDS = 3, 20.0
-"""So many steps are timed at least, and further ones for so long."""
+"""at least this many steps are timed, and further ones for this many seconds"""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was measured."""
+    """The measured speed and memory of a training."""
 
     seconds_per_step: float
     images_per_step: int
     peak_gigabytes: float | None
-    """of the GPU's memory; on a CPU of the process; None where the system does not say"""
+    """peak memory of the GPU, or on a CPU of the process; None where the system does not tell"""
 
     def lines(self, images_left: int) -> list[str]:
-        """Return sentences about a training that still shows so many images."""
+        """Return lines about a training that has so many images left."""
         speed = self.images_per_step / self.seconds_per_step
         memory = [] if self.peak_gigabytes is None else [f"memory: {self.peak_gigabytes:.2g} GB at most"]
         return [
             *memory,
-            f"time: about {duration(images_left / speed)} at {speed:.3g} img/s, beside validation and checkpoints",
+            f"time: about {duration(images_left / speed)} at {speed:.3g} img/s, without validation and checkpoints",
         ]
 
 
 def time_steps(step: Callable[[], int], device: torch.device, most_steps: int) -> Estimate:
-    """Time steps, of which the first one, which warms up, does not count.
+    """Time steps after a first one that warms up and does not count.
 
     Args:
-        step: Makes a step and returns how many images it showed.
-        device: Where it runs.
-        most_steps: As many are enough, such as the interval of what happens rarely.
+        step: Takes one step and returns how many images it showed.
+        device: The device on which the steps run.
+        most_steps: Number of steps that is enough, such as the interval of the lazy phases.
     """
     peak_memory_mb(device)  # begins again
     step()
@@ -55,7 +55,7 @@ def time_steps(step: Callable[[], int], device: torch.device, most_steps: int) -
 
 
 def parameter_counts(**networks: nn.Module) -> str:
-    """Return a line with the size of each network."""
+    """Return a line with the number of parameters of each network."""
     counts = {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
     return "parameters: " + ", ".join(f"{name} {count / 1e6:.3g} million" for name, count in counts.items())
 

@@ -1,4 +1,4 @@
-"""Files and folders to write, where whatever the disk refuses becomes one sentence; and the folder of caches."""
+"""Write files and folders, and turn refusals of the disk into one sentence; locate the folder of caches."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from stylegan2.runtime.errors import UserError
 
-PARTIAL_PREFIX = ".partial-"  # of a file that is not complete yet
+PARTIAL_PREFIX = ".partial-"  # begins the name of a file that is not complete yet
 LOCK = ".lock"
 _OF_ONE_FILE = {
     errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM,
@@ -23,10 +23,10 @@ _HELD: dict[Path, FileLock] = {}  # of this process
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -> Iterator[None]:
-    """Turn an OSError of the block, which writes `path`, into a UserError or a given kind of it."""
+    """Turn an OSError of the block, which writes `path`, into an error of `error_class`."""
     try:
         yield
-    except BrokenPipeError:  # of what is printed meanwhile
+    except BrokenPipeError:  # belongs to the standard output, not to the file
         raise
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
@@ -42,7 +42,7 @@ def is_of_one_file(error: UserError) -> bool:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return a sentence for an error of the disk or of a path, and None for all others."""
+    """Return a sentence for an error of the disk or of a path, or None for any other error."""
     if not isinstance(error, OSError) or error.errno is None:
         return None
     path = "" if error.filename is None else f"{error.filename!r}: "
@@ -50,23 +50,23 @@ def refusal(error: BaseException) -> str | None:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create a folder and those above it, where they are not there yet. UserError: the disk refuses."""
+    """Create a folder and its parents where they do not exist. UserError: the disk refuses."""
     with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as UTF-8, which is there whole or as it was before. UserError: the disk refuses."""
+    """Write a text file in UTF-8 atomically. UserError: the disk refuses."""
     with writing(path), atomic_file(path, durable=False) as file:
         file.write(text.encode("utf-8"))
 
 
 def hold_folder(folder: str | Path) -> None:
-    """Keep a folder to this process until it ends, however it ends; again, for a folder that it holds, changes nothing.
+    """Lock a folder for this process until it ends; a second call for the same folder does nothing.
 
     Raises:
-        UserError: Another process holds it, or the disk refuses.
+        UserError: Another process holds the lock, or the disk refuses.
     """
     folder = make_folder(folder).resolve()
     if folder in _HELD:
@@ -75,24 +75,24 @@ def hold_folder(folder: str | Path) -> None:
     with writing(folder):
         try:
             lock.acquire()
-        except Timeout:  # which is an OSError too
-            sentence = f"another process is writing to {str(folder)!r}: wait for it, or give another exp_dir"
+        except Timeout:  # must come first, as it is an OSError too
+            sentence = f"another process is writing to {str(folder)!r}: wait for it, or use another exp_dir"
             raise UserError(sentence) from None
-        except NotImplementedError:  # the file system knows no locks
+        except NotImplementedError:  # the file system has no locks
             return
     _HELD[folder] = lock
 
 
 def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/psp, by default ~/.cache/psp. It may be deleted at any time between runs."""
+    """Return the folder of caches, $XDG_CACHE_HOME/psp or ~/.cache/psp, which may be deleted between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "psp"
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a binary file to write that takes the place of `path` only once it is complete.
+    """Open a binary file for writing that replaces `path` only once it is complete.
 
-    The parent folder is created. When the block raises, `path` is as before and no partial file stays.
+    The parent folder is created. If the block raises, `path` is unchanged and no partial file stays.
 
     Args:
         path: The file to replace.
@@ -117,7 +117,7 @@ def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Binar
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable. Windows and some network file systems cannot: the data is on disk already."""
+    """Make a renaming durable, except on Windows and network file systems that cannot; the data is on disk already."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""Processes that train together tell each other that they live; where one falls silent, the others end and say which.
+"""Let processes that train together detect that one has fallen silent, and end with a message that names it.
 
-A process that is killed closes its connections, and the others fail at once. One that is stopped, or whose machine is
-lost, does not: without this the others would wait for it forever. What counts is whether a thread of its still runs, so
-that a process may compute or measure for as long as it likes.
+A process that is killed closes its connections, and the others fail at once. A process that is stopped, or whose
+machine is lost, does not, and the others would wait for it forever. The heartbeat comes from a thread of its own, so
+that a process may compute or measure for any length of time.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 DATED_BACK = 10  # seconds
-INTERVALS = 12  # so many signs of life in the time after which a process counts as silent
+INTERVALS = 12  # beats within the time after which a process counts as silent
 
 
 class Store(Protocol):
-    """What all processes read and write: `torch.distributed.TCPStore`."""
+    """A key-value store that all processes share, such as `torch.distributed.TCPStore`."""
 
     def set(self, key: str, value: str) -> None: ...
 
@@ -27,14 +27,14 @@ class Store(Protocol):
 
 
 class Heartbeat:
-    """Beats for this process, and finds out whether another one no longer does.
+    """The heartbeat of this process, which also watches those of the others.
 
     Args:
-        store: Shared by the processes.
-        rank: Number of this process.
-        processes: How many there are; all must have beaten once before `silent` is asked.
-        timeout: Seconds without a beat after which a process is silent.
-        clock: Seconds.
+        store: The store that the processes share.
+        rank: Index of this process.
+        processes: How many processes there are; all must have beaten once before `silent` is called.
+        timeout: Seconds without a beat after which a process counts as silent.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -47,14 +47,17 @@ class Heartbeat:
         self.beat()
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Record a sign of life of this process."""
         self.beats += 1
         self.store.set(f"heartbeat/{self.rank}", str(self.beats))
 
     def silent(self) -> int | None:
-        """Return the number of a process that has not beaten for so long, None where all do."""
+        """Return the index of a process that has not beaten for `timeout` seconds, or None where all have."""
         now = self.clock()
-        paused, self._last = now - self._last > self.timeout / 2, now  # this process itself, and maybe all with it
+        paused, self._last = (
+            now - self._last > self.timeout / 2,
+            now,
+        )  # this process was paused itself, and maybe all others with it
         for other, (beat, since) in self._others.items():
             found = self.store.get(f"heartbeat/{other}")
             if found != beat or paused:
@@ -65,7 +68,7 @@ class Heartbeat:
 
 
 def start(store: Store, rank: int, processes: int, timeout: float) -> None:
-    """Beat and listen in a thread of this process, which ends with exit code 2 where another one falls silent."""
+    """Beat and watch in a thread; end this process with exit code 2 if another one falls silent."""
     heartbeat = Heartbeat(store, rank, processes, timeout)
     threading.Thread(target=_beat, args=(heartbeat,), daemon=True, name="heartbeat").start()
 
@@ -76,17 +79,17 @@ def _beat(heartbeat: Heartbeat) -> None:
         try:
             heartbeat.beat()
             silent = heartbeat.silent()
-        except Exception:  # the store is gone with the launcher, which ends all processes
+        except Exception:  # the store ended with the launcher, which ends all processes
             return
         if silent is not None:
             end(
                 f"process {silent} has not answered for {heartbeat.timeout:.0f} s, so process {heartbeat.rank} ends: "
-                "see whether it is stopped or its machine is lost; the same command goes on from the last checkpoint"
+                "see whether it is stopped or its machine is lost; the same command resumes from the last checkpoint"
             )
 
 
 def end(sentence: str) -> None:
-    """End this process at once, whatever its main thread waits for."""
+    """Print a sentence and end this process at once, even if its main thread is waiting."""
     with contextlib.suppress(OSError):
         print(f"error: {sentence}", file=sys.stderr, flush=True)
     tell_launcher(sentence)
@@ -94,10 +97,10 @@ def end(sentence: str) -> None:
 
 
 def tell_launcher(sentence: str) -> None:
-    """Let torchrun end its report with this sentence, which otherwise stands above forty lines of its own.
+    """Let torchrun end its report with this sentence, which would otherwise be followed by forty other lines.
 
-    Its last lines are those of the earliest failure. A process that another one's end brought down says more than the
-    signal that ended that one, so that its failure is dated back a little.
+    The report ends with the earliest failure. This failure is dated back a little, because a process that stops after
+    another one died explains more than the signal that ended the other one.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path:

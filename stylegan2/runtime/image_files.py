@@ -1,8 +1,8 @@
-"""What belongs to a data set: the pictures of a folder or zip file, in one place for every command.
+"""List the pictures of a folder or zip file, in the same way for every command.
 
-A picture is a file of a picture's extension, or one whose first bytes are a picture's though its name does not say so.
-Links are followed, each folder once. What other programs leave behind is no picture. All that is passed over is
-counted by kind, so that nobody believes to have trained on it.
+A picture is a file with the extension or the first bytes of a picture. Links are followed, and each folder is read
+once. Files that other programs leave behind do not count. Files that are skipped are counted by kind, so that nobody
+believes to have trained on them.
 """
 
 import os
@@ -21,24 +21,24 @@ EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif", ".hif"),
 )
-# Their first bytes are not looked at: most are common beside pictures, raw photographs begin as a TIFF file does, and
-# an unfinished download as the picture that it is not yet.
+# Files whose first bytes are not read: most are common beside pictures, raw photographs begin as a TIFF file does, and
+# an unfinished download begins as the picture that it is not yet.
 NEVER_PICTURES = (
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md", ".yaml", ".yml", ".npy", ".npz", ".pt"),
     *(".pkl", ".safetensors", ".pdf", ".zip", ".mov", ".mp4", ".log", ".py", ".ini", ".aae", ".thm"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".iiq", ".psd"),
     *(".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak"),
 )
-# Synology, QNAP and other network drives, macOS, Windows and Linux; in lower case.
+# Folders of Synology, QNAP and other network drives, macOS, Windows and Linux, in lower case.
 FOREIGN_FOLDERS = {
     *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
     *("system volume information", "lost+found", "thumbs", "network trash folder", "temporary items"),
 }
 FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 LABELS_FILE = "dataset.json"
-LEFT_BEHIND = "hidden or left there by other programs"
+LEFT_BEHIND = "hidden or left by other programs"
 MOST_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
-HEAD = 16  # bytes that tell what a file is
+HEAD = 16  # first bytes, which tell the type of a file
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -47,18 +47,18 @@ class Listing:
     """The pictures of a folder or zip file."""
 
     names: list[str] = field(default_factory=list)
-    """sorted; below the folder with "/", or as the zip file has them"""
+    """sorted paths below the folder, with "/", or names in the zip file"""
     passed_over: Counter[str] = field(default_factory=Counter)
-    """how many files of each kind are no pictures"""
+    """{kind: number of files} that are not pictures"""
 
     def describe(self) -> str:
-        """Return what was found by kind, "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
+        """Return the number of files by kind, such as "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
         kinds = Counter(os.path.splitext(name)[1].lower() or "without an extension" for name in self.names)
         passed = f"passed over: {_counts(self.passed_over)}" if self.passed_over else ""
         return "; ".join(filter(None, (_counts(kinds), passed)))
 
     def say(self, where: str | os.PathLike) -> None:
-        """Print what was found by kind, unless all files are pictures of one kind."""
+        """Print the number of files by kind, unless all files are pictures of one kind."""
         kinds = {os.path.splitext(name)[1].lower() for name in self.names}
         if self.passed_over or len(kinds) > 1:
             print(f"{os.fspath(where)}: {self.describe()}")
@@ -69,7 +69,7 @@ def list_pictures(path: str | os.PathLike) -> Listing:
 
     Raises:
         ImageError: The folder, or a folder in it, cannot be listed.
-        UserError: There is nothing, or it is neither a folder nor a zip file.
+        UserError: The path does not exist, or is neither a folder nor a zip file.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,7 +82,7 @@ def list_pictures(path: str | os.PathLike) -> Listing:
 
 
 def find_images(folder: str | os.PathLike) -> list[Path]:
-    """Return the pictures of a folder and its subfolders, sorted. ImageError: a folder cannot be listed."""
+    """Return the sorted pictures of a folder and its subfolders. ImageError: a folder cannot be listed."""
     return [Path(folder, name) for name in list_folder(folder).names]
 
 
@@ -121,16 +121,16 @@ def list_zip(path: str | os.PathLike) -> Listing:
 
 
 def inner_name(member: str) -> str:
-    """Return the name of a zip's member with "/", for which Windows writes backslashes, and without a leading "./"."""
+    """Return the name of a zip member with "/" instead of the backslashes of Windows, and without a leading "./"."""
     return member.replace("\\", "/").removeprefix("./")
 
 
 def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
-    """Return the kind under which a file is passed over; None for a picture, "" for the labels of the pictures.
+    """Return the kind under which a file is skipped; None for a picture, "" for the labels of the pictures.
 
     Args:
-        name: Below the folder, or in the zip file, with "/".
-        head: Reads the first HEAD bytes; called only where the name does not tell.
+        name: Path below the folder or in the zip file, with "/".
+        head: Reads the first HEAD bytes; called only where the name does not tell the type.
     """
     *folders, own = PurePosixPath(name).parts
     if any(_is_foreign(folder) for folder in folders) or own.lower() in FOREIGN_FILES or own.startswith("."):
@@ -146,7 +146,7 @@ def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
 
 
 def is_picture_file(path: str | os.PathLike) -> bool:
-    """Return whether one file that a user names is a picture, by its extension or its first bytes."""
+    """Return whether a file is a picture by its extension or its first bytes."""
     return os.path.splitext(path)[1].lower() in EXTENSIONS or is_picture(_head_of_file(os.fspath(path)))
 
 
@@ -156,7 +156,7 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
         return head[8:12] in ISO_BRANDS
-    # Two letters are not enough for a BMP or PPM of another name.
+    # Two letters are not enough to recognise a BMP or PPM by its content.
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
 
 
@@ -165,10 +165,10 @@ def _counts(kinds: Counter[str]) -> str:
 
 
 def _walk(top: str, passed_over: Counter[str]) -> Iterator[tuple[str, os.DirEntry]]:
-    """Yield (path of its folder below `top`, entry) for each file, of each folder once.
+    """Yield (path of its folder below `top`, entry) for each file; each folder is read once.
 
-    Folders come before linked ones, so that a link never takes the place of the folder that it points to. A link to a
-    folder that holds `top` is passed over, as it would lead to files that nobody named.
+    Folders come before linked ones, so that a link never replaces the folder that it points to. A link to a folder that
+    contains `top` is skipped, as it would lead to files that nobody named.
     """
     above = {_identity(parent) for parent in (Path(top).resolve(), *Path(top).resolve().parents) if parent.exists()}
     seen: set[tuple[int, int]] = set()
@@ -207,7 +207,7 @@ def _is_folder(info: zipfile.ZipInfo) -> bool:
 
 
 def _locked(info: zipfile.ZipInfo) -> str | None:
-    """Return why a member cannot be unpacked; None where it can."""
+    """Return why a member cannot be unpacked, or None where it can."""
     if info.flag_bits & 1:
         return "encrypted, which have to be unpacked first"
     try:

@@ -1,4 +1,4 @@
-"""The guarded reader: whatever a camera, phone, browser or scanner wrote becomes upright sRGB pixels."""
+"""Read any image of a camera, phone, browser or scanner as upright sRGB pixels, with guards against hostile files."""
 
 import io
 import os
@@ -25,11 +25,11 @@ from stylegan2.runtime.image_files import ISO_BRANDS
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_PIXELS = 256_000_000  # today's phones take 200 million
-MAX_DECODED_PIXELS = 50_000_000  # beyond, a photo is halved until it has fewer
-BAND_PIXELS = 2**24  # at a time, of a photo that is halved
+MAX_DECODED_PIXELS = 50_000_000  # a larger photo is halved until it has fewer
+BAND_PIXELS = 2**24  # pixels that are halved at a time
 
-# The content decides, not the file's name. The classes are called directly because `Image.open` prints a warning about
-# large images, and silencing a warning is not thread-safe.
+# The content decides, not the name of the file. The classes are called directly because `Image.open` warns about large
+# images, and silencing a warning is not thread-safe.
 READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
@@ -42,7 +42,7 @@ READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
 )
 KINDS = "PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF, HEIC or PPM"
 
-# EXIF tag 274 -> the turn that makes the stored rows and columns upright (Exif 2.3, section 4.6.4).
+# Maps EXIF tag 274 to the turn that makes the stored rows and columns upright (Exif 2.3, section 4.6.4).
 UPRIGHT = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -55,12 +55,12 @@ UPRIGHT = {
 
 
 class Picture(NamedTuple):
-    """The pixels of a file, and how much larger the file's own are."""
+    """The pixels of a file, and the factor by which the stored image is larger."""
 
     pixels: np.ndarray
     """uint8 [H, W, C]"""
     shrunk: float
-    """file pixels for each of these, along a side: 1.0 but for photos of more than MAX_DECODED_PIXELS"""
+    """stored pixels per pixel along a side: 1.0 except for photos of more than MAX_DECODED_PIXELS"""
 
 
 def read_image(
@@ -71,20 +71,20 @@ def read_image(
     """Read the upright pixels of an image file.
 
     Colours are converted to sRGB from the file's own colour profile (Display P3, Adobe RGB, CMYK inks). 16-bit images
-    are scaled to 8 bits; floating-point images must be in [0, 1] or [0, 255]; animations give their first frame. Photos
-    of more than MAX_DECODED_PIXELS are halved until they have fewer: a JPEG while it is decoded.
+    are scaled to 8 bits; floating-point images must be in [0, 1] or [0, 255]; of animations the first frame is read.
+    Photos of more than MAX_DECODED_PIXELS are halved until they have fewer, a JPEG already while it is decoded.
 
     Args:
         source: A path, the bytes of a file, or a file opened for reading in binary (such as a member of a zip).
-        mode: "rgb", "gray" or "rgba"; the first two lay transparent images over `matte`. "labels" gives class indices:
+        mode: "rgb", "gray" or "rgba"; the first two lay transparent images over `matte`. "labels" reads class indices:
             the indices (not colours) of a palette image, or the values of a gray one.
-        matte: sRGB, from 0 to 255.
+        matte: sRGB colour, from 0 to 255.
 
     Returns:
-        uint8 [H, W, C] with C = 3 ("rgb"), 1 ("gray") or 4 ("rgba"); [H, W] of "labels".
+        uint8 [H, W, C] with C = 3 ("rgb"), 1 ("gray") or 4 ("rgba"); [H, W] for "labels".
 
     Raises:
-        ImageError: It is not a complete PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF, HEIC or PPM file of at most
+        ImageError: The file is not a complete PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF, HEIC or PPM file of at most
             MAX_FILE_BYTES and MAX_PIXELS, checked before the pixels are decoded. HEIC needs the package pillow-heif.
     """
     return read_picture(source, mode, matte).pixels
@@ -95,7 +95,7 @@ def read_picture(
     mode: str = "rgb",
     matte: tuple[int, int, int] = (255, 255, 255),
 ) -> Picture:
-    """Read an image file as `read_image` does, and say how far it was shrunk: for what is measured in its pixels."""
+    """Read an image file as `read_image` does, and return by how much it was shrunk, for coordinates in its pixels."""
     if mode not in ("rgb", "gray", "rgba", "labels"):
         raise ValueError(f"mode must be rgb, gray, rgba or labels, not {mode!r}")
     try:
@@ -129,7 +129,7 @@ def _reason(error: Exception) -> str:
 def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if not path.is_file():  # opening a pipe or a device could wait for ever
+        if not path.is_file():  # opening a pipe or a device could block for ever
             raise ImageError("it is a folder" if path.is_dir() else "there is no such file")
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -141,7 +141,7 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO) -> bytes:
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    """The header only: format and size are known and allowed, no pixel is decoded yet."""
+    """Open an image without decoding its pixels, and check that its format and size are allowed."""
     if not data:
         raise ImageError("the file is empty")
     reader = _reader_of(data)
@@ -158,7 +158,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 def _reader_of(data: bytes) -> type[ImageFile.ImageFile] | None:
     if data[4:8] == b"ftyp" and data[8:12] in ISO_BRANDS:
-        # The first brand of a HEIC or AVIF file may be mif1 or msf1, which both are; the others follow.
+        # The first brand of a HEIC or AVIF file may be mif1 or msf1, which both share; further brands follow.
         brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
         return AvifImagePlugin.AvifImageFile if b"avif" in brands or b"avis" in brands else _heif_reader()
     return next((reader for magic, reader in READERS if data.startswith(magic)), None)
@@ -166,14 +166,14 @@ def _reader_of(data: bytes) -> type[ImageFile.ImageFile] | None:
 
 def _heif_reader() -> type[ImageFile.ImageFile]:
     try:
-        from pillow_heif import HeifImageFile  # an extra, as its libraries have other licences
+        from pillow_heif import HeifImageFile  # an optional dependency, as its libraries have other licences
     except ImportError as error:
-        raise ImageError("it is a HEIC file, as phones take: pip install pillow-heif") from error
+        raise ImageError("it is a HEIC file, which many phones write: pip install pillow-heif") from error
     return HeifImageFile
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation that is still to be undone. Pillow turns TIFF images itself and then drops the tag."""
+    """Return the EXIF orientation that has yet to be undone; Pillow turns TIFF images itself and drops the tag."""
     try:
         return image.getexif().get(274, 1)
     except Exception:  # damaged EXIF data is no reason to lose the picture
@@ -185,14 +185,16 @@ def _decode(image: ImageFile.ImageFile, mode: str, matte: tuple[int, int, int]) 
     profile = image.info.get("icc_profile")
     factor = _reduction(image)
     if factor > 1 and image.format == "JPEG":
-        image.draft(None, (image.width // factor, image.height // factor))  # the decoder itself leaves out frequencies
+        image.draft(None, (image.width // factor, image.height // factor))  # the decoder itself skips high frequencies
     image.load()
     decoded = _eight_bit(image)
     to_srgb = _transform(profile, decoded.mode)
     factor = _reduction(decoded)
     if factor == 1:
         return _colours(decoded, mode, matte, to_srgb)
-    height = max(1, BAND_PIXELS // decoded.width // factor) * factor  # in bands, as all at once would fill the memory
+    height = (
+        max(1, BAND_PIXELS // decoded.width // factor) * factor
+    )  # in bands, as the whole image would fill the memory
     bands = [
         decoded.crop((0, y, decoded.width, min(y + height, decoded.height))) for y in range(0, decoded.height, height)
     ]
@@ -232,12 +234,12 @@ def _colours(
 
 
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return what converts to sRGB; None where the file has no profile, sRGB's, or one that does not fit its pixels."""
+    """Return the transform to sRGB; None where the profile is missing, is sRGB itself, or does not fit the pixels."""
     if not profile:
         return None
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        about: Any = own.profile
+        about: Any = own.profile  # Pillow declares the type of its argument instead
         stored = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(about.xcolor_space.strip())
         fits = stored == {"L": "L", "LA": "L", "1": "L", "CMYK": "CMYK"}.get(mode, "RGB")
         if stored is None or not fits or "srgb" in (about.profile_description or "").lower():
@@ -249,7 +251,7 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale what Pillow would clip: modes I;16 (and its byte orders), I and F become L or LA."""
+    """Scale images that Pillow would clip: modes I;16 (in each byte order), I and F become L or LA."""
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image)  # [H, W]
@@ -270,14 +272,16 @@ def _scaled(values: np.ndarray, white: float) -> np.ndarray:
 
 
 def _white(image: Image.Image, values: np.ndarray) -> float:
-    """The value of white in an image of more than 8 bits. ImageError when the format does not settle it."""
+    """Return the value of white in an image of more than 8 bits. ImageError: the format does not determine it."""
     low, high = float(values.min()), float(values.max())  # NaN fails every comparison below
     if image.mode == "F" and low >= 0 and high <= 255:
         return 1.0 if high <= 1 else 255.0
     if image.mode != "F" and low >= 0 and high <= 65535:
         bits = image.tag_v2.get(258, (16,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (16,)
         return 4095.0 if bits == (12,) else 65535.0
-    raise ImageError(f"its values go from {low:g} to {high:g}, where white is unknown; save it with 8 or 16 bits")
+    raise ImageError(
+        f"its values go from {low:g} to {high:g}, so that the value of white is unknown; save it with 8 or 16 bits"
+    )
 
 
 def _labels(image: Image.Image) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Images as arrays: one writer, and tensors of them. `image_reader.py` reads, `pixels.py` does without PyTorch.
+"""Write images, and convert them to and from tensors; `image_reader.py` reads them, `pixels.py` resizes and crops.
 
-Inside the library images are float32 [N, C, H, W] in [-1, 1]; uint8 [H, W, C] exists here only.
+Inside the library images are float32 [N, C, H, W] in [-1, 1]; only files and pictures for people are uint8 [H, W, C].
 """
 
 import os
@@ -26,16 +26,19 @@ from stylegan2.runtime.pixels import pad_square as pad_square
 from stylegan2.runtime.pixels import resize as resize
 
 JPEG_QUALITY = 95
-LONGEST_TEXT = 400  # letters of a caption: what is longer does not fit beside a picture
+LONGEST_TEXT = 400  # characters of a caption: a longer one does not fit beside a picture
 
 
 # --------------------------------------------------------------------------------------------- writing
 
 
 def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write uint8 [H, W, 1 | 3 | 4] or [H, W] as PNG or JPEG (quality 95), as the extension says, atomically.
+    """Write uint8 [H, W, 1 | 3 | 4] or [H, W] as PNG or JPEG (quality 95) by the extension, atomically.
 
-    The folder is created. Raises ImageError for another extension, transparency in a JPEG, or a disk that refuses.
+    The folder is created.
+
+    Raises:
+        ImageError: The extension is another one, a JPEG would be transparent, or the disk refuses.
     """
     extension = Path(path).suffix.lower()
     image_format = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(extension)
@@ -50,12 +53,12 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
-    """uint8 [H, W, C] -> float32 [C, H, W] in [-1, 1]."""
+    """Convert uint8 [H, W, C] to float32 [C, H, W] in [-1, 1]."""
     return torch.from_numpy(pixels.to_planes(array))
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """float [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C], clamped and rounded: `to_tensor` undone exactly."""
+    """Convert float [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], clamped and rounded: the inverse of `to_tensor`."""
     images = (images.detach().float() + 1) * 127.5
     return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()  # [N, H, W, C]
 
@@ -64,7 +67,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
-    """float [N, C, H, W] in [-1, 1] -> one uint8 [rows * H, columns * W, C], row by row; cells left over are black."""
+    """Arrange float [N, C, H, W] in [-1, 1] row by row in uint8 [rows * H, columns * W, C]; empty cells are black."""
     tiles = to_uint8(images)  # [N, H, W, C]
     count, height, width, channels = tiles.shape
     rows = -(-count // columns)
@@ -77,10 +80,18 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
 def labelled_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), captions: Sequence[str] = ()
 ) -> np.ndarray:
-    """A contact sheet, uint8 [H, W, 3]: `rows` of uint8 images, a title above each column, a caption beside each row.
+    """Draw a contact sheet with a title above each column and a caption beside each row.
 
-    Images keep their sizes and are centred in cells as large as the largest. Rows may be shorter than others. Text
-    that is wider than its column ends in an ellipsis.
+    Images keep their sizes and are centred in cells of the size of the largest image. Rows may have different lengths.
+    Text that is wider than its column ends in an ellipsis.
+
+    Args:
+        rows: Rows of uint8 images [H, W, C].
+        titles: One for each column, or none.
+        captions: One for each row, or none.
+
+    Returns:
+        uint8 [H, W, 3].
     """
     titles, captions = ([text[:LONGEST_TEXT] for text in texts] for texts in (titles, captions))
     pictures = [[pixels.to_pillow(image).convert("RGBA") for image in row] for row in rows]
@@ -109,7 +120,7 @@ def labelled_sheet(
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """`text`, cut to `width` pixels with an ellipsis when it is longer."""
+    """Cut a text to `width` pixels with an ellipsis if it is longer."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

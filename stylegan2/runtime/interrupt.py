@@ -1,14 +1,15 @@
-"""Ask a training loop to stop at a good moment when the scheduler or the user interrupts it."""
+"""Stop a training loop at a good moment when the scheduler or the user interrupts it."""
 
 import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from stylegan2.runtime import distributed
 
+Handler = Callable[[int, FrameType | None], object] | int | None
 MESSAGE = b"\nstopping after this step and saving; press Ctrl-C again to stop at once\n"
 
 
@@ -22,13 +23,13 @@ class Interrupt:
                     save()
                     sys.exit(interrupt.exit_code)
 
-    A Ctrl-C after the first signal raises KeyboardInterrupt at once. The earlier handlers return when the block ends.
-    Outside the main thread, where Python cannot handle signals, it does nothing and `requested` stays False.
+    A Ctrl-C after the first signal raises KeyboardInterrupt at once. The earlier handlers are restored when the block
+    ends. Outside the main thread, where Python cannot handle signals, it does nothing and `requested` stays False.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None  # the first signal that arrived
-        self._earlier: dict[int, Any] = {}
+        self._earlier: dict[int, Handler] = {}
         self._process = os.getpid()
 
     @property
@@ -38,7 +39,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """Return 128 + signal, as a shell reports it: 143 after SIGTERM, 130 after SIGINT; 0 when nothing arrived."""
+        """Return 128 + signal as a shell reports it: 143 after SIGTERM, 130 after SIGINT, and 0 without a signal."""
         return 0 if self.signum is None else 128 + self.signum
 
     def __enter__(self) -> "Interrupt":
@@ -49,7 +50,7 @@ class Interrupt:
 
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._earlier.items():
-            signal.signal(signum, handler or signal.SIG_DFL)  # None: a handler that was not set from Python
+            signal.signal(signum, handler or signal.SIG_DFL)  # None stands for a handler that was not set from Python
         self._earlier.clear()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -60,11 +61,11 @@ class Interrupt:
         self.signum = int(signum)
         if os.getpid() == self._process:  # forked data workers inherit this handler and stay silent
             with contextlib.suppress(OSError):
-                os.write(2, MESSAGE)  # print is not safe here: the signal may have interrupted a print
+                os.write(2, MESSAGE)  # print is not safe here, as the signal may have interrupted a print
 
 
 def is_asked_to_stop(interrupt: Interrupt) -> bool:
-    """Return whether a signal arrived at any of the processes that train together; it then counts for all of them."""
+    """Return whether a signal arrived at any of the processes that train together."""
     signum = distributed.all_reduce_max(interrupt.signum or 0)
     if signum and not interrupt.requested:
         interrupt.signum = signum

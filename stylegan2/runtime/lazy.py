@@ -1,12 +1,11 @@
-"""Names of a package that are imported when they are first used (PEP 562): importing PyTorch takes seconds."""
+"""Import the names of a package when they are first used (PEP 562), because importing PyTorch takes seconds."""
 
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 
-def attribute_of(package: str, name: str, modules: Mapping[str, str]) -> Any:
+def attribute_of(package: str, name: str, modules: Mapping[str, str]) -> object:
     """Import a name of a package from the module that defines it, and keep it in the package.
 
     Args:

@@ -1,4 +1,4 @@
-"""Memory that is not there: a limit that makes too large an allocation fail, and how such a failure is recognised."""
+"""Limit the memory of a process so that too large an allocation fails, and recognise such failures."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from stylegan2.runtime.errors import UserError
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
-GPU_ERROR = "OutOfMemoryError"  # of PyTorch, which a command line does not wait for
+GPU_ERROR = "OutOfMemoryError"  # compared by name, so that PyTorch need not be imported
 FLOAT32 = 4  # bytes
 ALLOCATION_FAILED = re.compile(
     r"DefaultCPUAllocator|Storage size calculation overflowed|[Ii]nteger multiplication overflow|out of memory"
@@ -18,7 +18,7 @@ SHARED_MEMORY_FULL = re.compile(r"Bus error|insufficient shared memory|unable to
 
 
 def total_memory() -> int | None:
-    """Return the bytes that this process may use, swap space included; None where the system does not say."""
+    """Return the bytes that this process may use, swap space included; None where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
@@ -34,11 +34,11 @@ def total_memory() -> int | None:
 
 
 def limit_memory() -> None:
-    """Let allocations fail that are larger than the machine's memory.
+    """Make allocations fail that are larger than the memory of the machine.
 
-    Linux promises more memory than there is, and ends the process without a word once it is used. With a limit the
-    allocation is refused, which can be said in a sentence. For processes that compute on the CPU: drivers of GPUs
-    reserve addresses that are no memory.
+    Linux grants more memory than there is, and kills the process without a message once it is used. With a limit the
+    allocation fails, which can be reported in a sentence. Use it only in processes that compute on the CPU, as GPU
+    drivers reserve addresses without using memory.
     """
     total = total_memory()
     if sys.platform != "linux" or total is None:
@@ -51,7 +51,7 @@ def limit_memory() -> None:
 
 
 def check_batch(images: int, channels: int, resolution: int) -> None:
-    """Refuse a batch whose images alone are larger than the memory. UserError: says how large they are."""
+    """Raise a UserError if the images of a batch alone are larger than the memory."""
     size, total = images * channels * resolution**2 * FLOAT32, total_memory()
     if total is not None and size > total:
         raise UserError(
@@ -61,12 +61,12 @@ def check_batch(images: int, channels: int, resolution: int) -> None:
 
 
 def shortage(error: BaseException) -> str | None:
-    """Return a sentence for an error that means that memory is short, and None for all others."""
+    """Return a sentence for an error that means that memory is short, or None for any other error."""
     if not isinstance(error, MemoryError | RuntimeError | OSError):
         return None
     text = str(error)
     if SHARED_MEMORY_FULL.search(text) and "DataLoader" in text:
-        return f"the memory that processes share is too small, see df {os.sep}dev{os.sep}shm: use fewer workers"
+        return f"the shared memory of the system is too small, see df {os.sep}dev{os.sep}shm: use fewer workers"
     if isinstance(error, MemoryError) or ALLOCATION_FAILED.search(text):
         device = "GPU" if type(error).__name__ == GPU_ERROR else "machine"
         return f"this {device} has too little memory for that: use a smaller batch or smaller networks"

@@ -1,4 +1,4 @@
-"""What a process tells its user once, however often it applies."""
+"""Messages that a process prints once, however often they apply."""
 
 from functools import cache
 
@@ -7,6 +7,6 @@ from stylegan2.runtime import distributed
 
 @cache
 def say_once(text: str) -> None:
-    """Print a line, unless this process has printed it before; of several processes the first one prints."""
+    """Print a line unless this process has printed it before; of several processes only the first one prints."""
     if distributed.is_first():
         print(text)

@@ -1,7 +1,7 @@
-"""File names for results that are called by what a file says: its codes, directions, classes, members of an archive.
+"""Make safe file names for results that are named after text in a file: codes, directions, classes, archive members.
 
-Such a name is text of a stranger. As it stands it could lead out of the folder of results, hide there, be a device of
-Windows, or be longer than a file system takes. Every name that becomes part of a path comes through here.
+Such a text is untrusted. Unchanged, it could lead out of the folder of results, be hidden there, name a device of
+Windows, or be longer than a file system allows. Every such name that becomes part of a path is made here.
 """
 
 import hashlib
@@ -9,31 +9,34 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
-LONGEST = 200  # bytes of one part of a path: file systems take 255, and commands add endings such as _face1_mix3.png
-LONGEST_PATH, MOST_LEVELS = 1000, 32  # bytes and parts of a whole name: Linux takes 4,096 bytes with the folder's own
-DIGITS = 8  # of the digest that stands for what was cut off
-FORBIDDEN = set('<>:"/\\|?*')  # by Windows; the slashes everywhere
-JOINERS = "\u200c\u200d"  # invisible, but Persian and emoji are spelt with them
+LONGEST = 200  # bytes of one part of a path: file systems allow 255, and commands add endings such as _face1_mix3.png
+LONGEST_PATH, MOST_LEVELS = (
+    1000,
+    32,
+)  # bytes and parts of a whole path: Linux allows 4,096 bytes, which include the folder
+DIGITS = 8  # digits of the digest that replaces the rest of a name that was cut
+FORBIDDEN = set('<>:"/\\|?*')  # forbidden on Windows, and the slash everywhere
+JOINERS = "\u200c\u200d"  # invisible, but Persian and emoji need them
 DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"
 }
 
 
 def file_name(text: str, longest: int = LONGEST) -> str:
-    """Turn any text into one part of a path: a readable name that every file system takes as it is.
+    """Turn any text into one part of a path: a readable name that every file system accepts.
 
-    What cannot be shown or is forbidden becomes an underscore; a longer text is cut and ends in `~` and a digest of the
-    whole. A name that is harmless stays as it is.
+    Characters that cannot be shown or are forbidden become underscores; a longer text is cut and ends in `~` and a
+    digest of the whole text. A harmless name does not change.
 
     Args:
-        text: Whatever a file says.
-        longest: Bytes in UTF-8, without the ending that the caller adds.
+        text: Any text.
+        longest: Most bytes in UTF-8, without the ending that the caller adds.
     """
     return _part(text, longest).rstrip(". ") or "_"
 
 
 def _part(text: str, longest: int = LONGEST) -> str:
-    """`file_name` for a part to which an ending is added, so that dots and blanks before that may stay."""
+    """Return `file_name` of a part to which an ending is added, so that dots and blanks at its end may stay."""
     name = "".join("_" if _is_hidden(c) or c in FORBIDDEN else c for c in text[: 4 * longest])
     if name.startswith("."):
         name = "_" + name[1:]
@@ -45,9 +48,9 @@ def _part(text: str, longest: int = LONGEST) -> str:
 
 
 def relative_path(text: str | PurePath) -> str:
-    """Turn any text into a path with "/" that stays beneath the folder it is joined to; its levels are kept.
+    """Turn any text into a path with "/" that stays inside the folder to which it is joined, and keep its levels.
 
-    `../../etc/x` becomes `etc/x`, and so does `/etc/x`. The caller adds an ending such as .png.
+    Both `../../etc/x` and `/etc/x` become `etc/x`. The caller adds an ending such as .png.
     """
     whole = text.as_posix() if isinstance(text, PurePath) else text
     short = whole[-4 * LONGEST_PATH :]
@@ -62,14 +65,14 @@ def relative_path(text: str | PurePath) -> str:
 def unique_paths(
     texts: Iterable[str | PurePath], endings: Sequence[str] = (".png",), reserved: Iterable[str] = ()
 ) -> list[str]:
-    """Turn texts into paths of which none is another's, also where the file system ignores case or accents' spelling.
+    """Turn texts into distinct paths, also for file systems that ignore case or the encoding of accents.
 
-    A path that was given before gets a number: `a`, `A_2`. No file takes the name of a folder that another needs.
+    A repeated path gets a number: `a`, `A_2`. No file takes the name of a folder that another one needs.
 
     Args:
-        texts: What the files are of; "/" parts levels.
-        endings: What the caller adds to a path; "" where it makes a folder of that name.
-        reserved: Paths, with their endings, that are taken.
+        texts: Names of what the files show; "/" separates levels.
+        endings: What the caller adds to a path; "" where the caller creates a folder of that name.
+        reserved: Paths, with their endings, that must not be used.
 
     Returns:
         The paths, without endings, in the order of `texts`.
@@ -81,10 +84,10 @@ def unique_paths(
 
 
 class Taken:
-    """The paths that are in use beneath a folder.
+    """The paths that are in use inside a folder.
 
     Args:
-        reserved: Paths, with their endings, that are taken from the start.
+        reserved: Paths, with their endings, that are in use from the start.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
@@ -92,40 +95,40 @@ class Taken:
         self._next: dict[str, int] = {}
 
     def add_folders(self, paths: Iterable[str]) -> None:
-        """Keep the folders of these paths free of files."""
+        """Reserve the folders of these paths, so that no file gets the name of one."""
         self.keys |= {key(parent.as_posix()) for path in paths for parent in PurePosixPath(path).parents}
 
     def take(self, path: str, endings: Sequence[str] = (".png",)) -> str:
-        """Return `path`, with a number where one of its endings is in use, and take it."""
+        """Return and reserve `path`, with a number if it is in use with one of the endings."""
         candidate, start = path, key(path)
         number = self._next.get(start, 1)
         while any(key(candidate + ending) in self.keys for ending in endings):
             number += 1
             candidate = f"{path}_{number}"
-        self._next[start] = number  # so that a million equal names are not a million times counted from 1
+        self._next[start] = number  # so that each of a million equal names need not count from 1 again
         self.keys |= {key(candidate + ending) for ending in endings}
         return candidate
 
 
 def key(path: str) -> str:
-    """Return what two paths share where a file system takes them for the same."""
+    """Return a key that is equal for two paths that some file system treats as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
 
 
 def printable(text: str, longest: int = 2000) -> str:
-    """Return text for a terminal: what is invisible, could steer the terminal, or is no text is escaped."""
+    """Escape the characters of a text that are invisible, control a terminal, or are not valid text."""
     shown = text if len(text) <= longest else f"{text[: longest - 3]}..."
     return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) and c not in "\n\t" else c for c in shown)
 
 
 def _is_hidden(character: str) -> bool:
-    """Return whether a character is invisible, turns the direction of writing, or is no text."""
+    """Return whether a character is invisible, changes the direction of writing, or is not valid text."""
     kind = unicodedata.category(character)
     return kind in ("Cc", "Cs", "Cn", "Co", "Zl", "Zp") or (kind == "Cf" and character not in JOINERS)
 
 
 def _cut(name: str, size: int) -> str:
-    """The beginning of a name, at most `size` bytes of whole characters."""
+    """Return the beginning of a name, at most `size` bytes of whole characters."""
     return name.encode()[:size].decode(errors="ignore")
 
 

@@ -1,8 +1,8 @@
-"""What a pickle would build, found out without building it, so that a hostile one is refused before it is unpickled.
+"""Find out what a pickle would build without building it, so that a hostile one is refused before it is unpickled.
 
-Unpickling does what a file says: it hashes keys that collide or nest so deep that hashing them overflows the stack, and
-makes tensors of more numbers than their storage has. Here the program of the pickle is followed on outlines: numbers
-and short texts are themselves, and of everything else there is only what it is made of.
+Unpickling does what a file says: it hashes keys that collide or that nest so deep that hashing overflows the stack, and
+makes tensors that are larger than their storage. Here the program of the pickle is followed on outlines: numbers and
+short texts stand for themselves, and every other object is represented by its parts.
 """
 
 import pickletools
@@ -12,13 +12,13 @@ from typing import IO, Any, NamedTuple
 
 from stylegan2.runtime.errors import UserError
 
-MOST_STEPS = 1_000_000  # of the pickle's program: G, D and G_ema of 1024 px take 30,000
+MOST_STEPS = 1_000_000  # steps of the program of a pickle: G, D and G_ema of 1024 px take 30,000
 DEEPEST = 100  # containers within containers
-LONGEST_TEXT = 1000  # characters that can be a key or a name
+LONGEST_TEXT = 1000  # characters of a key or a name
 LARGEST_KEY = 2**31
 LARGEST_NUMBER = 2**80  # the magic number of old PyTorch files has 77 bits
-SHARED = 8  # times over that all tensors may show their storages
-FREE = 64 * 2**20  # numbers that the tensors of any file may show
+SHARED = 8  # how many times the size of their storages all tensors together may have
+FREE = 64 * 2**20  # numbers that the tensors of any file may have beyond that
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
@@ -38,23 +38,23 @@ class Named(NamedTuple):
 
 
 class Made:
-    """A container, a storage, data, or what a function returned.
+    """The outline of a container, a storage, data, or the result of a function.
 
     Attributes:
         kind: "list", "tuple", "dict", "set", "storage", "data" or "object".
-        items: Of a list, tuple or object.
-        depth: Containers within containers, itself included.
-        numel: Numbers of a storage.
+        items: Items of a list or tuple, or arguments of the function that made an object.
+        depth: How deep containers are nested, this one included.
+        numel: How many numbers a storage has.
     """
 
     __slots__ = ("depth", "items", "kind", "numel")
 
-    def __init__(self, kind: str, items: Iterable[Any] = (), numel: int = 0) -> None:
+    def __init__(self, kind: str, items: Iterable[object] = (), numel: int = 0) -> None:
         self.kind, self.items, self.depth, self.numel = kind, list(items), 1, numel
         self.contain(self.items)
 
-    def contain(self, items: Iterable[Any]) -> None:
-        """Count what was put in. UserError: it nests deeper than in any real file."""
+    def contain(self, items: Iterable[object]) -> None:
+        """Update the depth for items that were added. UserError: they nest deeper than in any real file."""
         self.depth = max(self.depth, 1 + max((item.depth for item in items if isinstance(item, Made)), default=0))
         if self.depth > DEEPEST:
             raise UserError(f"its pickle nests deeper than {DEEPEST} levels")
@@ -64,22 +64,22 @@ class Outline:
     """Follow the pickles of one file.
 
     Args:
-        storage: Makes the outline of a storage from a persistent id, as PyTorch's files have them.
+        storage: Makes the outline of a storage from the outline of a persistent id, as PyTorch's files have them.
     """
 
-    def __init__(self, storage: Callable[[Any], Made] | None = None) -> None:
+    def __init__(self, storage: Callable[[object], Made] | None = None) -> None:
         self.storage = storage
-        self._shown, self._held = 0, 0  # numbers of all tensors and of all storages
-        self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
+        self._shown, self._held = 0, 0  # how many numbers all tensors and all storages have
+        self._stack: list[object] = []
+        self._memo: dict[int, object] = {}
         self._steps = 0
 
-    def follow(self, file: IO[bytes]) -> Any:
+    def follow(self, file: IO[bytes]) -> object:
         """Follow a pickle from the file's position to its end, and return the outline of what it would build.
 
         Raises:
-            UserError: It holds what no real file does.
-            Exception: Of several kinds: the pickle is damaged.
+            UserError: The pickle holds something that no real file does.
+            Exception: The pickle is damaged; the class of the exception depends on the damage.
         """
         self._stack, self._memo = [], {}
         for opcode, argument, _ in pickletools.genops(file):
@@ -88,7 +88,7 @@ class Outline:
                 raise UserError(f"its pickle has more than {MOST_STEPS:,} steps")
             self._step(opcode.name, argument)
         if self._shown > SHARED * self._held + FREE:
-            raise UserError("its tensors show the same numbers again and again")
+            raise UserError("its tensors repeat the same numbers again and again")
         return self._stack[-1]
 
     def _step(self, name: str, argument: Any) -> None:
@@ -97,7 +97,7 @@ class Outline:
             stack.append(CONSTANTS[name])
         elif name in NUMBERS:
             if isinstance(argument, int) and abs(argument) > LARGEST_NUMBER:
-                raise UserError("its pickle has a whole number beyond all that is used here")
+                raise UserError("its pickle has a whole number that is larger than any that is used here")
             stack.append(argument)
         elif name in TEXTS:
             stack.append(argument if len(argument) <= LONGEST_TEXT else Made("data"))
@@ -108,8 +108,8 @@ class Outline:
         elif name == "MARK":
             stack.append(MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            if not 0 <= int(argument) <= self._steps:  # CPython takes memory for all numbers up to this one
-                raise UserError("its pickle counts its objects beyond how many there are")
+            if not 0 <= int(argument) <= self._steps:  # CPython allocates memory for all indices up to this one
+                raise UserError("its pickle numbers its objects higher than their count")
             self._memo[int(argument)] = stack[-1]
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = stack[-1]
@@ -125,7 +125,7 @@ class Outline:
             self._compose(name, argument)
 
     def _compose(self, name: str, argument: Any) -> None:
-        """Follow a step that makes one object of others."""
+        """Follow a step that combines objects into one."""
         stack = self._stack
         if name in TUPLES:
             stack.append(Made("tuple", [stack.pop() for _ in range(TUPLES[name])][::-1]))
@@ -154,9 +154,10 @@ class Outline:
             stack.append(Named(str(module), str(attribute)))
         elif name == "BINPERSID":
             if self.storage is None:
-                raise UserError("its pickle refers to what is outside of it")
-            stack.append(self.storage(stack.pop()))
-            self._held += stack[-1].numel
+                raise UserError("its pickle refers to something outside of it")
+            storage = self.storage(stack.pop())
+            stack.append(storage)
+            self._held += storage.numel
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = _container(stack.pop()), stack.pop()
             stack.append(self._called(function, arguments))
@@ -164,10 +165,10 @@ class Outline:
             state = stack.pop()
             _container(stack[-1]).contain([state])
         else:
-            raise UserError(f"its pickle has the step {name}, of which such a file has no need")
+            raise UserError(f"its pickle has the step {name}, which such a file does not need")
 
-    def _marked(self) -> list[Any]:
-        """Take what was pushed since the last mark."""
+    def _marked(self) -> list[object]:
+        """Pop the objects that were pushed since the last mark, and the mark."""
         at = len(self._stack) - 1
         while self._stack[at] is not MARK:
             at -= 1
@@ -177,14 +178,14 @@ class Outline:
         del self._stack[at:]
         return items
 
-    def _fill(self, items: list[Any]) -> None:
-        """Put keys and values in turn into the dict on the stack."""
+    def _fill(self, items: list[object]) -> None:
+        """Put alternating keys and values into the dict on the stack."""
         _check_keys(items[::2])
         _container(self._stack[-1]).contain(items)
 
-    def _called(self, function: Any, arguments: Made) -> Made:
+    def _called(self, function: object, arguments: Made) -> Made:
         if not isinstance(function, Named):
-            raise UserError("its pickle calls what is no function")
+            raise UserError("its pickle calls something that is not a function")
         if function.module == "torch._utils":
             self._check_tensor(function.name, arguments.items)
         elif function.name in ("set", "frozenset"):
@@ -195,8 +196,8 @@ class Outline:
                 _check_keys([_container(pair).items[0] for pair in _container(given).items])
         return Made("object", [arguments])
 
-    def _check_tensor(self, function: str, arguments: list[Any]) -> None:
-        """Raise UserError unless a tensor is dense, and its storage holds all of its numbers."""
+    def _check_tensor(self, function: str, arguments: list[object]) -> None:
+        """Raise a UserError unless a tensor is dense and its storage holds all of its numbers."""
         if function == "_rebuild_parameter":
             return
         if function not in ("_rebuild_tensor_v2", "_rebuild_tensor"):
@@ -205,30 +206,33 @@ class Outline:
         sizes, strides = _whole_numbers(size), _whole_numbers(stride)
         numel = prod(sizes)
         if isinstance(storage, Made) and storage.kind == "storage":
-            last = offset + sum((side - 1) * step for side, step in zip(sizes, strides, strict=True)) if numel else 0
-            if type(offset) is not int or offset < 0 or numel > storage.numel or last >= max(storage.numel, 1):
-                raise UserError(f"it has a tensor of shape {sizes[:8]}, for which its numbers are too few")
+            span = sum((side - 1) * step for side, step in zip(sizes, strides, strict=True))
+            if not isinstance(offset, int) or offset < 0:
+                raise UserError("it has a tensor whose offset is damaged")
+            if numel > storage.numel or (numel and offset + span >= storage.numel):
+                raise UserError(f"it has a tensor of shape {sizes[:8]}, for which it has too few numbers")
             self._shown += numel
 
 
-def _container(found: Any) -> Made:
+def _container(found: object) -> Made:
     if not isinstance(found, Made):
-        raise UserError("its pickle is damaged: something is put into what is no container")
+        raise UserError("its pickle is damaged: it puts something into an object that is not a container")
     return found
 
 
-def _check_keys(keys: Iterable[Any]) -> None:
-    """Raise UserError unless keys are short texts or small whole numbers: others may be made to have equal hashes."""
+def _check_keys(keys: Iterable[object]) -> None:
+    """Raise a UserError unless keys are short texts or small whole numbers, as others may have equal hashes."""
     for key in keys:
         if type(key) is not str and not (type(key) is int and abs(key) <= LARGEST_KEY):
             raise UserError("it has keys that are neither short texts nor small whole numbers")
 
 
-def _whole_numbers(found: Any) -> list[int]:
-    """The items of a tuple of sizes or strides; PyTorch's own class for sizes wraps one."""
+def _whole_numbers(found: object) -> list[int]:
+    """Return the items of a tuple of sizes or strides, which PyTorch's own class for sizes may wrap."""
     made = _container(found)
     if made.kind == "object" and made.items:
         return _whole_numbers(_container(made.items[0]).items[0])
-    if len(made.items) > 16 or any(type(item) is not int or item < 0 for item in made.items):
+    numbers = [item for item in made.items if type(item) is int and item >= 0]
+    if len(made.items) > 16 or len(numbers) < len(made.items):
         raise UserError("it has a tensor whose shape is damaged")
-    return made.items
+    return numbers

@@ -1,27 +1,27 @@
-"""The few things done to uint8 images [H, W, C], without PyTorch: processes that read images hold NumPy and Pillow."""
+"""Resize, crop and convert uint8 images [H, W, C] without PyTorch, for processes that only read images."""
 
 import numpy as np
 from PIL import Image
 
 Region = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of a picture, as shares of its width and height."""
+"""left, top, right and bottom of a part of a picture, as shares of its width and height"""
 
 
 def to_planes(array: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, C] -> float32 [C, H, W] in [-1, 1]."""
+    """Convert uint8 [H, W, C] to float32 [C, H, W] in [-1, 1]."""
     planes = np.ascontiguousarray(array.transpose(2, 0, 1), np.float32)  # [C, H, W]
     return planes / 127.5 - 1
 
 
 def to_pillow(array: np.ndarray) -> Image.Image:
-    """uint8 [H, W] or [H, W, 1 | 3 | 4]; anything else is a programmer's mistake."""
+    """Convert uint8 [H, W] or [H, W, 1 | 3 | 4] to a Pillow image. ValueError: the array has another type or shape."""
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
     return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array))
 
 
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, C] -> [*size, C], antialiased (Lanczos). A label map [H, W] takes the nearest: no new class."""
+    """Resize uint8 [H, W, C] to [*size, C] by Lanczos, and a label map [H, W] by nearest neighbour to [*size]."""
     height, width = size
     if array.shape[:2] == (height, width):
         return array
@@ -31,12 +31,12 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def center_crop_square(array: np.ndarray) -> np.ndarray:
-    """The largest centred square of [H, W, ...]."""
+    """Return the largest centred square of [H, W, ...]."""
     return center_crop(array, 1.0)  # [side, side, ...]
 
 
 def center_crop(array: np.ndarray, aspect: float) -> np.ndarray:
-    """The largest centred part of [H, W, ...] whose height is `aspect` times its width."""
+    """Return the largest centred part of [H, W, ...] whose height is `aspect` times its width."""
     height, width = array.shape[:2]
     h, w = min(height, max(1, round(width * aspect))), min(width, max(1, round(height / aspect)))
     top, left = (height - h) // 2, (width - w) // 2
@@ -44,7 +44,7 @@ def center_crop(array: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
-    """Lay [H, W, ...] in the middle of a black square: [side, side, ...], and where it lies there."""
+    """Place [H, W, ...] in the middle of a black square [side, side, ...], and return the square and the region."""
     height, width = array.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
@@ -54,7 +54,7 @@ def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
 
 
 def cut_region(array: np.ndarray, region: Region) -> np.ndarray:
-    """Cut a region out of [H, W, ...], rounded to whole pixels, of which at least one is left."""
+    """Cut a region out of [H, W, ...], rounded to whole pixels and at least one pixel large."""
     height, width = array.shape[:2]
     left, top, right, bottom = (round(share * size) for share, size in zip(region, (width, height) * 2, strict=True))
     return array[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]

@@ -1,4 +1,4 @@
-"""In which numbers a device computes: float32, TF32 products of float32, or 16-bit layers."""
+"""Choose the numbers in which a device computes: float32, TF32 products of float32, or 16-bit layers."""
 
 import torch
 
@@ -8,18 +8,18 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def set_precision_flags(precision: str, device: torch.device, auto: str) -> torch.dtype:
-    """Say how this process multiplies float32 numbers, and return the type of layers in reduced precision.
+    """Set how this process multiplies float32 numbers, and return the type of layers in reduced precision.
 
-    TF32 rounds the factors of a product to 10 bits of mantissa, on NVIDIA GPUs from Ampere on. It is used beside 16-bit
-    layers too, which are less exact.
+    TF32 rounds the factors of a product to 10 bits of mantissa, on NVIDIA GPUs from Ampere on. Networks with 16-bit
+    layers use it too, as those layers are less exact anyway.
 
     Args:
         precision: One of `choices.PRECISIONS`; "auto" is float32 on a CPU.
-        device: Where the networks are.
-        auto: What "auto" means on CUDA, such as "fp16".
+        device: The device of the networks.
+        auto: The meaning of "auto" on CUDA, such as "fp16".
 
     Returns:
-        torch.float16, torch.bfloat16 or, where no layer is to be reduced, torch.float32.
+        torch.float16, torch.bfloat16 or, where no layer is reduced, torch.float32.
 
     Raises:
         UserError: There is no such precision.

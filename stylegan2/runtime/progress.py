@@ -1,8 +1,8 @@
-"""How far some work is: a bar in a terminal or a notebook, and one plain line a minute in a file of output."""
+"""Show the progress of some work: a bar in a terminal or a notebook, and one plain line a minute in a file."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TypeVar
 
@@ -11,12 +11,12 @@ from tqdm.auto import tqdm
 Item = TypeVar("Item")
 SECONDS_A_LINE = 60.0
 WARM_UP_SECONDS, WARM_UP_UNITS = 10.0, 3
-"""After both, the time that a whole training takes is said."""
+"""after both, the expected duration of the whole training is printed"""
 SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 class Progress:
-    """Show how far some work is, between its creation and `close`.
+    """Show the progress of some work from creation until `close`.
 
         with Progress(len(photos), "translating", "photo") as progress:
             for photo in photos:
@@ -24,14 +24,14 @@ class Progress:
                 progress.update()
 
     Args:
-        total: Units of the whole work, or None where nobody knows.
-        desc: What is done.
-        unit: What is counted.
-        initial: Units that an earlier run did.
-        leave: Keep the finished bar.
-        hidden: Show nothing: of several processes all but the first.
-        images_per_unit: Shows the speed in images where units are steps.
-        expects: Say how long all will take as soon as the speed is known.
+        total: Units of the whole work, or None where it is unknown.
+        desc: Description of the work.
+        unit: Name of a unit.
+        initial: Units that an earlier run completed.
+        leave: Keep the finished bar on the screen.
+        hidden: Show nothing, as all processes but the first do.
+        images_per_unit: Images in a unit, to show the speed in images where units are steps.
+        expects: Print the expected duration as soon as the speed is known.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Progress:
         self.close()
 
     def update(self, count: int = 1) -> None:
-        """Count units that are done now."""
+        """Count units as completed."""
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
@@ -82,12 +82,12 @@ class Progress:
             self._bar.set_postfix(values, refresh=False)
 
     def close(self) -> None:
-        """End the bar, as far as it is."""
+        """End the bar in its present state."""
         if self._bar is not None:
             self._bar.close()
 
     def _speed(self, since: tuple[float, int], now: float) -> float:
-        """Return units a second."""
+        """Return units per second."""
         return (self.done - since[1]) / max(now - since[0], 1e-9)
 
     def _rate(self, speed: float) -> str:
@@ -108,8 +108,8 @@ class Progress:
 def track(
     items: Iterable[Item], desc: str, unit: str, *, total: int | None = None, initial: int = 0, leave: bool = True
 ) -> Iterator[Item]:
-    """Yield items and show how many of them have been worked through."""
-    total = len(items) if total is None and hasattr(items, "__len__") else total  # type: ignore[arg-type]
+    """Yield items and show how many of them have been processed."""
+    total = len(items) if total is None and isinstance(items, Sized) else total
     with Progress(total, desc, unit, initial=initial, leave=leave) as progress:
         for item in items:
             yield item
@@ -123,12 +123,12 @@ def write_line(text: str) -> None:
 
 
 def is_interactive() -> bool:
-    """Return whether somebody sees a bar move: in a terminal, or in a notebook."""
+    """Return whether a moving bar can be seen, in a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def duration(seconds: float) -> str:
-    """Return a time in its two largest units at most: "43 hours", "1 hour 20 minutes", "9 seconds"."""
+    """Format a time in at most its two largest units: "43 hours", "1 hour 20 minutes", "9 seconds"."""
     rest = max(round(seconds), 0)
     if rest >= 100:
         rest = round(rest / 60) * 60

@@ -1,8 +1,8 @@
-"""Randomness that needs no saved state: every step re-seeds from where it stands, so a resumed run draws the same."""
+"""Randomness without saved state: every step is seeded from its position, so that a resumed run draws the same."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,14 @@ from torch import Tensor
 
 from stylegan2.runtime import distributed
 from stylegan2.runtime.errors import UserError
+
+Rows = TypeVar("Rows", bound="Sliceable")
+
+
+class Sliceable(Protocol):
+    """Rows of a batch, of which a slice is of the same type, such as a tensor [N, ...]."""
+
+    def __getitem__(self: Rows, rows: slice, /) -> Rows: ...
 
 
 def derive_seed(*position: int) -> int:
@@ -20,40 +28,40 @@ def derive_seed(*position: int) -> int:
 
 
 def seed_step(seed: int, rank: int, cur_nimg: int) -> None:
-    """Seed PyTorch's global generators, those of the CPU and of every accelerator, at the start of a training step."""
+    """Seed PyTorch's global generators on the CPU and on every accelerator at the start of a training step."""
     torch.manual_seed(derive_seed(seed, rank, cur_nimg))
 
 
 def seeded_normal(shape: tuple[int, ...], seed: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return N(0, 1) drawn on the CPU, so that a seed gives the same latents on every device."""
+    """Draw N(0, 1) on the CPU, so that a seed gives the same latents on every device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
 
 
-def draw_shard(draw: Callable[[int], Any], count: int) -> Any:
-    """Return this process's rows, and in `rounds` this round's, of what is drawn for a whole batch.
+def draw_shard(draw: Callable[[int], Rows], count: int) -> Rows:
+    """Draw random numbers for a whole batch, and return the rows of this process, and within `rounds` of this round.
 
     All processes draw the whole batch from the same seed, and so share one sequence of random numbers.
 
     Args:
-        draw: Given a number of samples, draws one row for each.
+        draw: Takes a number of samples and draws one row for each.
         count: How many samples this process has in this round.
     """
     _, shards = _shard()
     return own_shard(draw(count * shards))
 
 
-def own_shard(whole: Any) -> Any:
-    """Return this process's rows, and in `rounds` this round's, of what has one for each sample of a whole batch."""
+def own_shard(whole: Rows) -> Rows:
+    """Return the rows of this process, and within `rounds` of this round, of one row for each sample of a batch."""
     shard, shards = _shard()
     return whole[shard::shards]
 
 
 def normal_like(samples: Tensor) -> Tensor:
-    """Return N(0, 1) of the shape, type and layout of `samples` [N, ...], whose rows are as those of `draw_shard`."""
+    """Draw N(0, 1) of the shape, type and layout of `samples` [N, ...], with the rows that `draw_shard` returns."""
     _, shards = _shard()
     if shards == 1:
         return torch.randn_like(samples)
-    # Numbers are drawn in the order of memory, which concatenation keeps.
+    # Numbers are drawn in memory order, which concatenation keeps.
     whole = torch.cat([samples.detach()] * shards)  # [N * shards, ...]
     return draw_shard(lambda _: torch.randn_like(whole), len(samples))
 
@@ -62,10 +70,11 @@ _round = 0, 1  # (number, of how many)
 
 
 def rounds(count: int, device: torch.device) -> Iterator[int]:
-    """Yield the numbers of the rounds 0, 1, ..., count - 1 that a batch is worked through in, to save memory.
+    """Yield the indices 0, 1, ..., count - 1 of the rounds in which a batch is processed to save memory.
 
     Sample i of this process's share belongs to round i mod `count`. Each round begins with the same state of the
-    generators and draws for the whole batch (`draw_shard`): the samples get the numbers that they would get at once.
+    generators and draws for the whole batch (`draw_shard`), so that each sample gets the numbers that it would get
+    without rounds.
     """
     global _round
     if count == 1:
@@ -83,7 +92,7 @@ def rounds(count: int, device: torch.device) -> Iterator[int]:
 
 @contextmanager
 def rehearsal(device: torch.device) -> Iterator[None]:
-    """Give the generators back their state at the end, so that what follows draws the same numbers again."""
+    """Restore the state of the generators at the end, so that the code that follows draws the same numbers again."""
     start = _generator_states(device)
     try:
         yield
@@ -92,13 +101,13 @@ def rehearsal(device: torch.device) -> Iterator[None]:
 
 
 def _shard() -> tuple[int, int]:
-    """Return (number, of how many) of the part of the batch that is worked on: this process's, of this round."""
+    """Return (index, count) of the present part of the batch, which is that of this process and round."""
     number, count = _round
     return distributed.rank() + distributed.world_size() * number, distributed.world_size() * count
 
 
 def _generator_states(device: torch.device) -> list[Tensor]:
-    """Return the states of the CPU's generator and the device's. They are kept on the host: nothing waits."""
+    """Return the states of the CPU's and the device's generator, kept on the host so that nothing waits."""
     own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()]
     return [torch.get_rng_state(), *own]
 

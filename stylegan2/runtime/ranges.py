@@ -1,39 +1,43 @@
-"""Ranges of numbers, stated where the numbers are declared: `batch_size: Annotated[int, Ge(1)] = 8`, or `Count`."""
+"""Ranges of numbers, annotated where the numbers are declared: `batch_size: Annotated[int, Ge(1)] = 8`, or `Count`."""
 
 import math
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from stylegan2.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Bound = Ge | Gt | Le | Lt
-LARGEST = 2**63 - 1  # of whole numbers, as tensors and files hold them
+LARGEST = 2**63 - 1  # largest whole number that tensors and files hold
 
 Count = Annotated[int, Ge(1)]
 NotNegative = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0)]
-Side = Annotated[int, Interval(ge=1, le=16384)]  # of a picture, in pixels
-Size = Annotated[int, Interval(ge=1, le=2**20)]  # of a layer: its channels, or groups of them
+Side = Annotated[int, Interval(ge=1, le=16384)]  # side of a picture in pixels
+Size = Annotated[int, Interval(ge=1, le=2**20)]  # size of a layer: its channels, or groups of them
 Layers = Annotated[int, Interval(ge=1, le=64)]
-Workers = Annotated[int, Interval(ge=0, le=1024)]  # processes; 0 is the one that asks for them
+Workers = Annotated[int, Interval(ge=0, le=1024)]  # additional processes; 0 works in the calling one
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 Positive = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 
-def check_ranges(settings: Any) -> None:
-    """Refuse the first number of a dataclass that lies outside of the range its annotation states.
+def check_ranges(settings: "DataclassInstance") -> None:
+    """Check every number of a dataclass against the range in its annotation.
 
-    Whole numbers are at most 2^63 - 1 and others are finite, also where nothing is stated; only an upper bound of
-    infinity allows that. What a tuple or a dictionary holds is looked at one by one, and None is no number.
+    Without an annotated range, whole numbers must be at most 2^63 - 1 and other numbers finite; infinity is allowed
+    only where the annotation has an upper bound of infinity. The items of tuples and dictionaries are checked one by
+    one, and None is skipped.
 
     Raises:
-        UserError: The sentence begins with the name of the field.
+        UserError: A number is out of its range; the message begins with the name of the field.
     """
     hints = typing.get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
@@ -41,8 +45,8 @@ def check_ranges(settings: Any) -> None:
             check_number(field.name, value, hints[field.name])
 
 
-def check_number(name: str, value: float, hint: Any) -> None:
-    """Refuse a number outside of the range that the annotated type `hint` states. UserError: begins with `name`."""
+def check_number(name: str, value: float, hint: object) -> None:
+    """Check a number against the range in the annotated type `hint`. UserError: it is outside."""
     found = list(bounds(hint))
     if not math.isfinite(value) and not (value > 0 and Le(math.inf) in found):
         raise UserError(f"{name} must be a finite number, not {value}")
@@ -53,8 +57,8 @@ def check_number(name: str, value: float, hint: Any) -> None:
         raise UserError(f"{name} must be at most 2^63 - 1 = {LARGEST}, not {value}")
 
 
-def bounds(hint: Any) -> Iterator[Bound]:
-    """Yield the bounds that an annotation states, at whatever depth: of a union, or of what a tuple holds."""
+def bounds(hint: object) -> Iterator[Bound]:
+    """Yield the bounds in an annotation, including those nested in unions and tuples."""
     for part in typing.get_args(hint):
         if isinstance(part, Bound):
             yield part
@@ -64,7 +68,7 @@ def bounds(hint: Any) -> Iterator[Bound]:
             yield from bounds(part)
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def _numbers(value: object) -> Iterator[float]:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     for entry in value if isinstance(value, tuple | list) else [value]:

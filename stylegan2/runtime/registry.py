@@ -1,7 +1,7 @@
-"""Named parts of one kind, each in a file of its own: generators, encoders, losses, tasks.
+"""Registries of named parts, each defined in a file of its own: generators, encoders, losses, tasks.
 
-A part is registered by a decorator beside its definition, and found by importing the files of one package. Registries
-serve the command line and checkpoints; whoever writes Python may call the classes directly.
+A decorator beside the definition registers a part, and the registry finds it by importing the files of one package.
+Registries serve the command line and checkpoints; Python code may call the classes directly.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.settings import Ranges, validated
 
 Part = TypeVar("Part")
-Builder = TypeVar("Builder", bound=Callable[..., Any])
+Builder = TypeVar("Builder", bound=Callable[..., object])
 Config = dict[str, Any]
 """{"name": ..., **settings} of a part, or its settings alone"""
 
@@ -25,16 +25,16 @@ class Registry(Generic[Part]):
     Args:
         kind: What a part is called in messages, such as "encoder".
         package: Dotted name of the package whose files register the parts.
-        ranges: {setting: (smallest, largest)}, within which numbers lie that a file gives to a part.
+        ranges: {setting: (smallest, largest)}, the allowed ranges of numbers that come from a file.
     """
 
     def __init__(self, kind: str, package: str, ranges: Ranges | None = None) -> None:
         self.kind, self.package, self.ranges = kind, package, ranges or {}
-        self._builders: dict[str, Callable[..., Part]] = {}
+        self._builders: dict[str, Callable[..., Any]] = {}  # of Part, which the type of a decorator cannot say
         self._imported = False
 
     def register(self, name: str) -> Callable[[Builder], Builder]:
-        """Make a class, or a function that builds a part, known under `name`. ValueError: the name is taken."""
+        """Register a class, or a function that builds a part, under `name`. ValueError: the name is taken."""
 
         def decorator(builder: Builder) -> Builder:
             if name in self._builders:
@@ -45,12 +45,12 @@ class Registry(Generic[Part]):
         return decorator
 
     def names(self) -> list[str]:
-        """Return the known names in alphabetical order."""
+        """Return the registered names in alphabetical order."""
         self._import_files()
         return sorted(self._builders)
 
     def __getitem__(self, name: str) -> Callable[..., Part]:
-        """Return the class or function registered under `name`. UserError: there is none."""
+        """Return the class or function registered under `name`. UserError: the name is not registered."""
         self._import_files()
         if name not in self._builders:
             raise UserError(f"there is no {self.kind} called {str(name)[:100]!r}; there are {', '.join(self.names())}")
@@ -60,8 +60,8 @@ class Registry(Generic[Part]):
         self._import_files()
         return name in self._builders
 
-    def build(self, name: str, *args: Any, **settings: Any) -> Part:
-        """Build the part registered under `name`; it remembers its name and its complete settings.
+    def build(self, name: str, *args: object, **settings: object) -> Part:
+        """Build the part registered under `name`, and record its name and complete settings in it (see `built_as`).
 
         Raises:
             UserError: There is no part of that name, or it has no such setting.
@@ -71,8 +71,8 @@ class Registry(Generic[Part]):
         object.__setattr__(part, "built_as", description)  # also where a dataclass is frozen
         return part
 
-    def config(self, name: str, *args: Any, **settings: Any) -> Config:
-        """Return {"name": ..., **settings} of a part without building it; settings not given have their defaults.
+    def config(self, name: str, *args: object, **settings: object) -> Config:
+        """Return {"name": ..., **settings} of a part without building it; missing settings have their defaults.
 
         Raises:
             UserError: There is no part of that name, or it has no such setting.
@@ -87,11 +87,11 @@ class Registry(Generic[Part]):
         bound.apply_defaults()  # so that a checkpoint outlives a changed default
         return {"name": name, **bound.arguments}
 
-    def checked(self, description: Any) -> dict[str, Any]:
-        """Return {"name": ..., **settings} that a file holds, for `build`; nothing is built.
+    def checked(self, description: object) -> Config:
+        """Validate {"name": ..., **settings} from a file for `build`, without building anything.
 
         Raises:
-            UserError: It is no such description, names no part, or has a setting that the part cannot have.
+            UserError: The description is malformed, names no part, or has a setting that the part cannot have.
         """
         if not isinstance(description, Mapping) or not isinstance(description.get("name"), str):
             raise UserError(f"its metadata does not say which {self.kind} it holds")
@@ -99,12 +99,12 @@ class Registry(Generic[Part]):
         settings = {key: value for key, value in description.items() if key != "name"}
         return {"name": name, **validated(f"the {self.kind} {name}", self[name], settings, self.ranges)}
 
-    def build_from(self, name: str, settings: Mapping[str, Any]) -> Part:
-        """Build the part registered under `name` from those of the settings that it takes."""
+    def build_from(self, name: str, settings: Mapping[str, object]) -> Part:
+        """Build the part registered under `name` from a larger set of settings, of which it takes its own."""
         return self.build(name, **{key: value for key, value in settings.items() if key in self.settings(name)})
 
     def settings(self, name: str) -> Mapping[str, inspect.Parameter]:
-        """Return what the constructor of a part takes. UserError: there is none of that name."""
+        """Return the parameters of a part's constructor. UserError: the name is not registered."""
         return inspect.signature(self[name]).parameters
 
     def _import_files(self) -> None:
@@ -115,9 +115,9 @@ class Registry(Generic[Part]):
                 importlib.import_module(f"{self.package}.{module.name}")
 
 
-def built_as(part: Any) -> Config:
-    """Return {"name": ..., **settings} of a part that a registry built. ValueError: none did."""
+def built_as(part: object) -> Config:
+    """Return {"name": ..., **settings} of a part that a registry built. ValueError: no registry built it."""
     found = getattr(part, "built_as", None)
     if found is None:
-        raise ValueError(f"{type(part).__name__} was not built by a registry, so a checkpoint could not name it")
+        raise ValueError(f"{type(part).__name__} was not built by a registry, so its settings are not known")
     return dict(found)

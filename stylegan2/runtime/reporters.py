@@ -1,9 +1,9 @@
-"""Where a training's numbers, pictures and texts are shown: TensorBoard, Weights & Biases."""
+"""Show the numbers, pictures and texts of a training in TensorBoard or Weights & Biases."""
 
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from stylegan2.runtime.files import write_text
 
 
 class Reporter(Protocol):
-    """What shows a training."""
+    """A service that shows a training."""
 
     def scalars(self, at: int, values: Mapping[str, float]) -> None:
         """Show numbers at a position of the training."""
@@ -21,18 +21,18 @@ class Reporter(Protocol):
         """Show a picture, uint8 [H, W, C]."""
 
     def text(self, at: int, name: str, text: str) -> None:
-        """Show a text, whose lines stay as they are."""
+        """Show a text and keep its line breaks."""
 
     def close(self) -> None:
-        """Write what has not been written."""
+        """Write everything that has not been written yet."""
 
 
 class TensorBoard:
-    """Event files under run_dir/logs.
+    """Event files of TensorBoard under run_dir/logs.
 
     Args:
         run_dir: Folder of the run.
-        start: Where it begins or resumes; what was written after that is not shown any more.
+        start: Position at which the run begins or resumes; entries after it are no longer shown.
     """
 
     def __init__(self, run_dir: Path, start: int) -> None:
@@ -57,11 +57,11 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, which a resumed training goes on with; its environment variables say where and how.
+    """A run of Weights & Biases, which a resumed training continues; wandb's environment variables configure it.
 
     Args:
-        run_dir: Folder of the run; wandb_id.txt there names it.
-        start: Where it begins or resumes.
+        run_dir: Folder of the run, whose wandb_id.txt holds the id of the run in Weights & Biases.
+        start: Position at which the run begins or resumes.
     """
 
     def __init__(self, run_dir: Path, start: int) -> None:
@@ -69,7 +69,7 @@ class WeightsAndBiases:
             import wandb
         except ImportError:
             raise UserError("report_to wandb needs the package wandb: pip install wandb") from None
-        self._wandb: Any = wandb
+        self._image = wandb.Image
         named = run_dir / "wandb_id.txt"
         if not start or not named.exists():
             write_text(named, secrets.token_hex(4) + "\n")
@@ -80,7 +80,7 @@ class WeightsAndBiases:
         self._run.log(dict(values), step=at)
 
     def image(self, at: int, name: str, image: np.ndarray) -> None:
-        self._run.log({name: self._wandb.Image(image)}, step=at)
+        self._run.log({name: self._image(image)}, step=at)
 
     def text(self, at: int, name: str, text: str) -> None:
         self._run.summary[name] = text
@@ -93,5 +93,5 @@ CLASSES = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 def open_reporters(names: Sequence[str], run_dir: Path, start: int) -> list[Reporter]:
-    """Open reporters of these names (`runtime.choices.REPORTERS`) for a run that begins or resumes at `start`."""
+    """Open the named reporters (`runtime.choices.REPORTERS`) for a run that begins or resumes at `start`."""
     return [CLASSES[name](run_dir, start) for name in names]

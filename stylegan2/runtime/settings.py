@@ -1,7 +1,7 @@
-"""Settings that files hold, held against the types and ranges that the constructors of networks and tasks declare.
+"""Validate settings from files against the types and ranges that the constructors of networks and tasks declare.
 
-pydantic does the checking. A constructor's signature says the types; its registry says once within which range a
-setting of a name lies, whichever part it belongs to.
+pydantic validates them. The signature of a constructor gives the types; its registry gives the range of each setting,
+which holds for all parts that have a setting of that name.
 """
 
 import inspect
@@ -14,23 +14,28 @@ from typing import Annotated, Any
 from stylegan2.runtime.errors import UserError
 
 Ranges = Mapping[str, tuple[float, float]]
-WHOLE, REAL = (-(2**31), 2**31), (-1e6, 1e6)  # of numbers for which a registry says nothing
+WHOLE, REAL = (-(2**31), 2**31), (-1e6, 1e6)  # ranges of numbers for which a registry gives none
 LONGEST_TEXT, LONGEST_LIST = 1000, 64
 
 
-def validated(what: str, builder: Callable[..., Any], settings: Mapping[str, Any], ranges: Ranges) -> dict[str, Any]:
-    """Return settings of the types that a class or function takes, and within their ranges.
+def validated(
+    what: str, builder: Callable[..., object], settings: Mapping[str, object], ranges: Ranges
+) -> dict[str, Any]:
+    """Validate settings against the types that a class or function takes, and against their ranges.
 
     Args:
-        what: Names the part in the sentence of an error, as in "the encoder light".
-        builder: Its signature says the types.
-        settings: As JSON holds them: a list stands for a tuple too.
-        ranges: {setting: (smallest, largest)}, of numbers and of those in lists.
+        what: The part's name for messages, such as "the encoder light".
+        builder: The class or function; its signature gives the types.
+        settings: The settings as JSON holds them, where a list may stand for a tuple.
+        ranges: {setting: (smallest, largest)} of numbers and of numbers in lists.
+
+    Returns:
+        The settings that were given, with the types of the signature.
 
     Raises:
         UserError: A setting is unknown, missing, of another type, not finite or out of its range.
     """
-    from pydantic import ConfigDict, ValidationError, create_model  # takes 0.2 s, for files only
+    from pydantic import ConfigDict, ValidationError, create_model  # the import takes 0.2 s
 
     hints = typing.get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
     fields: dict[str, Any] = {
@@ -51,17 +56,17 @@ def validated(what: str, builder: Callable[..., Any], settings: Mapping[str, Any
     return found.model_dump(exclude_unset=True)
 
 
-def _default(parameter: inspect.Parameter) -> Any:
+def _default(parameter: inspect.Parameter) -> object:
     return ... if parameter.default is inspect.Parameter.empty else parameter.default
 
 
 def _bounded(kind: Any, bounds: tuple[float, float] | None) -> Any:
-    """The same type with bounds on its numbers, texts and lists."""
+    """Return a type with bounds on its numbers, texts and lists."""
     from pydantic import Field
 
     origin: Any = typing.get_origin(kind)
     arguments = typing.get_args(kind)
-    if origin is Annotated:  # with the range that the signature declares
+    if origin is Annotated:  # keep the range that the signature declares
         return Annotated[(_bounded(arguments[0], bounds), *kind.__metadata__)]
     if kind in (int, float):
         low, high = bounds or (WHOLE if kind is int else REAL)

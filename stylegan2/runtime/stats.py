@@ -1,9 +1,8 @@
-"""Training statistics: accumulated on the device, written to metrics.jsonl and shown by reporters."""
+"""Training statistics, which are accumulated on the device, written to metrics.jsonl and shown by reporters."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +13,19 @@ from stylegan2.runtime.reporters import open_reporters
 
 
 class Averages:
-    """Means of what was reported since the last `pop`; nothing waits for the device until then."""
+    """Means of the values that were added since the last `pop`; nothing waits for the device until then."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor | int] = {}
 
     def add(self, name: str, values: Tensor, skip: Tensor | None = None) -> None:
-        """Report a tensor of any shape, each element of which counts as one observation.
+        """Add a tensor, each element of which counts as one observation.
 
         Args:
-            name: What the mean is called.
-            values: On any device.
-            skip: [], on the same device; where it is not 0 the values do not count, even if they are NaN.
+            name: Name of the mean.
+            values: A tensor of any shape on any device.
+            skip: [], on the same device; if it is not 0, the values do not count, even if they are NaN.
         """
         total = values.detach().double().sum() if values.device.type != "mps" else values.detach().sum()
         count: Tensor | int = values.numel()
@@ -37,7 +36,7 @@ class Averages:
         self._counts[name] = self._counts.get(name, 0) + count
 
     def pop(self) -> dict[str, float]:
-        """Return {name: mean} of what counted, and begin again."""
+        """Return {name: mean} of the observations that counted, and start again."""
         counts = {name: int(count) for name, count in self._counts.items()}
         means = {name: float(total) / counts[name] for name, total in self._sums.items() if counts[name]}
         self._sums.clear()
@@ -46,20 +45,20 @@ class Averages:
 
 
 class StatsWriter:
-    """One JSON object a line in run_dir/metrics.jsonl, and the same for reporters such as TensorBoard.
+    """Write statistics to run_dir/metrics.jsonl, one JSON object per line, and to reporters such as TensorBoard.
 
-    A run that resumes drops what was written after the position it resumes at, so that both read as one uninterrupted
+    A run that resumes drops the entries after the position at which it resumes, so that both read as one uninterrupted
     run.
 
     Args:
-        run_dir: Created where it is not there yet.
-        position: What counts the progress of the training: "cur_nimg" or "cur_step".
-        start: Where the run begins or resumes.
-        idle: Write nothing: of several processes all but the first.
+        run_dir: Folder of the run, which is created if it does not exist.
+        position: Name of the training's position: "cur_nimg" or "cur_step".
+        start: Position at which the run begins or resumes.
+        idle: Write nothing, as all processes but the first do.
         report_to: Names of reporters (`stylegan2.runtime.reporters`).
 
     Raises:
-        UserError: The disk is full, or the folder takes no files.
+        UserError: The disk is full, or the folder is not writable.
     """
 
     def __init__(
@@ -91,23 +90,23 @@ class StatsWriter:
     def _is_before(self, line: str, start: int) -> bool:
         try:
             return json.loads(line)[self.position] <= start
-        except (ValueError, KeyError, TypeError):  # the last line of a killed run may be cut short
+        except (ValueError, KeyError, TypeError):  # the last line of a killed run may be incomplete
             return False
 
     def plot(self, at: int, values: dict[str, float]) -> None:
-        """Show numbers, which are not written to metrics.jsonl."""
+        """Show numbers without writing them to metrics.jsonl."""
         if self.idle:
             return
         with writing(self.path.parent):
             for reporter in self._reporters:
                 reporter.scalars(at, values)
 
-    def scalars(self, at: int, values: dict[str, float], **notes: Any) -> None:
+    def scalars(self, at: int, values: dict[str, float], **notes: object) -> None:
         """Write numbers to metrics.jsonl, with notes such as the network that measured them, and show them."""
         if self.idle:
             return
         self.plot(at, values)
-        record: dict[str, Any] = {self.position: at, **values, **notes}
+        record: dict[str, object] = {self.position: at, **values, **notes}
         with writing(self.path.parent):
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()

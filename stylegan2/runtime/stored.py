@@ -1,44 +1,49 @@
-"""Building a network that a file describes, once it is known that the file has its tensors."""
+"""Build a network that a file describes, after checking that the file holds its tensors."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.registry import Registry
 from stylegan2.runtime.tensors import check_module, load_module
 
-Part = TypeVar("Part")
+Part = TypeVar("Part", bound=Module)
 
 
-def build_stored(registry: Registry[Part], description: Any, tensors: Mapping[str, Tensor], prefix: str) -> Part:
-    """Build the part that a file describes, with its tensors in float32.
+def build_stored(registry: Registry[Part], description: object, tensors: Mapping[str, Tensor], prefix: str) -> Part:
+    """Build the network that a file describes, with its tensors in float32.
 
-    A description of a few bytes may ask for any amount of memory, so the part is made without memory first, on
-    PyTorch's meta device, and its shapes are held against the tensors.
+    A description of a few bytes may ask for any amount of memory, so the network is first built without memory, on
+    PyTorch's meta device, and its shapes are compared with the tensors.
 
     Args:
-        registry: Has the parts of this kind.
+        registry: The registry of networks of this kind.
         description: {"name": ..., **settings}, as JSON holds it.
-        tensors: Those called PREFIX.* are the part's, all of them.
-        prefix: See there.
+        tensors: The tensors of the file; those called PREFIX.* are exactly the network's.
+        prefix: The prefix, without the dot.
 
     Raises:
-        CheckpointError: The description is no part's, the tensors are others, or one is not finite.
+        CheckpointError: The description is not valid, the tensors do not fit it, or one is not finite.
     """
     check_module(outline_of(registry, description), tensors, prefix)
     start = prefix + "."
     own = {name: _real(name, tensor) for name, tensor in tensors.items() if name.startswith(start)}
     with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
-        part: Any = registry.build(**registry.checked(description))
+        part = registry.build(**registry.checked(description))
     load_module(part, own, prefix)
     return part
 
 
-def outline_of(registry: Registry[Any], description: Any) -> nn.Module:
-    """Return the part that a file describes, on the meta device, where it takes no memory. CheckpointError: none is."""
+def outline_of(registry: Registry[Part], description: object) -> Part:
+    """Build the network that a file describes on the meta device, where it takes no memory.
+
+    Raises:
+        CheckpointError: The description is not valid.
+    """
     if not isinstance(description, Mapping):
         raise CheckpointError(f"its metadata does not say which {registry.kind} it holds")
     try:

@@ -1,20 +1,25 @@
-"""Networks and optimizers as named tensors, which is how a checkpoint holds them."""
+"""Convert networks and optimizers to named tensors for checkpoints, and back."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.module import Module
 
-IMPLEMENTATION_OPTIONS = ("fused", "foreach", "capturable", "differentiable")  # of an optimizer: how it computes
+IMPLEMENTATION_OPTIONS = (
+    "fused",
+    "foreach",
+    "capturable",
+    "differentiable",
+)  # options of an optimizer that choose how it computes, not what
 
 
 def module_tensors(prefix: str, module: Module) -> dict[str, Tensor]:
-    """Return {"PREFIX.NAME": tensor} of all parameters and buffers; not copies, so save before the next step."""
+    """Return {"PREFIX.NAME": tensor} of all parameters and buffers; they are not copies, so save them at once."""
     return {f"{prefix}.{name}": tensor.detach() for name, tensor in module.state_dict().items()}
 
 
@@ -22,13 +27,13 @@ def load_module(module: Module, tensors: Mapping[str, Tensor], prefix: str, assi
     """Copy the tensors under `prefix` into `module`, whose names and shapes must match exactly.
 
     Args:
-        module: Changed in place.
-        tensors: Those under other prefixes are passed over.
-        prefix: Without the dot.
-        assign: Take the tensors themselves, as a module on the meta device needs.
+        module: The module, which is changed in place.
+        tensors: The tensors by name; those under other prefixes are ignored.
+        prefix: The prefix, without the dot.
+        assign: Use the tensors themselves instead of copying, as a module on the meta device needs.
 
     Raises:
-        CheckpointError: Something is missing, extra or of another shape; `module` is then unchanged.
+        CheckpointError: A tensor is missing, unexpected or of another shape; `module` is then unchanged.
     """
     module.load_state_dict(check_module(module, tensors, prefix), assign=assign)
 
@@ -37,7 +42,7 @@ def check_module(module: Module, tensors: Mapping[str, Tensor], prefix: str) -> 
     """Return the tensors under `prefix` by their names in `module`, which may be on the meta device.
 
     Raises:
-        CheckpointError: Something is missing, extra or of another shape.
+        CheckpointError: A tensor is missing, unexpected or of another shape.
     """
     start = prefix + "."
     stored = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
@@ -61,14 +66,21 @@ def _some(names: list[str], limit: int = 5) -> str:
 
 def optimizer_tensors(
     prefix: str, optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return ({"PREFIX.PARAMETER.KEY": tensor}, JSON) of an optimizer's whole state, by the names of parameters.
+) -> tuple[dict[str, Tensor], Metadata]:
+    """Return the whole state of an optimizer, by the names of its parameters.
 
     Args:
-        prefix: Of the tensors' names.
-        optimizer: Its state may be made of tensors, Python scalars, strings, None, and lists, tuples and dicts of
-            these. The tensors are no copies.
-        named_parameters: Such as `module.named_parameters()`; must name every parameter of the optimizer.
+        prefix: The prefix of the tensors' names.
+        optimizer: An optimizer whose state consists of tensors, Python scalars, strings, None, and lists, tuples and
+            dicts of these.
+        named_parameters: Pairs such as those of `module.named_parameters()`, for every parameter of the optimizer.
+
+    Returns:
+        {"PREFIX.PARAMETER.KEY": tensor}, which are not copies, and JSON with everything else.
+
+    Raises:
+        ValueError: Two parameters share a name.
+        TypeError: The state holds an object of another type.
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in named_parameters}
     if len(set(names.values())) != len(names):
@@ -92,16 +104,16 @@ def load_optimizer(
     optimizer: torch.optim.Optimizer,
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     tensors: Mapping[str, Tensor],
-    settings: Mapping[str, Any],
+    settings: Metadata,
 ) -> None:
-    """Restore what `optimizer_tensors` gave, bit for bit, wherever the parameters are now.
+    """Restore the state that `optimizer_tensors` returned, bit for bit, on whatever device the parameters are.
 
     Each tensor goes to the device of its parameter; Adam's step counts stay on the CPU unless the optimizer counts on
     the device. How the optimizer is computed (`fused`, `foreach`, ...) stays as it was built, so that a checkpoint may
     move between a CPU and a GPU. (`Optimizer.load_state_dict` would cast the state to the dtype of the weights.)
 
     Raises:
-        CheckpointError: The optimizer's class or its groups of parameters differ; it is then unchanged.
+        CheckpointError: The class of the optimizer or its parameter groups differ; it is then unchanged.
     """
     parameters = dict(named_parameters)
     names = {parameter: name for name, parameter in parameters.items()}
@@ -117,14 +129,16 @@ def load_optimizer(
         for parameter in group["params"]
     }
     try:
-        options = [_unpack(group["options"], partial(_copy, tensors)) for group in settings["groups"]]
-        state: dict[nn.Parameter, Any] = {}
+        copy = partial(_copy, tensors)
+        options = [
+            {key: _unpack(item, copy) for key, item in group["options"]["dict"].items()} for group in settings["groups"]
+        ]
+        state: dict[nn.Parameter, dict[str, object]] = {}
         for name, packed in settings["state"].items():
             parameter = parameters[name]
             fetch = partial(_copy_like, tensors, parameter)
-            state[parameter] = _unpack(packed, fetch)
-            step = state[parameter].get("step")
-            if isinstance(step, Tensor) and not counts_on_device[parameter]:
+            state[parameter] = {key: _unpack(item, fetch) for key, item in packed["dict"].items()}
+            if isinstance(state[parameter].get("step"), Tensor) and not counts_on_device[parameter]:
                 state[parameter]["step"] = _unpack(packed["dict"]["step"], partial(_copy, tensors))
     except KeyError as error:
         raise CheckpointError(f"the checkpoint lacks {error} of the state of {kind}") from error
@@ -140,15 +154,15 @@ def _copy(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _copy_like(tensors: Mapping[str, Tensor], parameter: nn.Parameter, name: str) -> Tensor:
-    """Return a copy on the parameter's device; of its shape, also in its memory layout, which fused optimizers need."""
+    """Copy a tensor to the parameter's device and, if the shapes agree, to its layout, which fused optimizers need."""
     stored = tensors[name]
     if stored.shape != parameter.shape:
         return stored.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=stored.dtype, requires_grad=False).copy_(stored)
 
 
-def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON for `value`; its tensors go to `tensors`, under `name` and their place within `value`."""
+def _pack(value: object, name: str, tensors: dict[str, Tensor]) -> object:
+    """Return JSON for `value`, and add its tensors to `tensors` under `name` and their place within `value`."""
     if isinstance(value, Tensor):
         tensors[name] = value.detach()
         return {"tensor": name}
@@ -162,8 +176,8 @@ def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
-def _unpack(packed: Any, fetch: Callable[[str], Tensor]) -> Any:
-    """The inverse of `_pack`."""
+def _unpack(packed: object, fetch: Callable[[str], Tensor]) -> object:
+    """Rebuild the value that `_pack` was given."""
     if not isinstance(packed, dict):
         return packed
     ((kind, content),) = packed.items()

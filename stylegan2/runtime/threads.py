@@ -1,4 +1,4 @@
-"""Work for several threads whose results come in the order of their items."""
+"""Process items in several threads, and return the results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield function(item) for each item, in order.
 
-    Threads run a few items ahead of the consumer and no further; items are asked for by the consumer's thread.
+    The threads run only a few items ahead of the consumer; items are taken in the thread of the consumer.
     """
     with ThreadPoolExecutor(workers) as pool:
         remaining, ahead = iter(items), deque()

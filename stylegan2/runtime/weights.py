@@ -1,13 +1,13 @@
-"""Pretrained files: what each is, under which licence, and where it is looked for. Each floor has its own table.
+"""Tables of pretrained files, with their licences, and the places where files are looked for.
 
-Nothing here opens a network connection: `stylegan2.runtime.download` does, when it is asked to. A file is looked for
-in the place of its kind and, before that, by its name in the folder of weights: the one that the environment variable
-PSP_WEIGHTS names, by default `weights` in the folder of caches:
+Nothing here opens a network connection; only `stylegan2.runtime.download` does, on request. A file is first looked for
+by its name in the folder of weights, which is the environment variable PSP_WEIGHTS or `weights` in the folder of
+caches, and then in the place that its entry names:
 
     package:NAME    inside an installed distribution, found without importing it
-    torchvision:    the checkpoints folder of torch.hub, where torchvision puts what it downloads
-    facenet:        the checkpoints folder of torch, where facenet-pytorch puts what it downloads
-    user:           nowhere of its own: a path that the user gives, or the folder of weights
+    torchvision:    the checkpoints folder of torch.hub, where torchvision stores its downloads
+    facenet:        the checkpoints folder of torch, where facenet-pytorch stores its downloads
+    user:           no place of its own: only a path that the user gives, or the folder of weights
     shipped:NAME    the folder `pretrained` of our package NAME
 """
 
@@ -33,49 +33,49 @@ from stylegan2.runtime.tensors import load_module
 from stylegan2.runtime.torch_outline import check_torch
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"
-KINDS = {"psp": "pSp model", "stylegan2": "generator", "segmenter": "network"}  # as our files name them: as people do
+KINDS = {"psp": "pSp model", "stylegan2": "generator", "segmenter": "network"}  # {kind in our files: name for people}
 Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a file can be downloaded."""
+    """The address of a file."""
 
     url: str
     page: str
-    """The page of those who published it, for people."""
+    """the web page of the publisher, for people"""
     megabytes: int | None = None
-    """About how large it is; None where that is not known."""
+    """approximate size in bytes; None where it is unknown"""
 
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """One pretrained file; every text is a phrase that fits into the sentence of `locate`."""
+    """One pretrained file; each text is a phrase that fits into the message of `locate`."""
 
     name: str
-    """The key of the table."""
+    """key in the table"""
     file: str
-    """The file's name, without a folder."""
+    """name of the file, without a folder"""
     what: str
-    """What the file holds."""
+    """description of the content"""
     found: str
-    """Where it is looked for: one of the kinds above."""
+    """place where the file is looked for, one of those above"""
     sha256: str | None
-    """Its SHA-256 in hexadecimal; only the leading digits where no more is known (torchvision writes 8 into the file's
-    name); None where nothing is known, and then it is not verified."""
+    """SHA-256 in hexadecimal, or its leading digits (torchvision writes 8 into the name of a file); None where it is
+    unknown, and the file is then not verified"""
     licence: str
     source: str
     """How to get it."""
     instead: str
-    """What works without it."""
+    """what to do without the file"""
     kind: str = "network"
-    """What it is loaded as: "generator", "pSp model", "directions", or "network", which losses and metrics use."""
+    """type of the content: "generator", "pSp model", "directions", or "network" for losses and metrics"""
     domain: str = ""
-    """What its images show, such as faces."""
+    """what its images show, such as faces"""
     resolution: int | None = None
-    """Pixels of the side of the images that it makes."""
+    """side, in pixels, of the images that it makes"""
     task: str = ""
-    """What a pSp model makes of an image."""
+    """what a pSp model does with an image"""
     download: Download | None = None
 
 
@@ -83,7 +83,7 @@ class PretrainedFiles:
     """The pretrained files that one package uses: those of a table, and the models that come with the package.
 
     Args:
-        package: Name of the package whose folder `pretrained` holds its own models.
+        package: Name of the package, whose folder `pretrained` holds the models that come with it.
         table: The other files.
     """
 
@@ -93,19 +93,19 @@ class PretrainedFiles:
 
     @property
     def shipped(self) -> list[str]:
-        """The names of the files that come with the package."""
+        """Return the names of the files that come with the package."""
         return sorted(name for name, entry in self.entries.items() if entry.found == f"shipped:{self.package}")
 
     def shipped_as(self, kind: str) -> list[str]:
-        """Return the names of those that come with the package and are of one kind."""
+        """Return the names of the files of one kind that come with the package."""
         return [name for name in self.shipped if self.entries[name].kind == kind]
 
     def locate_model(self, name: str, kind: str) -> Path:
         """Return the file of a model that comes with the package or was downloaded.
 
         Args:
-            name: Key of the table.
-            kind: What it is, such as "generator".
+            name: Key in the table.
+            kind: Kind of the model, such as "generator".
 
         Raises:
             UserError: There is no model of that name, or it is not on this machine.
@@ -120,15 +120,15 @@ class PretrainedFiles:
         raise UserError(f"there is no {kind} {name!r}: give a file or an experiment folder{others}{hint}")
 
     def find(self, name: str, path: str | Path | None = None) -> Path | None:
-        """Return the path of a file, or None where it is not on this machine.
+        """Return the path of a file, or None if it is not on this machine.
 
         Args:
-            name: Key of the table.
-            path: The user's own choice, which is taken as it is.
+            name: Key in the table.
+            path: A path that the user chose, which is returned without verification.
 
         Raises:
-            UserError: The table has no such name, or `path` is no file.
-            CheckpointError: A file was found by its name, and its SHA-256 is not that of the table.
+            UserError: The table has no such name, or `path` is not a file.
+            CheckpointError: The SHA-256 of the file that was found differs from that of the table.
         """
         if name not in self.entries:
             raise UserError(f"there is no pretrained file called {name!r}; there are {', '.join(sorted(self.entries))}")
@@ -143,7 +143,11 @@ class PretrainedFiles:
         return candidate
 
     def locate(self, name: str, path: str | Path | None = None) -> Path:
-        """Return the path of a file as `find` does. UserError: it is missing; how to get it and what works instead."""
+        """Return the path of a file as `find` does.
+
+        Raises:
+            UserError: The file is not on this machine; the message says how to get it and what to do without it.
+        """
         found = self.find(name, path)
         if found is not None:
             return found
@@ -156,7 +160,7 @@ class PretrainedFiles:
 
 
 def _shipped(package: str) -> Iterator[PretrainedFile]:
-    """The models in the folder of a package, under the names of their files."""
+    """Yield entries for the models in the folder of a package, named after their files."""
     folder = _pretrained_folder(package)
     for path in sorted(folder.glob("*.safetensors")) if folder else ():
         yield PretrainedFile(
@@ -164,7 +168,7 @@ def _shipped(package: str) -> Iterator[PretrainedFile]:
             path.name,
             "a model that comes with this package",
             f"shipped:{package}",
-            None,  # the file holds a digest of its own, which stylegan2.runtime.checkpoint.read verifies
+            None,  # the file holds its own digest, which stylegan2.runtime.checkpoint.read verifies
             "in the metadata of the file",
             "install this package again",
             "train a model of your own",
@@ -173,7 +177,7 @@ def _shipped(package: str) -> Iterator[PretrainedFile]:
 
 
 def _kind(path: Path) -> str:
-    """Say what one of our files is, by its header alone. What cannot be read is not complained of before it is used."""
+    """Return the kind of one of our files by its header. An unreadable file raises only when it is used."""
     try:
         with safe_open(path, framework="pt") as file:
             kind = str(json.loads((file.metadata() or {})["metadata"])["kind"])
@@ -183,20 +187,20 @@ def _kind(path: Path) -> str:
 
 
 def _pretrained_folder(package: str) -> Path | None:
-    """The folder of a package's models. find_spec of a top-level package does not import it."""
+    """Return the folder of a package's models; find_spec of a top-level package does not import it."""
     spec = find_spec(package)
     places = spec.submodule_search_locations if spec else None
     return Path(next(iter(places))) / "pretrained" if places else None
 
 
 def weights_folder() -> Path:
-    """Return where downloads are put and looked for: $PSP_WEIGHTS, by default `weights` in the folder of caches."""
+    """Return the folder of downloads: $PSP_WEIGHTS, by default `weights` in the folder of caches."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
 
 
 def verify(path: str | Path, sha256: str) -> None:
-    """Raise CheckpointError unless the SHA-256 of the file begins with the hexadecimal digits `sha256`."""
+    """Raise a CheckpointError unless the SHA-256 of the file begins with the hexadecimal digits `sha256`."""
     path = Path(path)
     digest = digest_of(path)
     if not digest.startswith(sha256.lower()):
@@ -207,13 +211,13 @@ def verify(path: str | Path, sha256: str) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; it is computed once, as long as the file stays as it is."""
+    """Return the SHA-256 of a file in hexadecimal, which is computed again only after the file has changed."""
     state = path.stat()
     return _digest(path, state.st_size, state.st_mtime_ns)
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a PyTorch file with a plain state dict, on the CPU; nothing in the file is executed."""
+    """Read the tensors, on the CPU, of a PyTorch file with a plain state dict without executing anything in it."""
     with reading(path, "a plain PyTorch file", CheckpointError):
         with open(path, "rb") as file:
             check_torch(file)
@@ -224,17 +228,21 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Copy tensors that were read from `path` into a module; CheckpointError names what is missing or extra."""
+    """Copy tensors that were read from `path` into a module.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected or of another shape.
+    """
     name = Path(path).name
     load_module(module, {f"{name}.{key}": value for key, value in tensors.items()}, name)
 
 
 def freeze(network: Network, channels_last: bool = False) -> Network:
-    """Return the same network in evaluation mode, without gradients for its weights.
+    """Put a network into evaluation mode, without gradients for its weights, and return it.
 
     Args:
-        network: What is frozen.
-        channels_last: Whether its convolutions store their weights with the channels last, which is faster on a CPU.
+        network: The network, which is changed in place.
+        channels_last: Store the weights of convolutions with the channels last, which is faster on a CPU.
     """
     network.requires_grad_(False).eval()
     if channels_last:
@@ -243,7 +251,7 @@ def freeze(network: Network, channels_last: bool = False) -> Network:
 
 
 def _places(entry: PretrainedFile) -> Iterator[Path]:
-    """Every path at which the file may be, in the order of preference."""
+    """Yield every path at which the file may be, in order of preference."""
     yield weights_folder() / entry.file
     kind, _, where = entry.found.partition(":")
     if kind == "package":
@@ -251,13 +259,13 @@ def _places(entry: PretrainedFile) -> Iterator[Path]:
     elif kind in ("torchvision", "facenet"):
         hub = Path(torch.hub.get_dir())
         yield hub / "checkpoints" / entry.file
-        yield hub.parent / "checkpoints" / entry.file  # facenet-pytorch leaves out the folder `hub`
+        yield hub.parent / "checkpoints" / entry.file  # facenet-pytorch does not use the folder `hub`
     elif kind == "shipped" and (folder := _pretrained_folder(where)):
         yield folder / entry.file
 
 
 def _in_distribution(distribution: str, file: str) -> Iterator[Path]:
-    """The installed files of that name. face-recognition-models cannot be imported: it wants pkg_resources."""
+    """Yield the files of that name in an installed distribution, which need not be importable."""
     try:
         files = metadata.files(distribution) or ()
     except metadata.PackageNotFoundError:
@@ -267,7 +275,7 @@ def _in_distribution(distribution: str, file: str) -> Iterator[Path]:
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, size: int, modified_ns: int) -> str:
-    """SHA-256 in hexadecimal; size and time of change are the key under which it is remembered."""
+    """Return the SHA-256 in hexadecimal; size and modification time are part of the key of the cache."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):

@@ -209,7 +209,7 @@ def assert_stops(ended, folder):
     assert code == 2
     sentence = err.splitlines()[-1]
     assert re.match(r"error: training stops, since .*loss.* was NaN or infinite in 3 steps in a row: lower ", sentence)
-    assert f"the same command goes on from the last good checkpoint, {str(good)!r}" in sentence
+    assert f"the same command resumes from the last good checkpoint, {str(good)!r}" in sentence
     assert "Traceback" not in err
     assert out.count("a step was skipped") == 1
 
@@ -224,7 +224,7 @@ MISTAKES = [
     ("train_stylegan2.py", "--channels 1", "procedural faces have 3 channels, not 1"),
     ("train_stylegan2.py", "--channel_base 32", "--channel_base must be at least the resolution, 64, not 32"),
     ("train_stylegan2.py", "--w_dim 0", "--w_dim must be at least 1, not 0"),
-    ("train_stylegan2.py", "--d_architecture resnet", "unknown architecture 'resnet'"),
+    ("train_stylegan2.py", "--d_architecture resnet", "there is no architecture 'resnet'"),
     ("train_stylegan2.py", "--batch_size 0", "--batch_size must be at least 1, not 0"),
     ("train_stylegan2.py", "--seed -1", "--seed must not be negative, but is -1"),
     ("train_stylegan2.py", "--workers -1", "--workers must be from 0 to 1024, not -1"),

@@ -113,7 +113,7 @@ def test_an_embedding_has_unit_mean_square():
 
 @pytest.mark.parametrize("name", sorted(GENERATORS))
 def test_labels_are_asked_for(name):
-    with pytest.raises(UserError, match="conditioned on 3 classes: give it the samples' labels"):
+    with pytest.raises(UserError, match="conditioned on 3 classes: give it the labels of the samples"):
         GENERATORS[name]()(torch.randn(1, 6))
 
 

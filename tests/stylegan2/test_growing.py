@@ -375,7 +375,7 @@ def test_sizes_that_do_not_exist_are_named(name, registry, resolution):
 
 
 def test_what_does_not_exist_is_named():
-    with pytest.raises(UserError, match="unknown normalization 'batch': choose one of adain, demodulation"):
+    with pytest.raises(UserError, match="there is no normalization 'batch': choose one of adain, demodulation"):
         GENERATORS.build("stylegan", 16, normalization="batch")
     with pytest.raises(UserError, match="unknown filter 'box': choose one of none, binomial, fir"):
         growing.Discriminator(16, low_pass="box")

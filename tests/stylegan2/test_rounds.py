@@ -98,5 +98,5 @@ def test_rounds_are_equal_and_hold_whole_groups(share, batch_gpu, group, expecte
 
 
 def test_rounds_that_tear_a_group_are_refused():
-    with pytest.raises(UserError, match="32 images cannot be worked through in rounds of at most 2"):
+    with pytest.raises(UserError, match="32 images cannot be split into equal rounds of at most 2"):
         check_batches(TrainingSettings(batch_size=64, batch_gpu=2), 16, 4, processes=2)

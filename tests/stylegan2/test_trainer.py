@@ -191,7 +191,7 @@ test_trainer.run(Path({str(tmp_path)!r}), save_interval={BATCH})
 @pytest.mark.parametrize(
     ("nets", "changes", "words"),
     [
-        ({"channel_max": 4}, {}, "holds another architecture than was asked for"),
+        ({"channel_max": 4}, {}, "holds another architecture than the one requested"),
         ({"d_architecture": "skip"}, {}, "the checkpoint's 'D' does not fit this Discriminator"),
         ({}, {"grow_from": None, "fade_nimg": 7}, "was trained with fade nimg 600000: keep it"),
     ],

@@ -201,7 +201,7 @@ def test_too_many_end_it_and_good_checkpoints_stay(tmp_path):
         run(tmp_path, bad=range(3, 100), keep_checkpoints=1, max_nonfinite_steps=5)
     (good,) = tmp_path.glob("checkpoints/*")
     assert good.name == f"network-{2 * BATCH:09d}.safetensors"  # of the steps 4, 6 and 8 nothing is written
-    assert f"goes on from the last good checkpoint, {str(good)!r}" in str(caught.value)
+    assert f"resumes from the last good checkpoint, {str(good)!r}" in str(caught.value)
     before = good.read_bytes()
     last = run(tmp_path, keep_checkpoints=9)  # the data are mended
     assert good.read_bytes() == before

@@ -171,7 +171,7 @@ def test_a_checkpoint_of_a_fade_shows_what_was_trained(tmp_path, system):
     assert generator.synthesis.growth.reached == (8, 0.5)  # of the step that began at 12 images
     images = generator(torch.randn(2, 8))  # [2, 3, 16, 16]
     assert torch.equal(images[..., ::2, ::2], images[..., 1::2, 1::2])  # 8 px, enlarged
-    with pytest.raises(UserError, match="has not grown to its 16 px yet, but is at 8: train it further"):
+    with pytest.raises(UserError, match="has grown to 8 of its 16 px only: train it further"):
         transfer.read(last)
 
 
@@ -197,9 +197,9 @@ def test_a_run_may_not_change_its_schedule(finished, tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             run("config-a", run_dir, **change)
-    with pytest.raises(UserError, match="holds another architecture than was asked for"):
+    with pytest.raises(UserError, match="holds another architecture than the one requested"):
         run("config-b", run_dir)
-    with pytest.raises(UserError, match="holds another architecture than was asked for"):
+    with pytest.raises(UserError, match="holds another architecture than the one requested"):
         run("pggan-logistic", run_dir)
 
 

@@ -1,7 +1,6 @@
-"""What follows a convolution (scale, noise, bias, leaky ReLU, clamp) and its gradients, each in one pass."""
+"""The epilogue of a convolution (scale, noise, bias, leaky ReLU, clamp) and its gradients, each in one pass."""
 
 from functools import lru_cache
-from typing import Any
 
 import torch
 import triton
@@ -10,12 +9,12 @@ from torch import Tensor
 
 from stylegan2.ops.kernels.tiles import blocks_of, channels_last, quantum_of
 
-TILES = 4  # what a program does, one after the other
+TILES = 4  # tiles that a program processes one after the other
 
 
 @triton.jit
 def epilogue_place(pixels, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Which tile a program has: sample, channels [CHANNELS], first pixel, and the number of its block of pixels."""
+    """Return the first tile of a program: sample, channels [CHANNELS], first pixel, and index of the pixel block."""
     program = tl.program_id(0)
     blocks = tl.cdiv(C, CHANNELS)
     c = (program % blocks) * CHANNELS + tl.arange(0, CHANNELS)
@@ -32,9 +31,9 @@ def epilogue_kernel(
     noise,
     bias,
     clamp,
-    pixels,  # of a sample
+    pixels,  # pixels of a sample
     channel_groups,
-    scale_step,  # from one sample's scale to the next, 0 where all have one; so too the noise's
+    scale_step,  # stride from the scale of one sample to the next, 0 where all share one; likewise for the noise
     noise_step,
     SLOPE: tl.constexpr,
     QUANTUM: tl.constexpr,
@@ -42,7 +41,7 @@ def epilogue_kernel(
     CHANNELS: tl.constexpr,
     TILES: tl.constexpr,
 ):
-    """y = clamp(lrelu(x * scale + noise + bias)) of TILES tiles [PIXELS, CHANNELS]; None for what there is not."""
+    """Compute y = clamp(lrelu(x * scale + noise + bias)) on TILES tiles [PIXELS, CHANNELS]; terms may be None."""
     C = channel_groups * QUANTUM
     accumulator: tl.constexpr = tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32
     n, c, first = epilogue_place(pixels, C, PIXELS * TILES, CHANNELS)
@@ -53,7 +52,7 @@ def epilogue_kernel(
     for tile in tl.static_range(TILES):
         start = first + tile * PIXELS
         p = tl.arange(0, PIXELS)
-        left = pixels - start  # pixels from here to the sample's end
+        left = pixels - start  # pixels from here to the end of the sample
         base = (n * pixels + start) * C
         mask = (p < left)[:, None] & (c < C)[None, :]
         offsets = p[:, None] * C + c[None, :]
@@ -66,7 +65,7 @@ def epilogue_kernel(
             value += shift[None, :]
         value = tl.where(value > 0, value, value * SLOPE)
         if clamp is not None:
-            # Comparisons, as tl.minimum would make a number of what is not one.
+            # Comparisons keep NaN, which tl.minimum would replace by a number.
             value = tl.where(value > clamp, clamp, tl.where(value < -clamp, -clamp, value))
         tl.store(y + base + offsets, value.to(y.dtype.element_ty), mask=mask)
 
@@ -79,7 +78,7 @@ def epilogue_gradients_kernel(
     y,
     clamp,
     of_x,
-    of_scale,  # [N, blocks, C], a sum for each block of pixels; so too the bias's
+    of_scale,  # [N, blocks, C], a sum for each block of pixels; likewise for the bias
     of_noise,  # [blocks, N, pixels], a sum for each block of channels
     of_bias,
     samples,
@@ -92,7 +91,7 @@ def epilogue_gradients_kernel(
     CHANNELS: tl.constexpr,
     TILES: tl.constexpr,
 ):
-    """g * scale and sums of g * x and g. g: grad where y > 0, grad * SLOPE elsewhere, but 0 where y is clamped."""
+    """Compute g * scale and sums of g * x and g, where g is grad if y > 0, 0 if y is clamped, and else grad * SLOPE."""
     C = channel_groups * QUANTUM
     accumulator: tl.constexpr = tl.float64 if grad.dtype.element_ty == tl.float64 else tl.float32
     n, c, first = epilogue_place(pixels, C, PIXELS * TILES, CHANNELS)
@@ -140,7 +139,7 @@ def apply_epilogue(
     clamp: float | None,
     overwrite: bool = False,
 ) -> Tensor:
-    """`stylegan2.ops.epilogue.epilogue` with a leaky ReLU of any slope; `overwrite` x where it is in channels_last."""
+    """Compute `stylegan2.ops.epilogue.epilogue` with any slope; `overwrite` x where it is in channels_last."""
     x = channels_last(x)
     c, h, w = x.shape[1:]
     y = x if overwrite else torch.empty_like(x)
@@ -172,9 +171,10 @@ def epilogue_gradients(
     slope: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, scale, noise and bias, in one pass; None for the scale where x is None, so too for the others.
+    """Compute the gradients of x, scale, noise and bias in one pass.
 
-    y: the epilogue's result, or None where there is neither slope nor clamp.
+    `y` is the result of the epilogue, or None where there is neither slope nor clamp. The gradient of the scale is None
+    where x is None; the gradients of noise and bias are None where these are.
     """
     grad = channels_last(grad)
     x, y = (None if tensor is None else channels_last(tensor) for tensor in (x, y))
@@ -214,8 +214,8 @@ def epilogue_gradients(
 
 
 @lru_cache
-def epilogue_settings(channels: int, itemsize: int) -> dict[str, Any]:
-    """What the epilogue's kernels are compiled for."""
+def epilogue_settings(channels: int, itemsize: int) -> dict[str, int]:
+    """Return the constants for which the kernels of the epilogue are compiled."""
     block_pixels, block_channels = blocks_of(channels, itemsize)
     return {
         "QUANTUM": quantum_of(channels, itemsize),
@@ -226,7 +226,7 @@ def epilogue_settings(channels: int, itemsize: int) -> dict[str, Any]:
     }
 
 
-def epilogue_programs(x: Tensor, settings: dict[str, Any]) -> int:
+def epilogue_programs(x: Tensor, settings: dict[str, int]) -> int:
     n, c, h, w = x.shape
     return n * triton.cdiv(h * w, settings["PIXELS"] * settings["TILES"]) * triton.cdiv(c, settings["CHANNELS"])
 

@@ -1,7 +1,6 @@
-"""The FIR filter with its resampling: each input row is read once and filtered along x, rows are combined along y."""
+"""The FIR filter with resampling: each input row is read once and filtered along x, then rows are combined along y."""
 
 from functools import lru_cache
-from typing import Any
 
 import torch
 import triton
@@ -10,13 +9,13 @@ from torch import Tensor
 
 from stylegan2.ops.kernels.tiles import blocks_of, channels_last, quantum_of
 
-REGISTERS = 96  # a thread's; with fewer some kernels spill, left to itself the assembler does too
-FIR_ROWS = 8  # rows that a program reads, but for the SPAN - DOWN that it shares with the next program
+REGISTERS = 96  # registers of a thread; with fewer, or with the choice of the assembler, some kernels spill
+FIR_ROWS = 8  # rows that a program reads, besides the SPAN - DOWN rows that it shares with the next program
 
 
 @triton.jit
 def filtered_row(row, width, first, c, C, UP: tl.constexpr, SPAN: tl.constexpr, WEIGHTS: tl.constexpr):
-    """One input row, filtered along x: for each phase of the output columns a tile [columns, channels]."""
+    """Filter one input row along x: return a tile [columns, channels] for each phase of the output columns."""
     accumulator: tl.constexpr = tl.float64 if row.dtype.element_ty == tl.float64 else tl.float32
     even = tl.zeros([first.shape[0], c.shape[0]], accumulator)
     odd = even
@@ -34,7 +33,7 @@ def filtered_row(row, width, first, c, C, UP: tl.constexpr, SPAN: tl.constexpr, 
 
 @triton.jit
 def combined_rows(rows, PHASE: tl.constexpr, SPAN: tl.constexpr, WEIGHTS: tl.constexpr):
-    """The filter along y: rows, SPAN tiles -> the tile of an output row."""
+    """Combine SPAN rows along y into the tile of an output row."""
     y = rows[0] * WEIGHTS[PHASE * SPAN]
     for tap in tl.static_range(1, SPAN):
         if WEIGHTS[PHASE * SPAN + tap] != 0:
@@ -65,10 +64,10 @@ def fir_kernel(
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """y[o UP + phase] = gain * sum over taps of WEIGHTS[phase, tap] x[o DOWN + first + tap], along y and x.
+    """Compute y[o UP + phase] = gain * sum over taps of WEIGHTS[phase, tap] x[o DOWN + first + tap], along y and x.
 
-    A program makes ROWS x COLUMNS places o of CHANNELS channels. It reads each input row once and keeps those that the
-    next output row needs, filtered along x, in registers.
+    A program computes ROWS x COLUMNS positions o of CHANNELS channels. It reads each input row once and keeps, in
+    registers and filtered along x, the rows that the next output row needs.
     """
     C = channel_groups * QUANTUM
     program = tl.program_id(0)
@@ -86,7 +85,7 @@ def fir_kernel(
     for step in tl.static_range(SPAN_Y - DOWN + ROWS * DOWN):
         iy = top * DOWN + first_y + step
         row = x + (n * H + iy) * W * C
-        width = tl.where((iy >= 0) & (iy < H), W, 0)  # no pixels above and below the image
+        width = tl.where((iy >= 0) & (iy < H), W, 0)  # rows above and below the image have no pixels
         new_even, new_odd = filtered_row(row, width, first, c, C, UP, SPAN_X, WEIGHTS_X)
         even, odd = even + (new_even,), odd + (new_odd,)  # noqa: RUF005 - Triton has no starred tuples
         if step >= SPAN_Y - 1 and (step - SPAN_Y + 1) % DOWN == 0:
@@ -110,7 +109,7 @@ def resample(
     start: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """`stylegan2.ops.fir.Resampling` of x [N, C, H, W] -> [N, C, *size], in channels_last."""
+    """Apply `stylegan2.ops.fir.Resampling` to x [N, C, H, W]: [N, C, *size] in channels_last."""
     x = channels_last(x)
     n, c, h, w = x.shape
     y = torch.empty((n, c, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -128,8 +127,8 @@ def resample(
 @lru_cache
 def fir_settings(
     channels: int, itemsize: int, taps: tuple[float, ...], up: int, down: int, start_y: int, start_x: int
-) -> dict[str, Any]:
-    """What `fir_kernel` is compiled for, the same for all gains; of the starts only the rest by `up` counts."""
+) -> dict[str, int | tuple[float, ...]]:
+    """Return the constants for which `fir_kernel` is compiled, which depend on the starts modulo `up` only."""
     weights_y, weights_x = phases(taps, up, down, start_y)[1], phases(taps, up, down, start_x)[1]
     columns, block_channels = blocks_of(channels, itemsize)
     return {
@@ -150,12 +149,12 @@ def fir_settings(
 
 @lru_cache
 def phases(taps: tuple[float, ...], up: int, down: int, start: int) -> tuple[int, tuple[float, ...]]:
-    """The filter along one axis without the products with inserted zeros: a short filter for each output phase.
+    """Split the filter along one axis into a short filter for each output phase, without products with inserted zeros.
 
     Output o * up + phase is the sum of weights[phase, j] * x[o * down + first + j].
 
     Returns:
-        first, and the weights [up, span], flattened. They sum to 1.
+        `first`, and the weights [up, span], flattened, which sum to 1.
     """
     reached = {}  # (phase, input relative to o * down) -> weight
     for phase in range(up):

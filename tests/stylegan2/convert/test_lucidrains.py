@@ -203,7 +203,7 @@ def test_mistakes_are_named(foreign, tmp_path):
         return {name: tensor for name, tensor in state.items() if not any(part in name for part in parts)}
 
     refused(state | {"GE.attns.2.0.fn.fn.to_q.weight": torch.zeros(1)}, "attention layers", "not supported")
-    refused(without("initial_conv"), "before 0.20")
+    refused(without("initial_conv"), "before version 0.20")
     refused(without("GE.blocks.1.to_noise2.bias"), "missing", "blocks.1.to_noise2.bias")
     refused(without("GE.blocks.1.conv1.weight"), "missing", "blocks.1.conv1.weight")
     refused(without("GE.initial_block"), "missing", "initial_block")
@@ -215,6 +215,6 @@ def test_mistakes_are_named(foreign, tmp_path):
     refused(state | {"SE.net.0.weight": torch.zeros(16)}, "S.net.0.weight", "no matrix")
     refused(state | {"GE.blocks.1.to_noise1.bias": torch.zeros(9)}, "widths")
     refused({**state, "GE.blocks.0.extra": 1}, "more than tensors")
-    refused({"GE.blocks.0.x": torch.zeros(1)}, "before 0.20")
+    refused({"GE.blocks.0.x": torch.zeros(1)}, "before version 0.20")
     (tmp_path / ".config.json").write_text(json.dumps({"lr_mlp": -1}))
     refused(state, "lr_mlp", "-1")

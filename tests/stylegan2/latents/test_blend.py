@@ -95,8 +95,8 @@ def test_the_result_is_saved_and_loaded_as_any_generator(tmp_path):
     [
         ({"channel_max": 4}, (16,), "built alike, but channel_max is 8 and 4"),
         ({"resolution": 16}, (16,), "built alike, but img_resolution is 32 and 16"),
-        ({}, (4,), "swap_from is one of 8, 16, 32, not 4"),
-        ({}, (24,), "swap_from is one of 8, 16, 32, not 24"),
+        ({}, (4,), "swap_from must be one of 8, 16, 32, not 4"),
+        ({}, (24,), "swap_from must be one of 8, 16, 32, not 24"),
         ({}, (8, -1), "ramp must not be negative"),
     ],
 )

@@ -103,7 +103,7 @@ def test_one_label_for_all_is_one_sentence(scores):
 
 @pytest.mark.parametrize("keep", [0.0, -1.0, 1.5, float("nan")])
 def test_a_share_out_of_range_is_one_sentence(keep):
-    with pytest.raises(UserError, match="share of samples to keep is above 0 and at most 1"):
+    with pytest.raises(UserError, match="share of samples to keep must be above 0 and at most 1"):
         extremes(torch.randn(10), keep)
 
 
@@ -158,7 +158,7 @@ def test_conditioning_on_one_is_the_papers_formula():
 
 def test_conditioning_on_itself_is_one_sentence():
     vector, other = torch.randn(8), torch.randn(8)
-    with pytest.raises(UserError, match="a combination of those that it should leave alone"):
+    with pytest.raises(UserError, match="a combination of the directions that it should leave alone"):
         condition(vector, [other, vector - 2 * other])
 
 

@@ -68,7 +68,7 @@ def test_changes_are_in_deviations_of_the_score(painter, directions):
 def test_selectivity_is_over_the_largest_other_change():
     assert selectivity({"yaw": -3.0, "smile": 0.5, "beard": -1.5}, "yaw") == pytest.approx(2)
     assert selectivity({"yaw": 1.0, "smile": 0.0}, "yaw") > 1e6
-    with pytest.raises(UserError, match="no change of 'age' beside others"):
+    with pytest.raises(UserError, match="selectivity needs the changes of 'age'"):
         selectivity({"yaw": 1.0}, "age")
 
 

@@ -132,10 +132,10 @@ def other_data_than_its_shape():
         ("d.npy", lambda: b"\x93NUMPY", "damaged or no NumPy file"),
         ("d.pt", lambda: b"PK\x03\x04", "damaged or no PyTorch file"),
         ("d.pkl", lambda: pickle.dumps({"weights": np.zeros(8)}), "it holds no directions: neither lat_comp nor comp"),
-        ("d.pkl", lambda: pickle.dumps({"lat_comp": "smile"}), "are no array of numbers"),
+        ("d.pkl", lambda: pickle.dumps({"lat_comp": "smile"}), "are not an array of numbers"),
         ("d.pkl", lambda: pickle.dumps({"lat_comp": np.zeros((2, 8))}), "zero or not finite"),
         ("d.pkl", lambda: pickle.dumps({"lat_comp": np.full((2, 8), np.nan)}), "zero or not finite"),
-        ("d.pkl", lambda: pickle.dumps({"lat_comp": np.ones((2, 512))}), "have 512 numbers, but w of this generator"),
+        ("d.pkl", lambda: pickle.dumps({"lat_comp": np.ones((2, 512))}), "have 512 numbers, but w here"),
         ("d.pkl", lambda: pickle.dumps({"lat_comp": np.ones((2, 2, 8))}), r"rows \[K, w_dim\], not"),
     ],
 )

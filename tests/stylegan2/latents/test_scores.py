@@ -41,7 +41,7 @@ def test_a_wrong_header_is_one_sentence(write, text):
 
 @pytest.mark.parametrize("row", ["3,1", "3,1,0,1", "3,1,maybe", "3,1,nan", "-3,1,0", "face,1,0"])
 def test_a_wrong_row_is_named(write, row):
-    with pytest.raises(UserError, match="row 3 of .* is not a seed and 2 times a number, or yes or no"):
+    with pytest.raises(UserError, match="row 3 of .* must be a seed and 2 values, each a number, yes or no"):
         read_scores(write(f"seed,smile,yaw\n1,1,0\n{row}\n"))
 
 
@@ -63,7 +63,7 @@ def test_names_are_looked_up(generator, write, tmp_path):
     w, scores = scored_latents(generator, labels, tmp_path / "latents.npz")
     torch.testing.assert_close(w, w_plus[[2, 0]].mean(1))
     assert scores["smile"].tolist() == [0.5, -1]
-    with pytest.raises(UserError, match="give the file they are in as `latents`"):
+    with pytest.raises(UserError, match="give the file of the codes as `latents`"):
         scored_latents(generator, labels, None)
     with pytest.raises(UserError, match="no codes of 1 labelled names, such as 'e'"):
         scored_latents(generator, write("name,smile\ne,1\na,0\n"), tmp_path / "latents.npz")

@@ -23,7 +23,9 @@ def test_a_numbered_device_is_kept(monkeypatch):
     assert pick_device("cuda:1") == torch.device("cuda", 1)
     assert pick_device("cpu:0") == torch.device("cpu", 0)
     for name in ("cuda:2", "cuda:", "cuda:-1", "cuda:1:1", "cpu:abc", "cpu:1", "cpu:9999999999", "cuda:\u0661"):
-        with pytest.raises(UserError, match=f"device '{name}' is not there: of {name.partition(':')[0]} there is [12]"):
+        with pytest.raises(
+            UserError, match=f"device '{name}' does not exist: the number of {name.partition(':')[0]} devices is [12]"
+        ):
             pick_device(name)
 
 

@@ -181,7 +181,7 @@ def test_a_full_disk_is_noticed_before_and_while_it_fills(tmp_path, entry, monke
     (tmp_path / "network.pt.part").unlink()
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    with pytest.raises(UserError, match=r"network\.pt needs 3 MB more, and the disk of .* has 1 MB left"):
+    with pytest.raises(UserError, match=r"network\.pt needs 3 MB more, but the disk of .* has only 1 MB left"):
         download(entry(), tmp_path)
     assert not (tmp_path / "network.pt").exists()
 

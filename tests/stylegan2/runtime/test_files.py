@@ -60,7 +60,7 @@ def test_a_folder_belongs_to_one_process_until_it_dies(tmp_path):
     command = [sys.executable, "-c", f"{HOLD}time.sleep(60)", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process is writing to '.*': wait for it, or give another exp_dir"):
+        with pytest.raises(UserError, match="another process is writing to '.*': wait for it, or use another exp_dir"):
             hold_folder(tmp_path)
         holder.kill()
         holder.wait()

@@ -179,12 +179,12 @@ def test_only_a_row_of_skipped_steps_ends_the_training():
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
-        ([], "there is no checkpoint yet, so the same command starts again"),
+        ([], "there is no checkpoint yet, so the same command starts again from the beginning"),
         (
             ["save", work, "save"],
             "checkpoint, 'b.safetensors'; if no step from there works, move it away for an earlier one$",
         ),
-        (["save", work], "the same command goes on from the last good checkpoint, 'a.safetensors'$"),
+        (["save", work], "the same command resumes from the last good checkpoint, 'a.safetensors'$"),
     ],
 )
 def test_the_sentence_names_the_way_back(happens, words):

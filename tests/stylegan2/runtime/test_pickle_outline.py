@@ -152,7 +152,7 @@ def test_a_bomb_and_two_members_of_one_name(tmp_path):
     with zipfile.ZipFile(tmp_path / "t.pt", "w") as file:
         file.writestr("archive/data.pkl", pickle.dumps({"a": 1}, 2))
         file.writestr("archive/DATA.pkl", DEEP_KEY)
-    assert "two members of one name" in answer(read_torch, tmp_path / "t.pt")
+    assert "two members of the same name" in answer(read_torch, tmp_path / "t.pt")
 
 
 @pytest.mark.parametrize("zip_format", [True, False])
