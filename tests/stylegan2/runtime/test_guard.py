@@ -182,7 +182,7 @@ def test_only_a_row_of_skipped_steps_ends_the_training():
         ([], "there is no checkpoint yet, so the same command starts again from the beginning"),
         (
             ["save", work, "save"],
-            "checkpoint, 'b.safetensors'; if no step from there works, move it away for an earlier one$",
+            "checkpoint, 'b.safetensors'; if no step from there works, move it away to use an earlier one$",
         ),
         (["save", work], "the same command resumes from the last good checkpoint, 'a.safetensors'$"),
     ],
