@@ -109,11 +109,17 @@ setup(
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "video": ["av>=15"],  # its wheels hold FFmpeg with GPL libraries
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
+        "shards": ["webdataset>=1.0"],
+        "remote": ["fsspec>=2024.6", "s3fs>=2024.6", "aiohttp>=3.9"],  # s3:// and https://; other kinds need their own
         "wandb": ["wandb>=0.18"],
         "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
         "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "dev": [
+            "aiohttp>=3.9",
             "av>=15",
+            "flask>=3.0",
+            "flask-cors>=4.0",
+            "fsspec>=2024.6",
             "h5py>=3.11",
             "onnx>=1.17",
             "onnxruntime>=1.20",
@@ -121,12 +127,15 @@ setup(
             "hypothesis>=6.100",
             "pillow-heif>=1.1",
             "import-linter>=2.5",
+            "moto[s3]>=5.0",
             "pyright[nodejs]>=1.1.400",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "pre-commit>=4.0",
             "ruff>=0.12",
+            "s3fs>=2024.6",
+            "webdataset>=1.0",
             "wandb>=0.18",
             "setuptools>=77",
             "torch-fidelity>=0.4",

@@ -4,12 +4,13 @@ import hashlib
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from datasets.labels import DATASET_JSON, Label, encode_labels, labels_of, roots
+from datasets.shards import ShardFiles, is_shards
 from stylegan2.runtime.bounded import MOST_TEXT, read_member
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file, list_pictures
@@ -50,6 +51,10 @@ class ImageFiles:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_zip": None}  # a file cannot be sent to a process
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Leave out all but some of the pictures."""
+        self.names = [self.names[index] for index in kept]
 
     def relative(self, index: int) -> str:
         """Return a file's path below the folder, or in the zip, with "/"."""
@@ -114,6 +119,11 @@ class ImageFiles:
             return read_image(member, mode)
 
 
+def open_files(path: str | Path) -> ImageFiles | ShardFiles:
+    """Open the pictures of a folder or zip file, or those of shards: paths or URLs that end in .tar."""
+    return ShardFiles(path) if is_shards(path) else ImageFiles(path)
+
+
 class LeftOut:
     """Counts the items that cannot be read: a few are replaced, more end the run with a UserError."""
 
@@ -142,7 +152,7 @@ class ImageFolder:
         if channels not in MODES:
             raise UserError(f"images have {' or '.join(map(str, MODES))} channels, not {channels}")
         self.mode, self.resolution = MODES[channels], resolution
-        self.files = ImageFiles(path)
+        self.files = open_files(path)
         self.left_out = LeftOut(len(self.files), str(self.files.path))
         self._labels: np.ndarray | None = None
         self._said_gray = False
@@ -158,7 +168,7 @@ class ImageFolder:
         labels = self.files.labels() if self._labels is None else None
         if labels is not None:
             self._labels, kept = encode_labels(labels, str(self.files.path))
-            self.files.names = [self.files.names[index] for index in kept]
+            self.files.keep(kept)
             self.left_out.length = len(kept)
         return self._labels
 

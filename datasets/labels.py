@@ -137,10 +137,10 @@ def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | No
     except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}') from error
     continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in labels.values())
-    return {name: _label(label, continuous, f"{where} gives {name!r}") for name, label in labels.items()}
+    return {name: parse_label(label, continuous, f"{where} gives {name!r}") for name, label in labels.items()}
 
 
-def _label(label: Any, continuous: bool, sentence: str) -> Label | None:
+def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
     """Check one label. A fraction among them says that the numbers are no classes, but measured."""
     numbers = label if isinstance(label, list) else [label]
     if label is None or (isinstance(label, str) and label):

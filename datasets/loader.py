@@ -11,7 +11,12 @@ from stylegan2.runtime import distributed
 
 
 def stream_batches(
-    dataset: Any, length: int, batch_size: int | Callable[[int], int], seed: int, workers: int
+    dataset: Any,
+    length: int,
+    batch_size: int | Callable[[int], int],
+    seed: int,
+    workers: int,
+    sampler: Callable[..., StreamSampler] = StreamSampler,
 ) -> Callable[[int], Generator[Any, None, None]]:
     """Return a function that, given a position in the stream, iterates over batches from there on, for ever.
 
@@ -24,11 +29,12 @@ def stream_batches(
             processes train, each gets its share of every batch: the sample of every so-many-th position.
         seed: Of the order.
         workers: Processes that read ahead; with 0 this one reads.
+        sampler: The order of the samples, as `datasets.sources.sampler_of` gives it.
     """
     size_at = batch_size if callable(batch_size) else lambda position: batch_size
 
     def from_position(start: int) -> Generator[Any, None, None]:
-        keys = StreamSampler(length, seed, start, distributed.rank(), distributed.world_size())
+        keys = sampler(length, seed, start, distributed.rank(), distributed.world_size())
         batches = iter(StreamBatches(keys, start, size_at, distributed.world_size()))
         stream = read_ahead(dataset, batches, workers) if workers else read_here(dataset, batches)
         _open_streams.add(stream)

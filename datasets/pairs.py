@@ -1,6 +1,6 @@
 """Pairs of a task, made on the fly; each depends on its example and its place in the stream alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,22 @@ class Subset:
         return self.items[self.indices[index]]
 
 
-def split(items: Sequence, seed: int = 0) -> tuple[Subset, Subset]:
-    """Divide items into training and held-out ones: the last of a fixed shuffle are held out."""
-    count = min(HELD_OUT_MAX, max(1, int(len(items) * HELD_OUT_SHARE)))
-    order = np.random.default_rng(seed).permutation(len(items)).tolist()
-    return Subset(items, sorted(order[:-count]) or order), Subset(items, sorted(order[-count:]))
+def held_out_count(length: int) -> int:
+    """Return how many of so many items are held out."""
+    return min(HELD_OUT_MAX, max(1, int(length * HELD_OUT_SHARE)))
+
+
+def split(items: Sequence, seed: int = 0, pool: np.ndarray | None = None) -> tuple[Subset, Subset]:
+    """Divide items into training and held-out ones: the last of a fixed shuffle are held out.
+
+    pool: The indices of those that may be; by default all.
+    """
+    count = held_out_count(len(items))
+    order = np.random.default_rng(seed).permutation(len(items))
+    if pool is not None:
+        order = np.concatenate([order[~np.isin(order, pool)], order[np.isin(order, pool)]])
+    kept, held_out = order[:-count].tolist() or order.tolist(), order[-count:].tolist()
+    return Subset(items, sorted(kept)), Subset(items, sorted(held_out))
 
 
 def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
@@ -78,9 +89,9 @@ def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) 
     return list(loader)
 
 
-def write_sheet(pairs: TaskPairs, path: Path) -> None:
+def write_sheet(pairs: TaskPairs, path: Path, sampler: Callable[..., StreamSampler] = StreamSampler) -> None:
     """Draw the first pairs of the training: what the encoder sees beside what it should render."""
-    keys = islice(StreamSampler(len(pairs), pairs.seed), SHEET_ROWS * SHEET_COLUMNS)
+    keys = islice(sampler(len(pairs), pairs.seed), SHEET_ROWS * SHEET_COLUMNS)
     pictures = []
     for source, target in (pairs[key] for key in keys):
         pictures += [_picture(pairs.task.show_source(source[None])), _picture(target[None])]

@@ -48,7 +48,7 @@ def keep_part(files: ImageFiles, part: str) -> None:
         return
     top = files.path.stem
     held_out = [is_held_out(person_of(files.relative(index), top)) for index in range(len(files))]
-    names = [name for name, held in zip(files.names, held_out, strict=True) if held == (part == "held_out")]
-    if not names:
+    kept = [index for index, held in enumerate(held_out) if held == (part == "held_out")]
+    if not kept:
         raise UserError(f"{files.path} shows nobody of the part {part}: use `part` all")
-    files.names = names
+    files.keep(kept)

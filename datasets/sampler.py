@@ -20,12 +20,16 @@ class StreamSampler(Sampler):
         self.length, self.seed = length, seed
         self.start, self.rank, self.world_size = start, rank, world_size
 
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the samples in the order of an epoch, int64 [length]."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.length)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position, shuffled, order = self.start + self.rank, -1, np.arange(0)
         while True:
             epoch, offset = divmod(position, self.length)
             if epoch != shuffled:
-                order, shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.length), epoch
+                order, shuffled = self.order(epoch), epoch
             yield int(order[offset]), position
             position += self.world_size
 

@@ -1,6 +1,8 @@
-"""What images may be taken from: the embedded procedural faces, a folder or a zip file."""
+"""What images may be taken from: the embedded procedural faces, a folder, a zip file, or shards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,10 @@ from datasets.examples import Example
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
 from datasets.paired import PairedFolders
-from datasets.pairs import split
+from datasets.pairs import Subset, held_out_count, split
+from datasets.sampler import StreamSampler
+from datasets.shard_sampler import ShardSampler
+from datasets.shards import ShardFiles, is_shards
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SYNTHETIC_LENGTH, SyntheticFaces, SyntheticPixels
 from datasets.tasks import Task
 from stylegan2.runtime.errors import UserError
@@ -51,6 +56,24 @@ def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
     return labels  # [len(pixels)]
 
 
+def sampler_of(items: Any) -> Callable[..., StreamSampler]:
+    """Return the sampler of images or examples: of all at random, or such that few shards are needed at a time."""
+    files = shards_of(items)
+    if files is None:
+        return StreamSampler
+    indices = np.arange(len(items))
+    while isinstance(items, Subset):
+        items, indices = items.items, np.asarray(items.indices)[indices]
+    return partial(ShardSampler, files.shards, files.shard_of[indices])
+
+
+def shards_of(items: Any) -> ShardFiles | None:
+    """Return the shards that images or examples are read from; None where they come from elsewhere."""
+    while isinstance(items, Subset | PlainExamples):
+        items = items.items if isinstance(items, Subset) else items.pixels
+    return items.files if isinstance(items, ImageFolder) and isinstance(items.files, ShardFiles) else None
+
+
 def _cache_key(resolution: int, seed: int, rendering: str = "") -> str:
     return f"faces v{RENDERER_VERSION} {resolution} px seed {seed}" + (f" {rendering}" if rendering else "")
 
@@ -74,7 +97,8 @@ def open_split(
         return training, open_examples(task, test_data, resolution, test_source_data, HELD_OUT_SEED)
     if data == SYNTHETIC:
         return training, open_examples(task, data, resolution, seed=HELD_OUT_SEED)
-    return split(training)
+    files = shards_of(training)
+    return split(training, pool=None if files is None else files.of_few_shards(held_out_count(len(training))))
 
 
 def open_examples(
@@ -84,7 +108,7 @@ def open_examples(
 
     Args:
         task: Renders the procedural faces, and says whether images need sources of their own.
-        data: `synthetic` for procedural faces, or a folder or zip.
+        data: `synthetic` for procedural faces, a folder, a zip or shards.
         resolution: Side of targets and sources in pixels.
         source_data: A folder or zip of the sources that belong to `data`.
         seed: Of the procedural faces; HELD_OUT_SEED gives people that no training sees.
@@ -100,6 +124,8 @@ def open_examples(
             )
         return RenderedExamples(task, resolution, seed)
     if source_data is not None:
+        if is_shards(data) or is_shards(source_data):
+            raise UserError("pairs are matched in folders and zip files, not in shards: unpack them")
         return PairedFolders(data, source_data, resolution, task.source_mode)
     if task.needs_source:
         raise UserError(

@@ -184,7 +184,8 @@ def is_first_process() -> bool:
 
 def label(name: str | Path) -> str:
     """Return a word for a model, a folder or a file, to name another folder by."""
-    path = Path(name)
+    path = Path(str(name).partition("::")[0])
+    path = path.parent if "{" in path.name else path  # of shards their folder
     inner = path.parent.parent if path.parent.name == "checkpoints" else path
     return inner.resolve().name.partition(".")[0] or "model"
 

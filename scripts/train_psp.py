@@ -5,16 +5,17 @@ import _start  # noqa: F401
 # isort: split
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import nn
 
 import stylegan2
-from datasets.examination import any_face, spread
+from datasets.examination import any_face
 from datasets.examples import Example
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches, write_sheet
-from datasets.sources import SYNTHETIC, open_split
+from datasets.sources import SYNTHETIC, open_split, sampler_of
 from datasets.tasks import build_task
 from options.commands.train_psp import PRESETS, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
@@ -74,7 +75,8 @@ def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Sequence[Exam
     lambdas = loss_lambdas(o.losses, defaults)
     if o.losses.id_lambda is not None or o.data == SYNTHETIC or not lambdas.get("id"):
         return lambdas
-    if any_face([examples[index].target for index in spread(len(examples), SEARCHED)]):
+    first = islice(sampler_of(examples)(len(examples), o.training.seed), min(SEARCHED, len(examples)))
+    if any_face([examples[index].target for index, _ in first]):
         return lambdas
     say_once(f"no face in {SEARCHED} of the images: nothing is compared by a network that knows people (id_lambda 0)")
     return {**lambdas, "id": 0.0}
@@ -99,7 +101,7 @@ def main(o: TrainPSp) -> None:
     lambdas = lambdas_for(o, {**task.lambdas, **model.encoder.default_lambdas}, examples)
     losses = build_losses(lambdas, **arguments)
     metrics = build_metrics(perceptual=arguments["perceptual"], id=arguments["id"])
-    batches = stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers)
+    batches = stream_batches(pairs, len(pairs), o.training.batch_size, seed, o.workers, sampler_of(examples))
     if o.dry_run:
         needs = estimate(model, losses, batches, o.training, device)
         print(record.text + parameter_counts(encoder=model.encoder, generator=model.generator))
@@ -107,7 +109,7 @@ def main(o: TrainPSp) -> None:
         return
     notes = {"config": record.write()}
     if distributed.is_first():
-        write_sheet(pairs, o.exp_dir / "pairs.png")
+        write_sheet(pairs, o.exp_dir / "pairs.png", sampler_of(examples))
     description = {
         "task": o.task,
         **({"task_settings": task.config} if task.config else {}),

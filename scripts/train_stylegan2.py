@@ -15,7 +15,7 @@ import torch
 from datasets.labels import number_of_classes, rows_to_keep
 from datasets.loader import stream_batches
 from datasets.mirrored import MirroredImages
-from datasets.sources import SYNTHETIC, images_key, open_images, open_labels
+from datasets.sources import SYNTHETIC, images_key, open_images, open_labels, sampler_of
 from options.commands.train_stylegan2 import PRESETS, TrainStyleGAN2
 from options.parse import given_fields, run
 from options.results import label, record_for, with_folder
@@ -59,6 +59,7 @@ def main(o: TrainStyleGAN2) -> None:
         lambda nimg: s.batch_size_at(nimg, resolution),
         s.seed,
         o.workers,
+        sampler_of(pixels),
     )
     evaluate = None
     if o.metrics:

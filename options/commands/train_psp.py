@@ -26,7 +26,8 @@ class TrainPSp(Machine):
     task: Annotated[str, one_of(read_names("datasets.tasks", "register_task"))] = "inversion"
     """the translation to learn: a file of datasets/tasks"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
-    """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
+    """a folder or zip of images, WebDataset shards such as FOLDER/{000000..000999}.tar, here or by URL, or `synthetic`
+    for the embedded procedural faces"""
     source_data: str | None = None
     """a folder or zip of what the encoder sees of each image of --data, matched by name"""
     test_data: Annotated[str | None, tyro.conf.arg(aliases=["--test_data_path"])] = None

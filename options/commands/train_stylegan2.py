@@ -22,7 +22,8 @@ class TrainStyleGAN2(Machine):
     """Train a generator: PGGAN, StyleGAN, StyleGAN2. To resume, run the same command again."""
 
     data: str = "synthetic"
-    """a folder or zip of images, or `synthetic` for the embedded procedural faces"""
+    """a folder or zip of images, WebDataset shards such as FOLDER/{000000..000999}.tar, here or by URL, or `synthetic`
+    for the embedded procedural faces"""
     exp_dir: Path | None = None
     """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl, config.yaml; by default
     runs/ARCHITECTURE-DATA-RESOLUTION"""

@@ -1,0 +1,383 @@
+"""WebDataset shards: tar files of samples, here or by URL, as a sequence of pictures that can be read at any place.
+
+Where each picture lies is found out once and cached, so that a training asks for samples by number as it does of a
+folder, and resumes exactly. `webdataset` says what a sample is: neighbours that share a name up to its first dot, such
+as 000017.jpg, 000017.cls and 000017.json.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+
+from datasets.labels import LONGEST_NUMBER, Label, parse_label
+from datasets.shard_cache import ShardCache
+from datasets.tar_index import DamagedTarError, members, name_at
+from stylegan2.runtime.bounded import parse_json, read_arrays, reading
+from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.files import atomic_file, cache_folder, make_folder, writing
+from stylegan2.runtime.image_files import EXTENSIONS
+from stylegan2.runtime.image_reader import MAX_FILE_BYTES, read_image
+from stylegan2.runtime.progress import track, write_line
+from stylegan2.runtime.threads import ordered_map
+
+EXTRA = 'pip install "psp-translate[shards]"'
+INDEX = "shards.npz"  # beside the shards, where `prepare_data.py --shards` wrote them
+MOST_SHARDS = 100_000
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+LARGEST_SHARD = 2**50  # bytes
+MOST_LABEL = 2**16  # bytes of a .cls or .json member
+FEW_SHARDS = 2  # from which pictures are held out
+OPEN_FILES = 16  # shards that a process keeps open
+AT_A_TIME = 8  # shards that are asked for, fetched and looked through
+WITHOUT_PICTURE = "samples without a picture"
+
+
+def is_shards(data: str | os.PathLike) -> bool:
+    """Return whether `data` names tar files, such as FOLDER/{000000..000999}.tar."""
+    return all(part.partition("?")[0].endswith(".tar") for part in os.fspath(data).split("::"))
+
+
+class ShardFiles:
+    """The pictures of shards by index, as `datasets.folder.ImageFiles` has those of a folder.
+
+    Args:
+        data: Paths or URLs with braces, `{000000..000999}` or `{train,val}`, several of them with "::" between.
+
+    Raises:
+        UserError: A shard is missing or no tar file, there is no picture in any, or `webdataset` is not installed.
+    """
+
+    def __init__(self, data: str | os.PathLike) -> None:
+        self.path = os.fspath(data)
+        self.shards = ShardCache(expand(self.path))
+        index = open_index(self.shards)
+        self.starts, self.sizes = index.starts, index.sizes
+        self.shard_of = np.repeat(np.arange(len(index.counts), dtype=np.int32), index.counts)  # [N]
+        self._labels = index.labels
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._opened_by = 0  # the process
+        if not len(self.starts):
+            raise UserError(f"{self.path} holds no pictures in samples that webdataset would find")
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Files cannot be sent to a process, and a worker needs no labels.
+        return {**self.__dict__, "_files": OrderedDict(), "_labels": None}
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Leave out all but some of the pictures."""
+        self.starts, self.sizes, self.shard_of = self.starts[kept], self.sizes[kept], self.shard_of[kept]
+        self._labels = None if self._labels is None else [self._labels[index] for index in kept]
+
+    def of_few_shards(self, count: int) -> np.ndarray:
+        """Return the indices of at least `count` pictures that lie in few shards, always the same."""
+        shards = np.random.default_rng(0).permutation(len(self.shards))
+        there = np.cumsum(np.bincount(self.shard_of, minlength=len(shards))[shards])
+        chosen = shards[: max(FEW_SHARDS, int(np.searchsorted(there, count)) + 1)]
+        return np.flatnonzero(np.isin(self.shard_of, chosen))
+
+    def relative(self, index: int) -> str:
+        """Return shard and name of a picture, such as "000003.tar/000017.jpg"."""
+        shard = int(self.shard_of[index])
+        return f"{self.shards.name(shard)}/{name_at(self._open(shard), int(self.starts[index]))}"
+
+    def digest(self) -> str:
+        """Name the content: by names, sizes and times of the shards, and which of their pictures are used."""
+        kept = hashlib.sha256(self.starts.tobytes() + self.shard_of.tobytes()).hexdigest()
+        return hashlib.sha256(f"{self.shards.digest()} {kept}".encode()).hexdigest()[:16]
+
+    def labels(self) -> list[Label | None] | None:
+        """Return what the .cls or .json member of each sample says; None where no sample has a label."""
+        return self._labels
+
+    def dataset_json(self) -> None:
+        """Return None: samples bring their labels along."""
+
+    def read(self, index: int, mode: str) -> np.ndarray:
+        """Read the pixels of a picture, uint8 [H, W, C], or [H, W] of label ids. ImageError: see `read_image`."""
+        shard, start, size = int(self.shard_of[index]), int(self.starts[index]), int(self.sizes[index])
+        try:
+            if size > MAX_FILE_BYTES:
+                raise ImageError(f"it is larger than {MAX_FILE_BYTES // 2**20} MB")
+            file = self._open(shard)
+            file.seek(start)
+            content = file.read(size)
+            if len(content) < size:
+                raise ImageError("the shard ends before it")
+            return read_image(content, mode)
+        except (ImageError, OSError) as error:
+            raise ImageError(f"the picture at byte {start:,} of {self.shards.name(shard)}: {error}") from error
+
+    def _open(self, shard: int) -> BinaryIO:
+        if self._opened_by != os.getpid():
+            # A forked worker must not read through its parent's files: all would move one position in each.
+            self._files, self._opened_by = OrderedDict(), os.getpid()
+        if shard not in self._files:
+            self._files[shard] = self.shards.open(shard)
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+
+def expand(data: str) -> list[str]:
+    """Return the paths or URLs that `data` stands for. UserError: too many, or webdataset is not installed."""
+    try:
+        from webdataset.shardlists import braceexpand  # an extra
+    except ImportError as error:
+        raise UserError(f"shards are read with webdataset, which is not installed: {EXTRA}") from error
+    found: list[str] = []
+    for part in data.split("::"):
+        ranges = [abs(int(last[:18]) - int(first[:18])) + 1 for first, last in RANGE.findall(part)]
+        if math.prod(ranges) > MOST_SHARDS:  # which braceexpand would list first
+            raise UserError(f"{part!r} names more than {MOST_SHARDS:,} shards")
+        try:
+            found += islice(braceexpand.braceexpand(part), MOST_SHARDS + 1 - len(found))
+        except ValueError as error:  # braces that do not close
+            raise UserError(f"{part!r} is no pattern of shards ({error}), such as {{000000..000999}}.tar") from error
+    if len(found) > MOST_SHARDS:
+        raise UserError(f"{data!r} names more than {MOST_SHARDS:,} shards")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- index
+
+
+@dataclass
+class ShardIndex:
+    """Where the pictures of shards lie."""
+
+    counts: np.ndarray
+    """pictures in each shard, int64 [S]"""
+    starts: np.ndarray
+    """first byte of each picture in its shard, int64 [N]"""
+    sizes: np.ndarray
+    """bytes of each picture, int32 [N]"""
+    labels: list[Label | None] | None = None
+    """of each picture; None where none has one"""
+
+
+def open_index(shards: ShardCache) -> ShardIndex:
+    """Return where pictures lie: as the file beside the shards says, or the cache, or the shards themselves.
+
+    Raises:
+        UserError: A shard is missing, or no tar file.
+    """
+    beside = _beside(shards)
+    if beside is not None:
+        return beside
+    path = cache_folder() / f"shards-{shards.digest()}.npz"
+    make_folder(path.parent)
+    with writing(path), FileLock(path.with_suffix(".lock")):  # of several processes one looks through the shards
+        found = read_index(path, shards.names()) if path.is_file() else None
+        if found is None:
+            found = scan(shards)
+            write_index(path, shards.names(), shards.sizes(), found)
+    return found
+
+
+def _beside(shards: ShardCache) -> ShardIndex | None:
+    """Return the index beside the shards; None without one, and where it is not of these shards as they are."""
+    path = shards.beside(INDEX)
+    if path is None:
+        return None
+    try:
+        found = read_index(path, shards.names(), shards.sizes())
+    except UserError as error:
+        write_line(f"{INDEX} beside the shards is passed over: {error}")
+        return None
+    if found is None:
+        write_line(f"{INDEX} beside the shards is passed over: it is of other shards, or of others of these names")
+    return found
+
+
+def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> ShardIndex | None:
+    """Read the index of some shards; None where it does not hold all of them, of these sizes in bytes.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    with reading(path, "an index of shards"):
+        arrays = read_arrays(path)
+        stored = _list_of(arrays["names"])
+        labels = _list_of(arrays["labels"]) if "labels" in arrays else None
+        counts, starts, lengths, totals = (arrays[key] for key in ("counts", "starts", "sizes", "bytes"))
+        _check_arrays(len(stored), counts, starts, lengths, totals)
+        labels = None if labels is None else [parse_label(label, False, "it has") for label in labels]
+        if labels is not None and len(labels) != len(starts):
+            raise UserError("it has not as many labels as pictures")
+    place = {name: number for number, name in enumerate(stored)}
+    if not place.keys() >= set(names):
+        return None
+    chosen = [place[name] for name in names]
+    if sizes is not None and list(sizes) != totals[chosen].tolist():
+        return None
+    if chosen != list(range(len(stored))):
+        parts = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]
+        kept = np.concatenate([np.arange(parts[number], parts[number + 1]) for number in chosen])
+        counts, starts, lengths = counts[chosen], starts[kept], lengths[kept]
+        labels = None if labels is None else [labels[index] for index in kept.tolist()]
+    return ShardIndex(counts.astype(np.int64), starts.astype(np.int64), lengths.astype(np.int32), labels)
+
+
+def write_index(path: Path, names: Sequence[str], sizes: Sequence[int], index: ShardIndex) -> None:
+    """Write the index of shards of some names and sizes in bytes. OSError: the disk refuses."""
+    arrays = {
+        "names": np.frombuffer(json.dumps(list(names)).encode(), np.uint8),
+        "bytes": np.array(sizes, np.int64),
+        "counts": index.counts,
+        "starts": index.starts,
+        "sizes": index.sizes,
+    }
+    if index.labels is not None:
+        arrays["labels"] = np.frombuffer(json.dumps(index.labels).encode(), np.uint8)
+    with atomic_file(path, durable=False) as file:
+        np.savez(file, **arrays)
+
+
+def _check_arrays(shards: int, counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray, totals: np.ndarray) -> None:
+    """Check an index of so many shards. UserError: its arrays do not fit together, or a picture lies in no shard."""
+    if any(array.dtype.kind != "i" or array.ndim != 1 for array in (counts, starts, lengths, totals)):
+        raise UserError("its arrays are no lists of whole numbers")
+    if len(counts) != shards or len(totals) != shards or len(lengths) != len(starts):
+        raise UserError("its arrays are of other lengths")
+    if ((counts < 0) | (counts > len(starts))).any() or int(counts.sum()) != len(starts):
+        raise UserError("its shards have not as many pictures as it lists")
+    ends = np.repeat(np.where(totals < 0, LARGEST_SHARD, totals), counts)  # where a server did not say how large it is
+    if ((starts < 0) | (lengths < 0) | (starts > ends) | (lengths > ends - starts)).any():
+        raise UserError("it has pictures that lie beyond their shards")
+
+
+def _list_of(array: np.ndarray) -> list:
+    """Return the list that an array holds as JSON. UserError: it holds none."""
+    found = parse_json(array.tobytes())
+    if not isinstance(found, list) or not all(isinstance(entry, str | int | list | None) for entry in found):
+        raise UserError("it holds no list")
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- scan
+
+
+@dataclass
+class Scan:
+    """What one shard holds."""
+
+    starts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    labels: list[Label | None] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    complaint: str = ""
+    """why it could not be read to its end"""
+
+
+def scan(shards: ShardCache) -> ShardIndex:
+    """Look through all shards; those by URL are fetched for it. What is passed over is said."""
+    # Python's threads share one core; they are for shards that are waited for.
+    work = ordered_map(partial(scan_shard, shards), range(len(shards)), AT_A_TIME if shards.remote else 1)
+    counts, starts, sizes, labels, passed_over = [], [], [], [], Counter()
+    for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
+        if found.complaint:
+            write_line(f"{shards.name(number)}: {found.complaint}; the {len(found.starts):,} pictures before are used")
+        counts.append(len(found.starts))
+        starts.append(np.array(found.starts, np.int64))
+        sizes.append(np.array(found.sizes, np.int32))
+        labels += found.labels
+        passed_over += found.passed_over
+    if passed_over:
+        write_line("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items())))
+    return ShardIndex(np.array(counts), np.concatenate(starts), np.concatenate(sizes), _of_one_kind(labels))
+
+
+def _of_one_kind(labels: list[Label | None]) -> list[Label | None] | None:
+    """Return the labels, where whole numbers among measured values are values too; None where there is no label."""
+    if any(isinstance(label, tuple) and len(label) == 1 for label in labels):
+        return [(float(label),) if isinstance(label, int) else label for label in labels]
+    return labels if any(label is not None for label in labels) else None
+
+
+def scan_shard(shards: ShardCache, number: int) -> Scan:
+    """Look through one shard. UserError: it is no tar file, or cannot be fetched."""
+    found = Scan()
+    try:
+        with shards.open(number) as file:
+            for sample in samples(file, found):
+                _add(file, sample, found, shards.name(number))
+    except OSError as error:
+        raise UserError(f"cannot read the shard {shards.name(number)!r}: {error.strerror or error}") from error
+    return found
+
+
+def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a shard as webdataset does, {extension: (start, size), ...}, without their contents."""
+    from webdataset.tariterators import group_by_keys
+
+    def twice(error: Exception) -> bool:  # a name occurs twice in a sample: the first is taken
+        found.passed_over["members of a name that its sample has already"] += 1
+        return True
+
+    yield from group_by_keys(_named(file, found), handler=twice)
+
+
+def _named(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
+    try:
+        for member in members(file):
+            own = member.name.rpartition("/")[2]
+            if not own.startswith((".", "__")):  # what macOS leaves there, and webdataset's own notes
+                yield {"fname": member.name, "data": (member.start, member.size), "__url__": ""}
+    except DamagedTarError as error:
+        found.complaint = str(error)
+    except UserError as error:
+        raise UserError(f"{Path(str(file.name)).name}: {error}") from error
+
+
+def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> None:
+    contents = {extension: place for extension, place in sample.items() if not extension.startswith("__")}
+    pictures = [extension for extension in contents if "." + extension.rpartition(".")[2] in EXTENSIONS]
+    if not pictures:
+        found.passed_over[WITHOUT_PICTURE] += 1
+        return
+    plain = next((extension for extension in pictures if "." not in extension), pictures[0])
+    if len(pictures) > 1:
+        found.passed_over["further pictures of samples that have several"] += len(pictures) - 1
+    start, size = contents[plain]
+    found.starts.append(start)
+    found.sizes.append(min(size, np.iinfo(np.int32).max))  # refused when it is read
+    try:
+        found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
+    except (UserError, UnicodeDecodeError):
+        found.labels.append(None)
+        found.passed_over[".cls and .json members that are no labels"] += 1
+
+
+def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:
+    """Read a sample's label: what its .cls member holds, or "label" in its .json. UserError: it is none."""
+    if "cls" in contents:
+        text = _read_text(file, *contents["cls"]).strip()
+        return parse_label(int(text) if text.isdecimal() and len(text) < LONGEST_NUMBER else text, False, where)
+    if "json" in contents:
+        stored = parse_json(_read_text(file, *contents["json"]))
+        label = stored.get("label") if isinstance(stored, dict) else None
+        return parse_label(label, type(label) is float, where)
+    return None
+
+
+def _read_text(file: BinaryIO, start: int, size: int) -> str:
+    if size > MOST_LABEL:
+        raise UserError(f"it is larger than the {MOST_LABEL:,} bytes that a label takes")
+    file.seek(start)
+    return file.read(size).decode("utf-8")

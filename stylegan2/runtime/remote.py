@@ -1,0 +1,321 @@
+"""Files on other machines: fetched by fsspec into the folder of caches, and from then on files like any other.
+
+A place is a URL of whatever fsspec knows, such as s3://bucket/folder or https://host/file. A path that went through
+`Path` has lost a slash, s3:/bucket, and is understood too. Nothing is fetched that a user did not name.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import PARTIAL_PREFIX, cache_folder, make_folder, writing
+from stylegan2.runtime.image_files import LABELS_FILE, Listing, passed_over_as
+from stylegan2.runtime.progress import track, write_line
+from stylegan2.runtime.threads import ordered_map
+
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])(.*)", re.DOTALL)
+TRIES, FIRST_PAUSE = 4, 0.5  # of a request; seconds, doubled each time
+SILENCE = 60.0  # seconds without a byte, after which a request is tried again
+FETCHED_AT_A_TIME = 8
+LONGEST_PART = 200  # bytes of a name in a path
+EXTRA = 'pip install "psp-translate[remote]"'
+STATE = ("ETag", "Content-MD5", "Last-Modified", "LastModified", "mtime", "generation", "size")
+"""What file systems call that by which two states of a file differ."""
+
+
+def url_of(path: str | os.PathLike) -> str | None:
+    """Return the URL that a path is, or None for a path of this machine."""
+    found = URL.fullmatch(path if isinstance(path, str) else Path(path).as_posix())
+    return None if found is None else f"{found[1]}://{found[2]}"
+
+
+def check_local(name: str, path: str | os.PathLike) -> None:
+    """Raise UserError where a place to write to is on another machine."""
+    if (url := url_of(path)) is not None:
+        raise UserError(
+            f"{name} must be a folder or file of this machine, which {url!r} is not: copy the results there afterwards,"
+            " or mount it"
+        )
+
+
+def local(path: str | os.PathLike) -> Path:
+    """Return a path of this machine for whatever a user names: a file or folder elsewhere is fetched first.
+
+    Of a folder the pictures are fetched, and `dataset.json`. What the cache has is not fetched again, unless it has
+    changed there.
+
+    Raises:
+        UserError: Nothing is there, it is refused, or the network does not answer; or the disk is full.
+    """
+    url = url_of(path)
+    if url is None:
+        return Path(path)
+    place, info = _described(url)
+    return fetch_folder(place) if _is_folder(info) else fetch_file(place, info=info)
+
+
+def local_model(path: str | os.PathLike) -> Path:
+    """Return a path of this machine for a checkpoint: of an experiment folder elsewhere the newest one is fetched.
+
+    Raises:
+        UserError: As `local`, or the folder has no checkpoint.
+    """
+    url = url_of(path)
+    if url is None:
+        return Path(path)
+    place, info = _described(url)
+    if not _is_folder(info):
+        return fetch_file(place, info=info)
+    found = [name for name in list_files(place) if name.endswith(".safetensors")]
+    names = [name for name in found if name.startswith("checkpoints/")] or [name for name in found if "/" not in name]
+    if not names:
+        raise UserError(f"there is no checkpoint in {url}")
+    return fetch_file(f"{place.rstrip('/')}/{max(names, key=_number)}")
+
+
+def describe(url: str) -> dict[str, Any]:
+    """Return what a file system says of a file: at least a number of bytes under "size", or None. UserError."""
+    return _described(url)[1]
+
+
+def state_of(info: Mapping[str, Any]) -> str:
+    """Return a text that changes whenever a file does, as far as the other machine tells."""
+    return " ".join(str(info[key]) for key in STATE if info.get(key) is not None)
+
+
+def list_files(url: str) -> dict[str, dict[str, Any]]:
+    """Return {path below a folder: what is said of it} of all files in it. UserError: as `local`."""
+    file_system, path = _open(url)
+    found = _retried(url, lambda: file_system.find(path, detail=True))
+    top = file_system._strip_protocol(path).rstrip("/") + "/"
+    names = {name.removeprefix(top): info for name, info in found.items() if name.startswith(top)}
+    return {name: info for name, info in names.items() if "?" not in name}  # the links by which a web page is sorted
+
+
+def fetch_file(url: str, folder: Path | None = None, info: Mapping[str, Any] | None = None) -> Path:
+    """Fetch a file, unless the cache has it in the state that it has there now.
+
+    Args:
+        url: Of a file.
+        folder: Of the cache, by default `remote`.
+        info: Of `describe`, where that was asked for already.
+
+    Returns:
+        Its path on this machine; its name is that of the URL.
+    """
+    info = describe(url) if info is None else info
+    target = cached(url, folder or cache_folder() / "remote", info)
+    if target.is_file():
+        return target
+    make_folder(target.parent)
+    with writing(target), FileLock(target.parent / ".lock"):
+        if not target.is_file():  # another process may have fetched it meanwhile
+            _fetch(url, target, info.get("size"))
+    return target
+
+
+def cached(url: str, folder: Path, info: Mapping[str, Any]) -> Path:
+    """Return where the cache has a file in some state, or would have it."""
+    key = hashlib.sha256(f"{url} {state_of(info)}".encode()).hexdigest()[:16]
+    return folder / key / _file_name(url)
+
+
+def fetch_folder(url: str) -> Path:
+    """Fetch the pictures of a folder and of those in it; what was passed over is said by kind.
+
+    A file that is refused stays empty here, so that it is named among those that cannot be read.
+    """
+    folder = cache_folder() / "remote" / hashlib.sha256(url.encode()).hexdigest()[:16] / "files"
+    record = folder.with_name("fetched.jsonl")
+    make_folder(folder)
+    with writing(folder), FileLock(folder.with_name(".lock")):
+        wanted = _pictures(url)
+        have = _fetched(record)
+        for name in have.keys() - wanted.keys():
+            (folder / name).unlink(missing_ok=True)
+        same = {name for name, info in wanted.items() if have.get(name) == state_of(info)}
+        missing = [name for name in wanted if name not in same or not (folder / name).is_file()]
+        with record.open("a", encoding="utf-8") as lines:
+            work = ordered_map(lambda name: _fetch_one(url, name, folder, wanted[name]), missing, FETCHED_AT_A_TIME)
+            for name, complaint in track(work, "fetching", "file", total=len(missing)):
+                if complaint is None:
+                    lines.write(json.dumps([name, state_of(wanted[name])]) + "\n")
+                else:
+                    write_line(complaint)
+    return folder
+
+
+def _pictures(url: str) -> dict[str, dict[str, Any]]:
+    listing, wanted = Listing(), {}
+    for name, info in sorted(list_files(url).items()):
+        kind = passed_over_as(name, bytes) if _is_safe(name) else "whose names are no paths in a folder"
+        if kind is None or name.rpartition("/")[2] == LABELS_FILE:
+            wanted[name] = info
+        if kind is None:
+            listing.names.append(name)
+        elif kind:
+            listing.passed_over[kind] += 1
+    if not listing.names:
+        raise UserError(f"the folder {url} holds no images: {listing.describe() or 'it is empty'}")
+    listing.say(url)
+    return wanted
+
+
+def _is_safe(name: str) -> bool:
+    """Return whether a name of another machine stays beneath a folder here, on any file system."""
+    parts = name.split("/")
+    refused = any(part in ("", ".", "..") or len(part.encode("utf-8", "replace")) > LONGEST_PART for part in parts)
+    return (
+        not refused
+        and name.isprintable()
+        and not set(name) & set('\\:*?"<>|')
+        and not PurePosixPath(name).is_absolute()
+    )
+
+
+def _fetch_one(url: str, name: str, folder: Path, info: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Fetch one file of a folder; return its name, and why it could not be had."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _fetch(f"{url.rstrip('/')}/{name}", target, info.get("size"))
+    except RefusedError as error:
+        target.write_bytes(b"")
+        return name, str(error)
+    return name, None
+
+
+def _fetched(record: Path) -> dict[str, str]:
+    """Read which files an earlier run fetched, in which state; a line that was cut short is passed over."""
+    found = {}
+    for line in record.read_text(encoding="utf-8").splitlines() if record.is_file() else ():
+        try:
+            name, state = json.loads(line)
+        except ValueError:
+            continue
+        found[name] = state
+    return found
+
+
+def _number(name: str) -> tuple[int, str]:
+    digits = re.findall(r"\d+", name.rpartition("/")[2])
+    return (int(digits[-1][:18]) if digits else -1), name
+
+
+# ------------------------------------------------------------------------------------------- requests
+
+
+class RefusedError(UserError):
+    """Another machine refuses one file."""
+
+
+def _described(url: str) -> tuple[str, dict[str, Any]]:
+    """Return a URL, with "/" at its end where a web server has a page there, and what is said of it."""
+    file_system, path = _open(url)
+    info = _retried(url, lambda: file_system.info(path))
+    page = str(info.get("mimetype", "")).startswith(("text/html", "application/xhtml"))
+    if page and not PurePosixPath(urlsplit(url).path).suffix:
+        return url.rstrip("/") + "/", {**info, "type": "directory"}
+    return url, info
+
+
+def _is_folder(info: Mapping[str, Any]) -> bool:
+    return info.get("type") == "directory"
+
+
+def _file_name(url: str) -> str:
+    name = PurePosixPath(urlsplit(url).path).name
+    return name if name and _is_safe(name) else "file"
+
+
+def _fetch(url: str, target: Path, size: int | None) -> None:
+    """Copy a file beside its place and move it there once it is complete. OSError: the disk refuses."""
+    free = shutil.disk_usage(target.parent).free
+    if size is not None and size > free:
+        raise UserError(
+            f"{url} has {size / 1e6:,.0f} MB, and the disk of {str(target.parent)!r} has {free / 1e6:,.0f} MB left:"
+            " make room, or set XDG_CACHE_HOME to a folder of another disk"
+        )
+    file_system, path = _open(url)
+    unfinished = target.with_name(PARTIAL_PREFIX + uuid.uuid4().hex)
+
+    def copy() -> None:
+        file_system.get_file(path, str(unfinished))
+        arrived = unfinished.stat().st_size
+        if size is not None and arrived != size:
+            raise ConnectionError(f"{arrived:,} of {size:,} bytes arrived")
+
+    try:
+        _retried(url, copy)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return (file system, path in it). UserError: fsspec, or what it needs for this kind of URL, is not installed."""
+    scheme = url.partition("://")[0]
+    try:
+        return _file_system(scheme), url
+    except ImportError as error:
+        raise UserError(f"{scheme}:// is read by packages that are not installed here: {EXTRA}") from error
+    except Exception as error:  # settings in the environment that a package refuses
+        raise UserError(f"cannot read {scheme}:// ({_reason(error)})") from error
+
+
+@lru_cache
+def _file_system(scheme: str) -> Any:
+    import fsspec  # an extra
+
+    settings: dict[str, Any] = {"use_listings_cache": False}
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        settings["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(sock_connect=SILENCE / 3, sock_read=SILENCE)}
+    elif scheme in ("s3", "s3a"):
+        settings["config_kwargs"] = {"connect_timeout": SILENCE / 3, "read_timeout": SILENCE}
+    return fsspec.filesystem(scheme, **settings)
+
+
+def _retried(url: str, request: Callable[[], Any]) -> Any:
+    """Return what a request gives, tried again a few times where the network fails. UserError: it gives nothing."""
+    for attempt in range(TRIES):
+        try:
+            return request()
+        except FileNotFoundError as error:
+            raise RefusedError(f"there is nothing at {url}") from error
+        except PermissionError as error:
+            raise RefusedError(f"{url} is refused ({_reason(error)}): check the credentials of this machine") from error
+        except Exception as error:  # each kind of file system raises its own
+            if isinstance(error, OSError) and error.filename is not None:  # it is this machine's disk
+                raise
+            if _is_final(error):
+                raise RefusedError(f"cannot read {url} ({_reason(error)})") from error
+            if attempt == TRIES - 1:
+                raise UserError(f"cannot read {url}, {TRIES} times in a row ({_reason(error)})") from error
+            time.sleep(FIRST_PAUSE * 2**attempt)
+    raise AssertionError("a request either answers or raises")
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether a further try would give the same: no credentials, a refusal, or a name that nobody has."""
+    status = getattr(error, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+    return refused or "Credentials" in type(error).__name__ or isinstance(error, ValueError | TypeError)
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text or type(error).__name__
