@@ -15,16 +15,21 @@ Archive = Callable[[str, bytes], None]  # (name with "/", content): adds a file
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that zip files know: equal files make equal archives
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError where `out` exists; an empty folder may."""
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another `out`")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} exists: remove it, or give another `out`")
+
+
 @contextmanager
 def open_archive(out: Path) -> Iterator[Archive]:
     """Add files to a zip file, where `out` ends in .zip, or to a folder. When the block raises, nothing stays.
 
     Raises UserError where `out` exists; an empty folder may.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another `out`")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{str(out)!r} exists: remove it, or give another `out`")
+    check_out(out)
     with _zip(out) if out.suffix.lower() == ".zip" else _folder(out) as add:
         yield add
 

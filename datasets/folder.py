@@ -71,7 +71,9 @@ class ImageFiles:
         else:
             for index, name in enumerate(self.names):
                 state = Path(name).stat()
-                digest.update(f"{self.relative(index)} {state.st_size} {state.st_mtime_ns}\n".encode())
+                digest.update(
+                    f"{self.relative(index)} {state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape")
+                )
         return digest.hexdigest()[:16]
 
     def labels(self) -> list[Label | None] | None:

@@ -9,19 +9,21 @@ import json
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.archive import Archive, open_archive
+from datasets.archive import Archive, check_out, open_archive
 from datasets.crop import square_box
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
+from datasets.prepared import Prepared, parts_of, prepare_together
 from datasets.synthetic import SyntheticFaces
 from psp.inference.names import Names
 from stylegan2.runtime import images
@@ -29,6 +31,7 @@ from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import WorkGroup
 
 NOTES = {
     "gray": "{count} of them are grayscale and now have {channels} channels of equal brightness",
@@ -57,25 +60,6 @@ class Recipe:
 
 
 @dataclass
-class Prepared:
-    """What became of one file."""
-
-    name: str
-    """relative to the top, with "/" """
-    png: bytes = b""
-    """the picture, [R, R, C]"""
-    digest: bytes = b""
-    """of its pixels"""
-    notes: list[str] = field(default_factory=list)
-    """keys of NOTES"""
-    reason: str | None = None
-    """why it is left out: unreadable, aspect, too_small, no_label, bad_name or duplicate"""
-    detail: str = ""
-    region: images.Region | None = None
-    """where the photo lies in the square that it was padded to"""
-
-
-@dataclass
 class Outcome:
     """What became of all files."""
 
@@ -97,7 +81,8 @@ def prepare_folder(
     labels: Mapping[str, str | tuple[float, ...]] | None = None,
     keep_duplicates: bool = False,
     workers: int = 1,
-) -> Outcome:
+    group: WorkGroup | None = None,
+) -> Outcome | None:
     """Write what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
@@ -105,16 +90,23 @@ def prepare_folder(
             from 0 on, and `dataset.json` says which number each picture has.
         keep_duplicates: also pictures that equal an earlier one, pixel by pixel.
         workers: photos at a time.
+        group: The processes that share the work; by default this one alone.
+
+    Returns:
+        What became of all files, in the group's first process; None in the others.
 
     Raises:
-        UserError: `out` exists or cannot be written, or no file can be used.
+        UserError: `out` exists or cannot be written, no file can be used, or processes of the group were lost.
     """
     names = [files.relative(index) for index in range(len(files))]
-    targets = Names(map(Path, names), Path())
     outcome, seen = Outcome(len(files)), {}
-    work = partial(prepare, files, recipe=recipe, labels=labels)
+    work = partial(_prepare_many, files, recipe, labels, workers)
+    items = _prepare_all(names, work, out, partial(_key, files, recipe, labels), group, "preparing")
+    if items is None:
+        return None
+    targets = Names(map(Path, names), Path())
     with writing(out), open_archive(out) as archive:
-        for item in track(ordered_map(work, range(len(files)), workers), "packing", "image", total=len(files)):
+        for item in track(items, "packing", "image", total=len(files)):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
                 item.reason, item.detail = "duplicate", f"it shows the same as {first}"
@@ -128,6 +120,38 @@ def prepare_folder(
             own = {target: labels[name] for name, target in outcome.kept.items()}
             archive(DATASET_JSON, _dataset_json(own, outcome).encode())
     return outcome
+
+
+def _prepare_all(
+    names: Sequence[str],
+    work: Callable[[Iterable[int]], Iterable[Prepared]],
+    out: Path,
+    key: Callable[[], Any],
+    group: WorkGroup | None,
+    verb: str,
+) -> Iterable[Prepared] | None:
+    """Prepare all pictures in order: as they are asked for, or with others; None in all processes but the first."""
+    check_out(out)
+    group = group or WorkGroup()
+    if group.is_alone and not parts_of(out).exists():  # none waits on the disk that a group left
+        return work(range(len(names)))
+    items = prepare_together(names, work, out, key(), group, verb)
+    return items if group.is_first else None
+
+
+def _key(files: ImageFiles, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None) -> list[Any]:
+    """Return all that prepared pictures depend on."""
+    return [asdict(recipe), files.digest(), None if labels is None else sorted(labels.items())]
+
+
+def _prepare_many(
+    files: ImageFiles,
+    recipe: Recipe,
+    labels: Mapping[str, str | tuple[float, ...]] | None,
+    workers: int,
+    numbers: Iterable[int],
+) -> Iterator[Prepared]:
+    return ordered_map(partial(prepare, files, recipe=recipe, labels=labels), numbers, workers)
 
 
 def _dataset_json(labels: Mapping[str, str | tuple[float, ...]], outcome: Outcome) -> str:
@@ -156,7 +180,7 @@ def prepare(
     files: ImageFiles, index: int, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
 ) -> Prepared:
     """Read, check, crop, resize and encode one file; several threads may call it."""
-    item = Prepared(files.relative(index))
+    item = Prepared(index, files.relative(index))
     item.reason, item.detail = _refusal(item.name, labels)
     if item.reason is not None:
         return item
@@ -225,28 +249,39 @@ def encode_png(picture: np.ndarray) -> bytes:
 # ---------------------------------------------------------------------------------------- procedural faces
 
 
-def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1) -> Outcome:
+def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1, group: WorkGroup | None = None) -> Outcome | None:
     """Write all of `faces` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
         workers: processes that render; what they write does not depend on their number.
+        group: The processes that share the work; by default this one alone.
+
+    Returns:
+        What became of all faces, in the group's first process; None in the others.
 
     Raises:
-        UserError: `out` exists or cannot be written.
+        UserError: `out` exists or cannot be written, or processes of the group were lost.
     """
-    outcome = Outcome(len(faces))
-    # Processes rather than threads: rendering is many small steps in Python. The sampler is a range, so in order.
-    rendered = DataLoader(EncodedFaces(faces), batch_size=None, sampler=range(len(faces)), num_workers=workers)
+    outcome, names = Outcome(len(faces)), [f"{index:06d}.png" for index in range(len(faces))]
+    key = partial(list, ["faces", faces.resolution, faces.seed])
+    items = _prepare_all(names, partial(_render, faces, workers), out, key, group, "rendering")
+    if items is None:
+        return None
     with writing(out), open_archive(out) as archive:
-        for index, png in enumerate(track(rendered, "rendering", "image")):
-            name = f"{index:06d}.png"
-            archive(name, png)
-            outcome.kept[name] = name
+        for item in track(items, "packing", "image", total=len(faces)):
+            _keep(item, item.name, archive, outcome)
     return outcome
 
 
+def _render(faces: SyntheticFaces, workers: int, numbers: Iterable[int]) -> Iterator[Prepared]:
+    """Render faces in order, by processes rather than threads: rendering is many small steps in Python."""
+    loader = DataLoader(EncodedFaces(faces), batch_size=None, sampler=numbers, num_workers=workers)
+    for index, png in loader:
+        yield Prepared(index, f"{index:06d}.png", png)
+
+
 class EncodedFaces(Dataset):
-    """`[index]` gives a face as the bytes of a PNG file, [R, R, 3]."""
+    """`[index]` gives the index and a face as the bytes of a PNG file, [R, R, 3]."""
 
     def __init__(self, faces: SyntheticFaces) -> None:
         self.faces = faces
@@ -254,8 +289,8 @@ class EncodedFaces(Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, index: int) -> bytes:
-        return encode_png(self.faces.image(index))
+    def __getitem__(self, index: int) -> tuple[int, bytes]:
+        return index, encode_png(self.faces.image(index))
 
 
 # ---------------------------------------------------------------------------------------------- summary

@@ -2,6 +2,8 @@
 
 python scripts/prepare_data.py --data_path FOLDER --out FILE.zip --resolution 256
 python scripts/prepare_data.py --synthetic 50000 --out FILE.zip --resolution 256
+
+Several processes share the work: torchrun --nproc_per_node=N scripts/prepare_data.py ...
 """
 
 import _start  # noqa: F401
@@ -18,23 +20,25 @@ from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED, SyntheticFaces
 from options.commands.prepare_data import PrepareData
 from options.parse import run
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.work_group import WorkGroup, join_group
 
 
 def main(o: PrepareData) -> int:
     min_side = o.resolution if o.min_side is None else o.min_side
     recipe = Recipe(o.resolution, o.channels, o.crop, min_side, o.max_aspect)
-    outcome = pack_faces(o, o.synthetic) if o.data_path is None else pack_photos(o, o.data_path, recipe)
-    return summarize(outcome, o.out, recipe)
+    group = join_group()
+    outcome = pack_faces(o, o.synthetic, group) if o.data_path is None else pack_photos(o, o.data_path, recipe, group)
+    return 0 if outcome is None else summarize(outcome, o.out, recipe)
 
 
-def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe) -> Outcome:
+def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe, group: WorkGroup) -> Outcome | None:
     files = ImageFiles(data_path)
     keep_part(files, o.part)
     names = [files.relative(index) for index in range(len(files))]
     labels = None if o.labels is None else given_labels(o.labels, files, names)
     if labels is None and files.dataset_json() is not None:
         print(f"the labels in {DATASET_JSON} of {data_path} are left out: --labels {DATASET_JSON} keeps them")
-    return prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers)
+    return prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers, group)
 
 
 def given_labels(source: str, files: ImageFiles, names: list[str]) -> dict[str, str | tuple[float, ...]]:
@@ -48,9 +52,9 @@ def given_labels(source: str, files: ImageFiles, names: list[str]) -> dict[str, 
     return {name: label if isinstance(label, tuple) else str(label) for name, label in given.items()}
 
 
-def pack_faces(o: PrepareData, count: int) -> Outcome:
+def pack_faces(o: PrepareData, count: int, group: WorkGroup) -> Outcome | None:
     seed = HELD_OUT_SEED if o.part == "held_out" else TRAINING_SEED
-    return prepare_faces(SyntheticFaces(o.resolution, seed, count), o.out, o.workers)
+    return prepare_faces(SyntheticFaces(o.resolution, seed, count), o.out, o.workers, group)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.prepare import prepare_faces
+from datasets.synthetic import SyntheticFaces
 from options.parse import parse
 from psp.inference.aligned import PARTS, Aligner, Given, align_folder, summarize
-from scripts import inference
+from scripts import inference, prepare_data
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import hold_folder
@@ -112,7 +114,7 @@ def test_what_a_lost_process_left_is_done_by_the_next_run(photos, tmp_path, caps
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_a_killed_alignment_goes_on(tmp_path, size):
-    photos = write_photos(tmp_path / "in", 400)
+    photos = write_photos(tmp_path / "in", 300)
     landmarks = tmp_path / "given.json"
     landmarks.write_text(json.dumps({path.name: (FIVE + n % 50).tolist() for n, path in enumerate(photos.iterdir())}))
     flags = ["--data_path", photos, "--landmarks", landmarks, "--output_size", 64, "--workers", 1]
@@ -122,12 +124,12 @@ def test_a_killed_alignment_goes_on(tmp_path, size):
     code, _ = finish(launcher)
     assert code != 0
     before = len(list(out.glob("*.png")))
-    assert 20 < before < 400
+    assert 20 < before < 300
     code, printed = finish(torchrun(size, "align_faces.py", *flags, "--exp_dir", out))
     assert code == 0, printed
     (line,) = (line for line in printed.splitlines() if "aligned already" in line)
     assert before - 2 * size <= int(line.split()[0]) <= before  # a picture was written before its entry is
-    assert "400 of 400 photos gave 400 aligned faces" in printed
+    assert "300 of 300 photos gave 300 aligned faces" in printed
     assert not (out / PARTS).exists()
     code, printed = finish(torchrun(1, "align_faces.py", *flags, "--exp_dir", tmp_path / "one"))
     assert code == 0, printed
@@ -244,20 +246,83 @@ def test_records_of_other_settings_do_not_count(in_this_group, photos, model_fil
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_a_killed_inference_goes_on(tmp_path, model_file, size):
-    photos = write_photos(tmp_path / "in", 600, (64, 64))
+    photos = write_photos(tmp_path / "in", 250, (64, 64))
     flags, out = flags_of(photos, model_file), tmp_path / "out"
     launcher = torchrun(size, "inference.py", *flags, "--exp_dir", out)
     results = out / "inference_results"
-    assert kill_one(launcher, lambda: results.is_dir() and len(list(results.glob("*.png"))) > 40) == size
+    assert kill_one(launcher, lambda: results.is_dir() and len(list(results.glob("*.png"))) > 20) == size
     assert finish(launcher)[0] != 0
     before = len(list(results.glob("*.png")))
-    assert 40 < before < 600
+    assert 20 < before < 250
     code, printed = finish(torchrun(size, "inference.py", *flags, "--exp_dir", out))
     assert code == 0, printed
     (line,) = (line for line in printed.splitlines() if "translated already" in line)
     assert before - 2 * size <= int(line.split()[0]) <= before  # pictures are written before their record is
-    assert "600 of 600 files gave 600 images" in printed
+    assert "250 of 250 files gave 250 images" in printed
     code, printed = finish(torchrun(1, "inference.py", *flags, "--exp_dir", tmp_path / "one"))
     assert code == 0, printed
     check_translations(tmp_path / "one", out)
+    shutil.rmtree(tmp_path)
+
+
+# --- preparation ---
+
+
+def test_a_group_prepares_as_one_process_does(in_this_group, photos, tmp_path):
+    """The archives are equal byte for byte: duplicates, classes, padding, and what is left out."""
+    source = shutil.copytree(photos, tmp_path / "in" / "x")
+    shutil.copy(source / "0003.png", source / "same.png")
+    shutil.copytree(photos, tmp_path / "in" / "y")
+    write_photos(tmp_path / "in" / "z", 3, (9, 9))
+    made = {
+        "photos": ["--data_path", tmp_path / "in", "--labels", "folders", "--workers", 1],
+        "padded": ["--data_path", source, "--crop", "pad", "--workers", 1],
+    }
+    for name, words in made.items():
+        for size in (1, 3):
+            out = tmp_path / f"{name}{size}.zip"
+            codes = in_this_group(size, prepare_data, prepare_data.PrepareData, [*words, "--out", out, *SIZE])
+            assert codes == [1] + [0] * (size - 1)
+        assert (tmp_path / f"{name}1.zip").read_bytes() == (tmp_path / f"{name}3.zip").read_bytes()
+    lists = [(tmp_path / f"photos{size}.left_out.txt").read_text() for size in (1, 3)]
+    assert lists[0] == lists[1]
+    assert lists[0].count("duplicate") == 24
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+SIZE = ["--resolution", 16]
+
+
+def test_a_group_renders_as_one_process_does(tmp_path):
+    faces, one, three = SyntheticFaces(32, length=9), tmp_path / "one.zip", tmp_path / "three.zip"
+    prepare_faces(faces, one, 0)
+    outcomes = in_group(3, lambda group: prepare_faces(faces, three, 0, group))
+    assert [len(outcome.kept) if outcome else None for outcome in outcomes] == [9, None, None]
+    assert one.read_bytes() == three.read_bytes()
+
+
+@NEEDS_PROC
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_killed_preparation_goes_on(tmp_path, size):
+    photos, out = write_photos(tmp_path / "in", 300), tmp_path / "out.zip"
+    flags = ["--data_path", photos, "--resolution", 64, "--workers", 1, "--out"]
+    launcher = torchrun(size, "prepare_data.py", *flags, out)
+
+    def count():
+        """How many pictures are recorded."""
+        return sum(len(path.read_bytes().splitlines()) for path in tmp_path.glob(".out.zip.parts/*/*.jsonl"))
+
+    assert kill_one(launcher, lambda: count() > 40) == size
+    assert finish(launcher)[0] != 0
+    before = count()
+    assert 40 < before < 300
+    assert not out.exists()
+    code, printed = finish(torchrun(size, "prepare_data.py", *flags, out))
+    assert code == 0, printed
+    assert f"{before} of 300 images are prepared already" in printed
+    code, printed = finish(torchrun(1, "prepare_data.py", *flags, tmp_path / "one.zip"))
+    assert code == 0, printed
+    assert out.read_bytes() == (tmp_path / "one.zip").read_bytes()
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     shutil.rmtree(tmp_path)
