@@ -33,6 +33,7 @@ from psp.training_state import (
     resume,
     save,
     schedule,
+    smaller_parts,
 )
 from stylegan2 import ops
 from stylegan2.metrics.samples import as_rgb
@@ -43,7 +44,7 @@ from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
-from stylegan2.runtime.memory import check_batch
+from stylegan2.runtime.memory import advising, check_batch
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -235,7 +236,7 @@ def train(
             waited += time.perf_counter() - asked
             seed_step(s.seed, 0, state.cur_step)
             schedule(state, s)
-            with guard.step():
+            with advising(*smaller_parts(len(source), s.accumulate)), guard.step():
                 step(
                     state,
                     source,

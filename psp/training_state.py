@@ -52,6 +52,20 @@ def check_batches(s: TrainingSettings, processes: int) -> None:
         )
 
 
+def smaller_parts(share: int, accumulate: int) -> tuple[int, str]:
+    """Return how many samples a process works on at a time, and what to try where its memory is too small for them.
+
+    Args:
+        share: Samples of this process.
+        accumulate: In so many parts.
+    """
+    now = share // accumulate
+    more = next((parts for parts in range(2 * accumulate, share + 1) if share % parts == 0), None)
+    if more is None:
+        return now, f"use a batch_size below {share}, or a smaller encoder_type"
+    return now, f"try `accumulate` {more}, with the same result in about {accumulate / more:.0%} of it"
+
+
 def learning_rate(cur_step: int, s: TrainingSettings) -> float:
     """Return the learning rate of the step that starts at cur_step."""
     decay_start = s.decay_from * s.max_steps

@@ -1,5 +1,6 @@
 """The GAN loop: `train` fetches, steps, reports, measures and saves."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
-from stylegan2.runtime.memory import check_batch
+from stylegan2.runtime.memory import advising, check_batch
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
@@ -39,6 +40,7 @@ from stylegan2.training_state import (
     save,
     save_best,
     schedule_learning_rate,
+    smaller_rounds,
 )
 from stylegan2.training_step import step
 
@@ -125,7 +127,8 @@ def train(
             n = real.shape[0] * distributed.world_size()
             seed_step(s.seed, 0, state.cur_nimg)
             schedule_learning_rate(state, s)
-            with guard.step():
+            group = math.gcd(D.mbstd_group, n)
+            with advising(*smaller_rounds(real.shape[0], s.batch_gpu, group)), guard.step():
                 step(state, real, labels, settings=s, r1_gamma=r1_gamma, averages=averages, guard=guard)
             if s.adapts:
                 state.control = adapt(state.control, target=s.ada_target, ramp_nimg=s.ada_nimg)

@@ -55,6 +55,21 @@ def number_of_rounds(share: int, batch_gpu: int | None, group: int = 1) -> int:
     )
 
 
+def smaller_rounds(share: int, batch_gpu: int | None, group: int) -> tuple[int, str]:
+    """Return how many samples a process works on at a time, and what to try where its memory is too small for them.
+
+    Args:
+        share: Samples of this process.
+        batch_gpu: As in `number_of_rounds`.
+        group: As in `number_of_rounds`.
+    """
+    now = share // number_of_rounds(share, batch_gpu, group)
+    smaller = [size for size in range(1, now // 2 + 1) if share % size == 0 and size % group == 0]
+    if not smaller:
+        return now, f"use a batch_size below {share}, a lower resolution or a smaller channel_base"
+    return now, f"try batch_gpu {max(smaller)}, with the same result in about {max(smaller) / now:.0%} of it"
+
+
 def check_batches(s: TrainingSettings, img_resolution: int, mbstd_group: int, processes: int) -> None:
     """Check that every batch splits into equal shares and rounds without tearing the groups of minibatch stddev apart.
 

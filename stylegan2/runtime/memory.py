@@ -1,8 +1,10 @@
 """Limit the memory of a process so that too large an allocation fails, and recognise such failures."""
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from stylegan2.runtime.errors import UserError
@@ -60,6 +62,30 @@ def check_batch(images: int, channels: int, resolution: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def advising(images: int, advice: str) -> Iterator[None]:
+    """Say what to try where the memory is too small for the images that a block works on at a time.
+
+    Args:
+        images: So many.
+        advice: What to try, as the end of the sentence.
+
+    Raises:
+        UserError: The memory is too small.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if shortage(error) is None or SHARED_MEMORY_FULL.search(str(error)):
+            raise
+        short = f"this {_device(error)} has too little memory for {images:,} images at a time"
+        raise UserError(f"{short}: {advice}") from error
+
+
+def _device(error: BaseException) -> str:
+    return "GPU" if type(error).__name__ == GPU_ERROR else "machine"
+
+
 def shortage(error: BaseException) -> str | None:
     """Return a sentence for an error that means that memory is short, or None for any other error."""
     if not isinstance(error, MemoryError | RuntimeError | OSError):
@@ -68,6 +94,5 @@ def shortage(error: BaseException) -> str | None:
     if SHARED_MEMORY_FULL.search(text) and "DataLoader" in text:
         return f"the shared memory of the system is too small, see df {os.sep}dev{os.sep}shm: use fewer workers"
     if isinstance(error, MemoryError) or ALLOCATION_FAILED.search(text):
-        device = "GPU" if type(error).__name__ == GPU_ERROR else "machine"
-        return f"this {device} has too little memory for that: use a smaller batch or smaller networks"
+        return f"this {_device(error)} has too little memory for that: use a smaller batch or smaller networks"
     return None

@@ -1,6 +1,7 @@
 """Show the numbers, pictures and texts of a training in TensorBoard or Weights & Biases."""
 
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +39,7 @@ class TensorBoard:
     def __init__(self, run_dir: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        _let_writers_fail_quietly()
         self._writer = SummaryWriter(str(run_dir / "logs"), purge_step=start + 1 if start else None)
 
     def scalars(self, at: int, values: Mapping[str, float]) -> None:
@@ -54,6 +56,25 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _let_writers_fail_quietly() -> None:
+    """Print no traceback where the disk refuses what TensorBoard writes in a thread of its own.
+
+    The folder may have been removed, or the disk is full. The thread hands its error over to the next one who writes,
+    so that nothing is lost by its silence.
+    """
+    previous = threading.excepthook
+    if getattr(previous, "of_reporters", False):
+        return
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        of_tensorboard = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (of_tensorboard and issubclass(failed.exc_type, OSError)):
+            previous(failed)
+
+    hook.of_reporters = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
 
 
 class WeightsAndBiases:

@@ -390,3 +390,57 @@ def test_torchrun_trains_and_prints_once(tmp_path):
     assert result.stdout.count("done: ") == 1
     assert [record["cur_nimg"] for record in step_records(tmp_path / "run")] == [8, 16, 24]
     assert (tmp_path / "run" / "checkpoints" / "network-000000024.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_a_stopped_process_ends_the_others_with_a_sentence(tmp_path):
+    """As when its machine hangs: its connections stay open, so that nothing but the time tells."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(REPOSITORY / "scripts" / "train_stylegan2.py"), "--resolution", "32", "--channel_base", "128"]
+    command += ["--channel_max", "8", "--batch_size", "4", "--mbstd_group", "2", "--total_nimg", "1000000"]
+    command += ["--log_interval", "4", "--workers", "0", "--device", "cpu", "--process_timeout", "20"]
+    command += ["--exp_dir", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with open(log, "wb") as output:
+        launcher = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    stopped = None
+    try:
+        metrics, end = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 300
+        while not (metrics.exists() and metrics.read_text().count("\n") > 1):
+            assert launcher.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.5)
+        stopped = next(pid for pid in children(launcher.pid) if b"RANK=1" in environment_of(pid))
+        os.kill(stopped, signal.SIGSTOP)
+        begun = time.monotonic()
+        assert launcher.wait(240) != 0
+        assert time.monotonic() - begun < 120
+    finally:
+        for pid in [stopped] if stopped else []:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+        launcher.kill()
+    text = log.read_text()
+    sentence = "process 1 has not answered for 20 s, so process 0 ends"
+    assert f"error: {sentence}" in text
+    assert sentence in "".join(text.splitlines(keepends=True)[-8:])  # ours comes last
+    assert "the same command goes on from the last checkpoint" in text
+
+
+def children(pid):
+    """The processes that another one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        found += [int(stat.parent.name)] if int(fields[1]) == pid else []
+    return found
+
+
+def environment_of(pid):
+    """The variables of a process, as NAME=value."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stylegan2 import losses
+from stylegan2 import losses, trainer
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
@@ -224,3 +224,15 @@ def test_a_state_that_may_be_bad_takes_no_good_ones_place(tmp_path):
 def test_a_learning_rate_that_explodes_ends_it(tmp_path):
     with pytest.raises(UserError, match=r"was NaN or infinite in 3 steps in a row: lower learning_rate"):
         run(tmp_path, learning_rate=1e30, total_nimg=100 * BATCH)
+
+
+def test_a_batch_that_does_not_fit_says_which_one_to_try(tmp_path, monkeypatch):
+    run(tmp_path, total_nimg=2 * BATCH)
+
+    def starving(*_, **__):
+        torch.empty(2**60)
+
+    monkeypatch.setattr(trainer, "step", starving)
+    with pytest.raises(UserError, match="too little memory for 4 images at a time: use a batch_size below 4"):
+        run(tmp_path)
+    assert checkpoint.newest(tmp_path) is not None  # the state before it is there to go on from

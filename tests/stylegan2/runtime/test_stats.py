@@ -1,5 +1,7 @@
+import contextlib
 import errno
 import os
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -122,3 +124,16 @@ def test_mistakes_with_reporters_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="report_to wandb needs the package wandb: pip install wandb"):
         StatsWriter(tmp_path, "cur_step", 0, report_to=("wandb",))
+
+
+def test_a_folder_that_is_removed_ends_in_a_sentence(tmp_path, capfd):
+    writer = StatsWriter(tmp_path / "run", "cur_nimg", 0)
+    writer.image(1, "samples", np.zeros((4, 4, 3), np.uint8))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(UserError, match="cannot write '.*run': No such file or directory"):
+        for at in range(2, 200):
+            writer.image(at, "samples", np.zeros((4, 4, 3), np.uint8))
+            time.sleep(0.05)
+    with contextlib.suppress(UserError):
+        writer.close()
+    assert "Traceback" not in capfd.readouterr().err
