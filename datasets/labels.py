@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,32 +80,42 @@ def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None
     return [folder or None for folder in folders]
 
 
-def encode_labels(labels: Sequence[Label | None], where: str) -> tuple[np.ndarray, list[int]]:
+class EncodedLabels(NamedTuple):
+    """Labels as networks are conditioned on them."""
+
+    values: np.ndarray
+    """classes as int64 [M], or vectors as float32 [M, K]"""
+    kept: np.ndarray
+    """int64 [M], the indices of the M images that have a label"""
+    said: list[str]
+    """for whoever trains: how many have none, and which class got which number"""
+
+
+def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
     """Turn labels into what networks are conditioned on.
 
-    Returns:
-        Classes as int64 [M], or vectors as float32 [M, K], and the indices of the M images that have a label. Names of
-        classes are numbered in their order. Numbers of classes stay as they are, unless there are fewer images than
-        classes: then those that occur are numbered from 0 on.
+    Names of classes are numbered in their order. Numbers of classes stay as they are, unless there are fewer images
+    than classes: then those that occur are numbered from 0 on.
 
     Raises:
         UserError: Some are classes and others vectors.
     """
-    kept = [index for index, label in enumerate(labels) if label is not None]
-    given: list[Any] = [labels[index] for index in kept]
+    kept = np.array([index for index, label in enumerate(labels) if label is not None], np.int64)  # [M]
+    given: list[Any] = [label for label in labels if label is not None]
+    said = []
     if len(kept) < len(labels):
-        print(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label: left out")
+        said.append(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label: left out")
     if any(isinstance(label, tuple) for label in given):
         if len({len(label) if isinstance(label, tuple) else 0 for label in given}) > 1:
             raise UserError(
                 f"the labels of {where} are classes for some images and vectors for others, or of several lengths"
             )
-        return np.array(given, np.float32), kept  # [M, K]
+        return EncodedLabels(np.array(given, np.float32), kept, said)  # [M, K]
     if any(isinstance(label, str) for label in given) or max(given, default=0) >= len(labels):
         number = {name: k for k, name in enumerate(in_order({str(label) for label in given}))}
-        print(f"{len(number)} classes of {where}: {listed(list(number))}")
+        said.append(f"{len(number)} classes of {where}: {listed(list(number))}")
         given = [number[str(label)] for label in given]
-    return np.array(given, np.int64), kept  # [M]
+    return EncodedLabels(np.array(given, np.int64), kept, said)  # [M]
 
 
 def number_of_classes(labels: np.ndarray | None) -> int:
@@ -255,7 +265,8 @@ def in_order(classes: set[str]) -> list[str]:
 
 def roots(names: Sequence[str]) -> list[str]:
     """Return the folders in which all images lie, from the top down: ["", "my photos/", ...]."""
-    parents = sorted({tuple(name.split("/")[:-1]) for name in names}) or [()]
+    folders = {name[: name.rfind("/") + 1] for name in names}  # far fewer than names
+    parents = sorted(tuple(folder.split("/")[:-1]) for folder in folders) or [()]
     same = takewhile(lambda pair: pair[0] == pair[1], zip(parents[0], parents[-1], strict=False))
     return list(accumulate((f"{part}/" for part, _ in islice(same, DEEPEST)), initial=""))
 

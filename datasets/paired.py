@@ -32,7 +32,7 @@ class PairedFolders:
         self.resolution, self.source_mode = resolution, source_mode
         by_name = by_stem(self.targets), by_stem(self.sources)
         _check_orphans(*by_name, data, source_data)
-        self.pairs = [(by_name[0][stem], by_name[1][stem]) for stem in by_name[0]]
+        self.pairs = np.array([(by_name[0][stem], by_name[1][stem]) for stem in by_name[0]], np.int64)  # [N, 2]
         self.left_out = LeftOut(len(self.pairs), f"{data} and {source_data}")
 
     def __len__(self) -> int:
@@ -41,13 +41,13 @@ class PairedFolders:
     def __getitem__(self, index: int) -> Example:
         for candidate in range(index, index + len(self)):
             try:
-                return self._read(*self.pairs[candidate % len(self)])
+                return self._read(*self.pairs[candidate % len(self)].tolist())
             except ImageError as error:
                 self.left_out.add(candidate % len(self), error)
         raise UserError(f"no pair of {self.left_out.where} can be read")
 
     def _read(self, target_index: int, source_index: int) -> Example:
-        name = self.sources.names[source_index]
+        name = self.sources.name(source_index)
         target = self.targets.read(target_index, "rgb")  # [H, W, 3]
         source = self.sources.read(source_index, self.source_mode)  # [h, w, C] or [h, w]
         _check_shapes(target, source, name)
@@ -62,7 +62,7 @@ def by_stem(files: ImageFiles) -> dict[str, int]:
     for index, path in enumerate(paths):
         stem = str(path.with_suffix("").relative_to(common))
         if stem in found:
-            first, second = files.names[found[stem]], files.names[index]
+            first, second = files.name(found[stem]), files.name(index)
             raise UserError(f"{first} and {second} have the same name, so their partner is not clear: rename one")
         found[stem] = index
     return found

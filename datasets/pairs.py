@@ -55,13 +55,13 @@ class Subset:
     """Some of an indexable's items."""
 
     def __init__(self, items: Sequence, indices: Sequence[int]) -> None:
-        self.items, self.indices = items, indices
+        self.items, self.indices = items, np.asarray(indices, np.int64)  # an array, which processes share
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        return self.items[self.indices[index]]
+        return self.items[int(self.indices[index])]
 
 
 def held_out_count(length: int) -> int:

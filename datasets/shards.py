@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from datasets.labels import LONGEST_NUMBER, Label, parse_label
+from datasets.labels import LONGEST_NUMBER, EncodedLabels, Label, encode_labels, parse_label
 from datasets.shard_cache import ShardCache
 from datasets.tar_index import DamagedTarError, members, name_at
 from stylegan2.runtime.bounded import parse_json, read_arrays, reading
@@ -103,6 +103,10 @@ class ShardFiles:
     def labels(self) -> list[Label | None] | None:
         """Return what the .cls or .json member of each sample says; None where no sample has a label."""
         return self._labels
+
+    def encoded_labels(self) -> EncodedLabels | None:
+        """Return the labels as networks are conditioned on them; None where no sample has a label."""
+        return None if self._labels is None else encode_labels(self._labels, self.path)
 
     def dataset_json(self) -> None:
         """Return None: samples bring their labels along."""

@@ -9,13 +9,18 @@ import os
 import stat
 import struct
 import zipfile
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from stylegan2.runtime.bounded import check_members
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.zip_members import Member, members, open_member, read_directory
 
 EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"),
@@ -50,6 +55,12 @@ class Listing:
     """sorted paths below the folder, with "/", or names in the zip file"""
     passed_over: Counter[str] = field(default_factory=Counter)
     """{kind: number of files} that are not pictures"""
+    visited: list[str] = field(default_factory=list)
+    """the folders that were listed, "" for the first one, and the files that were looked into"""
+    members: np.ndarray | None = None
+    """int64 [len(names), 6], a `Member` in each row, of a zip file"""
+    labels_files: dict[str, Member] = field(default_factory=dict)
+    """those of a zip file that are called as the file of labels is"""
 
     def describe(self) -> str:
         """Return the number of files by kind, such as "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
@@ -57,11 +68,15 @@ class Listing:
         passed = f"passed over: {_counts(self.passed_over)}" if self.passed_over else ""
         return "; ".join(filter(None, (_counts(kinds), passed)))
 
+    def unlike(self) -> str:
+        """Return the number of files by kind; "" where all files are pictures of one kind."""
+        kinds = {os.path.splitext(name)[1].lower() for name in self.names}
+        return self.describe() if self.passed_over or len(kinds) > 1 else ""
+
     def say(self, where: str | os.PathLike) -> None:
         """Print the number of files by kind, unless all files are pictures of one kind."""
-        kinds = {os.path.splitext(name)[1].lower() for name in self.names}
-        if self.passed_over or len(kinds) > 1:
-            print(f"{os.fspath(where)}: {self.describe()}")
+        if found := self.unlike():
+            print(f"{os.fspath(where)}: {found}")
 
 
 def list_pictures(path: str | os.PathLike) -> Listing:
@@ -89,9 +104,9 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
 def list_folder(folder: str | os.PathLike) -> Listing:
     """List the pictures of a folder and its subfolders. ImageError: one of them cannot be listed."""
     listing, top = Listing(), os.fspath(folder)
-    for prefix, entry in _walk(top, listing.passed_over):
+    for prefix, entry in _walk(top, listing):
         name = prefix + entry.name
-        kind = passed_over_as(name, lambda entry=entry: _head_of_file(entry.path))
+        kind = passed_over_as(name, lambda name=name, path=entry.path: _look_into(listing, name, path))
         if kind is None:
             listing.names.append(name)
         elif kind:
@@ -105,19 +120,33 @@ def list_zip(path: str | os.PathLike) -> Listing:
     listing = Listing()
     try:
         check_members(path, MOST_PICTURES)
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist() if not _is_folder(info)}
-            for name, info in members.items():
-                kind = passed_over_as(inner_name(name), lambda info=info: _head_of_member(archive, info))
-                kind = _locked(info) if kind is None else kind
-                if kind is None:
-                    listing.names.append(name)
-                elif kind:
-                    listing.passed_over[kind] += 1
+        found, numbers = dict[str, int](), array("q")
+        for number, (name, member, attributes) in enumerate(members(*read_directory(path))):
+            found[name] = number  # the last one of a name counts
+            numbers.extend((*member, attributes))
+        rows = np.frombuffer(numbers, np.int64).reshape(-1, len(Member._fields) + 1)  # [M, 7]
+        with open(path, "rb") as file:
+            for name, number in found.items():
+                *row, attributes = rows[number].tolist()
+                if not name.endswith(("/", "\\")) and not stat.S_ISLNK(attributes >> 16):
+                    _sort_in(listing, name, Member(*row), file)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error, UserError) as error:
         raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
     listing.names.sort()
+    listing.members = rows[[found[name] for name in listing.names], :-1]  # [N, 6]
     return listing
+
+
+def _sort_in(listing: Listing, name: str, member: Member, file: BinaryIO) -> None:
+    """Add a member of a zip file to the pictures, to the files of labels, or to what is passed over."""
+    kind = passed_over_as(inner_name(name), lambda: _head_of_member(file, name, member))
+    kind = member.locked if kind is None else kind
+    if kind is None:
+        listing.names.append(name)
+    elif kind:
+        listing.passed_over[kind] += 1
+    else:
+        listing.labels_files.setdefault(inner_name(name), member)
 
 
 def inner_name(member: str) -> str:
@@ -132,7 +161,7 @@ def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
         name: Path below the folder or in the zip file, with "/".
         head: Reads the first HEAD bytes; called only where the name does not tell the type.
     """
-    *folders, own = PurePosixPath(name).parts
+    *folders, own = [part for part in name.split("/") if part not in ("", ".")] or [name]
     if any(_is_foreign(folder) for folder in folders) or own.lower() in FOREIGN_FILES or own.startswith("."):
         return LEFT_BEHIND
     if own == LABELS_FILE:
@@ -164,7 +193,7 @@ def _counts(kinds: Counter[str]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items(), key=lambda e: (-e[1], e[0])))
 
 
-def _walk(top: str, passed_over: Counter[str]) -> Iterator[tuple[str, os.DirEntry]]:
+def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
     """Yield (path of its folder below `top`, entry) for each file; each folder is read once.
 
     Folders come before linked ones, so that a link never replaces the folder that it points to. A link to a folder that
@@ -178,9 +207,10 @@ def _walk(top: str, passed_over: Counter[str]) -> Iterator[tuple[str, os.DirEntr
         try:
             identity = _identity(folder)
             if identity in seen or (prefix and os.path.islink(folder) and identity in above):
-                passed_over["links to a folder that is read already or holds this one"] += 1
+                listing.passed_over["links to a folder that is read already or holds this one"] += 1
                 continue
             seen.add(identity)
+            listing.visited.append(prefix)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             raise ImageError(f"cannot list folder {str(error.filename)!r}: {error.strerror}") from error
@@ -188,7 +218,7 @@ def _walk(top: str, passed_over: Counter[str]) -> Iterator[tuple[str, os.DirEntr
             if not entry.is_dir():
                 yield prefix, entry
             elif _is_foreign(entry.name):
-                passed_over[LEFT_BEHIND] += 1
+                listing.passed_over[LEFT_BEHIND] += 1
             else:
                 (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/"))
 
@@ -202,19 +232,9 @@ def _is_foreign(folder: str) -> bool:
     return (folder.startswith(".") and folder not in (".", "..")) or folder.lower() in FOREIGN_FOLDERS
 
 
-def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith(("/", "\\")) or stat.S_ISLNK(info.external_attr >> 16)
-
-
-def _locked(info: zipfile.ZipInfo) -> str | None:
-    """Return why a member cannot be unpacked, or None where it can."""
-    if info.flag_bits & 1:
-        return "encrypted, which have to be unpacked first"
-    try:
-        zipfile._check_compression(info.compress_type)  # type: ignore[attr-defined]
-    except (NotImplementedError, RuntimeError):
-        return "packed in a way that Python cannot read (Windows packs large files as Deflate64)"
-    return None
+def _look_into(listing: Listing, name: str, path: str) -> bytes:
+    listing.visited.append(name)
+    return _head_of_file(path)
 
 
 def _head_of_file(path: str) -> bytes:
@@ -227,9 +247,9 @@ def _head_of_file(path: str) -> bytes:
         return b""
 
 
-def _head_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _head_of_member(file: BinaryIO, name: str, member: Member) -> bytes:
     try:
-        with archive.open(info) as member:
-            return member.read(HEAD)
+        with open_member(file, name, member) as opened:
+            return opened.read(HEAD)
     except Exception:  # zipfile raises several kinds on damaged or encrypted members
         return b""

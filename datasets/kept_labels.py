@@ -1,0 +1,75 @@
+"""The encoded labels of a data set, kept beside it: a million take a minute to read from dataset.json or folders."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from datasets.index import SETTLED
+from datasets.kept_arrays import Kept, as_text, keep, read_kept
+from datasets.labels import DATASET_JSON, EncodedLabels
+from stylegan2.runtime.errors import UserError
+
+KIND = "labels"  # of kept arrays
+MOST_SENTENCES = 2
+
+
+def keep_labels(path: Path, fingerprint: str | None, root: str | None, labels: EncodedLabels) -> None:
+    """Write the labels of a folder or zip file.
+
+    Args:
+        path: The folder or zip file.
+        fingerprint: Of its index.
+        root: The folder in which its dataset.json lies, with "/" or "", where it has one.
+        labels: Of all its pictures.
+    """
+    state = _state(path, fingerprint, root, before=time.time_ns())
+    if state is not None:
+        arrays = {"values": labels.values, "kept": labels.kept}
+        keep(path, KIND, Kept(state, {"root": root, "said": labels.said}, arrays))
+
+
+def read_labels_kept(path: Path, fingerprint: str | None, count: int) -> EncodedLabels | None:
+    """Return the labels of a folder or zip file of `count` pictures; None where none are kept, or they have changed."""
+    for kept in read_kept(path, KIND):
+        try:
+            root = kept.about["root"]
+            if kept.fingerprint == _state(path, fingerprint, root if root is None else as_text(kept.about, "root")):
+                return _checked(kept, count)
+        except (UserError, OSError, KeyError, ValueError, TypeError):
+            continue
+    return None
+
+
+def _checked(kept: Kept, count: int) -> EncodedLabels:
+    """Return labels that stand in a file. UserError: they cannot be those of so many pictures."""
+    values, indices = kept.arrays["values"], kept.arrays["kept"]
+    said = dict(enumerate(kept.about["said"][:MOST_SENTENCES]))
+    sentences = [as_text(said, number) for number in said]
+    ascending = indices.dtype == np.int64 and indices.ndim == 1 and bool((np.diff(indices) > 0).all())
+    within = len(indices) > 0 and indices[0] >= 0 and indices[-1] < count and len(values) == len(indices)
+    if values.dtype == np.int64 and values.ndim == 1:
+        right = bool(((values >= 0) & (values < count)).all())
+    else:
+        right = values.dtype == np.float32 and values.ndim == 2 and bool(np.isfinite(values).all())
+    if not (ascending and within and right):
+        raise UserError("the labels are damaged")
+    return EncodedLabels(values, indices, sentences)
+
+
+def _state(path: Path, fingerprint: str | None, root: str | None, before: int | None = None) -> str | None:
+    """Name the state of labels: a zip's index tells of its dataset.json too, a folder's does not see it rewritten.
+
+    Returns:
+        None where the file changed so shortly before a time in ns, `before`, that it may change again unseen.
+
+    Raises:
+        OSError: It is not there any more.
+    """
+    if root is None or not path.is_dir():
+        return f"{fingerprint} {root}"
+    state = os.stat(path / (root + DATASET_JSON))
+    if before is not None and max(state.st_mtime_ns, state.st_ctime_ns) > before - SETTLED:
+        return None
+    return f"{fingerprint} {root} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
