@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from datasets.crop import square_box
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
 from datasets.prepared import Prepared, parts_of, prepare_together
+from datasets.shard_writer import Number, by_kind, numbered_labels, open_shards
 from datasets.synthetic import SyntheticFaces
 from psp.inference.names import Names
 from stylegan2.runtime import images
@@ -39,6 +41,7 @@ NOTES = {
     "transparent": "{count} of them were transparent and lie on white now",
 }
 PAD, PADDING_JSON = "pad", "padding.json"
+CLASSES_JSON = "classes.json"
 LEFT_OUT_SUFFIX = ".left_out.txt"
 SHOWN_CLASSES = 20
 
@@ -82,15 +85,18 @@ def prepare_folder(
     keep_duplicates: bool = False,
     workers: int = 1,
     group: WorkGroup | None = None,
+    per_shard: int = 0,
 ) -> Outcome | None:
     """Write what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
         labels: {file: class or vector}; a file that is not in it is left out. Classes that keep a picture are numbered
-            from 0 on, and `dataset.json` says which number each picture has.
+            from 0 on, and `dataset.json` says which number each picture has. Of shards all classes are numbered, which
+            `classes.json` lists.
         keep_duplicates: also pictures that equal an earlier one, pixel by pixel.
         workers: photos at a time.
         group: The processes that share the work; by default this one alone.
+        per_shard: Pictures in each WebDataset shard in the folder `out`; 0 writes no shards.
 
     Returns:
         What became of all files, in the group's first process; None in the others.
@@ -105,7 +111,9 @@ def prepare_folder(
     if items is None:
         return None
     targets = Names(map(Path, names), Path())
-    with writing(out), open_archive(out) as archive:
+    numbers, classes = numbered_labels(labels or {}) if per_shard else ({}, [])
+    own_labels = {f"{targets.of_file[Path(name)]}.png": number for name, number in numbers.items()}
+    with writing(out), _open(out, per_shard, own_labels) as archive:
         for item in track(items, "packing", "image", total=len(files)):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
@@ -116,10 +124,18 @@ def prepare_folder(
             raise UserError(f"none of the {len(files)} images can be used: {_line(first_left_out)}")
         if outcome.regions:
             archive(PADDING_JSON, (json.dumps(outcome.regions, indent=1) + "\n").encode())
-        if labels is not None:
+        if labels is not None and per_shard:
+            outcome.classes = Counter(dict.fromkeys(classes, 0))
+            outcome.classes.update(str(labels[name]) for name in outcome.kept if classes)
+            archive(CLASSES_JSON, json.dumps(classes).encode())
+        elif labels is not None:
             own = {target: labels[name] for name, target in outcome.kept.items()}
             archive(DATASET_JSON, _dataset_json(own, outcome).encode())
     return outcome
+
+
+def _open(out: Path, per_shard: int, labels: Mapping[str, Number]) -> AbstractContextManager[Archive]:
+    return open_shards(out, per_shard, labels) if per_shard else open_archive(out)
 
 
 def _prepare_all(
@@ -156,10 +172,7 @@ def _prepare_many(
 
 def _dataset_json(labels: Mapping[str, str | tuple[float, ...]], outcome: Outcome) -> str:
     """Write the labels of the pictures, and count their classes. UserError: some are classes and others vectors."""
-    vectors = {name: label for name, label in labels.items() if isinstance(label, tuple)}
-    classes = {name: label for name, label in labels.items() if isinstance(label, str)}
-    if vectors and (classes or len({len(vector) for vector in vectors.values()}) > 1):
-        raise UserError("the labels are classes for some images and vectors for others, or of several lengths")
+    vectors, classes = by_kind(labels)
     outcome.classes = Counter(classes.values())
     return format_dataset_json(vectors, []) if vectors else format_dataset_json(*numbered(classes))
 
@@ -249,12 +262,15 @@ def encode_png(picture: np.ndarray) -> bytes:
 # ---------------------------------------------------------------------------------------- procedural faces
 
 
-def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1, group: WorkGroup | None = None) -> Outcome | None:
+def prepare_faces(
+    faces: SyntheticFaces, out: Path, workers: int = 1, group: WorkGroup | None = None, per_shard: int = 0
+) -> Outcome | None:
     """Write all of `faces` to `out`, a folder or .zip file that appears only when it is complete.
 
     Args:
         workers: processes that render; what they write does not depend on their number.
         group: The processes that share the work; by default this one alone.
+        per_shard: Pictures in each WebDataset shard in the folder `out`; 0 writes no shards.
 
     Returns:
         What became of all faces, in the group's first process; None in the others.
@@ -267,7 +283,7 @@ def prepare_faces(faces: SyntheticFaces, out: Path, workers: int = 1, group: Wor
     items = _prepare_all(names, partial(_render, faces, workers), out, key, group, "rendering")
     if items is None:
         return None
-    with writing(out), open_archive(out) as archive:
+    with writing(out), _open(out, per_shard, {}) as archive:
         for item in track(items, "packing", "image", total=len(faces)):
             _keep(item, item.name, archive, outcome)
     return outcome

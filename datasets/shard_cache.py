@@ -122,11 +122,13 @@ class ShardCache:
         """Delete what was used longest ago until the rest is within the limit."""
         limit = _limit_in_bytes()
         with writing(self.folder), FileLock(self.folder / ".room.lock"):
-            found = [(path.stat(), path) for path in self.folder.glob("*/*.tar") if path != newest]
-            held = newest.stat().st_size + sum(state.st_size for state, _ in found)
+            found = [(path.stat(), path) for path in self.folder.glob("*/*.tar")]
+            held = sum(state.st_size for state, _ in found)
             for state, path in sorted(found, key=lambda entry: entry[0].st_mtime):
                 if held <= limit:
                     break
+                if path == newest:
+                    continue
                 with contextlib.suppress(OSError):  # Windows keeps a file that another process reads
                     shutil.rmtree(path.parent)
                     held -= state.st_size

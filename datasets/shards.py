@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -60,14 +61,15 @@ class ShardFiles:
     """
 
     def __init__(self, data: str | os.PathLike) -> None:
-        self.path = os.fspath(data)
-        self.shards = ShardCache(expand(self.path))
+        self.path = Path(data)  # for messages
+        self.shards = ShardCache(expand(os.fspath(data)))
         index = open_index(self.shards)
         self.starts, self.sizes = index.starts, index.sizes
         self.shard_of = np.repeat(np.arange(len(index.counts), dtype=np.int32), index.counts)  # [N]
         self._labels = index.labels
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
         self._opened_by = 0  # the process
+        self._reading = Lock()  # threads would move one position in a file
         if not len(self.starts):
             raise UserError(f"{self.path} holds no pictures in samples that webdataset would find")
 
@@ -76,7 +78,10 @@ class ShardFiles:
 
     def __getstate__(self) -> dict[str, Any]:
         # Files cannot be sent to a process, and a worker needs no labels.
-        return {**self.__dict__, "_files": OrderedDict(), "_labels": None}
+        return {**self.__dict__, "_files": OrderedDict(), "_labels": None, "_reading": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _reading=Lock())
 
     def keep(self, kept: Sequence[int]) -> None:
         """Leave out all but some of the pictures."""
@@ -93,7 +98,8 @@ class ShardFiles:
     def relative(self, index: int) -> str:
         """Return shard and name of a picture, such as "000003.tar/000017.jpg"."""
         shard = int(self.shard_of[index])
-        return f"{self.shards.name(shard)}/{name_at(self._open(shard), int(self.starts[index]))}"
+        with self._reading:
+            return f"{self.shards.name(shard)}/{name_at(self._open(shard), int(self.starts[index]))}"
 
     def digest(self) -> str:
         """Name the content: by names, sizes and times of the shards, and which of their pictures are used."""
@@ -117,9 +123,10 @@ class ShardFiles:
         try:
             if size > MAX_FILE_BYTES:
                 raise ImageError(f"it is larger than {MAX_FILE_BYTES // 2**20} MB")
-            file = self._open(shard)
-            file.seek(start)
-            content = file.read(size)
+            with self._reading:
+                file = self._open(shard)
+                file.seek(start)
+                content = file.read(size)
             if len(content) < size:
                 raise ImageError("the shard ends before it")
             return read_image(content, mode)

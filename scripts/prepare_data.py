@@ -12,10 +12,11 @@ import _start  # noqa: F401
 
 from pathlib import Path
 
-from datasets.folder import ImageFiles
+from datasets.folder import ImageFiles, open_files
 from datasets.labels import DATASET_JSON, read_labels
 from datasets.people import keep_part
 from datasets.prepare import Outcome, Recipe, prepare_faces, prepare_folder, summarize
+from datasets.shards import ShardFiles
 from datasets.synthetic import HELD_OUT_SEED, TRAINING_SEED, SyntheticFaces
 from options.commands.prepare_data import PrepareData
 from options.parse import run
@@ -32,20 +33,20 @@ def main(o: PrepareData) -> int:
 
 
 def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe, group: WorkGroup) -> Outcome | None:
-    files = ImageFiles(data_path)
+    files = open_files(data_path)
     keep_part(files, o.part)
     names = [files.relative(index) for index in range(len(files))]
     labels = None if o.labels is None else given_labels(o.labels, files, names)
     if labels is None and files.dataset_json() is not None:
         print(f"the labels in {DATASET_JSON} of {data_path} are left out: --labels {DATASET_JSON} keeps them")
-    return prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers, group)
+    return prepare_folder(files, o.out, recipe, labels, o.keep_duplicates, o.workers, group, o.shards)
 
 
-def given_labels(source: str, files: ImageFiles, names: list[str]) -> dict[str, str | tuple[float, ...]]:
+def given_labels(source: str, files: ImageFiles | ShardFiles, names: list[str]) -> dict[str, str | tuple[float, ...]]:
     """Read the labels of a file of the user's, or of the dataset.json of the photos themselves."""
     if source != DATASET_JSON or Path(source).exists():
         return read_labels(source, names)
-    own = files.labels() if files.dataset_json() is not None else None
+    own = files.labels() if isinstance(files, ShardFiles) or files.dataset_json() is not None else None
     if own is None:
         raise UserError(f"there is no {DATASET_JSON} with labels, neither here nor in {files.path}")
     given = {name: label for name, label in zip(names, own, strict=True) if label is not None}
@@ -54,7 +55,7 @@ def given_labels(source: str, files: ImageFiles, names: list[str]) -> dict[str, 
 
 def pack_faces(o: PrepareData, count: int, group: WorkGroup) -> Outcome | None:
     seed = HELD_OUT_SEED if o.part == "held_out" else TRAINING_SEED
-    return prepare_faces(SyntheticFaces(o.resolution, seed, count), o.out, o.workers, group)
+    return prepare_faces(SyntheticFaces(o.resolution, seed, count), o.out, o.workers, group, o.shards)
 
 
 if __name__ == "__main__":

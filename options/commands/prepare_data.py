@@ -29,9 +29,11 @@ class PrepareData(Configured):
     resolution: int
     """pixels of a side: a power of two"""
     data_path: Annotated[Path | None, tyro.conf.arg(aliases=["--data", "--source"])] = None
-    """folder of photos, searched with its subfolders, or a zip file of them"""
+    """folder of photos, searched with its subfolders, a zip file of them, or WebDataset shards; also by URL"""
     synthetic: NotNegative = 0
     """a number of procedural faces in place of photos, rendered once so that no training waits for them"""
+    shards: Annotated[NotNegative, tyro.conf.arg(aliases=["--shard_size"])] = 0
+    """pictures in each WebDataset shard: the folder --out then holds 000000.tar and so on"""
     crop: Literal["center", "top", "none", "pad"] = "center"
     """the square that is kept: the middle of a photo, the upper end of tall ones, of square photos only, or the whole
     photo on a black square, whose place there padding.json records"""
@@ -57,6 +59,8 @@ class PrepareData(Configured):
         if (self.data_path is None) == (self.synthetic == 0):
             raise UserError("give either --data_path, your photos, or --synthetic, a number of procedural faces")
         check_sizes(self.resolution, self.channels, "skip")
+        if self.shards and self.out.suffix.lower() in (".zip", ".tar"):
+            raise UserError("--shards writes several tar files: give a folder with --out")
         if self.data_path is None:
             self._check_synthetic()
         elif self.out.resolve().is_relative_to(self.data_path.resolve()) and self.out.suffix.lower() != ".zip":

@@ -1,0 +1,116 @@
+"""WebDataset shards that appear only when all are complete, with the index that tells where each picture lies."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from datasets.labels import numbered
+from datasets.shard_cache import ShardCache
+from datasets.shards import EXTRA, INDEX, scan, write_index
+from stylegan2.runtime.errors import UserError
+
+Number = int | tuple[float, ...]
+"""a class by its number, or a vector"""
+
+
+def numbered_labels(labels: Mapping[str, str | tuple[float, ...]]) -> tuple[dict[str, Number], list[str]]:
+    """Return ({file: number of its class, or vector}, names of all classes). UserError: as `by_kind`."""
+    vectors, classes = by_kind(labels)
+    numbers, names = numbered(classes)
+    return {**vectors, **numbers}, names
+
+
+def by_kind(labels: Mapping[str, str | tuple[float, ...]]) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
+    """Return the labels that are vectors, and those that are classes. UserError: both, or of several lengths."""
+    vectors = {name: label for name, label in labels.items() if isinstance(label, tuple)}
+    classes = {name: label for name, label in labels.items() if isinstance(label, str)}
+    if vectors and (classes or len({len(vector) for vector in vectors.values()}) > 1):
+        raise UserError("the labels are classes for some images and vectors for others, or of several lengths")
+    return vectors, classes
+
+
+class ShardArchive:
+    """Adds files as an `Archive` does: pictures become samples of tar files, others lie beside these.
+
+    A sample is `00000017.png` with `00000017.json`, which has the picture's name and a label that is a vector, and
+    `00000017.cls` with its class.
+
+    Args:
+        folder: Of the shards.
+        per_shard: Pictures in each.
+        labels: {picture's name: class or vector}, where there are any.
+    """
+
+    def __init__(self, folder: Path, per_shard: int, labels: Mapping[str, Number]) -> None:
+        self.folder, self.per_shard, self.labels = folder, per_shard, labels
+        self.count = 0
+        self._writer: Any = None
+        self._file: Any = None
+
+    def __call__(self, name: str, content: bytes) -> None:
+        if PurePosixPath(name).suffix != ".png":
+            (self.folder / name).write_bytes(content)
+            return
+        if self.count % self.per_shard == 0:
+            self._next()
+        notes: dict[str, Any] = {"name": name}
+        sample = {"__key__": f"{self.count:08d}", "png": content}
+        label = self.labels.get(name)
+        if isinstance(label, int):
+            sample["cls"] = str(label).encode()
+        elif label is not None:
+            notes["label"] = list(label)
+        self._writer.write({**sample, "json": json.dumps(notes).encode()})
+        self.count += 1
+
+    def finish(self) -> None:
+        """Close the last shard and write the index of all."""
+        self._close()
+        shards = ShardCache([str(path) for path in sorted(self.folder.glob("*.tar"))])
+        write_index(self.folder / INDEX, shards.names(), shards.sizes(), scan(shards))
+
+    def _next(self) -> None:
+        from webdataset import TarWriter  # an extra
+
+        self._close()
+        self._file = (self.folder / f"{self.count // self.per_shard:06d}.tar").open("xb")
+        self._writer = TarWriter(self._file, encoder=False, mtime=0)  # equal pictures make equal shards
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+@contextmanager
+def open_shards(out: Path, per_shard: int, labels: Mapping[str, Number]) -> Iterator[ShardArchive]:
+    """Add pictures to shards in a new folder `out`. When the block raises, nothing stays.
+
+    Raises:
+        UserError: `out` holds something, or webdataset is not installed.
+    """
+    try:
+        import webdataset  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"shards are written with webdataset, which is not installed: {EXTRA}") from error
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{str(out)!r} exists: remove it, or give another `out`")
+    unfinished = out.with_name(f".partial-{uuid.uuid4().hex}")
+    try:
+        unfinished.mkdir(parents=True)
+        archive = ShardArchive(unfinished, per_shard, labels)
+        yield archive
+        archive.finish()
+        if out.is_dir():
+            out.rmdir()
+        os.replace(unfinished, out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
