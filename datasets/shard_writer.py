@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from datasets.archive import check_out
 from datasets.labels import numbered
 from datasets.shard_cache import ShardCache
 from datasets.shards import EXTRA, INDEX, scan, write_index
@@ -100,8 +101,7 @@ def open_shards(out: Path, per_shard: int, labels: Mapping[str, Number]) -> Iter
         import webdataset  # noqa: F401
     except ImportError as error:
         raise UserError(f"shards are written with webdataset, which is not installed: {EXTRA}") from error
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{str(out)!r} exists: remove it, or give another `out`")
+    check_out(out)
     unfinished = out.with_name(f".partial-{uuid.uuid4().hex}")
     try:
         unfinished.mkdir(parents=True)

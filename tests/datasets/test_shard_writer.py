@@ -82,5 +82,5 @@ def test_nothing_stays_of_what_was_interrupted(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "other").touch()
-    with pytest.raises(UserError, match="exists: remove it"), open_shards(tmp_path / "s", 2, {}):
+    with pytest.raises(UserError, match="is a folder that holds files: remove it"), open_shards(tmp_path / "s", 2, {}):
         pass
