@@ -1,0 +1,212 @@
+"""How soon a training starts, and what its processes hold: python benchmarks/startup.py [--counts 1000 30000 1000000]
+
+`scripts/train_stylegan2.py` trains a tiny network on pictures of 32 px, from a zip file, a folder, and both with their
+subfolders as classes. It is started without an index of the data, which is what the first training meets, and with one.
+The time until its first step is recorded, and then the memory of its own process and of each process that reads ahead.
+The data is made first: all pictures are a few that have many names, as links in a folder.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import _start  # noqa: F401
+import numpy as np
+from PIL import Image
+
+from datasets.kept_arrays import places
+from options.parse import run
+from stylegan2.runtime.errors import UserError
+
+SIDE, PICTURES, CLASSES = 32, 64, 100
+MOST_LINKS = 60_000  # to one file, of which ext4 allows 65,000
+KEPT = ("index", "labels")
+TRAIN = (
+    *("--preset", "tiny-cpu", "--device", "cpu", "--resolution", str(SIDE), "--channel_base", "256"),
+    *("--channel_max", "16", "--batch_size", "4", "--log_interval", "4", "--total_nimg", "1000000000"),
+)
+PATIENCE = 1800.0  # seconds for one start
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measure the start of trainings on many pictures. Linux only: it says how much memory is whose."""
+
+    counts: list[int] = field(default_factory=lambda: [1_000, 30_000, 1_000_000])
+    """numbers of pictures to measure"""
+    workers: int = 2
+    """processes that read ahead"""
+    folder: Path | None = None
+    """where the data is made, and removed at the end; by default where temporary files are"""
+    out: Path | None = None
+    """JSON file to write"""
+
+    def __post_init__(self) -> None:
+        if min(self.counts, default=0) < 1 or self.workers < 1:
+            raise UserError("--counts and --workers are numbers from 1 on")
+        if not Path("/proc/self/smaps_rollup").exists():
+            raise UserError("this system does not tell how much memory a process shares: measure on Linux")
+
+
+# ------------------------------------------------------------------------------------------------------ data
+
+
+def pictures() -> list[bytes]:
+    """Return PNG files of 32 px, of about 2 KB each."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(PICTURES):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+        file = BytesIO()
+        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
+        found.append(file.getvalue())
+    return found
+
+
+def names(count: int) -> list[str]:
+    """Return names of pictures in the subfolders of their classes."""
+    return [f"class{n % CLASSES:03d}/{n:07d}.png" for n in range(count)]
+
+
+def write_zip(path: Path, count: int) -> None:
+    """Write a zip file of so many pictures."""
+    contents = pictures()
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(names(count)):
+            archive.writestr(zipfile.ZipInfo(name), contents[number % PICTURES])
+
+
+def write_folder(path: Path, count: int) -> None:
+    """Make a folder of so many pictures, most of them links to the first ones."""
+    contents, originals = pictures(), dict[int, str]()
+    for number, name in enumerate(names(count)):
+        target = str(path / name)
+        if number < CLASSES:
+            os.makedirs(os.path.dirname(target))
+        kind = number % PICTURES + PICTURES * (number // (PICTURES * MOST_LINKS))
+        if kind in originals:
+            os.link(originals[kind], target)
+        else:
+            Path(target).write_bytes(contents[number % PICTURES])
+            originals[kind] = target
+
+
+# --------------------------------------------------------------------------------------------------- measure
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Return the MB of a process: its share of all (PSS), what is its own, and all that it sees (RSS)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    sizes = {name: int(size) / 1000 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return {"pss": sizes["Pss"], "own": sizes["Private_Dirty"] + sizes["Private_Clean"], "rss": sizes["Rss"]}
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started, other than by a thread that is not its first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def start(data: Path, workers: int, conditional: bool) -> Row:
+    """Start a training; return the seconds until its first step, and the memory of its processes in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        flags = [*TRAIN, "--data", str(data), "--workers", str(workers), "--exp_dir", str(out)]
+        command = [sys.executable, str(ROOT / "scripts/train_stylegan2.py"), *flags, *["--conditional"] * conditional]
+        began = time.perf_counter()
+        with open(Path(folder, "log"), "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as training:
+            try:
+                while not _has_stepped(out / "metrics.jsonl"):
+                    if training.poll() is not None or time.perf_counter() - began > PATIENCE:
+                        raise UserError(f"the training did not start: {Path(folder, 'log').read_text()[-500:]}")
+                    time.sleep(0.02)
+                seconds = time.perf_counter() - began
+                # Those that read ahead were forked from a process of their own, which the training started.
+                readers = [reader for child in children(training.pid) for reader in children(child)]
+                return {"seconds": seconds, "main": memory(training.pid), "workers": [memory(pid) for pid in readers]}
+            finally:
+                training.kill()
+
+
+def _has_stepped(records: Path) -> bool:
+    try:
+        return b"\n" in records.read_bytes()
+    except OSError:
+        return False
+
+
+def forget(data: Path) -> None:
+    """Remove what is kept about a data set."""
+    for kind in KEPT:
+        for path in places(data, kind):
+            path.unlink(missing_ok=True)
+
+
+def measure(folder: Path, count: int, workers: int) -> list[Row]:
+    """Measure zip and folder of so many pictures, without classes and with them."""
+    rows = []
+    for kind, write in (("zip", write_zip), ("folder", write_folder)):
+        data = folder / f"{count}.zip" if kind == "zip" else folder / str(count)
+        write(data, count)
+        time.sleep(2.5)  # the index of a folder is kept once it has been unchanged for two seconds
+        for conditional in (False, True):
+            forget(data)
+            name = f"{kind}, classes" if conditional else kind
+            for state in ("first", "again"):
+                rows.append({"data": name, "pictures": count, "start": state, **start(data, workers, conditional)})
+                print(f"{name}, {count:,} pictures, {state}: {rows[-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
+        forget(data)
+        data.unlink() if kind == "zip" else shutil.rmtree(data)
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Return Markdown: a line for each data set, with the first start and those with an index beside each other."""
+    lines = [
+        "| data | pictures | first start, s | again, s | main process, MB | a worker: PSS, own, RSS, MB |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for first, again in zip(rows[::2], rows[1::2], strict=True):
+        largest = {key: max(worker[key] for worker in again["workers"]) for key in ("pss", "own", "rss")}
+        lines.append(
+            f"| {again['data']} | {again['pictures']:,} | {first['seconds']:.1f} | {again['seconds']:.1f} |"
+            f" {again['main']['pss']:.0f} | {largest['pss']:.0f}, {largest['own']:.0f}, {largest['rss']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def main(o: Benchmark) -> int:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=o.folder, prefix="startup_") as folder:
+        for count in sorted(set(o.counts)):
+            rows += measure(Path(folder), count, o.workers)
+    load = os.getloadavg()[2]
+    machine = {"processor": processor(), "cores": os.cpu_count(), "load of 15 minutes": load}
+    print(f"{machine['processor']}, {machine['cores']} cores, load {load:.1f}\n\n{table(rows)}")
+    if o.out is not None:
+        content = {"machine": machine, "workers": o.workers, "rows": rows}
+        o.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, Benchmark)
