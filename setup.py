@@ -111,6 +111,7 @@ setup(
         "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
         "shards": ["webdataset>=1.0"],
         "remote": ["fsspec>=2024.6", "s3fs>=2024.6", "aiohttp>=3.9"],  # s3:// and https://; other kinds need their own
+        "web": ["gradio>=6.20,<7", "starlette>=1.0"],
         "wandb": ["wandb>=0.18"],
         "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
         "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
@@ -120,6 +121,10 @@ setup(
             "flask>=3.0",
             "flask-cors>=4.0",
             "fsspec>=2024.6",
+            "gradio>=6.20,<7",
+            "ipykernel>=7.0",
+            "nbclient>=0.10",
+            "playwright>=1.50",  # drives the Chromium of the system; it need not download its own
             "h5py>=3.11",
             "onnx>=1.17",
             "onnxruntime>=1.20",

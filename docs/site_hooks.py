@@ -8,7 +8,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-FIRST = ("commands.md", "python.md", "edit_a_photo.md", "models.md", "your_own_images.md")
+FIRST = ("commands.md", "web.md", "python.md", "edit_a_photo.md", "models.md", "your_own_images.md")
 """Of the guides; the others follow by name."""
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|#|mailto:)[^)#\s]+)(?P<anchor>#[^)]*)?\)")
 

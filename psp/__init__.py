@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from stylegan2.runtime.lazy import attribute_of
 
 if TYPE_CHECKING:
+    from psp.inference.portraits import find_faces
     from psp.inference.predictor import Face, Predictor, load
     from psp.loading import save_model
     from psp.model import PSp
 
 __version__ = "0.1.0"
-__all__ = ["Face", "PSp", "Predictor", "__version__", "load", "save_model"]
+__all__ = ["Face", "PSp", "Predictor", "__version__", "find_faces", "load", "save_model"]
 
 _MODULES = {
     **dict.fromkeys(("Face", "Predictor", "load"), "psp.inference.predictor"),
+    "find_faces": "psp.inference.portraits",
     "PSp": "psp.model",
     "save_model": "psp.loading",
 }

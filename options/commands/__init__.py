@@ -52,6 +52,7 @@ COMMANDS = {
     "convert": Command("convert", "Convert", "published checkpoints to ours and back"),
     "export": Command("export", "Export", "write a trained model alone, to share", "checkpoint_path"),
     "export-onnx": Command("export_onnx", "ExportOnnx", "write a model as ONNX graphs; also: export onnx MODEL"),
+    "web": Command("web", "Web", "a page in the browser: invert, edit, mix, restore, toonify, generate"),
     "models": Command("models", "Models", "list the models that have a name, and where each is"),
     "download": Command("download", "DownloadModels", "get published models by name"),
     "demo": Command("demo", "Demo", "everything once, in minutes"),

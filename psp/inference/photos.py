@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from psp.inference.align import Crop, align
+from psp.inference.align import Crop, align, extract
 from psp.inference.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
@@ -121,7 +121,26 @@ class AlignedReader:
         return Photo(file, "ok", None, thumbnail, [Portrait(source, picture, region=region)])
 
 
-Reader = FaceReader | AlignedReader
+@dataclass(frozen=True)
+class CropReader:
+    """Read a photo and cut out a face that was found before."""
+
+    task: PhotoTask
+    """says what the encoder reads of a picture"""
+    size: int
+    """pixels of an aligned picture's side"""
+    crop: Crop
+    input_size: int | None = None
+    """side of the encoder's input; by default `size`"""
+
+    def __call__(self, file: Path) -> Photo:
+        photo = self.task.read_file(file)  # [H, W, C]
+        picture = extract(photo, self.crop, self.size)  # [S, S, C]
+        source, picture = self.task.read_source(picture, self.input_size or self.size, self.crop.side)
+        return Photo(file, "ok", None, shrink(photo, THUMBNAIL), [Portrait(source, picture, crop=self.crop)])
+
+
+Reader = FaceReader | AlignedReader | CropReader
 
 
 def build_reader(

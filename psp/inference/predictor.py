@@ -6,7 +6,6 @@ smiling = model.edit(face, smile=2.0)
 smiling.paste_back().save("me_smiling.jpg")
 """
 
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,9 @@ from torch import Tensor
 from psp import loading
 from psp.inference.align import Crop, paste_back
 from psp.inference.editing import find_directions, move_codes, plan_moves, render_codes
-from psp.inference.photos import Portrait, Reader, build_reader, read_photos
-from psp.inference.sources import Picture, first_face_missing, read_picture, sources_of
+from psp.inference.photos import Portrait
+from psp.inference.portraits import read_portraits, reader_for
+from psp.inference.sources import Picture, read_picture, sources_of
 from psp.inference.translate import Refinement, Translation, translate
 from psp.losses import build_losses
 from psp.mixing import Mixing
@@ -33,11 +33,9 @@ from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import pick_device, place
-from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import Region, cut_region, to_uint8
 from stylegan2.runtime.progress import Progress
-
-READERS = min(4, os.cpu_count() or 1)  # threads that read and align photos
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,14 @@ class Predictor:
 
     @overload
     def invert(
-        self, photos: Picture, *, align: bool = ..., refine: int = ..., pivotal: int = ..., batch_size: int = ...
+        self,
+        photos: Picture,
+        *,
+        align: bool = ...,
+        crop: Crop | None = ...,
+        refine: int = ...,
+        pivotal: int = ...,
+        batch_size: int = ...,
     ) -> Face: ...
     @overload
     def invert(
@@ -150,6 +155,7 @@ class Predictor:
         photos: Picture | Sequence[Picture],
         *,
         align: bool = True,
+        crop: Crop | None = None,
         refine: int = 0,
         pivotal: int = 0,
         batch_size: int = 8,
@@ -160,6 +166,7 @@ class Predictor:
             photos: A path or a Pillow image of any size, or a list of them.
             align: Find the largest face and cut it out as FFHQ does; without, and for a model of anything else than
                 faces, the middle of the picture is taken.
+            crop: Where the face of one photo lies, as `find_faces` returns it; then no face is searched.
             refine: Steps of W+ optimisation from the encoder's codes.
             pivotal: Steps of tuning a copy of the generator around the codes, for each photo its own (PTI).
             batch_size: Photos at a time.
@@ -176,13 +183,15 @@ class Predictor:
         refinement = None
         if refine or pivotal:
             refinement = Refinement(build_losses(LAMBDAS), refine, pivotal)
-        return _as_given(photos, [faces[0] for faces in self._faces(photos, align, batch_size, None, refinement)])
+        found = self._faces(photos, crop or align, batch_size, None, refinement)
+        return _as_given(photos, [faces[0] for faces in found])
 
     def translate(
         self,
         pictures: Picture | Sequence[Picture],
         *,
         align: bool | None = None,
+        crop: Crop | None = None,
         outputs: int = 1,
         rows: str = "fine",
         seed: int = 0,
@@ -193,6 +202,7 @@ class Predictor:
         Args:
             pictures: A path or a Pillow image of any size, or a list of them.
             align: Find the largest face and cut it out; by default wherever faces can be found in what the task reads.
+            crop: Where the face of one picture lies, as `find_faces` returns it; then no face is searched.
             outputs: Images for each picture; several differ by random styles.
             rows: Rows of w+ that get these: coarse, medium, fine, or numbers such as 8-17.
             seed: Of the random styles.
@@ -206,7 +216,7 @@ class Predictor:
             UserError: No face was found in a picture, or the rows are not the generator's.
             ImageError: A picture cannot be read.
         """
-        aligning = self.sources.aligns if align is None else align
+        aligning = crop or (self.sources.aligns if align is None else align)
         mixing = Mixing(rows, outputs, seed=seed) if outputs != 1 else None
         found = [[face.image for face in faces] for faces in self._faces(pictures, aligning, batch_size, mixing, None)]
         answers: list[Any] = found if outputs != 1 else [images[0] for images in found]
@@ -280,17 +290,15 @@ class Predictor:
     def _faces(
         self,
         pictures: Picture | Sequence[Picture],
-        align: bool,
+        align: bool | Crop,
         batch_size: int,
         mixing: Mixing | None,
         refinement: Refinement | None,
     ) -> Iterator[list[Face]]:
         """Yield the faces of each picture, one for each output, a batch at a time."""
         given = [pictures] if isinstance(pictures, Picture) else list(pictures)
-        encoder = self.model.encoder
-        reader = build_reader(
-            self.sources, encoder.input_size, self.resolution, align and self.of_faces, aspect=encoder.aspect
-        )
+        aligning = align if isinstance(align, Crop) else align and self.of_faces
+        reader = reader_for(self.model, self.sources, aligning, len(given))
         outputs = 1 if mixing is None else mixing.outputs
         with Progress(len(given), "translating", "picture", hidden=len(given) <= batch_size) as bar:
             for start in range(0, len(given), batch_size):
@@ -321,23 +329,6 @@ def load(name: str | Path, device: str = "auto", directions: Sequence[str | Path
     where = pick_device(device)
     model, metadata = loading.load(name)
     return Predictor(model, metadata, where, directions)
-
-
-def read_portraits(pictures: Sequence[Picture], reader: Reader) -> list[Portrait]:
-    """Read pictures and cut out the face of each.
-
-    Raises:
-        UserError: No face was found in one.
-        ImageError: One cannot be read.
-    """
-    portraits = []
-    for picture, photo in zip(pictures, read_photos(list(pictures), reader, READERS), strict=True):  # type: ignore[arg-type]
-        if photo.status == "unreadable":
-            raise ImageError(str(photo.reason))
-        if not photo.portraits:
-            raise first_face_missing(picture)
-        portraits.append(photo.portraits[0])
-    return portraits
 
 
 def results_of(batch: Translation) -> Iterator[tuple[np.ndarray, Codes, Generator | None]]:

@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
@@ -12,6 +14,9 @@ Item = TypeVar("Item")
 SECONDS_A_LINE = 60.0
 WARM_UP_SECONDS, WARM_UP_UNITS = 10.0, 3
 """after both, the expected duration of the whole training is printed"""
+Listener = Callable[[str, int, int | None], None]
+"""Gets what is done, how many units of it, and of how many."""
+LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
 SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
@@ -67,6 +72,8 @@ class Progress:
             self._bar.update(count)
         if self._hidden:
             return
+        if listener := LISTENER.get():
+            listener(self.desc, self.done, self.total)
         now = time.monotonic()
         if self._expects and now - self._start[0] >= WARM_UP_SECONDS and self.done - self._start[1] >= WARM_UP_UNITS:
             self._expects = False
@@ -114,6 +121,16 @@ def track(
         for item in items:
             yield item
             progress.update()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a function of all progress that is made within: a page that shows it has no terminal."""
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
 
 
 def write_line(text: str) -> None:

@@ -42,8 +42,8 @@ FILES = {  # command -> (arguments, option of the file, its name)
     "export.py": (["--checkpoint_path", "synthfaces64"], "--out", "taken.safetensors"),
     "prepare_data.py": (["--synthetic", "4", "--resolution", "32"], "--out", "taken.zip"),
 }
-# A folder of its own, nothing, weights, graphs (tests/scripts/test_export_onnx.py), nothing.
-OTHERWISE = {"demo.py", "doctor.py", "download.py", "export_onnx.py", "models.py"}
+# A folder of its own, nothing, weights, graphs (tests/scripts/test_export_onnx.py), nothing, nothing.
+OTHERWISE = {"demo.py", "doctor.py", "download.py", "export_onnx.py", "models.py", "web.py"}
 
 
 def test_every_command_is_here():

@@ -100,6 +100,7 @@ NO_FOLDER = (
     "convert.py",
     "evaluate_generator.py",
     "prepare_data.py",
+    "web.py",
 )
 
 

@@ -205,3 +205,21 @@ def test_what_can_be_loaded(tmp_path):
     with pytest.raises(UserError, match="device 'tpu'"):
         psp.load("synthfaces64_inversion", device="tpu")
     assert isinstance(loading.load(tmp_path / "own.safetensors")[0], PSp)
+
+
+def test_every_face_of_a_photo_can_be_chosen(model, astronaut, face):
+    photo = Image.new("RGB", (1024, 512), "gray")
+    photo.paste(astronaut)
+    photo.paste(astronaut.resize((400, 400)), (600, 50))
+    crops = psp.find_faces(photo)
+    assert len(crops) == 2
+    assert crops[0].side > crops[1].side  # the largest first
+    largest, smaller = (model.invert(photo, crop=crop) for crop in crops)
+    torch.testing.assert_close(largest.w_plus, face.w_plus, rtol=0.1, atol=0.3)
+    assert np.array(smaller.crop.quad)[:, 0].min() > 600
+    changed = (np.asarray(smaller.paste_back()) != np.asarray(photo)).any(2)
+    assert not changed[:, :512].any()
+    assert np.asarray(model.translate(photo, crop=crops[1])).shape == (64, 64, 3)
+    assert psp.find_faces(Image.new("RGB", (300, 300), "gray")) == []
+    with pytest.raises(UserError, match="a crop is of one picture, not of 2"):
+        model.translate([photo, photo], crop=crops[0])

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from stylegan2.runtime import progress
-from stylegan2.runtime.progress import Progress, duration, track, write_line
+from stylegan2.runtime.progress import Progress, duration, listening, track, write_line
 
 
 @pytest.fixture
@@ -99,3 +99,14 @@ def test_lines_are_printed(capsys):
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_a_listener_hears_what_bars_would_show():
+    heard = []
+    with listening(lambda *progress: heard.append(progress)):
+        assert list(track("ab", "reading", "letter")) == ["a", "b"]
+        with Progress(3, "hidden", "step", hidden=True) as bar:
+            bar.update(3)
+    assert heard == [("reading", 1, 2), ("reading", 2, 2)]
+    list(track("ab", "reading", "letter"))
+    assert len(heard) == 2

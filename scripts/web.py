@@ -1,0 +1,31 @@
+"""A page in the browser to invert, edit, mix, restore and toonify photographs: python scripts/web.py"""
+
+import _start  # noqa: F401
+
+# isort: split
+
+
+from options.commands.web import Web
+from options.parse import run
+from psp.web.server import free_port, require_gradio, serve
+
+
+def main(o: Web) -> None:
+    device = o.prepare()
+    require_gradio()
+    from psp.web import studio
+
+    port = free_port(o.host, o.port)
+    names = studio.shipped_models(o.family)
+    print(f"loading {', '.join(sorted(names.values()))}", flush=True)
+    models = studio.load_models(names, str(device))
+    serve(models, names, o.host, port, o.upload_megabytes, o.queue_size, o.open_browser, started)
+
+
+def started(address: str) -> None:
+    """Say where the page is."""
+    print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
+
+
+if __name__ == "__main__":
+    run(main, Web)
