@@ -32,6 +32,7 @@ from stylegan2.loading import PRETRAINED
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.files import collecting
 from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 from stylegan2.runtime.output_names import file_name, printable, unique_paths
 
@@ -78,13 +79,16 @@ def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
 
 def write_strip(
     generator: Generator, directions: Directions, name: str, captions: list[str], codes: Codes, out: Path, o: Edit
-) -> None:
+) -> dict[str, str]:
     """Write the pictures of one direction; a correction of features stays on top of what the edit changes.
 
     Args:
         name: Of the direction.
         captions: What the codes are of; each is a path that may be joined to a folder.
         out: Gets the pictures, and with the ending .png the sheet.
+
+    Returns:
+        {name of a picture: why it could not be written}.
     """
     moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
     features = codes.features
@@ -92,13 +96,17 @@ def write_strip(
         features = features[:, None].expand(-1, moved.shape[1], -1, -1, -1)  # [N, S, C, r, r]
     titles = o.titles()
     rows = [list(to_uint8(row)) for row in render(generator, moved, progress=out.name, features=features)]
-    write_image(out.with_name(f"{out.name}.png"), labelled_sheet(rows, titles, captions))
+    failed: dict[str, str] = {}
+    with collecting(failed, out.name):
+        write_image(out.with_name(f"{out.name}.png"), labelled_sheet(rows, titles, captions))
     for caption, row in zip(captions, rows, strict=True):
         for title, picture in zip(titles, row, strict=True):
-            write_image(out / f"{caption}_{title}.png", picture)
+            with collecting(failed, f"{out.name}/{caption}_{title}"):
+                write_image(out / f"{caption}_{title}.png", picture)
+    return failed
 
 
-def edit_samples(o: Edit, device: torch.device) -> None:
+def edit_samples(o: Edit, device: torch.device) -> int:
     """Write a strip of pictures for each direction."""
     o = with_folder(o, f"edited-{label(o.latents or (o.directions[0] if o.directions else 'samples'))}")
     record = record_for(o, "edit", writes=("*.png",), free=("names",))
@@ -112,9 +120,12 @@ def edit_samples(o: Edit, device: torch.device) -> None:
     captions = unique_paths(photos, endings=[f"_{title}.png" for title in o.titles()])
     sheets = unique_paths([file_name(move.name) for move in moves], endings=("", ".png"))
     record.write()
+    failed: dict[str, str] = {}
     for move, sheet in zip(moves, sheets, strict=True):
-        write_strip(generator, move.directions, move.name, captions, codes, o.exp_dir / sheet, o)
+        failed |= write_strip(generator, move.directions, move.name, captions, codes, o.exp_dir / sheet, o)
+    print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)
     print(f"written to {o.exp_dir}: {', '.join(f'{sheet}.png' for sheet in sheets)}")
+    return int(bool(failed))
 
 
 def sources_of(generator: Generator, o: Edit) -> list[Directions]:
@@ -162,12 +173,12 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     print(f"written: {out}")
 
 
-def main(o: Edit) -> None:
+def main(o: Edit) -> int:
     device = o.prepare()
     if o.source is None:
-        edit_samples(o, device)
-    else:
-        edit_source(o, o.source, device)
+        return edit_samples(o, device)
+    edit_source(o, o.source, device)
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import _start  # noqa: F401
 # isort: split
 
 import json
+import sys
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
-from stylegan2.runtime.files import write_text
+from stylegan2.runtime.files import collecting, write_text
 from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
+from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.progress import Progress
 
 WRITES = ("projections.json", "latents.npz", "sheet.png", "projected", "videos")
@@ -48,22 +50,24 @@ def watched(
     return found, np.stack([*seen, to_uint8(found.images)])
 
 
-def write(batch: Batch, seen: np.ndarray, o: Project) -> None:
+def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) -> None:
+    """Write the pictures of a batch; one that cannot be written is put into `failed`."""
     for n, (name, picture) in enumerate(batch):
-        write_image(o.exp_dir / "projected" / f"{name}.png", seen[-1, n])
-        if o.frames:
-            frames = [np.concatenate([picture, frame], axis=1) for frame in seen[:, n]]  # [R, 2R, C] each
-            write_animation(o.exp_dir / "videos" / f"{name}.{o.format}", frames, o.fps)
+        with collecting(failed, name):
+            write_image(o.exp_dir / "projected" / f"{name}.png", seen[-1, n])
+            if o.frames:
+                frames = [np.concatenate([picture, frame], axis=1) for frame in seen[:, n]]  # [R, 2R, C] each
+                write_animation(o.exp_dir / "videos" / f"{name}.{o.format}", frames, o.fps)
 
 
-def main(o: Project) -> None:
+def main(o: Project) -> int:
     device = o.prepare()
     o = with_folder(o, f"projected-{label(o.target[0])}")
     record = record_for(o, "project", writes=WRITES, free=("batch_size",), marks=WRITES[:1])
     generator = stylegan2.load(o.generator)[0]
     place(generator, device)
     set_precision(generator, torch.bfloat16 if o.precision == "bf16" else torch.float32)
-    targets = read_targets(o.target, generator.img_resolution, generator.img_channels)
+    targets, failed = read_targets(o.target, generator.img_resolution, generator.img_channels)
     network, perceptual = perceptual_loss(o.perceptual, o.perceptual_weights)
     perceptual.to(device)
     record.write()
@@ -72,7 +76,7 @@ def main(o: Project) -> None:
         for start in range(0, len(targets), o.batch_size):
             batch = list(targets.items())[start : start + o.batch_size]
             found, seen = watched(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
-            write(batch, seen, o)
+            write(batch, seen, o, failed)
             rows += [[picture, seen[-1, n]] for n, (_, picture) in enumerate(batch)]
             codes.append(found.w_plus.cpu())
             distances += found.distances.tolist()
@@ -86,9 +90,12 @@ def main(o: Project) -> None:
         "precision": o.precision,
         "network": network,
         "distances": found,
+        "failed": failed,
     }
     write_text(o.exp_dir / "projections.json", json.dumps(report, indent=2) + "\n")
-    print(f"mean distance ({network}): {np.mean(distances):.4f}; written to {o.exp_dir}")
+    print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)
+    print(f"mean distance ({network}) of {len(targets)}: {np.mean(distances):.4f}; written to {o.exp_dir}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,21 @@ def is_of_one_file(error: UserError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_FILE
 
 
+@contextlib.contextmanager
+def collecting(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Put the reason into `failed` where the block cannot write the file of an item, so that the others are done.
+
+    Raises:
+        UserError: The disk refuses them all, or the block fails of something else.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not is_of_one_file(error):
+            raise
+        failed[name] = str(error)
+
+
 def refusal(error: BaseException) -> str | None:
     """Return a sentence for an error of the disk or of a path, or None for any other error."""
     if not isinstance(error, OSError) or error.errno is None:

@@ -15,23 +15,23 @@ def picture(seed, shape=(40, 40, 3)):
 def test_files_and_folders_once_each_under_names_of_their_own(tmp_path):
     for name in ("x/a.png", "x/deep/b.png", "y/a.png", "y/a.jpg"):
         write_image(tmp_path / name, picture(1))
-    found = read_targets([tmp_path / "x", tmp_path / "y", tmp_path / "x" / "a.png"], 16, 3)
+    found = read_targets([tmp_path / "x", tmp_path / "y", tmp_path / "x" / "a.png"], 16, 3).pictures
     assert list(found) == ["x/a", "x/deep/b", "y/a_jpg", "y/a_png"]
     assert all(image.shape == (16, 16, 3) for image in found.values())
-    assert list(read_targets([tmp_path / "x" / "a.png"], 16, 3)) == ["a"]
+    assert list(read_targets([tmp_path / "x" / "a.png"], 16, 3).pictures) == ["a"]
 
 
 def test_the_centre_square_is_taken(tmp_path):
     wide = np.full((16, 40, 3), 255, np.uint8)
     wide[:, 12:28] = picture(0, (16, 16, 3))
     write_image(tmp_path / "wide.png", wide)
-    assert np.array_equal(read_targets([tmp_path], 16, 3)["wide"], wide[:, 12:28])
+    assert np.array_equal(read_targets([tmp_path], 16, 3).pictures["wide"], wide[:, 12:28])
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_channels_are_the_generators(tmp_path, channels):
     write_image(tmp_path / "a.png", picture(0))
-    assert read_targets([tmp_path], 8, channels)["a"].shape == (8, 8, channels)
+    assert read_targets([tmp_path], 8, channels).pictures["a"].shape == (8, 8, channels)
 
 
 def test_mistakes_are_one_sentence(tmp_path):
@@ -44,4 +44,12 @@ def test_mistakes_are_one_sentence(tmp_path):
         read_targets([tmp_path], 16, 2)
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ImageError, match=r"b.png' cannot be read as an image"):
-        read_targets([tmp_path], 16, 3)
+        read_targets([tmp_path / "b.png"], 16, 3)
+
+
+def test_one_bad_file_leaves_the_others(tmp_path):
+    write_image(tmp_path / "a.png", picture(0))
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    found = read_targets([tmp_path], 16, 3)
+    assert list(found.pictures) == ["a"]
+    assert "b.png' cannot be read as an image" in found.failed["b"]

@@ -152,6 +152,38 @@ def test_projection(script, generator, tmp_path, monkeypatch):
     assert json.loads(Path("plus/projections.json").read_text())["precision"] == "bf16"
 
 
+def test_one_bad_picture_does_not_end_a_projection(script, generator, tmp_path):
+    for name in ("a", "c", "d"):
+        write_image(tmp_path / "in" / f"{name}.png", picture(generator, seeded_w(generator, [1])[0]))
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    command = ["project.py", "--generator", "g.safetensors", "--perceptual", "effnet", "--target", "in", "--steps", 1]
+    assert script(*command, "--exp_dir", "out")[0] == 1
+    blocked = tmp_path / "out" / "projected" / "c.png"
+    blocked.unlink()
+    blocked.mkdir()  # a folder is in its place
+    code, _, err = script(*command, "--exp_dir", "out", "--overwrite")
+    assert code == 1
+    assert "failed: 'in/b.png' cannot be read as an image" in err
+    assert "failed: cannot write 'out/projected/c.png': Is a directory" in err
+    report = json.loads(Path("out/projections.json").read_text())
+    assert list(report["failed"]) == ["b", "c"]
+    assert load_codes("out/latents.npz", 6, 8)[0] == list(report["distances"]) == ["a", "c", "d"]
+
+
+def test_one_picture_that_cannot_be_written_does_not_end_an_edit(script, generator, tmp_path):
+    flags = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 200, "--count", 1, "--no_measure"]
+    assert script("directions.py", "pca", *flags)[0] == 0
+    of = ["--directions", "d/pca.safetensors", "--generator", "g.safetensors", "--seeds", "0-1", "--strengths=-2,2"]
+    assert script("edit.py", *of, "--exp_dir", "e")[0] == 0
+    lost = Path("e/pca0/seed0000_-2.png")
+    lost.unlink()
+    lost.mkdir()
+    code, _, err = script("edit.py", *of, "--exp_dir", "e", "--overwrite")
+    assert code == 1
+    assert f"failed: cannot write '{lost}': Is a directory" in err
+    assert Path("e/pca0/seed0001_+2.png").is_file()
+
+
 def test_mistakes_in_project_are_one_sentence(script, generator, tmp_path):
     for flags, words in (
         (["--target", "nowhere"], "there is no folder 'nowhere'"),
