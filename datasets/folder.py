@@ -178,10 +178,13 @@ class LeftOut:
     def __init__(self, length: int, where: str) -> None:
         self.length, self.where = length, where
         self.indices: set[int] = set()
+        self.reasons: list[str] = []
+        """a sentence for each"""
 
     def add(self, index: int, error: ImageError) -> None:
         if index not in self.indices:
             self.indices.add(index)
+            self.reasons.append(str(error))
             warnings.warn(f"left out: {error}", stacklevel=3)
         if len(self.indices) > max(1, MAX_BAD_FRACTION * self.length):
             raise UserError(

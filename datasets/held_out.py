@@ -104,6 +104,18 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
 # --- what was measured ---
 
 
+def left_out(pairs: Sequence[Any]) -> list[str]:
+    """Return why files that were read so far were left out and replaced by others, a sentence each."""
+    sources = {id(found): found for part in pairs if (found := _reader(part.group.examples)) is not None}
+    return [reason for source in sources.values() for reason in source.left_out.reasons]
+
+
+def _reader(examples: Any) -> Any:
+    """Return what reads the files of examples; None for procedural faces."""
+    source = getattr(examples, "pixels", examples)
+    return source if hasattr(source, "left_out") else None
+
+
 def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
     """Return JSON that changes whenever the images would: the content of the files, or the renderer's version."""
     if data == SYNTHETIC:

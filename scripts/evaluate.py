@@ -7,13 +7,14 @@ import _start  # noqa: F401
 
 # isort: split
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from datasets.held_out import HeldOutPairs, count_images, data_key, open_groups, shared_task
+from datasets.held_out import HeldOutPairs, count_images, data_key, left_out, open_groups, shared_task
 from datasets.sources import SYNTHETIC
 from datasets.tasks import Task
 from options.commands.evaluate import Evaluate
@@ -30,12 +31,14 @@ from psp.precision import pick_precision
 from scripts import evaluate_generator
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.device import place
+from stylegan2.runtime.files import write_text
+from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
 SHOWN = 12  # images in the comparison picture
 DEFAULT_IMAGES = 512
-WRITES = ("per_image", "metrics.json", "table.md", "comparison*")
+WRITES = ("per_image", "metrics.json", "table.md", "comparison*", "left_out.txt")
 
 
 def held_out_sets(o: Evaluate, task: Task, models: Mapping[str, PSp], device: torch.device) -> list[HeldOutSet]:
@@ -90,7 +93,7 @@ def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> d
     }
 
 
-def main(o: Evaluate) -> None:
+def main(o: Evaluate) -> int:
     device = o.prepare()
     o = with_folder(o, f"evaluation-{label(o.models()[0][1])}")
     settings = {"free": ("batch_size",), "growing": ("checkpoint_path",), "marks": WRITES[:1]}
@@ -129,7 +132,12 @@ def main(o: Evaluate) -> None:
     report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
+    lost = left_out([held_out.pairs for held_out in sets])
+    if lost:  # each was said as it was met; others stood in for them
+        write_text(o.exp_dir / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
+        print(f"{len(lost)} files could not be read, see {o.exp_dir}{os.sep}left_out.txt", file=sys.stderr)
     print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")
+    return int(bool(lost))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small situations from public reports about such software, each of which must end well: shared/cases beside the checkout.
+"""Small situations from public reports about such software end well: those of shared/cases beside the checkout.
 
 A case is a program of its own, `run.sh PROJECT PYTHON`, that exits with 0 where the project behaves well. Some build
 their input with names of the package; where such a name has moved, the case is copied and follows it.

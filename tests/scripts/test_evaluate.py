@@ -1,6 +1,7 @@
 """scripts/evaluate.py and scripts/train_segmenter.py as a user runs them, with small random models."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.images import read_image, resize, write_image
 
 FLAGS = ["--batch_size", 2, "--device", "cpu", "--perceptual", "effnet", "--identity", "dlib"]
+QUICK = ["--optimisation_steps", 0, "--refine_steps", 0]
 METRICS = ["mse", "perceptual", "identity", "ms_ssim", "seconds_per_image"]
 
 
@@ -210,3 +212,17 @@ def test_a_segmenter_is_trained(script):
     segmenter = load_segmenter("out/segmenter.safetensors")
     assert (segmenter.resolution, segmenter.label_nc) == (32, 19)
     assert read_image("out/segmentation.png").shape[2] == 3
+
+
+def test_a_file_that_cannot_be_read_is_named_at_the_end(script, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "in")
+    (tmp_path / "in" / "2.png").write_bytes(b"no picture")
+    save("a.safetensors", "inversion")
+    with pytest.warns(UserWarning, match="left out"):
+        code, _, err = script(
+            "evaluate.py", "--checkpoint_path", "a.safetensors", "--data", "in", "--exp_dir", "out", *QUICK, *FLAGS
+        )
+    assert code == 1
+    assert "1 files could not be read, see out/left_out.txt" in err
+    assert "2.png' cannot be read as an image" in Path("out/left_out.txt").read_text()
+    assert "pSp (light)" in read("out")["results"]

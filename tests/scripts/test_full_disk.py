@@ -61,7 +61,7 @@ COMMANDS = {
     ],
     "evaluate": [
         "evaluate.py", "--checkpoint_path", "MODEL", "--data", "photos", "--num_images", "2", "--perceptual", "effnet",
-        "--identity", "dlib", "--exp_dir", "out",
+        "--identity", "dlib", "--optimisation_steps", "0", "--refine_steps", "0", "--exp_dir", "out",
     ],
     "train_stylegan2": [
         "train_stylegan2.py", "--data", "photos", "--resolution", "16", "--total_nimg", "4", "--batch_size", "4",
