@@ -166,7 +166,8 @@ def _look(files: ImageFiles, index: int) -> Look:
     bits = np.packbits(np.diff(small, axis=1) > 0)  # [S * S / 8]
     quarters = images.resize(colours, (2, 2)).astype(np.int64)  # [2, 2, 3]
     gray = bool((colours == colours[..., :1]).all())
-    return Look(name, *photo.shape[:2], gray, int(photo[..., 3].min()) < 255, bits, quarters)
+    height, width, _ = photo.shape
+    return Look(name, height, width, gray, int(photo[..., 3].min()) < 255, bits, quarters)
 
 
 def _fills_frame(face: Face, height: int, width: int) -> bool:

@@ -1,8 +1,18 @@
 """What a dataset gives and a task makes a pair of."""
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Indexed(Protocol[Item]):
+    """Items by index from 0 on, such as the images of a folder."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Item: ...
 
 
 @dataclass(frozen=True)

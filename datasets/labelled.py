@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.examples import Indexed
 from datasets.faces.labels import true_attributes
 from datasets.folder import ImageFolder
 from datasets.sources import SYNTHETIC, open_images
@@ -127,7 +128,7 @@ def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
     return table.get(file, table.get(PurePosixPath(file).name))
 
 
-def _stack(pixels: Sequence[np.ndarray], indices: Sequence[int]) -> Tensor:
+def _stack(pixels: Indexed[np.ndarray], indices: Sequence[int]) -> Tensor:
     """Read images as uint8 [N, 3, side, side]."""
     found = [pixels[i] for i in track(indices, "labelled images", "img", leave=False)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]

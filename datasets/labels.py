@@ -159,9 +159,9 @@ def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
         raise UserError(f"{sentence} the label {str(label)[:80]}, which is no class, and no vector of numbers")
     if isinstance(label, list) or continuous:
         return tuple(map(float, numbers))
-    if label < 0:
+    if numbers[0] < 0:
         raise UserError(f"{sentence} the label {label}, where classes are whole numbers from 0 on")
-    return int(label)
+    return int(numbers[0])
 
 
 def format_dataset_json(labels: Mapping[str, int | tuple[float, ...]], classes: Sequence[str]) -> str:
@@ -232,7 +232,7 @@ def parse_csv(text: str, where: str) -> dict[str, Label | None]:
             raise UserError(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")
     given = [label for label in found.values() if label != [""]]
     numbers = [_numbers(label) for label in given]
-    if all(numbers) and any(len(label) > 1 or label[0] != int(label[0]) for label in numbers if label):
+    if all(numbers) and any(label and not (len(label) == 1 and label[0].is_integer()) for label in numbers):
         return {name: _numbers(label) for name, label in found.items()}
     return {name: label[0] or None for name, label in found.items()}
 

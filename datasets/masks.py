@@ -55,7 +55,7 @@ def halves(size: int, rng: np.random.Generator) -> Mask:
     """Draw the left, right, upper or lower half."""
     hole = np.zeros((size, size), bool)
     hole[: size // 2] = True
-    return np.rot90(hole, rng.integers(4)).copy()
+    return np.rot90(hole, int(rng.integers(4))).copy()
 
 
 MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {

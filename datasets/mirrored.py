@@ -1,9 +1,8 @@
 """Images as a generator is trained on them, without PyTorch: processes that read ahead hold this and the reader."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from datasets.examples import Indexed
 from stylegan2.runtime.pixels import to_planes
 
 
@@ -13,7 +12,7 @@ class MirroredImages:
     With `labels`, int64 [len(pixels)] or float32 [len(pixels), K], it gives (image, label).
     """
 
-    def __init__(self, pixels: Sequence[np.ndarray], mirror: bool, seed: int, labels: np.ndarray | None = None) -> None:
+    def __init__(self, pixels: Indexed[np.ndarray], mirror: bool, seed: int, labels: np.ndarray | None = None) -> None:
         self.pixels, self.mirror, self.seed, self.labels = pixels, mirror, seed, labels
 
     def __len__(self) -> int:

@@ -2,11 +2,11 @@
 
 import errno
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from datasets.examples import Indexed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import cache_folder
 
@@ -24,7 +24,7 @@ class DiskCache:
 
     # Written and read, not mapped: a mapped page for which the disk has no room would kill the process.
 
-    def __init__(self, images: Sequence[np.ndarray], shape: tuple[int, ...], key: str) -> None:
+    def __init__(self, images: Indexed[np.ndarray], shape: tuple[int, ...], key: str) -> None:
         self.images, self.shape = images, shape
         self.image_bytes = int(np.prod(shape))
         name = hashlib.sha256(key.encode()).hexdigest()[:16]

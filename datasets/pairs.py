@@ -3,18 +3,19 @@
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.sampler import StreamSampler
 from datasets.tasks import Task
 from datasets.transforms import Augment
 from stylegan2.runtime import images
 
+Item = TypeVar("Item")
 HELD_OUT_MAX = 128  # images for validation
 HELD_OUT_SHARE = 0.05
 SHEET_ROWS, SHEET_COLUMNS = 5, 4  # of pairs
@@ -28,7 +29,7 @@ class TaskPairs(Dataset):
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Indexed[Example],
         task: Task,
         source_size: int,
         target_size: int,
@@ -51,16 +52,16 @@ class TaskPairs(Dataset):
         return self.task.make_pair(example, *self.sizes, rng)
 
 
-class Subset:
-    """Some of an indexable's items."""
+class Subset(Generic[Item]):
+    """Some of the items of an indexable."""
 
-    def __init__(self, items: Sequence, indices: Sequence[int]) -> None:
+    def __init__(self, items: Indexed[Item], indices: Sequence[int]) -> None:
         self.items, self.indices = items, np.asarray(indices, np.int64)  # an array, which processes share
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Item:
         return self.items[int(self.indices[index])]
 
 
@@ -69,7 +70,7 @@ def held_out_count(length: int) -> int:
     return min(HELD_OUT_MAX, max(1, int(length * HELD_OUT_SHARE)))
 
 
-def split(items: Sequence, seed: int = 0, pool: np.ndarray | None = None) -> tuple[Subset, Subset]:
+def split(items: Indexed[Item], seed: int = 0, pool: np.ndarray | None = None) -> tuple[Subset[Item], Subset[Item]]:
     """Divide items into training and held-out ones: the last of a fixed shuffle are held out.
 
     pool: The indices of those that may be; by default all.

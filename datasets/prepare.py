@@ -214,7 +214,7 @@ def prepare(
     else:
         square = photo[top : top + side, left : left + side, : recipe.channels]  # [side, side, C]
     picture = images.resize(square, (recipe.resolution, recipe.resolution))  # [R, R, C]
-    item.png, item.digest = encode_png(picture), hashlib.sha256(np.ascontiguousarray(picture)).digest()
+    item.png, item.digest = encode_png(picture), hashlib.sha256(picture.tobytes()).digest()
     return item
 
 

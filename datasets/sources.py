@@ -1,12 +1,12 @@
 """What images may be taken from: the embedded procedural faces, a folder, a zip file, or shards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
 from datasets.paired import PairedFolders
@@ -24,7 +24,7 @@ SYNTHETIC = "synthetic"
 # --- images, as a generator is trained on ---
 
 
-def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Sequence[np.ndarray]:
+def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Indexed[np.ndarray]:
     """Open indexable uint8 images [R, R, C]."""
     if data != SYNTHETIC:
         return ImageFolder(data, resolution, channels)
@@ -33,13 +33,13 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
     return DiskCache(SyntheticPixels(resolution, seed), (resolution, resolution, 3), _cache_key(resolution, seed))
 
 
-def images_key(data: str, pixels: Sequence[np.ndarray], resolution: int, channels: int = 3) -> str:
+def images_key(data: str, pixels: Indexed[np.ndarray], resolution: int, channels: int = 3) -> str:
     """Name the content of `open_images`: the renderer's version, or the files as they are now."""
     content = pixels.files.digest() if isinstance(pixels, ImageFolder) else f"faces v{RENDERER_VERSION}"
     return f"{content} {resolution} px {channels} channels"
 
 
-def open_labels(pixels: Sequence[np.ndarray], data: str) -> np.ndarray:
+def open_labels(pixels: Indexed[np.ndarray], data: str) -> np.ndarray:
     """Return the label of each image as dataset.json or its subfolder says: int64 [N] classes or float32 [N, K].
 
     Images without a label are left out of `pixels`, so that N = len(pixels) afterwards.
@@ -88,7 +88,7 @@ def open_split(
     source_data: str | None = None,
     test_data: str | None = None,
     test_source_data: str | None = None,
-) -> tuple[Sequence[Example], Sequence[Example]]:
+) -> tuple[Indexed[Example], Indexed[Example]]:
     """Open (training, held-out) examples: the test data if given, else other faces, else a share of the data."""
     if test_source_data is not None and test_data is None:
         raise UserError("test_source_data is without its images: give test_data too")
@@ -103,7 +103,7 @@ def open_split(
 
 def open_examples(
     task: Task, data: str, resolution: int, source_data: str | None = None, seed: int = 0
-) -> Sequence[Example]:
+) -> Indexed[Example]:
     """Open examples for a task: of a folder or zip, of two matched by name, or of procedural faces.
 
     Args:
@@ -138,7 +138,7 @@ def open_examples(
 class PlainExamples:
     """Images whose sources a task derives."""
 
-    def __init__(self, pixels: Sequence[np.ndarray]) -> None:
+    def __init__(self, pixels: Indexed[np.ndarray]) -> None:
         self.pixels = pixels
 
     def __len__(self) -> int:

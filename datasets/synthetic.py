@@ -67,18 +67,16 @@ class SyntheticFaces:
         """Return how the person at index is seen."""
         return Nuisance.random(self._rng(index, 1))
 
-    def _draws(self, index, overrides):
+    def _draws(self, index: int, overrides: dict[str, object]) -> tuple[Identity, Nuisance]:
         """Return identity and nuisance of index, with fields replaced by name."""
-        parts = [self.identity(index), self.nuisance(index)]
-        names = [{f.name for f in dataclasses.fields(part)} for part in parts]
+        identity, nuisance = self.identity(index), self.nuisance(index)
+        names = [{f.name for f in dataclasses.fields(part)} for part in (identity, nuisance)]
         unknown = set(overrides) - names[0] - names[1]
         if unknown:
             known = ", ".join(sorted(names[0] | names[1]))
             raise UserError(f"a procedural face has no property {', '.join(sorted(unknown))}: there are {known}")
-        return [
-            dataclasses.replace(part, **{k: v for k, v in overrides.items() if k in own})
-            for part, own in zip(parts, names, strict=True)
-        ]
+        of_identity, of_nuisance = ({k: v for k, v in overrides.items() if k in own} for own in names)
+        return dataclasses.replace(identity, **of_identity), dataclasses.replace(nuisance, **of_nuisance)
 
     def sample(self, index: int, **overrides) -> Sample:
         """Render a face with properties replaced: `sample(3, yaw=0.0)` is the same person, seen from the front."""

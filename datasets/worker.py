@@ -154,7 +154,7 @@ def widen(connection: Connection) -> None:
 
 def send_bytes(connection: Connection, array: np.ndarray) -> None:
     """Write the bytes of an array to a pipe."""
-    view = memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"")
+    view = np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
     if sys.platform == "win32":
         connection.send_bytes(view)
         return
@@ -164,7 +164,7 @@ def send_bytes(connection: Connection, array: np.ndarray) -> None:
 
 def receive_bytes(connection: Connection, array: np.ndarray) -> None:
     """Fill a contiguous array with bytes from a pipe. EOFError: the other side is gone."""
-    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    view = array.data.cast("B") if array.size else memoryview(b"")
     if sys.platform == "win32":
         connection.recv_bytes_into(view)
         return

@@ -178,7 +178,7 @@ def parameters(builder: Callable[..., Any]) -> list[Parameter]:
         Parameter(
             name, hints.get(name, str), argument.default, phrase(documented.get(name) or ""), metadata.get(name, {})
         )
-        for name, argument in inspect.signature(builder).parameters.items()
+        for name, argument in inspect.signature(constructor).parameters.items()
         if argument.default is not inspect.Parameter.empty
     ]
 

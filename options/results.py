@@ -38,6 +38,14 @@ class Configured:
     config: Path | None = None
     """a YAML file of settings, such as the config.yaml of an earlier run; flags given beside it win"""
 
+    @property
+    def folder(self) -> Path:
+        """Return `exp_dir`, which is known once `with_folder` has returned the settings."""
+        exp_dir = getattr(self, "exp_dir", None)
+        if exp_dir is None:
+            raise ValueError("the folder of the results is not known yet: call with_folder first")
+        return exp_dir
+
 
 @dataclass(frozen=True, kw_only=True)
 class Results(Configured):

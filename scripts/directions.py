@@ -65,8 +65,8 @@ def write_effects(
     effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
     about = {"truncation_psi": o.truncation_psi, "similarity": similarity.name}
     about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
-    write_text(o.exp_dir / f"{o.method}.json", json.dumps(about, indent=2) + "\n")
-    write_text(o.exp_dir / f"{o.method}.md", table(effects))
+    write_text(o.folder / f"{o.method}.json", json.dumps(about, indent=2) + "\n")
+    write_text(o.folder / f"{o.method}.md", table(effects))
     print(f"changes in standard deviations of the classifier's scores; similarity by {similarity.name}\n")
     print(table(effects))
     for name, effect in effects.items():
@@ -77,7 +77,7 @@ def write_effects(
 def keep(found: Directions, record: Record, o: FindDirections) -> Directions:
     """Write the directions to their file, after the record of the run, and return them."""
     record.write()
-    path = o.exp_dir / f"{o.method}.safetensors"
+    path = o.folder / f"{o.method}.safetensors"
     save_directions(path, found, {"method": o.method, "generator": o.generator})
     print(f"written: {path}")
     return found

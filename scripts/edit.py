@@ -68,13 +68,13 @@ def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
     """Return names, and N codes on the generator's device."""
     if o.latents is None:
         return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
-    names, *found = load_codes(o.latents, generator.num_ws, generator.w_dim)
+    names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim)
     numbers = {name: number for number, name in reversed(list(enumerate(names)))}
     selected = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
     if unknown := [name for name in selected if name not in numbers]:
         raise UserError(f"{str(o.latents)!r} has no codes of {', '.join(unknown)}; there are {', '.join(names)}")
     rows = list(range(len(names))) if o.photos == "all" else [numbers[name] for name in selected]
-    return selected, Codes(*found).map(lambda stored: stored[rows].to(generator.w_avg.device))
+    return selected, Codes(w_plus, features).map(lambda stored: stored[rows].to(generator.w_avg.device))
 
 
 def write_strip(
@@ -122,9 +122,9 @@ def edit_samples(o: Edit, device: torch.device) -> int:
     record.write()
     failed: dict[str, str] = {}
     for move, sheet in zip(moves, sheets, strict=True):
-        failed |= write_strip(generator, move.directions, move.name, captions, codes, o.exp_dir / sheet, o)
+        failed |= write_strip(generator, move.directions, move.name, captions, codes, o.folder / sheet, o)
     print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)
-    print(f"written to {o.exp_dir}: {', '.join(f'{sheet}.png' for sheet in sheets)}")
+    print(f"written to {o.folder}: {', '.join(f'{sheet}.png' for sheet in sheets)}")
     return int(bool(failed))
 
 

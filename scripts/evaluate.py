@@ -51,6 +51,12 @@ def held_out_sets(o: Evaluate, task: Task, models: Mapping[str, PSp], device: to
     return [HeldOutSet(part.name, part, count, {**key, "task": part.key}, o.batch_size, device) for part in pairs]
 
 
+def own_task(held_out: HeldOutSet) -> Task:
+    """Return the task of a set, whose settings are those of its group."""
+    assert isinstance(held_out.pairs, HeldOutPairs)
+    return held_out.pairs.group.task
+
+
 def target_size(models: Mapping[str, PSp]) -> int:
     """Return the side of the images that are compared, which all generators share."""
     return min(LOSS_SIZE, next(iter(models.values())).generator.img_resolution)
@@ -126,17 +132,17 @@ def main(o: Evaluate) -> int:
     }
     paired = o.source_data is not None
     optimised = optimisations(o, models, itself=task.inverts and not paired)
-    rows = [(held_out, rows_of(held_out.pairs.group.task, models, paired, optimised)) for held_out in sets]
+    rows = [(held_out, rows_of(own_task(held_out), models, paired, optimised)) for held_out in sets]
     record.write()
     show_sources = paired or task.pictures_source
-    report = compare_methods(rows, metrics, o.exp_dir, header, titles, SHOWN, show_sources, precision)
+    report = compare_methods(rows, metrics, o.folder, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
-        compare_diversity(sets, models, metrics.perceptual, mixing, o.exp_dir, report)
+        compare_diversity(sets, models, metrics.perceptual, mixing, o.folder, report)
     lost = left_out([held_out.pairs for held_out in sets])
     if lost:  # each was said as it was met; others stood in for them
-        write_text(o.exp_dir / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
-        print(f"{len(lost)} files could not be read, see {o.exp_dir}{os.sep}left_out.txt", file=sys.stderr)
-    print(f"written to {o.exp_dir}: metrics.json, table.md, comparison.png, per_image/")
+        write_text(o.folder / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
+        print(f"{len(lost)} files could not be read, see {o.folder}{os.sep}left_out.txt", file=sys.stderr)
+    print(f"written to {o.folder}: metrics.json, table.md, comparison.png, per_image/")
     return int(bool(lost))
 
 

@@ -36,16 +36,16 @@ def samples(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.row_seeds(), o)
     images = render(generator, codes, progress="samples")  # [N, C, R, R]
     for seed, picture in zip(o.row_seeds(), to_uint8(images), strict=True):
-        write_image(o.exp_dir / "samples" / f"seed{seed:04d}.png", picture)
+        write_image(o.folder / "samples" / f"seed{seed:04d}.png", picture)
     rows = [list(to_uint8(part)) for part in images.split(COLUMNS)]
     captions = [named(o.row_seeds()[start : start + COLUMNS]) for start in range(0, len(images), COLUMNS)]
-    write_image(o.exp_dir / "samples.png", labelled_sheet(rows, captions=captions))
+    write_image(o.folder / "samples.png", labelled_sheet(rows, captions=captions))
 
 
 def truncation(generator: Generator, o: Generate) -> None:
     names = [f"seed {seed}" for seed in o.row_seeds()]
     sheet = pictures.truncation_sheet(generator, o.row_seeds(), o.psi_values(), o.truncation_cutoff, o.label, names)
-    write_image(o.exp_dir / "truncation.png", sheet)
+    write_image(o.folder / "truncation.png", sheet)
 
 
 def mixing(generator: Generator, o: Generate) -> None:
@@ -54,14 +54,14 @@ def mixing(generator: Generator, o: Generate) -> None:
     for mask, numbers in rows.items():
         names = [[f"seed {seed}" for seed in seeds] for seeds in (o.row_seeds(), o.column_seeds())]
         sheet = pictures.mixing_sheet(generator, codes, styles, numbers, *names)
-        write_image(o.exp_dir / f"mixing_{mask.replace(',', '_')}.png", sheet)
+        write_image(o.folder / f"mixing_{mask.replace(',', '_')}.png", sheet)
 
 
 def noise(generator: Generator, o: Generate) -> None:
     codes = codes_of(generator, o.row_seeds(), o)
     names = [f"seed {seed}" for seed in o.row_seeds()]
     sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed, names)
-    write_image(o.exp_dir / "noise.png", sheet)
+    write_image(o.folder / "noise.png", sheet)
     print(f"a deviation of {white * 127.5:.2f} of 255 levels is white")
 
 
@@ -69,7 +69,7 @@ def interpolation(generator: Generator, o: Generate) -> None:
     truncated = (o.truncation_psi, o.truncation_cutoff, o.label)
     codes = pictures.codes_between(generator, o.row_seeds(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
     frames = to_uint8(render(generator, codes, progress="frames"))  # [F, R, R, C]
-    write_animation(o.exp_dir / f"interpolation_{o.space}.{o.format}", list(frames), o.fps)
+    write_animation(o.folder / f"interpolation_{o.space}.{o.format}", list(frames), o.fps)
 
 
 KINDS = {kind.__name__: kind for kind in (samples, truncation, mixing, noise, interpolation)}
@@ -83,7 +83,7 @@ def main(o: Generate) -> None:
     place(generator, device)
     record.write()
     KINDS[o.kind](generator, o)
-    print(f"written to {o.exp_dir}")
+    print(f"written to {o.folder}")
 
 
 if __name__ == "__main__":

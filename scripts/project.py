@@ -54,10 +54,10 @@ def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) ->
     """Write the pictures of a batch; one that cannot be written is put into `failed`."""
     for n, (name, picture) in enumerate(batch):
         with collecting(failed, name):
-            write_image(o.exp_dir / "projected" / f"{name}.png", seen[-1, n])
+            write_image(o.folder / "projected" / f"{name}.png", seen[-1, n])
             if o.frames:
                 frames = [np.concatenate([picture, frame], axis=1) for frame in seen[:, n]]  # [R, 2R, C] each
-                write_animation(o.exp_dir / "videos" / f"{name}.{o.format}", frames, o.fps)
+                write_animation(o.folder / "videos" / f"{name}.{o.format}", frames, o.fps)
 
 
 def main(o: Project) -> int:
@@ -80,8 +80,8 @@ def main(o: Project) -> int:
             rows += [[picture, seen[-1, n]] for n, (_, picture) in enumerate(batch)]
             codes.append(found.w_plus.cpu())
             distances += found.distances.tolist()
-    save_codes(o.exp_dir / "latents.npz", list(targets), torch.cat(codes))
-    write_image(o.exp_dir / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
+    save_codes(o.folder / "latents.npz", list(targets), torch.cat(codes))
+    write_image(o.folder / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
     found = dict(zip(targets, distances, strict=True))
     report = {
         "generator": o.generator,
@@ -92,9 +92,9 @@ def main(o: Project) -> int:
         "distances": found,
         "failed": failed,
     }
-    write_text(o.exp_dir / "projections.json", json.dumps(report, indent=2) + "\n")
+    write_text(o.folder / "projections.json", json.dumps(report, indent=2) + "\n")
     print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)
-    print(f"mean distance ({network}) of {len(targets)}: {np.mean(distances):.4f}; written to {o.exp_dir}")
+    print(f"mean distance ({network}) of {len(targets)}: {np.mean(distances):.4f}; written to {o.folder}")
     return int(bool(failed))
 
 

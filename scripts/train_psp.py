@@ -4,7 +4,6 @@ import _start  # noqa: F401
 
 # isort: split
 
-from collections.abc import Sequence
 from itertools import islice
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 
 import stylegan2
 from datasets.examination import any_face
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.loader import stream_batches
 from datasets.pairs import TaskPairs, fixed_batches, write_sheet
 from datasets.sources import SYNTHETIC, open_split, sampler_of
@@ -60,7 +59,7 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
 
 def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.Module:
     """Build the encoder that was asked for; a resumed run keeps its settings, whatever the defaults have become."""
-    encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.exp_dir)
+    encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.folder)
     if newest is None or "encoder" not in newest[2]:
         return encoder
     with reading(newest[0], "a model"):
@@ -70,7 +69,7 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
     return ENCODERS.build(**stored) if same else encoder  # the trainer refuses to resume with another encoder
 
 
-def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Sequence[Example]) -> dict[str, float]:
+def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Example]) -> dict[str, float]:
     """Return the weights of the losses; the one that compares people counts by default only where there are faces."""
     lambdas = loss_lambdas(o.losses, defaults)
     if o.losses.id_lambda is not None or o.data == SYNTHETIC or not lambdas.get("id"):
@@ -109,7 +108,7 @@ def main(o: TrainPSp) -> None:
         return
     notes = {"config": record.write()}
     if distributed.is_first():
-        write_sheet(pairs, o.exp_dir / "pairs.png", sampler_of(examples))
+        write_sheet(pairs, o.folder / "pairs.png", sampler_of(examples))
     description = {
         "task": o.task,
         **({"task_settings": task.config} if task.config else {}),
@@ -123,7 +122,7 @@ def main(o: TrainPSp) -> None:
         metrics=metrics,
         show_source=task.show_source,
         description=description,
-        run_dir=o.exp_dir,
+        run_dir=o.folder,
         settings=o.training,
         device=device,
         notes=notes,

@@ -82,7 +82,7 @@ def main(o: TrainStyleGAN2) -> None:
         D=D,
         G_ema=G_ema,
         batches=batches,
-        run_dir=o.exp_dir,
+        run_dir=o.folder,
         settings=s,
         device=device,
         initial=initial,

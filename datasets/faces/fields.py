@@ -5,6 +5,7 @@ factors here are one standard deviation of the population. Expression weights ru
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.faces.head import (
     CHART_P,
@@ -112,7 +113,7 @@ def level(q0, sq):
     return np.exp(-(((Q - q0) / sq) ** 2))
 
 
-def _move(dx=0.0, dy=0.0, dz=0.0):
+def _move(dx: ArrayLike = 0.0, dy: ArrayLike = 0.0, dz: ArrayLike = 0.0) -> tuple[np.ndarray, ...]:
     return tuple(np.broadcast_to(d, P.shape) for d in (dx, dy, dz))
 
 

@@ -247,6 +247,12 @@ def _vertex_table(surfaces, flat, lit):
     return table, tangents
 
 
+def _weighted(corners: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
+    """Interpolate between the values [M, K] at the three corners of triangles, with weights [M, 1] each: [M, K]."""
+    (a, b, c), (u, v, w) = corners, weights
+    return a * u + b * v + c * w
+
+
 def capture(identity, nuisance, size):
     """Rasterise a face at size x size pixels.
 
@@ -267,13 +273,15 @@ def capture(identity, nuisance, size):
     order = np.argsort(part[triangle], kind="stable")  # one contiguous block of pixels for each part
     pixel, triangle, weights = pixel[order], triangle[order], [w[order, None] for w in weights]
     corners = [triangles[:, i][triangle] for i in range(3)]
-    values = sum(table.take(c, 0) * w for c, w in zip(corners, weights, strict=True))  # [M, 8]
+    values = _weighted([table.take(c, 0) for c in corners], weights)  # [M, 8]
     normal = values[:, 2:5] / (np.sqrt(np.einsum("ij,ij->i", values[:, 2:5], values[:, 2:5])) + 1e-6)[:, None]
     bounds = np.searchsorted(part[triangle], np.arange(HAIR + 2))
     surfaces = []
     for k in range(HAIR + 1):
         own = slice(bounds[k], bounds[k + 1])
-        tangent = sum(tangents[c[own]] * w[own] for c, w in zip(corners, weights, strict=True)) if k == HAIR else None
+        tangent = None
+        if k == HAIR:
+            tangent = _weighted([tangents[c[own]] for c in corners], [w[own] for w in weights])
         position = np.stack([*pose.to_view(pixel[own], size), values[own, 5]], 1)
         surfaces.append(
             Surface(

@@ -1,12 +1,10 @@
 """Frontalization: a turned head, seen from the front (pSp, section 4.2)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from torch import Tensor
 
 from datasets.baselines import baseline, resized_source
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.pack import DiskCache
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
 from datasets.tasks.registry import register_task
@@ -56,11 +54,12 @@ class Frontalization(Task):
         """
         if example.source is not None:
             example = example.maybe_mirrored(rng)
+            assert example.source is not None  # a mirrored pair is a pair
             return to_size(example.source, source_size), to_size(example.target, target_size)
         source, target = (example.maybe_mirrored(rng).target for _ in range(2))
         return to_size(source, source_size), to_size(target, target_size)
 
-    def groups(self, examples: Sequence[Example]) -> list[Group]:
+    def groups(self, examples: Indexed[Example]) -> list[Group]:
         raise UserError(
             "photos alone have no true frontal face to compare with: give the frontal ones as data and the turned"
             " ones as source_data, or measure on procedural faces"
@@ -100,4 +99,5 @@ class _TurnedPairs:
 
     def __getitem__(self, index: int) -> np.ndarray:
         example = Frontalization.turned(self.faces, index, float(-self.yaw if index % 2 else self.yaw))
+        assert example.source is not None  # a turned head has both
         return np.concatenate([example.target, example.source], axis=2)  # [R, R, 6]

@@ -4,7 +4,6 @@ The source has four channels: the photo, gray (0) where it is masked, and the ma
 paper gives no weights for it; these are those of super-resolution, the other task whose target is the whole photo.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.baselines import baseline
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.folder import ImageFiles, square
 from datasets.masks import MASKS, paste_known
 from datasets.paired import by_stem
@@ -114,7 +113,7 @@ class Inpainting(Task):
             return result
         return paste_known(result, images.resize(picture, result.shape[:2]), source[3].numpy() > 0.5)
 
-    def groups(self, examples: Sequence[Example]) -> list[Group]:
+    def groups(self, examples: Indexed[Example]) -> list[Group]:
         """Make a group of each kind of hole, and one of square holes of a quarter of the image."""
         kinds = [Group(kind, examples, Inpainting((kind,))) for kind in self.mask_kinds]
         return [*kinds, Group("quarter", Quarters(examples), self)]
@@ -132,7 +131,7 @@ class Inpainting(Task):
 class Quarters:
     """Images with a mask each: a square hole of a quarter of the image, somewhere."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Indexed[Example]) -> None:
         self.examples = examples
 
     def __len__(self) -> int:

@@ -1,6 +1,5 @@
 """Super-resolution: a photo from its shrunken self (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.baselines import baseline, resized_source
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.setting import setting
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
@@ -57,7 +56,7 @@ class SuperResolution(Task):
             picture = degrade(picture, size, self.resize_factor)  # [S, S, 3]
         return to_size(picture, size), picture
 
-    def groups(self, examples: Sequence[Example]) -> list[Group]:
+    def groups(self, examples: Indexed[Example]) -> list[Group]:
         """Make a group of each factor."""
         factors = sorted(set(self.resize_factors))
         return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]

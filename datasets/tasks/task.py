@@ -1,13 +1,12 @@
 """What a task is; the methods here are those of a photo that is read as it is."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from datasets.examples import Example
+from datasets.examples import Example, Indexed
 from datasets.synthetic import SyntheticFaces
 from psp.evaluation.methods import Method
 from stylegan2.runtime import images
@@ -102,7 +101,7 @@ class Task:
 
     # --- evaluation ---
 
-    def groups(self, examples: Sequence[Example]) -> "list[Group]":
+    def groups(self, examples: Indexed[Example]) -> "list[Group]":
         """Divide held-out images, whose sources the task derives, into groups that are measured by themselves.
 
         Raises:
@@ -133,5 +132,5 @@ class Group:
     """Examples of one kind, and the task that makes pairs of them."""
 
     name: str
-    examples: Sequence[Example]
+    examples: Indexed[Example]
     task: Task

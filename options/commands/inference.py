@@ -94,7 +94,7 @@ class Inference(Machine, Results):
     """write inference_pasted/ too: the photos with the results laid over their faces"""
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
     optimisation: tyro.conf.OmitArgPrefixes[SavedOptimisation] = field(default_factory=SavedOptimisation)
-    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
+    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)  # pyright: ignore[reportInvalidTypeForm]
 
     def __post_init__(self) -> None:
         if self.crop == "pad" and self.align is not False:

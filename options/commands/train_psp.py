@@ -59,6 +59,6 @@ class TrainPSp(Machine):
     """seconds after which a process of torchrun that shows no sign of life ends the others"""
     dry_run: bool = False
     """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
-    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)
-    losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)
+    task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)  # pyright: ignore[reportInvalidTypeForm]
+    losses: tyro.conf.OmitArgPrefixes[LossSettings] = field(default_factory=LossSettings)  # pyright: ignore[reportInvalidTypeForm]
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)

@@ -47,7 +47,7 @@ class TrainStyleGAN2(Machine):
     images of evaluate_generator.py. checkpoints/best_model.safetensors has the lowest value of the first one"""
     metrics_samples: Count = 5_000
     """generated images that they are measured on"""
-    network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)
+    network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)  # pyright: ignore[reportInvalidTypeForm]
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:

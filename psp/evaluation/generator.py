@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from psp.evaluation.attributes import LabelledImages, attribute_classifier
 from psp.evaluation.features import FeatureNetwork, feature_network
-from psp.evaluation.real_images import RealImages
+from psp.evaluation.real_images import Pictures, RealImages
 from psp.inference.detect import build_detector
 from psp.losses.lpips import build_perceptual
 from psp.pretrained_files import PRETRAINED
@@ -43,7 +43,7 @@ class MetricInputs:
     generator: Generator
     real: RealImages
     """what it was trained on"""
-    held_out: Sequence[np.ndarray]
+    held_out: Pictures
     """uint8 [R, R, C], procedural faces that no training saw or one's own images: for face_ratio and attribution"""
     labelled: LabelledImages | None = None
     """images with attributes, for separability"""

@@ -1,7 +1,8 @@
 """The images that a generator was trained on, and statistics of their features, computed once."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,13 @@ from stylegan2.runtime.files import cache_folder
 KIND = "features"
 
 
+class Pictures(Protocol):
+    """Pictures by index, uint8 [R, R, C] each."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
 class RealImages:
     """The first `count` images that a generator was trained on.
 
@@ -26,7 +34,7 @@ class RealImages:
         count: How many to measure against.
     """
 
-    def __init__(self, pixels: Sequence[np.ndarray], key: str, count: int) -> None:
+    def __init__(self, pixels: Pictures, key: str, count: int) -> None:
         self.pixels, self.count = pixels, min(count, len(pixels))
         self.key = f"{key} first {self.count}"
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -22,7 +22,7 @@ THUMBNAIL = 160  # pixels of the longer side, for the contact sheet
 class PhotoTask(Protocol):
     """What inference asks of a task (`datasets.tasks`)."""
 
-    aligns: bool
+    aligns: ClassVar[bool]
     """whether faces can be found in what this task reads"""
 
     def read_file(self, path: Path) -> np.ndarray:

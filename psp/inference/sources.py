@@ -8,7 +8,7 @@ import colorsys
 import io
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def sources_of(metadata: Mapping[str, Any], channels: int) -> PhotoTask:
 class Photos:
     """Photos as they are."""
 
-    aligns = True
+    aligns: ClassVar[bool] = True
 
     def read_file(self, path: Any) -> np.ndarray:
         """Read a picture: uint8 [H, W, 3]."""
@@ -120,7 +120,7 @@ class LabelMaps:
         label_nc: How many labels there are.
     """
 
-    aligns = False
+    aligns: ClassVar[bool] = False
 
     def __init__(self, label_nc: int) -> None:
         self.label_nc = label_nc
@@ -170,7 +170,7 @@ def palette(label_nc: int) -> np.ndarray:
 class PhotosWithHoles:
     """Photos that are transparent where they are missing."""
 
-    aligns = True
+    aligns: ClassVar[bool] = True
 
     def read_file(self, path: Any) -> np.ndarray:
         """Read a picture: uint8 [H, W, 4]."""

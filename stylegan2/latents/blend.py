@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from stylegan2.networks import protocols
 from stylegan2.networks.sizes import resolutions
 from stylegan2.networks.stylegan2 import Generator
 from stylegan2.runtime.errors import UserError
@@ -18,7 +19,7 @@ from stylegan2.runtime.registry import built_as
 NOISE_MAP = "noise_const"
 
 
-def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> Generator:
+def blend(base: protocols.Generator, style: protocols.Generator, swap_from: int, ramp: int = 0) -> Generator:
     """Build a generator from the layers of `base` below a resolution and those of `style` from there on.
 
     Args:
@@ -33,6 +34,7 @@ def blend(base: Generator, style: Generator, swap_from: int, ramp: int = 0) -> G
     Raises:
         UserError: The generators differ in architecture or size, or there is no such resolution.
     """
+    base, style = _stylegan2(base), _stylegan2(style)
     _check(base, style, swap_from, ramp)
     blended = copy.deepcopy(base).requires_grad_(False).eval()
     pairs = zip(_parts(blended), _parts(style), strict=True)
@@ -65,12 +67,15 @@ def _mix(part: nn.Module, other: dict[str, Tensor], share: float) -> None:
             tensor.lerp_(other[name], share)
 
 
+def _stylegan2(generator: protocols.Generator) -> Generator:
+    if not isinstance(generator, Generator):
+        raise UserError(
+            f"layers can only be swapped between StyleGAN2 generators, not with a {type(generator).__name__}"
+        )
+    return generator
+
+
 def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None:
-    for generator in (base, style):
-        if not isinstance(generator, Generator):
-            raise UserError(
-                f"layers can only be swapped between StyleGAN2 generators, not with a {type(generator).__name__}"
-            )
     settings, others = built_as(base), built_as(style)
     different = [name for name, value in settings.items() if others[name] != value]
     if different:

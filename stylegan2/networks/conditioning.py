@@ -70,7 +70,7 @@ def keep_label_rows(generator: Any, rows: Any) -> None:
         return
     sizes = {len(row) if isinstance(row, list) else -1 for row in rows} if isinstance(rows, list) else set()
     if not isinstance(rows, Tensor):
-        numbers = [value for row in rows for value in row] if sizes == {generator.num_classes or -1} else [None]
+        numbers = [value for row in rows for value in row] if sizes == {generator.num_classes or -1} else [math.nan]
         if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
             raise CheckpointError(f"its label_rows are no lists of {generator.num_classes} numbers each")
         rows = torch.tensor(rows, dtype=torch.float32)  # [K, num_classes]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from stylegan2.runtime.device import peak_memory_mb
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.progress import duration
 
 LEAST_STEPS, SECONDS = 3, 20.0
@@ -54,7 +54,7 @@ def time_steps(step: Callable[[], int], device: torch.device, most_steps: int) -
     return Estimate(seconds / steps, shown // steps, _peak_gigabytes(device))
 
 
-def parameter_counts(**networks: nn.Module) -> str:
+def parameter_counts(**networks: Module) -> str:
     """Return a line with the number of parameters of each network."""
     counts = {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
     return "parameters: " + ", ".join(f"{name} {count / 1e6:.3g} million" for name, count in counts.items())

@@ -170,7 +170,7 @@ class WorkGroup:
         while not self._left.wait(self.timeout / SIGNS):
             number += 1
             try:
-                self._store.set(f"alive/{self.rank}", str(number))
+                self._call("set", f"alive/{self.rank}", str(number))
             except Exception:  # the store is gone: the main thread says so when it needs it
                 return
 

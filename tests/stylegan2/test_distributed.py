@@ -365,7 +365,7 @@ def test_one_process_joins_nothing(monkeypatch):
 
 def test_where_several_processes_cannot_train_is_one_sentence(monkeypatch):
     launch(monkeypatch)
-    with pytest.raises(UserError, match="not on mps: start it without torchrun"):
+    with pytest.raises(UserError, match="not on mps: start the training without torchrun"):
         distributed.setup(torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="a GPU of its own, but there are 1: use --nproc_per_node=1"):

@@ -93,8 +93,8 @@ def test_the_result_is_saved_and_loaded_as_any_generator(tmp_path):
 @pytest.mark.parametrize(
     ("change", "arguments", "words"),
     [
-        ({"channel_max": 4}, (16,), "built alike, but channel_max is 8 and 4"),
-        ({"resolution": 16}, (16,), "built alike, but img_resolution is 32 and 16"),
+        ({"channel_max": 4}, (16,), "of the same sizes, but channel_max is 8 and 4"),
+        ({"resolution": 16}, (16,), "of the same sizes, but img_resolution is 32 and 16"),
         ({}, (4,), "swap_from must be one of 8, 16, 32, not 4"),
         ({}, (24,), "swap_from must be one of 8, 16, 32, not 24"),
         ({}, (8, -1), "ramp must not be negative"),
@@ -106,5 +106,5 @@ def test_what_cannot_be_blended_is_one_sentence(change, arguments, words):
 
 
 def test_another_kind_of_generator_is_one_sentence():
-    with pytest.raises(UserError, match="between StyleGAN2 generators, and this is a Linear"):
+    with pytest.raises(UserError, match="between StyleGAN2 generators, not with a Linear"):
         blend(generator(0), torch.nn.Linear(2, 2), 16)

@@ -39,7 +39,7 @@ def test_pictures_are_sorted_and_the_rest_is_counted_by_kind(tmp_path):
     assert listing.names == ["a.JPG", "b.png", "sub/c.webp", "z.gif"]
     assert listing.passed_over == {LEFT_BEHIND: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
     assert listing.describe() == (
-        "1 .gif, 1 .jpg, 1 .png, 1 .webp; passed over: 6 hidden or left there by other programs, 1 .mov, 1 .txt,"
+        "1 .gif, 1 .jpg, 1 .png, 1 .webp; passed over: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
         " 1 without an extension"
     )
     assert find_images(tmp_path / "sub") == [tmp_path / "sub" / "c.webp"]
