@@ -57,7 +57,14 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metad
         CheckpointError: The disk refuses (full, read-only) or a tensor cannot be stored; `path` is then unchanged.
     """
     dense = {name: _dense(name, tensor) for name, tensor in tensors.items()}
-    header = _header(dense, json.dumps(metadata))
+    text = json.dumps(metadata)
+    try:
+        parse_json(text, LONGEST_HEADER)
+    except UserError as error:  # or the file could be written, and never read
+        raise CheckpointError(f"the metadata of {str(path)!r} cannot be saved: {error}") from error
+    header = _header(dense, text)
+    if len(header) > LONGEST_HEADER:
+        raise CheckpointError(f"{str(path)!r} cannot be saved: its names and metadata are longer than can be read")
     try:
         with atomic_file(path) as file:
             file.write(len(header).to_bytes(8, "little") + header)

@@ -603,3 +603,21 @@ def test_an_optimizer_that_does_not_fit_is_one_sentence_and_unchanged():
     optimizer.state[a]["odd"] = {1, 2}
     with pytest.raises(TypeError, match=r"o\.a\.odd is a set"):
         optimizer_tensors("o", optimizer, [("a", a)])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [({"n": 2**64}, "a whole number of 20 digits"), ({"text": "x" * 2**24}, "longer than the 16,777,216 bytes")],
+)
+def test_what_could_not_be_read_is_not_written(tmp_path, metadata, words):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, {"a": torch.ones(1)}, {"n": 2**62})
+    with pytest.raises(CheckpointError, match=f"cannot be saved: .*{words}"):
+        checkpoint.save(path, {"a": torch.zeros(1)}, metadata)
+    assert checkpoint.read(path)[1] == {"n": 2**62}
+
+
+def test_names_longer_than_can_be_read_are_not_written(tmp_path):
+    tensors = {f"{n}{'x' * 100_000}": torch.ones(1) for n in range(170)}
+    with pytest.raises(CheckpointError, match="its names and metadata are longer than can be read"):
+        checkpoint.save(tmp_path / "a.safetensors", tensors, {})
