@@ -18,6 +18,7 @@ from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file
 from stylegan2.runtime.image_reader import read_image
 from stylegan2.runtime.pixels import center_crop_square, resize
+from stylegan2.runtime.remote import local
 from stylegan2.runtime.zip_members import Member, open_member
 
 MODES = {1: "gray", 3: "rgb", 4: "rgba"}
@@ -168,8 +169,8 @@ class ImageFiles:
 
 
 def open_files(path: str | Path) -> ImageFiles | ShardFiles:
-    """Open the pictures of a folder or zip file, or those of shards: paths or URLs that end in .tar."""
-    return ShardFiles(path) if is_shards(path) else ImageFiles(path)
+    """Open the pictures of a folder, a zip file or shards (whose paths end in .tar), on this machine or by URL."""
+    return ShardFiles(path) if is_shards(path) else ImageFiles(local(path))
 
 
 class LeftOut:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from datasets.examples import Example
-from datasets.folder import ImageFiles
+from datasets.folder import open_files
 from datasets.sources import SYNTHETIC, open_examples
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION
 from datasets.tasks import Group, Task, task_of
@@ -120,7 +120,7 @@ def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
     """Return JSON that changes whenever the images would: the content of the files, or the renderer's version."""
     if data == SYNTHETIC:
         return [SYNTHETIC, RENDERER_VERSION, HELD_OUT_SEED, resolution]
-    return [resolution, *(None if path is None else ImageFiles(path).digest() for path in (data, source_data))]
+    return [resolution, *(None if path is None else open_files(path).digest() for path in (data, source_data))]
 
 
 def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:

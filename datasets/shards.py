@@ -25,6 +25,7 @@ from filelock import FileLock
 from datasets.labels import LONGEST_NUMBER, EncodedLabels, Label, encode_labels, parse_label
 from datasets.shard_cache import ShardCache
 from datasets.tar_index import DamagedTarError, members, name_at
+from stylegan2.runtime import remote
 from stylegan2.runtime.bounded import parse_json, read_arrays, reading
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, cache_folder, make_folder, writing
@@ -62,7 +63,7 @@ class ShardFiles:
 
     def __init__(self, data: str | os.PathLike) -> None:
         self.path = Path(data)  # for messages
-        self.shards = ShardCache(expand(os.fspath(data)))
+        self.shards = ShardCache([remote.url_of(place) or place for place in expand(os.fspath(data))])
         index = open_index(self.shards)
         self.starts, self.sizes = index.starts, index.sizes
         self.shard_of = np.repeat(np.arange(len(index.counts), dtype=np.int32), index.counts)  # [N]

@@ -8,6 +8,7 @@ from typing import Any
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import writing
 from stylegan2.runtime.ranges import check_ranges
+from stylegan2.runtime.remote import check_local
 
 FOLDER, FILE = "exp_dir", "out"  # what commands call the place of their results
 KINDS = (".safetensors", ".json", ".zip", ".pt")  # of files; all else that `out` names may become a folder
@@ -32,8 +33,10 @@ def check_place(name: str, path: Path) -> None:
         path: A folder or file that need not be there yet.
 
     Raises:
-        UserError: A file is in the way of a folder, a folder in that of a file, or the disk takes nothing.
+        UserError: It is on another machine, a file is in the way of a folder, a folder in that of a file, or the disk
+            takes nothing.
     """
+    check_local(name, path)
     with writing(path):
         if name == FILE and path.suffix.lower() in KINDS and path.is_dir():
             raise UserError(f"{name} must be a file, but {str(path)!r} is a folder: choose another name")

@@ -19,6 +19,7 @@ from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.remote import local_model
 from stylegan2.runtime.stored import build_stored
 from stylegan2.runtime.tensors import module_tensors
 
@@ -41,7 +42,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
         UserError: There is nothing of that name.
         CheckpointError: The file is damaged, or not (exactly) a pSp model.
     """
-    path = Path(path_or_name).expanduser()
+    path = local_model(path_or_name).expanduser()
     if path.is_dir():
         return _restore(*checkpoint.read_newest(path))
     if not path.is_file():

@@ -7,6 +7,8 @@ import _start  # noqa: F401
 
 # isort: split
 
+from dataclasses import replace
+
 from options.commands.align_faces import AlignFaces
 from options.parse import run
 from options.results import record_for
@@ -15,6 +17,7 @@ from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.remote import local
 from stylegan2.runtime.work_group import join_group
 
 
@@ -37,6 +40,7 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
 def main(o: AlignFaces) -> int:
     group = join_group()
     record = record_for(o, "align_faces", fixed=("data_path",), marks=(MANIFEST,))
+    o = replace(o, data_path=local(o.data_path))
     files = list_photos(o.data_path, [o.exp_dir])
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}

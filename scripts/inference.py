@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -36,6 +37,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step
+from stylegan2.runtime.remote import local
 from stylegan2.runtime.work_group import join_group
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
@@ -93,6 +95,7 @@ def main(o: Inference) -> int:
     device = group.device(o.prepare())
     record = record_for(o, "inference", writes=WRITES, free=("test_batch_size", "couple_outputs"), marks=WRITES[:1])
     seed_step(o.seed, group.rank, 0)
+    o = replace(o, data_path=local(o.data_path))
     files = list_photos(o.data_path, own_outputs(o.exp_dir))
     model, metadata = load(o.checkpoint_path)
     if o.iterations is not None:

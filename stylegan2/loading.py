@@ -17,6 +17,7 @@ from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.remote import local_model
 from stylegan2.runtime.stored import build_stored
 from stylegan2.runtime.tensors import module_tensors
 
@@ -32,7 +33,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),
             the name of a model that comes with the package or was downloaded, a .pt of rosinality or lucidrains, or
-            an NVIDIA .pkl.
+            an NVIDIA .pkl; a file or experiment folder may be a URL.
 
     Returns:
         A generator in evaluation mode and float32 on the CPU, and the metadata of the file: {"kind": "stylegan2",
@@ -42,7 +43,7 @@ def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
         UserError: There is nothing of that name.
         CheckpointError: The file is damaged, or does not hold exactly a generator.
     """
-    path = Path(path_or_name).expanduser()
+    path = local_model(path_or_name).expanduser()
     if path.is_dir():
         return _restore(*checkpoint.read_newest(path))
     if not path.is_file():

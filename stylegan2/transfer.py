@@ -20,6 +20,7 @@ from stylegan2.networks.growing import growth_of
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.remote import local_model
 from stylegan2.runtime.tensors import module_tensors
 
 
@@ -44,7 +45,7 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
         raise UserError(
             f"{str(path_or_name)!r} has grown to {growth.reached[0]} of its {full} px only: train it further"
         )
-    stored = _training_tensors(Path(path_or_name).expanduser())
+    stored = _training_tensors(local_model(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
         raise UserError(f"{str(path_or_name)!r} holds no discriminator, so freeze_d has nothing to freeze")
     ema = module_tensors("G_ema", generator)

@@ -17,7 +17,7 @@ class AlignFaces(Configured):
     """Find the faces of a folder of photos and cut them out as FFHQ does. Run again, it goes on where it was."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
-    """folder of photos, searched with its subfolders, or one photo"""
+    """folder of photos, searched with its subfolders, or one photo; also by URL"""
     exp_dir: Path
     """folder for the aligned pictures, manifest.jsonl (with each crop's corners in its photo) and failures.txt"""
     output_size: Annotated[Side, tyro.conf.arg(aliases=["--size"])] = 256

@@ -59,7 +59,7 @@ class Inference(Machine, Results):
     """Translate a folder of photos: faces are found, aligned, encoded and rendered again."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
-    """folder of images, searched with its subfolders, or one image"""
+    """folder of images, searched with its subfolders, or one image; also by URL"""
     exp_dir: Path
     """folder for the results"""
     checkpoint_path: str = "portraits64_inversion"

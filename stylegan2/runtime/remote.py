@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -294,19 +295,28 @@ def _retried(url: str, request: Callable[[], Any]) -> Any:
     for attempt in range(TRIES):
         try:
             return request()
-        except FileNotFoundError as error:
-            raise RefusedError(f"there is nothing at {url}") from error
-        except PermissionError as error:
-            raise RefusedError(f"{url} is refused ({_reason(error)}): check the credentials of this machine") from error
-        except Exception as error:  # each kind of file system raises its own
+        except Exception as raised:  # each kind of file system raises its own
+            error = _cause(raised)
+            if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
+                raise RefusedError(f"there is nothing at {url}") from error
+            if isinstance(error, PermissionError):
+                sentence = f"{url} is refused ({_reason(error)}): check the credentials of this machine"
+                raise RefusedError(sentence) from error
             if isinstance(error, OSError) and error.filename is not None:  # it is this machine's disk
-                raise
+                raise error from None
             if _is_final(error):
                 raise RefusedError(f"cannot read {url} ({_reason(error)})") from error
             if attempt == TRIES - 1:
                 raise UserError(f"cannot read {url}, {TRIES} times in a row ({_reason(error)})") from error
             time.sleep(FIRST_PAUSE * 2**attempt)
     raise AssertionError("a request either answers or raises")
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what failed: fsspec says of every failure of a web server's that a file is not there."""
+    cause = error.__cause__
+    foreign = isinstance(cause, Exception) and type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio")
+    return cause if foreign and isinstance(error, FileNotFoundError) else error  # type: ignore[return-value]
 
 
 def _is_final(error: Exception) -> bool:
