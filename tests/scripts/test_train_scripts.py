@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import stylegan2
 from psp import loading
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
 from stylegan2.runtime.notices import say_once
@@ -424,3 +425,24 @@ def test_samples_of_a_training_on_vectors_have_those_of_the_data(script, tmp_pat
     generator, _ = stylegan2.load("run")
     assert sorted(generator.label_rows.tolist()) == sorted(vectors)
     assert script("generate.py", "samples", "--generator", "run", "--seeds", "0-3", "--exp_dir", "out")[0] == 0
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_encoders_of_gray_and_of_transparent_images_from_end_to_end(script, tmp_path, channels):
+    for i in range(4):
+        shape = (32, 32, channels) if channels > 1 else (32, 32)
+        write_image(tmp_path / "d" / f"{i}.png", np.random.default_rng(i).integers(0, 255, shape, np.uint8))
+    sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 256, "channel_max": 8, "mapping_layers": 1}
+    generator = GENERATORS.build("stylegan2", 32, img_channels=channels, **sizes)
+    stylegan2.save_generator(tmp_path / "g.safetensors", generator, {})
+    flags = ["--data", "d", "--stylegan_weights", "g.safetensors", "--encoder_type", "light", "--max_steps", 2]
+    losses = ["--id_lambda", 0.1, "--perceptual", "effnet", "--identity", "dlib", "--generated_share", 0.5]
+    code, _, err = script("train_psp.py", *flags, *losses, "--exp_dir", "run", *ENCODER)
+    assert code == 0, err
+    given = ["--data_path", "d", "--checkpoint_path", "run", "--no_align", "--exp_dir", "out", "--device", "cpu"]
+    code, _, err = script("inference.py", *given, "--refine", 2, "--pivotal", 2)
+    assert code == 0, err
+    assert read_image("out/inference_results/0.png", "rgba" if channels == 4 else "gray").shape == (32, 32, channels)
+    measured = ["--checkpoint_path", "run", "--data", "d", "--optimisation_steps", 1, "--refine_steps", 1, *MEASURES]
+    code, _, err = script("evaluate.py", *measured, "--exp_dir", "measured", "--device", "cpu")
+    assert code == 0, err
