@@ -1,6 +1,7 @@
 """Measure encoders: python scripts/evaluate.py --checkpoint_path runs/mine [NAME=runs/other ...] [--data FOLDER]
 
-With --generator it is scripts/evaluate_generator.py.
+Several processes share the work: torchrun --nproc_per_node=N scripts/evaluate.py ... With --generator it is
+scripts/evaluate_generator.py.
 """
 
 import _start  # noqa: F401
@@ -20,9 +21,11 @@ from datasets.tasks import Task
 from options.commands.evaluate import Evaluate
 from options.parse import run
 from options.results import label, record_for, with_folder
-from psp.evaluation.encoders import HeldOutSet, compare_diversity, compare_methods
+from psp.evaluation.encoders import compare_diversity, compare_methods, diversity_jobs, quality_jobs
+from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
+from psp.evaluation.together import measure_together, waits
 from psp.losses import build_losses
 from psp.mixing import mask_rows
 from psp.model import LOSS_SIZE, PSp
@@ -35,6 +38,7 @@ from stylegan2.runtime.files import write_text
 from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
+from stylegan2.runtime.work_group import join_group
 
 SHOWN = 12  # images in the comparison picture
 DEFAULT_IMAGES = 512
@@ -100,7 +104,8 @@ def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> d
 
 
 def main(o: Evaluate) -> int:
-    device = o.prepare()
+    group = join_group()
+    device = group.device(o.prepare())
     o = with_folder(o, f"evaluation-{label(o.models()[0][1])}")
     settings = {"free": ("batch_size",), "growing": ("checkpoint_path",), "marks": WRITES[:1]}
     record = record_for(o, "evaluate", writes=WRITES, **settings)
@@ -134,11 +139,21 @@ def main(o: Evaluate) -> int:
     optimised = optimisations(o, models, itself=task.inverts and not paired)
     rows = [(held_out, rows_of(own_task(held_out), models, paired, optimised)) for held_out in sets]
     record.write()
+    group.check_folder(o.folder)
+    jobs = quality_jobs(rows, metrics, o.folder, SHOWN, precision)
+    if mixing is not None:
+        jobs += diversity_jobs(sets, models, metrics.perceptual, mixing, o.folder)
+    if not group.is_alone or waits(jobs):
+        measure_together(jobs, group)  # the tables are then made of what is stored
+    passed_over = group.gather("left out", "\n".join(left_out([held_out.pairs for held_out in sets])))
+    if not group.is_first:
+        return 0
     show_sources = paired or task.pictures_source
     report = compare_methods(rows, metrics, o.folder, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.folder, report)
-    lost = left_out([held_out.pairs for held_out in sets])
+    passed_over.append("\n".join(left_out([held_out.pairs for held_out in sets])))  # it has read more since
+    lost = sorted({line for lines in passed_over for line in lines.splitlines()})
     if lost:  # each was said as it was met; others stood in for them
         write_text(o.folder / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
         print(f"{len(lost)} files could not be read, see {o.folder}{os.sep}left_out.txt", file=sys.stderr)

@@ -6,20 +6,23 @@ which calls `Metrics` for each batch.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.metrics import Metrics
-from psp.evaluation.per_image import PerImageValues, slug
+from psp.evaluation.per_image import PerImageValues
 from psp.evaluation.tables import sheet, table, tables
+from psp.evaluation.together import Job
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
 from psp.precision import autocast
@@ -27,63 +30,9 @@ from stylegan2.latents.sampling import render
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, write_text
-from stylegan2.runtime.progress import Progress
 
 DIVERSITY_IMAGES = 64  # of each set: every image stands for K outputs and K (K - 1) / 2 distances
 DIVERSITY_SHOWN = 4
-
-
-class Pairs(Protocol):
-    """Sources and targets by index, such as `datasets.held_out.HeldOutPairs`."""
-
-    def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:
-        """Return sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from `start` to `stop`."""
-        ...
-
-    def show_source(self, source: Tensor) -> Tensor:
-        """Turn sources [N, C, S, S] into pictures for people, [N, 3, S, S] in [-1, 1]."""
-        ...
-
-
-@dataclass(frozen=True)
-class HeldOutSet:
-    """The held-out pairs of one kind, such as one angle or one kind of mask, as they are measured."""
-
-    name: str
-    pairs: Pairs
-    count: int
-    """pairs to measure, from the first one on"""
-    key: dict[str, Any]
-    """JSON of all that the pairs depend on: files, seed, task"""
-    batch_size: int = 16
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def batches(self, start: int, source_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from `start` on, on the device."""
-        for first in range(start, self.count, self.batch_size):
-            source, target = self.pairs.batch(first, min(first + self.batch_size, self.count), source_size)
-            yield source.to(self.device), target.to(self.device)
-
-    def open_values(self, folder: Path, name: str, key: Mapping[str, Any]) -> PerImageValues:
-        """Open what is stored of this set in `folder` under a name and a key."""
-        conditions = {"set": self.name, "data": self.key, "batch_size": self.batch_size, "device": self.device.type}
-        return PerImageValues(folder / slug(self.name), name, {**key, **conditions})
-
-    def progress(self, name: str, done: int, steps: int = 0) -> Progress:
-        """Open a progress bar of the batches, or of the optimisation steps in each, with `done` images behind it."""
-        batches, remaining = (-(-count // self.batch_size) for count in (self.count, max(0, self.count - done)))
-        each = max(steps, 1)
-        unit = "step" if steps else "batch"
-        return Progress(batches * each, name, unit, initial=(batches - remaining) * each)
-
-    def sources(self, count: int, source_size: int) -> list[np.ndarray]:
-        """Return pictures of the first sources as large as their targets, uint8 [T, T, 3] each."""
-        source, target = self.pairs.batch(0, count, source_size)
-        return list(images.to_uint8(fit(self.pairs.show_source(source), target.shape[-1])))
-
-    def targets(self, count: int, source_size: int) -> list[np.ndarray]:
-        """Return pictures of the first targets, uint8 [T, T, 3] each."""
-        return list(images.to_uint8(self.pairs.batch(0, count, source_size)[1]))
 
 
 # --- quality ---
@@ -145,22 +94,70 @@ def evaluate_method(
         shown: Outputs of the first pairs to keep as pictures.
         precision: What the method is computed in (`pick_precision`); what measures its outputs stays in fp32.
     """
-    key = {"method": method.key, "metrics": metrics.networks, "precision": precision}
-    with (
-        held_out.open_values(folder, method.name, key) as values,
-        held_out.progress(method.name, values.count, method.steps) as bar,
-    ):
+    values = quality_values(method, held_out, metrics, folder, precision)
+    with values, held_out.progress(method.name, values.count, method.steps) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
-            started = time.perf_counter()
-            with autocast(target.device, precision):
-                output = method.render(source, target, lambda _: bar.update()).float()  # [N, 3, T, T]
-            if output.is_cuda:
-                torch.cuda.synchronize(output.device)
-            seconds = torch.full((len(target),), (time.perf_counter() - started) / len(target))  # [N]
-            measured = {**metrics(output, source, target), "seconds_per_image": seconds}
+            measured, output = measure(method, metrics, precision, source, target, lambda _: bar.update())
             values.add(measured, images.to_uint8(output[: max(0, shown - values.count)]))
             bar.update(0 if method.steps else 1)
     return values
+
+
+def quality_values(
+    method: Method, held_out: HeldOutSet, metrics: Metrics, folder: Path, precision: str
+) -> PerImageValues:
+    """Open what is stored of a method's outputs."""
+    return held_out.open_values(
+        folder, method.name, {"method": method.key, "metrics": metrics.networks, "precision": precision}
+    )
+
+
+def measure(
+    method: Method,
+    metrics: Metrics,
+    precision: str,
+    source: Tensor,
+    target: Tensor,
+    on_step: Callable[[int], object] = id,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Measure the outputs of a method for N pairs.
+
+    Args:
+        method: Renders them.
+        metrics: What is measured.
+        precision: What the method is computed in.
+        source: [N, C, S, S].
+        target: [N, 3, T, T].
+        on_step: Is called behind each step of an optimisation.
+
+    Returns:
+        {metric: [N] or [N, L]} with the seconds that the method took, and the outputs [N, 3, T, T].
+    """
+    started = time.perf_counter()
+    with autocast(target.device, precision):
+        output = method.render(source, target, on_step).float()  # [N, 3, T, T]
+    if output.is_cuda:
+        torch.cuda.synchronize(output.device)
+    seconds = torch.full((len(target),), (time.perf_counter() - started) / len(target))  # [N]
+    return {**metrics(output, source, target), "seconds_per_image": seconds}, output
+
+
+def quality_jobs(
+    rows: Sequence[tuple[HeldOutSet, Sequence[Method]]], metrics: Metrics, exp_dir: Path, shown: int, precision: str
+) -> list[Job]:
+    """List what `compare_methods` measures, for several processes to share."""
+    return [
+        Job(
+            method.name,
+            held_out,
+            quality_values(method, held_out, metrics, exp_dir / "per_image", precision),
+            method.source_size,
+            partial(measure, method, metrics, precision),
+            shown,
+        )
+        for held_out, methods in rows
+        for method in methods
+    ]
 
 
 def _comparison(
@@ -204,7 +201,7 @@ def compare_diversity(
     """
     results: dict[str, dict[str, float]] = {}
     pictures: dict[str, Sequence[np.ndarray]] = {}
-    count = min(DIVERSITY_IMAGES, *(held_out.count for held_out in sets))
+    count = _diversity_count(sets)
     for held_out in sets:
         part = replace(held_out, count=count)
         for name, model in models.items():
@@ -249,20 +246,65 @@ def evaluate_diversity(
     """
     if mixing.outputs < 2:
         raise UserError(f"diversity is measured among 2 outputs or more, not {mixing.outputs}")
+    values = diversity_values(method, held_out, perceptual, mixing, folder)
     variants = Variants.draw(model.generator, mixing)
-    name = f"{method.name}: {mixing.outputs} outputs"
-    key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
-    with held_out.open_values(folder, name, key) as values, held_out.progress(name, values.count) as bar:
+    with values, held_out.progress(f"{method.name}: {mixing.outputs} outputs", values.count) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
-            codes = variants.of(model.encode(source))  # of N * K images
-            outputs = render(model.generator, codes.w_plus, features=codes.features)  # [N * K, 3, R, R]
-            outputs = fit(outputs.to(target.device), target.shape[-1])  # [N * K, 3, T, T]
-            outputs = outputs.unflatten(0, (len(target), mixing.outputs))  # [N, K, 3, T, T]
-            side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]
-            kept = images.to_uint8(side_by_side[: max(0, shown - values.count)])
-            values.add({"diversity": pairwise(outputs, perceptual)}, kept)
+            measured, side_by_side = measure_diversity(model, variants, perceptual, source, target)
+            values.add(measured, images.to_uint8(side_by_side[: max(0, shown - values.count)]))
             bar.update()
     return values
+
+
+def diversity_values(
+    method: Method, held_out: HeldOutSet, perceptual: nn.Module, mixing: Mixing, folder: Path
+) -> PerImageValues:
+    """Open what is stored of the diversity of a model's outputs."""
+    key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
+    return held_out.open_values(folder, f"{method.name}: {mixing.outputs} outputs", key)
+
+
+def measure_diversity(
+    model: PSp, variants: Variants, perceptual: nn.Module, source: Tensor, target: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Measure how much the K outputs for each of N sources differ.
+
+    Args:
+        model: Encoder and generator.
+        variants: Make the outputs.
+        perceptual: Distance of two images.
+        source: [N, C, S, S].
+        target: [N, 3, T, T], which gives the size alone.
+
+    Returns:
+        {"diversity": [N]}, and the outputs side by side, [N, 3, T, K * T].
+    """
+    codes = variants.of(model.encode(source))  # of N * K images
+    outputs = render(model.generator, codes.w_plus, features=codes.features)  # [N * K, 3, R, R]
+    outputs = fit(outputs.to(target.device), target.shape[-1])  # [N * K, 3, T, T]
+    outputs = outputs.unflatten(0, (len(target), variants.count))  # [N, K, 3, T, T]
+    side_by_side = torch.cat(list(outputs.unbind(1)), dim=3)  # [N, 3, T, K * T]
+    return {"diversity": pairwise(outputs, perceptual)}, side_by_side
+
+
+def diversity_jobs(
+    sets: Sequence[HeldOutSet], models: Mapping[str, PSp], perceptual: nn.Module, mixing: Mixing, exp_dir: Path
+) -> list[Job]:
+    """List what `compare_diversity` measures, for several processes to share."""
+    count = _diversity_count(sets)
+    jobs = []
+    for held_out in sets:
+        part = replace(held_out, count=count)
+        for name, model in models.items():
+            method, variants = encode_and_render(model, name), Variants.draw(model.generator, mixing)
+            values = diversity_values(method, part, perceptual, mixing, exp_dir / "per_image")
+            work = partial(measure_diversity, model, variants, perceptual)
+            jobs.append(Job(f"{name}: diversity", part, values, method.source_size, work, DIVERSITY_SHOWN))
+    return jobs
+
+
+def _diversity_count(sets: Sequence[HeldOutSet]) -> int:
+    return min(DIVERSITY_IMAGES, *(held_out.count for held_out in sets))
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ class WorkGroup:
 
     def __init__(self, rank: int = 0, size: int = 1, store: Any = None, timeout: float = TIMEOUT) -> None:
         self.rank, self.size, self.timeout = rank, size, timeout
-        self._store = store if size > 1 else None
+        self._store: Any = store if size > 1 else None
         self._beats: dict[int, tuple[bytes, float]] = {}
         self._left = threading.Event()
         if self._store is not None:
@@ -143,6 +143,15 @@ class WorkGroup:
             self._call("set", f"done/{self.rank}", b"")
             return []
         return [other for other in range(1, self.size) if not self._wait_for(f"done/{other}", other)]
+
+    def gather(self, name: str, text: str) -> list[str]:
+        """Return the texts of all processes that live, in the first one; what the others get counts for nothing."""
+        if not self.is_first:
+            self._call("set", f"gather/{name}/{self.rank}", text.encode("utf-8", "surrogatepass"))
+            return []
+        keys = {other: f"gather/{name}/{other}" for other in range(1, self.size)}
+        found = [self._call("get", key) for other, key in keys.items() if self._wait_for(key, other)]
+        return [text, *(part.decode("utf-8", "surrogatepass") for part in found)]
 
     def leave(self) -> None:
         """Show no more signs of life, as where this process had ended."""

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import psp
 from datasets.prepare import prepare_faces
 from datasets.synthetic import SyntheticFaces
 from options.parse import parse
 from psp.inference.aligned import PARTS, Aligner, Given, align_folder, summarize
-from scripts import inference, prepare_data
+from scripts import align_faces, evaluate, inference, prepare_data
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import hold_folder
@@ -42,6 +43,11 @@ def contents(folder):
 def differing(one, other):
     """The names of files in which two folders differ."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def run_alone(script, settings, *words):
+    """Run a script's main in this process, which finds nothing wrong."""
+    assert not script.main(parse(settings, args=list(map(str, words))))
 
 
 # --- alignment ---
@@ -131,8 +137,7 @@ def test_a_killed_alignment_goes_on(tmp_path, size):
     assert before - 2 * size <= int(line.split()[0]) <= before  # a picture was written before its entry is
     assert "300 of 300 photos gave 300 aligned faces" in printed
     assert not (out / PARTS).exists()
-    code, printed = finish(torchrun(1, "align_faces.py", *flags, "--exp_dir", tmp_path / "one"))
-    assert code == 0, printed
+    run_alone(align_faces, align_faces.AlignFaces, *flags, "--exp_dir", tmp_path / "one")
     assert differing(contents(tmp_path / "one"), contents(out)) == []
     shutil.rmtree(tmp_path)
 
@@ -246,21 +251,20 @@ def test_records_of_other_settings_do_not_count(in_this_group, photos, model_fil
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_a_killed_inference_goes_on(tmp_path, model_file, size):
-    photos = write_photos(tmp_path / "in", 250, (64, 64))
+    photos = write_photos(tmp_path / "in", 160, (64, 64))
     flags, out = flags_of(photos, model_file), tmp_path / "out"
     launcher = torchrun(size, "inference.py", *flags, "--exp_dir", out)
     results = out / "inference_results"
     assert kill_one(launcher, lambda: results.is_dir() and len(list(results.glob("*.png"))) > 20) == size
     assert finish(launcher)[0] != 0
     before = len(list(results.glob("*.png")))
-    assert 20 < before < 250
+    assert 20 < before < 160
     code, printed = finish(torchrun(size, "inference.py", *flags, "--exp_dir", out))
     assert code == 0, printed
     (line,) = (line for line in printed.splitlines() if "translated already" in line)
     assert before - 2 * size <= int(line.split()[0]) <= before  # pictures are written before their record is
-    assert "250 of 250 files gave 250 images" in printed
-    code, printed = finish(torchrun(1, "inference.py", *flags, "--exp_dir", tmp_path / "one"))
-    assert code == 0, printed
+    assert "160 of 160 files gave 160 images" in printed
+    run_alone(inference, inference.Inference, *flags, "--exp_dir", tmp_path / "one")
     check_translations(tmp_path / "one", out)
     shutil.rmtree(tmp_path)
 
@@ -321,8 +325,73 @@ def test_a_killed_preparation_goes_on(tmp_path, size):
     code, printed = finish(torchrun(size, "prepare_data.py", *flags, out))
     assert code == 0, printed
     assert f"{before} of 300 images are prepared already" in printed
-    code, printed = finish(torchrun(1, "prepare_data.py", *flags, tmp_path / "one.zip"))
-    assert code == 0, printed
+    run_alone(prepare_data, prepare_data.PrepareData, *flags, tmp_path / "one.zip")
     assert out.read_bytes() == (tmp_path / "one.zip").read_bytes()
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    shutil.rmtree(tmp_path)
+
+
+# --- evaluation ---
+
+
+def figures(out):
+    """metrics.json without the seconds, which are never the same."""
+    text = (out / "metrics.json").read_text()
+    return json.loads(text, object_hook=lambda found: {k: v for k, v in found.items() if k != "seconds_per_image"})
+
+
+def stored_values(out):
+    """{file: {metric: values}} without the seconds."""
+    found = {}
+    for path in sorted((out / "per_image").rglob("*.npz")):
+        with np.load(path) as file:
+            about = {name: file[name] for name in file.files if name != "value/seconds_per_image"}
+        found[path.relative_to(out).as_posix()] = about
+    return found
+
+
+def evaluation(photos, model, out):
+    named = ["--data", photos, "--checkpoint_path", model, "--exp_dir", out, "--num_images", 3, "--batch_size", 2]
+    networks = ["--perceptual", "effnet", "--identity", "dlib", "--device", "cpu", "--n_outputs", 2]
+    return [*named, *networks]
+
+
+@pytest.fixture(scope="module")
+def task_model(tmp_path_factory, build_model):
+    """A model of a task whose outputs are measured in groups, and for their diversity."""
+    path = tmp_path_factory.mktemp("model") / "task.safetensors"
+    psp.save_model(path, build_model(), {"task": "super_resolution"})
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px")
+def test_a_group_measures_as_one_process_does(in_this_group, photos, task_model, tmp_path, monkeypatch):
+    one, out = tmp_path / "one", tmp_path / "three"
+    in_this_group(1, evaluate, evaluate.Evaluate, evaluation(photos, task_model, one))
+    in_this_group(3, evaluate, evaluate.Evaluate, evaluation(photos, task_model, out))
+    assert figures(one) == figures(out)
+    assert "diversity" in figures(out)
+    first, second = stored_values(one), stored_values(out)
+    assert first.keys() == second.keys()
+    for name, about in first.items():
+        for metric, values in about.items():
+            np.testing.assert_array_equal(values, second[name][metric], err_msg=f"{name}: {metric}")
+    assert (one / "comparison.png").read_bytes() == (out / "comparison.png").read_bytes()
+    assert not list(out.rglob("*.parts"))
+
+
+@NEEDS_PROC
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_killed_evaluation_goes_on(photos, task_model, tmp_path, size):
+    out = tmp_path / "out"
+    launcher = torchrun(size, "evaluate.py", *evaluation(photos, task_model, out))
+    assert kill_one(launcher, lambda: any(out.rglob("*.bin"))) == size
+    assert finish(launcher)[0] != 0
+    assert not (out / "metrics.json").exists()
+    code, printed = finish(torchrun(size, "evaluate.py", *evaluation(photos, task_model, out)))
+    assert code == 0, printed
+    run_alone(evaluate, evaluate.Evaluate, *evaluation(photos, task_model, tmp_path / "one"))
+    assert figures(out) == figures(tmp_path / "one")
     shutil.rmtree(tmp_path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from psp.encoders import encoder_for
-from psp.evaluation.encoders import HeldOutSet, evaluate_diversity, evaluate_method, pairwise
+from psp.evaluation.encoders import evaluate_diversity, evaluate_method, pairwise
+from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.tables import means
 from psp.losses.l2 import L2

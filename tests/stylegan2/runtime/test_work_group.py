@@ -37,6 +37,12 @@ def test_the_first_one_s_findings_are_everybody_s():
     assert in_group(3, work) == [(b"found", [])] * 3
 
 
+def test_the_first_one_gathers_texts():
+    found = in_group(3, lambda group: group.gather("text", f"of {group.rank}"))
+    assert found == [["of 0", "of 1", "of 2"], [], []]
+    assert WorkGroup().gather("text", "x") == ["x"]
+
+
 def test_another_folder_is_refused(tmp_path):
     def work(group):
         group.check_same("photos", "x" if group.rank < 2 else "y", "finds other photos")

@@ -1,0 +1,149 @@
+"""Held-out pairs measured by several processes: each takes batches, and the first one joins their values.
+
+The batches are those of one process, so that the values are the same; they wait beside the file of values, in .parts,
+until that has them. What a lost process was to measure is measured by the next run, of one process too.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psp.evaluation.held_out_set import HeldOutSet
+from psp.evaluation.per_image import PerImageValues
+from stylegan2.runtime import images
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.journal import Journal, Record, Records, journals
+from stylegan2.runtime.progress import track
+from stylegan2.runtime.work_group import WorkGroup, losses
+
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method to measure on one set."""
+
+    name: str
+    held_out: HeldOutSet
+    values: PerImageValues
+    """what is stored of it"""
+    source_size: int
+    measure: Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
+    """of (source, target): {metric: [N] or [N, L]}, and pictures [N, 3, H, W] in [-1, 1]"""
+    shown: int = 0
+    """first pairs of which the pictures are kept"""
+
+    @property
+    def parts(self) -> Path:
+        """Return the folder of what is not joined yet."""
+        return self.values.path.with_suffix(".parts")
+
+    @property
+    def starts(self) -> range:
+        """Return where each batch starts that one process would measure now."""
+        return range(self.values.count, self.held_out.count, self.held_out.batch_size)
+
+    def size(self, start: int) -> int:
+        """Return how many pairs the batch from `start` on has."""
+        return min(self.held_out.batch_size, self.held_out.count - start)
+
+    def records(self) -> Records:
+        """Open what is not joined yet, by number of the batch."""
+        numbers = {start: number for number, start in enumerate(self.starts)}
+        return Records(journals(self.parts), numbers, "start", self._is_record)
+
+    def _is_record(self, record: Record) -> bool:
+        arrays = record.get("arrays")
+        return (
+            record.get("start") in self.starts
+            and record.get("size") == self.size(record["start"])
+            and isinstance(arrays, dict)
+            and all(_is_array(about) for about in arrays.values())
+        )
+
+
+def measure_together(jobs: Sequence[Job], group: WorkGroup) -> None:
+    """Measure what no earlier run has measured, together with the other processes of a group.
+
+    Raises:
+        UserError: In the first process, which joins the values: some are missing, as processes were lost.
+    """
+    for job in jobs:
+        _measure(job, group)
+    lost = group.finish()
+    if not group.is_first:
+        return
+    missing = sum(_join(job) for job in jobs)
+    if missing:
+        raise UserError(losses(lost, missing, "values of images"))
+
+
+def waits(jobs: Sequence[Job]) -> bool:
+    """Return whether an earlier run of several processes left something that is not joined yet."""
+    return any(job.parts.is_dir() for job in jobs)
+
+
+@torch.no_grad()
+def _measure(job: Job, group: WorkGroup) -> None:
+    """Measure the batches of a job that fall to this process."""
+    label = f"{job.held_out.name} {job.values.path.name}"
+    if group.is_first:
+        with job.records() as known:
+            own = [start for n, start in enumerate(job.starts) if not _is_whole(n, known)]
+        group.share(f"todo {label}", np.array(own, np.int64).tobytes())
+    todo = np.array(own, np.int64) if group.is_first else np.frombuffer(group.share(f"todo {label}"), np.int64)
+    with Journal(job.parts) as journal:
+        dealt = group.deal(label, len(todo))
+        for place in track(dealt, job.name, "batch", total=len(todo) if group.is_alone else None):
+            start = int(todo[place])
+            source, target = job.held_out.batch(start, job.source_size)
+            measured, output = job.measure(source, target)
+            arrays = {f"value/{name}": value.cpu().numpy() for name, value in measured.items()}
+            if start < job.shown:
+                arrays[PICTURES] = images.to_uint8(output[: job.shown - start])
+            about = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
+            record = {"start": start, "size": len(target), "arrays": about}
+            journal.append(record, [np.ascontiguousarray(array).tobytes() for array in arrays.values()])
+
+
+def _join(job: Job) -> int:
+    """Move what was measured into the file of values, up to what is missing; return how many images these are."""
+    with job.records() as known, job.values as values:
+        for number, start in enumerate(job.starts):
+            record = known.get(number)
+            if record is None:
+                return job.held_out.count - start
+            arrays = _arrays(record, known.blobs(number, record))
+            pictures = arrays.pop(PICTURES, np.zeros((0, 0, 0, 3), np.uint8))
+            values.add({name[6:]: torch.from_numpy(array.copy()) for name, array in arrays.items()}, pictures)
+    shutil.rmtree(job.parts, ignore_errors=True)
+    return 0
+
+
+def _arrays(record: Record, blobs: Sequence[bytes]) -> dict[str, np.ndarray]:
+    about = record["arrays"].items()
+    return {
+        name: np.frombuffer(blob, dtype).reshape(shape)
+        for (name, (dtype, *shape)), blob in zip(about, blobs, strict=True)
+    }
+
+
+def _is_whole(number: int, known: Records) -> bool:
+    record = known.get(number)
+    if record is None or not known.has_blobs(number, record, len(record["arrays"])):
+        return False
+    sizes = [np.dtype(dtype).itemsize * math.prod(shape) for dtype, *shape in record["arrays"].values()]
+    return record["blobs"][1:] == sizes
+
+
+def _is_array(about: object) -> bool:
+    """Return whether something is the type and shape of an array of numbers."""
+    if not isinstance(about, list) or not about or about[0] not in ("<f4", "<f8", "<i8", "<i4", "|u1", "|b1"):
+        return False
+    return len(about) <= 5 and all(isinstance(n, int) and n >= 0 for n in about[1:])
