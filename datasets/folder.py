@@ -178,6 +178,8 @@ class LeftOut:
 
     def __init__(self, length: int, where: str) -> None:
         self.length, self.where = length, where
+        self.share = MAX_BAD_FRACTION
+        """of the items may be left out, and one in any case"""
         self.indices: set[int] = set()
         self.reasons: list[str] = []
         """a sentence for each"""
@@ -187,7 +189,7 @@ class LeftOut:
             self.indices.add(index)
             self.reasons.append(str(error))
             warnings.warn(f"left out: {error}", stacklevel=3)
-        if len(self.indices) > max(1, MAX_BAD_FRACTION * self.length):
+        if len(self.indices) > max(1, self.share * self.length):
             raise UserError(
                 f"{len(self.indices)} of {self.length} images of {self.where} cannot be read; the last: {error}"
             )

@@ -98,6 +98,8 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
     if data == SYNTHETIC and (rendered := task.rendered_groups(resolution)) is not None:
         return rendered
     examples = open_examples(task, data, resolution, source_data, HELD_OUT_SEED)
+    if (source := _reader(examples)) is not None:
+        source.left_out.share = 1.0  # a measurement goes on, and names them at its end
     return [Group("all", examples, task)] if source_data is not None else task.groups(examples)
 
 
