@@ -1,4 +1,4 @@
-"""The command `psp`, which is also `python -m psp`: what a checkout's scripts do, with one word for each.
+"""The command `psp`, also `python -m psp`, which runs the scripts of a checkout by name.
 
 The application (`datasets`, `options`, `scripts`) is psp/_application in a wheel, and beside `psp` in a checkout. Its
 folder comes first on sys.path in this process alone: elsewhere `import datasets` is Hugging Face's package.
@@ -17,7 +17,7 @@ def application() -> Path:
 
 
 def main() -> None:
-    """Run the command that the words of the command line give, and exit with its code."""
+    """Run the command that the command line names, and exit with its code."""
     sys.path.insert(0, str(application() / "scripts"))
     importlib.import_module("_start")  # puts the application first, and sets what counts before PyTorch is imported
     importlib.import_module("options.commands").main()

@@ -1,4 +1,4 @@
-"""Batch normalization over the batches of all processes, so that several train the encoder that one would.
+"""Batch normalization over the batches of all processes, so that several train the same encoder as one would.
 
 PyTorch's own synchronised form works on GPUs only; this one works wherever processes can exchange numbers.
 """
@@ -13,7 +13,7 @@ from stylegan2.runtime.module import Module
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of all processes' samples, as many in each.
+    """`nn.BatchNorm2d` with training statistics over the samples of all processes, each of which has equally many.
 
     Parameters, buffers and their names are those of `nn.BatchNorm2d`; in evaluation mode nothing is exchanged.
     """
@@ -57,7 +57,7 @@ def synchronize(module: Module) -> None:
 
 
 class _Gather(torch.autograd.Function):
-    """The processes' tensors, stacked; each gets back the gradients that all have for its own."""
+    """The stacked tensors of all processes; each process gets back the gradients of all for its own tensor."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""All pretrained files by name, of both packages: what each is, and whether it is on this machine."""
+"""List the pretrained files of both packages by name, with what each is and whether it is on this machine."""
 
 import difflib
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def catalogue() -> list[Listed]:
 
 
 def entry_of(name: str) -> PretrainedFile:
-    """Return the entry of a name. UserError: there is none; the sentence names the nearest."""
+    """Return the entry of a name. UserError: there is none; the message suggests the nearest name."""
     known = GENERATORS.entries | PRETRAINED.entries
     if name in known:
         return known[name]
@@ -76,7 +76,7 @@ def _place(table: PretrainedFiles, entry: PretrainedFile, path: Path | None) -> 
 
 
 def _of_file(entry: PretrainedFile, path: Path, megabytes: float | None) -> Listed:
-    """Describe a model that comes with a package by what its file says."""
+    """Describe a model that comes with a package by the metadata of its file."""
     _, metadata = checkpoint.read(path)
     size = next(_resolutions(metadata), None)
     task, licence = metadata.get("task", ""), metadata.get("licence", "")

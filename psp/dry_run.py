@@ -1,4 +1,4 @@
-"""What the training of an encoder will need: a few of its steps, of which nothing is kept."""
+"""Estimate what the training of an encoder needs by timing a few of its steps."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,7 +28,10 @@ def estimate(
     settings: TrainingSettings,
     device: torch.device,
 ) -> Estimate:
-    """Time a few steps as `psp.trainer.train` takes them, with its arguments, in one process. The model changes."""
+    """Time a few steps as `psp.trainer.train` takes them, with the same arguments, in one process.
+
+    The model is changed, and nothing is saved.
+    """
     s, precision = settings, pick_precision(settings.precision, device)
     check_batches(s, processes=1)
     for module in (model, losses):

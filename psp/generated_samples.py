@@ -1,6 +1,6 @@
-"""Samples of the generator as training pairs whose codes are known: z -> w -> image.
+"""Use samples of the generator as training pairs whose codes are known: z -> w -> image.
 
-The encoder then learns from the codes themselves, |E(G(w)) - w|^2, beside the images that it is trained for.
+The encoder then learns from the codes themselves, |E(G(w)) - w|^2, in addition to the images of the task.
 """
 
 from typing import NamedTuple
@@ -19,28 +19,28 @@ MAX_BLUR = 1.0 / 64  # largest standard deviation of the blur, as a share of the
 
 
 class Pairs(NamedTuple):
-    """A batch whose first rows are generated."""
+    """A batch whose first samples are generated."""
 
     source: Tensor
     """[N, C, S, S]"""
     target: Tensor
     """[N, C, T, T]"""
     codes: Tensor
-    """[G, num_ws, w_dim] of the first G rows"""
+    """[G, num_ws, w_dim], codes of the first G samples"""
 
 
 @torch.no_grad()
 def with_generated(generator: Generator, source: Tensor, target: Tensor, total: int) -> Pairs:
-    """Put samples of the generator in the place of the first images of a batch.
+    """Replace the first images of a batch by samples of the generator.
 
-    The encoder sees them in other colours and blurred, so that it does not learn the generator's own sharpness; what it
-    should render are the samples as they are.
+    The encoder reads them with changed colours and blurred, so that it does not rely on the sharpness of the generator;
+    the targets are the unchanged samples.
 
     Args:
-        generator: Has `mapping` and `synthesis`.
+        generator: The generator.
         source: [N, C, S, S] in [-1, 1], images of as many channels as the generator's, or RGB.
         target: [N, C, T, T] in [-1, 1].
-        total: How many samples there are in the whole batch, of all processes and rounds.
+        total: How many samples the whole batch has, in all processes and rounds.
     """
     z = own_shard(torch.randn(total, generator.z_dim, device=source.device))  # [G, z_dim]
     changes = own_shard(torch.rand(total, 2 * source.shape[1] + 1, device=source.device))  # [G, 2 C + 1]
@@ -85,5 +85,5 @@ def blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def latent_loss(w_plus: Tensor, codes: Tensor) -> Tensor:
-    """Return the mean squared difference of codes [G, num_ws, w_dim] from those that made the images, [G]."""
+    """Return the mean squared difference between codes [G, num_ws, w_dim] and those of the images: [G]."""
     return (w_plus - codes).square().mean([1, 2])  # [G]

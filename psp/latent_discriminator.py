@@ -1,6 +1,6 @@
-"""e4e's latent discriminator (arXiv 2102.02766): it tells codes of the encoder from those of the mapping network.
+"""The latent discriminator of e4e (arXiv 2102.02766), which separates codes of the encoder from those of the mapping.
 
-The encoder learns to deceive it, which keeps its codes where the generator was trained and edits work.
+The encoder learns to deceive it, which keeps its codes where the generator was trained and where edits work.
 """
 
 from collections.abc import Mapping
@@ -35,19 +35,19 @@ class LatentDiscriminator(nn.Module):
         self.mlp = nn.Sequential(*layers, nn.Linear(w_dim, 1))
 
     def forward(self, w: Tensor) -> Tensor:
-        """Judge w [N, w_dim]: logits [N, 1]."""
+        """Return the logits [N, 1] of w [N, w_dim]."""
         return self.mlp(w)  # [N, 1]
 
 
 class LatentPool(nn.Module):
-    """Codes of earlier steps, mixed into the batches of the discriminator (arXiv 1612.07828, section 2.3).
+    """A pool of earlier codes, which are mixed into the batches of the discriminator (arXiv 1612.07828, section 2.3).
 
-    Its draws come from PyTorch's global generator and its content is a buffer, so that a resumed run goes on exactly.
+    It draws from PyTorch's global generator and its content is a buffer, so that a resumed run continues exactly.
     Several processes keep the same pool, that of the whole batch.
     """
 
     codes: Tensor  # [size, w_dim]
-    count: Tensor  # [], how many of them are filled
+    count: Tensor  # [], how many codes the pool holds
 
     def __init__(self, size: int, w_dim: int) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class LatentPool(nn.Module):
     def exchange(self, codes: Tensor) -> Tensor:
         """Put codes [N, w_dim] into the pool and return as many [N, w_dim].
 
-        While the pool is filling these are the same codes. Once it is full, half of the codes change places with one in
-        the pool. Nothing waits for the device.
+        While the pool is being filled, these are the same codes. Once it is full, half of the codes are exchanged for
+        codes of the pool. Nothing waits for the device.
         """
         size = len(self.codes)
         if size == 0:
@@ -80,14 +80,14 @@ class LatentPool(nn.Module):
 
 @dataclass
 class Adversary:
-    """The discriminator and all that changes with it."""
+    """The discriminator, its optimizer and its pools."""
 
     network: LatentDiscriminator
     optimizer: torch.optim.Optimizer
     real_pool: LatentPool
     fake_pool: LatentPool
     weight: float
-    """weight of the encoder's loss against it"""
+    """weight of the encoder's adversarial loss"""
 
 
 def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: int, device: torch.device) -> Adversary:
@@ -98,7 +98,7 @@ def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: 
 
 
 def deception_loss(network: LatentDiscriminator, rows: Tensor) -> Tensor:
-    """Compute -log D(w) of rows [N, rows, w_dim], the mean of each sample's rows: [N]. The discriminator is frozen."""
+    """Compute -log D(w), averaged over the rows of each sample, with D frozen: [N, rows, w_dim] -> [N]."""
     network.requires_grad_(False)
     logits = network(rows.flatten(0, 1))  # [N * rows, 1]
     network.requires_grad_(True)
@@ -108,14 +108,14 @@ def deception_loss(network: LatentDiscriminator, rows: Tensor) -> Tensor:
 def train_discriminator(
     adversary: Adversary, real: Tensor, rows: Tensor, cur_step: int, guard: Guard
 ) -> dict[str, Tensor]:
-    """Make one step of the discriminator, with lazy R1.
+    """Take one step of the discriminator, with lazy R1.
 
     Args:
         adversary: The discriminator with its optimizer and pools.
         real: w of the mapping network, [N, w_dim].
-        rows: The encoder's, [N, rows, w_dim]; of each sample a random one counts.
-        cur_step: Number of the step, from 0.
-        guard: Says whether the discriminator must keep still; the pools have changed by then.
+        rows: Codes of the encoder, [N, rows, w_dim], of which one random row per sample is used.
+        cur_step: Index of the step, from 0.
+        guard: Decides whether the step is skipped; the pools have changed by then.
 
     Returns:
         {name: [N]} for the log.
@@ -145,7 +145,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, term: str, guard: Gu
 
 
 def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], Metadata]:
-    """Return the whole state as tensors and JSON."""
+    """Return the whole state of the adversary as tensors and JSON."""
     tensors, settings = optimizer_tensors(
         f"{PREFIX}.optimizer", adversary.optimizer, adversary.network.named_parameters()
     )
@@ -155,9 +155,11 @@ def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], Metadata
 
 
 def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, Any] | None) -> None:
-    """Restore what `adversary_tensors` gave, bit for bit. CheckpointError: the run was trained without one."""
+    """Restore the state from `adversary_tensors`, bit for bit. CheckpointError: the run was trained without one."""
     if settings is None:
-        raise CheckpointError("it was trained without a latent discriminator: give w_discriminator_lambda 0 to go on")
+        raise CheckpointError(
+            "it was trained without a latent discriminator: use w_discriminator_lambda 0 to resume it"
+        )
     for part in PARTS:
         load_module(getattr(adversary, part), tensors, f"{PREFIX}.{part}")
     load_optimizer(adversary.optimizer, adversary.network.named_parameters(), tensors, settings)

@@ -1,4 +1,4 @@
-"""One door to every pSp model: our checkpoints and experiment folders, shipped models, published pSp files."""
+"""Load a pSp model from whatever holds one: checkpoints, experiment folders, shipped models, published files."""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
 
     Raises:
         UserError: There is nothing of that name.
-        CheckpointError: The file is damaged, or not (exactly) a pSp model.
+        CheckpointError: The file is damaged, or does not hold exactly a pSp model.
     """
     path = local_model(path_or_name).expanduser()
     if path.is_dir():
@@ -54,9 +54,10 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
 
 
 def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:
-    """Load a model to go on training with sources of so many channels (see `with_input_channels`).
+    """Load a model to train it further, with sources of another number of channels (see `with_input_channels`).
 
-    Where another encoder is asked for, it takes over what the two share: a feature encoder starts from one of W+, say.
+    If another encoder is requested, it takes over the weights that both share: a feature encoder can start from a W+
+    encoder.
 
     Args:
         path_or_name: As in `load`.
@@ -64,7 +65,7 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
         input_channels: Channels of the sources.
 
     Raises:
-        UserError: The encoder that is asked for shares little with the model's.
+        UserError: The requested encoder shares less than half of its weights with that of the model.
     """
     model, _ = load(path_or_name)
     encoder, name = model.encoder, built_as(model.encoder)["name"]
@@ -80,21 +81,21 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
 
 
 def model_metadata(model: PSp) -> dict[str, Any]:
-    """Return the metadata that `load` needs beside a model's tensors to build it again."""
+    """Return the metadata that `load` needs, besides the tensors, to build a model again."""
     parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
     if model.encoder.aspect != 1.0:
         parts["aspect"] = model.encoder.aspect
-    return json.loads(json.dumps(parts))  # as it will be read: tuples become lists
+    return json.loads(json.dumps(parts))  # as it will be read from a file, where tuples are lists
 
 
 def save_model(path: str | Path, model: PSp, metadata: Metadata, dtype: torch.dtype | None = None) -> None:
-    """Write encoder, generator and latent average alone, as `load` reads them.
+    """Write encoder, generator and latent average, without the state of a training, to a file that `load` reads.
 
     Args:
-        path: A .safetensors file, replaced atomically.
-        model: Built by `ENCODERS` and `GENERATORS`, so that a file can name its parts.
-        metadata: JSON beside it (licence, task, data, ...); "kind", "encoder" and "generator" are filled in.
-        dtype: How the weights are stored, such as torch.float16 for half the size; `load` gives float32 again.
+        path: A .safetensors file, which is replaced atomically.
+        model: A model whose parts were built by `ENCODERS` and `GENERATORS`.
+        metadata: Further JSON for the file (licence, task, data, ...); "kind", "encoder" and "generator" are filled in.
+        dtype: The type in which weights are stored, such as torch.float16 for half the size; `load` gives float32.
 
     Raises:
         CheckpointError: A weight does not fit into `dtype`, or the disk refuses.
@@ -115,11 +116,11 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     """Build the model that `metadata` describes.
 
     Args:
-        tensors: `encoder.*`, `generator.*` and `latent_avg`; those of other names (an optimizer's) are left alone.
-        metadata: As `model_metadata` gives it, in this or an earlier version.
+        tensors: `encoder.*`, `generator.*` and `latent_avg`; others, such as those of an optimizer, are ignored.
+        metadata: The metadata, as this or an earlier version of `model_metadata` returned it.
 
     Raises:
-        CheckpointError: Tensors are missing, left over or of another shape; the sentence names them.
+        CheckpointError: Tensors are missing, unexpected or of another shape; the message names them.
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")

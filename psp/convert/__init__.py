@@ -1,4 +1,4 @@
-"""Published pSp, e4e and ReStyle files (`.pt`) <-> our models. Every size is read from the tensors."""
+"""Convert published pSp, e4e and ReStyle files (`.pt`) to our models and back; sizes are read from the tensors."""
 
 from psp.convert.export import export_problems, to_official
 from psp.convert.inspection import inspect

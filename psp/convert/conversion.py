@@ -1,4 +1,4 @@
-"""From file to file. What another project's formula does not confirm is not written."""
+"""Convert files, and write only what a formula of the other project confirms."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ from stylegan2.runtime.files import atomic_file, writing
 
 
 def write_official(source: Path, out: Path) -> Iterator[str]:
-    """Write a pSp model as the published code reads it. UserError: that code could not build it."""
+    """Write a pSp model in the layout of the published code. UserError: that code could not build it."""
     model, metadata = loading.load(source)
     if reasons := export_problems(model):
         raise UserError(f"the published code cannot build {str(source)!r}: {'; '.join(reasons)}")
@@ -32,10 +32,10 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
     """Write a generator, or that of a pSp model, in rosinality's layout, after a comparison with its formula.
 
     Yields:
-        What was compared, and what that project's code would have to be told.
+        Lines about the comparisons, and about changes that the code of that project needs.
 
     Raises:
-        UserError: The layout has no place for it.
+        UserError: The layout has no place for this generator.
     """
     model, _, _ = load_any(source)
     generator = getattr(model, "generator", model)
@@ -47,7 +47,7 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
 
 
 def write_ours(source: Path, out: Path) -> Iterator[str]:
-    """Write whatever holds a model or a generator as a file of this package, after a comparison with its formula."""
+    """Write any model or generator as a file of this package, after a comparison with its formula."""
     if source.is_file() and convert.recognise(source) != convert.OURS:
         yield from require(verify(source))
     model, metadata, save = load_any(source)
@@ -59,7 +59,7 @@ def load_any(source: Path) -> tuple[Any, Metadata, Callable[..., None]]:
     """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
         return *loading.load(source), psp.save_model
-    except UserError as no_encoder:  # a shipped generator is no file either
+    except UserError as no_encoder:  # a shipped generator has a name and no file
         try:
             return *stylegan2.load(source), stylegan2.save_generator
         except UserError as no_generator:
@@ -75,5 +75,5 @@ def _write_torch(out: Path, content: dict[str, Any]) -> None:
     with writing(out), atomic_file(out) as file:
         try:
             torch.save(content, file)
-        except RuntimeError as error:  # PyTorch's archive fails once more, as it is closed, on a disk that is full
+        except RuntimeError as error:  # on a full disk PyTorch's archive fails once more when it is closed
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None

@@ -1,4 +1,4 @@
-"""Writing our models as the published code reads them: {"state_dict": tensors, "opts": dict, "latent_avg": tensor}."""
+"""Write our models in the layout of the published code: {"state_dict": tensors, "opts": dict, "latent_avg": tensor}."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import Config, built_as
 from stylegan2.runtime.tensors import module_tensors
 
-# What the published code builds, whatever the file says.
+# The published code always builds these, whatever the file says.
 ENCODER = {
     "depth": 50,
     "units": None,
@@ -36,11 +36,11 @@ CHANNELS = (32768, 512)  # channel_base and channel_max of a channel multiplier 
 
 
 def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
-    """Return what `torch.save` writes for the published code; `export_problems` tells whether that can build the model.
+    """Return the content of a file for the published code; `export_problems` tells whether it can build the model.
 
     Args:
-        model: Its tensors are shared where their shapes are the same.
-        task: Our task, which names the published dataset type.
+        model: The model, whose tensors are shared where their shapes are the same.
+        task: Our task, which determines the published dataset type.
 
     Raises:
         UserError: The encoder or the generator has no counterpart there.
@@ -79,7 +79,7 @@ def published_options(model: PSp, task: str) -> dict[str, Any]:
 
 
 def export_problems(model: PSp) -> list[str]:
-    """Return why the published code could not build this model; nothing where it can."""
+    """List why the published code could not build this model; the list is empty where it can."""
     name, encoder, generator = encoder_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]

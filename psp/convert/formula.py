@@ -1,4 +1,4 @@
-"""The published models as plain formulas on the tensors of their files, to compare ours with.
+"""The published models as plain formulas on the tensors of their files, with which ours are compared.
 
 Written down from the papers (pSp arXiv 2008.00951, e4e 2102.02766, ReStyle 2104.02699) and the layout of the files,
 slowly and simply; nothing here is shared with the networks of this package.
@@ -78,7 +78,7 @@ def map2style(p: Parameters, name: str, x: Tensor) -> Tensor:
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
-    """Average over each of size x size bins, which may overlap by a pixel."""
+    """Average over size x size bins, which may overlap by a pixel."""
     old = x.shape[-1]
     matrix = x.new_zeros(size, old)
     for i in range(size):
@@ -131,10 +131,10 @@ def inversions(
         state: The tensors of a published file.
         images: [N, C, S, S] in [-1, 1].
         average: The latent average, [rows, w_dim].
-        deltas: Whether heads beyond the first are deltas on it (e4e).
-        passes: 0 for an encoder that reads the image alone; else it reads the current rendering too, and corrects the
-            codes as many times (ReStyle).
-        dtype: What to compute in.
+        deltas: Whether the heads after the first give deltas on the first (e4e).
+        passes: 0 for an encoder that reads only the image; otherwise the number of passes of an encoder that also reads
+            the current rendering and corrects the codes (ReStyle).
+        dtype: The type of the computation.
 
     Yields:
         Codes [N, rows, w_dim] and their rendering [N, 3, R, R].

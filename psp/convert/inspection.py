@@ -1,4 +1,4 @@
-"""What is in a checkpoint: its format, the sizes of its networks, and what it lacks. Reads damaged models too."""
+"""Describe a checkpoint, also a damaged one: its format, the sizes of its networks, and what it lacks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ def inspect(path: str | Path) -> list[str]:
 
     Raises:
         UserError: There is no such file.
-        CheckpointError: It has none of these formats, or is damaged as a whole.
+        CheckpointError: The file has none of these formats, or is damaged as a whole.
     """
     path = _file_of(Path(path).expanduser())
     kind = convert.recognise(path)
@@ -56,7 +56,7 @@ def _torch(content: Any, path: str | Path) -> list[str]:
         return describe(stored)
     except CheckpointError:
         names = [str(name) for name in content] if isinstance(content, dict) else []
-        return [f"format: a PyTorch file of no kind known here ({type(content).__name__}: {listed(names)})"]
+        return [f"format: a PyTorch file of an unknown kind ({type(content).__name__}: {listed(names)})"]
 
 
 def _file_of(path: Path) -> Path:
@@ -113,14 +113,14 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) ->
     found = {key.removeprefix("encoder."): value for key, value in used.items() if key.startswith("encoder.")}
     lines = [f"encoder: {name}, {settings(config)}"]
     if (heads := layout.count(state, "encoder.styles")) > rows:
-        lines.append(f"encoder: of its {heads} heads the generator uses the first {rows}")
+        lines.append(f"encoder: the generator uses the first {rows} of its {heads} heads")
     other = [key for key in wanted if key in found and wanted[key].shape != found[key].shape]
     lines += lines_of_gaps("encoder", *gaps(found, wanted))
     return lines + [f"encoder: of another shape: {listed(other)}"] * bool(other)
 
 
 def _generator(state: dict[str, Tensor]) -> list[str]:
-    """Return lines about the sizes of a generator in rosinality's layout, and what is missing or left over."""
+    """Return lines about the sizes of a generator in rosinality's layout, and about missing or left over tensors."""
     return lines_of(rosinality.outline(Stored(rosinality.SOURCE, state, {}))) if state else ["generator: none"]
 
 

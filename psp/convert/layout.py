@@ -1,4 +1,4 @@
-"""Which encoder a published file holds, and the arguments of our class for it, from names and shapes of its tensors."""
+"""Find out which encoder a published file holds, and with which settings, from names and shapes of its tensors."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -51,20 +51,20 @@ WITHOUT_FACES = {
     "afhq",
     "bedroom",
 }
-"""First words of `dataset_type` in files whose training photos are taken whole."""
+"""first words of `dataset_type` in files that were trained on whole photos"""
 LANDSCAPE, LANDSCAPE_ASPECT = {"car", "cars"}, 0.75
-"""First words of `dataset_type` of encoders that read photos of 192 x 256, without the bars above and below that their
-generator has learned."""
+"""first words of `dataset_type` of encoders that read photos of 192 x 256, without the bars above and below that their
+generator has learned"""
 E4E_OPTIONS = {"stylegan_size", "progressive_start", "progressive_steps", "delta_norm", "w_discriminator_lambda"}
 RESTYLE_OPTION = "n_iters_per_batch"
 Options = Mapping[str, Any]
-"""what a file says about the training that wrote it, `opts`"""
+"""`opts` of a file, which describe the training that wrote it"""
 HYPERSTYLE = "a HyperStyle file: it predicts changes to the generator's weights, not codes"
-PUBLISHED_SIZE = 256  # input of the baselines, whose tensors do not tell it
+PUBLISHED_SIZE = 256  # input size of the baselines, whose tensors do not tell it
 
 
 def project(name: str) -> str:
-    """Return the name of the repository whose files have this encoder."""
+    """Return the repository that publishes files with this encoder."""
     if name.startswith("restyle"):
         return "restyle-encoder"
     return "encoder4editing" if name == "e4e" else "pixel2style2pixel"
@@ -75,10 +75,10 @@ def is_iterative(name: str) -> bool:
 
 
 def encoder_name(state: Mapping[str, Tensor], options: Options) -> str:
-    """Find our name of the encoder in a file, by its options and, where they are silent, by its tensors' names.
+    """Return our name of the encoder in a file, from its options or else from the names of its tensors.
 
     Raises:
-        CheckpointError: It belongs to another method, or has a form that was never published.
+        CheckpointError: The encoder belongs to another method, or has a form that was never published.
     """
     if any(key.startswith("hypernet.") for key in state):
         raise CheckpointError(f"this is {HYPERSTYLE}; a pSp model is needed here")
@@ -93,7 +93,7 @@ def encoder_name(state: Mapping[str, Tensor], options: Options) -> str:
 
 
 def _name_from_keys(state: Mapping[str, Tensor], options: Options) -> str:
-    """Tell the encoder by its tensors. Heads that are deltas look like heads that are none: only the options tell."""
+    """Recognise the encoder by its tensors, which do not show whether heads give deltas; only the options tell."""
     deltas = bool(E4E_OPTIONS & options.keys())
     if "encoder.conv1.weight" in state:
         return "restyle_resnet_e4e" if deltas else "restyle_resnet"
@@ -114,7 +114,7 @@ def encoder_config(name: str, state: Mapping[str, Tensor], num_ws: int, img_chan
     Args:
         name: A registered encoder.
         state: The tensors of the file.
-        num_ws: Rows that the generator takes. Heads beyond them are not counted (`without_extra_heads`).
+        num_ws: Rows that the generator takes; further heads are not counted (`without_extra_heads`).
         img_channels: Channels of the generator's images.
         options: The options in the file.
 
@@ -137,7 +137,7 @@ def encoder_config(name: str, state: Mapping[str, Tensor], num_ws: int, img_chan
         return config
     except KeyError as error:
         raise CheckpointError(f"the encoder is incomplete: {error.args[0]} is missing") from error
-    except (IndexError, TypeError, ValueError) as error:  # a tensor of more or fewer dimensions
+    except (IndexError, TypeError, ValueError) as error:  # a tensor has another number of dimensions
         raise CheckpointError("the encoder has tensors of other shapes than a published one") from error
 
 
@@ -185,6 +185,6 @@ def _heads(state: Mapping[str, Tensor], num_ws: int) -> Config:
 
 
 def without_extra_heads(state: Mapping[str, Tensor], num_ws: int) -> dict[str, Tensor]:
-    """Leave out the heads beyond num_ws: the first e4e files for cars have 18 of them for a generator of 16 rows."""
+    """Remove the heads beyond num_ws: the first e4e files for cars have 18 heads for a generator of 16 rows."""
     extra = tuple(f"encoder.styles.{row}." for row in range(num_ws, count(state, "encoder.styles")))
     return {key: value for key, value in state.items() if not (extra and key.startswith(extra))}

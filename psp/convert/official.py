@@ -1,4 +1,4 @@
-"""Reading published files: pSp with its baselines (eladrich/pixel2style2pixel), e4e (omertov/encoder4editing) and
+"""Read published files: pSp with its baselines (eladrich/pixel2style2pixel), e4e (omertov/encoder4editing) and
 ReStyle (yuval-alaluf/restyle-encoder)."""
 
 import argparse
@@ -28,7 +28,7 @@ ANCHORS = ("decoder.input.input", "decoder.conv1.conv.modulation.weight", "decod
 
 
 class Content(NamedTuple):
-    """What is in a published file."""
+    """The content of a published file."""
 
     state: dict[str, Tensor]
     """`encoder.*` and `decoder.*`"""
@@ -41,12 +41,12 @@ def from_official(path: str | Path) -> tuple[PSp, Metadata]:
     """Read a published file. Nothing in it is executed.
 
     Returns:
-        The model in evaluation mode, and metadata: "source", "notes", "options" and our "task". A note, which is
-        printed too, says what the file lacks and was filled in.
+        The model in evaluation mode, and metadata: "source", "notes", "options" and our "task". Each note, which is
+        printed too, says what the file lacks and how it was filled in.
 
     Raises:
-        CheckpointError: The file is damaged, belongs to another method (HyperStyle is told by name), or has keys that
-            are missing or left over.
+        CheckpointError: The file is damaged, belongs to another method (HyperStyle is recognised), or has missing or
+            unexpected keys.
     """
     content = checkpoint.read_safetensors(path)[0] if checkpoint.is_safetensors(path) else read_torch(path)
     with reading(path, "a published model", CheckpointError):
@@ -57,9 +57,9 @@ def from_official(path: str | Path) -> tuple[PSp, Metadata]:
 
 
 def from_content(content: Any) -> tuple[PSp, Metadata]:
-    """Do the same with what `torch.load` gives: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
+    """Build a model from the content of a published file: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
 
-    The encoder takes the tensors themselves, so that a file of a gigabyte is in memory once.
+    The encoder uses the tensors themselves, so that a file of a gigabyte is in memory only once.
     """
     state, average, options = parts(content)
     name = layout.encoder_name(state, options)
@@ -68,7 +68,7 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
     notes = [W_AVG_NOTE] if average is None else []
     notes += [] if f"{DECODER}noises.noise_0" in state else [NOISE_NOTE]
     if (heads := layout.count(state, "encoder.styles")) > generator.num_ws:
-        notes.append(f"of its {heads} heads the generator uses the first {generator.num_ws}")
+        notes.append(f"the generator uses the first {generator.num_ws} of its {heads} heads")
     model = PSp(encoder, generator, latent_average(average, generator, added(name, options)))
     kept = {option: options[option] for option in KEPT_OPTIONS if _is_plain(options.get(option))}
     metadata = {"source": layout.project(name), "notes": notes, "options": kept}
@@ -120,7 +120,7 @@ def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generato
 
 def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, options: layout.Options) -> nn.Module:
     config = layout.encoder_config(name, state, generator.num_ws, generator.img_channels, options)
-    with torch.device("meta"):  # costs neither memory nor random numbers
+    with torch.device("meta"):  # takes neither memory nor random numbers
         encoder = ENCODERS.build(**ENCODERS.checked({"name": name, **config}))
     used = layout.without_extra_heads(state, generator.num_ws)
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in used.items()}
@@ -129,7 +129,7 @@ def read_encoder(name: str, state: dict[str, Tensor], generator: Generator, opti
 
 
 def added(name: str, options: layout.Options) -> bool:
-    """Tell whether the published code adds the latent average: ReStyle always does, the others if trained so."""
+    """Return whether the published code adds the latent average: ReStyle always does, the others if trained so."""
     return layout.is_iterative(name) or bool(options.get("start_from_latent_avg", True))
 
 

@@ -1,7 +1,7 @@
-"""Encoder and generator as ONNX graphs, for onnxruntime in any language, and in the browser.
+"""Export encoder and generator as ONNX graphs, for onnxruntime in any language and in the browser.
 
-A graph takes and gives float32 with the batch open. It is run by onnxruntime and compared with PyTorch before it is
-kept.
+Inputs and outputs are float32 with a variable batch size. onnxruntime runs each graph, and it is kept only if the
+results agree with PyTorch.
 """
 
 import copy
@@ -26,14 +26,14 @@ from stylegan2.runtime.files import atomic_file, make_folder, writing
 from stylegan2.runtime.registry import built_as
 
 OPSET = 20
-TOLERANCE, HALF_TOLERANCE = 1e-4, 3e-2  # of the largest value, at least 1: between onnxruntime and PyTorch
-BATCH = 2  # of the examples; 1 and 3 are compared too
+TOLERANCE, HALF_TOLERANCE = 1e-4, 3e-2  # difference between onnxruntime and PyTorch, relative to the largest value or 1
+BATCH = 2  # batch size of the examples; 1 and 3 are compared too
 LARGEST = 2**31  # bytes of a protobuf file
 
 
 @dataclass(frozen=True)
 class Part:
-    """What becomes one graph."""
+    """A part of a model that becomes one graph."""
 
     name: str
     module: nn.Module
@@ -41,11 +41,11 @@ class Part:
     """examples by name, the batch first"""
     outputs: tuple[str, ...]
     ranges: dict[str, str]
-    """what each input and output is, for people"""
+    """description of each input and output, for people"""
 
 
 class EncoderPart(nn.Module):
-    """Images to codes, all passes of the encoder included."""
+    """The encoder, which maps images to codes in all its passes."""
 
     def __init__(self, model: PSp) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class GeneratorPart(nn.Module):
 
 
 class MappingPart(nn.Module):
-    """Random numbers to codes."""
+    """The mapping network, which maps random numbers to codes."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -124,18 +124,18 @@ def export_part(part: Part, path: Path, about: Mapping[str, Any], half: bool = F
     """Write a part as an ONNX file, and compare it with PyTorch.
 
     Args:
-        part: Of `parts_of`, in evaluation mode.
+        part: A part from `parts_of`, in evaluation mode.
         path: The .onnx file, which is kept only if it agrees.
-        about: JSON that becomes the file's metadata, one property for each key.
+        about: JSON that becomes the metadata of the file, one property for each key.
         half: Compute in float16: the encoder as a whole, and the four highest resolutions of the generator, as
-            StyleGAN2-ADA does. What goes in and out stays float32.
+            StyleGAN2-ADA does. Inputs and outputs stay float32.
 
     Returns:
-        The largest difference to the float32 of PyTorch, relative to the largest value, at least 1.
+        The largest difference from float32 in PyTorch, relative to the largest value or 1, whichever is larger.
 
     Raises:
         UserError: The packages of the extra `onnx` are not installed.
-        CheckpointError: Graph and network do not agree, or the graph is too large for a file.
+        CheckpointError: The graph and the network do not agree, or the graph is too large for a file.
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         _import(package)
@@ -154,7 +154,7 @@ def export_part(part: Part, path: Path, about: Mapping[str, Any], half: bool = F
 
 
 def metadata_of(model: PSp | Generator, metadata: Mapping[str, Any], part: Part, half: bool) -> dict[str, Any]:
-    """Return what a file says of itself: its part, what goes in and out, the networks, and the licence."""
+    """Return the metadata of a file: its part, inputs and outputs, the networks, and the licence."""
     names = [*part.inputs, *part.outputs]
     about: dict[str, Any] = {"part": part.name, "precision": "float16" if half else "float32"}
     about |= {name: part.ranges[name] for name in names}
@@ -174,7 +174,7 @@ def _reference(part: Part, inputs: list[Tensor]) -> list[np.ndarray]:
 
 
 def _batch(part: Part, count: int) -> list[Tensor]:
-    """Return the examples, repeated or cut to a batch of another size; they differ from one another."""
+    """Return the examples, repeated or cut to another batch size."""
     fading = torch.linspace(1, 0.8, count)  # [count]
     return [
         example[torch.arange(count) % BATCH] * fading.view(-1, *[1] * (example.ndim - 1))
@@ -184,7 +184,7 @@ def _batch(part: Part, count: int) -> list[Tensor]:
 
 @torch.no_grad()
 def _graph(part: Part, about: Mapping[str, Any], half: bool) -> bytes:
-    """Trace the network and return the file."""
+    """Trace the network and return the content of the file."""
     batch = torch.export.Dim("batch")
     module = _in_half(part.module) if half else part.module
     with warnings.catch_warnings():

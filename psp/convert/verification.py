@@ -1,4 +1,4 @@
-"""Does a published file give here what it gives in the code that it was published with? Measured on the file itself."""
+"""Verify on a published file itself that it gives the same results here as in the code that it was published with."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +20,10 @@ from stylegan2.runtime.errors import UserError
 def verify(path: str | Path, dtype: torch.dtype = torch.float32) -> Iterator[Check]:
     """Check a published pSp, e4e or ReStyle file, or another project's generator; yield each check as it is made.
 
-    What is compared are codes and image of one made-up picture, with the published formula, which is written down a
-    second time in `formula` and computed in `dtype`. The noise maps are those of the file. Both sides start each part
-    from the same numbers (the generator from the same codes, a further pass of ReStyle from the same rendering), since
-    the networks amplify rounding errors.
+    The codes and the image of one synthetic picture are compared with the published formula, which is written down
+    again in `formula` and computed in `dtype`. The noise maps are those of the file. Both sides start each part from
+    the same numbers (the generator from the same codes, a further pass of ReStyle from the same rendering), since the
+    networks amplify rounding errors.
     """
     try:
         kind = convert.recognise(path)
@@ -47,7 +47,7 @@ def _compare_model(content: object, dtype: torch.dtype) -> Iterator[Check]:
     encoder, generator = model.encoder, model.generator
     encoder.aspect = 1.0  # the formula is written for squares; the layers are the same
     yield Check(True, f"reads as {metadata['source']}, encoder {name}: {encoder.num_ws} rows, {encoder.input_size} px")
-    yield Check(True, "all tensors are there with their shapes, and none is left over")
+    yield Check(True, "all tensors have the expected names and shapes, and none is left over")
     for note in metadata["notes"]:
         yield Check(True, note)
     images = picture(encoder.input_channels, encoder.input_size)  # [1, C, S, S]
@@ -71,5 +71,5 @@ def picture(channels: int, size: int) -> Tensor:
 
 
 def _with_noise(state: dict[str, Tensor], model: PSp) -> dict[str, Tensor]:
-    """Add the noise maps that were drawn for a file without any."""
+    """Add the noise maps that were drawn for a file that has none."""
     return verification.noise_maps(model.generator, DECODER) | state

@@ -1,4 +1,4 @@
-"""Encoders: image -> one code for each row of w+. One file an encoder; `encoder.py` says what an encoder is."""
+"""Encoders, one per file, which map an image to one code for each row of w+; `encoder.py` defines the protocol."""
 
 import inspect
 
@@ -14,18 +14,18 @@ from stylegan2.runtime.registry import Config, built_as
 __all__ = ["ENCODERS", "Encoder", "encoder_for", "started_from", "upgraded", "with_input_channels"]
 
 LIGHT_MAX = 128  # generators up to this resolution get the light encoder by default
-SMALLEST, PUBLISHED_SIZE = 32, 256  # the published encoders look at 256 px, whatever the generator's resolution
-PUBLISHED_HEAD_SLOPE = 0.01  # what earlier versions gave to every head
+SMALLEST, PUBLISHED_SIZE = 32, 256  # px; the published encoders read 256 px at every resolution of the generator
+PUBLISHED_HEAD_SLOPE = 0.01  # slope of all heads in earlier versions
 
 
 def encoder_for(generator: Generator, name: str = "auto", input_channels: int = 3) -> nn.Module:
     """Build an untrained encoder that fits a generator.
 
-    An encoder whose `input_size` has a default looks at images of that size, as the published ones do. Any other looks
-    at the generator's own resolution, from 32 up to 256 px, as the light ones do.
+    An encoder whose `input_size` has a default reads images of that size, as the published ones do. Any other reads the
+    generator's own resolution, from 32 up to 256 px, as the light ones do.
 
     Args:
-        generator: Has `num_ws`, `w_dim`, `img_resolution` and `img_channels`.
+        generator: The generator, whose `num_ws`, `w_dim`, `img_resolution` and `img_channels` are used.
         name: A registered encoder, or "auto": `light` up to 128 px and the paper's `gradual` above.
         input_channels: Channels of the source images.
 
@@ -47,7 +47,7 @@ def encoder_for(generator: Generator, name: str = "auto", input_channels: int = 
 
 
 def corrected_features(generator: Generator) -> dict[str, int]:
-    """Choose which of a generator's feature maps a feature encoder corrects: 16 px, and 64 px for a 1024 px generator.
+    """Choose which feature map of a generator a feature encoder corrects: 16 px, or 64 px for a 1024 px generator.
 
     Raises:
         UserError: The generator takes no corrections.
@@ -60,9 +60,9 @@ def corrected_features(generator: Generator) -> dict[str, int]:
 
 
 def upgraded(settings: Config) -> Config:
-    """Return {"name": ..., **settings} of an encoder as this version writes them, from those of any version before.
+    """Convert {"name": ..., **settings} of an encoder from any earlier version to those of this version.
 
-    Earlier versions also wrote the residual units that follow from the depth, and nothing of what came later.
+    Earlier versions also wrote the residual units that follow from the depth, and lack settings that are newer.
 
     Raises:
         UserError: There is no encoder of that name.
@@ -78,10 +78,11 @@ def upgraded(settings: Config) -> Config:
 
 
 def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
-    """Build the same encoder for sources of so many channels, to go on training with.
+    """Build the same encoder for sources with another number of channels, to train it further.
 
-    Its first convolution starts anew. Where one channel joins, as the mask joins the photograph for inpainting, the
-    filters for the others stay and its own are 0, so that the encoder starts as what it was.
+    The first convolution is new. Where one channel is added, as the mask is to the photograph for inpainting, the
+    filters of the other channels stay and those of the new channel are 0, so that the encoder computes the same at
+    first.
     """
     twin = ENCODERS.build(**{**built_as(encoder), "input_channels": channels})
     fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), encoder.input_channels
@@ -100,17 +101,18 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
 
 
 def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Module, str]:
-    """Let a fresh encoder take over all weights of another that have their name and shape in both.
+    """Copy into a fresh encoder all weights of another one that have the same name and shape in both.
 
     Returns:
-        The fresh encoder, and how a sentence begins that says what it took: "134 of 150 tensors, without corrector,
+        The fresh encoder, and the beginning of a sentence about what was copied: "134 of 150 tensors, without
+            corrector,
         are those".
 
     Raises:
-        UserError: Only one of the two gives deltas to its first code, or fewer than half of the weights fit.
+        UserError: Only one of the two gives deltas on its first code, or fewer than half of the weights fit.
     """
     if (with_defaults(encoder).unlocked is None) != (with_defaults(fresh).unlocked is None):
-        raise UserError("one of the two encoders gives deltas to its first code and the other does not")
+        raise UserError("one of the two encoders gives deltas on its first code and the other does not")
     given, own = encoder.state_dict(), fresh.state_dict()
     taken = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     count = sum(tensor.numel() for tensor in taken.values())

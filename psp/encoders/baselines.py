@@ -17,7 +17,7 @@ POOLED = 7  # side of the map that naive W+ flattens, as in ArcFace
 
 
 def linear_near_zero(in_features: int, out_features: int) -> EqualLinear:
-    """Build the last layer so that a fresh encoder answers with about the latent average."""
+    """Build a last layer with which a new encoder returns approximately the latent average."""
     linear = EqualLinear(in_features, out_features)
     with torch.no_grad():
         linear.weight.mul_(0.1)
@@ -26,7 +26,7 @@ def linear_near_zero(in_features: int, out_features: int) -> EqualLinear:
 
 @ENCODERS.register("w")
 class WEncoder(TrunkEncoder):
-    """One w for all rows: global average pooling and a linear layer. Arguments: see `TrunkEncoder`."""
+    """One w for all rows, from global average pooling and a linear layer. The arguments are those of `TrunkEncoder`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class WEncoder(TrunkEncoder):
 
 
 class AreaDownsample(nn.Module):
-    """Average feature maps over areas to `size` pixels a side."""
+    """Average feature maps over areas to size x size pixels."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class AreaDownsample(nn.Module):
 
 @ENCODERS.register("w_plus_naive")
 class NaiveWPlusEncoder(TrunkEncoder):
-    """All rows of w+ from one vector, by one linear layer. Arguments: see `TrunkEncoder`."""
+    """All rows of w+ from one vector, by one linear layer. The arguments are those of `TrunkEncoder`."""
 
     def __init__(
         self,

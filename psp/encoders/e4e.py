@@ -1,6 +1,6 @@
-"""e4e (arXiv 2102.02766): codes close to W, as one w and a delta for each further row, which learn one after the other.
+"""e4e (arXiv 2102.02766): codes close to W, as one w and a delta for each further row; the deltas learn in turn.
 
-Keys and shapes are those of the pSp encoder: only head 0 means the same in both.
+Names and shapes of the parameters are those of the pSp encoder, but only head 0 has the same meaning in both.
 """
 
 from typing import ClassVar
@@ -11,9 +11,10 @@ from psp.encoders.heads import DeltaHeads
 
 
 def unlocked_deltas(cur_step: int, start: int, every: int, deltas: int) -> int:
-    """Return how many of the deltas learn in the step that starts at cur_step ("progressive training" in the paper).
+    """Return how many deltas learn in the step at cur_step ("progressive training" in the paper).
 
-    None before `start`, the first from there on, and one more after every further `every` steps (0: all at once).
+    No delta learns before step `start`; the first learns from there on, and one more after every `every` steps, or all
+    at once if `every` is 0.
     """
     if cur_step < start:
         return 0
@@ -21,16 +22,16 @@ def unlocked_deltas(cur_step: int, start: int, every: int, deltas: int) -> int:
 
 
 class Deltas:
-    """What makes an encoder one of e4e: the heads after the first give deltas.
+    """A mixin that turns an encoder into one of e4e, in which the heads after the first give deltas.
 
     Attributes:
-        unlocked: How many deltas learn; the training loop sets it in each step (`unlocked_deltas`). The codes of the
-            model as it stands do not depend on it.
+        unlocked: How many deltas learn, which the training loop sets in each step (`unlocked_deltas`). The codes do not
+            depend on it.
     """
 
     heads = DeltaHeads
     styles: DeltaHeads
-    default_lambdas: ClassVar[dict[str, float]] = {"delta_norm": 2e-4}  # as published, like the next one
+    default_lambdas: ClassVar[dict[str, float]] = {"delta_norm": 2e-4}  # as published, like the next value
     default_w_discriminator_lambda = 0.1
 
     @property

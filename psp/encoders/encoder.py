@@ -1,8 +1,8 @@
-"""What an encoder is: image -> one code for each row of w+, as an offset to the latent average.
+"""The protocol of encoders, which map an image to one code for each row of w+, as an offset to the latent average.
 
-Any `nn.Module` that carries `num_ws`, `w_dim`, `input_size` and `input_channels` is an encoder. The decorator
-`@ENCODERS.register("name")` beside a class, or beside a function that builds one, makes it known to the command line
-and to checkpoints.
+Any `nn.Module` with `num_ws`, `w_dim`, `input_size` and `input_channels` is an encoder. The decorator
+`@ENCODERS.register("name")` on a class, or on a function that builds one, makes it known to the command line and to
+checkpoints.
 """
 
 from collections.abc import Mapping
@@ -29,15 +29,15 @@ ENCODER_RANGES = {
     "corrector_width": (1, 16384),
     "iterations": (1, 100),
 }
-"""{setting: (smallest, largest)} of encoders that files describe."""
+"""{setting: (smallest, largest)} of encoders that files may describe"""
 ENCODERS: Registry[nn.Module] = Registry("encoder", "psp.encoders", ENCODER_RANGES)
 
 
 class Encoder(Module, Protocol):
     """An encoder as the model and the training loop see it.
 
-    The first four attributes are every encoder's own. The others describe encoders that work otherwise than in one
-    pass; `with_defaults` adds those that an encoder does not have.
+    Every encoder has the first four attributes. The others describe encoders that take more than one pass or input;
+    `with_defaults` adds those that an encoder lacks.
     """
 
     num_ws: int
@@ -45,33 +45,33 @@ class Encoder(Module, Protocol):
     w_dim: int
     """length of a row"""
     input_size: int
-    """side of the images that it reads, in pixels"""
+    """side, in pixels, of the images that the encoder reads"""
     input_channels: int
     """channels of these images"""
 
     reads_rendering: bool
-    """whether `forward` also takes the current rendering [N, img_channels, S, S], and its answer is an offset to the
-    codes of that rendering (ReStyle)"""
+    """whether `forward` also takes the current rendering [N, img_channels, S, S] and returns offsets to the codes of
+    this rendering (ReStyle)"""
     iterations: int
-    """passes over an image; more than one where it reads the rendering or corrects features"""
+    """passes over an image; more than one where the encoder reads the rendering or corrects features"""
     corrects_features: bool
-    corrector: nn.Module  # of an encoder that corrects features: the part that does
-    """whether a second pass gives a correction of the generator's features, by `correction(images, rendering)`"""
+    corrector: nn.Module  # the part that corrects features, in an encoder that does
+    """whether later passes correct the generator's features, by `correction(images, rendering, offsets)`"""
     unlocked: int | None
-    """how many of the rows after the first learn, where these are deltas on the first (e4e); None where they are not"""
+    """how many rows after the first learn, where these are deltas on the first (e4e); None elsewhere"""
     aspect: float
-    """height over width of what it reads in the middle of its square input; published models of cars read 192 x 256"""
+    """height over width of the middle part of the square input that is read; published car models read 192 x 256"""
     default_lambdas: Mapping[str, float]
-    """{loss: weight} of the losses that its paper adds to those of the task"""
+    """{loss: weight} of losses that the paper adds to those of the task"""
     default_w_discriminator_lambda: float
-    """weight that its paper gives to the latent discriminator"""
+    """weight of the latent discriminator in the paper"""
 
     def __call__(self, *images: Tensor) -> Tensor:
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         ...
 
     def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor) -> Tensor:
-        """Correct features, where it `corrects_features`: [N, C, r, r]. See `psp.encoders.feature`."""
+        """Return a correction of the generator's features [N, C, r, r] (see `psp.encoders.feature`)."""
         ...
 
 
@@ -87,14 +87,16 @@ DEFAULTS: dict[str, Any] = {
 
 
 def with_defaults(encoder: "nn.Module | Encoder") -> Encoder:
-    """Return the same encoder, with the value of one that works in a single pass for each attribute it lacks.
+    """Add to an encoder the attributes that it lacks, with the values of a single-pass encoder, and return it.
 
     Raises:
-        UserError: It lacks one of the four that every encoder has.
+        UserError: It lacks one of the four attributes that every encoder must have.
     """
     missing = [name for name in ("num_ws", "w_dim", "input_size", "input_channels") if not hasattr(encoder, name)]
     if missing:
-        raise UserError(f"an encoder has the attributes {', '.join(missing)}, but {type(encoder).__name__} does not")
+        raise UserError(
+            f"an encoder must have the attributes {', '.join(missing)}, but {type(encoder).__name__} does not"
+        )
     for name, value in DEFAULTS.items():
         if not hasattr(encoder, name):
             setattr(encoder, name, value)
@@ -102,13 +104,13 @@ def with_defaults(encoder: "nn.Module | Encoder") -> Encoder:
 
 
 def check_images(images: Tensor, channels: int, size: int) -> None:
-    """Refuse images at any other size than the encoder's, where its codes would be silently wrong.
+    """Check the shape of images, because an encoder returns wrong codes at any other size.
 
     Args:
         images: [N, channels, size, size].
 
     Raises:
-        UserError: The shape is another.
+        UserError: The images have another shape.
     """
     if images.ndim != 4 or images.shape[1] != channels:
         raise UserError(
@@ -128,6 +130,6 @@ def middle_rows(images: Tensor, aspect: float) -> Tensor:
 
 
 def check_input_size(size: int) -> None:
-    """Refuse a size that cannot be halved down to the heads. UserError: it is not a power of two from 32."""
+    """Check that a size can be halved down to the heads. UserError: it is not a power of two from 32."""
     if size < 32 or size & (size - 1):
-        raise UserError(f"the input size of an encoder is a power of two from 32 pixels, not {size}")
+        raise UserError(f"the input size of an encoder must be a power of two from 32 pixels, not {size}")

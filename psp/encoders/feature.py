@@ -1,9 +1,9 @@
-"""Feature encoder: codes in W+ and, beyond them, a correction of one of the generator's feature maps.
+"""Feature encoder: codes in W+, and a correction of one of the generator's feature maps.
 
-W+ cannot hold what a generator has never drawn: the very shape of an eye, a hat, a background. Feature-Style Encoder
-(Yao et al. 2022, arXiv 2202.02183) and StyleFeatureEditor (Bobkov et al. 2024, arXiv 2406.10601) let the encoder
-predict an early feature map as well. Here the prediction is a correction, added to what the generator makes of the
-codes: an edit of the codes moves the generator's own features, and the correction stays on top of them.
+W+ cannot represent what a generator has never drawn: the exact shape of an eye, a hat, a background. Feature-Style
+Encoder (Yao et al. 2022, arXiv 2202.02183) and StyleFeatureEditor (Bobkov et al. 2024, arXiv 2406.10601) therefore
+predict an early feature map as well. Here the prediction is a correction that is added to the features that the
+generator computes from the codes: an edit of the codes moves these features, and the correction stays on top of them.
 """
 
 import math
@@ -25,7 +25,7 @@ CORRECTOR_BLOCKS = 3
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside the identity, which is all that a fresh block is."""
+    """Two convolutions with a shortcut; a new block is the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,15 +40,15 @@ class ResidualBlock(nn.Module):
 
 
 class Corrector(nn.Module):
-    """What is seen beside its rendering -> a correction of the generator's feature map. A fresh one corrects nothing.
+    """Map an image and its rendering to a correction of the generator's feature map. A new corrector returns 0.
 
     Args:
-        in_channels: Of image and rendering together.
-        halvings: How often the feature map's side is contained in the image's, as a power of two.
-        width: Channels at the feature map's resolution.
+        in_channels: Channels of image and rendering together.
+        halvings: How often the side of the image is halved to that of the feature map.
+        width: Channels at the resolution of the feature map.
         out_channels: Channels of the feature map.
-        codes: Numbers of a w_plus. The generator's later layers weigh the map's channels by the codes, so what a
-            correction shows as depends on them.
+        codes: How many numbers a w_plus has. The later layers of the generator scale the channels of the map by the
+            codes, so the effect of a correction depends on them.
     """
 
     def __init__(self, in_channels: int, halvings: int, width: int, out_channels: int, codes: int) -> None:
@@ -72,11 +72,11 @@ class Corrector(nn.Module):
 
         Args:
             x: Image and rendering.
-            offsets: Of the codes from the latent average, [N, num_ws, w_dim].
+            offsets: Offsets of the codes from the latent average, [N, num_ws, w_dim].
         """
         offsets = offsets.flatten(1) / math.sqrt(
             offsets[0].numel()
-        )  # [N, codes], so that a step of Adam is a small one
+        )  # [N, codes], scaled so that steps of Adam stay small
         for conv in self.down:
             x = F.leaky_relu(conv(x), SLOPE)  # [N, C', H / 2, W / 2]; the first keeps H and W
         x = x * (1 + self.gain_in(offsets)[:, :, None, None])
@@ -86,18 +86,18 @@ class Corrector(nn.Module):
 
 @ENCODERS.register("feature")
 class FeatureStyleEncoder(GradualStyleEncoder):
-    """The pSp encoder, and a corrector that reads the image beside what the generator makes of the codes.
+    """The pSp encoder with a corrector, which reads the image and its rendering.
 
-    `psp.model.PSp` makes a first pass, which gives w_plus. Each of the others compares the image with what the codes
-    render so far, and adds to the correction (as ReStyle does with codes, Alaluf et al. 2021, arXiv 2104.02699).
+    The first pass of `psp.model.PSp` gives w_plus. Each further pass compares the image with its present rendering and
+    adds to the correction, as ReStyle does with codes (Alaluf et al. 2021, arXiv 2104.02699).
 
     Args:
-        img_channels: Channels of the rendering, that is of the generator.
+        img_channels: Channels of the rendering, which are those of the generator.
         feature_side: Side r of the feature map that is corrected.
         feature_channels: Channels of that feature map.
         corrector_width: Channels inside the corrector.
         corrections: Passes of the corrector.
-        others: See `GradualStyleEncoder`.
+        others: As in `GradualStyleEncoder`.
     """
 
     corrects_features = True
@@ -136,11 +136,8 @@ class FeatureStyleEncoder(GradualStyleEncoder):
 
         Args:
             images: [N, input_channels, S, S] in [-1, 1].
-            rendering: What the generator makes of their codes, [N, img_channels, S, S] in [-1, 1].
-            offsets: Of their w_plus from the latent average, [N, num_ws, w_dim].
-
-        Returns:
-            What is added to the generator's features of side r, [N, feature_channels, r, r].
+            rendering: Rendering of the present codes, [N, img_channels, S, S] in [-1, 1].
+            offsets: Offsets of w_plus from the latent average, [N, num_ws, w_dim].
 
         Raises:
             UserError: Images or rendering have another size or number of channels.

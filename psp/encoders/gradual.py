@@ -1,6 +1,6 @@
 """The pSp encoder (arXiv 2008.00951, section 3, figure 2): a feature pyramid and one map2style head for each row of w+.
 
-The names of the parameters are those of the published weights.
+The parameters have the names of the published weights.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class GradualStyleEncoder(TrunkEncoder):
     Args:
         head_width: Channels of the heads.
         head_slope: Slope of the leaky ReLU in the heads.
-        others: See `TrunkEncoder`.
+        others: As in `TrunkEncoder`.
     """
 
     heads: type[StyleHeads] = StyleHeads
@@ -75,11 +75,11 @@ class GradualStyleEncoder(TrunkEncoder):
         """Return the feature pyramid (arXiv 1612.03144): [N, C, S/16, S/16], [N, C, S/8, S/8], [N, C, S/4, S/4]."""
         _, c1, c2, c3 = self.features(images)
         p2 = upsample(c3, c2) + self.latlayer1(c2)  # [N, C, S/8, S/8]
-        if self.latlayer2 is None:  # a generator so small has no fine rows
+        if self.latlayer2 is None:  # a small generator has no fine rows
             return [c3, p2]
         return [c3, p2, upsample(p2, c1) + self.latlayer2(c1)]  # the last [N, C, S/4, S/4]
 
 
 def upsample(x: Tensor, like: Tensor) -> Tensor:
-    """Interpolate bilinearly, corners aligned, to the height and width of `like`: [N, C, h, w]."""
+    """Interpolate bilinearly, with aligned corners, to the height and width of `like`: [N, C, h, w]."""
     return ops.bilinear_upsample(x, like.shape[2], like.shape[3])  # [N, C, h, w]

@@ -1,4 +1,4 @@
-"""map2style heads: a feature map -> one row of w+. The names of the parameters are those of the published weights."""
+"""The map2style heads, which map a feature map to one row of w+; parameters have the names of the published weights."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stylegan2 import ops
 from stylegan2.networks.layers import EqualLinear
 
-STRIDES = (16, 8, 4)  # what the levels of the feature pyramid shrink the image by
+STRIDES = (16, 8, 4)  # strides of the levels of the feature pyramid
 
 
 class StyleHead(nn.Module):
@@ -19,7 +19,7 @@ class StyleHead(nn.Module):
         in_channels: Channels of the feature map.
         width: Channels of the convolutions.
         w_dim: Length of the row.
-        slope: Slope of the leaky ReLU between them; the published one is 0.01.
+        slope: Slope of the leaky ReLU between the convolutions; 0.01 in the published models.
     """
 
     def __init__(self, spatial: int, in_channels: int, width: int, w_dim: int, slope: float = 0.01) -> None:
@@ -27,12 +27,14 @@ class StyleHead(nn.Module):
         layers: list[nn.Module] = []
         for i in range(spatial.bit_length() - 1):
             conv = ops.Conv2d(in_channels if i == 0 else width, width, 3, stride=2, padding=1)
-            nn.init.kaiming_normal_(conv.weight, a=slope)  # He: the image still shows after four to six layers
+            nn.init.kaiming_normal_(
+                conv.weight, a=slope
+            )  # He's initialisation keeps the signal through four to six layers
             layers += [conv, nn.LeakyReLU(slope, inplace=True)]
         self.convs = nn.Sequential(*layers)
         self.linear = EqualLinear(width, w_dim)
         with torch.no_grad():
-            self.linear.weight.mul_(0.1)  # a fresh encoder answers with about the latent average
+            self.linear.weight.mul_(0.1)  # a new encoder returns approximately the latent average
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, in_channels, spatial, spatial] to [N, w_dim]."""
@@ -49,13 +51,13 @@ class StyleHeads(nn.ModuleList):
 
 
 class DeltaHeads(StyleHeads):
-    """Head 0 gives w, the others deltas on it: w_i = w_0 + delta_i (e4e, arXiv 2102.02766).
+    """Heads of which the first gives w and the others give deltas: w_i = w_0 + delta_i (e4e, arXiv 2102.02766).
 
-    Fresh deltas are exactly 0, so that a model whose deltas have not all had their turn is right as it stands.
+    New deltas are exactly 0, so that a model is consistent before all deltas have learned.
 
     Attributes:
-        unlocked: How many deltas learn; the others keep still. They count all the same, so the codes do not depend on
-            this number.
+        unlocked: How many deltas learn; the others are frozen. All deltas are added, so the codes do not depend on this
+            number.
     """
 
     def __init__(self, heads: Iterable[StyleHead]) -> None:

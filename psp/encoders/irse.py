@@ -1,6 +1,6 @@
 """IR-SE trunk: ArcFace's improved residual units (arXiv 1801.07698, section 3.1) with squeeze and excitation.
 
-The names of the parameters are those of the published ArcFace and pSp weights, so either loads into it.
+The parameters have the names of the published ArcFace and pSp weights, so that either can be loaded.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from stylegan2 import ops
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.weights import load_tensors
 
-# Residual units in each of the four stages, by the number that the field calls the depth.
+# Residual units in each of the four stages, by depth.
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
-TRUNK = ("input_layer.", "body.")  # where the parameters of the trunk are
+TRUNK = ("input_layer.", "body.")  # prefixes of the parameters of the trunk
 STEM = "input_layer.0.weight"
 SQUEEZE = 16  # reduction of the squeeze-and-excitation bottleneck
 
 
 def activation(channels: int, slope: float | None) -> nn.Module:
-    """Build PReLU as published, or with a `slope` leaky ReLU, whose backward pass is five times faster on a CPU."""
+    """Build PReLU as published or, given a `slope`, leaky ReLU, whose backward pass is five times faster on a CPU."""
     return nn.PReLU(channels) if slope is None else nn.LeakyReLU(slope, inplace=True)
 
 
@@ -64,7 +64,7 @@ class Bottleneck(nn.Module):
         return self.res_layer(x) + self.shortcut(x)  # [N, out, H / stride, W / stride]
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Shrink x as the published 1 x 1 max pooling does, which keeps every stride-th pixel, but without a copy."""
+        """Keep every stride-th pixel, as the published 1 x 1 max pooling does, without a copy."""
         if self.shortcut_layer is not None:
             return self.shortcut_layer(x)  # [N, out, H / stride, W / stride]
         return x[:, :, :: self.stride, :: self.stride]  # [N, C, H / stride, W / stride]
@@ -74,14 +74,14 @@ class IRSE(nn.Module):
     """The convolutional trunk: a stem at full resolution, then four stages that each halve it.
 
     Args:
-        depth: 50, 100 or 152; it chooses the residual units of each stage.
+        depth: 50, 100 or 152, which determines the residual units of each stage.
         in_channels: Channels of the images.
         widths: Channels of the four stages; the stem has those of the first.
-        units: Residual units of each stage, in place of those that the depth chooses.
-        slope: See `activation`.
+        units: Residual units of each stage, instead of those of the depth.
+        slope: Slope of the activations, as in `activation`.
 
     Raises:
-        UserError: The depth is another.
+        UserError: There is no such depth.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class IRSE(nn.Module):
     ) -> None:
         super().__init__()
         if units is None and depth not in UNITS:
-            raise UserError(f"an IR-SE trunk has depth {', '.join(map(str, UNITS))}, not {depth}")
+            raise UserError(f"the depth of an IR-SE trunk must be one of {', '.join(map(str, UNITS))}, not {depth}")
         self.units = tuple(units or UNITS[depth])
         self.widths = tuple(widths)
         self.input_layer = nn.Sequential(
@@ -105,7 +105,7 @@ class IRSE(nn.Module):
         self.body = nn.Sequential(*_bottlenecks(self.widths, self.units, slope))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Map images [N, C, H, W] in [-1, 1] to a feature map a stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
+        """Map images [N, C, H, W] in [-1, 1] to one feature map per stage, [N, widths[i], H / 2^(i+1), W / 2^(i+1)]."""
         x = self.input_layer(images)  # [N, widths[0], H, W]
         blocks = iter(self.body)
         features = []
@@ -127,24 +127,24 @@ def _bottlenecks(widths: Sequence[int], units: Sequence[int], slope: float | Non
 
 
 class TrunkEncoder(IRSE):
-    """The trunk with the sizes that every encoder on it carries.
+    """The trunk with the attributes that every encoder needs.
 
     Args:
         num_ws: Rows of w+ that the generator takes.
         w_dim: Length of a row.
         input_channels: 3 for RGB, 1 for a sketch, the number of labels for a segmentation.
         input_size: A power of two from 32 px; the published models read 256.
-        depth: 50, 100 or 152; it chooses the residual units of the trunk's stages.
-        widths: Channels of the trunk's stages. The default is the published form.
-        units: Residual units of the trunk's stages, in place of those that the depth chooses.
-        slope: Slope of a leaky ReLU in the trunk, in place of the learned one.
-        extra_channels: What the stem reads beside the image.
+        depth: 50, 100 or 152, which determines the residual units of the trunk's stages.
+        widths: Channels of the trunk's stages; the default is the published form.
+        units: Residual units of the trunk's stages, instead of those of the depth.
+        slope: Slope of a leaky ReLU in the trunk, instead of a learned slope.
+        extra_channels: Channels that the stem reads besides the image.
 
     Attributes:
-        aspect: See `Encoder`; set after construction.
+        aspect: As in `Encoder`; it is set after construction.
 
     Raises:
-        UserError: The input size or the depth is another.
+        UserError: The input size or the depth is not allowed.
     """
 
     aspect: float = 1.0
@@ -171,16 +171,16 @@ class TrunkEncoder(IRSE):
         return self.features(self.checked(images, *others))[-1]
 
     def checked(self, images: Tensor, *others: Tensor) -> Tensor:
-        """Return the channels of all as one input. UserError: the images have another size or number of channels."""
+        """Concatenate the channels of all inputs. UserError: the images have another size or number of channels."""
         check_images(images, self.input_channels, self.input_size)
         together = torch.cat([images, *others], dim=1) if others else images  # [N, all channels, S, S]
         return together if self.aspect == 1.0 else middle_rows(together, self.aspect)  # [N, all channels, H, S]
 
 
 def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:
-    """Copy the trunk of an ArcFace file (model_ir_se50.pth) into an encoder; its head is left out.
+    """Copy the trunk of an ArcFace file (model_ir_se50.pth), without its head, into an encoder.
 
-    Where the encoder reads other than 3 channels, its first convolution stays as it is, as in the published code; one
+    If the encoder does not read 3 channels, its first convolution stays unchanged, as in the published code; an encoder
     that reads a photograph and its rendering (ReStyle) takes the filters for the photograph.
 
     Raises:
@@ -191,12 +191,14 @@ def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:
     if STEM in found and STEM in own:
         found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
-        raise CheckpointError(f"{path} does not hold the trunk of this encoder: it fits those of the published size")
-    encoder.load_state_dict(found, strict=False)  # the heads are not in such a file
+        raise CheckpointError(
+            f"{path} does not hold the trunk of this encoder: it fits encoders of the published size only"
+        )
+    encoder.load_state_dict(found, strict=False)  # such a file has no heads
 
 
 def _fitting_stem(own: Tensor, found: Tensor, image_channels: int | None) -> Tensor:
-    """Return the filters [width, channels, 3, 3] of the file where they read the encoder's image, else its own."""
+    """Return the filters [width, channels, 3, 3] of the file if they read the encoder's image, else its own."""
     if found.shape[1] != image_channels:
         return own
     return torch.cat([found, own[:, image_channels:]], dim=1)  # [width, image and rendering, 3, 3]

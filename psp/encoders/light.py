@@ -1,6 +1,6 @@
-"""Light encoders: the paper's in a size that trains on a CPU, for generators up to 128 px.
+"""Light encoders: the encoders of the papers in a size that trains on a CPU, for generators up to 128 px.
 
-All share one trunk, so that they can be compared. Each has under 7 million parameters up to 128 px. They look at the
+All share one trunk, so that they can be compared. Each has fewer than 7 million parameters up to 128 px. They read the
 generator's own resolution, hence `input_size` has no default (`psp.encoders.encoder_for`).
 """
 
@@ -14,7 +14,7 @@ from psp.encoders.restyle import ITERATIONS, ReStyleEncoder
 
 TRUNK: dict[str, Any] = {"widths": (32, 64, 128, 128), "units": (2, 2, 4, 2), "slope": 0.2}
 HEAD_WIDTH = 80
-HEAD_SLOPE = 0.2  # as in the trunk; the published heads have 0.01
+HEAD_SLOPE = 0.2  # as in the trunk; the published heads have a slope of 0.01
 
 
 @ENCODERS.register("light")

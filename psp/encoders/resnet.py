@@ -1,6 +1,6 @@
-"""A ResNet-34 (arXiv 1512.03385) without its max pooling, so that it ends at 1/16 of the input: a trunk for encoders.
+"""A trunk for encoders: ResNet-34 (arXiv 1512.03385) without max pooling, which ends at 1/16 of the input size.
 
-The names of the parameters are those of ReStyle's published classes.
+The parameters have the names of ReStyle's published classes.
 """
 
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ class ResNetTrunk(nn.Module):
         input_size: A power of two from 32 px; the published models read 256.
         widths: Channels of the four stages.
         units: Residual units of the four stages.
-        extra_channels: What the first layer reads beside the image.
+        extra_channels: Channels that the first layer reads besides the image.
 
     Raises:
-        UserError: The input size is no power of two from 32.
+        UserError: The input size is not a power of two from 32.
     """
 
-    aspect: float = 1.0  # see `Encoder`; set after construction
+    aspect: float = 1.0  # as in `Encoder`; it is set after construction
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""ReStyle (arXiv 2104.02699): the encoder looks at the image beside its current rendering and corrects the code.
+"""ReStyle (arXiv 2104.02699): the encoder reads the image with its current rendering and corrects the codes.
 
-`psp.model.PSp` makes the passes. All heads read the trunk's last feature map; there is no pyramid. The trunk is IR-SE
-for faces and a ResNet-34 for cars, churches, horses and the rest. The names of the parameters are those of the
+`psp.model.PSp` runs the passes. All heads read the last feature map of the trunk; there is no pyramid. The trunk is
+IR-SE for faces and a ResNet-34 for cars, churches, horses and other domains. The parameters have the names of the
 published classes: BackboneEncoder, ProgressiveBackboneEncoder, ResNetBackboneEncoder, ResNetProgressiveBackboneEncoder.
 """
 
@@ -15,7 +15,7 @@ from psp.encoders.heads import STRIDES, StyleHead, StyleHeads
 from psp.encoders.irse import TrunkEncoder
 from psp.encoders.resnet import RESNET34_UNITS, ResNetTrunk
 
-ITERATIONS = 5  # passes over an image, in training and inference, as the published models
+ITERATIONS = 5  # passes over an image in training and inference, as in the published models
 
 
 @ENCODERS.register("restyle")
@@ -23,12 +23,12 @@ class ReStyleEncoder(TrunkEncoder):
     """An IR-SE trunk that reads image and rendering, and a style head for each row of w+.
 
     Args:
-        img_channels: Channels of the rendering, that is of the generator.
+        img_channels: Channels of the rendering, which are those of the generator.
         iterations: Passes over an image.
-        others: See `GradualStyleEncoder`.
+        others: As in `GradualStyleEncoder`.
 
     Attributes:
-        iterations: May be changed at any time.
+        iterations: Passes over an image, which may be changed at any time.
     """
 
     reads_rendering = True
@@ -59,7 +59,7 @@ class ReStyleEncoder(TrunkEncoder):
 
         Args:
             images: [N, input_channels, S, S] in [-1, 1].
-            rendering: What the generator makes of the current codes, [N, img_channels, S, S] in [-1, 1].
+            rendering: Rendering of the current codes, [N, img_channels, S, S] in [-1, 1].
 
         Returns:
             Offsets to the current codes, [N, num_ws, w_dim].
@@ -79,7 +79,7 @@ class ReStyleE4EEncoder(Deltas, ReStyleEncoder):
 
 @ENCODERS.register("restyle_resnet")
 class ReStyleResNetEncoder(ResNetTrunk):
-    """`ReStyleEncoder` on a ResNet-34. Arguments and attributes are the same but for the trunk's."""
+    """`ReStyleEncoder` on a ResNet-34, with the same arguments and attributes except those of the trunk."""
 
     reads_rendering = True
     heads: type[StyleHeads] = StyleHeads

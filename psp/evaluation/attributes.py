@@ -1,4 +1,4 @@
-"""A classifier of attributes that is trained once for each set of labelled images, and then kept."""
+"""Train a classifier of attributes once for each set of labelled images, and cache it."""
 
 import hashlib
 from typing import Protocol
@@ -23,30 +23,30 @@ class LabelledImages(Protocol):
     """Images with attributes, such as `datasets.labelled.LabelledFaces`."""
 
     side: int
-    """pixels of a picture's side"""
+    """side of a picture in pixels"""
     key: str
-    """names images and labels, and changes whenever they change"""
+    """key of the cache, which changes whenever images or labels change"""
 
     def read(self) -> tuple[list[str], list[Tensor]]:
         """Return (names of the A attributes, [images, labels, held-out images, held-out labels]).
 
-        Images are uint8 [N, 3, side, side], and labels [N, A] are 1, 0 or, where nobody said, NaN.
+        Images are uint8 [N, 3, side, side]; labels [N, A] are 1, 0 or, where they are unknown, NaN.
         """
         ...
 
 
 def classifier_side(img_resolution: int) -> int:
-    """Return what a classifier for images of that size sees: attributes show at 64 px, and more would cost more."""
+    """Return the input size of a classifier for images of a size: at most 64 px, where attributes are visible."""
     return max(SMALLEST_SIDE, min(LARGEST_SIDE, img_resolution))
 
 
 def attribute_classifier(
     labelled: LabelledImages, device: torch.device | str = "cpu"
 ) -> tuple[AttributeClassifier | AttributeProbe, dict[str, float]]:
-    """Train a classifier at the first call, and read it back at later ones.
+    """Train a classifier in the first call, and read it from the cache in later ones.
 
-    Thousands of images train a network of their own. From fewer a plane is fitted to the features of a network that has
-    seen many others.
+    Thousands of images train a network from scratch. With fewer images, a linear probe is fitted to the features of a
+    pretrained network.
 
     Returns:
         The classifier, and the balanced accuracy of each attribute on held-out images.
@@ -58,7 +58,7 @@ def attribute_classifier(
         kind = AttributeProbe if metadata["probe"] else AttributeClassifier
         classifier = kind(**metadata["classifier"])
         load_module(classifier, tensors, KIND)
-    except CheckpointError:  # there is none yet, or a disk has damaged it
+    except CheckpointError:  # there is none yet, or it is damaged
         classifier, found = _train(labelled, device)
         metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": found}
         metadata["probe"] = isinstance(classifier, AttributeProbe)

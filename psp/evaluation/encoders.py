@@ -1,7 +1,7 @@
-"""Encoders measured beside one another and beside baselines, on the same held-out pairs.
+"""Compare encoders with one another and with baselines on the same held-out pairs.
 
-The command scripts/evaluate.py calls `compare_methods`, which calls `evaluate_method` for each row of the table,
-which calls `Metrics` for each batch.
+scripts/evaluate.py calls `compare_methods`, which calls `evaluate_method` for each row of the table, which calls
+`Metrics` for each batch.
 """
 
 import json
@@ -31,7 +31,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, write_text
 
-DIVERSITY_IMAGES = 64  # of each set: every image stands for K outputs and K (K - 1) / 2 distances
+DIVERSITY_IMAGES = 64  # images of each set: each costs K outputs and K (K - 1) / 2 distances
 DIVERSITY_SHOWN = 4
 
 
@@ -48,20 +48,20 @@ def compare_methods(
     show_sources: bool,
     precision: str = "fp32",
 ) -> dict[str, Any]:
-    """Measure every method on every set; metrics.json and table.md grow with each, comparison.png comes at the end.
+    """Measure every method on every set; update metrics.json and table.md after each, and write comparison.png last.
 
     Args:
         rows: Each set with the methods to compare on it.
-        metrics: What is measured.
-        exp_dir: Gets the results, and the values of each image in per_image/.
-        header: Comes first in metrics.json.
+        metrics: Computes the metrics.
+        exp_dir: Folder for the results, and for the values of each image in per_image/.
+        header: The first entries of metrics.json.
         titles: {metric: title in the table}.
-        shown: Images in the comparison.
+        shown: Number of images in the comparison.
         show_sources: Whether the comparison has a row of the sources.
-        precision: What the methods are computed in, as `psp.precision.pick_precision` gives it.
+        precision: Precision of the methods, as `psp.precision.pick_precision` returns it.
 
     Returns:
-        What metrics.json holds: `header`, then the means.
+        The content of metrics.json: `header`, then the means.
     """
     make_folder(exp_dir)
     found: dict[str, dict[str, PerImageValues]] = {}
@@ -87,12 +87,12 @@ def evaluate_method(
 ) -> PerImageValues:
     """Measure the outputs of a method for each pair, and the seconds that the method itself takes.
 
-    Pairs that `folder` has values of are not measured again: an interrupted run continues after its last batch, and a
-    larger count adds to a smaller one.
+    Pairs whose values are in `folder` are not measured again: an interrupted run continues after its last batch, and a
+    larger count extends a smaller one.
 
     Args:
-        shown: Outputs of the first pairs to keep as pictures.
-        precision: What the method is computed in (`pick_precision`); what measures its outputs stays in fp32.
+        shown: Number of first outputs that are kept as pictures.
+        precision: Precision of the method (`pick_precision`); the metrics are computed in fp32.
     """
     values = quality_values(method, held_out, metrics, folder, precision)
     with values, held_out.progress(method.name, values.count, method.steps) as bar:
@@ -166,7 +166,7 @@ def _comparison(
     shown: int,
     show_sources: bool,
 ) -> np.ndarray:
-    """Put sources, outputs and targets of every set under each other: one picture, uint8 [H, W, 3]."""
+    """Stack sources, outputs and targets of every set in one picture, uint8 [H, W, 3]."""
     pictures: dict[str, Sequence[np.ndarray]] = {}
     for held_out, methods in rows:
         prefix = f"{held_out.name}: " if len(rows) > 1 else ""
@@ -196,8 +196,8 @@ def compare_diversity(
     Args:
         models: {name of the row: model}.
         perceptual: Distance of two images, with an attribute `name`.
-        mixing: How the outputs are made.
-        report: What metrics.json holds already.
+        mixing: The settings of the random styles.
+        report: The present content of metrics.json.
     """
     results: dict[str, dict[str, float]] = {}
     pictures: dict[str, Sequence[np.ndarray]] = {}
@@ -234,18 +234,18 @@ def evaluate_diversity(
 
     Args:
         model: Encoder and generator.
-        method: The row of this model, which names the values.
-        mixing: Its `outputs` are K, 2 or more.
-        shown: First sources whose K outputs are kept as one picture, side by side.
+        method: The row of this model, under whose name the values are stored.
+        mixing: The settings of the random styles; `outputs` is K, 2 or more.
+        shown: Number of first sources whose K outputs are kept as one picture, side by side.
 
     Returns:
         {"diversity": [N]}, the mean perceptual distance between all pairs of a source's outputs.
 
     Raises:
-        UserError: fewer than 2 outputs, or rows that the generator does not have.
+        UserError: There are fewer than 2 outputs, or the generator lacks some of the rows.
     """
     if mixing.outputs < 2:
-        raise UserError(f"diversity is measured among 2 outputs or more, not {mixing.outputs}")
+        raise UserError(f"diversity needs at least 2 outputs, not {mixing.outputs}")
     values = diversity_values(method, held_out, perceptual, mixing, folder)
     variants = Variants.draw(model.generator, mixing)
     with values, held_out.progress(f"{method.name}: {mixing.outputs} outputs", values.count) as bar:

@@ -1,4 +1,4 @@
-"""Networks that turn an image into a vector, by name: what Frechet and kernel distances and precision see through."""
+"""Feature networks by name, for Frechet and kernel distances and for precision and recall."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.errors import UserError
 
 EFFNET_SIDES = (64, 224)
-"""Smallest and largest side that EfficientNet-Lite0 is fed; the latter is what it was trained with."""
+"""smallest and largest input side of EfficientNet-Lite0, which was trained with the latter"""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class FeatureNetwork:
     """A frozen network that turns images into features, with a name for reports and one for caches."""
 
     name: str
-    """effnet, dlib or inception: measures are called after it"""
+    """effnet, dlib or inception, which is part of the names of metrics"""
     what: str
     """for a report"""
     key: str
-    """changes whenever the features would"""
+    """key of caches, which changes whenever the features would"""
     module: nn.Module
     embed: Callable[[Tensor], Tensor]
 
@@ -44,10 +44,9 @@ def feature_network(name: str, path: str | Path | None = None, device: torch.dev
     """Load a frozen feature network.
 
     Args:
-        name: "effnet" is what the classifier of EfficientNet-Lite0 sees, 1,280 numbers. "dlib" is the descriptor of
-            dlib's face network, 128 numbers, of FFHQ-aligned faces. "inception" is the 2,048 features that define FID
-            and KID.
-        path: File of its weights; by default it is looked for.
+        name: "effnet" for the 1,280 pooled features of EfficientNet-Lite0, "dlib" for the 128 numbers of dlib's face
+            descriptor (FFHQ-aligned faces only), or "inception" for the 2,048 features that define FID and KID.
+        path: File of the weights; by default it is searched for.
         device: Where the network runs.
 
     Raises:
@@ -69,7 +68,7 @@ def _effnet(path: str | Path | None, device: torch.device) -> FeatureNetwork:
 
 
 def effnet_side(side: int) -> int:
-    """Return the side to which EfficientNet-Lite0 gets its images resized: a multiple of 32 from 64 to 224."""
+    """Return the side to which images are resized for EfficientNet-Lite0: a multiple of 32 from 64 to 224."""
     smallest, largest = EFFNET_SIDES
     return max(smallest, min(largest, round(side / STRIDE) * STRIDE))
 
@@ -88,5 +87,5 @@ _BUILDERS = {"effnet": _effnet, "dlib": _dlib, "inception": _inception}
 
 
 def _key(entry: str, path: str | Path | None) -> str:
-    """Return a name for network and weights."""
+    """Return a key for a network and its weights."""
     return f"{entry} {hashlib.sha256(PRETRAINED.locate(entry, path).read_bytes()).hexdigest()[:16]}"

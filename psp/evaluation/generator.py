@@ -1,7 +1,7 @@
-"""The metrics of a generator by name: each gets its networks and samples, and says where it departs from the paper.
+"""Metrics of a generator by name, each with its networks and samples and with its departures from the paper.
 
-The command scripts/evaluate_generator.py calls `evaluate_generator`, which calls the function that is registered under
-a name. The mathematics are in stylegan2.metrics, one file each.
+scripts/evaluate_generator.py calls `evaluate_generator`, which calls the function that is registered under a name. The
+mathematics are in stylegan2.metrics, one file per metric.
 """
 
 import time
@@ -32,8 +32,8 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import track
 
-FACES = 256  # pictures in which face_ratio looks for a face
-DETECTION_SIDE = 256  # small pictures are enlarged to this before the detector sees them
+FACES = 256  # pictures in which face_ratio searches for a face
+DETECTION_SIDE = 256  # small pictures are enlarged to this size for the detector
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MetricInputs:
 
     generator: Generator
     real: RealImages
-    """what it was trained on"""
+    """images that the generator was trained on"""
     held_out: Pictures
     """uint8 [R, R, C], procedural faces that no training saw or one's own images: for face_ratio and attribution"""
     labelled: LabelledImages | None = None
@@ -52,17 +52,17 @@ class MetricInputs:
     seed: int = 0
     truncation_psi: float = 1.0
     perceptual: str = "auto"
-    """distance of ppl and attribution; "auto" is LPIPS on VGG-16 where its file is, else effnet"""
+    """distance of ppl and attribution; "auto" is LPIPS on VGG-16 if its file is found, else effnet"""
     inception: Path | None = None
-    """file of the Inception of fid and kid"""
+    """file of the Inception network for fid and kid"""
     crop: bool = False
-    """path lengths look at the face of an FFHQ-aligned image alone"""
+    """whether path lengths compare only the face of an FFHQ-aligned image"""
     attribution_images: int = 16
     projection_steps: int = attribution.PAPER_STEPS
     keep_features: bool = False
-    """statistics alone serve the Frechet distances; the others need the features themselves"""
+    """whether the features themselves are kept, which all metrics but the Frechet distances need"""
     shared: dict[str, tuple[FeatureNetwork, FeatureStatistics, FeatureStatistics]] = field(default_factory=dict)
-    """what was computed for one metric and serves others"""
+    """results that several metrics share"""
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +70,7 @@ class MetricInputs:
         return device_of(self.generator)
 
     def sample(self, count: int, name: str = "samples") -> Iterator[Tensor]:
-        """Yield the first samples in batches [N, C, R, R]: the same for every metric."""
+        """Yield the first samples in batches [N, C, R, R], which are the same for every metric."""
         z = latents(self.generator, count, self.seed)
         return generate(self.generator, z, self.batch_size, self.truncation_psi, self.seed, name)
 
@@ -89,7 +89,7 @@ class MetricInputs:
         return build_perceptual(automatic if self.perceptual == "auto" else self.perceptual).to(self.device)
 
     def departures(self, paper_samples: int, *others: str) -> tuple[str, ...]:
-        """List where this measurement is another than the paper's; empty ones of `others` are left out."""
+        """List the departures of this measurement from the paper's; empty texts in `others` are left out."""
         truncated = () if self.truncation_psi == 1 else (f"truncated to psi {self.truncation_psi}",)
         vectors = getattr(self.generator, "label_rows", None)
         drawn = "classes drawn evenly" if vectors is None else f"labels drawn from {len(vectors)} of the data's"
@@ -102,7 +102,7 @@ METRICS: dict[str, Metric] = {}
 GROUPS = {"ppl": ppl.VARIANTS}
 METRICS_IN_W = tuple(name for name in ppl.VARIANTS if name.startswith("ppl_w"))
 METRICS_OF_FEATURES = ("kd_effnet", "kd_dlib", "kid", "precision_recall", "precision_recall_dlib")
-"""those that need the features themselves"""
+"""metrics that need the features themselves"""
 NETWORKS = {
     "fd_effnet": "effnet", "fd_dlib": "dlib", "fid": "inception",
     "kd_effnet": "effnet", "kd_dlib": "dlib", "kid": "inception",
@@ -112,7 +112,7 @@ OTHER_FEATURES = "not on Inception's features, so no {}: numbers of different ne
 
 
 def register_metric(*names: str) -> Callable[[Metric], Metric]:
-    """Make a function the metric of these names; it gets the inputs and the name."""
+    """Register a function as the metric of these names; it takes the inputs and the name."""
 
     def decorator(function: Metric) -> Metric:
         METRICS.update(dict.fromkeys(names, function))
@@ -122,25 +122,26 @@ def register_metric(*names: str) -> Callable[[Metric], Metric]:
 
 
 def has_w(generator: Generator) -> bool:
-    """Return whether there is a space W besides Z, which PGGAN does not have."""
+    """Return whether a generator has a space W besides Z, which PGGAN does not have."""
     return bool(getattr(generator, "has_styles", True))
 
 
 def parse_metrics(text: str, generator: Generator | None = None) -> list[str]:
-    """Read a comma-separated list of metrics, in which groups are spelt out.
+    """Split a comma-separated list of metrics, and expand groups.
 
     Args:
+        text: Names of metrics and groups.
         generator: If given, the metrics of a group that are not defined for it are left out.
 
     Raises:
-        UserError: there is no such metric, or it is not defined for the generator.
+        UserError: There is no such metric, or it is not defined for the generator.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in METRICS and name not in GROUPS:
             raise UserError(f"there is no metric {name!r}: choose among {', '.join([*METRICS, *GROUPS])}")
     if not names:
-        raise UserError(f"no metric was asked for: choose among {', '.join([*METRICS, *GROUPS])}")
+        raise UserError(f"no metric was given: choose among {', '.join([*METRICS, *GROUPS])}")
     if generator is not None:
         _check_defined(generator, names)
     spelt = [part for name in names for part in GROUPS.get(name, (name,))]
@@ -151,11 +152,13 @@ def _check_defined(generator: Generator, names: Sequence[str]) -> None:
     if "resolution_usage" in names:
         resolution_usage.check_usage(generator)
     if not has_w(generator) and (undefined := [name for name in names if name in METRICS_IN_W]):
-        raise UserError(f"{' and '.join(undefined)} need a space W, which this generator has not: choose ppl_z_full")
+        raise UserError(
+            f"{' and '.join(undefined)} need a space W, which this generator does not have: choose ppl_z_full"
+        )
 
 
 def evaluate_generator(inputs: MetricInputs, names: Sequence[str]) -> dict[str, Result]:
-    """Compute the metrics one after the other: {name: result}."""
+    """Compute metrics one after the other, and return {name: result}."""
     inputs = replace(inputs, keep_features=any(name in METRICS_OF_FEATURES for name in names), shared={})
     results = {}
     for name in track(names, "metrics", "metric"):
@@ -292,7 +295,7 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
 
 
 def _resynthesise(inputs: MetricInputs, distance: nn.Module, targets: Tensor) -> Tensor:
-    """Return what the projector makes of targets [N, C, R, R]: [N, C, R, R]."""
+    """Return the re-synthesis of targets [N, C, R, R] by the projector: [N, C, R, R]."""
     schedule = Schedule(steps=inputs.projection_steps, seed=inputs.seed)
     found = project(inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule)
     return found.images

@@ -1,4 +1,4 @@
-"""The rows of a comparison: ways from a source to an output."""
+"""The methods of a comparison, which turn a source into an output."""
 
 import hashlib
 import json
@@ -24,24 +24,24 @@ Render = Callable[[Tensor, Tensor, OnStep], Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table."""
+    """One method, which is one row of the table."""
 
     name: str
     key: dict[str, Any]
-    """JSON of all that its outputs depend on, beside the images"""
+    """JSON of everything that the outputs depend on, besides the images"""
     source_size: int
-    """side of the sources that it reads"""
+    """side of the sources that the method reads"""
     render: Render
     """(source [N, C, S, S], target [N, 3, T, T], on_step) -> output [N, 3, T, T]"""
     steps: int = 0
-    """of optimisation for a batch; on_step is called after each"""
+    """optimisation steps for a batch; on_step is called after each"""
 
 
 # --- rows ---
 
 
 def mean_face(model: PSp) -> Method:
-    """Render the latent average, whatever the image is: the floor."""
+    """Render the latent average for every image, as a lower bound of quality."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         output = as_rgb(fit(model.decode(model.latent_avg[None]), target.shape[-1]))  # [1, 3, T, T]
@@ -51,7 +51,7 @@ def mean_face(model: PSp) -> Method:
 
 
 def encode_and_render(model: PSp, name: str) -> Method:
-    """Use encoder and generator as they stand, with all passes of an encoder that corrects itself."""
+    """Use encoder and generator, with all passes of an iterative encoder."""
 
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         return as_rgb(fit(model(source), target.shape[-1]))  # [N, 3, T, T]
@@ -60,12 +60,12 @@ def encode_and_render(model: PSp, name: str) -> Method:
 
 
 def optimise(model: PSp, losses: WeightedLosses, steps: int) -> Method:
-    """Optimise w_plus from the latent average: slow, and about the best that the generator can do.
+    """Optimise w_plus from the latent average, which is slow and close to the best that the generator can do.
 
     Args:
-        model: Its generator is used, and its latent average.
+        model: The model, whose generator and latent average are used.
         losses: Terms on (output, target).
-        steps: Of the optimisation.
+        steps: Optimisation steps.
     """
     key = {"optimisation": _generator_key(model), "steps": steps, "losses": losses.weights_by_network}
     render = _optimised(model, losses, steps, lambda source: Codes(model.latent_avg))
@@ -78,8 +78,8 @@ def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
     Args:
         model: Encoder and generator.
         losses: Terms on (output, target).
-        steps: Of the optimisation.
-        name: Of the encoder's own row.
+        steps: Optimisation steps.
+        name: The name of the encoder's own row.
     """
     key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights_by_network}
     render = _optimised(model, losses, steps, model.encode)
@@ -110,12 +110,12 @@ FAMILIES = {
     "feature": "feature",
     "light_feature": "feature",
 }
-"""Encoders that do not correct themselves, as the papers call them."""
-PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature")  # the family's name alone says which one
+"""names of single-pass encoders in the papers"""
+PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature")  # the name in the papers identifies these
 
 
 def encoder_name(model: PSp) -> str:
-    """Return what the papers call an encoder, and its form: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
+    """Return the name of an encoder in the papers, with its form: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
     registered = built_as(model.encoder)["name"]
     family = "ReStyle" if model.encoder.reads_rendering else FAMILIES.get(registered)
     name = registered if family is None else family if registered in PUBLISHED else f"{family} ({registered})"
@@ -148,16 +148,16 @@ def _size(model: PSp) -> int:
 
 
 def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PSp, Metadata]]:
-    """Load the models that are to be compared.
+    """Load the models to compare.
 
     Args:
-        entries: (name, or None for that of the encoder; whatever `psp.loading.load` takes).
+        entries: (name, or None for that of the encoder; file, folder or name as for `psp.loading.load`).
 
     Returns:
-        {name of its row: (model, metadata)}.
+        {name of the row: (model, metadata)}.
 
     Raises:
-        UserError: Nothing is there, two rows would have one name, or the generators cannot be compared.
+        UserError: There is no such model, two rows would have the same name, or the generators cannot be compared.
     """
     loaded = [(given, path, *load(path)) for given, path in entries]
     _check_alike([(path, model) for _, path, model, _ in loaded])

@@ -1,4 +1,4 @@
-"""What is measured of an encoder's outputs: one value for each image."""
+"""Compute the metrics of an encoder's outputs, one value for each image."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from psp.perception.segmenter import Segmenter, load_segmenter, overlaps
 
 
 class Metrics(nn.Module):
-    """Compare outputs with their targets, through frozen networks.
+    """Compare outputs with their targets by frozen networks.
 
-    Values of different networks must not be compared, so reports name the network beside the number.
+    Values of different networks must not be compared, so reports give the network with each number.
 
     Args:
         perceptual: Distance of two images, with an attribute `name`.
@@ -55,12 +55,13 @@ class Metrics(nn.Module):
 
         Args:
             output: Images [N, 3, T, T], clamped to [-1, 1].
-            source: What the encoder saw, [N, C, S, S]: one-hot label maps where there is a segmenter.
+            source: Inputs of the encoder, [N, C, S, S], which are one-hot label maps if there is a segmenter.
             target: Images [N, 3, T, T] in [-1, 1].
 
         Returns:
-            {metric: [N]}: those of `reconstruction` and MS-SSIM. With a segmenter also "intersection" and "union" of
-            each label [N, label_nc], in pixels, from which the mIoU is computed.
+            {metric: [N]}: the metrics of `reconstruction` and MS-SSIM. With a segmenter also "intersection" and "union"
+            of
+                each label [N, label_nc], in pixels, from which the mIoU is computed.
         """
         values = {**self.reconstruction(output, target), "ms_ssim": ms_ssim(output, target)}
         if self.segmenter is not None:
@@ -70,7 +71,7 @@ class Metrics(nn.Module):
         return values
 
     def title(self, metric: str) -> str:
-        """Return the metric with its network, for a chart or a table: "perceptual (effnet)"."""
+        """Return a metric with its network for a chart or a table, such as "perceptual (effnet)"."""
         return f"{metric} ({self.networks[metric]})" if metric in self.networks else metric
 
     def titles(self, size: int) -> dict[str, str]:
@@ -86,19 +87,19 @@ class Metrics(nn.Module):
 
 
 def build_metrics(segmenter: Segmenter | None = None, **networks: dict[str, Any]) -> Metrics:
-    """Build metrics of named networks: `perceptual={"network": NAME, "path": FILE}, id={...}`.
+    """Build metrics with named networks: `perceptual={"network": NAME, "path": FILE}, id={...}`.
 
-    The default network is `auto`: the paper's where its file is, else one that needs no download.
+    The default network is `auto`: that of the paper if its file is found, else one that needs no download.
     """
     perceptual, identity = (LOSSES[name](**networks.get(name, {})) for name in ("perceptual", "id"))
     return Metrics(perceptual, identity, segmenter)
 
 
 def pick_segmenter(path: str | None, label_nc: int) -> Segmenter | None:
-    """Load the segmenter of a file, or the shipped one.
+    """Load a segmenter from a file, or the shipped one.
 
     Returns:
-        The segmenter, or None if it knows other labels than `label_nc`; a printed line says so.
+        The segmenter, or None, with a printed line, if its number of labels is not `label_nc`.
     """
     segmenter = load_segmenter(path) if path else load_segmenter()
     if segmenter.label_nc == label_nc:
@@ -108,6 +109,6 @@ def pick_segmenter(path: str | None, label_nc: int) -> Segmenter | None:
 
 
 def label_ids(one_hot: Tensor, size: int) -> Tensor:
-    """Turn label maps [N, label_nc, S, S] of 0 and 1 into ids int64 [N, size, size], each that of the nearest pixel."""
+    """Turn label maps [N, label_nc, S, S] of 0 and 1 into ids int64 [N, size, size] by nearest neighbour."""
     ids = one_hot.argmax(1, keepdim=True).float()  # [N, 1, S, S]
     return F.interpolate(ids, (size, size), mode="nearest-exact")[:, 0].long()  # [N, size, size]

@@ -1,4 +1,4 @@
-"""Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003)."""
+"""Compute the multi-scale structural similarity (Wang, Simoncelli and Bovik 2003)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ C1, C2 = 0.01**2, 0.03**2  # of images in [0, 1]
 
 
 def ms_ssim_scales(size: int) -> int:
-    """Return how many of the five scales an image has room for: each halves its side, and the window must fit."""
+    """Return how many of the five scales fit an image: each halves its side, and the window must fit."""
     return sum(size // 2**scale >= WINDOW for scale in range(len(SCALE_WEIGHTS)))
 
 
 def ms_ssim_label(size: int) -> str:
-    """Return what to call `ms_ssim` of images of this side, as values of different numbers of scales differ."""
+    """Return the name of `ms_ssim` for images of this side, as values with different numbers of scales differ."""
     scales = ms_ssim_scales(size)
     return "MS-SSIM" if scales == len(SCALE_WEIGHTS) else f"MS-SSIM ({scales} of {len(SCALE_WEIGHTS)} scales)"
 
@@ -27,10 +27,9 @@ def ms_ssim_label(size: int) -> str:
 def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
     """Compute the multi-scale structural similarity (Wang et al. 2003, eq. 7).
 
-    Five scales, an 11x11 Gaussian window of sigma 1.5 that stays within the image, and 2x2 means between the scales.
-    Channels are measured by themselves and averaged; negative terms count as 0. Images smaller than 176 px have no room
-    for five scales: they are measured on as many as they have (3 at 64 px), with the weights of these scaled to the
-    sum 1. See `ms_ssim_label`.
+    It uses five scales, an 11x11 Gaussian window of sigma 1.5 that stays within the image, and 2x2 means between the
+    scales. Channels are measured separately and averaged; negative terms count as 0. Images smaller than 176 px have
+    fewer scales (3 at 64 px), whose weights are normalised to the sum 1 (see `ms_ssim_label`).
 
     Args:
         output: Images [N, C, H, W] in [-1, 1].
@@ -54,13 +53,13 @@ def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
         if scale:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)  # [N, C, H / 2, W / 2]
         luminance, structure = _similarities(x, y)  # [N, C, H', W'] each
-        last = scale == scales - 1  # luminance is compared at the coarsest scale alone
+        last = scale == scales - 1  # luminance is compared only at the coarsest scale
         terms.append((luminance * structure if last else structure).mean([2, 3]).clamp(min=0))  # [N, C]
     return (torch.stack(terms, dim=-1) ** weights).prod(-1).mean(1)  # [N]
 
 
 def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute eq. 1 to 3 at each place of the window.
+    """Compute eq. 1 to 3 at each position of the window.
 
     Returns:
         The luminance term, and contrast times structure, [N, C, H - 10, W - 10] each.

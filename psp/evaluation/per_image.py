@@ -1,4 +1,4 @@
-"""Values of single images, kept on disk as they come: what was measured once is not measured again."""
+"""Keep the values of single images on disk, so that no image is measured twice."""
 
 import hashlib
 import json
@@ -15,20 +15,20 @@ from stylegan2.runtime.bounded import read_arrays, reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 
-VERSION = 2  # raise it whenever a metric changes, so that no older value is taken for a new one
-SAVE_SECONDS = 5.0  # between two writes, for methods that are faster than that
+VERSION = 2  # raise it whenever a metric changes, so that no older value is used
+SAVE_SECONDS = 5.0  # least time between two writes
 
 
 class PerImageValues:
     """Values of single images and some pictures, in a file of their own: `with PerImageValues(...) as values:`.
 
-    What was stored under the same key is there again, so that an interrupted run continues after its last batch. The
-    file is written every few seconds and at the end of the block, also where an exception ends it.
+    Values that were stored under the same key are read again, so that an interrupted run continues after its last
+    batch. The file is written every few seconds and at the end of the block, also after an exception.
 
     Args:
-        folder: Gets the file.
-        name: What was measured; part of the file's name.
-        key: JSON of all that the values depend on.
+        folder: Folder of the file.
+        name: Name of the measurement, which is part of the name of the file.
+        key: JSON of everything that the values depend on.
 
     Attributes:
         values: {metric: [N] or [N, L]}.
@@ -73,7 +73,7 @@ class PerImageValues:
             self.save()
 
     def save(self) -> None:
-        """Write what is new to the file. UserError: the file cannot be written."""
+        """Write new values to the file. UserError: the file cannot be written."""
         if not self._changed:
             return
         arrays: dict[str, Any] = {f"value/{name}": value for name, value in self.values.items()}
@@ -100,5 +100,5 @@ class PerImageValues:
 
 
 def slug(name: str) -> str:
-    """Turn a name into a part of a file's name: letters, digits and underscores."""
+    """Turn a name into a part of a file name, of letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("+", " plus ")).strip("_") or "unnamed"

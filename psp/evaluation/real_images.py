@@ -1,4 +1,4 @@
-"""The images that a generator was trained on, and statistics of their features, computed once."""
+"""The images that a generator was trained on, and cached statistics of their features."""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ class RealImages:
 
     Args:
         pixels: uint8 [R, R, C] by index.
-        key: Names their content, and changes whenever that changes.
-        count: How many to measure against.
+        key: Key of their content, which changes whenever that changes.
+        count: How many images are used.
     """
 
     def __init__(self, pixels: Pictures, key: str, count: int) -> None:
@@ -42,12 +42,12 @@ class RealImages:
         return self.count
 
     def batches(self, batch_size: int, name: str) -> Iterator[Tensor]:
-        """Yield images [N, C, R, R] in [-1, 1], behind a progress bar."""
+        """Yield images [N, C, R, R] in [-1, 1], and show a progress bar."""
         for part in batches(self.count, batch_size, name):
             yield torch.stack([images.to_tensor(self.pixels[i]) for i in range(part.start, part.stop)])  # [N, C, R, R]
 
     def statistics(self, network: FeatureNetwork, keep: bool, batch_size: int) -> FeatureStatistics:
-        """Return the statistics of the features of all images, from the cache where it has them.
+        """Return the statistics of the features of all images, from the cache if it has them.
 
         Args:
             keep: Whether the features themselves are needed too.
@@ -59,7 +59,7 @@ class RealImages:
             found = FeatureStatistics.restore(tensors)
             if found.kept is not None or not keep:
                 return found
-        except CheckpointError:  # there is none yet, or a disk has damaged it
+        except CheckpointError:  # there is none yet, or it is damaged
             pass
         found = feature_statistics(self.batches(batch_size, f"real images, {network.name}"), network, keep)
         checkpoint.save(path, found.tensors(), {"kind": KIND, "images": self.key, "network": network.key})

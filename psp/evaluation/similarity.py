@@ -1,4 +1,4 @@
-"""Whether two images show the same person."""
+"""Measure whether two images show the same person."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from stylegan2.metrics.samples import as_rgb
 class FaceSimilarity:
     """Compare the people in two batches of FFHQ-aligned images.
 
-    Values of different networks must not be compared, so reports put the attribute `name` beside them.
+    Values of different networks must not be compared, so reports give the attribute `name` with them.
 
     Args:
-        network: See `psp.losses.identity.identity_network`.
+        network: Name of the network, as in `psp.losses.identity.identity_network`.
         device: Where the network runs.
     """
 

@@ -1,4 +1,4 @@
-"""Means over images, tables of them, and a picture."""
+"""Compute means over images, and format them as tables and pictures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +8,12 @@ import torch
 from psp.perception.segmenter import label_ious
 from stylegan2.runtime import images
 
-PICTURE_SIDE = 128  # pixels of a picture in the sheet, at least
+PICTURE_SIDE = 128  # smallest side of a picture in the sheet, in pixels
 Values = Mapping[str, np.ndarray]
 
 
 def means(values: Values) -> dict[str, float]:
-    """Average over the images: {metric: mean}. Overlaps of labels become their mIoU over the labels that occur."""
+    """Average over images: {metric: mean}. Overlaps of labels become the mIoU over the labels that occur."""
     result = {name: float(value.mean()) for name, value in values.items() if value.ndim == 1}
     if "union" in values:
         seconds = result.pop("seconds_per_image")
@@ -23,12 +23,12 @@ def means(values: Values) -> dict[str, float]:
 
 
 def overall(groups: Sequence[Values]) -> dict[str, float]:
-    """Average over the images of all groups: {metric: mean}."""
+    """Average over the images of all groups together: {metric: mean}."""
     return means({name: np.concatenate([group[name] for group in groups]) for name in groups[0]})
 
 
 def table(results: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> str:
-    """Format {method: {metric: mean}} as a Markdown table, one method a row; titles are {metric: its title}."""
+    """Format {method: {metric: mean}} as a Markdown table with one row per method; titles are {metric: title}."""
     metrics = list(next(iter(results.values())))
     lines = ["| method | " + " | ".join(titles.get(m, m) for m in metrics) + " |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
@@ -41,8 +41,8 @@ def tables(groups: Mapping[str, Mapping[str, Values]], titles: Mapping[str, str]
     """Average {group: {method: values of each image}} and format the means.
 
     Returns:
-        JSON {"results": {method: {metric: mean over all groups}}, "groups": {group: {method: ...}}}, the latter where
-        there is more than one group; and the same as Markdown.
+        JSON {"results": {method: {metric: mean over all groups}}, "groups": {group: {method: ...}}}, where "groups" is
+        left out if there is only one; and the same as Markdown.
     """
     by_group = {group: {name: means(values) for name, values in methods.items()} for group, methods in groups.items()}
     if len(by_group) == 1:
@@ -56,7 +56,7 @@ def tables(groups: Mapping[str, Mapping[str, Values]], titles: Mapping[str, str]
 
 
 def sheet(rows: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """Put {caption: K pictures uint8 [H, W, 3]} under each other in one picture; small ones are enlarged."""
+    """Stack rows {caption: K pictures uint8 [H, W, 3]} in one picture; small pictures are enlarged."""
     return images.labelled_sheet([[_enlarged(p) for p in row] for row in rows.values()], captions=list(rows))
 
 

@@ -1,9 +1,9 @@
-"""Losses of the encoder: one file a loss, found by name; their weighted sum is here.
+"""Losses of the encoder, one per file and registered by name, and their weighted sum.
 
 A loss is a frozen module with two attributes: `inputs`, the names of the tensors that its forward takes (among output,
-target, source, w_plus, features, latent_avg), and `name`. Where a network measures, that is the network's own name
-(lpips_alex, effnet, id_dlib, ...), which reports say beside the numbers, since those of different networks must not be
-compared. The numbers themselves have the name that the loss is registered under. `forward` returns one value per
+target, source, w_plus, features, latent_avg), and `name`. If the loss uses a network, `name` is that of the network
+(lpips_alex, effnet, id_dlib, ...), which reports give with the numbers, since values of different networks must not be
+compared. The values themselves are logged under the registered name of the loss. `forward` returns one value per
 sample, [N].
 """
 
@@ -20,7 +20,7 @@ __all__ = ["LOSSES", "Loss", "WeightedLosses", "build_losses", "register_loss"]
 
 
 class WeightedLosses(nn.Module):
-    """Named losses with a weight each: terms {name: (loss, weight)}."""
+    """A weighted sum of named losses; `terms` is {name: (loss, weight)}."""
 
     def __init__(self, terms: dict[str, tuple[nn.Module, float]]) -> None:
         super().__init__()
@@ -32,16 +32,16 @@ class WeightedLosses(nn.Module):
 
     @property
     def inputs(self) -> set[str]:
-        """The names of the tensors that at least one term needs."""
+        """Return the names of the tensors that at least one term needs."""
         return {name for loss in self.losses.values() for name in cast(Loss, loss).inputs}
 
     @property
     def weights_by_network(self) -> dict[str, float]:
-        """The weights by what measures: {"effnet": 0.8}, which tells losses of different networks apart."""
+        """Return the weights by the names of losses or their networks, such as {"effnet": 0.8}."""
         return {self.networks.get(name, name): weight for name, weight in self.weights.items()}
 
     def forward(self, **available: Tensor) -> dict[str, Tensor]:
-        """Return the unweighted values {name: [N]}. Tensors that no term needs may be given too."""
+        """Return the unweighted values {name: [N]}; tensors that no term needs are ignored."""
         missing = sorted(self.inputs - available.keys())
         if missing:
             raise ValueError(f"the losses {', '.join(self.losses)} need also {', '.join(missing)}")
@@ -50,35 +50,35 @@ class WeightedLosses(nn.Module):
         }  # [N] each
 
     def total(self, values: dict[str, Tensor]) -> Tensor:
-        """Return the number to minimise: mean over the batch of the weighted sum. values {name: [N]} -> scalar."""
+        """Return the loss to minimise, the mean over the batch of the weighted sum: {name: [N]} -> []."""
         weighted = [self.weights[name] * value for name, value in values.items()]  # each [N]
         return torch.stack(weighted).sum(0).mean()
 
     def train(self, mode: bool = True) -> "WeightedLosses":
-        """Keep the measuring networks in evaluation mode, whatever the model around them does."""
+        """Keep the networks of the losses in evaluation mode, whatever mode is requested."""
         return super().train(False)
 
 
 def build_losses(lambdas: dict[str, float], **settings: dict[str, Any]) -> WeightedLosses:
-    """Build the losses that have a weight: `build_losses({"l2": 1, "id": 0.1}, id={"network": "dlib"})`.
+    """Build the losses with a positive weight: `build_losses({"l2": 1, "id": 0.1}, id={"network": "dlib"})`.
 
     Args:
-        lambdas: {registered name: weight}; a weight of 0 builds nothing.
-        settings: {registered name: keyword arguments of that loss}; those of losses without a weight are not used.
+        lambdas: {registered name: weight}; a loss with weight 0 is not built.
+        settings: {registered name: keyword arguments of the loss}; those of losses that are not built are ignored.
 
     Raises:
-        UserError: A name or setting is unknown, a weight is negative or not finite, nothing is left, or two losses
-            measure the same.
+        UserError: A name or setting is unknown, a weight is negative or not finite, all weights are 0, or two losses
+            are the same.
     """
     _check(lambdas, settings)
     terms: dict[str, tuple[nn.Module, float]] = {}
-    with torch.random.fork_rng(devices=[]):  # the networks are loaded, not drawn: leave the caller's randomness alone
+    with torch.random.fork_rng(devices=[]):  # building networks must not change the caller's random state
         for name, weight in lambdas.items():
             if weight == 0:
                 continue
             loss = LOSSES.build(name, **settings.get(name, {}))
             if loss.name in (other.name for other, _ in terms.values()):
-                raise UserError(f"the loss {loss.name} has been asked for twice: leave one of its weights at 0")
+                raise UserError(f"the loss {loss.name} was given twice: leave one of its weights at 0")
             terms[name] = (loss, float(weight))
     return WeightedLosses(terms)
 
@@ -95,4 +95,6 @@ def _check(lambdas: dict[str, float], settings: dict[str, dict[str, Any]]) -> No
             " id_lambda 0"
         )
     if not any(lambdas.values()):
-        raise UserError("every loss has the weight 0, so there is nothing to train on: give at least one a weight")
+        raise UserError(
+            "every loss has the weight 0, so that there is nothing to minimise: give at least one a positive weight"
+        )

@@ -1,4 +1,4 @@
-"""Perceptual loss on EfficientNet-Lite0: for machines that do not have the weights under LPIPS.
+"""Perceptual loss on EfficientNet-Lite0, for machines without the backbone weights of LPIPS.
 
 The form is that of LPIPS (arXiv 1801.03924, eq. 1): features normalised to unit length over the channels, squared
 differences. It is not LPIPS: no human ratings were fitted, and its numbers are reported as `effnet`.
@@ -15,16 +15,17 @@ from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 from stylegan2.metrics.samples import as_rgb
 
 TAPS = {0: 0.02, 1: 0.03, 3: 0.05, 5: 0.1, 11: 0.15, 16: 0.15}
-"""Weight of the stem (0) and of blocks 0, 2, 4, 10 and 15 (1 + block).
+"""Weights of the stem (0) and of blocks 0, 2, 4, 10 and 15 (1 + block).
 
-On 13 orderings that a viewer would give (a shift by 2 px is nearer than a blur of sigma 2, ...; 16 portraits at
-128 px) the stem alone is right in 0.67 of the cases, the blocks in 0.65, 0.82, 0.99, 1.00 and 1.00, all six weighted
-equally in 0.92, with these weights in 0.99. The early ones keep a little: their gradient is the one that knows pixels.
-The sum is such that values are of the size of LPIPS: 0.25 for the blur, 0.55 between two portraits.
+They were judged by 13 orderings that a viewer would give (a shift by 2 px is closer than a blur of sigma 2, ...; 16
+portraits at 128 px). The stem alone is right in 0.67 of the cases, the blocks in 0.65, 0.82, 0.99, 1.00 and 1.00, all
+six with equal weights in 0.92, and with these weights in 0.99. The early maps keep a small weight, because their
+gradient restores fine detail. The sum makes values as large as those of LPIPS: 0.25 for the blur, 0.55 between two
+portraits.
 """
 MIN_SIDE = 64
-"""A smaller image is enlarged. 64 px images are not: fed at 128 px the network takes three times as long and tells
-neither the orderings above nor people (smiling or another one) better apart."""
+"""A smaller image is enlarged. 64 px images are not: at 128 px the network takes three times as long, and is no better
+at the orderings above or at telling a smile from another person."""
 
 
 class EffNet(nn.Module):
@@ -38,7 +39,7 @@ class EffNet(nn.Module):
         self.network = load_efficientnet_lite0(path)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        """Compute the loss [N] of output and target, [N, C, H, W] in [-1, 1], gray, RGB or RGBA."""
         output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         with torch.no_grad():
             wanted = self._features(target)

@@ -1,4 +1,4 @@
-"""Losses of the face alone, with which pSp trains frontalization (arXiv 2008.00951)."""
+"""Losses on the face region only, with which pSp trains frontalization (arXiv 2008.00951)."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from psp.perception.crop import FACE
 
 
 class FaceCrop(nn.Module):
-    """Another loss of two images, of the face in them alone.
+    """Apply a loss of two images to the face region only.
 
     Args:
         loss: Takes output and target [N, C, H, W].
@@ -20,12 +20,12 @@ class FaceCrop(nn.Module):
         self.name = f"{loss.name}_crop"
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W], FFHQ-aligned -> [N]."""
+        """Compute the loss [N] of output and target, [N, C, H, W], FFHQ-aligned."""
         return self.loss(_cut(output), _cut(target))
 
 
 def _cut(images: Tensor) -> Tensor:
-    """Cut out the whole pixels of the face box."""
+    """Cut the face box, rounded to whole pixels, out of images."""
     rows, columns = images.shape[2:]
     top, left, height, width = FACE
     box = slice(round(top * rows), round((top + height) * rows))

@@ -1,4 +1,4 @@
-"""Regularization of a feature encoder's corrections, so that the codes keep what they can hold."""
+"""Regularization of the corrections of a feature encoder, so that the codes represent as much as they can."""
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +8,13 @@ from psp.losses.registry import register_loss
 
 @register_loss("feature_norm")
 class FeatureNorm(nn.Module):
-    """Mean square of the corrections of the generator's features; 0 where codes have none."""
+    """The mean square of the corrections of the generator's features; 0 for codes without corrections."""
 
     name = "feature_norm"
     inputs = ("w_plus", "features")
 
     def forward(self, w_plus: Tensor, features: Tensor | None) -> Tensor:
-        """w_plus [N, num_ws, w_dim], features [N, C, r, r] or None -> [N]."""
+        """Compute the loss [N] of features [N, C, r, r] or None; w_plus [N, num_ws, w_dim] gives the batch size."""
         if features is None:
             return torch.zeros(len(w_plus), device=w_plus.device)  # [N]
         return features.float().square().mean([1, 2, 3])  # [N]

@@ -22,16 +22,16 @@ from stylegan2.runtime.notices import say_once
 IdentityNetwork = ArcFace | DlibResNet | FaceNet
 LOADERS = {"arcface": load_arcface, "dlib": load_dlib, "facenet": load_facenet}
 MIN_SIDE = 64
-"""Below, faces are told apart less and less well: with dlib, rank-1 recognition is 1.00 at 64 px and 0.86 at 32 px."""
+"""Below this side, recognition degrades: with dlib, the rank-1 rate is 1.00 at 64 px and 0.86 at 32 px."""
 
 
 def identity_network(network: str = "auto", path: str | Path | None = None) -> IdentityNetwork:
-    """Return a frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`.
+    """Load a frozen network with `embed(images) -> [N, D]` and `similarity(a, b) -> [N]`.
 
     Args:
-        network: "arcface", "dlib" or "facenet"; "auto" takes arcface where its file is given or found, else dlib, and
-            prints which.
-        path: File of its weights.
+        network: "arcface", "dlib" or "facenet"; "auto" takes arcface if its file is given or found, else dlib, and
+            prints the choice.
+        path: File of the weights.
 
     Raises:
         UserError: There is no such network, or its file is missing.
@@ -50,7 +50,7 @@ class Identity(nn.Module):
     """1 - similarity of the faces in two FFHQ-aligned images.
 
     Args:
-        network: arcface, dlib, facenet, or auto: arcface where its file is, else dlib.
+        network: arcface, dlib, facenet, or auto: arcface if its file is found, else dlib.
         path: File of the identity network's weights, such as model_ir_se50.pth.
     """
 
@@ -63,7 +63,7 @@ class Identity(nn.Module):
         self._warned = False
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W] in [-1, 1], FFHQ-aligned, of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        """Compute the loss [N] of output and target, FFHQ-aligned [N, C, H, W] in [-1, 1], gray, RGB or RGBA."""
         output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         self._warn_small(min(target.shape[2:]))
         with torch.no_grad():
@@ -74,6 +74,6 @@ class Identity(nn.Module):
         if side < MIN_SIDE and not self._warned:
             self._warned = True
             warnings.warn(
-                f"Identity is measured on {side} px images; below {MIN_SIDE} px people are told apart less well.",
+                f"identity is measured on {side} px images, but people are recognised less well below {MIN_SIDE} px",
                 stacklevel=3,
             )

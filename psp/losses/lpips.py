@@ -1,7 +1,7 @@
-"""LPIPS (arXiv 1801.03924, eq. 1), the perceptual loss of the pSp paper, by the package lpips.
+"""LPIPS (arXiv 1801.03924, eq. 1), the perceptual loss of the pSp paper, with the package lpips.
 
-The linear heads come with the package; the network under them is torchvision's and must be on the machine. LPIPS on a
-random network is hardly better than the squared difference, so nothing here ever runs with one.
+The linear heads come with the package; the backbone is torchvision's, and its file must be on the machine. LPIPS on a
+random backbone is hardly better than the squared difference, so it never runs with one here.
 """
 
 import warnings
@@ -19,10 +19,10 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.notices import say_once
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-"""LPIPS's name of a network and the name of its file in the table of pretrained files."""
+"""{name of a backbone in LPIPS: name of its file in the table of pretrained files}"""
 NETWORKS = ("auto", *BACKBONES, "effnet")
 NETWORK_SETTINGS = {"network": "perceptual", "path": "perceptual_weights"}
-"""Both perceptual losses use the same network."""
+"""both perceptual losses use the same network"""
 
 
 class LPIPS(nn.Module):
@@ -30,11 +30,11 @@ class LPIPS(nn.Module):
 
     Args:
         network: "alex", "vgg" or "squeeze".
-        path: The network's torchvision file, where it is not in torchvision's own cache.
+        path: The torchvision file of the backbone, if it is not in torchvision's own cache.
 
     Raises:
         UserError: The file is not on this machine, or there is no such network.
-        CheckpointError: The file is damaged or another network's.
+        CheckpointError: The file is damaged or belongs to another network.
     """
 
     inputs = ("output", "target")
@@ -48,24 +48,24 @@ class LPIPS(nn.Module):
         self.distance = weights.freeze(_assemble(network, path), channels_last=True)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        """Compute the loss [N] of output and target, [N, C, H, W] in [-1, 1], gray, RGB or RGBA."""
         output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         return self.distance(output, target.detach()).flatten()  # [N]
 
 
 def _assemble(network: str, path: Path) -> nn.Module:
-    """Build the package's network without its download, with the weights of `path` in it."""
-    import lpips  # here, because it imports all of torchvision
+    """Build the network of the package with the weights in `path`, without a download."""
+    import lpips  # imported here, because it imports all of torchvision
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it still says `pretrained=False` to torchvision
+        warnings.simplefilter("ignore")  # lpips uses the deprecated argument `pretrained` of torchvision
         distance = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
     features = {
         key.removeprefix("features."): value
         for key, value in weights.load_tensors(path).items()
         if key.startswith("features.")
     }
-    # Its parameters are called sliceK.LAYER.REST, and LAYER.REST are torchvision's names.
+    # The parameters are called sliceK.LAYER.REST, where LAYER.REST is the name in torchvision.
     ours = {key.split(".", 1)[1]: key for key in distance.net.state_dict()}
     weights.fill(distance.net, {ours.get(key, key): value for key, value in features.items()}, path)
     return distance
@@ -73,9 +73,9 @@ def _assemble(network: str, path: Path) -> nn.Module:
 
 @register_loss("perceptual", {"lambda": "lpips_lambda", **NETWORK_SETTINGS})
 def build_perceptual(network: str = "auto", path: Path | None = None) -> nn.Module:
-    """Perceptual distance of two images: LPIPS, or a distance in the features of EfficientNet-Lite0.
+    """Build a perceptual distance of two images: LPIPS, or a distance in the features of EfficientNet-Lite0.
 
-    The loss's attribute `name` says which it is (lpips_alex, effnet, ...), and its numbers must be reported under it.
+    The attribute `name` of the loss (lpips_alex, effnet, ...) must be reported with its numbers.
 
     Args:
         network: alex, vgg or squeeze (LPIPS), effnet, or auto: alex where its file is, else effnet.
@@ -98,10 +98,10 @@ def perceptual_loss(network: str = "auto", path: Path | None = None) -> tuple[st
 
 @register_loss("perceptual_crop", {"lambda": "lpips_lambda_crop", **NETWORK_SETTINGS})
 def perceptual_crop(network: str = "auto", path: Path | None = None) -> FaceCrop:
-    """Perceptual distance of the face alone, as frontalization weights it.
+    """Build the perceptual distance on the face region only, for frontalization.
 
     Args:
-        network: As of the perceptual loss.
+        network: The network, as in `build_perceptual`.
         path: File of the perceptual network's weights.
     """
     return FaceCrop(build_perceptual(network, path))

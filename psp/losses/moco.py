@@ -1,7 +1,7 @@
-"""MoCo similarity (e4e, arXiv 2102.02766): what the identity loss is to faces, for any other domain.
+"""MoCo similarity loss (e4e, arXiv 2102.02766), which replaces the identity loss in domains other than faces.
 
-1 - cosine of the pooled features of a ResNet-50 that MoCo v2 (arXiv 2003.04297) trained without labels. Its input is
-what it was trained on, 224 px with ImageNet's mean and deviation; the published loss leaves out the latter.
+It is 1 - cosine of the pooled features of a ResNet-50 that MoCo v2 (arXiv 2003.04297) trained without labels. The input
+is 224 px with ImageNet's mean and deviation, as in its training; the published loss omits the normalization.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
 IMAGE_SIZE = 224
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for images in [0, 1]
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # statistics of ImageNet, for images in [0, 1]
 PREFIX, HEAD = "module.encoder_q.", "fc."
 
 
@@ -53,21 +53,21 @@ class MoCo(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """output, target [N, C, H, W] in [-1, 1], of 1 (gray), 3 or 4 channels (RGBA) -> [N]."""
+        """Compute the loss [N] of output and target, [N, C, H, W] in [-1, 1], gray, RGB or RGBA."""
         output, target = as_rgb(output), as_rgb(target)  # [N, 3, H, W] each
         with torch.no_grad():
             wanted = self.embed(target)  # [N, 2048]
         return 1 - F.cosine_similarity(self.embed(output), wanted)  # [N]
 
     def embed(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] in [-1, 1] -> pooled features [N, 2048]."""
+        """Return the pooled features [N, 2048] of images [N, 3, H, W] in [-1, 1]."""
         images = crop_resize(images, WHOLE, IMAGE_SIZE, IMAGE_SIZE)  # [N, 3, 224, 224]
         images = ((images + 1) / 2 - self.mean) / self.deviation
         return self.network(images.contiguous(memory_format=torch.channels_last))
 
 
 def query_encoder(path: Path) -> dict[str, Tensor]:
-    """Return the query encoder's tensors by torchvision's names, without the head that only MoCo's training needs."""
+    """Read the query encoder's tensors under torchvision's names, without the head that only MoCo's training uses."""
     content = read_torch(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -8,12 +8,12 @@ from psp.losses.registry import register_loss
 
 @register_loss("w_norm")
 class WNorm(nn.Module):
-    """Distance of a code from the average latent: the Euclidean norm over all its rows jointly."""
+    """The distance of a code from the average latent, as the Euclidean norm over all rows together."""
 
     name = "w_norm"
     inputs = ("w_plus", "latent_avg")
 
     def forward(self, w_plus: Tensor, latent_avg: Tensor) -> Tensor:
-        """w_plus [N, num_ws, w_dim], latent_avg [w_dim] or [num_ws, w_dim] -> [N]."""
+        """Compute the loss [N] of w_plus [N, num_ws, w_dim], with latent_avg [w_dim] or [num_ws, w_dim]."""
         offset = (w_plus - latent_avg.detach()).flatten(1)  # [N, num_ws * w_dim]
         return torch.linalg.vector_norm(offset, dim=1)  # [N]

@@ -23,7 +23,7 @@ def test_all_cases_are_measured_and_written(tmp_path):
         assert case["threads"] == 1
 
 
-@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.filterwarnings("ignore:identity is measured on 32 px images")
 @pytest.mark.parametrize("name", ["inference, batch 4", "psp step", "gan tiny-cpu"])
 def test_a_case_is_measured_at_toy_sizes(monkeypatch, name):
     monkeypatch.setattr(cpu, "tune_process", lambda: None)  # not of this process

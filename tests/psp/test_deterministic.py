@@ -75,7 +75,7 @@ def test_a_step_has_no_operator_that_a_gpu_refuses(name):
     assert operators_of_a_step(name, encoders.losses()) & REFUSED == set()
 
 
-@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.filterwarnings("ignore:identity is measured on 32 px images")
 def test_neither_losses_nor_a_generator_that_learns_have_one():
     losses = build_losses({"l2": 1.0, "perceptual": 0.8, "perceptual_crop": 0.1, "id": 0.1})
     assert operators_of_a_step("light", losses, generated_share=0.5, train_decoder=True) & REFUSED == set()

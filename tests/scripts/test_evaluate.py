@@ -50,7 +50,7 @@ def test_encoders_are_measured_beside_one_another(script, pictures):
     save("a.safetensors", "inversion")
     save("b.safetensors", "inversion", "light_restyle", seed=1)
     flags = ["--data", pictures, "--optimisation_steps", 2, "--refine_steps", 3, "--exp_dir", "out", *FLAGS]
-    with pytest.warns(UserWarning, match="Identity is measured on 32 px images"):
+    with pytest.warns(UserWarning, match="identity is measured on 32 px images"):
         code, out, err = script("evaluate.py", "--checkpoint_path", "a.safetensors", "b.safetensors", *flags)
     assert code == 0, err
     report = read("out")
@@ -134,7 +134,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
-@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.filterwarnings("ignore:identity is measured on 32 px images")
 def test_a_task_is_measured_against_the_truth_in_groups(script, task):
     settings, groups, rows = TASKS[task]
     save("a.safetensors", task, channels=4 if task == "inpainting" else 3, **settings)
@@ -162,7 +162,7 @@ def test_a_task_is_measured_against_the_truth_in_groups(script, task):
         assert not Path("out/diversity.png").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.filterwarnings("ignore:identity is measured on 32 px images")
 def test_segmentation_has_the_miou_of_its_outputs(script):
     save("a.safetensors", "segmentation", channels=19, label_nc=19)
     save_segmenter("mine.safetensors", Segmenter(19, 16, (4, 4)), {})
@@ -177,7 +177,7 @@ def test_segmentation_has_the_miou_of_its_outputs(script):
     assert "mIoU (mine)" in Path("out/table.md").read_text()
 
 
-@pytest.mark.filterwarnings("ignore:Identity is measured on 32 px images")
+@pytest.mark.filterwarnings("ignore:identity is measured on 32 px images")
 def test_files_of_the_user_as_sources(script, pictures, tmp_path):
     for path in pictures.iterdir():
         write_image(tmp_path / "maps" / path.name, np.eye(40, dtype=np.uint8) * 2)

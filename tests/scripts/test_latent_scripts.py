@@ -232,7 +232,7 @@ def test_boundaries_change_their_attributes(script, generator, classifier):
         "--identity",
         "dlib",
     ]
-    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+    with pytest.warns(UserWarning, match="identity is measured on 16 px images"):
         code, out, err = script(*command)
     assert code == 0, err
     found, metadata = load_directions(Path("d/boundary.safetensors"))

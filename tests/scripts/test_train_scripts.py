@@ -162,7 +162,7 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
         "--id_lambda",
         0.1,
     ]
-    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+    with pytest.warns(UserWarning, match="identity is measured on 16 px images"):
         code, out, _ = script("train_psp.py", *arguments, "--max_steps", 1)
     assert code == 0
     assert f"5 images of {pictures} for training, 1 held out; on cpu" in out
@@ -198,7 +198,7 @@ def test_a_training_that_explodes_stops_and_keeps_its_checkpoint(script, gan, pi
 
     losses = ["--lpips_lambda", 0, "--id_lambda", 0, *MEASURES, "--optim_name", "adam", "--val_interval", 100]
     arguments = ["--data", pictures, "--stylegan_weights", gan, "--exp_dir", "encoder", *ENCODER, *losses]
-    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+    with pytest.warns(UserWarning, match="identity is measured on 16 px images"):
         started = script("train_psp.py", *arguments, "--max_steps", 1)
     assert started[0] == 0
     assert_stops(script("train_psp.py", *arguments, *explode, "--max_steps", 100), "encoder")
@@ -299,7 +299,7 @@ def test_a_task_is_trained_and_its_checkpoint_reads_its_own_sources(script, gan,
         *losses,
         *TASKS[task],
     ]
-    with pytest.warns(UserWarning, match="Identity is measured on 16 px images"):
+    with pytest.warns(UserWarning, match="identity is measured on 16 px images"):
         code, out, err = script("train_psp.py", *arguments, "--max_steps", 2, "--exp_dir", "run", "--augment")
     assert code == 0, err
     assert read_image("run/pairs.png").shape[1] == 8 * 128

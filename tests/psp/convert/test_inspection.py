@@ -66,7 +66,7 @@ def test_an_encoder_that_cannot_be_told_is_said_beside_the_rest(published, lines
 
 def test_extra_heads(published, lines):
     found = lines(published.content("Encoder4Editing", num_ws=10))
-    assert "encoder: of its 10 heads the generator uses the first 8" in found
+    assert "encoder: the generator uses the first 8 of its 10 heads" in found
     assert "encoder: no tensor missing or left over" in found
 
 
@@ -76,8 +76,8 @@ def test_generators_and_trunks(layouts, lines):
     assert found[0] == "format: StyleGAN2 generator (rosinality)"
     assert "generator: 16 px, 3 channels, num_ws 6, mapping of 8 layers, z 32, w 32" in found
     assert "ArcFace IR-SE network" in lines(layouts["fill"](layouts["trunk"](widths=(16, 16, 16, 16))))[0]
-    assert "no kind known here (dict: a, b)" in lines({"a": 1, "b": 2})[0]
-    assert "no kind known here (Tensor" in lines(torch.ones(2))[0]
+    assert "of an unknown kind (dict: a, b)" in lines({"a": 1, "b": 2})[0]
+    assert "of an unknown kind (Tensor" in lines(torch.ones(2))[0]
 
 
 def test_a_checkpoint_of_this_package(published, tmp_path):

@@ -174,7 +174,7 @@ def test_the_first_e4e_files_for_cars_have_two_heads_too_many(published, tmp_pat
     content = published.content("Encoder4Editing", num_ws=10, stylegan_size=32)
     torch.save(content, tmp_path / "cars.pt")
     model, _ = loading.load(tmp_path / "cars.pt")
-    assert "of its 10 heads the generator uses the first 8" in capsys.readouterr().out
+    assert "the generator uses the first 8 of its 10 heads" in capsys.readouterr().out
     wide = published.content("Encoder4Editing", num_ws=10, resolution=64)
     wide["state_dict"] |= {key: value for key, value in content["state_dict"].items() if key.startswith("encoder.")}
     images = torch.randn(2, 3, 32, 32)

@@ -125,7 +125,7 @@ def test_any_module_with_four_sizes_is_an_encoder():
     assert model.encode(torch.randn(2, 3, 8, 8)).w_plus.shape == (2, 10, 16)
     assert model.iterations == 1
     del Mean.w_dim
-    with pytest.raises(UserError, match="an encoder has the attributes w_dim, but Mean does not"):
+    with pytest.raises(UserError, match="an encoder must have the attributes w_dim, but Mean does not"):
         PSp(Mean(), generator())
 
 

@@ -174,7 +174,7 @@ def test_a_generator_without_w_is_measured_in_z_alone(inputs):
     found = evaluate_generator(dataclasses.replace(inputs, generator=other), ["ppl_z_end", "separability", "fd_effnet"])
     assert list(found["separability"].values) == ["separability_z", "separability_z_held_out"]
     for name in ("ppl_w_end", "resolution_usage"):
-        with pytest.raises(UserError, match="which this generator has not|architecture 'skip'"):
+        with pytest.raises(UserError, match="which this generator does not have|architecture 'skip'"):
             parse_metrics(f"fd_effnet,{name}", other)
 
 

@@ -142,7 +142,7 @@ def test_a_missing_input_is_named(available):
 
 def test_one_measure_is_not_weighted_twice(monkeypatch):
     monkeypatch.setitem(LOSSES._builders, "twin", L2)
-    with pytest.raises(UserError, match="l2 has been asked for twice"):
+    with pytest.raises(UserError, match="l2 was given twice"):
         build_losses({"l2": 1.0, "twin": 1.0})
 
 
