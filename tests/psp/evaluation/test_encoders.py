@@ -221,7 +221,7 @@ def test_outputs_of_a_feature_encoder_bear_its_correction(tmp_path, pairs):
 
 
 def test_one_output_has_no_diversity(diverse):
-    with pytest.raises(UserError, match="among 2 outputs or more, not 1"):
+    with pytest.raises(UserError, match="needs at least 2 outputs, not 1"):
         diverse(outputs=1)
 
 
