@@ -1,5 +1,6 @@
 """What `mkdocs` does beside the pages of docs/: README and CONTRIBUTING become pages, and links fit the site."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def on_config(config: Any) -> Any:
     reference = sorted(path.name for path in (ROOT / "docs" / "api").glob("*.md"))
     config.nav = [
         {"Start": "index.md"},
-        {"Guides": ordered},
+        {"Guides": [*ordered, *(f"notebooks/{path.stem}.md" for path in notebooks())]},
         {"Reference": [f"api/{name}" for name in reference]},
         {"Contributing": ["contributing.md", "changelog.md"]},
     ]
@@ -33,7 +34,31 @@ def on_files(files: Any, config: Any) -> Any:
         if (ROOT / name).is_file():
             text = (ROOT / name).read_text(encoding="utf-8")
             files.append(File.generated(config, page, content=_with_links(text, ROOT)))
+    for path in notebooks():
+        page = f"notebooks/{path.stem}.md"
+        files.append(File.generated(config, page, content=_with_links(as_page(path), path.parent, Path(page).parent)))
     return files
+
+
+def notebooks() -> list[Path]:
+    """Return the notebooks, each of which becomes a page beside the file itself."""
+    return sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+
+
+def as_page(path: Path) -> str:
+    """Return a notebook as Markdown, with the texts and pictures that its cells returned."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for data in (output["data"] for output in cell.get("outputs", ()) if "data" in output):
+            if "image/jpeg" in data:
+                parts.append(
+                    f'<img alt="the picture" src="data:image/jpeg;base64,{"".join(data["image/jpeg"]).strip()}">'
+                )
+            else:
+                parts.append("```text\n" + "".join(data["text/plain"]) + "\n```")
+    return "\n\n".join(parts)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

@@ -121,7 +121,7 @@ def test_a_broken_and_a_large_file_get_one_sentence_each(page, astronaut, tmp_pa
     Image.fromarray(np.frombuffer(os.urandom(3 * 1000 * 1000), np.uint8).reshape(1000, 1000, 3)).save(large)
     page.wait_for_selector("#photograph input[type=file]", state="attached")
     give(page, large)
-    page.get_by_text("exceeds").first.wait_for()
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
 
     give(page, astronaut)  # and the page goes on
     page.wait_for_selector("#inverted img")
