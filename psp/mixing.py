@@ -17,16 +17,16 @@ from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
 @dataclass(frozen=True)
 class Mixing:
-    """How many outputs a source gives, and what is random in them.
+    """Settings of style mixing: the number of outputs of a source, and what is random in them.
 
     Raises:
         UserError: A number is out of its range.
     """
 
     mask: str = "fine"
-    """rows of w+ that are replaced; see `mask_rows`"""
+    """rows of w+ that are mixed, as `mask_rows` reads them"""
     outputs: int = 5
-    """outputs of each source"""
+    """number of outputs of each source"""
     alpha: float = 1.0
     """share of the random style in the masked rows, from 0 to 1"""
     seed: int = 0
@@ -34,24 +34,24 @@ class Mixing:
 
     def __post_init__(self) -> None:
         if self.outputs < 1:
-            raise UserError(f"the number of outputs for each source is 1 or more, not {self.outputs}")
+            raise UserError(f"the number of outputs for each source must be at least 1, not {self.outputs}")
         if not 0 <= self.alpha <= 1:
-            raise UserError(f"the share of the random style is a number from 0 to 1, not {self.alpha}")
+            raise UserError(f"the share of the random style must be from 0 to 1, not {self.alpha}")
 
 
 @torch.no_grad()
 def random_styles(generator: Generator, count: int, seed: int) -> Tensor:
-    """Map z ~ N(0, 1) to styles [count, w_dim]; number k depends on the seed and on k alone."""
+    """Map z ~ N(0, 1) to styles [count, w_dim], each of which depends only on the seed and on its index."""
     z = torch.cat([seeded_normal((1, generator.z_dim), derive_seed(seed, k)) for k in range(count)])  # [count, z_dim]
     return generator.mapping(z.to(generator.w_avg.device))[:, 0]  # [count, w_dim]
 
 
 @dataclass(frozen=True)
 class Variants:
-    """The random styles that every source is mixed with."""
+    """The random styles with which every source is mixed."""
 
     count: int
-    """outputs of each source"""
+    """number of outputs of each source"""
     styles: Tensor | None = None
     """[K, w_dim], or None to leave the codes as they are"""
     rows: tuple[int, ...] = ()
@@ -61,7 +61,7 @@ class Variants:
 
     @classmethod
     def draw(cls, generator: Generator, mixing: Mixing | None) -> "Variants":
-        """Draw the styles; one output without any where `mixing` is None."""
+        """Draw the styles; where `mixing` is None, there is one output without a random style."""
         if mixing is None:
             return cls(1)
         rows = tuple(mask_rows(mixing.mask, generator.num_ws))
@@ -69,7 +69,7 @@ class Variants:
         return cls(mixing.outputs, styles, rows, mixing.alpha)
 
     def of(self, codes: Codes) -> Codes:
-        """Return the codes of N * K outputs for those of N images, the K of an image beside each other."""
+        """Return the codes of N * K outputs from those of N images; the K outputs of an image are adjacent."""
         if self.styles is None:
             return codes
         w_plus = mix(codes.w_plus, self.styles, self.rows, self.alpha).flatten(0, 1)  # [N * K, num_ws, w_dim]

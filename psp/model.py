@@ -20,19 +20,19 @@ from stylegan2.runtime.errors import UserError
 
 
 class Codes(NamedTuple):
-    """Where images stand in the space of a generator."""
+    """The codes of images in the latent space of a generator."""
 
     w_plus: Tensor
     """[N, num_ws, w_dim]"""
     features: Tensor | None = None
-    """[N, C, r, r], added to the generator's feature maps of side r; None for codes in W+ alone"""
+    """[N, C, r, r], added to the generator's feature maps of side r; None for codes in W+ only"""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Codes":
-        """Return codes of which the function has seen w_plus and, where there are any, features."""
+        """Apply a function to w_plus and, if there are any, to features."""
         return Codes(function(self.w_plus), None if self.features is None else function(self.features))
 
     def split(self, size: int) -> list["Codes"]:
-        """Return the codes of so many images at a time."""
+        """Split the codes into parts of at most `size` images."""
         w_plus = self.w_plus.split(size)
         features = [None] * len(w_plus) if self.features is None else self.features.split(size)
         return [Codes(*part) for part in zip(w_plus, features, strict=True)]
@@ -42,8 +42,8 @@ class PSp(nn.Module):
     """An encoder and the generator whose space it encodes into: images -> w+ -> images.
 
     Args:
-        encoder: Gives offsets to the latent average, [N, num_ws, w_dim]; one that reads the rendering too gives
-            offsets to the codes of that rendering. See `psp.encoders.Encoder`.
+        encoder: Returns offsets to the latent average, [N, num_ws, w_dim], or, if it also reads the rendering, offsets
+            to the codes of that rendering. See `psp.encoders.Encoder`.
         generator: A style-based generator.
         latent_avg: [num_ws, w_dim], or one row [w_dim] or [1, w_dim] for all; by default the generator's `w_avg`.
 
@@ -82,12 +82,12 @@ class PSp(nn.Module):
 
     @property
     def iterations(self) -> int:
-        """Passes of the encoder over an image.
+        """Number of passes of the encoder over an image.
 
-        It is 1 for an encoder that does not correct itself. For one that does it may be set at any time.
+        It is 1 for a single-pass encoder. For an iterative encoder it may be set at any time.
 
         Raises:
-            UserError: The encoder corrects neither itself nor features, or the number is below 1.
+            UserError: The encoder has a single pass, or the number is below 1.
         """
         return self.encoder.iterations
 
@@ -103,9 +103,9 @@ class PSp(nn.Module):
         self.encoder.iterations = count
 
     def encode(self, images: Tensor) -> Codes:
-        """Encode images [N, C, S, S] in [-1, 1], S the encoder's input_size.
+        """Encode images [N, C, S, S] in [-1, 1], where S is the encoder's input_size.
 
-        Of several passes only the last one can be differentiated: each starts from what the one before arrived at.
+        Of several passes only the last one can be differentiated, as each pass detaches the result of the one before.
         """
         codes = rendering = None
         with torch.no_grad():
@@ -119,11 +119,11 @@ class PSp(nn.Module):
 
         Args:
             images: [N, C, S, S] in [-1, 1].
-            codes: What the pass before arrived at. No gradient reaches them.
-            rendering: What `decode` makes of them, [N, img_channels, R, R]. No gradient reaches it.
+            codes: Result of the pass before, which gets no gradient.
+            rendering: Rendering of these codes, [N, img_channels, R, R], which gets no gradient.
 
         Returns:
-            Codes. An encoder of a single pass ignores those given; one that corrects features keeps their w_plus and
+            The new codes. A single-pass encoder ignores the given codes; a feature encoder keeps their w_plus and
             adds to their features.
         """
         encoder = self.encoder
@@ -142,7 +142,7 @@ class PSp(nn.Module):
         return Codes(w_plus + encoder(images, seen))
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
-        """Render codes, or a w_plus [N, num_ws, w_dim] alone: [N, img_channels, R, R], about [-1, 1] (not clamped)."""
+        """Render codes or w_plus [N, num_ws, w_dim]: [N, img_channels, R, R], about in [-1, 1] but not clamped."""
         return rendered(self.generator, codes if isinstance(codes, Codes) else Codes(codes), noise_mode)
 
     def forward(self, images: Tensor, noise_mode: str = "const") -> Tensor:
@@ -151,7 +151,7 @@ class PSp(nn.Module):
 
 
 def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> Tensor:
-    """Render codes by a generator, which need not take corrections where there are none: [N, img_channels, R, R]."""
+    """Render codes by any generator, also one that takes no corrections if there are none: [N, img_channels, R, R]."""
     corrected = {} if codes.features is None else {"features": codes.features}
     return generator.synthesis(codes.w_plus, noise_mode=noise_mode, **corrected)
 
@@ -178,11 +178,11 @@ def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return as_rgb(output), as_rgb(target)
 
 
-LOSS_SIZE = 256  # pixels that the paper's losses look at; the images of smaller generators are looked at as they are
+LOSS_SIZE = 256  # px; larger images are reduced to this size for the losses, as in the paper
 
 
 def fit(x: Tensor, size: int) -> Tensor:
-    """Resize square images [N, C, S, S] to [N, C, size, size]: averaged over areas if smaller, bilinearly if larger."""
+    """Resize square images [N, C, S, S] to [N, C, size, size]: down by area averaging, up bilinearly."""
     if x.shape[-1] == size:
         return x
     if x.shape[-1] > size:

@@ -1,4 +1,4 @@
-"""Inversion by optimisation: Adam on the codes of each image, the slow baseline that an encoder is measured against."""
+"""Inversion by optimisation: Adam on the codes of each image, the slow baseline of encoders."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
 
-LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight} of optimisation, as pSp trains inversion
+LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight}, as pSp trains inversion
 
 
 def optimize_codes(
@@ -26,15 +26,17 @@ def optimize_codes(
     """Find the codes whose rendering is closest to the target.
 
     Args:
-        generator: frozen here; noise is its stored one.
+        generator: The generator, which is frozen and uses its stored noise.
         target: [N, 3, T, T] in [-1, 1], or of the generator's channels; renderings are area-averaged to T.
-        losses: terms on (output, target), one value per sample, so that samples do not influence one another.
-        start: such as an encoder's codes; the latent average, w_plus [num_ws, w_dim] without features, serves all
-            samples. Features that are there are optimised too.
-        on_step: called after each step with the number of steps done.
+        losses: Terms on (output, target), one value per sample, so that samples do not influence one another.
+        start: Initial codes, such as those of an encoder, or the latent average [num_ws, w_dim] for all samples.
+            Features, if there are any, are optimised too.
+        steps: Number of steps.
+        learning_rate: Learning rate of Adam.
+        on_step: Called after each step with the number of steps so far.
 
     Returns:
-        Codes, w_plus [N, num_ws, w_dim].
+        The codes, with w_plus [N, num_ws, w_dim].
     """
     w_plus = start.w_plus.detach().expand(len(target), -1, -1).clone().requires_grad_(True)  # [N, num_ws, w_dim]
     features = None if start.features is None else start.features.detach().clone().requires_grad_(True)  # [N, C, r, r]
@@ -48,7 +50,9 @@ def optimize_codes(
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = rendered(generator, Codes(w_plus, features))  # [N, img_channels, R, R]
             output, wanted = comparable(ops.area_downsample(output, target.shape[-1]), target)  # [N, 3, T, T] each
-            loss = losses.total(losses(output=output, target=wanted)) * len(target)  # a sum: each sample on its own
+            loss = losses.total(losses(output=output, target=wanted)) * len(
+                target
+            )  # a sum keeps the samples independent of each other
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -1,7 +1,7 @@
 """Ranger, pSp's optimizer: RAdam (arXiv 1908.03265), Lookahead (1907.08610), gradient centralization (2004.01461)."""
 
 # pyright: reportPrivateImportUsage=false
-# (PyTorch's own optimizers are written with these functions over lists of tensors, which have no public names.)
+# (PyTorch's own optimizers use these functions on lists of tensors, which have no public names.)
 
 import math
 from collections import defaultdict
@@ -13,9 +13,10 @@ from torch import Tensor
 
 
 def build_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """Build "ranger" or "adam" in the form that works through all parameters at once.
+    """Build "ranger" or "adam" in the form that updates all parameters at once.
 
-    Both ask their attribute `found_inf`, a tensor [] on the device, whether to move (`stylegan2.runtime.guard.Guard`).
+    Both skip a step if their attribute `found_inf`, a tensor [] on the device, is not 0 (see
+    `stylegan2.runtime.guard.Guard`).
     """
     if name == "ranger":
         return Ranger(parameters, lr=lr)
@@ -23,7 +24,7 @@ def build_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: flo
 
 
 def unscale(optimizer: torch.optim.Optimizer, scale: float) -> None:
-    """Divide the gradients by what their loss was multiplied with."""
+    """Divide the gradients by the factor with which the loss was scaled."""
     if scale != 1:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(gradients, 1 / scale)
@@ -32,17 +33,17 @@ def unscale(optimizer: torch.optim.Optimizer, scale: float) -> None:
 class Ranger(torch.optim.Optimizer):
     """Rectified Adam on centralized gradients, looking ahead every `k` steps.
 
-    Where the attribute `found_inf`, a tensor [], is not 0, a step changes nothing. It is read on the device: a step
-    does not wait for its own gradients, but learns at its start whether the step before it changed anything.
+    A step changes nothing if the attribute `found_inf`, a tensor [], is not 0. It is read on the device: a step does
+    not wait for its own gradients, but finds out at its start whether the step before changed anything.
 
     Args:
         params: Parameters or parameter groups.
         lr: Step size.
         betas: Decay of the two moments.
         eps: Added to the root of the second moment.
-        n_sma_threshold: Below this length of the approximated moving average the step is not adaptive.
+        n_sma_threshold: The step is not adaptive below this length of the approximated moving average.
         k: Every k steps the slow weights move towards the fast ones, which restart from them.
-        alpha: The fraction that they move.
+        alpha: The fraction by which the slow weights move.
     """
 
     def __init__(
@@ -69,13 +70,13 @@ class Ranger(torch.optim.Optimizer):
                 loss = closure()
         self.settle()
         skip = self.found_inf
-        if skip is not None and skip.device.type != "cuda":  # where looking is free
+        if skip is not None and skip.device.type != "cuda":  # reading the value costs nothing elsewhere
             if skip > 0:
                 return loss
             skip = None
         moved: list[Tensor] = []
         for group in self.param_groups:
-            # Parameters that have learned for different numbers of steps, such as late deltas of e4e, differ in scale.
+            # Parameters with different numbers of steps, such as late deltas of e4e, have different bias corrections.
             by_step: dict[int, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -88,18 +89,18 @@ class Ranger(torch.optim.Optimizer):
         return loss
 
     def settle(self) -> None:
-        """Count the last step back if it changed nothing. Before the state is saved this must have been called."""
+        """Undo the count of the last step if it changed nothing; call this before the state is saved."""
         if self._pending is None:
             return
         skipped, copied, parameters = self._pending
         self._pending = None
-        copied.synchronize()  # of the step before: the device has the next one to work on meanwhile
+        copied.synchronize()  # belongs to the step before, so that the device already works on the next one
         if skipped:
             for parameter in parameters:
                 self.state[parameter]["step"] -= 1
 
     def _remember(self, skip: Tensor, moved: list[Tensor]) -> None:
-        """Send `skip` to the host, without waiting for it."""
+        """Copy `skip` to the host without waiting."""
         skipped = torch.empty([], dtype=skip.dtype, pin_memory=True).copy_(skip, non_blocking=True)
         copied = torch.cuda.Event()
         copied.record(torch.cuda.current_stream(skip.device))
@@ -115,7 +116,7 @@ class Ranger(torch.optim.Optimizer):
         return state
 
     def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any], skip: Tensor | None) -> None:
-        """Make one step with parameters that have learned for equally many; nothing changes where skip [] is not 0."""
+        """Update parameters that have had equally many steps; nothing changes if skip [] is not 0."""
         states = [self.state[parameter] for parameter in parameters]
         for state in states:
             state["step"] = step
@@ -163,16 +164,16 @@ class Ranger(torch.optim.Optimizer):
 
 
 def centralize(grad: Tensor) -> Tensor:
-    """Subtract from a gradient its mean over all dimensions but the first (arXiv 2004.01461, eq. 1), if it has more."""
+    """Subtract from a gradient its mean over all dimensions but the first, if it has several (2004.01461, eq. 1)."""
     if grad.ndim < 2:
         return grad
     return grad - grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True)
 
 
 def laid_out_like(grad: Tensor, parameter: Tensor) -> Tensor:
-    """Return a gradient with the strides of its parameter, as it takes to work through all parameters at once.
+    """Return a gradient with the strides of its parameter, which an update of all parameters at once needs.
 
-    Gradients of 1 x 1 convolutions may have others, where the size of a dimension is 1.
+    Gradients of 1 x 1 convolutions may have other strides in dimensions of size 1.
     """
     return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 
@@ -180,7 +181,7 @@ def laid_out_like(grad: Tensor, parameter: Tensor) -> Tensor:
 def rectification(step: int, beta2: float, threshold: float) -> float | None:
     """Return RAdam's r_t times the bias correction of the second moment (arXiv 1908.03265, algorithm 2).
 
-    None while the approximated moving average is no longer than `threshold`: the variance is not tractable yet.
+    Return None while the approximated moving average is at most `threshold` long, as the variance is not tractable yet.
     """
     correction = 1 - beta2**step
     n_max = 2 / (1 - beta2) - 1

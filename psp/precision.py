@@ -16,7 +16,7 @@ CHECKED = 4  # images of the first batch that are rendered in both precisions
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
-    """Return the precision that computing takes on a device.
+    """Return the precision in which a device computes.
 
     "auto" is float32 on a CPU and bfloat16 on a GPU that has it, else float16. A GPU may then round the operands of
     the remaining float32 products to TF32, as it may with "tf32"; with "fp32" it must not. This is set for the process.
@@ -43,13 +43,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @torch.inference_mode()
 def safe_precision(model: Callable[[Tensor], Tensor], images: Tensor, precision: str) -> str:
-    """Return the precision that was asked for if its renderings are near enough to those of fp32, else "fp32".
+    """Return the requested precision if its renderings are close enough to those of fp32, else "fp32".
 
-    One printed line says what was measured.
+    The measured difference is printed.
 
     Args:
-        model: Images -> renderings.
-        images: What the encoder reads, [N, C, S, S]; the first few are encoded and rendered.
+        model: Maps images to renderings.
+        images: Inputs of the encoder, [N, C, S, S], of which the first few are rendered.
         precision: One of `stylegan2.runtime.choices.PRECISIONS`.
     """
     precision = pick_precision(precision, images.device)
@@ -71,7 +71,7 @@ def safe_precision(model: Callable[[Tensor], Tensor], images: Tensor, precision:
 def difference_8bit(a: Tensor, b: Tensor) -> float:
     """Return the mean absolute difference of images in [-1, 1], in steps of the 8-bit range 0..255.
 
-    It is infinite where a number is NaN.
+    It is infinite if a number is NaN.
     """
     difference = float((a.clamp(-1, 1) - b.clamp(-1, 1)).abs().mean() * 127.5)
     return difference if difference == difference else float("inf")

@@ -1,4 +1,4 @@
-"""The pretrained files that psp uses, each with its licence and how to get it; our own are in `psp/pretrained`."""
+"""The table of pretrained files that psp uses, with licences and sources; our own files are in `psp/pretrained`."""
 
 from psp.published import PUBLISHED
 from stylegan2.published import drive

@@ -1,6 +1,6 @@
-"""Published pSp, e4e and ReStyle models that `psp.loading.load` reads, under the names of their files.
+"""Names of published pSp, e4e and ReStyle models that `psp.loading.load` reads; `psp download NAME` gets one.
 
-`psp download NAME` gets one. Each holds its generator too, which is a conversion of NVIDIA's.
+Each file also holds its generator, which was converted from NVIDIA's.
 """
 
 from stylegan2.published import NVIDIA_LICENCE, drive

@@ -1,4 +1,4 @@
-"""The encoder loop: a step reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
+"""The encoder loop: `step` reads top to bottom like the paper; `train` fetches, steps, reports, validates and saves."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
 
-FP16_LOSS_SCALE = 4096.0  # gradients of float16 are kept away from zero; bfloat16 has the range of float32
+FP16_LOSS_SCALE = 4096.0  # keeps float16 gradients from underflowing; bfloat16 has the range of float32
 
 
 def step(
@@ -63,27 +63,27 @@ def step(
     averages: Averages,
     precision: str = "fp32",
 ) -> None:
-    """Make one training step: source -> codes -> image, compared with the target.
+    """Take one training step: source -> codes -> image, compared with the target.
 
-    An encoder that corrects itself is compared after each of its passes; their gradients add up. Where a loss or a
-    gradient is NaN or infinite, neither the encoder nor the discriminator moves. Nothing waits for the device.
+    The output of an iterative encoder is compared after each pass, and the gradients add up. If a loss or a gradient is
+    NaN or infinite, neither the encoder nor the discriminator is updated. Nothing waits for the device.
 
     Args:
-        state: What changes.
+        state: The state, which is changed in place.
         source: [N, C, S, S] in [-1, 1], this process's share of the batch.
         target: [N, 3, T, T] in [-1, 1].
-        losses: What is minimised.
-        settings: Of the training.
-        guard: Surrounds this step (`with guard.step():`).
-        averages: Gets the losses.
-        precision: Of the networks, as `pick_precision` gives it; losses are summed in float32.
+        losses: The losses to minimise.
+        settings: Settings of the training.
+        guard: The guard that surrounds this step (`with guard.step():`).
+        averages: Collects the losses.
+        precision: Precision of the networks, as `pick_precision` returns it; losses are summed in float32.
     """
     model, adversary, s, device = state.model, state.adversary, settings, source.device
-    start, state.cur_step = state.cur_step, state.cur_step + 1  # counts, even where nothing moves
+    start, state.cur_step = state.cur_step, state.cur_step + 1  # a skipped step counts too
     state.cur_nimg += len(source) * distributed.world_size()
     parts = s.accumulate * distributed.world_size()
     scale = FP16_LOSS_SCALE if precision == "fp16" else 1.0
-    terms: dict[str, list[Tensor]] = defaultdict(list)  # of each part and pass
+    terms: dict[str, list[Tensor]] = defaultdict(list)  # values of each part and pass
     encoded = []  # w+ of each part
 
     # Encoder: w+ = E(x) + w_avg, image = G(w+). The gradients of all parts of the batch add up.
@@ -124,7 +124,7 @@ def step(
     unscale(state.optimizer, scale)
     guard.step_optimizer(state.optimizer, logged)
 
-    # Latent discriminator: tell codes of the mapping network from those of the encoder.
+    # Latent discriminator: separate codes of the mapping network from those of the encoder.
     if adversary is not None:
         w_plus = torch.stack(encoded, 1).flatten(0, 1)  # [N, num_ws, w_dim], in the order of the batch
         with torch.no_grad():
@@ -138,18 +138,18 @@ def step(
 
 
 def unlocked_rows(model: PSp, w_plus: Tensor) -> Tensor:
-    """Return the rows of codes that learn: all, unless they are deltas of which some still wait. [N, rows, w_dim]."""
+    """Return the rows of codes that learn, [N, rows, w_dim]: all rows, except deltas that are not unlocked yet."""
     unlocked = model.encoder.unlocked
     return w_plus if unlocked is None else w_plus[:, : unlocked + 1]  # [N, rows, w_dim]
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return float32 of 16-bit numbers, and anything else as it is."""
+    """Convert 16-bit numbers to float32, and leave other types unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def shrink(x: Tensor, size: int) -> Tensor:
-    """Area-average to `size` pixels, as the paper does before its losses; smaller images stay. [N, C, ., .]."""
+    """Area-average larger images [N, C, H, W] to `size` pixels, as the paper does before its losses."""
     return x if x.shape[-1] <= size else ops.area_downsample(x, size)  # [N, C, size, size]
 
 
@@ -172,25 +172,25 @@ def train(
 ) -> Path:
     """Train until settings.max_steps, resuming from the newest intact checkpoint of run_dir.
 
-    The result does not depend on where a run was stopped and resumed, on a CPU bit for bit. Up to rounding it does not
-    depend on the number of processes that call this together either (see `stylegan2.runtime.distributed`).
+    The result does not depend on where a run was stopped and resumed, bit for bit on a CPU. Up to rounding, it does not
+    depend on the number of processes either that call this function together (see `stylegan2.runtime.distributed`).
 
     Args:
-        model: With a new or trained encoder.
-        losses: What is minimised.
-        batches: Given a position in the stream of images, endless (source, target) batches from there on, each of
-            settings.batch_size pairs or of this process's share of them.
+        model: The model, with a new or trained encoder.
+        losses: The losses to minimise.
+        batches: Takes a position in the stream of images and returns an endless iterator of (source, target) batches
+            from there on, each with settings.batch_size pairs or with this process's share of them.
         held_out: Batches of (source, target) for validation.
-        metrics: What validation measures.
-        show_source: Makes source batches visible, [N, C, S, S] -> [N, 3, S, S].
-        description: What to write beside the weights (encoder, generator, task).
-        run_dir: Gets checkpoints/, logs/ (TensorBoard) and metrics.jsonl.
-        settings: Of the training.
-        device: Where it runs.
+        metrics: Metrics of the validation.
+        show_source: Turns a batch of sources into pictures, [N, C, S, S] -> [N, 3, S, S].
+        description: Metadata of the checkpoints (encoder, generator, task).
+        run_dir: Folder for checkpoints/, logs/ (TensorBoard) and metrics.jsonl.
+        settings: Settings of the training.
+        device: Device on which the training runs.
         notes: {title: text} to show beside the numbers, such as the settings and versions of the run.
 
     Returns:
-        The last checkpoint.
+        The path of the last checkpoint.
 
     Raises:
         UserError: The settings do not fit, run_dir holds another run, or too many steps were not finite.
@@ -205,11 +205,13 @@ def train(
     for module in (model, losses, metrics):
         place(module, device)
     if precision == "fp16":
-        set_precision(model.generator, torch.float16)  # its activations stay within what float16 can hold
+        set_precision(model.generator, torch.float16)  # keeps its activations within the range of float16
     distributed.broadcast([*model.parameters(), *model.buffers()])
     state = build_state(model, s)
     guard = Guard(s.max_nonfinite_steps, buffers_of_step(state), resume(state, run_dir, s, description), device)
-    distributed.check_equal(state.cur_step, "the processes do not see the same checkpoints: give all one exp_dir")
+    distributed.check_equal(
+        state.cur_step, "the processes do not see the same checkpoints: give all of them the same exp_dir"
+    )
     averages, stats = (
         Averages(),
         StatsWriter(run_dir, "cur_step", state.cur_step, not first, parse_reporters(s.report_to)),
@@ -230,7 +232,7 @@ def train(
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_step < s.max_steps and not is_asked_to_stop(interrupt):
-            # Fetch, then step; every step draws from a seed of its own.
+            # Fetch, then step; every step has a seed of its own.
             asked = time.perf_counter()
             source, target = (batch.to(device, non_blocking=True) for batch in next(stream))
             waited += time.perf_counter() - asked
@@ -268,7 +270,7 @@ def train(
             if first and state.cur_step % s.image_interval == 0:
                 stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
 
-            # Validate; save, but not while steps fail: the state may be what they fail of.
+            # Validate and save, but do not save while steps fail, as the state may be the reason.
             if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
                 means = validate(
                     model,
@@ -290,14 +292,14 @@ def train(
 
         if saved_step != state.cur_step:
             save(state, checkpoint_path(run_dir, state.cur_step), description, s, spare=guard.failing)
-        distributed.barrier()  # a launcher may end all processes as soon as one has ended
+        distributed.barrier()  # a launcher may end all processes as soon as one of them has ended
     if interrupt.requested:
         sys.exit(interrupt.exit_code)
     return checkpoint_path(run_dir, state.cur_step)
 
 
 def similarities(values: dict[str, float], losses: WeightedLosses) -> dict[str, float]:
-    """Return the similarities that people read: identity losses are 1 - similarity."""
+    """Return the identity similarities for people, which are 1 - the identity losses."""
     return {
         f"train/similarity_{name}": 1 - values[f"train/loss_{name}"]
         for name in losses.weights
@@ -319,7 +321,7 @@ def validate(
 ) -> dict[str, float]:
     """Measure losses and metrics on held-out pairs, write them, and return their means.
 
-    Where several processes train, each measures all, so that they agree, and the first one writes.
+    With several processes, each measures all pairs, so that they agree, and the first one writes.
     """
     averages, device = Averages(), model.latent_avg.device
     learning = [part for part in model.encoder.modules() if part.training]
@@ -351,7 +353,7 @@ def validate(
 def rows(
     model: PSp, source: Tensor, target: Tensor, show_source: Callable[[Tensor], Tensor], count: int = 8
 ) -> np.ndarray:
-    """Draw source | output | target, a sample a row, uint8 [H, W, 3]. Batch statistics are left as they are."""
+    """Draw one row of source, output and target per sample, uint8 [H, W, 3]; batch statistics do not change."""
     was_training = model.encoder.training
     model.encoder.eval()
     output = as_rgb(model(source[:count]))  # [N, 3, R, R]

@@ -17,42 +17,42 @@ class TrainingSettings:
     """train until this many steps; for a light encoder of a generator up to 128 px, 30,000 by default, of 16 images, at
     a learning rate of 1e-3 that falls from 0.3 on"""
     batch_size: Count = 8
-    """images a step, of all processes together"""
+    """images per step, in all processes together"""
     accumulate: Count = 1
-    """parts in which each process works through its images of a step, to save memory; their gradients add up, but batch
-    normalization sees a part at a time"""
+    """parts into which each process splits its images of a step to save memory; their gradients add up, but batch
+    normalization sees one part at a time"""
     precision: str = "auto"
     """fp32, tf32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere; weights and sums stay in float32"""
     deterministic: bool = False
-    """on a GPU too, the same numbers at every run and after every resume: slower"""
+    """compute the same numbers in every run and after every resume on a GPU too, which is slower"""
     test_batch_size: Count = 8
-    """images a validation step"""
+    """images per validation step"""
     learning_rate: Positive = 1e-4
-    """of the optimizer, per step"""
+    """learning rate of the optimizer"""
     decay_from: Share = 1.0
-    """share of max_steps after which the learning rate falls linearly to 0; 1 keeps it constant, as the paper does"""
+    """share of max_steps after which the learning rate falls linearly to 0; 1 keeps it constant, as in the paper"""
     optim_name: str = "ranger"
     """ranger or adam"""
     train_decoder: bool = False
     """train the generator too"""
     freeze_w_plus: bool = False
-    """feature encoders: keep the part that gives w_plus as it is, and train the correction of features alone"""
+    """feature encoders: freeze the part that gives w_plus, and train only the correction of features"""
     progressive_start: NotNegative = 20_000
     """encoders of deltas (e4e): step from which the first delta learns"""
     progressive_step_every: NotNegative = 2_000
-    """encoders of deltas (e4e): steps until the next one learns too; 0 starts all at once"""
+    """encoders of deltas (e4e): steps until the next delta learns too; 0 unlocks all at once"""
     w_discriminator_lambda: Weight | None = None
     """weight of the latent discriminator; by default 0.1 for encoders of deltas (e4e) and 0 for all others"""
     w_discriminator_lr: Positive = 2e-5
     """learning rate of the latent discriminator"""
     w_pool_size: NotNegative = 50
-    """earlier codes that the latent discriminator is shown again; 0 for none"""
+    """number of earlier codes that are shown to the latent discriminator again; 0 for none"""
     generated_share: Share = 0.0
-    """share of each batch that are samples of the generator, recoloured and blurred, whose codes are known"""
+    """share of samples of the generator, whose codes are known, in each batch; they are recoloured and blurred"""
     latent_lambda: Weight = 1.0
-    """weight of the mean squared difference from these codes"""
+    """weight of the mean squared difference from the codes of these samples"""
     report_to: str = "tensorboard"
-    """what shows the training, beside metrics.jsonl: tensorboard, wandb, both with a comma between them, or none"""
+    """where the training is shown, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
     board_interval: Count = 50
     """steps between entries in TensorBoard and metrics.jsonl"""
     image_interval: Count = 500
@@ -62,11 +62,11 @@ class TrainingSettings:
     save_interval: Count = 5_000
     """steps between checkpoints"""
     keep_checkpoints: Count = 3
-    """how many checkpoints stay on disk, beside the best"""
+    """number of checkpoints that are kept, besides the best"""
     max_nonfinite_steps: Count = 20
-    """stop when so many steps in a row were skipped because a loss or a gradient was NaN or infinite"""
+    """number of steps in a row with a NaN or infinite loss or gradient after which the training stops"""
     seed: Seed = 0
-    """seed of everything random"""
+    """seed of all random numbers"""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -77,5 +77,5 @@ class TrainingSettings:
 
     @property
     def generated(self) -> int:
-        """How many samples of a whole batch are generated."""
+        """Return the number of generated samples in a whole batch."""
         return round(self.generated_share * self.batch_size)

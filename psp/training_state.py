@@ -1,4 +1,4 @@
-"""The state of an encoder's training: what a step changes, and how it is saved and resumed."""
+"""The state of an encoder's training, and its checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,19 +25,19 @@ from stylegan2.runtime.tensors import load_module, load_optimizer, optimizer_ten
 
 @dataclass
 class TrainingState:
-    """All that a step changes: what a checkpoint holds."""
+    """Everything that a step changes, which is everything that a checkpoint holds."""
 
     model: PSp
     optimizer: torch.optim.Optimizer
     adversary: Adversary | None = None
     cur_step: int = 0
     cur_nimg: int = 0
-    """images seen, which is where the stream of images goes on"""
+    """images seen, which is the position in the stream of images"""
     best_loss: float = float("inf")
 
 
 def check_batches(s: TrainingSettings, processes: int) -> None:
-    """Refuse a batch whose samples cannot be shared equally. UserError: the sentence says which size can."""
+    """Check that the samples of a batch can be shared equally. UserError: they cannot; the message gives a size."""
     parts = processes * s.accumulate
     if s.batch_size % parts:
         size = max(1, s.batch_size // parts) * parts
@@ -75,7 +75,7 @@ def learning_rate(cur_step: int, s: TrainingSettings) -> float:
 
 
 def schedule(state: TrainingState, s: TrainingSettings) -> None:
-    """Set what changes over training to its value in the step that starts at cur_step."""
+    """Set the scheduled values of the step that starts at cur_step."""
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.cur_step, s)
     encoder = state.model.encoder
@@ -86,22 +86,22 @@ def schedule(state: TrainingState, s: TrainingSettings) -> None:
 
 
 def learning_part(model: PSp, s: TrainingSettings) -> nn.Module:
-    """Return the part of the encoder that learns: all of it, or what corrects features.
+    """Return the part of the encoder that learns: the whole encoder, or its corrector.
 
     Raises:
-        UserError: Only the correction of features is to learn, and the encoder has none.
+        UserError: Only the corrector should learn, but the encoder has none.
     """
     if not s.freeze_w_plus:
         return model.encoder  # type: ignore[return-value]
     if not model.encoder.corrects_features:
-        raise UserError("freeze_w_plus trains the correction of features alone, which only feature encoders have")
+        raise UserError("freeze_w_plus trains only the correction of features, which only feature encoders have")
     return model.encoder.corrector
 
 
 def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
-    """Return the state at the start of a training of `model`, which must be on its device already.
+    """Build the state at the start of a training of `model`, which must be on its device already.
 
-    The generator is frozen unless it is trained too; the encoder's batch statistics are learned.
+    The generator is frozen unless it is trained too; the encoder learns its batch statistics.
     """
     model.requires_grad_(False).eval()
     trained = model if s.train_decoder else learning_part(model, s)
@@ -114,13 +114,13 @@ def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
         weight = model.encoder.default_w_discriminator_lambda
     if weight == 0:
         return TrainingState(model, optimizer)
-    seed_step(s.seed, 0, 0)  # the discriminator's first weights
+    seed_step(s.seed, 0, 0)  # seeds the initial weights of the discriminator
     sizes = (model.generator.w_dim, weight, s.w_discriminator_lr, s.w_pool_size)
     return TrainingState(model, optimizer, build_adversary(*sizes, model.latent_avg.device))
 
 
 def buffers_of_step(state: TrainingState) -> list[Tensor]:
-    """Return what a step writes before it knows whether its losses are finite: batch statistics and pools of codes."""
+    """Return the buffers that a step writes before its losses are known: batch statistics and pools of codes."""
     pools = (state.adversary.real_pool, state.adversary.fake_pool) if state.adversary is not None else ()
     return [buffer for module in (state.model.encoder, *pools) for buffer in module.buffers()]
 
@@ -129,15 +129,15 @@ def buffers_of_step(state: TrainingState) -> list[Tensor]:
 
 
 def checkpoint_path(run_dir: Path, cur_step: int) -> Path:
-    """Return where the checkpoint of a step is written."""
+    """Return the path of the checkpoint of a step."""
     return checkpoint.checkpoint_path(run_dir, "iteration", cur_step)
 
 
 def save(state: TrainingState, path: Path, description: Metadata, s: TrainingSettings, spare: bool = False) -> Path:
-    """Write the whole pair and the optimizers, and delete the oldest checkpoints; return `path`.
+    """Write the model and the optimizers, delete the oldest checkpoints, and return `path`.
 
-    `loading.load` ignores the optimizers. Of several processes only the first writes. With `spare` one
-    checkpoint more than usual is kept.
+    `loading.load` ignores the optimizers. Of several processes only the first one writes. With `spare`, one more
+    checkpoint than usual is kept.
     """
     if not distributed.is_first():
         return path
@@ -163,10 +163,10 @@ def save(state: TrainingState, path: Path, description: Metadata, s: TrainingSet
 
 
 def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description: Metadata) -> Path | None:
-    """Continue from the newest intact checkpoint of run_dir, if there is one.
+    """Resume from the newest intact checkpoint of run_dir, if there is one.
 
     Returns:
-        The checkpoint.
+        The path of the checkpoint, or None if there is none yet.
 
     Raises:
         UserError: run_dir holds the training of another model or task.
@@ -180,20 +180,20 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         batch_size = _restore(state, path, tensors, metadata, description)
     print(f"resuming from {path.name} at step {state.cur_step:,}")
     if batch_size != s.batch_size:
-        print(f"the batch size was {batch_size} and is now {s.batch_size}, so that the result is another one")
+        print(f"the batch size was {batch_size} and is now {s.batch_size}, so that the result will differ")
     return path
 
 
 def _restore(
     state: TrainingState, path: Path, tensors: Mapping[str, Tensor], metadata: Metadata, description: Metadata
 ) -> int:
-    """Take over what a checkpoint holds, and return its batch size."""
+    """Restore the state from a checkpoint, and return its batch size."""
     for part, value in description.items():
         stored = metadata.get(part)
         if part == "encoder" and stored:
             stored = upgraded(stored)
         if stored != value:
-            raise UserError(f"{path} was trained with another {part} than was asked for: use another exp_dir")
+            raise UserError(f"{path} was trained with another {part} than the one requested: use another exp_dir")
     load_module(state.model.encoder, tensors, "encoder")
     load_module(state.model.generator, tensors, "generator")
     state.model.latent_avg.copy_(tensors["latent_avg"])

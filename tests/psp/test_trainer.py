@@ -213,7 +213,7 @@ def test_a_finished_run_stays_as_it_is(finished):
 @pytest.mark.parametrize(
     ("model", "changes", "words"),
     [
-        ({"head_width": 16}, {}, "was trained with another encoder than was asked for"),
+        ({"head_width": 16}, {}, "was trained with another encoder than the one requested"),
         ({}, {"optim_name": "adam"}, "the state of Ranger, not of Adam"),
         ({}, {"train_decoder": True}, "built for other parameters"),
     ],
@@ -333,7 +333,7 @@ def test_the_batch_size_may_change(finished, tmp_path, capsys, size, there):
         return pair_batches(batch_size=size)(start)
 
     last = run(tmp_path, batches, settings=replace(settings, max_steps=6, batch_size=size))
-    assert ("the batch size was 4 and is now 2, so that the result is another one" in capsys.readouterr().out) == there
+    assert ("the batch size was 4 and is now 2, so that the result will differ" in capsys.readouterr().out) == there
     assert positions == [16]  # images that it has seen do not come again
     assert checkpoint.read(last)[1]["cur_nimg"] == 16 + 2 * size
 
