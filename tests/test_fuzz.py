@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tarfile
 import time
 import zipfile
 from itertools import count
@@ -16,6 +17,8 @@ import psp
 import stylegan2
 from datasets.folder import ImageFiles
 from datasets.labels import read_labels
+from datasets.shard_cache import ShardCache
+from datasets.shards import ShardIndex, read_index, scan_shard, write_index
 from options.results import read_config
 from psp.convert import inspect
 from psp.encoders import ENCODERS
@@ -46,6 +49,14 @@ def labels(path):
     return read_labels(str(path), ["0.png"])
 
 
+def shard(path):
+    return scan_shard(ShardCache([str(path)]), 0)
+
+
+def index_of_shards(path):
+    return read_index(path, ["s.tar"], [4096])
+
+
 READERS = {
     "g.safetensors": stylegan2.load,
     "m.safetensors": psp.load,
@@ -60,6 +71,8 @@ READERS = {
     "k.json": labels,
     "z.zip": labels_of_zip,
     "s.yaml": read_config,
+    "s.tar": shard,
+    "s.npz": index_of_shards,
 }
 
 
@@ -88,6 +101,12 @@ def files(tmp_path_factory):
         archive.write(folder / "0.png", "0.png")
         archive.writestr("dataset.json", json.dumps({"labels": [["0.png", 1]]}))
     (folder / "s.yaml").write_text("seed: 1\ncommand: train\nlist: [1, 2]\n")
+    with tarfile.open(folder / "s.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("0.png", "k.json", "a" * 120 + ".txt"):
+            (folder / name).touch()
+            archive.add(folder / name, name)
+    places = ShardIndex(np.array([2]), np.array([512, 1024]), np.array([5, 6]), [0, [0.5, 1.0]])
+    write_index(folder / "s.npz", ["s.tar"], [4096], places)
     contents = {name: (folder / name).read_bytes() for name in READERS}
     for name, reader in READERS.items():  # and what they import is there for all children
         reader(folder / name) if name != "n.pkl" else None

@@ -15,7 +15,9 @@ from datasets.shard_cache import ShardCache
 from datasets.shards import ShardFiles, expand, is_shards, open_index, write_index
 from datasets.sources import open_labels, open_split, sampler_of
 from datasets.tasks import build_task
+from stylegan2.runtime import remote
 from stylegan2.runtime.errors import UserError
+from tests.remote import web_server
 
 pytest.importorskip("webdataset", reason="needs the extra `shards`")
 pytestmark = pytest.mark.usefixtures("cache")
@@ -274,6 +276,20 @@ def test_a_shard_that_is_not_there_is_one_sentence(web):
     with pytest.raises(UserError, match=r"there is nothing at http://127.0.0.1:\d+/none.tar") as raised:
         ShardFiles(f"{address}/none.tar")
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_network_that_is_lost_is_one_sentence(tmp_path, write_shards, numbered_samples, monkeypatch):
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.01)
+    pattern = write_shards(tmp_path / "s", numbered_samples(20), 10)
+    everything = ShardCache(expand(pattern))
+    write_index(tmp_path / "s" / "shards.npz", everything.names(), everything.sizes(), shards.scan(everything))
+    with web_server(tmp_path / "s") as server:
+        images = ImageFolder(f"{server.address}/{{000000..000001}}.tar", 20)
+        assert images[3][0, 0, 0] == 3
+    with pytest.raises(UserError, match=r"cannot read http://.*/000001.tar, 4 times in a row") as raised:
+        images[13]
+    assert len(str(raised.value).splitlines()) == 1
+    assert images[4][0, 0, 0] == 4  # what was fetched is there
 
 
 def test_samples_without_pictures_are_counted(tmp_path, capsys):
