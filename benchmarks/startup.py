@@ -120,8 +120,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
+def computed(pid: int) -> float:
+    """Return the seconds that a process has computed, which other programs on the machine hardly change."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
+
+
 def start(data: Path, workers: int, conditional: bool) -> Row:
-    """Start a training; return the seconds until its first step, and the memory of its processes in MB."""
+    """Start a training; return the seconds until its first step, those computed, and the MB of its processes."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
         flags = [*TRAIN, "--data", str(data), "--workers", str(workers), "--exp_dir", str(out)]
@@ -133,10 +139,11 @@ def start(data: Path, workers: int, conditional: bool) -> Row:
                     if training.poll() is not None or time.perf_counter() - began > PATIENCE:
                         raise UserError(f"the training did not start: {Path(folder, 'log').read_text()[-500:]}")
                     time.sleep(0.02)
-                seconds = time.perf_counter() - began
+                seconds, own = time.perf_counter() - began, computed(training.pid)
                 # Those that read ahead were forked from a process of their own, which the training started.
                 readers = [reader for child in children(training.pid) for reader in children(child)]
-                return {"seconds": seconds, "main": memory(training.pid), "workers": [memory(pid) for pid in readers]}
+                held = {"main": memory(training.pid), "workers": [memory(pid) for pid in readers]}
+                return {"seconds": seconds, "computed": own, **held}
             finally:
                 training.kill()
 
@@ -167,7 +174,11 @@ def measure(folder: Path, count: int, workers: int) -> list[Row]:
             name = f"{kind}, classes" if conditional else kind
             for state in ("first", "again"):
                 rows.append({"data": name, "pictures": count, "start": state, **start(data, workers, conditional)})
-                print(f"{name}, {count:,} pictures, {state}: {rows[-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{name}, {count:,} pictures, {state}: {rows[-1]['seconds']:.1f} s, {rows[-1]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         forget(data)
         data.unlink() if kind == "zip" else shutil.rmtree(data)
     return rows
@@ -176,15 +187,15 @@ def measure(folder: Path, count: int, workers: int) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """Return Markdown: a line for each data set, with the first start and those with an index beside each other."""
     lines = [
-        "| data | pictures | first start, s | again, s | main process, MB | a worker: PSS, own, RSS, MB |",
+        "| data | pictures | first start, s (computed) | again, s (computed) | main, MB | worker: PSS, own, RSS, MB |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for first, again in zip(rows[::2], rows[1::2], strict=True):
         largest = {key: max(worker[key] for worker in again["workers"]) for key in ("pss", "own", "rss")}
-        lines.append(
-            f"| {again['data']} | {again['pictures']:,} | {first['seconds']:.1f} | {again['seconds']:.1f} |"
-            f" {again['main']['pss']:.0f} | {largest['pss']:.0f}, {largest['own']:.0f}, {largest['rss']:.0f} |"
-        )
+        times = (f"{row['seconds']:.1f} ({row['computed']:.1f})" for row in (first, again))
+        sizes = ", ".join(f"{size:.0f}" for size in largest.values())
+        cells = [again["data"], f"{again['pictures']:,}", *times, f"{again['main']['pss']:.0f}", sizes]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -200,7 +211,7 @@ def main(o: Benchmark) -> int:
         for count in sorted(set(o.counts)):
             rows += measure(Path(folder), count, o.workers)
     load = os.getloadavg()[2]
-    machine = {"processor": processor(), "cores": os.cpu_count(), "load of 15 minutes": load}
+    machine = {"processor": processor(), "cores": os.cpu_count(), "load": load}
     print(f"{machine['processor']}, {machine['cores']} cores, load {load:.1f}\n\n{table(rows)}")
     if o.out is not None:
         content = {"machine": machine, "workers": o.workers, "rows": rows}

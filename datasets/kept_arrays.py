@@ -41,7 +41,7 @@ class Kept(NamedTuple):
 
 def places(data: Path, kind: str) -> list[Path]:
     """Return where arrays about a data set may be: beside it, in a hidden file, and in the user's cache."""
-    data = data.absolute()
+    data = Path(os.path.abspath(data))
     name = f"{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}.{kind}"
     beside = [data.with_name(f".{data.name}.{kind}")] if data.name else []
     return [*beside, cache_folder() / name]
