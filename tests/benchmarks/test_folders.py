@@ -1,0 +1,34 @@
+"""The benchmark of large folders at toy sizes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import folders
+
+
+def test_a_line_for_each_command_and_size():
+    rows = [
+        {"command": "inference", "photos": 1_000, "ms": 12.34, "MB": 600.4, "KB": 2.346},
+        {"command": "align_faces", "photos": 100_000, "ms": 5.0, "MB": 512.0, "KB": 0.5},
+    ]
+    assert folders.table(rows).splitlines()[2:] == [
+        "| inference | 1,000 | 12.3 | 600 | 2.35 |",
+        "| align_faces | 100,000 | 5.0 | 512 | 0.50 |",
+    ]
+
+
+def test_folders_have_as_many_photos(tmp_path):
+    assert len(list(folders.write_photos(tmp_path / "in", 60).iterdir())) == 60
+
+
+@pytest.mark.slow
+def test_every_command_runs_over_a_small_folder(tmp_path):
+    command = [sys.executable, folders.__file__, "--counts", "40", "--out", "out.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["command"], row["photos"]) for row in rows] == [(name, 40) for name in folders.COMMANDS]
+    assert all(row["MB"] > 50 for row in rows)
