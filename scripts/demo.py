@@ -24,9 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
 EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "turned": ("yaw", -1.5)}
 """Column of the picture: direction and strength."""
-TASKS = {"completed": "portraits64_inpainting", "drawn": "portraits64_toonify"}
-"""Column of the picture: model."""
-SHOWS_SOURCE = ("completed",)  # what these models saw is a column of its own
+TASKS: dict[str, tuple[str, ...]] = {
+    "completed": ("portraits64_inpainting", "--mask_data", "hole.png", "--paste_known"),
+    "restored": ("portraits64_super_resolution", "--resize_factors", "4"),
+    "drawn": ("portraits64_toonify",),
+}
+"""Column of the picture: model, and its flags. Files are in the demo's folder."""
+SHOWS_SOURCE = ("completed", "restored")  # what these models saw is a column of its own
 SIDE = 128  # pixels of a picture on the sheet
 NOT_ALL_READ = (0, 1)  # exit codes of inference: 1 when a file was left out, as the broken sample is on purpose
 
@@ -41,7 +45,7 @@ def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> Non
 
 
 def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
-    """Invert the photos, then edit, complete and draw the people: one row each, in people.png."""
+    """Invert the photos, edit the people and run the tasks on them: one row each, in people.png."""
     inverted, edited = out / "inverted", out / "edited"
     script(
         "inference.py", "--checkpoint_path", INVERSION, "--data_path", photos, "--exp_dir", inverted, *common,
@@ -53,11 +57,11 @@ def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
             f"--strengths={strength:g}", "--exp_dir", edited / column, *common[:2],
         )  # fmt: skip
     write_image(out / "hole.png", hole(SIDE))
-    for column, model in TASKS.items():
-        masked = ("--mask_data", out / "hole.png", "--paste_known") if column in SHOWS_SOURCE else ()
+    for column, (model, *flags) in TASKS.items():
+        flags = [out / flag if flag.endswith(".png") else flag for flag in flags]
         script(
             "inference.py", "--checkpoint_path", model, "--data_path", photos, "--exp_dir", out / column,
-            *masked, *common, expect=NOT_ALL_READ,
+            *flags, *common, expect=NOT_ALL_READ,
         )  # fmt: skip
     people = sorted(path.stem for path in (inverted / "inference_results").glob("*.png"))
     titles = ["photo", "inverted", *EDITS]
@@ -92,7 +96,7 @@ def halves(path: Path) -> list[np.ndarray]:
 
 def main(o: Demo) -> None:
     out, common = o.exp_dir, ("--device", o.device, "--seed", o.seed)
-    print("1/3  Photographs: the same people, edited, completed and drawn, by the models that come along")
+    print("1/3  Photographs: the same people, edited, completed, restored and drawn, by the models that come along")
     for earlier in ("inverted", "edited", *TASKS):
         shutil.rmtree(out / earlier, ignore_errors=True)
     photos = o.photos or out / "photos"

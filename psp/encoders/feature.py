@@ -159,7 +159,7 @@ def light_feature(
     feature_side: int = 16,
     feature_channels: int = 128,
     corrector_width: int = 160,
-    corrections: int = 2,
+    corrections: int = 3,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
     """Build a narrow and shallow feature encoder."""
