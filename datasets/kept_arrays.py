@@ -94,7 +94,7 @@ def _read(path: Path) -> Kept:
             raise UserError("it is cut short")
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in shapes}
         for array in arrays.values():
-            if array.size and file.readinto(memoryview(array).cast("B")) != array.nbytes:
+            if array.size and file.readinto(array.data.cast("B")) != array.nbytes:
                 raise UserError("it is cut short")
     if _checksum(arrays.values()) != header["checksum"]:
         raise UserError("it is damaged")

@@ -81,7 +81,7 @@ class LabelledFolder:
         self.names, table = read_attributes(labels)
         self.pixels = ImageFolder(data, side)
         files = self.pixels.files
-        found = {i: _values(table, name) for i, name in enumerate(files.relatives())}
+        found = {i: _values(table, name) for i, name in enumerate(map(files.relative, range(len(files))))}
         self.values = {i: value for i, value in found.items() if value is not None}
         if len(self.values) < 2 * HELD_OUT_EVERY:
             raise UserError(f"{str(labels)!r} names {len(self.values)} images of {data!r}, too few to learn from")

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import PurePosixPath
 
 from datasets.folder import ImageFiles
+from datasets.shards import ShardFiles
 from stylegan2.runtime.errors import UserError
 
 PARTS = ("all", "train", "held_out")
@@ -36,7 +37,7 @@ def is_held_out(person: str) -> bool:
     return int(hashlib.sha1(person.encode()).hexdigest(), 16) % SHARE == 0
 
 
-def keep_part(files: ImageFiles, part: str) -> None:
+def keep_part(files: ImageFiles | ShardFiles, part: str) -> None:
     """Keep of `files` those of one part: all, train, or held_out.
 
     Raises:

@@ -26,6 +26,7 @@ from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
 from datasets.prepared import Prepared, parts_of, prepare_together
 from datasets.shard_writer import Number, by_kind, numbered_labels, open_shards
+from datasets.shards import ShardFiles
 from datasets.synthetic import SyntheticFaces
 from psp.inference.names import Names
 from stylegan2.runtime import images
@@ -78,7 +79,7 @@ class Outcome:
 
 
 def prepare_folder(
-    files: ImageFiles,
+    files: ImageFiles | ShardFiles,
     out: Path,
     recipe: Recipe,
     labels: Mapping[str, str | tuple[float, ...]] | None = None,
@@ -155,13 +156,15 @@ def _prepare_all(
     return items if group.is_first else None
 
 
-def _key(files: ImageFiles, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None) -> list[Any]:
+def _key(
+    files: ImageFiles | ShardFiles, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
+) -> list[Any]:
     """Return all that prepared pictures depend on."""
     return [asdict(recipe), files.digest(), None if labels is None else sorted(labels.items())]
 
 
 def _prepare_many(
-    files: ImageFiles,
+    files: ImageFiles | ShardFiles,
     recipe: Recipe,
     labels: Mapping[str, str | tuple[float, ...]] | None,
     workers: int,
@@ -190,7 +193,7 @@ def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> No
 
 
 def prepare(
-    files: ImageFiles, index: int, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
+    files: ImageFiles | ShardFiles, index: int, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
 ) -> Prepared:
     """Read, check, crop, resize and encode one file; several threads may call it."""
     item = Prepared(index, files.relative(index))

@@ -76,7 +76,7 @@ class ShardArchive:
         write_index(self.folder / INDEX, shards.names(), shards.sizes(), scan(shards))
 
     def _next(self) -> None:
-        from webdataset import TarWriter  # an extra
+        from webdataset import TarWriter  # an extra  # pyright: ignore[reportAttributeAccessIssue]
 
         self._close()
         self._file = (self.folder / f"{self.count // self.per_shard:06d}.tar").open("xb")

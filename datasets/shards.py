@@ -84,7 +84,7 @@ class ShardFiles:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _reading=Lock())
 
-    def keep(self, kept: Sequence[int]) -> None:
+    def keep(self, kept: Sequence[int] | np.ndarray) -> None:
         """Leave out all but some of the pictures."""
         self.starts, self.sizes, self.shard_of = self.starts[kept], self.sizes[kept], self.shard_of[kept]
         self._labels = None if self._labels is None else [self._labels[index] for index in kept]
@@ -113,7 +113,7 @@ class ShardFiles:
 
     def encoded_labels(self) -> EncodedLabels | None:
         """Return the labels as networks are conditioned on them; None where no sample has a label."""
-        return None if self._labels is None else encode_labels(self._labels, self.path)
+        return None if self._labels is None else encode_labels(self._labels, str(self.path))
 
     def dataset_json(self) -> None:
         """Return None: samples bring their labels along."""
@@ -149,7 +149,7 @@ class ShardFiles:
 def expand(data: str) -> list[str]:
     """Return the paths or URLs that `data` stands for. UserError: too many, or webdataset is not installed."""
     try:
-        from webdataset.shardlists import braceexpand  # an extra
+        from webdataset.shardlists import braceexpand  # an extra  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         raise UserError(f"shards are read with webdataset, which is not installed: {EXTRA}") from error
     found: list[str] = []

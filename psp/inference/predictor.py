@@ -265,6 +265,10 @@ class Predictor:
         w_plus[chosen] = style.w_plus[chosen]
         return self._rendered(face, Codes(w_plus[None], face.codes.features))
 
+    @overload
+    def generate(self, seeds: int = ..., truncation_psi: float = ...) -> Image.Image: ...
+    @overload
+    def generate(self, seeds: Sequence[int], truncation_psi: float = ...) -> list[Image.Image]: ...
     def generate(self, seeds: int | Sequence[int] = 0, truncation_psi: float = 0.7) -> Image.Image | list[Image.Image]:
         """Make images of nothing but seeds: the same image for a seed at every call.
 

@@ -148,10 +148,10 @@ def fill(model: Predictor, photograph: Photograph, crop: Crop, hole: Image.Image
     Raises:
         UserError: Nothing is missing.
     """
-    if hole.getextrema()[1] < 128:
+    if np.asarray(hole).max() < 128:
         raise UserError("nothing is marked: draw over what is to be filled, then press the button again")
     known = cut_out(photograph, crop)
-    hole = hole.resize(known.size).point(lambda value: 255 * (value >= 128))
+    hole = hole.resize(known.size).point([255 * (value >= 128) for value in range(256)])
     seen = known.copy()
     seen.putalpha(hole.point(lambda value: 255 - value))
     result = enlarged(model.translate(seen, align=False)).convert("RGB").resize(known.size)

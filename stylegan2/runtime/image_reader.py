@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -64,7 +64,7 @@ class Picture(NamedTuple):
 
 
 def read_image(
-    source: str | os.PathLike | bytes | BinaryIO | IO[bytes],
+    source: str | os.PathLike | bytes | BinaryIO | io.BufferedIOBase,
     mode: str = "rgb",
     matte: tuple[int, int, int] = (255, 255, 255),
 ) -> np.ndarray:
@@ -91,7 +91,7 @@ def read_image(
 
 
 def read_picture(
-    source: str | os.PathLike | bytes | BinaryIO | IO[bytes],
+    source: str | os.PathLike | bytes | BinaryIO | io.BufferedIOBase,
     mode: str = "rgb",
     matte: tuple[int, int, int] = (255, 255, 255),
 ) -> Picture:
@@ -126,7 +126,7 @@ def _reason(error: Exception) -> str:
     return f"it is damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__})"
 
 
-def _read_bytes(source: str | os.PathLike | bytes | BinaryIO | IO[bytes]) -> bytes:
+def _read_bytes(source: str | os.PathLike | bytes | BinaryIO | io.BufferedIOBase) -> bytes:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if not path.is_file():  # opening a pipe or a device could block for ever
