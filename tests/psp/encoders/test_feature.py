@@ -125,11 +125,12 @@ def test_encoders_that_share_little_do_not_start_each_other(generator):
 @torch.no_grad()
 def test_each_further_pass_adds_to_the_correction(model, images):
     torch.nn.init.normal_(model.encoder.corrector.out.weight, std=0.1)
-    assert model.iterations == 3
     first = model.refine(images)
-    second = model.refine(images, first, model.decode(first))
-    third = model.refine(images, second, model.decode(second))
-    assert torch.equal(third.w_plus, first.w_plus)
-    added = model.encoder.correction(images, model.decode(second), first.w_plus - model.latent_avg)
-    torch.testing.assert_close(third.features, second.features + added)
-    torch.testing.assert_close(model.encode(images).features, third.features)
+    passes = [first]
+    for _ in range(model.iterations - 1):
+        passes.append(model.refine(images, passes[-1], model.decode(passes[-1])))
+    before, last = passes[-2:]
+    assert len(passes) == 4 and torch.equal(last.w_plus, first.w_plus)
+    added = model.encoder.correction(images, model.decode(before), first.w_plus - model.latent_avg)
+    torch.testing.assert_close(last.features, before.features + added)
+    torch.testing.assert_close(model.encode(images).features, last.features)
