@@ -130,7 +130,8 @@ def test_each_further_pass_adds_to_the_correction(model, images):
     for _ in range(model.iterations - 1):
         passes.append(model.refine(images, passes[-1], model.decode(passes[-1])))
     before, last = passes[-2:]
-    assert len(passes) == 4 and torch.equal(last.w_plus, first.w_plus)
+    assert len(passes) == 4
+    assert torch.equal(last.w_plus, first.w_plus)
     added = model.encoder.correction(images, model.decode(before), first.w_plus - model.latent_avg)
     torch.testing.assert_close(last.features, before.features + added)
     torch.testing.assert_close(model.encode(images).features, last.features)
