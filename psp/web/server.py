@@ -1,6 +1,7 @@
 """Serve the page: on this machine alone by default, within bounds, and without asking any other machine."""
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ def serve(
     require_gradio()
     from psp.web import look, page
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, no picture is left behind
     with tempfile.TemporaryDirectory(prefix="psp-web-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "pictures"))
         examples = studio.write_examples(models[studio.INVERSION], Path(folder))

@@ -42,17 +42,21 @@ def astronaut(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(gradio, tmp_path_factory):
     """The page, served until the tests of a module are done, by a process whose proxy leads nowhere."""
-    log = tmp_path_factory.mktemp("server") / "log.txt"
+    folder = tmp_path_factory.mktemp("server")
+    log, pictures = folder / "log.txt", folder / "pictures"
+    pictures.mkdir()
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {**os.environ, **nowhere, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    environment["TMPDIR"] = str(pictures)
     command = [sys.executable, "-m", "psp", "web", "--port", "0", "--device", "cpu", "--upload_megabytes", "2"]
     with log.open("w") as file:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
     try:
         yield wait_for_address(server, log)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         assert server.wait(60) in (0, 130), log.read_text()
+        assert list(pictures.glob("psp-web-*")) == []  # nobody's photograph is left behind
 
 
 def wait_for_address(server, log):
