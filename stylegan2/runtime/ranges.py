@@ -3,15 +3,12 @@
 import math
 import typing
 from collections.abc import Iterator
-from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import Field, fields
+from typing import Annotated, Any, ClassVar, Protocol
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from stylegan2.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Bound = Ge | Gt | Le | Lt
 LARGEST = 2**63 - 1  # largest whole number that tensors and files hold
@@ -29,7 +26,13 @@ Weight = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 
-def check_ranges(settings: "DataclassInstance") -> None:
+class DataclassInstance(Protocol):
+    """An object of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+def check_ranges(settings: DataclassInstance) -> None:
     """Check every number of a dataclass against the range in its annotation.
 
     Without an annotated range, whole numbers must be at most 2^63 - 1 and other numbers finite; infinity is allowed
