@@ -18,7 +18,13 @@ SEED = 20
 SHELL_SECONDS = 900
 
 
-LONGEST_FIRST = ("test_chaos.py", "test_readme.py", "test_your_own_images.py", "test_bad_values.py")
+LONGEST_FIRST = (
+    "test_chaos.py",
+    "test_level_memory.py",
+    "test_readme.py",
+    "test_your_own_images.py",
+    "test_bad_values.py",
+)
 """Files that take minutes: they begin first, so that no process is left with one at the end."""
 
 
