@@ -1,4 +1,4 @@
-"""ArcFace on an IR-SE50 (arXiv 1801.07698), the identity network of the pSp paper, from a file that the user has."""
+"""ArcFace on an IR-SE50 (arXiv 1801.07698), the identity network of the pSp paper, from a file of the user."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ EMBEDDING = 512
 
 
 class ArcFace(nn.Module):
-    """Aligned faces to unit-length embeddings. The parameters have the names of model_ir_se50.pth."""
+    """A network from aligned faces to unit-length embeddings. The parameters have the names of model_ir_se50.pth."""
 
     name = "arcface"
 
@@ -34,25 +34,25 @@ class ArcFace(nn.Module):
         )
 
     def forward(self, chips: Tensor) -> Tensor:
-        """chips [N, 3, 112, 112] RGB in [-1, 1] -> [N, 512] of unit length."""
+        """Map RGB face chips [N, 3, 112, 112] in [-1, 1] to embeddings [N, 512] of unit length."""
         x = self.input_layer(chips.contiguous(memory_format=torch.channels_last))  # [N, 64, 112, 112]
         x = self.body(x)  # [N, 512, 7, 7]
         return F.normalize(self.output_layer(x))  # [N, 512]
 
     def embed(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N, 512]."""
+        """Map FFHQ-aligned RGB images [N, 3, H, W] in [-1, 1] to embeddings [N, 512] of unit length."""
         return self(crop_resize(images, FACE, IMAGE_SIZE, IMAGE_SIZE))
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of two embeddings [N, 512] -> [N]."""
+        """Return the cosine similarity [N] of two batches of embeddings [N, 512]."""
         return F.cosine_similarity(a, b)  # [N]
 
 
 def load_arcface(path: str | Path | None = None) -> ArcFace:
-    """Return the frozen network with the weights of a model_ir_se50.pth.
+    """Load the frozen network with the weights of a model_ir_se50.pth.
 
     Args:
-        path: The file, where PSP_WEIGHTS names no folder that has it.
+        path: The file. It is needed only if PSP_WEIGHTS does not name a folder that contains the file.
 
     Raises:
         UserError: There is no such file.

@@ -1,6 +1,7 @@
 """A small classifier of binary attributes, trained from labelled images in a minute or two.
 
-StyleGAN trains one network of its discriminator's size for each attribute (section 4.2); here all attributes share one.
+StyleGAN (arXiv 1812.04948, section 4.2) trains one network of the size of its discriminator for each attribute; here,
+all attributes share one small network.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +19,12 @@ DROPOUT = 0.3
 
 
 class AttributeClassifier(nn.Module):
-    """Images to one logit for each attribute, positive where it is there.
+    """A network from images to one logit for each attribute, which is positive where the attribute is present.
 
     Args:
-        names: What the attributes are called.
-        side: Side that images are resized to, a power of two from 8 on.
-        width: Channels after the first convolution; they double as the resolution halves, up to 8 times as many.
+        names: Names of the attributes.
+        side: Side, in pixels, to which images are resized: a power of two, at least 8.
+        width: Channels after the first convolution. They double whenever the resolution halves, up to 8 * width.
     """
 
     def __init__(self, names: Sequence[str], side: int = 64, width: int = 24) -> None:
@@ -40,12 +41,12 @@ class AttributeClassifier(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(channels * LAST_SIDE**2, len(self.names)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [N, 1, 3 or 4, H, W] in [-1, 1] -> logits [N, A]."""
+        """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to logits [N, A]."""
         x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
         return self.layers(x.contiguous(memory_format=torch.channels_last))
 
     def by_name(self, images: Tensor) -> dict[str, Tensor]:
-        """Classify images [N, C, H, W] in [-1, 1]: {attribute: logits [N]}."""
+        """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to {attribute: logits [N]}."""
         return dict(zip(self.names, self(images).unbind(1), strict=True))
 
 
@@ -59,18 +60,19 @@ def fit_attributes(
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> None:
-    """Train by AdamW, with a cosine to 0, on the binary cross entropy; then freeze in evaluation mode.
+    """Train a classifier on the binary cross entropy, then freeze it in evaluation mode.
 
-    The result is a function of the seed.
+    The optimizer is AdamW, with a learning rate that falls to 0 along a cosine. The result depends only on the seed and
+    the data.
 
     Args:
-        classifier: Of A attributes.
+        classifier: The classifier of A attributes that is trained.
         images: uint8 [N, C, H, W].
-        labels: [N, A], 1 where an attribute is there, 0 where it is not, NaN where nobody said.
+        labels: [N, A]: 1 where an attribute is present, 0 where it is absent, NaN where this is not known.
         epochs: Passes over the images.
-        batch_size: Images a step.
-        learning_rate: The largest, at the start.
-        seed: Seed of the order and of the dropout.
+        batch_size: Images per step.
+        learning_rate: Learning rate of the first step, which is the largest one.
+        seed: Seed of the order of the images and of the dropout.
     """
     device = next(classifier.parameters()).device
     classifier.train().requires_grad_(True).to(memory_format=torch.channels_last)
@@ -82,7 +84,7 @@ def fit_attributes(
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 1, epoch)))
         for part in batches(len(images), batch_size, f"classifier {epoch + 1}/{epochs}"):
             chosen = order[part]
-            if len(chosen) < 2:  # batch normalisation has no statistics of one image
+            if len(chosen) < 2:  # batch normalisation cannot compute statistics from one image
                 continue
             logits = classifier(as_float(images[chosen]).to(device))  # [n, A]
             wanted = labels[chosen].float().to(device)  # [n, A]
@@ -100,17 +102,20 @@ def fit_attributes(
 def accuracies(
     classifier: nn.Module, names: Sequence[str], images: Tensor, labels: Tensor, batch_size: int = 64
 ) -> dict[str, float]:
-    """Return the balanced accuracy of each attribute: the mean of the accuracies where it is there and where it is not.
+    """Compute the balanced accuracy of each attribute.
+
+    The balanced accuracy is the mean of two accuracies: that over the images that have the attribute and that over the
+    images that do not.
 
     Args:
-        classifier: Images to logits of A attributes.
-        names: Of the attributes.
+        classifier: A network from images to the logits of A attributes.
+        names: Names of the attributes.
         images: uint8 [N, C, H, W].
-        labels: [N, A], 1 where an attribute is there, 0 where it is not, NaN where nobody said.
-        batch_size: Images classified at a time.
+        labels: [N, A]: 1 where an attribute is present, 0 where it is absent, NaN where this is not known.
+        batch_size: Number of images that are classified at a time.
 
     Returns:
-        {attribute: accuracy}, NaN where the labels have one value only.
+        {attribute: accuracy in [0, 1]}, or NaN for an attribute that is present in all images or in none.
     """
     device = next((t.device for t in classifier.state_dict().values()), torch.device("cpu"))
     parts = [as_float(part).to(device) for part in images.split(batch_size)]
@@ -122,7 +127,7 @@ def accuracies(
 
 @torch.no_grad()
 def classify(classifier: nn.Module, images: Iterable[Tensor]) -> Tensor:
-    """Return logits [N, A] on the CPU for batches of images [n, C, H, W] in [-1, 1]."""
+    """Compute the logits [N, A], on the CPU, of batches of images [n, C, H, W] in [-1, 1]."""
     return torch.cat([classifier(batch).cpu() for batch in images])
 
 

@@ -1,6 +1,6 @@
-"""Cutting a box out of an image and resizing it, differentiably, with the box in fractions of the image.
+"""Differentiable cropping and resizing of images, with boxes in fractions of the image.
 
-Face networks want a certain part of an FFHQ-aligned image. As fractions, one box serves every resolution.
+Face networks read a certain part of an FFHQ-aligned image. A box in fractions serves every resolution.
 """
 
 from functools import lru_cache
@@ -13,22 +13,23 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 FACE: Box = (35 / 256, 32 / 256, 188 / 256, 188 / 256)
-"""The face in an FFHQ-aligned image as pSp cuts it (ArcFace, crop losses): rows 35:223, columns 32:220 at 256."""
+"""The face in an FFHQ-aligned image, which pSp crops for ArcFace and the crop losses: rows 35:223, columns 32:220 at
+256 px."""
 
 
 def crop_resize(images: Tensor, box: Box, height: int, width: int) -> Tensor:
-    """Cut a box out of images and resize it, bilinearly and without aliasing.
+    """Crop images to a box and resize the result bilinearly, without aliasing.
 
-    These are two products with a small matrix each: the box may begin between pixels, the gradient is exact and, on
-    every device, the same from run to run.
+    Cropping and resizing are two matrix products. Hence the box may begin between pixels, and the gradient is exact and
+    deterministic on every device.
 
     Args:
-        images: [N, C, H, W].
+        images: Images [N, C, H, W].
         box: (top, left, height, width) as fractions of the image.
         height, width: Size of the result in pixels.
 
     Returns:
-        [N, C, height, width].
+        Images [N, C, height, width].
     """
     top, left, box_height, box_width = box
     rows, columns = images.shape[2:]
@@ -41,23 +42,24 @@ def crop_resize(images: Tensor, box: Box, height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a tensor made in inference mode could serve no later training step
+@torch.inference_mode(False)  # the cached tensor may be used in training later, which forbids inference tensors
 def resample_matrix(
     size: int, start: float, length: float, out_size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Return the weights of a triangle filter that is as wide as an output pixel, and at least as an input pixel.
+    """Return the matrix that resamples one dimension by a triangle filter.
 
-    At the border the weights that would fall outside are shared out among the others.
+    The filter is as wide as an output pixel, but at least as wide as an input pixel. At the border, where a part of the
+    filter lies outside of the image, the remaining weights are normalised to a sum of 1.
 
     Args:
-        size: Pixels of the input.
-        start, length: The part that is resampled, in pixels: output pixel i covers the input from
-            `start + i * length / out_size` on.
-        out_size: Pixels of the output.
-        device, dtype: Of the weights.
+        size: Number of input pixels.
+        start, length: First pixel and number of pixels of the part that is resampled. Output pixel i begins at
+            `start + i * length / out_size`.
+        out_size: Number of output pixels.
+        device, dtype: Device and type of the matrix.
 
     Returns:
-        [out_size, size].
+        Weights [out_size, size].
     """
     scale = length / out_size
     centre = start + (torch.arange(out_size, dtype=torch.float64) + 0.5) * scale

@@ -1,7 +1,7 @@
-"""The file of dlib's face recognition network, in dlib's own serialization, read without dlib.
+"""A reader for the file of dlib's face recognition network, which is in dlib's own format and is read without dlib.
 
-The format has no lengths or offsets: one can only read it in order, knowing the network. So the topology stands here
-once as a list of layers, the file must hold exactly that list, and nothing may be left behind its end.
+The format has no lengths or offsets, so a file can be read only in order and only if the network is known. The topology
+is therefore defined here as a list of layers. A file must contain exactly these layers and nothing after them.
 """
 
 import math
@@ -14,9 +14,9 @@ from stylegan2.runtime.errors import CheckpointError
 
 IMAGE_SIZE = 150
 STAGES = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)
-"""Channels of the 14 residual blocks."""
+"""channels of the 14 residual blocks"""
 DOWN = (3, 7, 10, 13)
-"""The blocks that halve the resolution."""
+"""indices of the blocks that halve the resolution"""
 
 _BLOCK = ("tag", "con", "affine", "relu", "con", "affine", "add", "relu")
 _DOWN_BLOCK = ("tag", "con", "affine", "relu", "con", "affine", "tag", "skip", "pool", "add", "relu")
@@ -25,14 +25,14 @@ LAYERS = (
     *(layer for i in range(len(STAGES)) for layer in (_DOWN_BLOCK if i in DOWN else _BLOCK)),
     *("pool", "fc"),
 )
-"""Every layer, from the image to the embedding."""
+"""all layers, from the image to the embedding"""
 
 POOLS = (
     ("max_pool_2", 3, 3, 2, 2, 0, 0),
     *[("avg_pool_2", 2, 2, 2, 2, 0, 0)] * len(DOWN),
     ("avg_pool_2", 0, 0, 1, 1, 0, 0),
 )
-"""Record, rows, columns, strides and paddings of every pooling; 0 rows and columns: the whole image."""
+"""record, rows, columns, strides and paddings of every pooling layer; 0 rows and columns mean the whole image"""
 
 _RECORDS = {
     "con": ("con_4", "con_5", "con_6"),
@@ -46,32 +46,36 @@ _RECORDS = {
 
 @dataclass
 class DlibFile:
-    """What the file holds, in the order from the image to the embedding."""
+    """The contents of the file, in order from the image to the embedding."""
 
     means: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """RGB, 0 to 255, subtracted from the image; what is left is divided by 256."""
+    """RGB means, 0 to 255, which are subtracted from the image before it is divided by 256"""
     filters: list[np.ndarray] = field(default_factory=list)
-    """29 of [out, in, kh, kw]."""
+    """29 arrays [out, in, kh, kw]"""
     biases: list[np.ndarray] = field(default_factory=list)
-    """29 of [out]."""
+    """29 arrays [out]"""
     strides: list[tuple[int, int]] = field(default_factory=list)
     paddings: list[tuple[int, int]] = field(default_factory=list)
     gammas: list[np.ndarray] = field(default_factory=list)
-    """29 of [out]: the affine layer behind each convolution multiplies by them and adds the betas."""
+    """29 arrays [out]; the affine layer after each convolution multiplies by the gammas and adds the betas"""
     betas: list[np.ndarray] = field(default_factory=list)
     pools: list[tuple] = field(default_factory=list)
-    """6 that are equal to POOLS."""
+    """6 tuples, which are equal to POOLS"""
     projection: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """[256, 128]: embedding = pooled features @ projection."""
+    """matrix [256, 128] with embedding = pooled features @ projection"""
 
 
 def read_dlib_file(path: str | Path) -> DlibFile:
-    """Read the weights in `path`. CheckpointError: it is cut short, too long, altered or another network."""
+    """Read the weights in a file.
+
+    Raises:
+        CheckpointError: The file is truncated, too long, altered, or contains another network.
+    """
     return parse(Path(path).read_bytes(), str(path))
 
 
 def parse(data: bytes, name: str) -> DlibFile:
-    """Read the bytes of the file called `name`, as `read_dlib_file` does."""
+    """Parse the bytes of a file, whose `name` is used in error messages, as `read_dlib_file` does."""
     reader = _Reader(data, name)
     content = DlibFile()
     reader.expect(reader.integer() == 1 and reader.string() == "loss_metric_2", "a metric network")
@@ -86,7 +90,7 @@ def parse(data: bytes, name: str) -> DlibFile:
         if layer not in ("tag", "skip"):
             _read_layer(reader, content, layer)
         if i == 0:
-            reader.integer()  # the first layer owns the input and adds one number
+            reader.integer()  # the first layer contains the input layer and has one more number
     reader.expect(reader.position == len(reader.data), "nothing behind its end")
     return content
 
@@ -98,7 +102,7 @@ def _read_input(reader: "_Reader", content: DlibFile) -> None:
 
 
 def _read_layer(reader: "_Reader", content: DlibFile, layer: str) -> None:
-    """Read one record, then what every layer carries along: three switches and three tensors, normally empty."""
+    """Read the record of a layer, then the three switches and three tensors, usually empty, that end every layer."""
     record = reader.string()
     reader.expect(record in _RECORDS[layer], f"a {layer} layer here")
     if layer in _SETTINGS:
@@ -132,7 +136,7 @@ def _read_affine(reader: "_Reader", content: DlibFile, record: str) -> None:
     reader.expect(gamma == beta and block.size == gamma + beta, "as many weights as its shapes say")
     content.gammas.append(block[:gamma])
     content.betas.append(block[gamma:])
-    reader.integer()  # which layer it was trained behind
+    reader.integer()  # kind of the layer before it
     if record == "affine_2":
         reader.boolean()
 
@@ -160,7 +164,7 @@ _SETTINGS = {"con": _read_con, "affine": _read_affine, "pool": _read_pool, "fc":
 
 
 class _Reader:
-    """The bytes of a file and a position in them. Every read checks that the file reaches that far."""
+    """The bytes of a file and a position in them. Every read checks that the file is long enough."""
 
     def __init__(self, data: bytes, name: str) -> None:
         self.data = data
@@ -188,7 +192,7 @@ class _Reader:
         return -magnitude if control & 0x80 else magnitude
 
     def real(self) -> float:
-        """Read mantissa and exponent of 2, an integer each. Infinity and NaN (exponents from 32000 on) are refused."""
+        """Read two integers, a mantissa and an exponent of 2. Infinity and NaN (exponents from 32000) are refused."""
         mantissa, exponent = self.integer(), self.integer()
         self.expect(abs(exponent) < 1000, "a finite number")
         return math.ldexp(mantissa, exponent)
@@ -204,7 +208,7 @@ class _Reader:
         return self.take(length).decode("latin-1")
 
     def shape(self) -> tuple[int, ...]:
-        """Read samples, channels, rows, columns."""
+        """Read the shape of a tensor: (samples, channels, rows, columns)."""
         shape = tuple(self.integer() for _ in range(4))
         self.expect(min(shape) >= 0 and math.prod(shape) <= len(self.data), "the shape of a tensor")
         return shape
@@ -215,7 +219,7 @@ class _Reader:
         return self.shape()
 
     def tensor(self) -> np.ndarray:
-        """Read float32 [samples, channels, rows, columns]."""
+        """Read a float32 tensor [samples, channels, rows, columns]."""
         self.expect(self.integer() == 2, "a tensor")
         shape = self.shape()
         values = np.frombuffer(self.take(4 * math.prod(shape)), "<f4").reshape(shape)

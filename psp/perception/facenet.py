@@ -1,4 +1,4 @@
-"""FaceNet (arXiv 1503.03832) on an Inception-ResNet v1 trained on VGGFace2, by the package facenet-pytorch."""
+"""FaceNet (arXiv 1503.03832) with an Inception-ResNet v1 trained on VGGFace2, from the package facenet-pytorch."""
 
 from pathlib import Path
 
@@ -12,36 +12,37 @@ from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160
 CHIP: Box = (45.5 / 256, 56.6 / 256, 189.9 / 256, 141.0 / 256)
-"""Where the package's MTCNN, whose boxes the weights expect, finds the face in an FFHQ-aligned image (mean of 67)."""
+"""average position (over 67 images) of the face in an FFHQ-aligned image, as found by the package's MTCNN, with which
+the training images were cropped"""
 
 
 class FaceNet(nn.Module):
-    """Aligned faces to unit-length embeddings [N, 512]."""
+    """A network from aligned faces to unit-length embeddings [N, 512]."""
 
     name = "facenet"
 
     def __init__(self) -> None:
         super().__init__()
-        from facenet_pytorch import InceptionResnetV1  # here, because the package loads its detectors too
+        from facenet_pytorch import InceptionResnetV1  # here, because the package also imports its detectors
 
         self.network = InceptionResnetV1(pretrained=None)
 
     def embed(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] RGB in [-1, 1], FFHQ-aligned -> [N, 512] of unit length."""
+        """Map FFHQ-aligned RGB images [N, 3, H, W] in [-1, 1] to embeddings [N, 512] of unit length."""
         chips = crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE)  # [N, 3, 160, 160]
-        chips = chips * (127.5 / 128)  # the package's standardization: (0 to 255, minus 127.5, over 128)
+        chips = chips * (127.5 / 128)  # as in the package: pixels from 0 to 255, minus 127.5, divided by 128
         return self.network(chips.contiguous(memory_format=torch.channels_last))  # [N, 512]
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of two embeddings [N, 512] -> [N]."""
+        """Return the cosine similarity [N] of two batches of embeddings [N, 512]."""
         return F.cosine_similarity(a, b)  # [N]
 
 
 def load_facenet(path: str | Path | None = None) -> FaceNet:
-    """Return the frozen network with the weights that facenet-pytorch publishes.
+    """Load the frozen network with the weights that facenet-pytorch publishes.
 
     Args:
-        path: Their file, where it is not in torch's cache.
+        path: The file of the weights, if it is not in the cache of torch.
 
     Raises:
         UserError: There is no such file.
@@ -49,7 +50,7 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     """
     path = PRETRAINED.locate("facenet_vggface2", path)
     network = FaceNet()
-    classifier = ("logits.weight", "logits.bias")  # of the 8631 people it was trained on
+    classifier = ("logits.weight", "logits.bias")  # the classes are the 8631 people of the training set
     tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
     weights.fill(network.network, tensors, path)
     return weights.freeze(network, channels_last=True)

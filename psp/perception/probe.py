@@ -1,7 +1,7 @@
-"""A linear probe of binary attributes on frozen features, for labels of a few hundred photographs.
+"""A linear probe for binary attributes on frozen features, for a few hundred labelled photographs.
 
-A network trained from so few images learns them by heart. EfficientNet-Lite0 has seen a million, and what it sees of a
-face, coarsely where, separates glasses, beards, hair and age by a plane.
+A network that is trained from scratch on so few images overfits. EfficientNet-Lite0 was trained on a million images,
+and its features, averaged over a coarse grid, separate glasses, beards, hair and age linearly.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from stylegan2.metrics.samples import as_rgb, batches
 
-SIDE = 128  # pixels that the features are taken at: a 64 px face enlarged has twice as many places to look at
-GRID = 4  # cells a side over which the middle maps are averaged
-MAPS = slice(1, 3)  # of the pyramid: 16 and 8 px
-PENALTY = 0.3  # on the squared weights of standardised features, chosen by cross-validation on 700 portraits
+SIDE = 128  # px, side of the network's input: an enlarged 64 px face has feature maps of twice the resolution
+GRID = 4  # cells per side over which the middle feature maps are averaged
+MAPS = slice(1, 3)  # feature maps of the pyramid that are used: those of 16 and 8 px
+PENALTY = 0.3  # weight of the squared weights of standardised features, by cross-validation on 700 portraits
 ITERATIONS = 60
 AT_ONCE = 64
 
 
 class AttributeProbe(nn.Module):
-    """Images to one logit for each attribute, positive where it is there.
+    """A classifier from images to one logit for each attribute, which is positive where the attribute is present.
 
     Args:
-        names: What the A attributes are called.
-        side: Side of the images that it was fitted to, in pixels; others are resized to it first.
+        names: Names of the A attributes.
+        side: Side, in pixels, of the images to which the probe is fitted. All images are resized to it first.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class AttributeProbe(nn.Module):
         super().__init__()
         self.names, self.side = tuple(names), side
         self.config = {"names": list(names), "side": side}
-        self.network = [load_efficientnet_lite0()]  # in a list, since its weights are not the probe's to save
+        self.network = [load_efficientnet_lite0()]  # in a list, so that its weights are not saved with the probe
         features = 112 * GRID**2 + 40 * GRID**2 + 1280
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
@@ -47,7 +47,7 @@ class AttributeProbe(nn.Module):
         self.register_buffer("bias", torch.zeros(len(names)))
 
     def features(self, images: Tensor) -> Tensor:
-        """Describe images [N, 1, 3 or 4, H, W] in [-1, 1] by features [N, 3712], not yet standardised."""
+        """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to features [N, 3712], which are not standardised."""
         network = self.network[0].to(images.device)
         x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
         x = crop_resize(x, WHOLE, SIDE, SIDE)  # [N, 3, 128, 128]
@@ -55,23 +55,25 @@ class AttributeProbe(nn.Module):
         return torch.cat([*maps, network.pooled(x)], dim=1)  # [N, 3712]
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [N, 1, 3 or 4, H, W] in [-1, 1] -> logits [N, A]."""
+        """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to logits [N, A]."""
         return (self.features(images) - self.mean) / self.scale @ self.weight + self.bias  # [N, A]
 
     def by_name(self, images: Tensor) -> dict[str, Tensor]:
-        """Classify images [N, C, H, W] in [-1, 1]: {attribute: logits [N]}."""
+        """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to {attribute: logits [N]}."""
         return dict(zip(self.names, self(images).unbind(1), strict=True))
 
 
 @torch.no_grad()
 def fit_probe(probe: AttributeProbe, images: Tensor, labels: Tensor) -> None:
-    """Fit the planes by logistic regression with a penalty on the weights, both sides of a label counting the same.
+    """Fit a probe by logistic regression with an L2 penalty on the weights.
+
+    For each attribute, the images that have it and those that do not have the same total weight.
 
     Args:
-        probe: Of A attributes.
-        images: uint8 [N, C, H, W]; their mirror images are learned from too.
-        labels: [N, A], 1 where the attribute is there, 0 where it is not, NaN where nobody said. A left and a right
-            (`yaw`, say) is told from the mirrored half by its name alone: see `MIRRORED`.
+        probe: The probe of A attributes that is fitted.
+        images: uint8 [N, C, H, W]. The mirrored images are used as well.
+        labels: [N, A]: 1 where an attribute is present, 0 where it is absent, NaN where this is not known. For mirrored
+            images, the labels of the attributes in `MIRRORED` are inverted.
     """
     device = probe.mean.device
     found = []
@@ -90,18 +92,18 @@ def fit_probe(probe: AttributeProbe, images: Tensor, labels: Tensor) -> None:
 
 
 MIRRORED = ("yaw",)
-"""Attributes that a mirror turns into their opposite."""
+"""attributes that mirroring an image turns into their opposite"""
 
 
 def mirrored(names: Sequence[str], labels: Tensor) -> Tensor:
-    """Return the labels [N, A] of the mirror images."""
+    """Convert the labels [N, A] of images to those of the mirrored images."""
     turned = torch.tensor([name in MIRRORED for name in names])  # [A]
     return torch.where(turned, 1 - labels.float(), labels.float())
 
 
 @torch.enable_grad()
 def _plane(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weight [F] and bias [] of the logistic regression of y [N] on x [N, F]."""
+    """Compute the weight [F] and bias [] of the logistic regression of y [N] on x [N, F]."""
     weight = x.new_zeros(x.shape[1], requires_grad=True)  # [F]
     bias = x.new_zeros((), requires_grad=True)
     positive = y.mean().clamp(1e-3, 1 - 1e-3)

@@ -1,8 +1,8 @@
-"""A small U-Net that finds the parts of a face: it measures how well an output keeps to a label map (mIoU).
+"""A small U-Net that segments faces, to measure how well generated images match a label map (mIoU).
 
-A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and padded convolutions. The one that comes
-with the package was trained on the exact labels of the procedural faces (`scripts/train_segmenter.py`); on other
-pictures its answers mean little.
+The network is a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and padded convolutions. The
+weights that are part of this package were trained on the exact labels of the procedural faces
+(`scripts/train_segmenter.py`); on other images the results mean little.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,18 +24,21 @@ from stylegan2.runtime.tensors import check_module, load_module, module_tensors
 
 KIND = "segmenter"
 DEFAULT = "synthfaces64_segmenter"
-WIDTHS = (24, 40, 80, 80)  # channels at full, half, quarter and eighth of the resolution
+WIDTHS = (24, 40, 80, 80)  # channels at 1, 1/2, 1/4 and 1/8 of the resolution
 RANGES = {"label_nc": (1, 255), "resolution": (1, 2048), "widths": (1, 4096)}
-"""{setting: (smallest, largest)} of segmenters that files describe."""
+"""{setting: (smallest, largest)} of segmenters that files may describe"""
 
 
 class Segmenter(nn.Module):
-    """Images of any size -> label ids at the network's own resolution.
+    """A network from images of any size to label ids at its own resolution.
 
     Args:
-        label_nc: How many labels there are.
-        resolution: Side at which images are looked at; a multiple of 2 ** (len(widths) - 1).
-        widths: Channels of each level, each at half the side of the one before.
+        label_nc: Number of labels.
+        resolution: Side, in pixels, to which images are resized: a multiple of 2 ** (len(widths) - 1).
+        widths: Channels of each level. Each level has half the resolution of the one before.
+
+    Raises:
+        UserError: The resolution is not such a multiple.
     """
 
     def __init__(self, label_nc: int, resolution: int = 64, widths: Sequence[int] = WIDTHS) -> None:
@@ -45,12 +48,12 @@ class Segmenter(nn.Module):
         self.config = {"label_nc": label_nc, "resolution": resolution, "widths": list(widths)}
         self.label_nc, self.resolution, self.name = label_nc, resolution, KIND
         self.down = nn.ModuleList(_block(a, b) for a, b in zip((3, *widths), widths, strict=False))
-        pairs = list(zip(widths[1:], widths, strict=False))  # (from below, beside it)
+        pairs = list(zip(widths[1:], widths, strict=False))  # (channels from the level below, channels of the skip)
         self.up = nn.ModuleList(_block(below + beside, beside) for below, beside in reversed(pairs))
         self.head = nn.Conv2d(widths[0], label_nc, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [N, 3, S, S] in [-1, 1], S the resolution -> logits [N, label_nc, S, S]."""
+        """Map images [N, 3, S, S] in [-1, 1], where S is the resolution, to logits [N, label_nc, S, S]."""
         x, beside = images, []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)  # [N, widths[level], S / 2 ** level, .]
@@ -58,11 +61,11 @@ class Segmenter(nn.Module):
         for block, skip in zip(self.up, reversed(beside[:-1]), strict=True):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")  # [N, C, 2 s, 2 s]
             x = block(torch.cat([x, skip], dim=1))  # [N, C', 2 s, 2 s]
-        return self.head(x)
+        return self.head(x)  # [N, label_nc, S, S]
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
-        """images [N, 3, H, W] in [-1, 1] -> label ids int64 [N, S, S]."""
+        """Map images [N, 3, H, W] in [-1, 1] to label ids, int64 [N, S, S], where S is the resolution."""
         return self(crop_resize(images, WHOLE, self.resolution, self.resolution)).argmax(1)
 
 
@@ -77,19 +80,27 @@ def _block(width_in: int, width: int) -> nn.Sequential:
 
 
 def overlaps(found: Tensor, truth: Tensor, label_nc: int) -> tuple[Tensor, Tensor]:
-    """Count the pixels of each label's intersection and union: ids [N, S, S] twice -> two of int64 [N, label_nc]."""
+    """Count the pixels of the intersection and the union of two label maps, for each label.
+
+    Args:
+        found, truth: Label ids, int64 [N, S, S].
+        label_nc: Number of labels.
+
+    Returns:
+        Intersection and union in pixels, each int64 [N, label_nc].
+    """
     masks = [F.one_hot(ids, label_nc).flatten(1, 2).bool() for ids in (found, truth)]  # 2 x [N, S * S, label_nc]
-    return (masks[0] & masks[1]).sum(1), (masks[0] | masks[1]).sum(1)
+    return (masks[0] & masks[1]).sum(1), (masks[0] | masks[1]).sum(1)  # [N, label_nc] each
 
 
 def label_ious(intersection: Tensor, union: Tensor) -> Tensor:
-    """Return the intersection over union of each label over all images.
+    """Compute the intersection over union of each label, over all images together.
 
     Args:
-        intersection, union: Pixels, int64 [N, label_nc].
+        intersection, union: Numbers of pixels, int64 [N, label_nc].
 
     Returns:
-        float64 [label_nc]. A label that neither side has anywhere is NaN; the mean over the others is the mIoU.
+        float64 [label_nc], NaN for a label that occurs nowhere. The mean over the other labels is the mIoU.
     """
     return intersection.sum(0).double() / union.sum(0).double()
 
@@ -98,14 +109,16 @@ def label_ious(intersection: Tensor, union: Tensor) -> Tensor:
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over pixels, each weighted by (share of its label in the batch) ** -0.25: eyes count more.
+    """Compute the cross entropy with more weight on pixels of rare labels, such as those of the eyes.
+
+    The weight of a pixel is (share of its label in the batch) ** -0.25.
 
     Args:
-        logits: [N, label_nc, S, S].
-        labels: int64 [N, S, S].
+        logits: Logits [N, label_nc, S, S].
+        labels: Label ids, int64 [N, S, S].
 
     Returns:
-        A scalar.
+        The weighted mean over all pixels, a scalar.
     """
     share = torch.bincount(labels.flatten(), minlength=logits.shape[1]).float() / labels.numel()  # [label_nc]
     return F.cross_entropy(logits, labels, weight=share.clamp(min=1e-6) ** -0.25)
@@ -118,14 +131,15 @@ def fit_segmenter(
     learning_rate: float = 4e-3,
     on_step: Callable[[float], object] = lambda loss: None,
 ) -> None:
-    """Train a segmenter by Adam, with a learning rate that falls to 0 along a cosine.
+    """Train a segmenter with Adam and a learning rate that falls to 0 along a cosine.
 
     Args:
-        segmenter: What is trained.
-        batches: Images [N, 3, S, S] and labels int64 [N, S, S] on the segmenter's device, at least `steps` of them.
-        steps: How many batches are used.
-        learning_rate: The largest, at the start.
-        on_step: Called after each step with its loss.
+        segmenter: The segmenter that is trained.
+        batches: At least `steps` pairs of images [N, 3, S, S] in [-1, 1] and label ids, int64 [N, S, S], on the device
+            of the segmenter.
+        steps: Number of batches that are used.
+        learning_rate: Learning rate of the first step, which is the largest one.
+        on_step: A function that is called after each step with the loss.
     """
     segmenter.train()
     optimizer = torch.optim.Adam(segmenter.parameters(), lr=learning_rate)
@@ -142,7 +156,15 @@ def fit_segmenter(
 
 @torch.no_grad()
 def measure_segmenter(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return `label_ious` over batches of images [N, 3, S, S] and labels [N, S, S]: float64 [label_nc]."""
+    """Compute the intersection over union of each label over pairs of images and labels.
+
+    Args:
+        segmenter: A segmenter.
+        batches: Pairs of images [N, 3, S, S] in [-1, 1] and label ids, int64 [N, S, S].
+
+    Returns:
+        float64 [label_nc], as from `label_ious`.
+    """
     counts = [overlaps(segmenter.segment(images), labels, segmenter.label_nc) for images, labels in batches]
     return label_ious(*(torch.cat(part) for part in zip(*counts, strict=True)))
 
@@ -153,20 +175,22 @@ def measure_segmenter(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tens
 def save_segmenter(
     path: str | Path, segmenter: Segmenter, metadata: Metadata, dtype: torch.dtype | None = None
 ) -> None:
-    """Write a segmenter as `load_segmenter` reads it, with JSON `metadata` and its weights stored as `dtype`."""
+    """Write a file for `load_segmenter`, with `metadata` stored as JSON and the weights stored as `dtype`."""
     tensors = cast(module_tensors(KIND, segmenter), dtype)
     checkpoint.save(path, tensors, {**metadata, "kind": KIND, "segmenter": segmenter.config})
 
 
 def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
-    """Return a segmenter in evaluation mode; its attribute `name`, the file's, is reported beside its numbers.
+    """Load a frozen segmenter in evaluation mode.
+
+    Its attribute `name` is that of the file, for reports.
 
     Args:
-        path_or_name: A file, or the name of one that comes with the package.
+        path_or_name: A file, or the name of a segmenter that is part of this package.
 
     Raises:
         UserError: There is no such file or name.
-        CheckpointError: The file is damaged, or does not hold a segmenter.
+        CheckpointError: The file is damaged, or does not contain a segmenter.
     """
     path = Path(path_or_name).expanduser()
     if not path.is_file():
@@ -180,7 +204,7 @@ def load_segmenter(path_or_name: str | Path = DEFAULT) -> Segmenter:
         settings = validated("the segmenter", Segmenter, metadata["segmenter"], RANGES)
         with torch.device("meta"):
             check_module(Segmenter(**settings), tensors, KIND)
-        with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+        with torch.random.fork_rng(devices=[]):  # the random state of the caller must not change
             segmenter = Segmenter(**settings)
         real = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
         load_module(segmenter, real, KIND)
