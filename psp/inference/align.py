@@ -1,8 +1,8 @@
 """FFHQ alignment (Karras et al. 2018, arXiv 1812.04948, appendix A) and its inverse.
 
-A square is laid on the face from the centres of the eyes and the corners of the mouth, and resampled upright.
-Landmarks are (x, y) in pixels with the origin at the centre of the first pixel, as detectors report them. The corners
-of a `Crop` are measured from the outer corner of the first pixel, so they do not depend on where pixel centres lie.
+The centres of the eyes and the corners of the mouth determine a square, which is resampled upright. Landmarks are
+(x, y) in pixels with the origin at the centre of the first pixel, as detectors report them. The corners of a `Crop`
+have their origin at the outer corner of the first pixel, so they are independent of pixel centres.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,18 @@ from PIL import Image, ImageFilter
 
 from stylegan2.runtime.errors import UserError
 
-LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # of the 68; left as seen in the picture
-LARGEST_FACE = 32  # sides of its photo
+LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # among 68 landmarks; left in the image
+LARGEST_FACE = 32  # largest side of a crop, in sides of the photo
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Where an aligned picture lies in its photo: the corners of a square.
+    """The position of an aligned picture in its photo, as the corners of a square.
 
     Attributes:
-        quad: Upper left, lower left, lower right and upper right corner of the aligned picture, as (x, y) in the photo.
+        quad: Upper left, lower left, lower right and upper right corner of the aligned picture, (x, y) in pixels of the
+            photo.
     """
 
     quad: tuple[Point, Point, Point, Point]
@@ -33,50 +34,72 @@ class Crop:
         return float(np.hypot(*np.subtract(self.quad[1], self.quad[0])))
 
     def moved(self, x: float, y: float, scale: float = 1.0) -> "Crop":
-        """Return the same square in a photo that lost x columns and y rows and was then scaled."""
+        """Return the crop in a photo from which x columns and y rows were cut off and which was then scaled."""
         return Crop(_corners((np.array(self.quad) - (x, y)) * scale))
 
 
 def align(photo: np.ndarray, landmarks: np.ndarray, size: int = 256) -> tuple[np.ndarray, Crop]:
-    """Cut a face out of a photo as FFHQ does.
+    """Crop and align a face of a photo as in FFHQ.
+
+    Parts of the crop that lie outside the photo are filled with the mirrored photo, which is blurred and fades to the
+    median colour.
 
     Args:
         photo: uint8 [H, W, 3], or [H, W, 4] with transparency.
-        landmarks: [68, 2] (iBUG order) or [5, 2] (eyes, nose, mouth corners, as MTCNN gives them), (x, y) in pixels.
+        landmarks: (x, y) in pixels, [68, 2] in iBUG order or [5, 2] (eyes, nose, mouth corners) as from MTCNN.
         size: Side of the result in pixels.
 
     Returns:
-        The aligned picture, uint8 [size, size, C], and the crop for `paste_back`. What lies outside the photo is its
-        mirror image, blurred and faded to its median colour.
+        The aligned picture, uint8 [size, size, C], and its crop, which `paste_back` takes.
 
     Raises:
-        UserError: The landmarks are of another number, are not finite, or fall into one point.
+        UserError: The number of landmarks is not 68 or 5, they are not finite or coincide, or the face lies outside the
+            photo or is much larger than it.
     """
     crop = ffhq_crop(landmarks)
     return extract(photo, crop, size), crop
 
 
 def ffhq_crop(landmarks: np.ndarray) -> Crop:
-    """Lay the FFHQ square around 68 or 5 landmarks, [68, 2] or [5, 2]."""
+    """Compute the FFHQ crop of a face.
+
+    Args:
+        landmarks: (x, y) in pixels, [68, 2] or [5, 2], as for `align`.
+
+    Raises:
+        UserError: The number of landmarks is not 68 or 5, they are not finite, or they coincide.
+    """
     left_eye, right_eye, mouth = _eyes_and_mouth(np.asarray(landmarks, np.float64))
     eyes = (left_eye + right_eye) / 2
     across, down = right_eye - left_eye, mouth - eyes
-    # Half of the upper side: the mean of the eyes' direction and the face's axis turned by a right angle,
-    # as long as the larger of 2 eye distances and 1.8 distances from eyes to mouth.
+    # Half of the upper side. Its direction is the mean of that between the eyes and of the perpendicular to the axis of
+    # the face. Its length is the larger of twice the eye distance and 1.8 times the distance from eyes to mouth.
     half = across + np.array([down[1], -down[0]])
     length = np.hypot(*half)
     if not np.isfinite(length) or length < 1e-6:
         raise UserError("the landmarks fall into one point, so there is no face to align")
     half = half / length * max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down))
-    lower = np.array([-half[1], half[0]])  # the same, turned downwards
-    centre = eyes + 0.1 * down + 0.5  # + 0.5: from pixel centres to the outer corner
+    lower = np.array([-half[1], half[0]])  # the same vector, rotated to point down
+    centre = eyes + 0.1 * down + 0.5  # + 0.5 moves the origin from the centre of a pixel to its outer corner
     return Crop(_corners([centre - half - lower, centre - half + lower, centre + half + lower, centre + half - lower]))
 
 
 def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-    """Resample the square `crop` of a photo uint8 [H, W, C], upright and antialiased: uint8 [size, size, C]."""
+    """Resample a crop of a photo upright, with antialiasing.
+
+    Args:
+        photo: uint8 [H, W, C].
+        crop: The square to resample.
+        size: Side of the result in pixels.
+
+    Returns:
+        uint8 [size, size, C].
+
+    Raises:
+        UserError: The crop lies outside the photo or is much larger than it.
+    """
     image, crop = _neighbourhood(photo, crop, size)
-    # Pillow samples the square at points, so it is sampled at least as densely as the photo and then reduced.
+    # Pillow samples at points, without antialiasing, so the square is sampled more densely first and then reduced.
     dense = size * max(2, int(np.ceil(crop.side / size)))
     corners = tuple(np.ravel(crop.quad))
     warped = image.transform((dense, dense), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
@@ -84,13 +107,13 @@ def extract(photo: np.ndarray, crop: Crop, size: int) -> np.ndarray:
 
 
 def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: float = 0.1) -> np.ndarray:
-    """Lay a picture of the aligned face over the photo that it was cut from: the inverse of `align`.
+    """Paste an aligned face into the photo from which it was cropped, as the inverse of `align`.
 
     Args:
         photo: uint8 [H, W, 3].
-        aligned: The aligned face or its translation, uint8 [S, S, 3] of any size S.
-        crop: What `align` returned.
-        feather: Width of the soft seam as a fraction of the side; 0 is a hard edge.
+        aligned: The aligned face or its translation, uint8 [S, S, 3], for any S.
+        crop: The crop that `align` returned.
+        feather: Width of the soft seam as a fraction of the crop's side; 0 gives a hard edge.
 
     Returns:
         A new photo, uint8 [H, W, 3], which is unchanged outside of the crop.
@@ -105,7 +128,7 @@ def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: floa
     to_unit = _photo_to_unit(crop.moved(left, upper))  # [2, 3]
     rotation = tuple((to_unit * face.width).ravel())
     box = (right - left, lower - upper)
-    # One pixel of repeated edge, so that interpolation at the border does not mix in black.
+    # The edge is repeated by one pixel, so that interpolation at the border does not mix in black.
     face = Image.fromarray(np.pad(np.asarray(face), ((1, 1), (1, 1), (0, 0)), mode="edge"))  # [S + 2, S + 2, 3]
     rotation = (*rotation[:2], rotation[2] + 1, *rotation[3:5], rotation[5] + 1)
     warped = np.asarray(face.transform(box, Image.Transform.AFFINE, rotation, Image.Resampling.BICUBIC), np.float32)
@@ -117,7 +140,7 @@ def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: floa
 
 
 def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the centres of the left eye, of the right eye and of the mouth's corners, [2] each."""
+    """Return the centres of the left eye, of the right eye and of the mouth, [2] each."""
     if points.shape == (68, 2):
         return points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0), points[MOUTH_CORNERS].mean(0)
     if points.shape == (5, 2):
@@ -131,7 +154,7 @@ def _corners(points) -> tuple[Point, Point, Point, Point]:
 
 
 def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) -> tuple[int, int, int, int]:
-    """Return (left, upper, right, lower) in whole pixels, clipped to the photo if one is given."""
+    """Return the (left, upper, right, lower) pixels that contain a crop, clipped to the photo if one is given."""
     quad = np.array(crop.quad)
     left, upper = (int(v) for v in np.floor(quad.min(0) - margin))
     right, lower = (int(v) for v in np.ceil(quad.max(0) + margin))
@@ -142,7 +165,10 @@ def _bounding_box(crop: Crop, margin: float, photo: np.ndarray | None = None) ->
 
 
 def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Image, Crop]:
-    """Cut out the photo around the crop, reduce it if it is far too large, and pad it if the crop leaves the photo."""
+    """Return the part of a photo around a crop, and the crop within this part.
+
+    The part is reduced if it is much larger than needed, and padded if the crop extends beyond the photo.
+    """
     if crop.side > LARGEST_FACE * max(photo.shape):
         raise UserError("the face is many times larger than the picture")
     border = max(round(0.1 * crop.side), 3)
@@ -164,12 +190,12 @@ def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Imag
 
 
 def _soft_padding(image: np.ndarray, widths: list[int], side: float) -> np.ndarray:
-    """Mirror uint8 [h, w, 3] outwards, and let the mirror image blur and fade to the median colour."""
+    """Pad uint8 [h, w, 3] by its mirror image, which is blurred and fades to the median colour: uint8 [H, W, 3]."""
     left, upper, right, lower = widths
     mirrored = np.pad(image, ((upper, lower), (left, right), (0, 0)), mode="reflect")  # [H, W, 3]
     height, width = mirrored.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    # 1 at the outer edge, 0 where the picture begins, negative inside.
+    # 1 at the outer edge, 0 at the border of the picture, negative inside.
     outside = np.maximum(
         1 - np.minimum(x / left, (width - 1 - x) / right), 1 - np.minimum(y / upper, (height - 1 - y) / lower)
     )[..., None]  # [H, W, 1]
@@ -180,7 +206,7 @@ def _soft_padding(image: np.ndarray, widths: list[int], side: float) -> np.ndarr
 
 
 def _photo_to_unit(crop: Crop) -> np.ndarray:
-    """Return the affine map of the photo's (x, y, 1) to the crop's (u, v), both from 0 to 1 inside: [2, 3]."""
+    """Return the matrix [2, 3] that maps (x, y, 1) in the photo to (u, v) in the crop, which are from 0 to 1 inside."""
     upper_left, lower_left, _, upper_right = np.array(crop.quad)
     axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1)  # [2, 2]
     inverse = np.linalg.inv(axes)
@@ -188,7 +214,7 @@ def _photo_to_unit(crop: Crop) -> np.ndarray:
 
 
 def _seam(to_unit: np.ndarray, box: tuple[int, int], feather: float) -> np.ndarray:
-    """Return the opacity of the pasted face [h, w]: 1 inside, 0 outside, a smooth step of width `feather` between."""
+    """Return the opacity [h, w] of the pasted face: 0 outside, and a smooth step of width `feather` to 1 inside."""
     x, y = np.arange(box[0]) + 0.5, (np.arange(box[1]) + 0.5)[:, None]
     u, v = (a * x + b * y + c for a, b, c in to_unit)  # [h, w]
     depth = np.minimum(np.minimum(u, 1 - u), np.minimum(v, 1 - v))

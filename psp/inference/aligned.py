@@ -1,4 +1,4 @@
-"""Align a folder of photos into another one, with a manifest: what is done is not done again."""
+"""Alignment of a folder of photos, with a manifest by which a later run skips the photos that are aligned already."""
 
 import hashlib
 import json
@@ -27,46 +27,46 @@ from stylegan2.runtime.threads import ordered_map
 from stylegan2.runtime.work_group import WorkGroup, losses
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
-PARTS = ".parts"  # what other processes than the first have done, until the first joins it
+PARTS = ".parts"  # folder of the records of the other processes, until the first process joins them
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Detected:
-    """Find faces by a detector: the largest of a photo, or all."""
+    """A source of faces that detects the largest face of a photo, or all faces."""
 
     detector: Detector
     every_face: bool
     name: str
-    """of the detector, for the manifest"""
+    """name of the detector, for the manifest"""
 
     def __call__(self, name: str, photo: np.ndarray, shrunk: float = 1.0) -> list[Face]:
         faces = find_faces(photo, self.detector)
         return faces if self.every_face else faces[:1]
 
     def settings(self, name: str) -> str:
-        """Return what the result for a file depends on."""
+        """Describe the settings on which the faces of a file depend."""
         return f"{self.name} {'all' if self.every_face else 'largest'}"
 
 
 @dataclass(frozen=True)
 class Given:
-    """Take the faces of the user's own file; see `psp.inference.landmarks`."""
+    """A source of faces that takes them from a file of the user (see `psp.inference.landmarks`)."""
 
     faces: Faces
 
     def __call__(self, name: str, photo: np.ndarray, shrunk: float = 1.0) -> list[Face]:
-        # The numbers count the pixels of the file, of which a photo of more than 50 megapixels was read as fewer.
+        # The coordinates are in pixels of the file, but a photo of more than 50 megapixels is reduced when it is read.
         return [_face(photo, _scaled(numbers, 1 / shrunk)) for numbers in self.faces.get(name, [])]
 
     def settings(self, name: str) -> str:
-        """Return what the result for a file depends on."""
+        """Describe the settings on which the faces of a file depend."""
         numbers = b"".join(array.tobytes() for array in self.faces.get(name, []))
         return f"given {hashlib.sha256(numbers).hexdigest()[:16]}"
 
 
 def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
-    """Put a box around landmarks, or find the landmarks in a box with dlib's predictor."""
+    """Complete a face: add the box to landmarks [K, 2], or predict the landmarks of a box [4] by dlib."""
     if numbers.ndim == 1:
         x0, y0, x1, y1 = box = numbers.tolist()
         return Face((x0, y0, x1, y1), cast(DlibDetector, build_detector("dlib")).landmarks(photo, box), 1.0)
@@ -76,31 +76,31 @@ def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
 
 @dataclass
 class Aligned:
-    """The result for one file."""
+    """The result for one photo."""
 
     entry: Entry
     pictures: list[np.ndarray] = field(default_factory=list)
-    """uint8 [S, S, 3], one for each of the entry's outputs"""
+    """uint8 [S, S, 3], one for each item of `entry["outputs"]`"""
 
 
 class Aligner:
-    """Align the faces of one file; several threads may call it.
+    """A function that aligns the faces of one photo. Several threads may call it.
 
     Args:
-        root: File names in the manifest are relative to this folder.
+        root: Folder to which file names in the manifest are relative.
         size: Side of an aligned picture in pixels.
-        find: Where the faces come from.
+        find: Source of the faces.
     """
 
     def __init__(self, root: Path, size: int, find: Detected | Given) -> None:
         self.root, self.size, self.find = root, size, find
 
     def name(self, file: Path) -> str:
-        """Return a file's name in the manifest."""
+        """Return the name of a file in the manifest."""
         return os.path.relpath(file, self.root).replace(os.sep, "/")
 
     def state(self, file: Path) -> Entry:
-        """Return what the result depends on: the file as it is on the disk, and the settings."""
+        """Return all that the result for a file depends on: size and time of the file, and the settings."""
         status = file.stat()
         return {
             "bytes": status.st_size,
@@ -122,7 +122,7 @@ class Aligner:
             return _failed(result, "unreadable", error.strerror or str(error))
         except ImageError as error:
             return _failed(result, "unreadable", str(error))
-        except Exception as error:  # whatever is wrong with one photo, the others are done
+        except Exception as error:  # an error in one photo must not stop the others
             return _failed(result, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return self._align(result, photo, faces, read.shrunk)
 
@@ -131,7 +131,7 @@ class Aligner:
         for face in faces:
             try:
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, 3]
-            except UserError as error:  # landmarks of no face: outside of the picture, or in one point
+            except UserError as error:  # the landmarks are no face: they lie outside of the photo or coincide
                 refused = str(error)
                 continue
             result.pictures.append(picture)
@@ -151,9 +151,10 @@ def _failed(result: Aligned, status: str, reason: str) -> Aligned:
 
 
 def _output(face: Face, crop: Crop, shrunk: float) -> Entry:
-    """Describe an aligned face for the manifest, in pixels of the file, which is `shrunk` times larger than was read.
+    """Describe an aligned face for the manifest.
 
-    Its `quad` is all that `psp.inference.align.paste_back` needs.
+    All coordinates are in pixels of the file, whose sides are `shrunk` times those of the photo that was read. The
+    `quad` defines the `Crop` that `psp.inference.align.paste_back` needs.
     """
     box, landmarks = (_scaled(np.asarray(numbers, np.float64), shrunk) for numbers in (face.box, face.landmarks))
     quad = crop.moved(0, 0, shrunk).quad
@@ -161,20 +162,20 @@ def _output(face: Face, crop: Crop, shrunk: float) -> Entry:
 
 
 def _scaled(numbers: np.ndarray, scale: float) -> np.ndarray:
-    """Convert coordinates that are counted from the centre of the first pixel to pixels of another size."""
+    """Scale coordinates whose origin is at the centre of the first pixel."""
     return numbers if scale == 1.0 else (numbers + 0.5) * scale - 0.5
 
 
 @dataclass
 class Summary:
-    """What became of a folder."""
+    """The outcome of aligning a folder."""
 
     photos: int
     faces: int = 0
     failures: list[str] = field(default_factory=list)
-    """a line for each photo that gave no face"""
+    """one line for each photo without an aligned face"""
     missing: int = 0
-    """photos of processes that were lost"""
+    """number of photos without an entry, because the processes that had them were lost"""
     lost: list[int] = field(default_factory=list)
     """the numbers of these processes"""
 
@@ -184,21 +185,22 @@ def align_folder(
 ) -> Summary | None:
     """Write the aligned pictures and the manifest of `files` into `folder`.
 
-    A file is passed over if the manifest there lists it as aligned, and the file, the settings and the pictures are as
-    they were. Entries are appended as they come and put in order at the end; memory holds where each lies.
+    A file is skipped if the manifest in the folder lists it as aligned, and if the file, the settings and the pictures
+    are unchanged. Entries are appended when they are ready and are sorted at the end; only their positions in the file
+    are held in memory.
 
     Args:
         files: All photos.
-        aligner: Aligns one.
-        folder: Gets the results.
-        workers: Photos at a time.
-        group: The processes that share the work; by default this one alone.
+        aligner: The function that aligns one photo.
+        folder: Folder for the results.
+        workers: Number of photos that are aligned at a time.
+        group: The processes that share the work; by default only this process.
 
     Returns:
-        What became of all files, in the group's first process; None in the others.
+        The outcome for all files, in the first process of the group; None in the others.
 
     Raises:
-        UserError: The folder cannot be written, or the group's processes see different photos.
+        UserError: The folder cannot be written, or the processes of the group find different photos.
     """
     group = group or WorkGroup()
     numbers = {aligner.name(file): number for number, file in enumerate(files)}
@@ -209,7 +211,7 @@ def align_folder(
     done = len(files) - len(todo)
     if done:
         print(f"{done} of {len(files)} photos are aligned already")
-    # The first process appends to the manifest itself, so that a run of one that dies leaves what it did there.
+    # The first process appends to the manifest directly, so that its results are kept if a run with one process dies.
     with Journal(folder / PARTS, folder / MANIFEST if group.is_first else None) as journal:
         dealt = (files[todo[place]] for place in group.deal("photos", len(todo)))
         aligned = ordered_map(aligner, dealt, workers)
@@ -222,7 +224,11 @@ def align_folder(
 
 
 def _write_or_list(result: Aligned, file: Path, names: Names, folder: Path) -> None:
-    """Write the pictures of a file; where one cannot be written, list the file. UserError: the disk refuses all."""
+    """Write the pictures of a file, or record in its entry that they cannot be written.
+
+    Raises:
+        UserError: The disk accepts no file at all.
+    """
     try:
         _write_pictures(result, file, names, folder)
     except UserError as error:
@@ -239,7 +245,7 @@ def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> 
 
 
 def _share_todo(files: Sequence[Path], aligner: Aligner, known: Records, folder: Path, group: WorkGroup) -> np.ndarray:
-    """Return the numbers of the files that are to be aligned, as the first process finds them, int64 [n]."""
+    """Return the numbers of the files to align, int64 [n], which the first process determines for all."""
     if not group.is_first:
         return np.frombuffer(group.share("todo"), np.int64)
     todo = np.array([n for n, file in enumerate(files) if not _is_done(file, n, aligner, known, folder)], np.int64)
@@ -248,7 +254,7 @@ def _share_todo(files: Sequence[Path], aligner: Aligner, known: Records, folder:
 
 
 def _known(numbers: Mapping[str, int], folder: Path) -> Records:
-    """Open the entries of a manifest, and of the parts of other processes that no run has joined yet."""
+    """Open the entries of a manifest, and those of other processes that have not been joined yet."""
     return Records([folder / MANIFEST, *journals(folder / PARTS)], numbers, "file", _is_entry)
 
 
@@ -257,7 +263,7 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _names_in_use(known: Records, count: int, todo: np.ndarray) -> Iterator[str]:
-    """Yield the names of the pictures of all files that are done."""
+    """Yield the names of the pictures of all files that are aligned already."""
     open_numbers = set(todo.tolist())
     for number in range(count):
         if number not in open_numbers and (entry := known.get(number)):
@@ -266,7 +272,7 @@ def _names_in_use(known: Records, count: int, todo: np.ndarray) -> Iterator[str]
 
 
 def _join(numbers: Mapping[str, int], folder: Path) -> Summary:
-    """Write the manifest anew, one entry a file in the order of the files, from all that was appended to it."""
+    """Rewrite the manifest from all records, with one entry per file in the order of the files."""
     summary = Summary(len(numbers))
     with _known(numbers, folder) as known, writing(folder), atomic_file(folder / MANIFEST, durable=False) as manifest:
         for number in range(len(numbers)):
@@ -283,7 +289,7 @@ def _join(numbers: Mapping[str, int], folder: Path) -> Summary:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Return whether a line is an entry of ours, whose pictures lie beneath the folder: anybody may have written it."""
+    """Check that a line is a valid entry whose pictures are inside the folder, because anybody may have written it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return False
     outputs = entry.get("outputs")
@@ -301,12 +307,19 @@ def _is_done(file: Path, number: int, aligner: Aligner, known: Records, folder: 
 
 
 def summarize(summary: Summary, folder: Path) -> int:
-    """Print and write down what failed and why, and return the exit code: 0 if every file was aligned, else 1.
+    """Print the outcome, and print and write which photos failed and why.
+
+    Args:
+        summary: The outcome.
+        folder: Folder of the results.
+
+    Returns:
+        The exit code: 0 if every photo was aligned, else 1.
 
     Raises:
-        UserError: Photos are missing, as processes were lost.
+        UserError: Photos are missing because processes were lost.
     """
-    lines = [printable(line) for line in summary.failures]  # names may be no text
+    lines = [printable(line) for line in summary.failures]  # names may contain bytes that are no text
     for line in lines:
         print(line, file=sys.stderr)
     (folder / FAILURES).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Faces and their landmarks in a photo: dlib (68 points) and MTCNN (5 points), both without a download."""
+"""Detection of faces and their landmarks by dlib (68 points) and MTCNN (5 points), both without a download."""
 
 import pickle
 import threading
@@ -16,23 +16,23 @@ from torch import Tensor, nn
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime.errors import UserError
 
-# Longer sides of the copies that are searched, until one shows a face. dlib finds faces from about 80 px, so the first
-# copy shows heads of a ninth of the picture and more; the second shows smaller ones and takes four times as long.
+# Longer sides of the copies of a photo that are searched until a face is found. dlib finds faces from about 80 px, so
+# in the first copy it finds faces of at least a ninth of the photo; the second copy takes four times as long.
 SEARCH_SIDES = (768, 1536)
-SMALL = 100  # pixels; smaller pictures are enlarged, because a face in them is near the detectors' limit
+SMALL = 100  # px; smaller photos are enlarged, because faces in them are near the smallest size that detectors find
 ENLARGED = 256
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photo; pixels are counted from the centre of the first one."""
+    """A face in a photo. Coordinates are in pixels, with the origin at the centre of the first pixel."""
 
     box: tuple[float, float, float, float]
     """x0, y0, x1, y1"""
     landmarks: np.ndarray
-    """[68, 2] or [5, 2], (x, y)"""
+    """(x, y), [68, 2] or [5, 2]"""
     score: float
-    """the detector's own: dlib's margin (above 0) or MTCNN's probability"""
+    """score of the detector: dlib's margin (above 0) or MTCNN's probability"""
 
     @property
     def area(self) -> float:
@@ -49,10 +49,10 @@ def find_faces(image: np.ndarray, detector: str | Detector = "auto") -> list[Fac
 
     Args:
         image: uint8 [H, W, 3].
-        detector: "dlib", "mtcnn", "auto" (dlib, and MTCNN where dlib finds nothing), or a detector.
+        detector: "dlib", "mtcnn", "auto" (dlib, then MTCNN if dlib finds nothing), or a detector.
 
     Returns:
-        The faces, the largest first.
+        The faces, sorted from the largest to the smallest.
 
     Raises:
         UserError: There is no such detector, or it is not installed.
@@ -64,11 +64,11 @@ def find_faces(image: np.ndarray, detector: str | Detector = "auto") -> list[Fac
 
 @lru_cache(maxsize=8)
 def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
-    """Build the detector called `name`, which several threads may use.
+    """Build a detector, which several threads may use.
 
     Args:
-        name: "dlib", "mtcnn" or "auto".
-        sides: Longer sides of the copies of a photo that are searched; see `DlibDetector`.
+        name: "dlib", "mtcnn" or "auto", as for `find_faces`.
+        sides: Longer sides, in pixels, of the copies of a photo that are searched (see `DlibDetector`).
 
     Raises:
         UserError: There is no such detector, or it is not installed.
@@ -83,7 +83,7 @@ def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
 
 
 class FirstOf:
-    """Ask one detector after the other until one finds a face."""
+    """A detector that tries several detectors in order until one finds a face."""
 
     def __init__(self, *detectors: Detector) -> None:
         self.detectors = detectors
@@ -93,19 +93,22 @@ class FirstOf:
 
 
 class DlibDetector:
-    """Find faces by dlib's frontal HOG detector, and their 68 landmarks by its predictor.
+    """A detector of frontal faces by dlib's HOG detector, and of their 68 landmarks by dlib's predictor.
 
     Args:
-        sides: Longer sides of the copies of the photo that are searched, one after the other until one shows a face.
-        threshold: Margin from which a find counts. Of 144 portraits the faces have 0.66 and more, and what is no face
-            less than 0.05.
+        sides: Longer sides, in pixels, of the copies of a photo that are searched in order until a face is found.
+        threshold: Smallest margin of a detection. In 144 portraits, faces have at least 0.66 and false detections less
+            than 0.05.
+
+    Raises:
+        UserError: dlib is not installed.
     """
 
     def __init__(self, sides: Sequence[int] = SEARCH_SIDES, threshold: float = 0.2) -> None:
         self.dlib = _import("dlib", "dlib-bin")
         self.sides, self.threshold = sides, threshold
         self.predictor = self.dlib.shape_predictor(str(PRETRAINED.locate("dlib_landmarks_68")))
-        # The detector keeps the picture it works on, so each thread needs one. A copy takes 2 ms, a new one 0.7 s.
+        # The detector stores the current picture, so each thread needs one. A copy takes 2 ms, a new one 0.7 s.
         self._prototype = pickle.dumps(self.dlib.get_frontal_face_detector())
         self._of_thread = threading.local()
 
@@ -123,7 +126,7 @@ class DlibDetector:
         return [self._face(image, picture, box, scale, score) for box, score in zip(boxes, scores, strict=True)]
 
     def _face(self, image: np.ndarray, picture: np.ndarray, box: Any, scale: float, score: float) -> Face:
-        """Find the landmarks of a box in the larger of the photo and its copy, since they are whole pixels."""
+        """Find the landmarks of a box in the larger of the photo and its copy, because they are whole pixels."""
         edges = tuple((v + 0.5) / scale - 0.5 for v in (box.left(), box.top(), box.right(), box.bottom()))
         x0, y0, x1, y1 = edges
         if scale < 1:
@@ -131,7 +134,7 @@ class DlibDetector:
         return Face((x0, y0, x1, y1), (self._landmarks(picture, box) + 0.5) / scale - 0.5, float(score))
 
     def landmarks(self, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
-        """Find the 68 landmarks [68, 2] of the face in a box x0, y0, x1, y1 of an image uint8 [H, W, 3]."""
+        """Find the landmarks [68, 2] of the face in a box (x0, y0, x1, y1) of an image, uint8 [H, W, 3]."""
         return self._landmarks(image, self.dlib.rectangle(*(round(v) for v in box)))
 
     def _landmarks(self, picture: np.ndarray, rectangle: Any) -> np.ndarray:
@@ -139,13 +142,16 @@ class DlibDetector:
 
 
 class MtcnnDetector:
-    """Find faces, also turned ones, and 5 landmarks by MTCNN (arXiv 1604.02878) of facenet-pytorch.
+    """A detector of faces, including turned ones, and of 5 landmarks by MTCNN (arXiv 1604.02878).
 
-    The weights come in the wheel of that package.
+    The package facenet-pytorch contains the network and its weights.
 
     Args:
-        side: Larger photos are reduced to this.
-        threshold: Probability below which a find does not count.
+        side: Longer side, in pixels, to which larger photos are reduced.
+        threshold: Smallest probability of a detection.
+
+    Raises:
+        UserError: facenet-pytorch is not installed.
     """
 
     def __init__(self, side: int = max(SEARCH_SIDES), threshold: float = 0.9) -> None:
@@ -157,7 +163,7 @@ class MtcnnDetector:
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         picture, scale = _resized(image, _distinct_sides(image, (self.side,))[0])
-        if min(picture.shape[:2]) < self.network.min_face_size:  # the network fails on pictures without room for a face
+        if min(picture.shape[:2]) < self.network.min_face_size:  # the network raises an error for such small pictures
             return []
         boxes, scores, points = self.network.detect(picture, landmarks=True)
         if boxes is None:
@@ -171,16 +177,16 @@ class MtcnnDetector:
 
 
 def _plain_convolution(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve without oneDNN, as fast here: it keeps code for each shape that it meets.
+    """Convolve without oneDNN, which caches compiled code for each input shape and is not faster here.
 
-    The network sees a pyramid of each photo and any number of candidates, so that shapes are ever new. What is kept of
-    them lies between the temporaries of others, and a process grew by 0.1 to 0.2 MB a photo.
+    The network processes an image pyramid of each photo and any number of candidates, so that there are always new
+    shapes. With oneDNN, the memory of a process grew by 0.1 to 0.2 MB per photo.
     """
     return torch.ops.aten.thnn_conv2d(x, weight, layer.kernel_size, bias, layer.stride, layer.padding)
 
 
 def _distinct_sides(image: np.ndarray, sides: Sequence[int]) -> list[int]:
-    """List the longer sides to search, such that no picture is enlarged unless it is small."""
+    """Return the longer sides of the copies to search; only small pictures are enlarged."""
     longer, shorter = max(image.shape[:2]), min(image.shape[:2])
     if shorter < SMALL:
         longer = round(longer * ENLARGED / shorter)
@@ -188,7 +194,7 @@ def _distinct_sides(image: np.ndarray, sides: Sequence[int]) -> list[int]:
 
 
 def _resized(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """Return the picture with that longer side, and the scale; it is not copied if it has that side already."""
+    """Resize a picture to a longer side, without a copy if it has this side already, and return it and the scale."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale == 1:
@@ -198,7 +204,11 @@ def _resized(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def _import(module: str, distribution: str) -> Any:
-    """Import an optional module. UserError: it is not installed; the sentence says how to get it."""
+    """Import an optional module.
+
+    Raises:
+        UserError: The module cannot be imported. The message says how to install it.
+    """
     try:
         return __import__(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Photos edited end to end: a face is inverted, its codes are moved along directions, rendered, and laid back."""
+"""Editing of photos: a face is inverted, its codes are moved along directions and rendered, and the face is pasted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from stylegan2.runtime.images import to_uint8
 
 @dataclass(frozen=True)
 class Move:
-    """One step along a direction."""
+    """A step along a direction."""
 
     directions: Directions
     name: str
@@ -31,11 +31,11 @@ class Move:
     """in standard deviations of W along the direction"""
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """Move codes [N, num_ws, w_dim]."""
+        """Return codes [N, num_ws, w_dim] moved along the direction."""
         return self.directions.move(codes, self.name, [self.strength])[:, 0]
 
     def warning(self, moved: Tensor) -> str | None:
-        """Say where moved codes [1, num_ws, w_dim] end, if that is where the generator has hardly any samples."""
+        """Return a warning if moved codes [1, num_ws, w_dim] are outside the usual range of samples, else None."""
         position, usual = self.directions.position(moved, self.name), self.directions.range_of(self.name)
         if position is None or usual is None or usual[0] <= float(position) <= usual[1]:
             return None
@@ -46,15 +46,16 @@ class Move:
 
 
 def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Directions]:
-    """Read directions for a generator, from files or from those that come with the package.
+    """Load the directions of a generator, from files or from this package.
 
     Args:
-        generator: Whose codes they will move.
-        files: Ours or other projects'; see `stylegan2.latents.foreign_directions.read_directions`. Without any, those
-            that come with the package and were found for this generator.
+        generator: The generator whose codes are to be moved.
+        files: Files of this or of other projects (see `stylegan2.latents.foreign_directions.read_directions`). Without
+            files, the directions in this package that were found for this generator are loaded.
 
     Raises:
-        UserError: A file cannot be read or is another generator's, or no directions of this generator come along.
+        UserError: A file cannot be read or belongs to another generator, or this package has no directions of this
+            generator.
     """
     if files:
         return [read_directions(file, generator) for file in files]
@@ -69,7 +70,15 @@ def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Di
 
 
 def plan_moves(sources: Sequence[Directions], strengths: Mapping[str, float]) -> list[Move]:
-    """Look up the directions {name: strength}. UserError: one is in none of the sources."""
+    """Look up directions by name.
+
+    Args:
+        sources: Sets of directions; the first set that has a name is used.
+        strengths: {name: strength in standard deviations of W along the direction}.
+
+    Raises:
+        UserError: None of the sources has a direction of that name.
+    """
     owners = {name: source for source in reversed(sources) for name in source.names}
     if unknown := [name for name in strengths if name not in owners]:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(sorted(owners))}")
@@ -77,7 +86,7 @@ def plan_moves(sources: Sequence[Directions], strengths: Mapping[str, float]) ->
 
 
 def move_codes(codes: Codes, moves: Sequence[Move]) -> Codes:
-    """Make all moves, one after the other; a correction of features stays on top of what they change."""
+    """Apply all moves to the codes, in order. A correction of features stays unchanged."""
     w_plus = codes.w_plus
     for move in moves:
         w_plus = move(w_plus)  # [N, num_ws, w_dim]
@@ -95,16 +104,16 @@ def edit_portraits(
     """Invert portraits, move their codes and render them.
 
     Args:
-        model: Of the inversion task.
-        portraits: What the encoder reads, one face each.
-        moves: Along which directions, and how far.
-        refinement: Optimisation after encoding. Where it tunes a generator for each face, that one renders the edit
+        model: A model of the inversion task.
+        portraits: Inputs of the encoder, one face each.
+        moves: Steps along directions.
+        refinement: Optimisation after encoding. If it tunes a generator for each face, this generator renders the edit
             (PTI, arXiv 2106.05744, section 3.2).
-        device: Where the networks run.
+        device: Device of the networks.
         precision: One of `psp.precision.PRECISIONS`.
 
     Returns:
-        For each portrait its edited picture, uint8 [R, R, C]; and warnings, one sentence each.
+        The edited picture of each portrait, uint8 [R, R, C], and a list of warnings.
     """
     pictures: list[np.ndarray] = []
     warnings: list[str] = []
@@ -119,21 +128,24 @@ def edit_portraits(
 
 
 def render_codes(generator: Generator, codes: Codes) -> Tensor:
-    """Render codes, wherever they are, by a generator, wherever it is: [N, img_channels, R, R] on the CPU."""
+    """Render codes on any device by a generator on any device: images [N, img_channels, R, R] in [-1, 1] on the CPU."""
     placed = codes.map(lambda stored: stored.to(generator.w_avg.device))
     return render(generator, placed.w_plus, features=placed.features)
 
 
 def lay_back(photo: np.ndarray, portraits: Sequence[Portrait], pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Lay edited faces over the photo that they were cut out of.
+    """Paste edited faces into the photo from which they were cropped.
 
     Args:
         photo: uint8 [H, W, 3].
-        portraits: With the crops that alignment found.
-        pictures: uint8 [R, R, C], one for each.
+        portraits: The aligned faces, with their crops.
+        pictures: Edited pictures, uint8 [R, R, C], one for each portrait.
 
     Returns:
         A new photo, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: A portrait has no crop.
     """
     for portrait, picture in zip(portraits, pictures, strict=True):
         if portrait.crop is None:

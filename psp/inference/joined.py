@@ -1,7 +1,7 @@
-"""The report of a translated folder, made of the records that one process or several have left there.
+"""The report of a translated folder, from records that one or several processes have written to it.
 
-`todo` says which photos have no record yet, so that a run that was interrupted goes on; `join` puts all records in the
-order of the photos: manifest.json, latents.npz and the contact sheets.
+`TranslatedFolder.todo` finds the photos that have no record yet, so that an interrupted run can continue. `join` writes
+manifest.json, latents.npz and the contact sheets from all records, in the order of the photos.
 """
 
 import hashlib
@@ -29,33 +29,33 @@ from stylegan2.runtime.journal import Journal, Record, Records, journals
 from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.work_group import WorkGroup, losses
 
-PARTS = ".parts"  # the records, until they are joined
+PARTS = ".parts"  # folder of the records until they are joined
 MANIFEST, LATENTS = "manifest.json", "latents.npz"
 
 
 @dataclass
 class Summary:
-    """What became of all photos."""
+    """The outcome for all photos."""
 
     photos: int
     images: int = 0
     new_images: int = 0
-    """those of this run"""
+    """number of images that this run added"""
     failed: list[str] = field(default_factory=list)
-    """a line for each photo that gave no result"""
+    """one line for each photo without a result"""
     missing: int = 0
-    """photos without a record"""
+    """number of photos without a record"""
 
 
 class TranslatedFolder:
     """The records of a folder of results.
 
     Args:
-        folder: Of the results.
+        folder: Folder of the results.
         files: All photos, in order.
-        root: Names of photos are relative to this folder.
+        root: Folder to which the names of photos are relative.
         code_shape: (num_ws, w_dim).
-        key: All that the results depend on besides the photos; records of another key do not count.
+        key: All settings on which the results depend, as JSON. Records with another key are ignored.
     """
 
     def __init__(self, folder: Path, files: Sequence[Path], root: Path, code_shape: tuple[int, ...], key: Any) -> None:
@@ -65,18 +65,22 @@ class TranslatedFolder:
         self.parts = folder / PARTS / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
     def journal(self) -> Journal:
-        """Return where this process writes its records."""
+        """Return a journal, to which this process writes its records."""
         return Journal(self.parts)
 
     def todo(self, group: WorkGroup, overwrite: bool) -> np.ndarray:
-        """Return the numbers of the photos that have no record yet, int64 [n], the same in all processes.
+        """Find the photos that have no record yet.
 
         Args:
-            group: The processes that share the work; the first one looks, and removes records of other keys.
-            overwrite: Remove all records.
+            group: The processes that share the work. The first process reads the records and removes those of other
+                keys.
+            overwrite: Remove all records first.
+
+        Returns:
+            Numbers of photos, int64 [n], the same in all processes.
 
         Raises:
-            UserError: The processes see different photos.
+            UserError: The processes find different photos.
         """
         listing = hashlib.sha256("\n".join(self.numbers).encode("utf-8", "surrogatepass")).hexdigest()
         group.check_same("photos", listing, "finds other photos than process 0: give all the same folder")
@@ -91,10 +95,13 @@ class TranslatedFolder:
         return todo
 
     def join(self, todo: np.ndarray) -> Summary:
-        """Write manifest, latents and contact sheets from all records, a photo at a time.
+        """Write manifest, latents and contact sheets from all records, one photo at a time.
 
         Args:
-            todo: Photos that this run was to translate.
+            todo: Numbers of the photos that this run had to translate, int64 [n].
+
+        Returns:
+            The outcome for all photos.
         """
         summary, new = Summary(len(self.files)), set(todo.tolist())
         path, sheets = self.folder / MANIFEST, Sheets(self.folder)
@@ -128,7 +135,7 @@ class TranslatedFolder:
         return Records(journals(self.parts), self.numbers, "file", _is_record)
 
     def _is_done(self, number: int, known: Records) -> bool:
-        """Return whether a photo has a result, and it and its pictures are as they were."""
+        """Check that a photo has a record with a result, and that the photo and its pictures are unchanged."""
         record, file = known.get(number), self.files[number]
         if record is None or record["entry"]["status"] != "ok" or record["stem"] != self.names.of_file[file]:
             return False
@@ -154,16 +161,19 @@ class TranslatedFolder:
 
 
 def summarize(summary: Summary, folder: Path, seconds: float, lost: list[int]) -> int:
-    """Print what was done and which files failed. Return the exit code: 0 if every file gave a result, else 1.
+    """Print the outcome and the files that failed.
 
     Args:
-        summary: As `TranslatedFolder.join` returns it.
-        folder: Of the results.
-        seconds: That this run took.
-        lost: Processes that did not end their part.
+        summary: The outcome, as `TranslatedFolder.join` returns it.
+        folder: Folder of the results.
+        seconds: Duration of this run.
+        lost: Numbers of the processes that did not finish.
+
+    Returns:
+        The exit code: 0 if every file has a result, else 1.
 
     Raises:
-        UserError: Photos are missing, as processes were lost.
+        UserError: Photos are missing because processes were lost.
     """
     for line in summary.failed:
         print(printable(line), file=sys.stderr)
@@ -176,12 +186,12 @@ def summarize(summary: Summary, folder: Path, seconds: float, lost: list[int]) -
 
 
 def _write_entry(manifest: IO[bytes], entry: Mapping[str, Any]) -> None:
-    manifest.write(b",\n" if manifest.tell() > 2 else b"")  # behind the bracket
+    manifest.write(b",\n" if manifest.tell() > 2 else b"")  # no comma directly after the bracket
     manifest.write(textwrap.indent(json.dumps(entry, indent=1), " ").encode())
 
 
 def _pictures(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the pictures that an entry says are there."""
+    """Yield the names of the pictures that an entry lists."""
     for output in entry["outputs"]:
         if output["result"] is not None:
             yield output["result"]
@@ -191,7 +201,7 @@ def _pictures(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_record(record: Record) -> bool:
-    """Return whether a record has the form of ours."""
+    """Check that a record has the expected form."""
     entry, rows = record.get("entry"), record.get("rows")
     if not isinstance(entry, dict) or not isinstance(rows, list) or not _are_texts(record.get("names")):
         return False

@@ -1,12 +1,13 @@
-"""Landmarks or boxes of the user's own, from a file: where the faces are, so that none need be found.
+"""A reader for files of landmarks or boxes, with which the user states where the faces are instead of detecting them.
 
-Each face is a box x0, y0, x1, y1, or 5 landmarks (eyes, nose, mouth corners, first what is left in the picture), or 68
-(iBUG order), all (x, y) in pixels of the upright photo, counted from the centre of its first pixel. Files are named
-relative to the folder of photos, with slashes. A file may have several faces.
+Each face is a box (x0, y0, x1, y1), 5 landmarks (eyes, nose, mouth corners; the left one in the image first) or 68
+landmarks (iBUG order). Landmarks are (x, y). All coordinates are in pixels of the upright photo, with the origin at the
+centre of its first pixel. File names are relative to the folder of photos and contain slashes. A photo may have several
+faces.
 
-    .json   {"a/x.jpg": FACE or [FACE, ...]}, a FACE a list of numbers or of [x, y]
-    .csv    one line a face: a/x.jpg,x,y,x,y,...; a first line of titles is passed over
-    .npz    `files` [M] and `landmarks` [M, 5, 2] or [M, 68, 2], or `boxes` [M, 4]; one row a face
+    .json   {"a/x.jpg": FACE or [FACE, ...]}, where a FACE is a list of numbers or of pairs [x, y]
+    .csv    one line per face: a/x.jpg,x,y,x,y,...; a header line is skipped
+    .npz    `files` [M], and `landmarks` [M, 5, 2] or [M, 68, 2] or `boxes` [M, 4], with one row per face
 """
 
 import csv
@@ -18,20 +19,20 @@ import numpy as np
 from stylegan2.runtime.bounded import MOST_TEXT, read_arrays, read_json, reading
 from stylegan2.runtime.errors import UserError
 
-SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # numbers of a face -> its array
-MOST_FACES = 500  # in one photo
-FARTHEST = 1e6  # pixels: no photo is as wide
+SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # {count of numbers: shape of the array}
+MOST_FACES = 500  # per photo
+FARTHEST = 1e6  # px, more than the width of any photo
 Faces = dict[str, list[np.ndarray]]
 
 
 def read_landmarks(path: Path) -> Faces:
-    """Read the faces of a .json, .csv or .npz file.
+    """Read the faces of photos from a .json, .csv or .npz file.
 
     Returns:
-        {file: its faces}, each a box [4] or landmarks [5, 2] or [68, 2], float64.
+        {name of a photo: its faces}. Each face is a float64 array: a box [4], or landmarks [5, 2] or [68, 2].
 
     Raises:
-        UserError: The file cannot be read or is of another form, or a face has other numbers than these.
+        UserError: The file cannot be read or has another format, or the coordinates of a face are invalid.
     """
     readers = {".json": _from_json, ".csv": _from_csv, ".npz": _from_npz}
     if path.suffix.lower() not in readers:
@@ -58,7 +59,7 @@ def _from_json(path: Path) -> Faces:
 
 
 def _faces(name: str, value: Any) -> list[np.ndarray]:
-    """Read one face, or a list of them: the items of a face are numbers or pairs, those of a list are faces."""
+    """Read one face or a list of faces. A face is a list of numbers or of pairs; anything else is a list of faces."""
     if not isinstance(value, list):
         raise UserError(f"what it says of {name[:200]!r} is no list of numbers or of faces")
     if value == []:
@@ -74,7 +75,7 @@ def _from_csv(path: Path) -> Faces:
     found: Faces = {}
     for number, (name, *values) in enumerate(lines):
         if number == 0 and not _is_number(values[0] if values else ""):
-            continue  # titles
+            continue  # the header
         found.setdefault(name, []).append(_face(name, [value for value in values if value.strip()]))
     return found
 
@@ -106,14 +107,14 @@ def _from_npz(path: Path) -> Faces:
 
 
 def _face(name: str, value: Any) -> np.ndarray:
-    name = name[:200]  # as messages show it
+    name = name[:200]  # limits the length of messages
     try:
         numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError):
         raise UserError(f"a face of {name!r} has what are no numbers") from None
     if numbers.size not in SHAPES:
         raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
-    if not (np.abs(numbers) <= FARTHEST).all():  # NaN too
+    if not (np.abs(numbers) <= FARTHEST).all():  # also true for NaN
         raise UserError(f"a face of {name!r} has numbers that are not finite, or lie outside of any photo")
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
         raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")

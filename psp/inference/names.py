@@ -1,4 +1,4 @@
-"""The photos of a folder, and a name for each of their results."""
+"""Listing of the photos of a folder, and names for their results."""
 
 import os
 import zipfile
@@ -11,12 +11,16 @@ from stylegan2.runtime.output_names import Taken, file_name, key, relative_path
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
-    """List the image files of a folder, without those that lie under `results`, or the one image that `source` is.
+    """List the image files of a folder.
 
-    What was found, and what was passed over, is printed by kind where it is not all alike.
+    If some files are skipped or the images are of several kinds, the number of files of each kind is printed.
+
+    Args:
+        source: A folder, or one image.
+        results: Files and folders of earlier results, which are left out.
 
     Raises:
-        UserError: There is no such folder, or no image in it.
+        UserError: There is no such folder, or it contains no images.
     """
     if source.is_file():
         if zipfile.is_zipfile(source):
@@ -34,24 +38,24 @@ def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
 
 
 class Names:
-    """Give each picture an output name, such that no output overwrites another, even on a disk that ignores case.
+    """Names of outputs, chosen such that no output overwrites another, even on a disk that ignores case.
 
-    `a/x.jpg` becomes `a/x`. If `a/x.png` is there too, they become `a/x_jpg` and `a/x_png`. Further faces of a photo
-    are `a/x_face1`, `a/x_face2` ..., and several outputs of a face `a/x_mix0`, `a/x_mix1` ... The names depend only on
-    the files and on the number of faces in each. What a file system may refuse is replaced (see
+    `a/x.jpg` becomes `a/x`. If there is also `a/x.png`, the names are `a/x_jpg` and `a/x_png`. Further faces of a photo
+    are `a/x_face1`, `a/x_face2` ..., and several outputs of a face are `a/x_mix0`, `a/x_mix1` ... The names depend only
+    on the files and on the number of faces in each. Characters that a file system may not accept are replaced (see
     `stylegan2.runtime.output_names`).
 
     Args:
         files: All files of the run.
-        root: Names are relative to this folder.
-        reserved: Names that are taken already.
+        root: Folder to which the names are relative.
+        reserved: Names that are already in use.
     """
 
     def __init__(self, files: Iterable[Path], root: Path, reserved: Iterable[str] = ()) -> None:
         relative = {file: Path(os.path.relpath(file, root)) for file in files}
         plain = {file: relative_path(path.with_suffix("")) for file, path in relative.items()}
         self.taken = Taken(name + ".png" for name in reserved)
-        # A result must not take the name of a folder that is needed: `b.jpg` beside a folder `b.png`.
+        # A result must not have the name of a folder that is needed, as with a photo `b.jpg` next to a folder `b.png`.
         self.taken.add_folders(plain.values())
         wanted: dict[str, list[Path]] = {}
         for file, name in plain.items():
@@ -65,12 +69,12 @@ class Names:
             self.of_file[file] = self.taken.take(f"{plain[file]}_{file_name(file.suffix[1:].lower())}")
 
     def of_face(self, file: Path, index: int) -> str:
-        """Return the name of the face `index` of a file; the largest face bears the file's name."""
+        """Return the name of the face `index` of a file. The largest face, of index 0, has the name of the file."""
         name = self.of_file[file]
         return name if index == 0 else self.taken.take(f"{name}_face{index}")
 
     def of_outputs(self, name: str, count: int) -> list[str]:
-        """Return the names of the outputs of a face."""
+        """Return the names of `count` outputs of the face `name`."""
         return [name] if count == 1 else [self.taken.take(f"{name}_mix{k}") for k in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Full photos with the translated faces laid over them."""
+"""Photos into which translated faces are pasted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,23 +13,31 @@ PASTED = "inference_pasted"
 
 @dataclass
 class PastedPhoto:
-    """A photo whose faces arrive one by one; it is read again when the last one is there, so none waits in memory."""
+    """A photo whose translated faces arrive one by one.
+
+    The photo is read again after its last face has arrived, so that it is not held in memory until then.
+    """
 
     file: Path
     names: list[str]
-    """of the pictures to write, one for each of the K outputs of a face"""
+    """names of the photos to write, one for each of the K outputs of a face"""
     missing: int
-    """faces still to come"""
+    """number of faces that have not arrived yet"""
     faces: list[tuple[Crop, list[np.ndarray]]] = field(default_factory=list)
 
     def add(self, folder: Path, crop: Crop, results: list[np.ndarray]) -> list[str]:
-        """Take the K outputs uint8 [R, R, 3] of a face, and write the photos after the last face.
+        """Add the outputs of a face and, after the last face, write the photos.
+
+        Args:
+            folder: Folder for the photos.
+            crop: Position of the face in the photo.
+            results: K outputs, uint8 [R, R, 3].
 
         Returns:
             The names of the photos that were written.
 
         Raises:
-            ImageError: The photo cannot be read any more, or the disk refuses.
+            ImageError: The photo can no longer be read, or the result cannot be written.
         """
         self.faces.append((crop, results))
         self.missing -= 1

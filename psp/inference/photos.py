@@ -1,4 +1,4 @@
-"""Photos of a folder, read and aligned ahead of time by threads, in the order of the files."""
+"""Reading and aligning the photos of a folder, ahead of time, in threads, and in the order of the files."""
 
 import contextlib
 import time
@@ -16,49 +16,58 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.threads import ordered_map
 
-THUMBNAIL = 160  # pixels of the longer side, for the contact sheet
+THUMBNAIL = 160  # px, longer side of a picture on the contact sheet
 
 
 class PhotoTask(Protocol):
-    """What inference asks of a task (`datasets.tasks`)."""
+    """The part of a task (`datasets.tasks`) that inference needs."""
 
     aligns: ClassVar[bool]
-    """whether faces can be found in what this task reads"""
+    """whether faces can be detected in the sources of this task"""
 
     def read_file(self, path: Path) -> np.ndarray:
         """Read a file as uint8 [H, W, C], or as label ids [H, W]."""
         ...
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Turn a square picture into the encoder's input [C, S, S] and a picture for people, uint8 [P, P, 3]."""
+        """Convert a square picture to the input of the encoder.
+
+        Args:
+            picture: uint8 [P, P, C], or label ids [P, P].
+            size: Side S of the encoder's input in pixels.
+            native_side: Side of the picture, in pixels, before it was resized.
+
+        Returns:
+            The input of the encoder, float32 [C', S, S], and a picture of it to show, uint8 [P, P, 3].
+        """
         ...
 
 
 @dataclass
 class Portrait:
-    """One picture for the encoder."""
+    """An input of the encoder, with the part of the photo from which it was made."""
 
     source: Tensor
-    """float32 [C, S, S], what the encoder gets"""
+    """input of the encoder, float32 [C, S, S]"""
     picture: np.ndarray
-    """uint8 [P, P, 3], the same for people"""
+    """picture of this input to show, uint8 [P, P, 3]"""
     face: Face | None = None
     crop: Crop | None = None
     region: images.Region | None = None
-    """where the file's picture lies in the square that it was padded to"""
+    """position of the original picture in the square to which it was padded; None without padding"""
 
     def shown(self, square: np.ndarray) -> np.ndarray:
-        """Return of a picture [R, R, C] what shows the file's: all, or without its padding."""
+        """Cut the padding off a picture [R, R, C], if there is any: [H, W, C]."""
         return square if self.region is None else images.cut_region(square, self.region)
 
 
 @dataclass
 class Photo:
-    """One file and what was found in it."""
+    """A file and the portraits that were found in it."""
 
     file: Path
     status: str
-    """ok, no_face, unreadable or failed"""
+    """one of ok, no_face, unreadable and failed"""
     reason: str | None = None
     thumbnail: np.ndarray | None = None
     portraits: list[Portrait] = field(default_factory=list)
@@ -67,12 +76,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class FaceReader:
-    """Read a photo, find its faces and align the largest, or all of them."""
+    """A reader that finds the faces of a photo and aligns the largest one, or all of them."""
 
     task: PhotoTask
-    """says what the encoder reads of a picture"""
+    """converts pictures to inputs of the encoder"""
     size: int
-    """pixels of an aligned picture's side"""
+    """side of an aligned picture in pixels"""
     detector: Detector
     every_face: bool = False
     input_size: int | None = None
@@ -89,7 +98,7 @@ class FaceReader:
     def _portraits(self, photo: np.ndarray) -> list[Portrait]:
         portraits = []
         for face in find_faces(np.ascontiguousarray(photo[..., :3]), self.detector):
-            with contextlib.suppress(UserError):  # landmarks of no face: outside of the picture, or in one point
+            with contextlib.suppress(UserError):  # a false detection: landmarks outside of the photo, or in one point
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, C]
                 source, picture = self.task.read_source(picture, self.input_size or self.size, crop.side)
                 portraits.append(Portrait(source, picture, face, crop))
@@ -98,18 +107,18 @@ class FaceReader:
 
 @dataclass(frozen=True)
 class AlignedReader:
-    """Read a picture and take the middle of it in the shape that the encoder reads, or all of it on a black square."""
+    """A reader that takes the middle part of a picture, or the whole picture on a black square, without alignment."""
 
     task: PhotoTask
-    """says what the encoder reads of a picture"""
+    """converts pictures to inputs of the encoder"""
     size: int
-    """pixels of its side"""
+    """side of the resulting picture in pixels"""
     input_size: int | None = None
     """side of the encoder's input; by default `size`"""
     pads: bool = False
     """whether a picture that is not square is padded"""
     aspect: float = 1.0
-    """height over width of what the encoder reads in the middle of the square"""
+    """height over width of the middle part of the square that the encoder reads"""
 
     def __call__(self, file: Path) -> Photo:
         photo = self.task.read_file(file)  # [H, W, C], or label ids [H, W]
@@ -123,12 +132,12 @@ class AlignedReader:
 
 @dataclass(frozen=True)
 class CropReader:
-    """Read a photo and cut out a face that was found before."""
+    """A reader that takes a face at a given position in a photo."""
 
     task: PhotoTask
-    """says what the encoder reads of a picture"""
+    """converts pictures to inputs of the encoder"""
     size: int
-    """pixels of an aligned picture's side"""
+    """side of an aligned picture in pixels"""
     crop: Crop
     input_size: int | None = None
     """side of the encoder's input; by default `size`"""
@@ -153,20 +162,20 @@ def build_reader(
     pads: bool = False,
     aspect: float = 1.0,
 ) -> Reader:
-    """Build what reads the sources of an encoder.
+    """Build the function that reads a file for an encoder.
 
     Args:
-        task: What the model was trained for.
-        input_size: Side of the encoder's input.
-        size: Side of the pictures to write.
-        aligning: Find faces and align them.
-        detector: Name of the face detector; see `psp.inference.detect.find_faces`.
-        every_face: Take all faces of a photo, not the largest alone.
-        pads: Without alignment, take all of a picture on a black square rather than its middle.
-        aspect: Height over width of the middle that the encoder reads.
+        task: The task of the model.
+        input_size: Side of the encoder's input in pixels.
+        size: Side of the output pictures in pixels.
+        aligning: Whether to find faces and align them.
+        detector: Name of the face detector (see `psp.inference.detect.find_faces`).
+        every_face: Take all faces of a photo instead of only the largest.
+        pads: Without alignment, put the whole picture on a black square instead of taking its middle part.
+        aspect: Height over width of the middle part that the encoder reads.
 
     Raises:
-        UserError: No faces can be found in what the task reads.
+        UserError: Faces cannot be detected in the sources of this task.
     """
     size = max(size, input_size)
     if not aligning:
@@ -175,18 +184,28 @@ def build_reader(
         raise UserError(
             "this model reads label maps, in which no faces can be found: leave out the alignment (no_align)"
         )
-    # One face: stop at the first copy of the photo that shows one. All: look for the small ones at once.
+    # For one face, the search stops at the first copy of the photo in which there is one. For all faces, only the
+    # largest copy is searched, because small faces are found only there.
     sides = SEARCH_SIDES[-1:] if every_face else SEARCH_SIDES
     return FaceReader(task, size, build_detector(detector, sides), every_face, input_size)
 
 
 def read_photos(files: Iterable[Path], reader: Reader, workers: int) -> Iterator[Photo]:
-    """Yield every file, in order. One that cannot be read becomes a `Photo` that says why."""
+    """Read files in threads.
+
+    Args:
+        files: Image files.
+        reader: The function that reads one file.
+        workers: Number of threads.
+
+    Yields:
+        One `Photo` per file, in order. If a file cannot be read, its `status` and `reason` say why.
+    """
     return ordered_map(lambda file: _read(file, reader), files, workers)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """Shrink a picture uint8 [H, W, 3] to a longer side of at most `side`."""
+    """Reduce a picture, uint8 [H, W, 3], to a longer side of at most `side` pixels."""
     height, width = picture.shape[:2]
     scale = min(1.0, side / max(height, width))
     return images.resize(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
@@ -198,7 +217,7 @@ def _read(file: Path, reader: Reader) -> Photo:
         photo = reader(file)
     except ImageError as error:
         photo = Photo(file, "unreadable", str(error))
-    except Exception as error:  # whatever is wrong with one photo, the others are done
+    except Exception as error:  # an error in one photo must not stop the others
         photo = Photo(file, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     photo.seconds = time.perf_counter() - start
     return photo

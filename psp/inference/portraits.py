@@ -1,4 +1,4 @@
-"""Faces cut out of photos for an encoder: all of a photo, the largest, or one that is chosen."""
+"""Cropping faces out of photos for an encoder: all faces of a photo, the largest one, or a chosen one."""
 
 import contextlib
 import os
@@ -12,39 +12,41 @@ from psp.inference.sources import Picture, first_face_missing, read_picture
 from psp.model import PSp
 from stylegan2.runtime.errors import ImageError, UserError
 
-READERS = min(4, os.cpu_count() or 1)  # threads that read and align photos
+READERS = min(4, os.cpu_count() or 1)  # number of threads that read and align photos
 
 
 def find_faces(photo: Picture) -> list[Crop]:
-    """Find all faces of a photo: `model.invert(photo, crop=find_faces(photo)[1])` takes the second largest.
+    """Find all faces of a photo.
+
+    For example, `model.invert(photo, crop=find_faces(photo)[1])` inverts the second largest face.
 
     Args:
         photo: A path or a Pillow image of any size.
 
     Returns:
-        Where each lies, the largest first; empty where there is none.
+        The positions of the faces, sorted from the largest to the smallest; an empty list if there are none.
 
     Raises:
         ImageError: The photo cannot be read.
     """
     crops = []
     for face in detect_faces(read_picture(photo), build_detector("auto", SEARCH_SIDES[-1:])):
-        with contextlib.suppress(UserError):  # landmarks of no face fall into one point
+        with contextlib.suppress(UserError):  # a false detection, whose landmarks are all in one point
             crops.append(ffhq_crop(face.landmarks))
     return crops
 
 
 def reader_for(model: PSp, sources: PhotoTask, align: bool | Crop, count: int) -> Reader:
-    """Return what reads pictures for a model.
+    """Build the function that reads a picture for a model.
 
     Args:
-        model: Whose encoder they are for.
-        sources: Says what the encoder reads.
-        align: Find the largest face and cut it out, or cut out the one that lies here.
-        count: How many pictures there will be.
+        model: The model whose encoder gets the pictures.
+        sources: The task, which converts pictures to inputs of the encoder.
+        align: Whether to find the largest face and align it, or the position of the face to take.
+        count: Number of pictures to read.
 
     Raises:
-        UserError: There is a crop, and not one picture.
+        UserError: A position is given, but there is not exactly one picture.
     """
     encoder, resolution = model.encoder, model.generator.img_resolution
     if not isinstance(align, Crop):
@@ -55,11 +57,11 @@ def reader_for(model: PSp, sources: PhotoTask, align: bool | Crop, count: int) -
 
 
 def read_portraits(pictures: Sequence[Picture], reader: Reader) -> list[Portrait]:
-    """Read pictures and cut out the face of each.
+    """Read pictures and return one portrait of each.
 
     Raises:
-        UserError: No face was found in one.
-        ImageError: One cannot be read.
+        UserError: No face was found in a picture.
+        ImageError: A picture cannot be read.
     """
     portraits = []
     for picture, photo in zip(pictures, read_photos(list(pictures), reader, READERS), strict=True):  # type: ignore[arg-type]

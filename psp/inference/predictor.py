@@ -1,4 +1,4 @@
-"""A model as a Python program uses it: photographs in, photographs out.
+"""The interface of a model for Python programs, from photographs to photographs.
 
 model = psp.load("portraits64_inversion")
 face = model.invert("me.jpg")
@@ -40,42 +40,42 @@ from stylegan2.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Face:
-    """A picture in the space of a generator."""
+    """A picture with its codes and its rendering by the generator."""
 
     image: Image.Image
-    """what the generator makes of the codes: a square of its resolution, or for a model of wider pictures the part of
-    it that shows one"""
+    """rendering of the codes: a square of the generator's resolution or, for models of pictures that are not square,
+    the part of it without padding"""
     w_plus: Tensor
-    """[num_ws, w_dim], on the CPU"""
+    """codes [num_ws, w_dim], on the CPU"""
     aligned: Image.Image
-    """what the encoder was shown, as people see it: the face that was cut out of the photo"""
+    """input of the encoder as a picture: the face as it was cropped out of the photo"""
     photo: Picture
-    """what was given"""
+    """the picture that was given to `invert`"""
     features: Tensor | None = None
-    """[C, r, r], for encoders that correct the generator's features; None for codes in W+ alone"""
+    """correction of the generator's features [C, r, r], from encoders that correct features; None for W+ alone"""
     crop: Crop | None = None
-    """where the face lies in the photo; None for pictures that were taken as they are"""
+    """position of the face in the photo; None for pictures that were not aligned"""
     generator: Generator | None = None
-    """the copy that was tuned for this face; None for the model's own"""
+    """copy of the generator that was tuned for this face; None if the model's own generator is used"""
     region: Region | None = None
-    """what of the generator's square `image` is; None for all"""
+    """part of the generator's square that `image` shows; None for the whole square"""
 
     @property
     def codes(self) -> Codes:
-        """Return w_plus and features as those of a batch of one."""
+        """Return the codes as a batch of one."""
         return Codes(self.w_plus[None], None if self.features is None else self.features[None])
 
     def paste_back(self, feather: float = 0.1) -> Image.Image:
-        """Lay the image over the photo that the face was cut out of.
+        """Paste the image into the photo from which the face was cropped.
 
         Args:
-            feather: Width of the soft seam as a fraction of the face's side.
+            feather: Width of the soft seam as a fraction of the side of the crop.
 
         Returns:
-            The photo, upright and as large as it was.
+            The upright photo, in its original size.
 
         Raises:
-            UserError: The picture was taken as it is, or its file is gone.
+            UserError: The picture was not cropped out of a photo, or its file no longer exists.
         """
         if self.crop is None:
             raise UserError("this picture was not cut out of a photo, so there is nothing to paste it into")
@@ -85,14 +85,14 @@ class Face:
 
 
 class Predictor:
-    """A pSp model on a device, and the directions along which it edits.
+    """A pSp model on a device, with directions for editing.
 
     Args:
-        model: Encoder and generator; it is moved to the device, and set to evaluation without gradients.
-        metadata: As `psp.loading.load` gives it; its "task" says what the encoder reads.
-        device: Where the networks run.
-        directions: Files of directions, ours or other projects'; by default those that come with the package for this
-            generator.
+        model: Encoder and generator. The model is moved to the device, set to evaluation mode and frozen.
+        metadata: Metadata as from `psp.loading.load`. The value of "task" determines what the encoder reads.
+        device: Device of the networks.
+        directions: Files of directions, of this or of other projects; by default the directions for this generator that
+            are part of this package.
     """
 
     def __init__(
@@ -115,17 +115,21 @@ class Predictor:
 
     @property
     def of_faces(self) -> bool:
-        """Tell whether the model was trained on aligned faces; published models of cars, say, were not."""
+        """Return whether the model was trained on aligned faces, unlike published models of cars, for example."""
         return self.metadata.get("faces", True) is not False
 
     @property
     def resolution(self) -> int:
-        """Return the side of the model's images in pixels."""
+        """Return the side of the generator's images in pixels."""
         return self.model.generator.img_resolution
 
     @cached_property
     def directions(self) -> dict[str, Any]:
-        """Return {name: the directions that it is one of}. UserError: none of this generator are known."""
+        """Return {name of a direction: the set of directions that contains it}.
+
+        Raises:
+            UserError: No directions of this generator are known, or a file of directions cannot be read.
+        """
         found = find_directions(self.model.generator, self.directions_files)
         return {name: directions for directions in reversed(found) for name in directions.names}
 
@@ -160,19 +164,19 @@ class Predictor:
         pivotal: int = 0,
         batch_size: int = 8,
     ) -> Face | list[Face]:
-        """Find the codes of photos, and render them again.
+        """Find the codes of photos and render them.
 
         Args:
             photos: A path or a Pillow image of any size, or a list of them.
-            align: Find the largest face and cut it out as FFHQ does; without, and for a model of anything else than
-                faces, the middle of the picture is taken.
-            crop: Where the face of one photo lies, as `find_faces` returns it; then no face is searched.
-            refine: Steps of W+ optimisation from the encoder's codes.
-            pivotal: Steps of tuning a copy of the generator around the codes, for each photo its own (PTI).
-            batch_size: Photos at a time.
+            align: Find the largest face and crop it as in FFHQ. Without alignment, and for a model of other objects
+                than faces, the middle part of the picture is taken.
+            crop: Position of the face in a single photo, as from `find_faces`; no face is searched then.
+            refine: Steps of W+ optimisation that start from the encoder's codes.
+            pivotal: Steps of pivotal tuning (PTI, arXiv 2106.05744), which tunes one copy of the generator per photo.
+            batch_size: Number of photos that are processed at a time.
 
         Returns:
-            A face for each photo: one, or a list where a list was given.
+            A face, or a list of faces if a list was given.
 
         Raises:
             UserError: The model was trained for another task, or no face was found in a photo.
@@ -197,23 +201,26 @@ class Predictor:
         seed: int = 0,
         batch_size: int = 8,
     ) -> Any:
-        """Translate pictures by the model's task: photos, drawings, label maps, or photos with transparent holes.
+        """Translate pictures to images of the generator.
+
+        The task of the model determines the kind of pictures: photos, drawings, label maps, or photos with transparent
+        holes.
 
         Args:
             pictures: A path or a Pillow image of any size, or a list of them.
-            align: Find the largest face and cut it out; by default wherever faces can be found in what the task reads.
-            crop: Where the face of one picture lies, as `find_faces` returns it; then no face is searched.
-            outputs: Images for each picture; several differ by random styles.
-            rows: Rows of w+ that get these: coarse, medium, fine, or numbers such as 8-17.
-            seed: Of the random styles.
-            batch_size: Images at a time.
+            align: Find the largest face and crop it; by default if faces can be detected in the sources of the task.
+            crop: Position of the face in a single picture, as from `find_faces`; no face is searched then.
+            outputs: Number of images per picture. Several images of a picture differ by random styles.
+            rows: Rows of w+ that get the random styles: coarse, medium, fine, or numbers such as 8-17.
+            seed: Seed of the random styles.
+            batch_size: Number of images that are generated at a time.
 
         Returns:
-            A Pillow image for each picture, or a list of them where several outputs were asked for; one, or a list
-            where a list was given.
+            A Pillow image per picture, or a list of images per picture if there are several outputs. The result is a
+            list over the pictures if a list was given.
 
         Raises:
-            UserError: No face was found in a picture, or the rows are not the generator's.
+            UserError: No face was found in a picture, or the generator does not have these rows.
             ImageError: A picture cannot be read.
         """
         aligning = crop or (self.sources.aligns if align is None else align)
@@ -227,18 +234,20 @@ class Predictor:
     @overload
     def edit(self, faces: Sequence[Face], **strengths: float) -> list[Face]: ...
     def edit(self, faces: Face | Sequence[Face], **strengths: float) -> Face | list[Face]:
-        """Move faces along directions: `edit(face, smile=2.0, yaw=-1.0)`.
+        """Move faces along directions, as in `edit(face, smile=2.0, yaw=-1.0)`.
+
+        If a face leaves the range in which the generator usually has samples, a warning is issued.
 
         Args:
-            faces: What `invert` or `edit` returned, one or a list.
-            strengths: {direction: strength in standard deviations of W along it}; `directions` has the names.
+            faces: A face from `invert` or `edit`, or a list of faces.
+            strengths: {name of a direction: strength in standard deviations of W along the direction}. The names are
+                the keys of `directions`.
 
         Returns:
-            New faces; their `paste_back` lays them over the same photos. A face that leaves the range in which the
-            generator has samples is warned of.
+            New faces, with which `paste_back` pastes into the same photos.
 
         Raises:
-            UserError: There is no such direction, or none of this generator are known.
+            UserError: There is no such direction, or no directions of this generator are known.
         """
         moves = plan_moves(list(self.directions.values()), strengths)
         edited = []
@@ -250,15 +259,15 @@ class Predictor:
         return edited[0] if isinstance(faces, Face) else edited
 
     def mix(self, face: Face, style: Face, rows: str = "fine") -> Face:
-        """Give a face some rows of the codes of another.
+        """Replace some rows of the codes of a face by those of another face (style mixing).
 
         Args:
-            face: Keeps its other rows.
-            style: Whose rows are taken.
+            face: The face that keeps its other rows.
+            style: The face from which the rows are taken.
             rows: coarse (pose, shape), medium (features), fine (colours, light), or numbers such as 8-17.
 
         Raises:
-            UserError: The rows are not the generator's.
+            UserError: The generator does not have these rows.
         """
         chosen = mask_rows(rows, self.model.generator.num_ws)
         w_plus = face.w_plus.clone()  # [num_ws, w_dim]
@@ -270,14 +279,15 @@ class Predictor:
     @overload
     def generate(self, seeds: Sequence[int], truncation_psi: float = ...) -> list[Image.Image]: ...
     def generate(self, seeds: int | Sequence[int] = 0, truncation_psi: float = 0.7) -> Image.Image | list[Image.Image]:
-        """Make images of nothing but seeds: the same image for a seed at every call.
+        """Generate random images. A seed always gives the same image.
 
         Args:
-            seeds: One, or several.
-            truncation_psi: 1 leaves the samples as they are; a smaller number brings them closer to the mean.
+            seeds: A seed, or a list of seeds.
+            truncation_psi: Strength of the truncation trick: 1 leaves samples unchanged, and smaller values move them
+                closer to the mean.
 
         Returns:
-            A Pillow image, or a list where several seeds were given.
+            A Pillow image, or a list of images if a list was given.
         """
         generator = self.model.generator
         numbers = [seeds] if isinstance(seeds, int) else list(seeds)
@@ -286,7 +296,7 @@ class Predictor:
         return pictures[0] if isinstance(seeds, int) else pictures
 
     def _rendered(self, face: Face, codes: Codes) -> Face:
-        """Return a face with other codes, rendered by its own generator if it has one."""
+        """Return the face with other codes, rendered by the generator of the face if it has one."""
         image = to_uint8(render_codes(face.generator or self.model.generator, codes))[0]  # [R, R, C]
         shown = image if face.region is None else cut_region(image, face.region)  # [H, W, C]
         return replace(face, image=_to_pillow(shown), w_plus=codes.w_plus[0])
@@ -299,7 +309,7 @@ class Predictor:
         mixing: Mixing | None,
         refinement: Refinement | None,
     ) -> Iterator[list[Face]]:
-        """Yield the faces of each picture, one for each output, a batch at a time."""
+        """Yield a list of faces for each picture, one face per output; a batch of pictures is processed at a time."""
         given = [pictures] if isinstance(pictures, Picture) else list(pictures)
         aligning = align if isinstance(align, Crop) else align and self.of_faces
         reader = reader_for(self.model, self.sources, aligning, len(given))
@@ -318,17 +328,19 @@ class Predictor:
 
 
 def load(name: str | Path, device: str = "auto", directions: Sequence[str | Path] = ()) -> Predictor:
-    """Load a pSp model to use it on photographs.
+    """Load a pSp model for photographs.
+
+    The function `psp.loading.load` returns only the networks.
 
     Args:
-        name: A model's name (`psp models` lists them), a checkpoint, an experiment folder, or a published pSp, e4e or
-            ReStyle file. `psp.loading.load` gives the networks alone.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" or "mps".
-        directions: Files of directions to edit along; by default those that come with the package.
+        name: The name of a model (`psp models` lists them), a checkpoint, an experiment folder, or a published pSp, e4e
+            or ReStyle file.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
+        directions: Files of directions for editing; by default those that are part of this package.
 
     Raises:
         UserError: There is no such model or device.
-        CheckpointError: The file is damaged, or not a pSp model.
+        CheckpointError: The file is damaged or does not contain a pSp model.
     """
     where = pick_device(device)
     model, metadata = loading.load(name)
@@ -336,14 +348,22 @@ def load(name: str | Path, device: str = "auto", directions: Sequence[str | Path
 
 
 def results_of(batch: Translation) -> Iterator[tuple[np.ndarray, Codes, Generator | None]]:
-    """Yield each image uint8 [R, R, C] of a batch, its codes as a batch of one, and the generator tuned for it."""
-    outputs = len(batch.images) // max(1, len(batch.generators))  # of a tuned generator
+    """Yield each image of a batch, uint8 [R, R, C], its codes as a batch of one, and the generator tuned for it."""
+    outputs = len(batch.images) // max(1, len(batch.generators))  # images per tuned generator
     for n, (image, codes) in enumerate(zip(to_uint8(batch.images), batch.codes.split(1), strict=True)):
         yield image, codes, batch.generators[n // outputs] if batch.generators else None
 
 
 def face_of(picture: Picture, portrait: Portrait, image: np.ndarray, codes: Codes, generator: Generator | None) -> Face:
-    """Put together what was given, what the encoder saw of it, and what came out."""
+    """Build a face from a picture, the encoder's input, and the results.
+
+    Args:
+        picture: The picture as the user gave it.
+        portrait: The input of the encoder.
+        image: Rendering of the codes, uint8 [R, R, C].
+        codes: The codes, a batch of one.
+        generator: The generator that was tuned for this face, if any.
+    """
     return Face(
         image=_to_pillow(portrait.shown(image)),
         w_plus=codes.w_plus[0],
@@ -357,10 +377,10 @@ def face_of(picture: Picture, portrait: Portrait, image: np.ndarray, codes: Code
 
 
 def _to_pillow(image: np.ndarray) -> Image.Image:
-    """uint8 [H, W, 1 | 3 | 4] -> Pillow."""
+    """Convert uint8 [H, W, C], with C = 1, 3 or 4, to a Pillow image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def _as_given(pictures: Picture | Sequence[Picture], found: list) -> Any:
-    """Return what was found for a picture, or the list of it where a list was given."""
+    """Return the only result if a single picture was given, else the list of results."""
     return found[0] if isinstance(pictures, Picture) else found

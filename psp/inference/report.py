@@ -1,4 +1,4 @@
-"""What a translated photo leaves behind: its pictures at once, and a record that becomes part of the report."""
+"""Writing the results of a translated photo: pictures, and a record from which the report is made later."""
 
 import io
 import os
@@ -21,45 +21,45 @@ from stylegan2.runtime.files import atomic_file, is_of_one_file, writing
 from stylegan2.runtime.journal import Journal
 
 RESULTS, COUPLED = "inference_results", "inference_coupled"
-OUTPUTS_A_ROW = 8  # so many outputs of a source are on a sheet
-CELLS_A_ROW = 6  # of the grid of a source and its outputs
+OUTPUTS_A_ROW = 8  # number of outputs per source on a contact sheet
+CELLS_A_ROW = 6  # columns of the grid of a source and its outputs
 
 
 @dataclass
 class PhotoRecord:
-    """What is known of a photo, until all of its faces have come."""
+    """The results of a photo so far, until those of all its faces have arrived."""
 
     file: Path
     entry: dict[str, Any]
-    """the manifest's"""
+    """entry of the manifest"""
     missing: int
-    """outputs that are still to come"""
+    """number of outputs that have not arrived yet"""
     state: dict[str, int] | None
-    """of the file when it was read"""
+    """size and time of the file when it was read"""
     names: list[str] = field(default_factory=list)
-    """of the outputs"""
+    """names of the outputs"""
     w_plus: list[np.ndarray] = field(default_factory=list)
-    """float32 [K, num_ws, w_dim] of each face"""
+    """codes of each face, float32 [K, num_ws, w_dim]"""
     features: list[np.ndarray] = field(default_factory=list)
-    """float16 [K, C, r, r] of each face, if there are any"""
+    """feature corrections of each face, float16 [K, C, r, r]; empty without corrections"""
     rows: list[tuple[str, int]] = field(default_factory=list)
-    """of the contact sheet: caption and number of thumbnails"""
+    """caption and number of thumbnails of each row of the contact sheet"""
     thumbnails: list[bytes] = field(default_factory=list)
     """JPEG files"""
 
     def add_row(self, pictures: Sequence[np.ndarray], caption: str) -> None:
-        """Add a row of pictures uint8 [H, W, 3] to the contact sheet."""
+        """Add a row of pictures, uint8 [H, W, 3] each, to the contact sheet."""
         self.rows.append((caption, len(pictures)))
         self.thumbnails += map(_jpeg, pictures)
 
 
 @dataclass
 class Pending:
-    """A portrait on its way through the networks."""
+    """A portrait whose results have not arrived yet."""
 
     name: str
     outputs: list[str]
-    """names of what will be made of it"""
+    """names of its outputs"""
     portrait: Portrait
     thumbnail: np.ndarray | None
     record: PhotoRecord
@@ -67,19 +67,22 @@ class Pending:
 
 
 class Report:
-    """Write each result as it comes, and a record of each photo behind its last one.
+    """A writer of results, which writes pictures as they arrive and a record of each photo after its last picture.
 
-    Nothing that grows with the number of photos is held in memory; `psp.inference.joined` makes manifest, latents and
-    contact sheets of the records.
+    The memory that is used does not grow with the number of photos. `psp.inference.joined` makes the manifest, the
+    latents and the contact sheets from the records.
 
     Args:
-        folder: Gets the results. UserError: it cannot be written.
-        names: Of all photos of the run.
-        root: Names of photos are relative to this folder.
-        journal: Gets the records.
-        couple: Write source and output side by side too; several outputs become a grid.
-        outputs: Results for each face.
-        paste: Lay the results over the full photos too.
+        folder: Folder for the results.
+        names: Names for the outputs of all photos.
+        root: Folder to which the names of photos are relative.
+        journal: The file for the records.
+        couple: Also write source and output side by side, or in a grid if there are several outputs.
+        outputs: Number of outputs per face.
+        paste: Also paste the outputs into the photos.
+
+    Raises:
+        UserError: The folder cannot be written.
     """
 
     def __init__(
@@ -97,7 +100,11 @@ class Report:
         _check_writable(folder)
 
     def add(self, photo: Photo) -> list[Pending]:
-        """List a photo; each of its portraits is to be given to `write` with its result."""
+        """Begin the record of a photo.
+
+        Returns:
+            One object for each portrait of the photo, which must be passed to `write` with the results.
+        """
         entry: dict[str, Any] = {
             "file": relative_name(photo.file, self.root),
             "status": photo.status,
@@ -124,17 +131,17 @@ class Report:
     def write(self, pending: Pending, results: Sequence[np.ndarray], codes: Codes, seconds: float) -> None:
         """Write the results of a face.
 
-        A file that cannot be written, as a folder is in its place, say, is listed with its reason, and the others are
-        written; where the disk is full none can be.
+        If a single file cannot be written, for example because there is a folder of that name, the record states the
+        reason and the run continues.
 
         Args:
             pending: The portrait, as `add` returned it.
-            results: K images uint8 [R, R, C].
-            codes: Of these K images.
-            seconds: What the networks took.
+            results: K images, uint8 [R, R, C].
+            codes: Codes of these K images.
+            seconds: Time that the networks took.
 
         Raises:
-            UserError: The disk refuses.
+            UserError: The disk accepts no file at all.
         """
         record = pending.record
         try:
@@ -151,7 +158,7 @@ class Report:
 
     def _write(self, pending: Pending, results: Sequence[np.ndarray], codes: Codes, seconds: float) -> None:
         portrait, record, entry = pending.portrait, pending.record, pending.record.entry
-        results = [portrait.shown(image) for image in results]  # [H, W, C]: R x R, unless the file's was padded
+        results = [portrait.shown(image) for image in results]  # [H, W, C], smaller than R x R after padding
         colours, picture = [_rgb(image) for image in results], portrait.shown(portrait.picture)
         shared = {"box": _box(portrait), "quad": portrait.crop.quad if portrait.crop else None}
         if portrait.region is not None:
@@ -178,7 +185,7 @@ class Report:
         record.add_row([*([] if pending.thumbnail is None else [pending.thumbnail]), *thumbnails], pending.name)
 
     def _list(self, record: PhotoRecord) -> None:
-        """Append the record of a photo, once all that it names is there."""
+        """Append the record of a photo, after all files that it names are written."""
         codes = [_bytes(record.w_plus, "<f4"), _bytes(record.features, "<f2")]
         about = {
             "file": record.entry["file"],
@@ -193,12 +200,12 @@ class Report:
 
 
 def relative_name(file: Path, root: Path) -> str:
-    """Return what a photo is called in the manifest."""
+    """Return the name of a photo in the manifest: its path relative to `root`, with slashes."""
     return os.path.relpath(file, root).replace(os.sep, "/")
 
 
 def file_state(file: Path) -> dict[str, int] | None:
-    """Return the size and time of a file; None where it is not there."""
+    """Return the size in bytes and the modification time in nanoseconds of a file, or None if it does not exist."""
     try:
         status = file.stat()
     except OSError:
@@ -207,7 +214,7 @@ def file_state(file: Path) -> dict[str, int] | None:
 
 
 def own_outputs(folder: Path) -> list[Path]:
-    """List where earlier runs wrote pictures: they are no sources, even if the folder lies among the photos."""
+    """List the folders and files of earlier results, which are not sources even if they are among the photos."""
     return [folder / RESULTS, folder / COUPLED, folder / PASTED, *folder.glob(f"{SHEET}*.jpg")]
 
 
@@ -227,7 +234,7 @@ def _bytes(parts: list[np.ndarray], dtype: str) -> bytes:
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
-    """Encode uint8 [H, W, 3 | 4] as a JPEG file, on white where it is transparent."""
+    """Encode a picture, uint8 [H, W, C] with C = 3 or 4, as a JPEG file, with a white background if C = 4."""
     image, file = Image.fromarray(picture), io.BytesIO()
     if image.mode == "RGBA":
         white = Image.new("RGBA", image.size, "white")
@@ -238,12 +245,12 @@ def _jpeg(picture: np.ndarray) -> bytes:
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """Turn uint8 [R, R, C] into colours [R, R, 3]."""
+    """Convert uint8 [R, R, C] to RGB, uint8 [R, R, 3]."""
     return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
 def _tiled(cells: list[np.ndarray]) -> np.ndarray:
-    """Put pictures uint8 [R, R, 3] into a grid, row by row; cells left over are black."""
+    """Arrange pictures, uint8 [R, R, 3], in a grid, row by row; unused cells are black."""
     columns = min(len(cells), CELLS_A_ROW)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     rows[-1] = rows[-1] + [np.zeros_like(cells[0])] * (columns - len(rows[-1]))

@@ -1,4 +1,4 @@
-"""Contact sheets of a translated folder, a page for every forty faces."""
+"""Contact sheets of a translated folder, with one page for every forty faces."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from stylegan2.runtime import images
 from stylegan2.runtime.output_names import printable
 
 SHEET = "contact_sheet"
-ROWS_A_BLOCK, ROWS_A_PAGE = 10, 40  # a page has blocks of rows beside each other
-Row = tuple[list[np.ndarray], str]  # pictures and caption
+ROWS_A_BLOCK, ROWS_A_PAGE = 10, 40  # the blocks of a page are side by side
+Row = tuple[list[np.ndarray], str]  # (pictures, caption)
 
 
 class Sheets:
-    """Write rows of pictures on pages; no more than the rows of a page are held at a time.
+    """A writer of pages with rows of pictures, which holds only the rows of one page in memory.
 
     Args:
-        folder: Gets contact_sheet.jpg, contact_sheet_2.jpg and so on.
+        folder: Folder for contact_sheet.jpg, contact_sheet_2.jpg and so on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,13 +24,13 @@ class Sheets:
         self._rows: list[Row] = []
 
     def add(self, pictures: list[np.ndarray], caption: str) -> None:
-        """Add a row: uint8 [H, W, 3] of the source, the aligned face and outputs."""
+        """Add a row of pictures, uint8 [H, W, 3] each: the source, the aligned face and the outputs."""
         self._rows.append((pictures, caption))
         if len(self._rows) == ROWS_A_PAGE:
             self._write_page()
 
     def finish(self) -> None:
-        """Write the last page, and remove those that an earlier run of more photos left behind it."""
+        """Write the last page, and remove further pages of an earlier run with more photos."""
         if self._rows:
             self._write_page()
         surplus = self.pages + 1
@@ -49,7 +49,7 @@ class Sheets:
 
 
 def _block(rows: list[Row]) -> np.ndarray:
-    """Draw a contact sheet of some rows, uint8 [H, W, 3]."""
+    """Draw a block of rows, uint8 [H, W, 3]."""
     captions = [printable(caption) for _, caption in rows]
     outputs = max(1, max(len(pictures) for pictures, _ in rows) - 2)
     titles = ("source", "aligned", *(["output"] if outputs == 1 else [f"mix{k}" for k in range(outputs)]))
@@ -57,7 +57,7 @@ def _block(rows: list[Row]) -> np.ndarray:
 
 
 def _side_by_side(blocks: list[np.ndarray]) -> np.ndarray:
-    """Put pictures uint8 [h, w, 3] into one row, with white below the lower ones: [H, W, 3]."""
+    """Put pictures, uint8 [h, w, 3], side by side, and fill the space below shorter ones with white: [H, W, 3]."""
     height = max(len(block) for block in blocks)
     filled = [np.pad(b, ((0, height - len(b)), (0, 0), (0, 0)), constant_values=255) for b in blocks]  # [H, w, 3]
-    return np.concatenate(filled, axis=1)
+    return np.concatenate(filled, axis=1)  # [H, W, 3]

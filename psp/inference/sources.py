@@ -1,7 +1,7 @@
-"""What encoders read: photos, line drawings, label maps, and photos with holes.
+"""The kinds of pictures that encoders read: photos, line drawings, label maps, and photos with holes.
 
-The tasks of training prepare their sources by these functions too. Each class reads a user's picture for an encoder of
-its kind; a picture is a path, the bytes of a file, or a Pillow image.
+Each class converts the pictures of a user to inputs of an encoder. A picture is a path, the bytes of a file, or a
+Pillow image. The tasks prepare their training data by the same functions.
 """
 
 import colorsys
@@ -24,19 +24,26 @@ from stylegan2.runtime.errors import ImageError, UserError
 
 Picture = str | os.PathLike | bytes | Image.Image
 
-PAPER = 230  # a picture of which more than half is brighter than this is a drawing
-SIGMA, RATIO = 1.0, 1.6  # of the narrower Gaussian in pixels at 256 px, and the wider one over it (XDoG, section 2)
-THRESHOLD, STEEPNESS = 0.013, 50.0  # a contrast of this much begins a line; how soon the line is black
-GLARE = 0.1  # added to the brightness that a difference is compared with: lines in the dark count nearly as much
-OPAQUE = 192  # from this alpha on a pixel is known, as resampling blurs it
-GRAY = 128  # what a hole looks like
+PAPER = 230  # a picture in which more than half of the pixels are brighter than this is a drawing
+SIGMA, RATIO = 1.0, 1.6  # sigma of the narrow Gaussian, in px at 256 px; wide over narrow sigma (XDoG, section 2)
+THRESHOLD, STEEPNESS = 0.013, 50.0  # smallest contrast of a line; slope of the ink above it
+GLARE = 0.1  # added to the brightness in the denominator of the contrast, to limit the contrast in dark areas
+OPAQUE = 192  # smallest alpha of a known pixel; below 255, because resampling blurs alpha
+GRAY = 128  # gray level with which holes are shown
 
 
 def read_picture(picture: Picture, mode: str = "rgb") -> np.ndarray:
-    """Read a picture in a mode of `images.read_image`: uint8 [H, W, C], or label ids [H, W].
+    """Read a picture.
+
+    Args:
+        picture: A path, the bytes of a file, or a Pillow image.
+        mode: One of the modes of `images.read_image`, such as "rgb", "rgba" or "labels".
+
+    Returns:
+        uint8 [H, W, C], or label ids [H, W].
 
     Raises:
-        ImageError: It cannot be read; the sentence says why.
+        ImageError: The picture cannot be read. The message says why.
     """
     if isinstance(picture, Image.Image):
         return images.read_image(as_file(picture), mode)
@@ -44,7 +51,11 @@ def read_picture(picture: Picture, mode: str = "rgb") -> np.ndarray:
 
 
 def as_file(picture: Image.Image) -> bytes:
-    """Return the bytes of a file with a Pillow image upright, which the guarded reader converts like any other."""
+    """Encode a Pillow image, upright, as a file, so that `images.read_image` checks and converts it like any file.
+
+    Raises:
+        ImageError: Images of this mode cannot be encoded.
+    """
     upright, file = ImageOps.exif_transpose(picture), io.BytesIO()
     try:
         upright.save(file, "TIFF", icc_profile=picture.info.get("icc_profile"))
@@ -54,12 +65,12 @@ def as_file(picture: Image.Image) -> bytes:
 
 
 def sources_of(metadata: Mapping[str, Any], channels: int) -> PhotoTask:
-    """Return what reads pictures for an encoder.
+    """Return the object that reads pictures for an encoder.
 
     Args:
-        metadata: A model's, which may name its task.
-        channels: That the encoder reads. They decide where the metadata say nothing: 4 is a photo with a hole, more
-            are label maps.
+        metadata: Metadata of a model, which may name its task.
+        channels: Number of channels that the encoder reads. If the metadata do not name a task, 4 channels mean photos
+            with holes, and more mean label maps.
     """
     task = metadata.get("task") or {1: "inversion", 3: "inversion", 4: "inpainting"}.get(channels, "segmentation")
     if task == "segmentation":
@@ -68,16 +79,16 @@ def sources_of(metadata: Mapping[str, Any], channels: int) -> PhotoTask:
 
 
 class Photos:
-    """Photos as they are."""
+    """Photos, which the encoder reads unchanged."""
 
     aligns: ClassVar[bool] = True
 
     def read_file(self, path: Any) -> np.ndarray:
-        """Read a picture: uint8 [H, W, 3]."""
+        """Read a picture as uint8 [H, W, 3]."""
         return read_picture(path)
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Prepare what the encoder reads of uint8 [P, P, 3]: [3, S, S] in [-1, 1], and the same for people."""
+        """Convert uint8 [P, P, 3] to the encoder's input [3, S, S] in [-1, 1] and a picture to show [P, P, 3]."""
         return images.to_tensor(images.resize(picture, (size, size))), picture
 
 
@@ -85,10 +96,13 @@ class Photos:
 
 
 class Drawings(Photos):
-    """Drawings as they are, and photos drawn first."""
+    """Drawings, which the encoder reads unchanged, and photos, which are converted to drawings."""
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Prepare [1, S, S] in [0, 1]. A picture on mostly white paper is a drawing; any other is drawn first."""
+        """Convert uint8 [P, P, 3] to the encoder's input [1, S, S] in [0, 1] and a picture to show [S, S, 3].
+
+        A picture that is mostly white is taken as a drawing. Any other picture is converted to a drawing first.
+        """
         resized = images.resize(picture, (size, size))  # [S, S, 3]
         gray = np.rint(resized @ np.array(LUMA)).astype(np.uint8)  # [S, S]
         drawing = gray if np.median(gray) > PAPER else draw(resized)
@@ -96,17 +110,17 @@ class Drawings(Photos):
 
 
 def draw(photo: np.ndarray) -> np.ndarray:
-    """Draw the lines of a photo uint8 [S, S, 3]: uint8 [S, S], black on white (XDoG, Winnemöller et al. 2012)."""
+    """Convert a photo, uint8 [S, S, 3], to a black-on-white drawing, uint8 [S, S] (XDoG, Winnemöller et al. 2012)."""
     gray = photo @ np.array(LUMA, np.float32) / 255  # [S, S]
     sigma = max(SIGMA * len(photo) / 256, 0.5)
     around = gaussian_filter(gray, RATIO * sigma)
-    contrast = (gaussian_filter(gray, sigma) - around) / (around + GLARE)  # negative beside something bright
+    contrast = (gaussian_filter(gray, sigma) - around) / (around + GLARE)  # negative next to brighter areas
     ink = np.tanh(STEEPNESS * np.maximum(-contrast - THRESHOLD, 0))
     return np.rint(255 * (1 - ink)).astype(np.uint8)
 
 
 def drawing_to_tensor(drawing: np.ndarray) -> Tensor:
-    """Convert uint8 [S, S] to float32 [1, S, S] in [0, 1]."""
+    """Convert a drawing, uint8 [S, S], to float32 [1, S, S] in [0, 1]."""
     return torch.from_numpy(drawing.astype(np.float32) / 255)[None]
 
 
@@ -114,10 +128,10 @@ def drawing_to_tensor(drawing: np.ndarray) -> Tensor:
 
 
 class LabelMaps:
-    """Label ids: a palette image's indices, or a gray image's values.
+    """Label maps, which are the indices of a palette image or the values of a gray image.
 
     Args:
-        label_nc: How many labels there are.
+        label_nc: Number of labels.
     """
 
     aligns: ClassVar[bool] = False
@@ -126,25 +140,37 @@ class LabelMaps:
         self.label_nc = label_nc
 
     def read_file(self, path: Any) -> np.ndarray:
-        """Read label ids [H, W]. ImageError: there are others than those of the model."""
+        """Read label ids [H, W].
+
+        Raises:
+            ImageError: The picture cannot be read, or contains labels that the model does not have.
+        """
         labels = read_picture(path, "labels")  # [H, W]
         if complaint := out_of_range(labels, self.label_nc):
             raise ImageError(f"{describe(path)} {complaint}")
         return labels
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Prepare [label_nc, S, S] of 0 and 1, and the labels [P, P] in colours."""
+        """Convert label ids [P, P] to the encoder's input [label_nc, S, S] of 0 and 1 and to colours [P, P, 3]."""
         return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
 
 
 def one_hot(labels: np.ndarray, label_nc: int, size: int) -> Tensor:
-    """Turn label ids [P, P] into float32 [label_nc, S, S] of 0 and 1; every pixel keeps a label that was there."""
+    """Convert label ids [P, P] to float32 [label_nc, S, S] of 0 and 1, resized without mixing labels."""
     resized = images.resize(labels, (size, size)).astype(np.int64)  # [S, S]
     return F.one_hot(torch.from_numpy(resized), label_nc).permute(2, 0, 1).float()  # [label_nc, S, S]
 
 
 def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
-    """Say what is wrong with a label map, as the rest of a sentence, with each label's share; None if it is right."""
+    """Describe invalid labels of a label map, with the share of each label, as the predicate of a sentence.
+
+    Args:
+        labels: Label ids [H, W].
+        label_nc: Number of labels.
+
+    Returns:
+        The predicate, or None if all labels are valid.
+    """
     if labels.max() < label_nc:
         return None
     counts = np.bincount(labels.ravel())
@@ -156,7 +182,7 @@ def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
 
 
 def palette(label_nc: int) -> np.ndarray:
-    """Return a colour for each label, uint8 [label_nc, 3]: black, then hues spaced by the golden ratio."""
+    """Return a colour for each label, uint8 [label_nc, 3]: black, then hues at intervals of the golden ratio."""
     colours = [(0.0, 0.0, 0.0)]
     for label in range(1, label_nc):
         value, saturation = (1.0, 0.65) if label % 2 else (0.8, 0.9)
@@ -168,39 +194,47 @@ def palette(label_nc: int) -> np.ndarray:
 
 
 class PhotosWithHoles:
-    """Photos that are transparent where they are missing."""
+    """Photos with transparent holes, which the encoder fills."""
 
     aligns: ClassVar[bool] = True
 
     def read_file(self, path: Any) -> np.ndarray:
-        """Read a picture: uint8 [H, W, 4]."""
+        """Read a picture as uint8 [H, W, 4]."""
         return read_picture(path, "rgba")
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Prepare the photo and its mask, [4, S, S], and the photo [P, P, 3] with gray holes."""
+        """Convert uint8 [P, P, 4] to photo and mask [4, S, S], and to a photo with gray holes to show [P, P, 3]."""
         hole = picture[..., 3] < OPAQUE  # [P, P]
         seen = np.where(hole[..., None], np.uint8(GRAY), picture[..., :3])  # [P, P, 3]
-        # A pixel of the encoder's input is missing where any part of it is.
+        # A pixel of the encoder's input is missing if any part of it is missing.
         share = Image.fromarray(hole * np.uint8(255)).resize((size, size), Image.Resampling.BILINEAR)
         photo = images.to_tensor(images.resize(seen, (size, size)))  # [3, S, S]
         return masked(photo, np.asarray(share) > 0), seen
 
 
 def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
-    """Mask a photo [3, S, S] by a hole, bool [S, S]: [4, S, S], the last channel 1 where the photo is missing."""
+    """Set a photo to 0 in a hole and append the mask.
+
+    Args:
+        photo: float32 [3, S, S] in [-1, 1].
+        hole: bool [S, S], True where the photo is missing.
+
+    Returns:
+        float32 [4, S, S], whose last channel is 1 where the photo is missing and 0 elsewhere.
+    """
     mask = torch.from_numpy(hole)[None].float()  # [1, S, S]
     return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
 
 
 def describe(picture: Any) -> str:
-    """Return what a message calls a picture."""
+    """Return a name of a picture for messages."""
     if isinstance(picture, Image.Image):
         return getattr(picture, "filename", "") or f"an image of {picture.width} x {picture.height} pixels"
     return "the image" if isinstance(picture, bytes) else repr(str(picture))
 
 
 def first_face_missing(picture: Any) -> UserError:
-    """Say that no face was found in a picture, and what to do."""
+    """Build the error for a picture in which no face was found."""
     return UserError(
         f"no face was found in {describe(picture)}: give align=False for a picture that is aligned already, or of "
         "something else than a face"

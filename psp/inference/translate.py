@@ -1,4 +1,4 @@
-"""Images in, images and latents out: encode, refine, mix, render."""
+"""Translation of images by a model: encoding, optional refinement and style mixing, and rendering."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -24,32 +24,32 @@ from stylegan2.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Refinement:
-    """What is optimised for each image after encoding, so that its rendering comes closer to it."""
+    """Settings of the optimisation after encoding, which brings the rendering of each image closer to the image."""
 
     losses: WeightedLosses
-    """terms on (output, target)"""
+    """losses between output and target"""
     steps: int = 0
-    """of W+ optimisation from the encoder's codes (`psp.optimize`)"""
+    """steps of W+ optimisation that start from the encoder's codes (`psp.optimize`)"""
     pivotal_steps: int = 0
-    """of tuning a copy of the generator around the codes, for each image its own (`psp.pivotal`)"""
+    """steps of pivotal tuning, which tunes a copy of the generator for each image (`psp.pivotal`)"""
     locality: float = 0.0
-    """weight of pivotal tuning's regularization"""
+    """weight of the locality regularization of pivotal tuning"""
     seed: int = 0
-    """of that regularization"""
+    """seed of the locality regularization"""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """One batch of results: N sources with K outputs each, those of a source beside each other."""
+    """A batch of results of N sources with K outputs each; the outputs of a source are adjacent."""
 
     images: Tensor
     """float32 [N * K, img_channels, R, R] in [-1, 1], on the CPU"""
     codes: Codes
-    """float32, N * K of them, on the CPU"""
+    """N * K codes, float32, on the CPU"""
     seconds: float
-    """what all of this took"""
+    """time that the batch took"""
     generators: list[Generator] = field(default_factory=list)
-    """after pivotal tuning one generator a source: `generators[n].synthesis(codes)` are its images"""
+    """one generator per source after pivotal tuning, which renders the images of source n; otherwise empty"""
 
 
 def translate(
@@ -62,25 +62,27 @@ def translate(
     refinement: Refinement | None = None,
     precision: str = "fp32",
 ) -> Iterator[Translation]:
-    """Encode and render images as they come, in batches; every source gives its results, in order.
+    """Encode and render images in batches, in order.
 
     Args:
-        model: Is moved to `device` and set to evaluation mode.
-        sources: float [C, H, W] in [-1, 1], each of any size; see `prepare`. No more than a batch is held at a time.
-        batch_size: Outputs at a time; the last batch may be smaller, and pivotal tuning takes one source at a time.
-        device: Where the networks run.
-        noise_mode: The generator's: "const", "random" or "none".
-        mixing: K outputs for each source, with random styles in some rows; by default the one of the encoder's codes.
-        refinement: Optimisation after encoding, for encoders that read photos.
-        precision: One of `stylegan2.runtime.choices.PRECISIONS`; 16-bit numbers are checked on the first batch
+        model: The model, which is moved to `device` and set to evaluation mode.
+        sources: Images of any size, float [C, H, W] in [-1, 1] (see `prepare`). Only one batch is held in memory.
+        batch_size: Number of outputs per batch. The last batch may be smaller, and pivotal tuning takes one source at a
+            time.
+        device: Device of the networks.
+        noise_mode: Noise of the generator: "const", "random" or "none".
+        mixing: Settings for K outputs per source, with random styles in some rows. By default there is one output, from
+            the encoder's codes.
+        refinement: Settings of the optimisation after encoding, for encoders that read photos.
+        precision: One of `stylegan2.runtime.choices.PRECISIONS`. A 16-bit precision is checked on the first batch
             (`safe_precision`).
 
     Yields:
-        One `Translation` a batch. No result depends on the batch that it was in, except for rounding.
+        One `Translation` per batch. Apart from rounding, no result depends on the other images of its batch.
 
     Raises:
-        UserError: A source has channels that the encoder cannot take, the mask names rows that the generator does not
-            have, or the device's memory is too small.
+        UserError: A source has channels that the encoder cannot read, the mixing names rows that the generator does not
+            have, or the memory of the device is too small.
     """
     if batch_size < 1:
         raise UserError(f"the batch size is a number from 1 on, not {batch_size}")
@@ -121,9 +123,9 @@ def _translate_batch(
     tuned: list[Generator] = []
     if refinement is not None:
         codes, tuned = _refine(model, sources, codes, refinement)
-    outputs = variants.of(codes)  # of N * K images
+    outputs = variants.of(codes)  # codes of N * K images
     generators = tuned or [model.generator]
-    parts = outputs.split(len(outputs.w_plus) // len(generators))  # for each generator its own
+    parts = outputs.split(len(outputs.w_plus) // len(generators))  # one part per generator
     with autocast(inputs.device, precision):
         images = [
             render(generator, part.w_plus, noise_mode, features=part.features)
@@ -133,7 +135,7 @@ def _translate_batch(
 
 
 def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Generator]]:
-    """Improve codes, and tune a generator for each source if that is asked for."""
+    """Optimise the codes and tune a generator for each source, as far as the settings ask for it."""
     generator = model.generator
     size = min(LOSS_SIZE, generator.img_resolution)
     if r.steps:
@@ -147,13 +149,16 @@ def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> t
 
 
 def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refinement) -> Generator:
-    """Tune one copy of a generator until it renders all of N sources from their codes (see `psp.pivotal`).
+    """Tune a copy of a generator such that it renders all of N sources from their codes (see `psp.pivotal`).
 
     Args:
-        generator: Stays as it is.
-        sources: float [C, H, W] in [-1, 1], as `translate` takes them.
-        pivot: Of these, w_plus [N, num_ws, w_dim].
-        r: The losses, and how many steps.
+        generator: The generator, which stays unchanged.
+        sources: N images, float [C, H, W] in [-1, 1], as for `translate`.
+        pivot: Codes of the sources, with w_plus [N, num_ws, w_dim].
+        r: Losses and number of steps.
+
+    Returns:
+        The tuned copy.
     """
     target = _targets(sources, generator.img_resolution, pivot.w_plus.device)  # [N, 3, R, R]
     with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
@@ -162,23 +167,26 @@ def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refin
 
 
 def _targets(sources: list[Tensor], size: int, device: torch.device) -> Tensor:
-    """Return what the renderings should come close to: the sources, [N, 3, size, size]."""
+    """Return the targets of the renderings [N, 3, size, size], which are the resized sources."""
     return torch.stack([prepare(source, 3, size) for source in sources]).to(device)
 
 
 def prepare(source: Tensor, channels: int, size: int) -> Tensor:
-    """Turn a source into what the encoder reads: float32 [channels, size, size].
+    """Convert a source to the input of an encoder.
 
-    The centre square of the source is taken and resized with antialiasing. Gray becomes RGB by repetition, and RGB
-    becomes gray by its luma.
+    The central square of the source is resized with antialiasing. Gray is converted to RGB by repetition, and RGB to
+    gray by its luma.
 
     Args:
-        source: [C, H, W] in [-1, 1].
-        channels: Channels that the encoder reads.
-        size: Side of its input.
+        source: Image [C, H, W] in [-1, 1].
+        channels: Number of channels that the encoder reads.
+        size: Side of the encoder's input in pixels.
+
+    Returns:
+        float32 [channels, size, size] in [-1, 1].
 
     Raises:
-        UserError: The source is no image, or has channels that cannot become those of the encoder.
+        UserError: The source is not an image, or its channels cannot be converted.
     """
     if source.ndim != 3 or min(source.shape) < 1:
         raise UserError(f"a source is an image [C, H, W], not a tensor of shape {list(source.shape)}")

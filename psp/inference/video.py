@@ -1,7 +1,7 @@
-"""Clips edited end to end: one face is followed, inverted and edited in every frame, and laid back; the sound is kept.
+"""Editing of video clips: one face is followed, inverted and edited in every frame, and the sound is kept.
 
-After Stitch it in Time (Tzaban et al. 2022, arXiv 2201.08361): landmarks are smoothed over time, so that the aligned
-face does not tremble, and one generator is tuned for the whole clip (section 4.2), so that it does not flicker.
+As in Stitch it in Time (Tzaban et al. 2022, arXiv 2201.08361), landmarks are smoothed over time, so that the aligned
+face does not tremble, and one generator is tuned for the whole clip (section 4.2), so that the face does not flicker.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,25 +25,25 @@ from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.progress import track
 
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # that are written
-SMOOTHING = 0.08  # seconds, the deviation of the window over landmarks
-TUNED_ON = 4  # frames, spread over the clip
-CODEC, QUALITY = "libx264", {"crf": "18"}  # at 18 nobody sees the difference
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # {suffix of an output file: format of FFmpeg}
+SMOOTHING = 0.08  # seconds, standard deviation of the window over landmarks
+TUNED_ON = 4  # number of frames, spread over the clip, on which the generator is tuned
+CODEC, QUALITY = "libx264", {"crf": "18"}  # visually lossless
 BATCH = 8
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What was found in a clip."""
+    """The position of a face in each frame of a clip."""
 
     landmarks: list[np.ndarray | None]
-    """of the followed face in each frame, smoothed; None where there is none"""
+    """smoothed landmarks [K, 2] of the face in each frame; None for a frame without a face"""
     seconds: list[float]
-    """when each frame is shown"""
+    """time of each frame"""
 
     @property
     def faces(self) -> int:
-        """Return in how many frames the face is."""
+        """Return the number of frames that show the face."""
         return sum(points is not None for points in self.landmarks)
 
 
@@ -58,24 +58,25 @@ def edit_video(
     device: torch.device | str = "cpu",
     precision: str = "fp32",
 ) -> Clip:
-    """Edit the largest face of a clip in all frames where it is; the others stay as they are.
+    """Edit the largest face of a clip in all frames that show it. Other frames stay unchanged.
 
     Args:
-        model: Of the inversion task.
-        source: Any video file that FFmpeg reads.
-        out: The .mp4, .mov or .mkv to write, complete or not at all.
-        task: Says what the encoder reads of a picture.
-        detector: Finds faces; each with landmarks of the same number.
-        moves: Along which directions, and how far.
-        refinement: Steps of optimisation for each frame, and of tuning one generator for the clip.
-        device: Where the networks run.
+        model: A model of the inversion task.
+        source: A video file in any format that FFmpeg reads.
+        out: The .mp4, .mov or .mkv file to write. It is written completely or not at all.
+        task: The task, which converts pictures to inputs of the encoder.
+        detector: A face detector, which must return the same number of landmarks for all faces.
+        moves: Steps along directions.
+        refinement: Optimisation of the codes of each frame, and tuning of one generator for the whole clip.
+        device: Device of the networks.
         precision: One of `psp.precision.PRECISIONS`.
 
     Returns:
-        What was found.
+        The positions of the face.
 
     Raises:
-        UserError: PyAV is not installed, the clip cannot be read, no frame has a face, or the disk refuses.
+        UserError: PyAV is not installed, the clip cannot be read, no frame shows a face, or the output cannot be
+            written.
     """
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"a clip is written as {', '.join(FORMATS)}, not as {out.name!r}")
@@ -97,12 +98,16 @@ def edit_video(
 
 
 def follow_face(source: Path, detector: Detector, smoothing: float = SMOOTHING) -> Clip:
-    """Find the face that is largest where a clip begins to show one, and follow it by the distance of its box.
+    """Follow one face through a clip.
+
+    The face is the largest one in the first frame with a face. In later frames it is the face whose box is closest to
+    the previous one.
 
     Args:
         source: A video file.
-        detector: Finds faces in a frame, uint8 [H, W, 3].
-        smoothing: Deviation of the Gaussian window over landmarks, in seconds; they are not smoothed across gaps.
+        detector: A face detector for frames, uint8 [H, W, 3].
+        smoothing: Standard deviation, in seconds, of the Gaussian window over landmarks, which are not smoothed across
+            frames without a face.
     """
     landmarks: list[np.ndarray | None] = []
     seconds: list[float] = []
@@ -122,7 +127,16 @@ def _distance(face: Face, other: Face) -> float:
 
 
 def smooth(landmarks: Sequence[np.ndarray | None], seconds: Sequence[float], deviation: float) -> list:
-    """Average landmarks [K, 2] over neighbouring frames by a Gaussian window in time, within runs without a gap."""
+    """Average landmarks over time by a Gaussian window, within runs of frames that show the face.
+
+    Args:
+        landmarks: [K, 2] for each frame, or None for a frame without a face.
+        seconds: Time of each frame.
+        deviation: Standard deviation of the window in seconds.
+
+    Returns:
+        The smoothed landmarks, in the same form.
+    """
     result: list[np.ndarray | None] = [None] * len(landmarks)
     start = 0
     while start < len(landmarks):
@@ -142,10 +156,13 @@ def smooth(landmarks: Sequence[np.ndarray | None], seconds: Sequence[float], dev
 
 
 def read_video(source: Path) -> Iterator[tuple[np.ndarray, float]]:
-    """Decode the first video stream: (frame uint8 [H, W, 3], upright, the second at which it is shown).
+    """Decode the first video stream of a file.
+
+    Yields:
+        Each frame upright, uint8 [H, W, 3], and its time in seconds.
 
     Raises:
-        UserError: PyAV is not installed, or the file is damaged or no video.
+        UserError: PyAV is not installed, or the file is damaged or is not a video.
     """
     av = _import_av()
     try:
@@ -159,20 +176,20 @@ def read_video(source: Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def upright(frame: np.ndarray, rotation: int) -> np.ndarray:
-    """Turn a frame [H, W, 3] by what its display matrix says, counter-clockwise in degrees, as players do."""
+    """Rotate a frame [H, W, 3] counter-clockwise by the angle of its display matrix, in degrees, as players do."""
     return np.ascontiguousarray(np.rot90(frame, round(rotation / 90) % 4))
 
 
 def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
-    """Write frames in place of those of a clip, at the same times, and copy its sound unchanged.
+    """Write a clip with other frames at the same times, and copy the sound unchanged.
 
     Args:
-        source: The clip.
-        out: A file with a suffix of `FORMATS`, which is complete or not there.
-        frames: uint8 [H, W, 3], as many as the clip has.
+        source: The original clip.
+        out: The file to write, with a suffix from `FORMATS`. It is written completely or not at all.
+        frames: uint8 [H, W, 3] each, as many as in the original clip.
 
     Raises:
-        UserError: The sound does not fit into such a file, or the disk refuses.
+        UserError: The format cannot contain the sound, or the file cannot be written.
     """
     av = _import_av()
     frames = iter(frames)
@@ -185,7 +202,7 @@ def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
         video = given.streams.video[0]
         target: Any = None
         sounds = {sound.index: written.add_stream_from_template(sound) for sound in given.streams.audio}
-        waiting: list[Any] = []  # sound that comes before the first frame, without which no stream of frames is open
+        waiting: list[Any] = []  # sound before the first frame; it cannot be written until the video stream is open
         for packet in given.demux(video, *given.streams.audio):
             if packet.stream.index in sounds:
                 if packet.dts is not None:
@@ -206,10 +223,10 @@ def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
 
 
 def _add_video(written: Any, video: Any, frame: np.ndarray) -> Any:
-    """Add a stream of the size of a frame and the times of another stream."""
+    """Add a video stream with the size of `frame` and the frame rate of the stream `video`."""
     target = written.add_stream(CODEC, rate=video.average_rate or 25, options=QUALITY)
     target.height, target.width = frame.shape[:2]
-    target.pix_fmt = "yuv444p" if target.height % 2 or target.width % 2 else "yuv420p"  # 4:2:0 takes even sides
+    target.pix_fmt = "yuv444p" if target.height % 2 or target.width % 2 else "yuv420p"  # 4:2:0 needs even sides
     target.codec_context.time_base = video.time_base
     return target
 
@@ -228,7 +245,7 @@ def _import_av() -> Any:
 def _portraits(
     source: Path, clip: Clip, task: PhotoTask, size: int, input_size: int
 ) -> Iterator[tuple[np.ndarray, Portrait | None]]:
-    """Decode a clip again: each frame uint8 [H, W, 3], and its aligned face."""
+    """Decode a clip again, and yield each frame, uint8 [H, W, 3], and its aligned face, or None without a face."""
     for (frame, _), points in zip(read_video(source), clip.landmarks, strict=True):
         if points is None:
             yield frame, None
@@ -241,7 +258,7 @@ def _portraits(
 def _tune(
     model: PSp, source: Path, clip: Clip, task: PhotoTask, size: int, codes: Sequence[Codes], r: Refinement
 ) -> Generator:
-    """Tune one generator on some frames, spread over those with a face."""
+    """Tune one generator on a few frames, which are spread evenly over those with a face."""
     chosen = set(np.linspace(0, len(codes) - 1, min(TUNED_ON, len(codes))).round().astype(int).tolist())
     faces = (cut for _, cut in _portraits(source, clip, task, size, model.encoder.input_size) if cut)
     sources = [face.source for n, face in enumerate(faces) if n in chosen]
@@ -258,7 +275,7 @@ def _on(generator: Generator) -> Callable[[Tensor], Tensor]:
 def _edited(
     frames: Iterator[tuple[np.ndarray, Portrait | None]], codes: Iterator[Codes], generator: Generator
 ) -> Iterator[np.ndarray]:
-    """Lay the rendering of the next codes over each frame with a face: uint8 [H, W, 3]."""
+    """Render the next codes for each frame with a face, and yield all frames with the faces pasted, uint8 [H, W, 3]."""
     for frame, portrait in frames:
         if portrait is None:
             yield frame
