@@ -1,4 +1,4 @@
-"""A new folder or zip file that takes its place only when it is complete."""
+"""Writing a new folder or zip file that appears under its name only when it is complete."""
 
 import os
 import shutil
@@ -11,12 +11,12 @@ from pathlib import Path
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file
 
-Archive = Callable[[str, bytes], None]  # (name with "/", content): adds a file
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that zip files know: equal files make equal archives
+Archive = Callable[[str, bytes], None]  # called with (name with "/", content) to add a file
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip files; a fixed one, so that equal files give equal zips
 
 
 def check_out(out: Path) -> None:
-    """Raise UserError where `out` exists; an empty folder may."""
+    """Check that `out` does not exist yet or is an empty folder. UserError: it exists."""
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{str(out)!r} is a folder that holds files: remove it, or give another `out`")
     if out.exists() and not out.is_dir():
@@ -25,9 +25,13 @@ def check_out(out: Path) -> None:
 
 @contextmanager
 def open_archive(out: Path) -> Iterator[Archive]:
-    """Add files to a zip file, where `out` ends in .zip, or to a folder. When the block raises, nothing stays.
+    """Open a new zip file if `out` ends in .zip, else a new folder; if the block raises, nothing is left behind.
 
-    Raises UserError where `out` exists; an empty folder may.
+    Yields:
+        A function that adds a file, given its name with "/" and its content.
+
+    Raises:
+        UserError: `out` exists and is not an empty folder.
     """
     check_out(out)
     with _zip(out) if out.suffix.lower() == ".zip" else _folder(out) as add:

@@ -1,4 +1,4 @@
-"""Rows of a table that no model made: what a task's model has to beat."""
+"""Baselines: outputs computed without a model, which the model of a task has to outperform."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +13,18 @@ Fill = Callable[[Tensor, Tensor], Tensor]
 
 
 def baseline(name: str, source_size: int, fill: Fill, **settings: Any) -> Method:
-    """Return a row for the table of a task.
+    """Build the evaluation method of a baseline.
 
     Args:
-        name: What the row is called.
+        name: Name of the baseline in the table of results.
         source_size: Side of the sources in pixels.
-        fill: Makes the outputs.
-        settings: What the outputs depend on beside the images, as JSON.
+        fill: Computes the outputs from sources and targets.
+        settings: JSON values on which the outputs depend, besides the images.
     """
     key = {"baseline": name, **settings}
     return Method(name, key, source_size, lambda source, target, on_step: fill(source, target))
 
 
 def resized_source(source: Tensor, target: Tensor) -> Tensor:
-    """Return the source [N, 3, S, S] itself at the size of the target: [N, 3, T, T]."""
+    """Resize the source [N, 3, S, S] to the size of the target [N, 3, T, T]."""
     return fit(source, target.shape[-1])  # [N, 3, T, T]

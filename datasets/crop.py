@@ -1,14 +1,18 @@
-"""Which square of a picture is kept."""
+"""Choice of the square that is cropped from an image."""
 
 CROPS = ("center", "top", "none")
 
 
 def square_box(height: int, width: int, crop: str) -> tuple[int, int, int] | None:
-    """Return the largest square of a picture: (top, left, side) in pixels.
+    """Choose the largest square of an image.
 
     Args:
-        crop: "center"; "top" takes the upper end of tall pictures, as portraits have their faces there; "none" takes
-            square pictures only, and gives None for others.
+        height, width: Size of the image in pixels.
+        crop: "center" for the centre; "top" for the upper end of tall images, where portraits show the face; "none" to
+            accept square images only.
+
+    Returns:
+        (top, left, side) in pixels, or None if `crop` is "none" and the image is not square.
     """
     if crop == "none" and height != width:
         return None

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds, before anything is trained on it: sizes, shapes, colours, damage, copies, faces."""
+"""Examination of a data set before training: sizes, aspect ratios, colours, damaged files, duplicates and faces."""
 
 import math
 from collections import Counter
@@ -17,18 +17,19 @@ from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
 
 FACE_SHARE = 0.5
-"""Of the pictures that are searched, so many show a face where they are pictures of faces."""
+"""Smallest fraction of the searched images with a face at which a data set counts as images of faces."""
 FRAME_TOLERANCE = 0.12
-"""A picture is aligned if the square that FFHQ lays around its face is its own frame up to so much of a side."""
+"""Largest distance, in sides of the image, between its corners and those of FFHQ's crop in an aligned image."""
 HASH_SIDE, SAME_BITS, SAME_SHADE = 16, 12, 12
-"""Pictures look the same that differ in so few of 16 * 16 brighter-than-the-left-one bits, and so little in colour."""
+"""Two images count as duplicates if at most SAME_BITS of their 16 * 16 gradient bits differ (a difference hash), and
+the mean colours of their quarters differ by at most SAME_SHADE of 255."""
 BITS = np.array([bin(byte).count("1") for byte in range(256)])
 SEARCHED_SIDE = 768
 
 
 @dataclass(frozen=True)
 class Look:
-    """One picture."""
+    """What was found in one image; the fields after `name` keep their defaults if it cannot be read."""
 
     name: str
     height: int = 0
@@ -36,26 +37,27 @@ class Look:
     gray: bool = False
     transparent: bool = False
     hash: np.ndarray | None = None
-    """uint8 [32], bits that hardly differ where pictures look the same, at any size"""
+    """uint8 [32], the difference hash: images that look the same differ in few of its bits, at any size"""
     colours: np.ndarray | None = None
-    """[2, 2, 3], of the quarters"""
+    """int64 [2, 2, 3], mean colours of the quarters, 0 to 255"""
     reason: str = ""
-    """why it cannot be read"""
+    """why the image cannot be read, or "" """
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found."""
+    """What was found in a data set."""
 
     count: int
-    """pictures there are"""
+    """number of images in the data set"""
     looks: tuple[Look, ...]
-    """those that were looked at"""
+    """the images that were read"""
     searched: int
-    """those in which a face was looked for"""
+    """number of images that were searched for faces"""
     with_face: int
+    """number of searched images that show a face"""
     aligned: int
-    """faces in the frame that FFHQ gives them"""
+    """number of searched images whose face is aligned as in FFHQ"""
 
     @property
     def readable(self) -> list[Look]:
@@ -67,7 +69,7 @@ class Examination:
 
     @property
     def copies(self) -> list[tuple[str, str]]:
-        """Return (picture, an earlier one that looks the same)."""
+        """Return the pairs (image, earlier image that looks the same), by name."""
         looks, pairs = self.readable, []
         hashes = np.array([look.hash for look in looks])  # [N, 32]
         colours = np.array([look.colours for look in looks])  # [N, 2, 2, 3]
@@ -88,16 +90,21 @@ class Examination:
 
     @property
     def aspect(self) -> float:
-        """Return width / height in the middle of all."""
+        """Return the median of width / height."""
         return float(np.median([look.width / look.height for look in self.readable]))
 
     def side(self, quantile: float, longer: bool = False) -> int:
-        """Return the shorter side, or the longer one, that so large a share of the pictures stays below."""
+        """Return a quantile of the shorter sides, or of the longer sides, in pixels.
+
+        Args:
+            quantile: The quantile, from 0 to 1.
+            longer: Whether to take the longer side of each image.
+        """
         pick = max if longer else min
         return int(np.quantile([pick(look.width, look.height) for look in self.readable], quantile))
 
     def lines(self) -> list[str]:
-        """Return sentences for people."""
+        """Describe the data set in lines of text."""
         shapes = Counter(_shape(look) for look in self.readable)
         gray, transparent = (sum(getattr(look, what) for look in self.readable) for what in ("gray", "transparent"))
         looked = "all of them" if len(self.looks) == self.count else f"{len(self.looks):,} of them"
@@ -115,16 +122,16 @@ class Examination:
 
 
 def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> Examination:
-    """Look at pictures, and search some of them for faces; both are spread evenly over all.
+    """Read images, and search some of them for faces; both selections are spread evenly over the data set.
 
     Args:
-        files: The pictures.
-        look_at: How many are read, at most.
-        search: How many of these are searched for faces, at most.
-        workers: Threads that read.
+        files: The images.
+        look_at: Largest number of images to read.
+        search: Largest number of the read images to search for faces.
+        workers: Number of threads that read.
 
     Raises:
-        UserError: No picture can be read.
+        UserError: None of the images can be read.
     """
     indices = spread(len(files), look_at)
     found = ordered_map(partial(_look, files), indices, workers)
@@ -139,19 +146,19 @@ def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> E
 
 
 def face_in(picture: np.ndarray, detect: Callable[[np.ndarray], list[Face]]) -> tuple[bool, bool]:
-    """Return whether uint8 [H, W, 3] shows a face, and whether its largest one is aligned as FFHQ does."""
+    """Return whether an image uint8 [H, W, 3] shows a face, and whether its largest face is aligned as in FFHQ."""
     faces = find_faces(picture, detect)
     return bool(faces), bool(faces) and _fills_frame(faces[0], *picture.shape[:2])
 
 
 def any_face(pictures: Sequence[np.ndarray]) -> bool:
-    """Return whether one of the pictures, uint8 [H, W, 3], shows a face."""
+    """Return whether any of the images, uint8 [H, W, 3] each, shows a face."""
     detect = DlibDetector((SEARCHED_SIDE,))
     return any(face_in(picture, detect)[0] for picture in pictures)
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return at most so many indices below `count`, spread evenly."""
+    """Return at most `most` of the indices below `count`, spread evenly."""
     return sorted({place * count // min(count, most) for place in range(min(count, most))})
 
 
@@ -173,7 +180,7 @@ def _look(files: ImageFiles, index: int) -> Look:
 def _fills_frame(face: Face, height: int, width: int) -> bool:
     try:
         quad = np.array(ffhq_crop(face.landmarks).quad)  # [4, 2]
-    except UserError:  # landmarks of no face
+    except UserError:  # the landmarks are not those of a face
         return False
     frame = np.array([(0, 0), (0, height), (width, height), (width, 0)])
     return bool(np.abs(quad - frame).max() < FRAME_TOLERANCE * max(height, width))

@@ -1,4 +1,4 @@
-"""Images of a folder or a zip file, cropped to the centre square and resized."""
+"""Images of a folder or zip file, cropped to the centre square and resized."""
 
 import hashlib
 import os
@@ -26,19 +26,19 @@ MAX_BAD_FRACTION = 0.01
 
 
 class ImageFiles:
-    """The pictures of a folder or zip file, or one picture, by index: `runtime.image_files` decides which they are.
+    """The images of a folder or zip file, or a single image, by index; `runtime.image_files` defines what an image is.
 
-    What was found, and what was passed over, is printed by kind where it is not all alike.
+    If not all files are images of one kind, the number of files of each kind is printed, including skipped ones.
 
     Raises:
-        UserError: Nothing is there, or no picture in it.
+        UserError: The path does not exist or holds no images.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._zip: BinaryIO | None = None
-        self._opened_by = 0  # the process
-        self._kept: np.ndarray | None = None  # [M] of the index, once not all are wanted
+        self._opened_by = 0  # id of the process that opened the zip file
+        self._kept: np.ndarray | None = None  # [M] positions in the index after `keep`; None: all files
         alone = self.path.is_file() and is_picture_file(self.path)
         self._folder = self.path.parent if alone else self.path if self.path.is_dir() else None  # None for a zip
         if alone:
@@ -50,7 +50,7 @@ class ImageFiles:
 
     @property
     def names(self) -> list[str]:
-        """Return the path of each file, or its name in the zip."""
+        """Return the path of each file, or its name in the zip file."""
         names = self.index.names if self._folder is None else Names(self.index.names.text, self._prefix)
         return list(names) if self._kept is None else [names[index] for index in self._kept.tolist()]
 
@@ -66,10 +66,10 @@ class ImageFiles:
             self._zip.close()  # type: ignore[union-attr]
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_zip": None}  # a file cannot be sent to a process
+        return {**self.__dict__, "_zip": None}  # an open file cannot be pickled
 
     def keep(self, indices: Sequence[int] | np.ndarray) -> None:
-        """Keep some of the files, in a given order."""
+        """Restrict the collection to some of its files, in the given order."""
         wanted = np.asarray(indices, np.int64)  # [M]
         self._kept = wanted if self._kept is None else self._kept[wanted]
 
@@ -77,17 +77,17 @@ class ImageFiles:
         return index if self._kept is None else int(self._kept[index])
 
     def name(self, index: int) -> str:
-        """Return the path of a file, or its name in the zip."""
+        """Return the path of a file, or its name in the zip file."""
         name = self.index.names[self._at(index)]
         return name if self._folder is None else self._prefix + name
 
     def relative(self, index: int) -> str:
-        """Return a file's path below the folder, or in the zip, with "/"."""
+        """Return the path of a file relative to the folder or within the zip file, with "/"."""
         name = self.index.names[self._at(index)]
         return inner_name(name) if self._folder is None else name
 
     def relatives(self) -> list[str]:
-        """Return the path of each file below the folder, or in the zip, with "/"."""
+        """Return the path of each file relative to the folder or within the zip file, with "/"."""
         names = list(self.index.names)
         names = names if self._kept is None else [names[index] for index in self._kept.tolist()]
         return [inner_name(name) for name in names] if self._folder is None else names
@@ -96,7 +96,7 @@ class ImageFiles:
         return Member(*self.index.members[self._at(index)].tolist())  # type: ignore[index]
 
     def digest(self) -> str:
-        """Name the content: by names, sizes and times of the files, or by names, sizes and checksums in a zip."""
+        """Compute a digest of the content, from names, sizes and times of files or checksums of members of a zip."""
         digest = hashlib.sha256()
         for index in range(len(self)):
             if self._folder is None:
@@ -109,12 +109,15 @@ class ImageFiles:
         return digest.hexdigest()[:16]
 
     def labels(self) -> list[Label | None] | None:
-        """Read the label of each file, from dataset.json, else from subfolders; None without either."""
+        """Read the label of each file from dataset.json or, without that file, from subfolders; None without either."""
         root, content = self.dataset_json() or ("", None)
         return labels_of(self.relatives(), content, str(self.path), root)
 
     def encoded_labels(self) -> EncodedLabels | None:
-        """Return the labels as networks are conditioned on them, as they were kept where nothing has changed since."""
+        """Return the labels in the form in which networks are conditioned on them, or None without labels.
+
+        Labels of large data sets are cached, and are read from the cache as long as the data set has not changed.
+        """
         whole = self._kept is None and self.index.fingerprint is not None and len(self) >= KEPT_FROM
         encoded = read_labels_kept(self.path, self.index.fingerprint, len(self)) if whole else None
         if encoded is None:
@@ -127,7 +130,11 @@ class ImageFiles:
         return encoded
 
     def dataset_json(self) -> tuple[str, bytes] | None:
-        """Read dataset.json, beside the images or in the folder of all: (that folder with "/" or "", content)."""
+        """Read dataset.json from the folder of the images or a parent folder.
+
+        Returns:
+            (that folder with "/" at its end, or "" for the top, content); None without the file.
+        """
         for root in roots(self.relatives()):
             content = self._read_bytes(root + DATASET_JSON)
             if content is not None:
@@ -135,22 +142,33 @@ class ImageFiles:
         return None
 
     def _read_bytes(self, name: str) -> bytes | None:
-        """Read a file beside the images; None where there is none."""
+        """Read a file next to the images; None if it does not exist."""
         try:
             if self._folder is not None:
                 with (self._folder / name).open("rb") as file:
-                    return file.read(MOST_TEXT + 1)  # the parser refuses what is longer
+                    return file.read(MOST_TEXT + 1)  # the parser rejects longer files
             if name not in self.index.labels_files:
                 return None
             with open_member(self._opened(), name, self.index.labels_files[name]) as member:
                 return member.read(MOST_TEXT + 1)
         except FileNotFoundError:
             return None
-        except Exception as error:  # a refusal of the disk, or damage in the zip: several kinds
+        except Exception as error:  # disk errors and damaged zip files raise several kinds
             raise UserError(f"cannot read {name} of {self.path}: {error}") from error
 
     def read(self, index: int, mode: str) -> np.ndarray:
-        """Read the pixels of a file, uint8 [H, W, C], or [H, W] of label ids; see `images.read_image`. ImageError."""
+        """Read an image.
+
+        Args:
+            index: Index of the file.
+            mode: "gray", "rgb", "rgba" or "labels"; see `images.read_image`.
+
+        Returns:
+            uint8 [H, W, C], or label ids [H, W].
+
+        Raises:
+            ImageError: The file cannot be read.
+        """
         name = self.name(index)
         if self._folder is not None:
             return read_image(name, mode)
@@ -163,28 +181,34 @@ class ImageFiles:
 
     def _opened(self) -> BinaryIO:
         if self._zip is None or self._opened_by != os.getpid():
-            # A forked process must not read through its parent's file: all would move one position in it.
+            # A forked process opens the file again, since it shares the position of the inherited file.
             self._zip, self._opened_by = open(self.path, "rb"), os.getpid()  # noqa: SIM115
         return self._zip
 
 
 def open_files(path: str | Path) -> ImageFiles | ShardFiles:
-    """Open the pictures of a folder, a zip file or shards (whose paths end in .tar), on this machine or by URL."""
+    """Open the images of a folder, a zip file or shards (paths that end in .tar), given as a local path or a URL."""
     return ShardFiles(path) if is_shards(path) else ImageFiles(local(path))
 
 
 class LeftOut:
-    """Counts the items that cannot be read: a few are replaced, more end the run with a UserError."""
+    """A record of the items that cannot be read: a few of them are tolerated, more than that raise a UserError.
+
+    Args:
+        length: Number of items of the data set.
+        where: Name of the data set, for messages.
+    """
 
     def __init__(self, length: int, where: str) -> None:
         self.length, self.where = length, where
         self.share = MAX_BAD_FRACTION
-        """of the items may be left out, and one in any case"""
+        """largest tolerated fraction of the items; one item is always tolerated"""
         self.indices: set[int] = set()
         self.reasons: list[str] = []
-        """a sentence for each"""
+        """one sentence per item"""
 
     def add(self, index: int, error: ImageError) -> None:
+        """Record that an item cannot be read, and warn at its first time. UserError: too many items were recorded."""
         if index not in self.indices:
             self.indices.add(index)
             self.reasons.append(str(error))
@@ -196,10 +220,18 @@ class LeftOut:
 
 
 class ImageFolder:
-    """`[index]` gives uint8 [R, R, C].
+    """The images of a folder, zip file or shards at one resolution: `[index]` returns uint8 [R, R, C].
 
-    A file that cannot be read is counted and replaced by the next one; of its class, once `labels` were asked for.
-    A gray file among others is converted, which is said once.
+    A file that cannot be read is counted and replaced by the next one; once `labels` was called, by the next one of
+    the same class. Grayscale files are converted to the other mode, with one warning.
+
+    Args:
+        path: The folder, zip file or shards, as a local path or a URL.
+        resolution: Side R of the images in pixels.
+        channels: Number of channels C: 1 for grayscale, 3 for RGB, 4 for RGBA.
+
+    Raises:
+        UserError: There are no images, or the number of channels is another one.
     """
 
     def __init__(self, path: str | Path, resolution: int, channels: int = 3) -> None:
@@ -215,9 +247,10 @@ class ImageFolder:
         return len(self.files)
 
     def labels(self) -> np.ndarray | None:
-        """Return the label of each image, int64 [len] or float32 [len, K]; None where there are none.
+        """Return the label of each image, int64 [N] or float32 [N, K]; None if the data set has no labels.
 
-        Images without a label are left out from then on, and their number is said. See `ImageFiles.labels`.
+        Images without a label are removed, so that N = len(self) afterwards, and their number is printed. See
+        `ImageFiles.labels`.
         """
         encoded = self.files.encoded_labels() if self._labels is None else None
         if encoded is not None:
@@ -240,7 +273,7 @@ class ImageFolder:
         raise UserError(f"no image of {self.files.path} can be read{'' if self._labels is None else ' for one class'}")
 
     def _candidates(self, index: int) -> Iterator[int]:
-        """Yield the file itself, then those that may stand in for it."""
+        """Yield the index of a file, then the indices of the files that may replace it."""
         for candidate in (*range(index, len(self)), *range(index)):
             if self._labels is None or np.array_equal(self._labels[candidate], self._labels[index]):
                 yield candidate
@@ -255,5 +288,5 @@ class ImageFolder:
 
 
 def square(image: np.ndarray, resolution: int) -> np.ndarray:
-    """Cut out and resize the centre square of uint8 [H, W, C] or of label ids [H, W]: [R, R, C] or [R, R]."""
+    """Crop the centre square of uint8 [H, W, C] or label ids [H, W], and resize it to [R, R, C] or [R, R]."""
     return resize(center_crop_square(image), (resolution, resolution))

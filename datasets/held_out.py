@@ -1,6 +1,7 @@
-"""Pairs to measure a model on: what no training sees, not mirrored, and in groups that are measured by themselves.
+"""Held-out pairs for evaluation: they are never used for training, are not mirrored, and come in groups.
 
-A task divides images into groups, such as frontalization's angles; the pairs of a user are one group.
+A task divides its images into groups that are evaluated separately, such as the angles of frontalization. Pairs from
+files of the user form a single group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +22,20 @@ from stylegan2.runtime.errors import UserError
 
 
 class Unmirrored(Example):
-    """An example that is never mirrored: people compare pictures with their files."""
+    """An example that is never mirrored, so that the reported images look like the files they come from."""
 
     def maybe_mirrored(self, rng: np.random.Generator) -> Example:
         return self
 
 
 class HeldOutPairs:
-    """The pairs of a group; each depends on the seed and its index alone."""
+    """The pairs of a group, each of which depends only on the seed and its index.
+
+    Args:
+        group: The group of examples.
+        target_size: Side T of the targets in pixels.
+        seed: Seed of what is random in the task.
+    """
 
     def __init__(self, group: Group, target_size: int, seed: int) -> None:
         self.group, self.target_size, self.seed = group, target_size, seed
@@ -38,12 +45,12 @@ class HeldOutPairs:
 
     @property
     def name(self) -> str:
-        """Return the group's name."""
+        """Return the name of the group."""
         return self.group.name
 
     @property
     def key(self) -> list[Any]:
-        """Return JSON of the task that makes the pairs."""
+        """Return the name and the settings of the task that makes the pairs, as JSON."""
         return [self.group.task.registered_name, self.group.task.config]
 
     def pair(self, index: int, source_size: int) -> tuple[Tensor, Tensor]:
@@ -53,12 +60,12 @@ class HeldOutPairs:
         return self.group.task.make_pair(still, source_size, self.target_size, rng)
 
     def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:
-        """Make sources [N, C, S, S] and targets [N, 3, T, T] of the pairs from start to stop."""
+        """Make the sources [N, C, S, S] and targets [N, 3, T, T] of the pairs `start` to `stop - 1`."""
         sources, targets = zip(*(self.pair(index, source_size) for index in range(start, stop)), strict=True)
         return torch.stack(sources), torch.stack(targets)
 
     def show_source(self, source: Tensor) -> Tensor:
-        """Turn a batch of sources into pictures for people: [N, C, S, S] -> [N, 3, S, S] in [-1, 1]."""
+        """Convert sources [N, C, S, S] to RGB images [N, 3, S, S] in [-1, 1] for display."""
         return self.group.task.show_source(source)
 
 
@@ -66,7 +73,14 @@ class HeldOutPairs:
 
 
 def shared_task(models: Mapping[str, tuple[PSp, Metadata]]) -> Task:
-    """Return the task that all models were trained for. UserError: the models cannot be compared."""
+    """Return the task that all models were trained for.
+
+    Args:
+        models: {name: (model, metadata of its checkpoint)}.
+
+    Raises:
+        UserError: The models were trained for different tasks, or read different sources.
+    """
     tasks = {name: task_of(metadata, model.encoder.input_channels) for name, (model, metadata) in models.items()}
     first = next(iter(tasks))
     for name, (model, _) in models.items():
@@ -84,22 +98,22 @@ def shared_task(models: Mapping[str, tuple[PSp, Metadata]]) -> Task:
 
 
 def open_groups(task: Task, data: str, resolution: int, source_data: str | None = None) -> list[Group]:
-    """Open the groups of a task on held-out procedural faces, or on all of a folder or zip and its sources.
+    """Open the groups of a task on held-out procedural faces, or on all images of the user and their sources.
 
     Args:
-        task: Divides the images into groups.
-        data: `synthetic`, or a folder or zip.
+        task: The task, which divides the images into groups.
+        data: `synthetic` for procedural faces, or a folder, zip file or shards.
         resolution: Side of targets and sources in pixels.
-        source_data: A folder or zip of the sources that belong to `data`.
+        source_data: A folder or zip file with the sources of the images in `data`, if the task does not derive them.
 
     Raises:
-        UserError: The data are no truth for this task.
+        UserError: The task cannot be evaluated on these data.
     """
     if data == SYNTHETIC and (rendered := task.rendered_groups(resolution)) is not None:
         return rendered
     examples = open_examples(task, data, resolution, source_data, HELD_OUT_SEED)
     if (source := _reader(examples)) is not None:
-        source.left_out.share = 1.0  # a measurement goes on, and names them at its end
+        source.left_out.share = 1.0  # an evaluation continues, and lists unreadable files at its end
     return [Group("all", examples, task)] if source_data is not None else task.groups(examples)
 
 
@@ -107,29 +121,35 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
 
 
 def left_out(pairs: Sequence[Any]) -> list[str]:
-    """Return why files that were read so far were left out and replaced by others, a sentence each."""
+    """Return one sentence for each file that could not be read so far and was replaced by another."""
     sources = {id(found): found for part in pairs if (found := _reader(part.group.examples)) is not None}
     return [reason for source in sources.values() for reason in source.left_out.reasons]
 
 
 def _reader(examples: Any) -> Any:
-    """Return what reads the files of examples; None for procedural faces."""
+    """Return the object that reads the files of examples; None for procedural faces."""
     source = getattr(examples, "pixels", examples)
     return source if hasattr(source, "left_out") else None
 
 
 def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
-    """Return JSON that changes whenever the images would: the content of the files, or the renderer's version."""
+    """Return a JSON list that changes whenever the images change, from file digests or the renderer's version."""
     if data == SYNTHETIC:
         return [SYNTHETIC, RENDERER_VERSION, HELD_OUT_SEED, resolution]
     return [resolution, *(None if path is None else open_files(path).digest() for path in (data, source_data))]
 
 
 def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:
-    """Return how many images to measure on: all of them up to `default`, unless a number is asked for.
+    """Return the number of images to evaluate on.
+
+    Args:
+        asked: The number that the user asked for; None for all images, but at most `default`.
+        pairs: The groups of pairs, of which the smallest limits the number.
+        data: Name of the data set, for messages.
+        default: Largest number if the user did not ask for one.
 
     Raises:
-        UserError: There are not so many.
+        UserError: A group has fewer images than were asked for.
     """
     there = min(len(part) for part in pairs)
     if asked is not None and asked > there:

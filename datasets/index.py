@@ -1,6 +1,6 @@
-"""What a folder or zip file holds, in flat arrays: listed once, kept beside it, and shared by processes.
+"""The index of a folder or zip file: the names of its images in flat arrays, cached on disk and shared by processes.
 
-A million names as Python strings would take a hundred megabytes in every process, and half a minute at every start.
+As Python strings, a million names would take a hundred megabytes in every process and half a minute at every start.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.image_files import Listing, list_pictures
 from stylegan2.runtime.zip_members import Member, read_directory
 
-KIND = "index"  # of kept arrays
-KEPT_FROM = 1_000  # pictures; fewer are listed in no time
-SETTLED = 2 * 10**9  # ns that a folder has to be unchanged: the clocks of some file systems tick no faster
-SEPARATOR = 0  # between names, in which it cannot be
-# A name that leads out of the folder: it is absolute or has a part "..", with "/" or as Windows writes it.
+KIND = "index"  # kind of the cached arrays
+KEPT_FROM = 1_000  # images; listing fewer of them takes no noticeable time
+SETTLED = 2 * 10**9  # ns for which a folder must be unchanged, because some file systems record times this coarsely
+SEPARATOR = 0  # byte after each name, which cannot occur in a name
+# Matches a name that leads out of the folder: it is absolute or has a part "..", with "/" or in the form of Windows.
 LEADS_OUT = re.compile(rb"(^|\0)/|(^|[\0/])\.\.(/|\0)" + (rb"|[\\:]" if os.name == "nt" else rb""))
 
 
 class Names(Sequence[str]):
-    """Strings in one array of bytes.
+    """A sequence of strings that are stored in one array of bytes.
 
     Args:
-        text: uint8, the names as UTF-8, each with a zero behind it.
-        prefix: Put before each.
+        text: uint8 array of the names in UTF-8, each followed by a zero byte.
+        prefix: Text to put before each name.
     """
 
     def __init__(self, text: np.ndarray, prefix: str = "") -> None:
@@ -41,7 +41,7 @@ class Names(Sequence[str]):
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Names":
-        """Lay out names in which there is no zero."""
+        """Store names, none of which contains a zero byte."""
         joined = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
         return cls(np.frombuffer(joined, np.uint8))
 
@@ -66,25 +66,25 @@ class Names(Sequence[str]):
 
 @dataclass(frozen=True)
 class Index:
-    """The pictures of a folder or zip file."""
+    """The images of a folder or zip file."""
 
     names: Names
-    """sorted; below the folder with "/", or as the zip file has them"""
+    """sorted names: paths relative to the folder with "/", or the names of the members of the zip file"""
     members: np.ndarray | None
-    """int64 [len(names), 6], a `Member` in each row, of a zip file"""
+    """int64 [len(names), 6], one `Member` per row, for a zip file; None for a folder"""
     labels_files: dict[str, Member]
-    """those of a zip file that are called as the file of labels is, by their names with "/" """
+    """{name with "/": member} of the dataset.json files in a zip file"""
     unlike: str
-    """what was found by kind, and passed over; "" where all files are pictures of one kind"""
+    """how many files of each kind were found or skipped; "" if all files are images of one kind"""
     fingerprint: str | None
-    """names the state of the data; None where it may change without that being seen"""
+    """a text that changes whenever the data change; None if they changed so recently that a change could be missed"""
 
 
 def open_index(path: Path) -> Index:
-    """Return what a folder or zip file holds: as it was kept, where it has not changed since, else listed.
+    """Return the index of a folder or zip file, from the cache if the data have not changed, else by listing them.
 
     Raises:
-        ImageError, UserError: See `list_pictures`; or there is no picture.
+        ImageError, UserError: The data cannot be listed (see `list_pictures`), or there are no images.
     """
     state = None if path.is_dir() else _state_of_zip(path)
     for kept in read_kept(path, KIND):
@@ -113,7 +113,7 @@ def _keep(path: Path, index: Index, visited: Names, listing: Listing) -> None:
 
 
 def _checked(kept: Kept, path: Path, state: str | None) -> Index | None:
-    """Return the index that was kept; None where the data has changed since, or it could not be of this data."""
+    """Return a cached index; None if the data have changed since, or if the index is invalid for these data."""
     try:
         folder, members = path.is_dir(), kept.arrays.get("members")
         names, visited = (Names(_text(kept.arrays[name], folder)) for name in ("names", "visited"))
@@ -132,7 +132,7 @@ def _checked(kept: Kept, path: Path, state: str | None) -> Index | None:
 
 
 def _text(text: np.ndarray, paths: bool) -> np.ndarray:
-    """Check names that stand in a file. UserError: they are none, or one that is a path leads out of the folder."""
+    """Validate names from a cache file. UserError: they are damaged, or a path leads out of the folder."""
     is_text = text.dtype == np.uint8 and text.ndim == 1 and (not len(text) or text[-1] == SEPARATOR)
     if not is_text or (paths and LEADS_OUT.search(text.data)):
         raise UserError("its names are damaged")
@@ -140,7 +140,7 @@ def _text(text: np.ndarray, paths: bool) -> np.ndarray:
 
 
 def _fit(members: np.ndarray | None, count: int, path: Path) -> bool:
-    """Return whether members of a zip file may lie in it."""
+    """Return whether members have valid fields and lie within the zip file."""
     if members is None:
         return True
     if members.shape != (count, len(Member._fields)) or members.dtype != np.int64:
@@ -154,10 +154,10 @@ def _fit(members: np.ndarray | None, count: int, path: Path) -> bool:
 
 
 def _state_of_zip(path: Path) -> str | None:
-    """Name the state of a zip file, by its size, time and list of members with their checksums; None for no zip."""
+    """Compute the fingerprint of a zip file from its size, time and central directory; None if it is no zip file."""
     try:
         state, (directory, shift) = path.stat(), read_directory(path)
-    except Exception:  # `list_pictures` says what is wrong
+    except Exception:  # `list_pictures` reports what is wrong
         return None
     digest = hashlib.blake2b(directory, digest_size=16)
     digest.update(f" {state.st_size} {state.st_mtime_ns} {shift}".encode())
@@ -165,18 +165,18 @@ def _state_of_zip(path: Path) -> str | None:
 
 
 def _state_of_folder(path: Path, visited: Names, before: int | None = None) -> str | None:
-    """Name the state of a folder, by those of all folders in it, which change with the names in them.
+    """Compute the fingerprint of a folder from the states of all folders in it, which change with the names in them.
 
     Args:
         path: The folder.
-        visited: Folders in it, "" for itself, and files that tell only by what is in them whether they are pictures.
-        before: A time in ns; where something changed only shortly before, or later, it may change again unseen.
+        visited: The folders in it ("" for itself), and the files whose content decides whether they are images.
+        before: A time in ns. After a change shortly before or after it, a further change could have the same time.
 
     Returns:
-        None where that is so.
+        The fingerprint; None if something changed so recently that a further change could be missed.
 
     Raises:
-        OSError: A folder is not there any more.
+        OSError: A folder does not exist any more.
     """
     digest, latest, top = hashlib.blake2b(visited.text.data, digest_size=16), 0, str(path)
     for name in visited:

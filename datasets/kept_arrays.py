@@ -1,7 +1,7 @@
-"""Arrays about a data set that are kept beside it, or in the user's cache where that place refuses.
+"""Cached arrays about a data set, stored next to it or, if that folder is not writable, in the user's cache folder.
 
-A file of them is an answer to be checked, not to be trusted: it holds numbers and text alone, is read within bounds,
-and counts only where its checksum and the fingerprint of the data are right.
+Cache files are validated, not trusted: they contain only numbers and text, are read within bounds, and are used only
+if their checksum and the fingerprint of the data are correct.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ MOST_DIMENSIONS = 2
 
 
 class Kept(NamedTuple):
-    """What is kept about a data set."""
+    """The cached arrays and values about a data set."""
 
     fingerprint: str
-    """names the state of the data"""
+    """a text that changes whenever the data change"""
     about: dict[str, Any]
-    """JSON"""
+    """JSON values"""
     arrays: dict[str, np.ndarray]
-    """uint8, int64 or float32, of one or two dimensions"""
+    """arrays of type uint8, int64 or float32, with one or two dimensions"""
 
 
 def places(data: Path, kind: str) -> list[Path]:
-    """Return where arrays about a data set may be: beside it, in a hidden file, and in the user's cache."""
+    """Return the possible paths of a cache file: a hidden file next to the data set, and one in the user's cache."""
     data = Path(os.path.abspath(data))
     name = f"{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}.{kind}"
     beside = [data.with_name(f".{data.name}.{kind}")] if data.name else []
@@ -48,7 +48,15 @@ def places(data: Path, kind: str) -> list[Path]:
 
 
 def keep(data: Path, kind: str, kept: Kept) -> None:
-    """Write arrays beside a data set, else into the user's cache, else nowhere: they can be made again."""
+    """Write a cache file next to a data set, or else to the user's cache folder.
+
+    If neither can be written, nothing happens, since the arrays can be computed again.
+
+    Args:
+        data: Path of the data set.
+        kind: Kind of the arrays, which is part of the file name.
+        kept: The arrays and values.
+    """
     header = {
         "fingerprint": kept.fingerprint,
         "about": kept.about,
@@ -67,7 +75,7 @@ def keep(data: Path, kind: str, kept: Kept) -> None:
 
 
 def read_kept(data: Path, kind: str) -> list[Kept]:
-    """Read what is kept about a data set in each of the places; what is damaged is left out."""
+    """Read the cache files about a data set from all possible paths; missing and damaged files are left out."""
     found = []
     for path in places(data, kind):
         with contextlib.suppress(OSError, UserError, ValueError, TypeError, KeyError, MemoryError):
@@ -76,9 +84,9 @@ def read_kept(data: Path, kind: str) -> list[Kept]:
 
 
 def _read(path: Path) -> Kept:
-    """Read one file. UserError and others: it is damaged, or beyond the bounds."""
+    """Read one cache file. UserError and others: the file is damaged or too large."""
     state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode) or state.st_size > MOST_BYTES:  # opening a pipe could wait for ever
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MOST_BYTES:  # opening a pipe could block for ever
         raise UserError("it is no file of arrays")
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -115,7 +123,7 @@ def _checksum(arrays: Any) -> int:
 
 
 def as_text(kept: Mapping[Any, Any], name: Any, longest: int = 10_000) -> str:
-    """Return a text of the header, which is to be printed. UserError: it is none, or not fit to be shown."""
+    """Return a text of the header that is safe to print. UserError: it is no text, too long or not printable."""
     text = kept[name]
     if not isinstance(text, str) or len(text) > longest or not text.isprintable():
         raise UserError(f"its {name} is no text")

@@ -1,4 +1,4 @@
-"""The encoded labels of a data set, kept beside it: a million take a minute to read from dataset.json or folders."""
+"""Cached labels of a data set: reading a million of them from dataset.json or folder names takes a minute."""
 
 import os
 import time
@@ -11,18 +11,18 @@ from datasets.kept_arrays import Kept, as_text, keep, read_kept
 from datasets.labels import DATASET_JSON, EncodedLabels
 from stylegan2.runtime.errors import UserError
 
-KIND = "labels"  # of kept arrays
+KIND = "labels"  # kind of the cached arrays
 MOST_SENTENCES = 2
 
 
 def keep_labels(path: Path, fingerprint: str | None, root: str | None, labels: EncodedLabels) -> None:
-    """Write the labels of a folder or zip file.
+    """Write the labels of a folder or zip file to the cache.
 
     Args:
         path: The folder or zip file.
-        fingerprint: Of its index.
-        root: The folder in which its dataset.json lies, with "/" or "", where it has one.
-        labels: Of all its pictures.
+        fingerprint: Fingerprint of its index.
+        root: The folder of dataset.json, with "/" at its end or "" for the top; None without that file.
+        labels: The labels of all its images.
     """
     state = _state(path, fingerprint, root, before=time.time_ns())
     if state is not None:
@@ -31,7 +31,7 @@ def keep_labels(path: Path, fingerprint: str | None, root: str | None, labels: E
 
 
 def read_labels_kept(path: Path, fingerprint: str | None, count: int) -> EncodedLabels | None:
-    """Return the labels of a folder or zip file of `count` pictures; None where none are kept, or they have changed."""
+    """Return the cached labels of a folder or zip file of `count` images; None if there are none or they changed."""
     for kept in read_kept(path, KIND):
         try:
             root = kept.about["root"]
@@ -43,7 +43,7 @@ def read_labels_kept(path: Path, fingerprint: str | None, count: int) -> Encoded
 
 
 def _checked(kept: Kept, count: int) -> EncodedLabels:
-    """Return labels that stand in a file. UserError: they cannot be those of so many pictures."""
+    """Validate labels from a cache file. UserError: they are damaged or do not fit `count` images."""
     values, indices = kept.arrays["values"], kept.arrays["kept"]
     said = dict(enumerate(kept.about["said"][:MOST_SENTENCES]))
     sentences = [as_text(said, number) for number in said]
@@ -59,13 +59,22 @@ def _checked(kept: Kept, count: int) -> EncodedLabels:
 
 
 def _state(path: Path, fingerprint: str | None, root: str | None, before: int | None = None) -> str | None:
-    """Name the state of labels: a zip's index tells of its dataset.json too, a folder's does not see it rewritten.
+    """Compute the fingerprint of labels.
+
+    The fingerprint of a zip file covers its dataset.json; that of a folder does not change when dataset.json is
+    rewritten, so the state of that file is added.
+
+    Args:
+        path: The folder or zip file.
+        fingerprint: Fingerprint of its index.
+        root: The folder of dataset.json; None without that file.
+        before: A time in ns. After a change shortly before or after it, a further change could have the same time.
 
     Returns:
-        None where the file changed so shortly before a time in ns, `before`, that it may change again unseen.
+        The fingerprint; None if dataset.json changed so recently that a further change could be missed.
 
     Raises:
-        OSError: It is not there any more.
+        OSError: dataset.json does not exist any more.
     """
     if root is None or not path.is_dir():
         return f"{fingerprint} {root}"

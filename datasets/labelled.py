@@ -1,4 +1,4 @@
-"""Images with attributes: procedural faces with their truth, or the user's own with a CSV file."""
+"""Images with known attributes: procedural faces with their true attributes, or the user's images with a CSV file."""
 
 import csv
 import hashlib
@@ -18,8 +18,8 @@ from psp.evaluation.attributes import LabelledImages
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import track
 
-FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural ones to train and to test on
-HELD_OUT_EVERY = 10  # of the user's own images
+FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural faces to train and to test on
+HELD_OUT_EVERY = 10  # one in so many of the user's images is held out
 VALUES = {
     **dict.fromkeys(("1", "true", "yes"), 1.0),
     **dict.fromkeys(("0", "-1", "false", "no"), 0.0),
@@ -31,12 +31,12 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
     """Open images whose attributes are known.
 
     Args:
-        data: `synthetic` for procedural faces, which bring their attributes along, or a folder or zip.
-        side: Pixels of a picture's side.
-        labels: A CSV file for images of one's own, see `read_attributes`.
+        data: `synthetic` for procedural faces, whose attributes are known, or a folder or zip file.
+        side: Side of the images in pixels.
+        labels: A CSV file with the attributes of the user's images; see `read_attributes`.
 
     Raises:
-        UserError: labels are missing or cannot be read.
+        UserError: The attributes are missing or cannot be read.
     """
     if data == SYNTHETIC:
         return LabelledFaces(side)
@@ -46,22 +46,27 @@ def open_labelled(data: str, side: int, labels: str | Path | None = None) -> Lab
 
 
 def face_attributes(faces: SyntheticFaces, index: int) -> dict[str, bool]:
-    """Return the procedural truth of a face, without rendering it: its attributes, and which way the head turns.
+    """Return the true attributes of a procedural face without rendering it.
 
-    "yaw" is towards the image's right.
+    The attribute "yaw" says whether the head is turned to the right of the image.
     """
     identity, nuisance = faces.identity(index), faces.nuisance(index)
     return {**true_attributes(identity, nuisance), "yaw": nuisance.yaw > 0}
 
 
 class LabelledFaces:
-    """The first procedural faces of the training, and others to test on."""
+    """Procedural faces: the first `count` faces of the training set, and held-out faces to test on.
+
+    Args:
+        side: Side of the images in pixels.
+        count: Number of faces to train on.
+    """
 
     def __init__(self, side: int, count: int = FACES) -> None:
         self.side, self.count, self.key = side, count, f"{count} faces v{RENDERER_VERSION}"
 
     def read(self) -> tuple[list[str], list[Tensor]]:
-        """Render the faces; see `psp.evaluation.attributes.LabelledImages`."""
+        """Render the faces, as `psp.evaluation.attributes.LabelledImages.read` specifies."""
         sets = ((TRAINING_SEED, self.count), (HELD_OUT_SEED, min(HELD_OUT_FACES, self.count)))
         names, found = [], []
         for seed, count in sets:
@@ -74,7 +79,16 @@ class LabelledFaces:
 
 
 class LabelledFolder:
-    """The images of a folder or zip that have labels; every tenth is held out."""
+    """The images of a folder or zip file that a CSV file lists; every tenth is held out.
+
+    Args:
+        side: Side of the images in pixels.
+        data: The folder or zip file.
+        labels: The CSV file; see `read_attributes`.
+
+    Raises:
+        UserError: The CSV file cannot be read or lists too few of the images.
+    """
 
     def __init__(self, side: int, data: str, labels: str | Path) -> None:
         self.side = side
@@ -89,7 +103,7 @@ class LabelledFolder:
         self.key = f"{files.digest()} {labels_digest}"
 
     def read(self) -> tuple[list[str], list[Tensor]]:
-        """Read the images; see `psp.evaluation.attributes.LabelledImages`."""
+        """Read the images, as `psp.evaluation.attributes.LabelledImages.read` specifies."""
         order = np.random.default_rng(0).permutation(list(self.values)).tolist()
         images, labels = _stack(self.pixels, order), torch.tensor([self.values[i] for i in order])
         held_out = torch.arange(len(order)) % HELD_OUT_EVERY == 0
@@ -97,16 +111,17 @@ class LabelledFolder:
 
 
 def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[float]]]:
-    """Read a CSV file: a header `file,NAME,...`, then a row for each image of 0/1, -1/1, words or nothing.
+    """Read the attributes of images from a CSV file.
 
-    Nothing stands for what nobody could say: the classifier does not learn from it. Files are named within their folder
-    or zip, or by their name alone.
+    The file has a header `file,NAME,...` and one row per image, with values 0/1, -1/1, yes/no or true/false. An empty
+    cell stands for an unknown value, from which the classifier does not learn. Images are given by their path within
+    the folder or zip file, or by their file name alone.
 
     Returns:
-        The names of the attributes, and {file: values}, 1 for yes, 0 for no, NaN for nothing.
+        The names of the attributes, and {image: values}, where 1 is yes, 0 is no and NaN is unknown.
 
     Raises:
-        UserError: The file cannot be read, or a row is wrong; the sentence names it.
+        UserError: The file cannot be read, or a row is malformed; the message gives its number.
     """
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
@@ -124,7 +139,7 @@ def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[float]]
 
 
 def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
-    """Return the labels of a file, by its path within the folder or zip, or by its name alone."""
+    """Look up the values of a file by its path within the folder or zip file, or else by its file name."""
     return table.get(file, table.get(PurePosixPath(file).name))
 
 

@@ -1,7 +1,7 @@
-"""The label of each image: from dataset.json in NVIDIA's layout, from a table of the user's, or from subfolders.
+"""Labels of images, from dataset.json in NVIDIA's format, from a table of the user, or from the names of subfolders.
 
-A label is a class, or a vector: several attributes, or continuous values. Folders are classes only where no file says
-otherwise, and not where their names are those of parts of a data set.
+A label is either a class or a vector of attributes or continuous values. Subfolders count as classes only if there is
+no file of labels, and not if their names are those of parts of a data set, such as train and val.
 """
 
 import csv
@@ -17,32 +17,35 @@ import numpy as np
 from stylegan2.runtime.bounded import MOST_TEXT, parse_json
 from stylegan2.runtime.errors import UserError
 
-DATASET_JSON = "dataset.json"  # {"labels": [[name, class or vector], ...]}, where images lie or in the folder of all
+DATASET_JSON = "dataset.json"  # {"labels": [[name, class or vector], ...]}, next to the images or in a parent folder
 FOLDERS = "folders"
 HEADER = {"file", "filename", "file_name", "image", "image_id", "name", "path"}
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "images", "imgs"}
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte-order marks, with which Windows begins such a text
-LONGEST_NUMBER = 18  # digits of a class; what is longer is a name
-DEEPEST = 32  # folders above all images in which labels are looked for
-MOST_KEPT, MOST_KEPT_NUMBERS = 1000, 50_000  # vectors, and their numbers together, that a generator keeps
-SHOWN = 3  # names in a message
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks of UTF-16, which Windows writes
+LONGEST_NUMBER = 18  # digits of a class number; longer ones are treated as names
+DEEPEST = 32  # number of parent folders that are searched for labels
+MOST_KEPT, MOST_KEPT_NUMBERS = 1000, 50_000  # largest number of vectors, and of their values, that a generator keeps
+SHOWN = 3  # number of names in a message
 Label = int | str | tuple[float, ...]
-"""a class by its number or its name, or a vector"""
+"""the number or the name of a class, or a vector"""
 
 
 def labels_of(
     names: Sequence[str], dataset_json: bytes | None, where: str, root: str = ""
 ) -> list[Label | None] | None:
-    """Return the label of each image of a folder or zip; None where no source has labels.
+    """Return the label of each image of a folder or zip file, or None if there are no labels.
 
     Args:
-        names: The images, relative to the top, with "/".
-        dataset_json: What that file holds, where there is one; else the folders below that of all are the classes.
-        where: For messages.
-        root: The folder of dataset.json, to which the names in it are relative, such as "my photos/".
+        names: Paths of the images relative to the top, with "/".
+        dataset_json: Content of dataset.json; None without that file, in which case subfolders are the classes.
+        where: Name of the data set, for messages.
+        root: The folder of dataset.json, such as "my photos/", to which the names in it are relative.
+
+    Returns:
+        One label per image, which is None for an image without a label; or None if there are no labels at all.
 
     Raises:
-        UserError: The file is damaged or names none of the images, or the folders are no classes.
+        UserError: dataset.json is damaged or lists none of the images, or the subfolders cannot be classes.
     """
     if dataset_json is None:
         return class_folders(names, where)
@@ -59,10 +62,17 @@ def labels_of(
 
 
 def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None:
-    """Return the top subfolder of each image as its class; None where there is but one, and of those in no subfolder.
+    """Return the top subfolder of each image as its class.
+
+    Args:
+        names: Paths of the images relative to the top, with "/".
+        where: Name of the data set, for messages.
+
+    Returns:
+        One class per image, which is None for images outside of subfolders; or None with fewer than two subfolders.
 
     Raises:
-        UserError: The folders are named as parts of a data set, such as train and val, or are numbered parts.
+        UserError: The subfolders are parts of a data set, such as train and val, or numbered parts.
     """
     folders = top_folders(names)
     classes = sorted(set(folders) - {""})
@@ -81,24 +91,28 @@ def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None
 
 
 class EncodedLabels(NamedTuple):
-    """Labels as networks are conditioned on them."""
+    """Labels in the form in which networks are conditioned on them."""
 
     values: np.ndarray
     """classes as int64 [M], or vectors as float32 [M, K]"""
     kept: np.ndarray
     """int64 [M], the indices of the M images that have a label"""
     said: list[str]
-    """for whoever trains: how many have none, and which class got which number"""
+    """messages for the user: how many images have no label, and the order in which classes were numbered"""
 
 
 def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
-    """Turn labels into what networks are conditioned on.
+    """Convert labels to the form in which networks are conditioned on them.
 
-    Names of classes are numbered in their order. Numbers of classes stay as they are, unless there are fewer images
-    than classes: then those that occur are numbered from 0 on.
+    Class names are numbered in sorted order. Class numbers stay as they are, unless the largest is not below the number
+    of images: then the classes that occur are numbered from 0.
+
+    Args:
+        labels: One label per image; None for an image without a label.
+        where: Name of the data set, for messages.
 
     Raises:
-        UserError: Some are classes and others vectors.
+        UserError: Some labels are classes and others vectors, or vectors differ in length.
     """
     kept = np.array([index for index, label in enumerate(labels) if label is not None], np.int64)  # [M]
     given: list[Any] = [label for label in labels if label is not None]
@@ -119,16 +133,26 @@ def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
 
 
 def number_of_classes(labels: np.ndarray | None) -> int:
-    """Return on how many classes, int64 [N], or numbers of vectors, float32 [N, K], a network is to be conditioned."""
+    """Return the size of a network's condition: the number of classes, or of values per vector; 0 without labels.
+
+    Args:
+        labels: Classes as int64 [N], vectors as float32 [N, K], or None.
+    """
     if labels is None:
         return 0
     return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
 
 
 def rows_to_keep(labels: np.ndarray | None) -> np.ndarray | None:
-    """Draw vectors for a generator to keep, whose samples have them afterwards: float32 [K, C]; None for classes.
+    """Draw label vectors that a generator stores, to sample its condition from them later.
 
-    Few enough for the metadata of a checkpoint; the same ones at every call.
+    Their number is small enough for the metadata of a checkpoint, and they are the same at every call.
+
+    Args:
+        labels: Classes as int64 [N], vectors as float32 [N, C], or None.
+
+    Returns:
+        float32 [K, C]; None if the labels are no vectors.
     """
     if labels is None or labels.ndim == 1:
         return None
@@ -137,7 +161,18 @@ def rows_to_keep(labels: np.ndarray | None) -> np.ndarray | None:
 
 
 def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | None] | None:
-    """Read {name: label}; None where the file says that there are no labels. An image's own label may be null too."""
+    """Parse dataset.json.
+
+    Args:
+        content: Content of the file.
+        where: Name of the file, for messages.
+
+    Returns:
+        {name: label}, where the label of an image may be None; or None if the file says that there are no labels.
+
+    Raises:
+        UserError: The file is malformed.
+    """
     try:
         pairs = parse_json(content)["labels"]
         if pairs is None:
@@ -151,7 +186,16 @@ def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | No
 
 
 def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
-    """Check one label. A fraction among them says that the numbers are no classes, but measured."""
+    """Validate one label.
+
+    Args:
+        label: The label as parsed from JSON.
+        continuous: Whether numbers are continuous values, because some of them have fractions, and not classes.
+        sentence: Beginning of the error message.
+
+    Raises:
+        UserError: The label is no class, and no vector of numbers.
+    """
     numbers = label if isinstance(label, list) else [label]
     if label is None or (isinstance(label, str) and label):
         return label
@@ -165,20 +209,23 @@ def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
 
 
 def format_dataset_json(labels: Mapping[str, int | tuple[float, ...]], classes: Sequence[str]) -> str:
-    """Write NVIDIA's layout, and the names of the classes beside it."""
+    """Write labels in NVIDIA's format of dataset.json, with the names of the classes as an additional entry."""
     return json.dumps({"labels": [[name, labels[name]] for name in sorted(labels)], "classes": list(classes)}, indent=0)
 
 
 def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[float, ...]]:
-    """Read the labels of the images `names` (relative, with "/"): {name: the class's name, or a vector}.
+    """Read the labels of images from a file or from their folders.
 
     Args:
         source: "folders" for the top subfolder of each image, or a .csv file with lines `name,class` or
-            `name,number,number,...`, with or without a header, or a .json file in NVIDIA's layout. Images that it does
-            not name are not in the result.
+            `name,number,number,...`, with or without a header, or a .json file in NVIDIA's format.
+        names: Paths of the images relative to the top, with "/".
+
+    Returns:
+        {name: name of the class, or vector}, without the images that have no label.
 
     Raises:
-        UserError: there is no such file, it has another form, or it names none of the images.
+        UserError: The file does not exist, is malformed, or lists none of the images.
     """
     names = list(names)
     if source == FOLDERS:
@@ -210,10 +257,20 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
 
 
 def parse_csv(text: str, where: str) -> dict[str, Label | None]:
-    """Read {name: class or vector} from lines `name,class` or `name,number,number,...`, also with ";" or tabs.
+    """Parse lines `name,class` or `name,number,number,...`, whose delimiter may also be ";" or a tab.
 
     A first line such as `file,label` is a header. Numbers are classes, unless one of them has a fraction or a line has
-    several. An image whose label is empty has none.
+    several numbers.
+
+    Args:
+        text: Content of the file.
+        where: Name of the file, for messages.
+
+    Returns:
+        {name: class or vector}, where an empty label is None.
+
+    Raises:
+        UserError: A line is malformed, or an image has two different labels.
     """
     lines = text.splitlines()
     first = next((line for line in lines if line.strip()), "")
@@ -242,7 +299,7 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
-    """Return finite numbers; None where one cell is none."""
+    """Parse cells as finite numbers; None if any of them is not one."""
     try:
         numbers = tuple(map(float, cells))
     except ValueError:
@@ -251,20 +308,20 @@ def _numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def numbered(classes: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
-    """Number the classes: ({file: number}, names), in the order of whole numbers, else in that of letters."""
+    """Number the classes of files in sorted order (see `in_order`): ({file: number}, names of the classes)."""
     distinct = in_order(set(classes.values()))
     number = {name: index for index, name in enumerate(distinct)}
     return {file: number[name] for file, name in classes.items()}, distinct
 
 
 def in_order(classes: set[str]) -> list[str]:
-    """Sort names of classes as whole numbers where all are, else as letters."""
+    """Sort class names numerically if all of them are whole numbers, else alphabetically."""
     numeric = all(name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER for name in classes)
     return sorted(sorted(classes), key=int) if numeric else sorted(classes)
 
 
 def roots(names: Sequence[str]) -> list[str]:
-    """Return the folders in which all images lie, from the top down: ["", "my photos/", ...]."""
+    """Return the folders that contain all images, from the top down: ["", "my photos/", ...]."""
     folders = {name[: name.rfind("/") + 1] for name in names}  # far fewer than names
     parents = sorted(tuple(folder.split("/")[:-1]) for folder in folders) or [()]
     same = takewhile(lambda pair: pair[0] == pair[1], zip(parents[0], parents[-1], strict=False))
@@ -272,9 +329,14 @@ def roots(names: Sequence[str]) -> list[str]:
 
 
 def top_folders(names: Sequence[str], alone: bool = False) -> list[str]:
-    """Return the first folder of each image below the folder of all; "" for those that lie in none.
+    """Return the first folder of each image below the deepest folder that contains all images.
 
-    alone: where all images lie in one folder, this is theirs.
+    Args:
+        names: Paths of the images, with "/".
+        alone: Whether to return the name of that deepest folder for every image if it has no subfolders.
+
+    Returns:
+        One folder name per image; "" for an image outside of subfolders.
     """
     within = roots(names)
     inner = [name.removeprefix(within[-1]) for name in names]
@@ -284,11 +346,11 @@ def top_folders(names: Sequence[str], alone: bool = False) -> list[str]:
 
 
 def _are_shards(numbers: Sequence[int]) -> bool:
-    """Return whether folders are the parts in which FFHQ (each thousand) and NVIDIA's dataset_tool.py store images."""
+    """Return whether folders are numbered as in FFHQ (by thousands) or as by NVIDIA's dataset_tool.py (from 0)."""
     return all(number % 1000 == 0 for number in numbers) or sorted(numbers) == list(range(len(numbers)))
 
 
 def listed(names: Sequence[str]) -> str:
-    """List the first few, and how many more there are."""
+    """List the first few names and the number of the others, for a message."""
     more = len(names) - SHOWN
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""From indexable images to an endless, resumable stream of batches."""
+"""An endless, resumable stream of batches from an indexable data set."""
 
 import atexit
 import weakref
@@ -18,18 +18,18 @@ def stream_batches(
     workers: int,
     sampler: Callable[..., StreamSampler] = StreamSampler,
 ) -> Callable[[int], Generator[Any, None, None]]:
-    """Return a function that, given a position in the stream, iterates over batches from there on, for ever.
+    """Return a function that iterates endlessly over batches from a given position in the stream.
 
-    Closing the iterator ends its workers; at the latest they end with the process, quietly.
+    Closing an iterator ends its worker processes; otherwise they end with this process.
 
     Args:
-        dataset: `[(index, position)]` gives an array or a tensor, or several; processes get a pickled copy of it.
-        length: Samples in the dataset.
-        batch_size: A number, or a function from the position at which a batch starts to its size. Where several
-            processes train, each gets its share of every batch: the sample of every so-many-th position.
-        seed: Of the order.
-        workers: Processes that read ahead; with 0 this one reads.
-        sampler: The order of the samples, as `datasets.sources.sampler_of` gives it.
+        dataset: `[(index, position)]` returns an array or a tensor, or a tuple of them; workers get a pickled copy.
+        length: Number of samples in the data set.
+        batch_size: The size of batches, or a function from the position at which a batch starts to its size. With
+            several training processes, this is their total, and process r of n takes positions r, r + n, r + 2n, ...
+        seed: Seed of the order of samples.
+        workers: Number of processes that read ahead; with 0, this process reads.
+        sampler: Constructor of the order of samples, as returned by `datasets.sources.sampler_of`.
     """
     size_at = batch_size if callable(batch_size) else lambda position: batch_size
 
@@ -48,9 +48,10 @@ _open_streams: weakref.WeakSet[Generator] = weakref.WeakSet()
 
 @atexit.register
 def _close_streams() -> None:
-    """End the workers of streams that are still open, such as those that an error's traceback holds.
+    """End the workers of streams that are still open, such as those referenced by the traceback of an error.
 
-    It has to happen before `multiprocessing` waits for them at exit, which comes later as it was registered earlier.
+    This has to happen before `multiprocessing` waits for them at exit. Its exit handler runs later, because it was
+    registered earlier.
     """
     for stream in list(_open_streams):
         stream.close()

@@ -1,6 +1,6 @@
-"""Holes for inpainting: boolean masks [S, S], True where the image is missing, drawn from a generator.
+"""Random holes for inpainting: boolean masks [S, S], True where the image is missing.
 
-Sizes are fractions of the image, so a mask kind means the same at every resolution.
+Sizes are fractions of the image, so that a kind of mask looks the same at every resolution.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import maximum_filter
 
 Mask = np.ndarray
-SUPERSAMPLE = 4  # strokes and triangles are drawn larger, so that a small mask is as exact as a large one
+SUPERSAMPLE = 4  # strokes and triangles are drawn larger and reduced, so that small masks are exact
 
 
 def rectangles(size: int, rng: np.random.Generator) -> Mask:
@@ -30,7 +30,7 @@ def strokes(size: int, rng: np.random.Generator) -> Mask:
         point, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
         width = rng.uniform(0.05, 0.14) * side
         for turn in range(rng.integers(3, 9)):
-            angle += rng.uniform(0.3, 1.2) * (1 if turn % 2 else -1)  # to and fro, as a hand moves
+            angle += rng.uniform(0.3, 1.2) * (1 if turn % 2 else -1)  # alternating turns, as a hand moves
             end = point + rng.uniform(0.1, 0.3) * side * np.array([np.cos(angle), np.sin(angle)])
             draw.line([*point, *end], fill=1, width=round(width))
             for x, y in (point, end):
@@ -40,7 +40,7 @@ def strokes(size: int, rng: np.random.Generator) -> Mask:
 
 
 def triangles(size: int, rng: np.random.Generator) -> Mask:
-    """Draw a triangle over 0.08 to 0.35 of the image, as the pSp authors masked their proof of concept."""
+    """Draw a triangle that covers 0.08 to 0.35 of the image, as in the inpainting experiment of the pSp authors."""
     while True:
         corners = rng.uniform(0, 1, (3, 2))
         a, b = corners[1] - corners[0], corners[2] - corners[0]
@@ -52,7 +52,7 @@ def triangles(size: int, rng: np.random.Generator) -> Mask:
 
 
 def halves(size: int, rng: np.random.Generator) -> Mask:
-    """Draw the left, right, upper or lower half."""
+    """Mask the left, right, upper or lower half of the image."""
     hole = np.zeros((size, size), bool)
     hole[: size // 2] = True
     return np.rot90(hole, int(rng.integers(4))).copy()
@@ -67,11 +67,12 @@ MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
 
 
 def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarray:
-    """Return the picture with the result in its hole.
+    """Replace the hole of an image by the result of inpainting, with a soft border.
 
     Args:
-        result, picture: uint8 [R, R, 3].
-        hole: bool [S, S] of any size; it is widened by a pixel, so that no masked pixel of the picture shows.
+        result: Result of inpainting, uint8 [R, R, 3].
+        picture: The original image, uint8 [R, R, 3].
+        hole: bool [S, S] of any size; it is dilated by one pixel, so that no masked pixel of the image remains.
 
     Returns:
         uint8 [R, R, 3].
@@ -89,6 +90,6 @@ def _canvas(size: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
 
 
 def _shrink(image: Image.Image, size: int) -> Mask:
-    """Return where at least half of a pixel is covered: [size, size]."""
+    """Reduce a supersampled drawing to a mask bool [size, size], True where at least half of a pixel is covered."""
     covered = np.asarray(image, np.float32).reshape(size, SUPERSAMPLE, size, SUPERSAMPLE).mean((1, 3))
     return covered >= 0.5

@@ -1,4 +1,7 @@
-"""Images as a generator is trained on them, without PyTorch: processes that read ahead hold this and the reader."""
+"""Training images of a generator, with random mirroring and labels.
+
+This module does not import PyTorch, so that worker processes stay small.
+"""
 
 import numpy as np
 
@@ -7,9 +10,13 @@ from stylegan2.runtime.pixels import to_planes
 
 
 class MirroredImages:
-    """`[(index, position)]` gives float32 [C, R, R]; with `mirror`, half of the positions are flipped.
+    """Images as float32 [C, R, R] in [-1, 1]: `[(index, position)]` returns an image, or (image, label) with labels.
 
-    With `labels`, int64 [len(pixels)] or float32 [len(pixels), K], it gives (image, label).
+    Args:
+        pixels: Images uint8 [R, R, C] by index.
+        mirror: Whether to mirror the image at a random half of the positions.
+        seed: Seed of mirroring.
+        labels: int64 [len(pixels)] or float32 [len(pixels), K]; None for images without labels.
     """
 
     def __init__(self, pixels: Indexed[np.ndarray], mirror: bool, seed: int, labels: np.ndarray | None = None) -> None:
@@ -21,7 +28,7 @@ class MirroredImages:
     def __getitem__(self, key: tuple[int, int]) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         index, position = key
         image = to_planes(self.pixels[index])  # [C, R, R]
-        # Drawn from the position, so the result does not depend on the number of workers or on where a run resumed.
+        # The position is the seed, so the result depends neither on the number of workers nor on where a run resumed.
         flip = self.mirror and np.random.default_rng([self.seed, position]).random() < 0.5
         image = image[:, :, ::-1] if flip else image
         return image if self.labels is None else (image, self.labels[index])

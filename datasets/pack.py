@@ -1,4 +1,4 @@
-"""A disk cache for images that are expensive to make: each is computed once, then read back."""
+"""A disk cache for images that are expensive to compute: each is computed once and then read from disk."""
 
 import errno
 import hashlib
@@ -15,14 +15,21 @@ ELSEWHERE = "set XDG_CACHE_HOME to a folder"
 
 
 class DiskCache:
-    """Remembers `images[index]` (uint8, all of one shape) in one file of pixels and one of flags.
+    """A cache of images in a file of pixels and a file of flags; `[index]` returns an image, computed if necessary.
 
-    Workers and processes may share it: they write equal bytes, and a flag is raised after its pixels.
-    `key` names what is cached and changes whenever the pixels would.
-    The files are sparse: they take as much of the disk as has been written. UserError: there is no more.
+    Several processes may share it: they write equal bytes, and set the flag of an image after its pixels. The files
+    are sparse, so that they occupy only the space of the images that have been written.
+
+    Args:
+        images: The images, uint8 arrays of one shape by index.
+        shape: Shape of each image.
+        key: Name of the content, which changes whenever the pixels change.
+
+    Raises:
+        UserError: On access, if the disk is full or the cache folder cannot be used.
     """
 
-    # Written and read, not mapped: a mapped page for which the disk has no room would kill the process.
+    # The files are not memory-mapped, because writing to a mapped page on a full disk would kill the process.
 
     def __init__(self, images: Indexed[np.ndarray], shape: tuple[int, ...], key: str) -> None:
         self.images, self.shape = images, shape
@@ -50,7 +57,7 @@ class DiskCache:
         return np.frombuffer(pixels, np.uint8).reshape(self.shape)
 
     def _prepare(self) -> None:
-        """Give both files their full length; what another process wrote into them stays."""
+        """Extend both files to their full length, and keep what other processes have written into them."""
         cache_folder().mkdir(parents=True, exist_ok=True)
         for path, size in ((self.pixels, len(self) * self.image_bytes), (self.flags, len(self))):
             with path.open("ab") as file:

@@ -1,4 +1,4 @@
-"""Pairs from two folders or zip files: an image to render and the source of the same name to render it from."""
+"""Pairs from two folders or zip files: a target image and the source image of the same name."""
 
 import os
 from pathlib import PurePosixPath
@@ -10,21 +10,24 @@ from datasets.folder import ImageFiles, LeftOut, square
 from stylegan2.runtime.errors import ImageError, UserError
 
 SHOWN_ORPHANS = 5
-MAX_STRETCH = 1.02  # pictures of one pair may differ so much in their ratio of width to height: rounding
+MAX_STRETCH = 1.02  # largest ratio of the aspect ratios of a pair; more than 1 because sizes are rounded to pixels
 
 
 class PairedFolders:
-    """`[index]` gives an Example of two squares; a pair that cannot be read is replaced by the next one and counted.
+    """Pairs of square images: `[index]` returns an `Example`.
+
+    A pair that cannot be read is counted and replaced by the next one.
 
     Args:
-        data: the targets, a folder or zip.
-        source_data: the sources, a folder or zip; a file belongs to the target of the same path and name, whatever the
-            two extensions are and whatever folders all files of one side lie in.
-        resolution: side of both in pixels; label ids take the nearest, so that no new label appears.
-        source_mode: how a source is read, "rgb", "gray" or "labels"; see `images.read_image`.
+        data: Folder or zip file of the targets.
+        source_data: Folder or zip file of the sources. A source belongs to the target with the same path and name; file
+            extensions, and the folders that contain all files of one side, are ignored.
+        resolution: Side of both images in pixels. Label ids are resized to the nearest neighbour, so that no new labels
+            appear.
+        source_mode: How sources are read: "rgb", "gray" or "labels"; see `images.read_image`.
 
     Raises:
-        UserError: files without a partner (the first five are listed), or two of one name.
+        UserError: Files have no partner (the first five are listed), or two files have the same name.
     """
 
     def __init__(self, data: str, source_data: str, resolution: int, source_mode: str) -> None:
@@ -55,7 +58,14 @@ class PairedFolders:
 
 
 def by_stem(files: ImageFiles) -> dict[str, int]:
-    """Map {path and name without extension, below the folder of all: index}. UserError: one name twice."""
+    """Index files by their path without extension, relative to the deepest folder that contains all of them.
+
+    Returns:
+        {path without extension: index}.
+
+    Raises:
+        UserError: Two files have the same path without extension.
+    """
     paths = [PurePosixPath(name.replace(os.sep, "/")) for name in files.names]
     common = os.path.commonpath([str(path.parent) for path in paths])
     found: dict[str, int] = {}
@@ -83,7 +93,7 @@ def _check_orphans(targets: dict[str, int], sources: dict[str, int], data: str, 
 
 
 def _check_shapes(target: np.ndarray, source: np.ndarray, name: str) -> None:
-    """Refuse pictures of different proportions, whose centre squares would show different things."""
+    """Check that two images have the same aspect ratio, since otherwise their centre squares show different parts."""
     (height, width), (h, w) = target.shape[:2], source.shape[:2]
     if max(width * h, w * height) > MAX_STRETCH * min(width * h, w * height):
         raise UserError(f"{name} has {w} x {h} pixels and its target {width} x {height}: crop them alike")

@@ -1,4 +1,4 @@
-"""Pairs of a task, made on the fly; each depends on its example and its place in the stream alone."""
+"""Training pairs of a task, made on the fly; each depends only on its example and its position in the stream."""
 
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -16,16 +16,24 @@ from datasets.transforms import Augment
 from stylegan2.runtime import images
 
 Item = TypeVar("Item")
-HELD_OUT_MAX = 128  # images for validation
+HELD_OUT_MAX = 128  # largest number of images for validation
 HELD_OUT_SHARE = 0.05
-SHEET_ROWS, SHEET_COLUMNS = 5, 4  # of pairs
-SHEET_SIDE = 128  # pixels of a picture in the sheet, at least
+SHEET_ROWS, SHEET_COLUMNS = 5, 4  # number of pairs per column and per row
+SHEET_SIDE = 128  # smallest side of an image in the sheet, in pixels
 
 
 class TaskPairs(Dataset):
-    """`[(index, position)]` gives (source [C, S, S], target [3, T, T]); the position seeds what is random."""
+    """Pairs of a task: `[(index, position)]` returns (source [C, S, S], target [3, T, T]), float32.
 
-    preload = ("torch", "scipy.ndimage")  # which tasks compute with; see `read_ahead`
+    Args:
+        examples: The examples by index.
+        task: The task, which makes pairs of examples.
+        source_size, target_size: Sides S and T in pixels.
+        seed: Seed of what is random, together with the position.
+        augment: Whether to augment the examples; see `datasets.transforms.Augment`.
+    """
+
+    preload = ("torch", "scipy.ndimage")  # modules that tasks compute with; see `read_ahead`
 
     def __init__(
         self,
@@ -53,10 +61,10 @@ class TaskPairs(Dataset):
 
 
 class Subset(Generic[Item]):
-    """Some of the items of an indexable."""
+    """A subset of indexable items."""
 
     def __init__(self, items: Indexed[Item], indices: Sequence[int]) -> None:
-        self.items, self.indices = items, np.asarray(indices, np.int64)  # an array, which processes share
+        self.items, self.indices = items, np.asarray(indices, np.int64)  # processes share the memory of arrays
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -66,14 +74,20 @@ class Subset(Generic[Item]):
 
 
 def held_out_count(length: int) -> int:
-    """Return how many of so many items are held out."""
+    """Return the number of items to hold out from `length` items: 5 %, but at least 1 and at most 128."""
     return min(HELD_OUT_MAX, max(1, int(length * HELD_OUT_SHARE)))
 
 
 def split(items: Indexed[Item], seed: int = 0, pool: np.ndarray | None = None) -> tuple[Subset[Item], Subset[Item]]:
-    """Divide items into training and held-out ones: the last of a fixed shuffle are held out.
+    """Split items into training and held-out items: the last ones of a fixed random order are held out.
 
-    pool: The indices of those that may be; by default all.
+    Args:
+        items: The items.
+        seed: Seed of the order.
+        pool: Indices of the items from which to hold out first; by default all.
+
+    Returns:
+        The training items and the held-out items, each in the order of indices.
     """
     count = held_out_count(len(items))
     order = np.random.default_rng(seed).permutation(len(items))
@@ -84,14 +98,14 @@ def split(items: Indexed[Item], seed: int = 0, pool: np.ndarray | None = None) -
 
 
 def fixed_batches(pairs: TaskPairs, batch_size: int, count: int = HELD_OUT_MAX) -> list[tuple[Tensor, Tensor]]:
-    """Yield the first `count` pairs, in order: the same at every call."""
+    """Return batches of the first `count` pairs in order, the same at every call."""
     count = min(count, len(pairs))
     loader = DataLoader(pairs, batch_size=batch_size, sampler=[(i, i) for i in range(count)])
     return list(loader)
 
 
 def write_sheet(pairs: TaskPairs, path: Path, sampler: Callable[..., StreamSampler] = StreamSampler) -> None:
-    """Draw the first pairs of the training: what the encoder sees beside what it should render."""
+    """Write an image of the first pairs of a training, with each source next to its target."""
     keys = islice(sampler(len(pairs), pairs.seed), SHEET_ROWS * SHEET_COLUMNS)
     pictures = []
     for source, target in (pairs[key] for key in keys):
@@ -101,7 +115,7 @@ def write_sheet(pairs: TaskPairs, path: Path, sampler: Callable[..., StreamSampl
 
 
 def _picture(image: Tensor) -> np.ndarray:
-    """Turn float [1, 3, S, S] into uint8 [P, P, 3]; small ones are enlarged so that each pixel is a square."""
+    """Convert float [1, 3, S, S] in [-1, 1] to uint8 [P, P, 3]; small images are enlarged by repeating pixels."""
     pixels = images.to_uint8(image.cpu())[0]  # [S, S, 3]
     times = -(-SHEET_SIDE // len(pixels))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)  # [P, P, 3]

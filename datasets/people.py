@@ -1,7 +1,7 @@
-"""Which photos are held out: a tenth of the people, so that nobody is measured on whom a network was trained.
+"""Splitting photos by person: a tenth of the people are held out, so that models are not evaluated on training people.
 
-Files are held out by person, not one by one: two photos of a person are in the same part. The rule knows nothing but
-names, so that it is the same on every machine and stays the same when photos are added.
+All photos of a person are in the same part. The split depends only on file names, so that it is the same on every
+machine and does not change when photos are added.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ from stylegan2.runtime.errors import UserError
 
 PARTS = ("all", "train", "held_out")
 EXPRESSIONS = ("_neutral", "_smiling")
-"""How names of photos of one person may end, as in the Face Research Lab London Set."""
+"""Endings of file names that differ between photos of one person, as in the Face Research Lab London Set."""
 SHARE = 10
-"""One person of so many is held out."""
+"""One in so many people is held out."""
 
 
 def person_of(name: str, top: str = "") -> str:
-    """Return who a file shows: its folder and its stem without an expression, such as `london/001`.
+    """Return the name of the person in a photo: its folder and its stem without an expression, such as `london/001`.
 
     Args:
-        name: Path with "/", such as `faces/london/001_smiling.jpg`.
-        top: What stands for the folder of a file that is in none.
+        name: Path of the photo with "/", such as `faces/london/001_smiling.jpg`.
+        top: Name to use in place of the folder for a photo outside of folders.
     """
     path = PurePosixPath(name)
     stem = path.stem
@@ -33,15 +33,19 @@ def person_of(name: str, top: str = "") -> str:
 
 
 def is_held_out(person: str) -> bool:
-    """Return whether the SHA-1 of a person's name is a multiple of SHARE."""
+    """Return whether a person is held out, which is if the SHA-1 of the name is a multiple of SHARE."""
     return int(hashlib.sha1(person.encode()).hexdigest(), 16) % SHARE == 0
 
 
 def keep_part(files: ImageFiles | ShardFiles, part: str) -> None:
-    """Keep of `files` those of one part: all, train, or held_out.
+    """Restrict files to one part of the split.
+
+    Args:
+        files: The files.
+        part: "all", "train" or "held_out".
 
     Raises:
-        UserError: There is no such part, or no file is in it.
+        UserError: There is no such part, or it contains no files.
     """
     if part not in PARTS:
         raise UserError(f"there is no part {part!r}: choose one of {', '.join(PARTS)}")

@@ -1,8 +1,8 @@
-"""What was done of a long work, item by item: records on the disk that outlive a process, and are found again.
+"""Journals of long computations: one record on disk per finished item, from which an interrupted run resumes.
 
-Each process appends to files of its own, so that any number of them write into one folder: a line of JSON for each
-item in `NAME.jsonl` and, where a record comes with bytes, these in `NAME.bin`, which are there before the line is. A
-line that a dead process left half is passed over. Only where each record lies is held in memory.
+Each process appends to files of its own, so that any number of processes can write into one folder. `NAME.jsonl` holds
+one line of JSON per item. Bytes that belong to a record are in `NAME.bin`, and are written before the line is. Readers
+skip a line that a killed process left incomplete, and keep only the position of each record in memory.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import make_folder, writing
 
 LONGEST_LINE = 64 * 2**20  # bytes of one record
-BLOBS = "blobs"  # [offset, size, size, ...] of a record's bytes
+BLOBS = "blobs"  # key of [offset, size, size, ...], the position of a record's bytes
 Record = dict[str, Any]
 
 
 class Journal:
-    """Append records to new files in a folder: `with Journal(folder) as journal:`.
+    """A writer that appends records to new files in a folder: `with Journal(folder) as journal:`.
 
     Args:
-        folder: Is created with the first record.
-        path: A file that lines are appended to in place of a new one; such a journal has no blobs.
+        folder: The folder, which is created with the first record.
+        path: An existing file to append lines to, instead of a new one; such a journal has no blobs.
     """
 
     def __init__(self, folder: Path, path: Path | None = None) -> None:
-        new = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"  # later journals sort behind earlier ones
+        new = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"  # later journals sort after earlier ones
         self.path = new if path is None else path
         self._lines: IO[bytes] | None = None
         self._bytes: IO[bytes] | None = None
@@ -44,12 +44,20 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         for file in (self._bytes, self._lines):
-            with contextlib.suppress(OSError):  # a full disk takes not even what was buffered
+            with contextlib.suppress(OSError):  # on a full disk, flushing the buffer fails too
                 if file is not None:
                     file.close()
 
     def append(self, record: Record, blobs: Sequence[bytes | memoryview] = ()) -> None:
-        """Add a record. UserError: the disk refuses."""
+        """Append a record and the bytes that belong to it.
+
+        Args:
+            record: The record, as JSON.
+            blobs: Byte strings, which `Records.blobs` returns in the same order.
+
+        Raises:
+            UserError: The files cannot be written.
+        """
         with writing(self.path):
             if self._lines is None:
                 make_folder(self.path.parent)
@@ -70,7 +78,7 @@ class Journal:
 
 
 def _open_to_append(path: Path) -> IO[bytes]:
-    """Open a file of lines, of which a dead process may have left the last one half."""
+    """Open a file of lines for appending, and end its last line if a killed process left it incomplete."""
     file = path.open("a+b")
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)
@@ -80,13 +88,13 @@ def _open_to_append(path: Path) -> IO[bytes]:
 
 
 class Records:
-    """The newest record of each item, in any number of journals: `with Records(...) as records: records.get(number)`.
+    """The newest record of each item in any number of journals: `with Records(...) as records: records.get(number)`.
 
     Args:
-        paths: The .jsonl files; a later one counts more.
-        numbers: {item: its number}; records of other items are passed over.
-        key: Name of the field of a record that says which item it is of.
-        is_valid: Whether a record is one of ours: anybody may have written the file.
+        paths: The .jsonl files; records of a later file replace those of an earlier one.
+        numbers: {item: its number}; records of other items are skipped.
+        key: Name of the field of a record that holds its item.
+        is_valid: Returns whether a record has the expected form, since the file may come from anybody.
     """
 
     def __init__(
@@ -97,7 +105,7 @@ class Records:
         is_valid: Callable[[Record], bool] = lambda _: True,
     ) -> None:
         self.paths, self.is_valid = [path for path in paths if path.is_file()], is_valid
-        self._file = np.full(len(numbers), -1, np.int32)  # which of the paths
+        self._file = np.full(len(numbers), -1, np.int32)  # index into `paths`; -1: no record
         self._offset = np.zeros(len(numbers), np.int64)
         self._opened: dict[Path, IO[bytes]] = {}
         for number, path in enumerate(self.paths):
@@ -118,15 +126,15 @@ class Records:
         return bool(self._file[number] >= 0)
 
     def get(self, number: int) -> Record | None:
-        """Return the record of an item, or None where there is none."""
+        """Return the record of an item, or None if there is none."""
         if number not in self:
             return None
         lines = self._open(self.paths[self._file[number]])
         lines.seek(int(self._offset[number]))
-        return json.loads(lines.readline())  # which was checked when it was found
+        return json.loads(lines.readline())  # checked when the file was indexed
 
     def blobs(self, number: int, record: Record) -> list[bytes]:
-        """Read the bytes that came with the record of an item. UserError: they are not there."""
+        """Read the bytes that belong to the record of an item. UserError: the file cannot be read."""
         path = self.paths[self._file[number]].with_suffix(".bin")
         offset, *sizes = record[BLOBS]
         with writing(path):
@@ -135,7 +143,7 @@ class Records:
             return [file.read(size) for size in sizes]
 
     def has_blobs(self, number: int, record: Record, count: int) -> bool:
-        """Return whether the bytes that a record names are there, and are so many."""
+        """Return whether a record names `count` byte strings and they lie within the file of bytes."""
         path, place = self.paths[self._file[number]].with_suffix(".bin"), record.get(BLOBS)
         if not isinstance(place, list) or len(place) != count + 1 or not all(isinstance(n, int) for n in place):
             return False
@@ -153,7 +161,7 @@ def journals(folder: Path) -> list[Path]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield (offset, record) of each whole line of a file."""
+    """Yield (offset, record) for each complete line of a file."""
     offset = 0
     with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):

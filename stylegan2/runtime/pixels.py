@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 Region = tuple[float, float, float, float]
-"""left, top, right and bottom of a part of a picture, as shares of its width and height"""
+"""left, top, right and bottom of a part of an image, as fractions of its width and height"""
 
 
 def to_planes(array: np.ndarray) -> np.ndarray:
@@ -14,14 +14,26 @@ def to_planes(array: np.ndarray) -> np.ndarray:
 
 
 def to_pillow(array: np.ndarray) -> Image.Image:
-    """Convert uint8 [H, W] or [H, W, 1 | 3 | 4] to a Pillow image. ValueError: the array has another type or shape."""
+    """Convert uint8 [H, W] or [H, W, 1 | 3 | 4] to a Pillow image.
+
+    Raises:
+        ValueError: The array has another type or shape.
+    """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ValueError(f"expected uint8 [H, W] or [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}")
     return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array))
 
 
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize uint8 [H, W, C] to [*size, C] by Lanczos, and a label map [H, W] by nearest neighbour to [*size]."""
+    """Resize an image with the Lanczos filter, or a label map to the nearest neighbour.
+
+    Args:
+        array: uint8 image [H, W, C] or label map [H, W].
+        size: (height, width) in pixels.
+
+    Returns:
+        uint8 [height, width, C] or [height, width].
+    """
     height, width = size
     if array.shape[:2] == (height, width):
         return array
@@ -31,12 +43,12 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def center_crop_square(array: np.ndarray) -> np.ndarray:
-    """Return the largest centred square of [H, W, ...]."""
+    """Crop the largest centred square of [H, W, ...]: [side, side, ...]."""
     return center_crop(array, 1.0)  # [side, side, ...]
 
 
 def center_crop(array: np.ndarray, aspect: float) -> np.ndarray:
-    """Return the largest centred part of [H, W, ...] whose height is `aspect` times its width."""
+    """Crop the largest centred part of [H, W, ...] whose height is `aspect` times its width."""
     height, width = array.shape[:2]
     h, w = min(height, max(1, round(width * aspect))), min(width, max(1, round(height / aspect)))
     top, left = (height - h) // 2, (width - w) // 2
@@ -44,7 +56,11 @@ def center_crop(array: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
-    """Place [H, W, ...] in the middle of a black square [side, side, ...], and return the square and the region."""
+    """Pad [H, W, ...] with black to a square, with the image in the centre.
+
+    Returns:
+        The square [side, side, ...], and the region of the image in it.
+    """
     height, width = array.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
@@ -54,7 +70,7 @@ def pad_square(array: np.ndarray) -> tuple[np.ndarray, Region]:
 
 
 def cut_region(array: np.ndarray, region: Region) -> np.ndarray:
-    """Cut a region out of [H, W, ...], rounded to whole pixels and at least one pixel large."""
+    """Crop a region of [H, W, ...], rounded to whole pixels and at least one pixel wide and high."""
     height, width = array.shape[:2]
     left, top, right, bottom = (round(share * size) for share, size in zip(region, (width, height) * 2, strict=True))
     return array[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]

@@ -1,7 +1,7 @@
-"""Files on other machines: fetched by fsspec into the folder of caches, and from then on files like any other.
+"""Files on other machines, which fsspec downloads into the cache folder and which are then read like local files.
 
-A place is a URL of whatever fsspec knows, such as s3://bucket/folder or https://host/file. A path that went through
-`Path` has lost a slash, s3:/bucket, and is understood too. Nothing is fetched that a user did not name.
+URLs may have any scheme that fsspec supports, such as s3://bucket/folder or https://host/file. A URL that went through
+`Path` has lost a slash (s3:/bucket) and is accepted as well. Only files that the user named are downloaded.
 """
 
 import hashlib
@@ -27,23 +27,31 @@ from stylegan2.runtime.progress import track, write_line
 from stylegan2.runtime.threads import ordered_map
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])(.*)", re.DOTALL)
-TRIES, FIRST_PAUSE = 4, 0.5  # of a request; seconds, doubled each time
-SILENCE = 60.0  # seconds without a byte, after which a request is tried again
+TRIES, FIRST_PAUSE = 4, 0.5  # attempts per request; seconds before the second attempt, doubled for each further one
+SILENCE = 60.0  # seconds without receiving a byte after which a request is retried
 FETCHED_AT_A_TIME = 8
-LONGEST_PART = 200  # bytes of a name in a path
+LONGEST_PART = 200  # bytes of one component of a path
 EXTRA = 'pip install "psp-translate[remote]"'
 STATE = ("ETag", "Content-MD5", "Last-Modified", "LastModified", "mtime", "generation", "size")
-"""What file systems call that by which two states of a file differ."""
+"""Names that file systems give to the properties by which two versions of a file differ."""
 
 
 def url_of(path: str | os.PathLike) -> str | None:
-    """Return the URL that a path is, or None for a path of this machine."""
+    """Return the URL that `path` denotes, or None for a path on this machine."""
     found = URL.fullmatch(path if isinstance(path, str) else Path(path).as_posix())
     return None if found is None else f"{found[1]}://{found[2]}"
 
 
 def check_local(name: str, path: str | os.PathLike) -> None:
-    """Raise UserError where a place to write to is on another machine."""
+    """Check that a path to write to is on this machine.
+
+    Args:
+        name: Name of the setting, for the message.
+        path: The path.
+
+    Raises:
+        UserError: The path is a URL.
+    """
     if (url := url_of(path)) is not None:
         raise UserError(
             f"{name} must be a folder or file of this machine, which {url!r} is not: copy the results there afterwards,"
@@ -52,13 +60,13 @@ def check_local(name: str, path: str | os.PathLike) -> None:
 
 
 def local(path: str | os.PathLike) -> Path:
-    """Return a path of this machine for whatever a user names: a file or folder elsewhere is fetched first.
+    """Return a local path for a path or URL; a file or folder behind a URL is downloaded first.
 
-    Of a folder the pictures are fetched, and `dataset.json`. What the cache has is not fetched again, unless it has
-    changed there.
+    From a folder, the images and `dataset.json` are downloaded. Files in the cache are downloaded again only if they
+    have changed on the other machine.
 
     Raises:
-        UserError: Nothing is there, it is refused, or the network does not answer; or the disk is full.
+        UserError: The URL does not exist, access is denied, the network does not answer, or the disk is full.
     """
     url = url_of(path)
     if url is None:
@@ -68,10 +76,10 @@ def local(path: str | os.PathLike) -> Path:
 
 
 def local_model(path: str | os.PathLike) -> Path:
-    """Return a path of this machine for a checkpoint: of an experiment folder elsewhere the newest one is fetched.
+    """Return a local path for a checkpoint; from the URL of an experiment folder, the newest checkpoint is downloaded.
 
     Raises:
-        UserError: As `local`, or the folder has no checkpoint.
+        UserError: The folder has no checkpoint, or the download fails as in `local`.
     """
     url = url_of(path)
     if url is None:
@@ -87,34 +95,48 @@ def local_model(path: str | os.PathLike) -> Path:
 
 
 def describe(url: str) -> dict[str, Any]:
-    """Return what a file system says of a file: at least a number of bytes under "size", or None. UserError."""
+    """Return what a file system reports about a file: at least "size" in bytes, which is None if it is not known.
+
+    Raises:
+        UserError: The file does not exist or cannot be reached.
+    """
     return _described(url)[1]
 
 
 def state_of(info: Mapping[str, Any]) -> str:
-    """Return a text that changes whenever a file does, as far as the other machine tells."""
+    """Return a text that changes whenever a file changes, as far as the other machine reports it."""
     return " ".join(str(info[key]) for key in STATE if info.get(key) is not None)
 
 
 def list_files(url: str) -> dict[str, dict[str, Any]]:
-    """Return {path below a folder: what is said of it} of all files in it. UserError: as `local`."""
+    """List all files below a folder.
+
+    Returns:
+        {path relative to the folder: what the file system reports about the file}.
+
+    Raises:
+        UserError: The folder does not exist or cannot be reached.
+    """
     file_system, path = _open(url)
     found = _retried(url, lambda: file_system.find(path, detail=True))
     top = file_system._strip_protocol(path).rstrip("/") + "/"
     names = {name.removeprefix(top): info for name, info in found.items() if name.startswith(top)}
-    return {name: info for name, info in names.items() if "?" not in name}  # the links by which a web page is sorted
+    return {name: info for name, info in names.items() if "?" not in name}  # without the sorting links of web pages
 
 
 def fetch_file(url: str, folder: Path | None = None, info: Mapping[str, Any] | None = None) -> Path:
-    """Fetch a file, unless the cache has it in the state that it has there now.
+    """Download a file, unless the cache already has its current version.
 
     Args:
-        url: Of a file.
-        folder: Of the cache, by default `remote`.
-        info: Of `describe`, where that was asked for already.
+        url: URL of the file.
+        folder: Folder for the downloaded file, by default `remote` in the cache folder.
+        info: What `describe` returned for the URL, if that is known already.
 
     Returns:
-        Its path on this machine; its name is that of the URL.
+        Path of the file on this machine, with the file name of the URL.
+
+    Raises:
+        UserError: The file cannot be downloaded, or the disk is full.
     """
     info = describe(url) if info is None else info
     target = cached(url, folder or cache_folder() / "remote", info)
@@ -122,21 +144,27 @@ def fetch_file(url: str, folder: Path | None = None, info: Mapping[str, Any] | N
         return target
     make_folder(target.parent)
     with writing(target), FileLock(target.parent / ".lock"):
-        if not target.is_file():  # another process may have fetched it meanwhile
+        if not target.is_file():  # another process may have downloaded it in the meantime
             _fetch(url, target, info.get("size"))
     return target
 
 
 def cached(url: str, folder: Path, info: Mapping[str, Any]) -> Path:
-    """Return where the cache has a file in some state, or would have it."""
+    """Return the path in the cache of the version of a file that `info` describes; the file need not exist."""
     key = hashlib.sha256(f"{url} {state_of(info)}".encode()).hexdigest()[:16]
     return folder / key / _file_name(url)
 
 
 def fetch_folder(url: str) -> Path:
-    """Fetch the pictures of a folder and of those in it; what was passed over is said by kind.
+    """Download the images of a folder and its subfolders, and print by kind which other files were skipped.
 
-    A file that is refused stays empty here, so that it is named among those that cannot be read.
+    A file that cannot be downloaded is left empty, so that it is later reported as unreadable.
+
+    Returns:
+        Path of the folder on this machine.
+
+    Raises:
+        UserError: The folder holds no images or cannot be reached, or the disk is full.
     """
     folder = cache_folder() / "remote" / hashlib.sha256(url.encode()).hexdigest()[:16] / "files"
     record = folder.with_name("fetched.jsonl")
@@ -175,7 +203,7 @@ def _pictures(url: str) -> dict[str, dict[str, Any]]:
 
 
 def _is_safe(name: str) -> bool:
-    """Return whether a name of another machine stays beneath a folder here, on any file system."""
+    """Return whether a file name from another machine stays within a local folder on every file system."""
     parts = name.split("/")
     refused = any(part in ("", ".", "..") or len(part.encode("utf-8", "replace")) > LONGEST_PART for part in parts)
     return (
@@ -187,7 +215,7 @@ def _is_safe(name: str) -> bool:
 
 
 def _fetch_one(url: str, name: str, folder: Path, info: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Fetch one file of a folder; return its name, and why it could not be had."""
+    """Download one file of a folder; return its name, and the error message if it failed or None."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -199,7 +227,7 @@ def _fetch_one(url: str, name: str, folder: Path, info: Mapping[str, Any]) -> tu
 
 
 def _fetched(record: Path) -> dict[str, str]:
-    """Read which files an earlier run fetched, in which state; a line that was cut short is passed over."""
+    """Read {name: version} of the files that earlier runs downloaded; an incomplete line is skipped."""
     found = {}
     for line in record.read_text(encoding="utf-8").splitlines() if record.is_file() else ():
         try:
@@ -219,11 +247,11 @@ def _number(name: str) -> tuple[int, str]:
 
 
 class RefusedError(UserError):
-    """Another machine refuses one file."""
+    """One file does not exist on the other machine, or access to it is denied."""
 
 
 def _described(url: str) -> tuple[str, dict[str, Any]]:
-    """Return a URL, with "/" at its end where a web server has a page there, and what is said of it."""
+    """Return a URL and what the file system reports about it; the URL of a web page ends in "/" and is a folder."""
     file_system, path = _open(url)
     info = _retried(url, lambda: file_system.info(path))
     page = str(info.get("mimetype", "")).startswith(("text/html", "application/xhtml"))
@@ -242,7 +270,7 @@ def _file_name(url: str) -> str:
 
 
 def _fetch(url: str, target: Path, size: int | None) -> None:
-    """Copy a file beside its place and move it there once it is complete. OSError: the disk refuses."""
+    """Download a file under a temporary name and rename it once it is complete. OSError: the disk cannot be written."""
     free = shutil.disk_usage(target.parent).free
     if size is not None and size > free:
         raise UserError(
@@ -266,13 +294,13 @@ def _fetch(url: str, target: Path, size: int | None) -> None:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """Return (file system, path in it). UserError: fsspec, or what it needs for this kind of URL, is not installed."""
+    """Return (file system, path in it). UserError: fsspec or the package for this kind of URL is not installed."""
     scheme = url.partition("://")[0]
     try:
         return _file_system(scheme), url
     except ImportError as error:
         raise UserError(f"{scheme}:// is read by packages that are not installed here: {EXTRA}") from error
-    except Exception as error:  # settings in the environment that a package refuses
+    except Exception as error:  # such as a setting in the environment that the package rejects
         raise UserError(f"cannot read {scheme}:// ({_reason(error)})") from error
 
 
@@ -291,18 +319,18 @@ def _file_system(scheme: str) -> Any:
 
 
 def _retried(url: str, request: Callable[[], Any]) -> Any:
-    """Return what a request gives, tried again a few times where the network fails. UserError: it gives nothing."""
+    """Return the result of a request, which is retried a few times if the network fails. UserError: all tries fail."""
     for attempt in range(TRIES):
         try:
             return request()
-        except Exception as raised:  # each kind of file system raises its own
+        except Exception as raised:  # each kind of file system raises errors of its own
             error = _cause(raised)
             if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
                 raise RefusedError(f"there is nothing at {url}") from error
             if isinstance(error, PermissionError):
                 sentence = f"{url} is refused ({_reason(error)}): check the credentials of this machine"
                 raise RefusedError(sentence) from error
-            if isinstance(error, OSError) and error.filename is not None:  # it is this machine's disk
+            if isinstance(error, OSError) and error.filename is not None:  # an error of the local disk
                 raise error from None
             if _is_final(error):
                 raise RefusedError(f"cannot read {url} ({_reason(error)})") from error
@@ -313,14 +341,14 @@ def _retried(url: str, request: Callable[[], Any]) -> Any:
 
 
 def _cause(error: Exception) -> Exception:
-    """Return what failed: fsspec says of every failure of a web server's that a file is not there."""
+    """Return the original error: fsspec reports every failure of a web server as a missing file."""
     cause = error.__cause__
     foreign = isinstance(cause, Exception) and type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio")
     return cause if foreign and isinstance(error, FileNotFoundError) else error  # type: ignore[return-value]
 
 
 def _is_final(error: Exception) -> bool:
-    """Return whether a further try would give the same: no credentials, a refusal, or a name that nobody has."""
+    """Return whether retrying is pointless: credentials are missing, or the server rejects the request."""
     status = getattr(error, "status", None)
     refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
     return refused or "Credentials" in type(error).__name__ or isinstance(error, ValueError | TypeError)

@@ -1,11 +1,12 @@
-"""Several processes do one piece of work: `torchrun --nproc_per_node=N scripts/...` deals its items out to them.
+"""Groups of processes that share one piece of work, started by `torchrun --nproc_per_node=N scripts/...`.
 
-The first process decides what is to be done. Then each takes the next few items from a common counter whenever it is
-through with its last ones, so that a fast machine does more than a slow one. Each writes what it did into files of its
-own (see `journal`), and waits for no other; only the first waits, at the end, and joins these files. A process that
-dies costs the items that it had taken, and what is missing is done when the same command runs again.
+The first process decides which items have to be computed. Each process then takes the next few items from a shared
+counter whenever it has finished its last ones, so that a fast machine computes more than a slow one. Each process
+writes its results to files of its own (see `journal`) and does not wait for others; only the first process waits, at
+the end, and merges these files. When a process dies, only the items that it had taken are missing, and running the
+same command again computes them.
 
-A process that works alone is a group of one: it gets all items and waits for nobody.
+A process that works alone is a group of one, which gets all items and never waits.
 """
 
 import os
@@ -23,20 +24,21 @@ from stylegan2.runtime.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as lost
-SIGNS = 12  # of life in this time
+TIMEOUT = 60.0  # seconds without a heartbeat after which a process counts as lost
+SIGNS = 12  # heartbeats within the timeout
 POLL_SECONDS = 0.05
-SEEN_SECONDS = 30.0  # until what one machine wrote shows on the others
+SEEN_SECONDS = 30.0  # a file that one machine wrote has to be visible to the others within this time
 
 
 class WorkGroup:
-    """The processes that share some work, as one of them sees it.
+    """The group of processes that share some work, as seen by one of them.
 
     Args:
-        rank: Number of this process, from 0; the first one joins the results.
-        size: How many there are.
-        store: `torch.distributed.TCPStore` or what works like it, which all of them reach; None for one process.
-        timeout: Seconds without a sign of life after which a process counts as lost.
+        rank: Number of this process, counted from 0. Process 0 is the first one, which merges the results.
+        size: Number of processes.
+        store: A `torch.distributed.TCPStore`, or an object with the same methods, that all processes can reach; None
+            for a single process.
+        timeout: Seconds without a heartbeat after which a process counts as lost.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, store: Any = None, timeout: float = TIMEOUT) -> None:
@@ -50,16 +52,16 @@ class WorkGroup:
 
     @property
     def is_first(self) -> bool:
-        """Return whether this process joins the results."""
+        """Return whether this is the first process, which merges the results."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Return whether it does all of the work."""
+        """Return whether this process does all of the work."""
         return self._store is None
 
     def device(self, device: "torch.device") -> "torch.device":
-        """Return this process's own of several GPUs, where `device` is any of them."""
+        """Choose the GPU of this process if `device` is "cuda" without an index; return other devices unchanged."""
         if self.is_alone or device.type != "cuda" or device.index is not None:
             return device
         import torch
@@ -69,7 +71,14 @@ class WorkGroup:
         return own
 
     def share(self, name: str, content: bytes | None = None) -> bytes:
-        """Give the others what the first process found: it passes the content, and they wait until it is there.
+        """Send bytes from the first process to all others, which wait for them.
+
+        Args:
+            name: Name of what is shared, unique within the group.
+            content: The bytes; only the first process passes them.
+
+        Returns:
+            The bytes of the first process, in every process.
 
         Raises:
             UserError: The first process is lost.
@@ -89,12 +98,20 @@ class WorkGroup:
         return self._call("get", f"share/{name}")
 
     def check_same(self, name: str, content: str, sentence: str) -> None:
-        """Raise a UserError with this sentence in a process that found something else than the first one did."""
+        """Check that all processes found the same content.
+
+        Raises:
+            UserError: The content of this process differs from that of the first one; `sentence` says so.
+        """
         if self.share(name, content.encode()) != content.encode():
             raise UserError(f"process {self.rank} on {platform.node()} {sentence}")
 
     def check_folder(self, folder: Path) -> None:
-        """Raise a UserError where this process does not see the folder of the first one, which must have it."""
+        """Check that all processes see one and the same folder, which has to exist for the first process.
+
+        Raises:
+            UserError: This process does not see what the first one writes into the folder.
+        """
         if self.is_alone:
             return
         seen = folder / f".group-{self.share('folder', uuid.uuid4().hex.encode()).decode()}"
@@ -113,17 +130,19 @@ class WorkGroup:
                     f"process {self.rank} on {platform.node()} does not see what process 0 writes to "
                     f"{str(folder)!r}: give a folder that all machines share"
                 )
-            os.listdir(folder)  # which makes network file systems look again
+            os.listdir(folder)  # listing the folder makes network file systems refresh it
             time.sleep(POLL_SECONDS)
         self._call("set", f"saw/{self.rank}", b"")
 
     def deal(self, name: str, count: int, at_once: int = 1) -> Iterator[int]:
-        """Yield the numbers below `count` that fall to this process, in order; each falls to one process.
+        """Yield the numbers below `count` that this process has to work on, in ascending order.
+
+        Each number is given to exactly one process of the group.
 
         Args:
-            name: Of this work; each work of a group has its own.
-            count: Items there are.
-            at_once: Neighbours that are taken together.
+            name: Name of the work, unique within the group.
+            count: Number of items.
+            at_once: Number of consecutive items that a process takes at a time.
         """
         if self.is_alone:
             yield from range(count)
@@ -132,10 +151,10 @@ class WorkGroup:
             yield from range(start, min(start + at_once, count))
 
     def finish(self) -> list[int]:
-        """Say that this process is through; the first one waits for all others.
+        """Report that this process has finished; the first process waits for all others.
 
         Returns:
-            The processes that were lost, as the first one knows them.
+            The ranks of lost processes, in the first process; an empty list in the others.
         """
         if self.is_alone:
             return []
@@ -145,7 +164,15 @@ class WorkGroup:
         return [other for other in range(1, self.size) if not self._wait_for(f"done/{other}", other)]
 
     def gather(self, name: str, text: str) -> list[str]:
-        """Return the texts of all processes that live, in the first one; what the others get counts for nothing."""
+        """Collect one text from each process that is still alive.
+
+        Args:
+            name: Name of what is collected, unique within the group.
+            text: The text of this process.
+
+        Returns:
+            The texts in the order of ranks, in the first process; an empty list in the others.
+        """
         if not self.is_first:
             self._call("set", f"gather/{name}/{self.rank}", text.encode("utf-8", "surrogatepass"))
             return []
@@ -154,11 +181,11 @@ class WorkGroup:
         return [text, *(part.decode("utf-8", "surrogatepass") for part in found)]
 
     def leave(self) -> None:
-        """Show no more signs of life, as where this process had ended."""
+        """Stop the heartbeats, so that the others consider this process lost."""
         self._left.set()
 
     def _wait_for(self, key: str, other: int) -> bool:
-        """Wait for a key that another process sets: whether it lived to do so."""
+        """Wait for a key that another process sets; return False if that process is lost before it does."""
         while not self._call("check", [key]):
             if self._is_lost(other):
                 return False
@@ -180,13 +207,13 @@ class WorkGroup:
             number += 1
             try:
                 self._call("set", f"alive/{self.rank}", str(number))
-            except Exception:  # the store is gone: the main thread says so when it needs it
+            except Exception:  # the store is gone; the main thread reports it at its next call
                 return
 
     def _call(self, operation: str, *arguments: Any) -> Any:
         try:
             return getattr(self._store, operation)(*arguments)
-        except Exception as error:  # torch raises several kinds where a connection ends
+        except Exception as error:  # torch raises several kinds of errors when a connection breaks
             raise UserError(
                 f"process {self.rank} stops, because the machine of process 0 does not answer any more: what is done "
                 "is kept, and the same command does the rest"
@@ -194,20 +221,20 @@ class WorkGroup:
 
 
 def join_group(timeout: float = TIMEOUT) -> WorkGroup:
-    """Join the processes that torchrun started with this one; only the first keeps its standard output.
+    """Join the group of processes that torchrun started; all but the first discard their standard output.
 
     Args:
-        timeout: Seconds without a sign of life after which a process counts as lost.
+        timeout: Seconds without a heartbeat after which a process counts as lost.
 
     Returns:
-        A group of one where torchrun started no others.
+        The group; a group of one if torchrun started no other processes.
 
     Raises:
-        UserError: The others cannot be reached.
+        UserError: The other processes cannot be reached.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return WorkGroup()
-    from torch.distributed import rendezvous  # here, since a process that works alone needs no network
+    from torch.distributed import rendezvous  # imported here because a process that works alone needs no network
 
     try:
         store, rank, size = next(iter(rendezvous("env://")))
@@ -219,6 +246,6 @@ def join_group(timeout: float = TIMEOUT) -> WorkGroup:
 
 
 def losses(lost: list[int], missing: int, items: str) -> str:
-    """Return the sentence about processes that were lost, and what is missing because of them."""
+    """Write the message about lost processes and the number of items that are missing because of them."""
     names = f"process {lost[0]} was" if len(lost) == 1 else f"processes {', '.join(map(str, lost))} were"
     return f"{names} lost, and {missing:,} {items} are missing: run the same command again, which does only these"

@@ -1,6 +1,7 @@
-"""The members of a zip file without `zipfile`'s object for each, of which a million take a gigabyte and half a minute.
+"""The members of a zip file, listed as numbers and names.
 
-What a member holds is read, unpacked and checked by `zipfile`.
+`zipfile` creates an object per member, and a million of these take a gigabyte and half a minute. Members are still
+read, decompressed and checked by `zipfile`.
 """
 
 import os
@@ -9,18 +10,18 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-ENTRY = struct.Struct("<4s4xHH4xIIIHHH4xII")  # of the central directory (APPNOTE 4.3.12)
+ENTRY = struct.Struct("<4s4xHH4xIIIHHH4xII")  # an entry of the central directory (APPNOTE 4.3.12)
 ENTRY_SIGNATURE, LOCAL_SIGNATURE, END_64_SIGNATURE = b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x06"
 LOCAL_SIZE = 30
-ENDS_64 = 56 + 20  # bytes of the two records that zip64 puts between the directory and its end
-FULL = 0xFFFFFFFF  # stands for a number that is in the zip64 extra field
+ENDS_64 = 56 + 20  # bytes of the two zip64 records between the central directory and its end record
+FULL = 0xFFFFFFFF  # marks a number that the zip64 extra field holds instead
 ZIP64 = 1
 UTF_8 = 0x800
 ENCRYPTED, PATCHED, STRONG = 0x1, 0x20, 0x40
 
 
 class Member(NamedTuple):
-    """Where a member lies, and how it is packed."""
+    """The position of a member in its zip file, and its compression."""
 
     offset: int
     packed: int
@@ -31,7 +32,7 @@ class Member(NamedTuple):
 
     @property
     def locked(self) -> str | None:
-        """Return why it cannot be unpacked; None where it can."""
+        """Return why the member cannot be decompressed, or None if it can be."""
         if self.flags & (ENCRYPTED | STRONG):
             return "encrypted, which have to be unpacked first"
         try:
@@ -45,11 +46,12 @@ def read_directory(path: str | os.PathLike) -> tuple[bytes, int]:
     """Read the central directory of a zip file.
 
     Returns:
-        Its bytes, and how far members lie behind where it says, as something may have been put before a zip file.
+        The bytes of the directory, and the number of bytes to add to the offsets in it, since other data may precede
+        the zip file.
 
     Raises:
-        zipfile.BadZipFile: It is damaged.
-        OSError: The disk refuses.
+        zipfile.BadZipFile: The file is damaged or is not a zip file.
+        OSError: The file cannot be read.
     """
     with open(path, "rb") as file:
         end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
@@ -66,8 +68,12 @@ def read_directory(path: str | os.PathLike) -> tuple[bytes, int]:
 def members(directory: bytes, shift: int) -> Iterator[tuple[str, Member, int]]:
     """Yield (name, member, attributes of the file) for each entry of a central directory.
 
+    Args:
+        directory: The bytes that `read_directory` returned.
+        shift: The number of bytes that `read_directory` returned, which is added to each offset.
+
     Raises:
-        zipfile.BadZipFile: It is damaged.
+        zipfile.BadZipFile: The directory is damaged.
     """
     at = 0
     while at < len(directory):
@@ -88,7 +94,7 @@ def members(directory: bytes, shift: int) -> Iterator[tuple[str, Member, int]]:
 
 
 def _from_extra(extra: bytes, *numbers: int) -> list[int]:
-    """Replace numbers that are FULL by those of the zip64 extra field, which stand there in this order."""
+    """Replace numbers that are FULL by those of the zip64 extra field, which holds them in the same order."""
     at = 0
     while at + 4 <= len(extra):
         tag, length = struct.unpack_from("<HH", extra, at)
@@ -103,11 +109,11 @@ def _from_extra(extra: bytes, *numbers: int) -> list[int]:
 
 
 def open_member(file: BinaryIO, name: str, member: Member) -> zipfile.ZipExtFile:
-    """Open a member of a zip file that is open; its checksum is compared once it is read to its end.
+    """Open a member of an open zip file. Its checksum is verified when it has been read to its end.
 
     Raises:
-        zipfile.BadZipFile: There is no member.
-        RuntimeError: It is packed in a way that Python does not read.
+        zipfile.BadZipFile: There is no member at this position.
+        RuntimeError: The member is encrypted, or compressed in a way that Python cannot read.
     """
     file.seek(member.offset)
     local = file.read(LOCAL_SIZE)
