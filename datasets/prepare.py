@@ -1,6 +1,7 @@
-"""A folder of photos checked, cropped to squares, resized and packed for training; what is left out is listed.
+"""Preparation of photos for training: they are validated, cropped to squares, resized and packed into an archive.
 
-Procedural faces are packed the same way, so that a training reads them from then on rather than waits for them.
+Files that are left out are listed with the reason. Procedural faces can be packed in the same way, so that a training
+reads them instead of rendering them.
 """
 
 import hashlib
@@ -49,33 +50,36 @@ SHOWN_CLASSES = 20
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a photo must be, and what is made of it."""
+    """The requirements for photos, and how they are converted."""
 
     resolution: int
-    """pixels of a side"""
+    """side of the prepared images in pixels"""
     channels: int = 3
-    """1 gray, 3 RGB, 4 RGBA"""
+    """1 for grayscale, 3 for RGB, 4 for RGBA"""
     crop: str = "center"
-    """one of datasets.crop.CROPS, or "pad": the whole photo on a black square"""
+    """one of datasets.crop.CROPS, or "pad" to place the whole photo on a black square"""
     min_side: int = 0
-    """pixels that the square must have before it is resized"""
+    """smallest side of the square in pixels, before it is resized"""
     max_aspect: float = float("inf")
-    """longer side / shorter side"""
+    """largest ratio of the longer side to the shorter side"""
 
 
 @dataclass
 class Outcome:
-    """What became of all files."""
+    """The outcome of preparing all files."""
 
     total: int
+    """number of files"""
     kept: dict[str, str] = field(default_factory=dict)
     """{file: its name in the archive}"""
     left_out: list[Prepared] = field(default_factory=list)
+    """the files that were left out, with the reasons"""
     notes: Counter[str] = field(default_factory=Counter)
+    """{key of NOTES: number of images}"""
     regions: dict[str, images.Region] = field(default_factory=dict)
-    """{name in the archive: where the photo lies in it}, of those that were padded"""
+    """{name in the archive: region of the photo in the image}, for padded photos"""
     classes: Counter[str] = field(default_factory=Counter)
-    """how many pictures each has"""
+    """{class: number of images}"""
 
 
 def prepare_folder(
@@ -88,19 +92,22 @@ def prepare_folder(
     group: WorkGroup | None = None,
     per_shard: int = 0,
 ) -> Outcome | None:
-    """Write what can be used of `files` to `out`, a folder or .zip file that appears only when it is complete.
+    """Prepare all usable files and write them to a new folder or .zip file, which appears only when it is complete.
 
     Args:
-        labels: {file: class or vector}; a file that is not in it is left out. Classes that keep a picture are numbered
-            from 0 on, and `dataset.json` says which number each picture has. Of shards all classes are numbered, which
-            `classes.json` lists.
-        keep_duplicates: also pictures that equal an earlier one, pixel by pixel.
-        workers: photos at a time.
-        group: The processes that share the work; by default this one alone.
-        per_shard: Pictures in each WebDataset shard in the folder `out`; 0 writes no shards.
+        files: The photos.
+        out: The new folder, or .zip file.
+        recipe: The requirements for photos, and how they are converted.
+        labels: {file: class or vector}; files that are not in it are left out. Classes with at least one image are
+            numbered from 0, and `dataset.json` holds the number of each image. For shards, all classes are numbered,
+            and `classes.json` lists them.
+        keep_duplicates: Whether to keep images that equal an earlier one in every pixel.
+        workers: Number of photos that are prepared at a time.
+        group: The processes that share the work; None for this process alone.
+        per_shard: Number of images per WebDataset shard in the folder `out`; 0 writes no shards.
 
     Returns:
-        What became of all files, in the group's first process; None in the others.
+        The outcome, in the first process of the group; None in the others.
 
     Raises:
         UserError: `out` exists or cannot be written, no file can be used, or processes of the group were lost.
@@ -147,10 +154,10 @@ def _prepare_all(
     group: WorkGroup | None,
     verb: str,
 ) -> Iterable[Prepared] | None:
-    """Prepare all pictures in order: as they are asked for, or with others; None in all processes but the first."""
+    """Prepare all images in order, lazily if this process works alone; None in all processes but the first."""
     check_out(out)
     group = group or WorkGroup()
-    if group.is_alone and not parts_of(out).exists():  # none waits on the disk that a group left
+    if group.is_alone and not parts_of(out).exists():  # no images of an earlier group are left on disk
         return work(range(len(names)))
     items = prepare_together(names, work, out, key(), group, verb)
     return items if group.is_first else None
@@ -159,7 +166,7 @@ def _prepare_all(
 def _key(
     files: ImageFiles | ShardFiles, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
 ) -> list[Any]:
-    """Return all that prepared pictures depend on."""
+    """Return everything that determines the prepared images, as JSON."""
     return [asdict(recipe), files.digest(), None if labels is None else sorted(labels.items())]
 
 
@@ -174,7 +181,7 @@ def _prepare_many(
 
 
 def _dataset_json(labels: Mapping[str, str | tuple[float, ...]], outcome: Outcome) -> str:
-    """Write the labels of the pictures, and count their classes. UserError: some are classes and others vectors."""
+    """Write dataset.json and count the classes. UserError: some labels are classes and others vectors."""
     vectors, classes = by_kind(labels)
     outcome.classes = Counter(classes.values())
     return format_dataset_json(vectors, []) if vectors else format_dataset_json(*numbered(classes))
@@ -195,7 +202,17 @@ def _keep(item: Prepared, target: str, archive: Archive, outcome: Outcome) -> No
 def prepare(
     files: ImageFiles | ShardFiles, index: int, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
 ) -> Prepared:
-    """Read, check, crop, resize and encode one file; several threads may call it."""
+    """Read, validate, crop, resize and encode one file. This function is thread-safe.
+
+    Args:
+        files: The photos.
+        index: Index of the file.
+        recipe: The requirements for photos, and how they are converted.
+        labels: {file: class or vector}; None if no labels are needed.
+
+    Returns:
+        The prepared image, or the reason why the file is left out.
+    """
     item = Prepared(index, files.relative(index))
     item.reason, item.detail = _refusal(item.name, labels)
     if item.reason is not None:
@@ -206,7 +223,7 @@ def prepare(
         if box is None:
             return item
         item.notes = _notes(photo, recipe.channels)
-        if recipe.channels == 1 or "transparent" in item.notes:  # the reader knows how to lay colours over white
+        if recipe.channels == 1 or "transparent" in item.notes:  # the reader composites over white
             photo = files.read(index, MODES[recipe.channels])  # [H, W, C]
     except ImageError as error:
         item.reason, item.detail = "unreadable", str(error)
@@ -222,9 +239,9 @@ def prepare(
 
 
 def _refusal(name: str, labels: Mapping[str, str | tuple[float, ...]] | None) -> tuple[str | None, str]:
-    """Return (reason, detail) why a file is left out unread.
+    """Return (reason, detail) if a file has to be left out without reading it, else (None, "").
 
-    Names in a zip may lead out of a folder, and those on a disk may be no text.
+    Names in a zip file may lead out of its folder, and names on a disk need not be valid text.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
@@ -235,7 +252,7 @@ def _refusal(name: str, labels: Mapping[str, str | tuple[float, ...]] | None) ->
 
 
 def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int, int, int] | None:
-    """Return the square to keep; None where the shape or size is refused, as `item` then says."""
+    """Return the square to crop as (top, left, side); None, with the reason in `item`, if the photo is rejected."""
     height, width = photo.shape[:2]
     box = (0, 0, max(height, width)) if recipe.crop == PAD else square_box(height, width, recipe.crop)
     if box is None or max(height, width) > recipe.max_aspect * min(height, width):
@@ -247,7 +264,7 @@ def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int
 
 
 def _notes(photo: np.ndarray, channels: int) -> list[str]:
-    """Return what is said of a photo, uint8 [H, W, 4]."""
+    """Return the keys of NOTES that apply to a photo, uint8 [H, W, 4]."""
     colours, alpha = photo[..., :3], photo[..., 3]
     gray = bool((colours == colours[..., :1]).all())
     found = [] if gray == (channels == 1) else ["gray" if gray else "colour"]
@@ -268,15 +285,17 @@ def encode_png(picture: np.ndarray) -> bytes:
 def prepare_faces(
     faces: SyntheticFaces, out: Path, workers: int = 1, group: WorkGroup | None = None, per_shard: int = 0
 ) -> Outcome | None:
-    """Write all of `faces` to `out`, a folder or .zip file that appears only when it is complete.
+    """Render procedural faces into a new folder or .zip file, which appears only when it is complete.
 
     Args:
-        workers: processes that render; what they write does not depend on their number.
-        group: The processes that share the work; by default this one alone.
-        per_shard: Pictures in each WebDataset shard in the folder `out`; 0 writes no shards.
+        faces: The faces.
+        out: The new folder, or .zip file.
+        workers: Number of processes that render; it does not change the result.
+        group: The processes that share the work; None for this process alone.
+        per_shard: Number of images per WebDataset shard in the folder `out`; 0 writes no shards.
 
     Returns:
-        What became of all faces, in the group's first process; None in the others.
+        The outcome, in the first process of the group; None in the others.
 
     Raises:
         UserError: `out` exists or cannot be written, or processes of the group were lost.
@@ -293,14 +312,14 @@ def prepare_faces(
 
 
 def _render(faces: SyntheticFaces, workers: int, numbers: Iterable[int]) -> Iterator[Prepared]:
-    """Render faces in order, by processes rather than threads: rendering is many small steps in Python."""
+    """Render faces in order, with processes instead of threads, because rendering consists of many steps in Python."""
     loader = DataLoader(EncodedFaces(faces), batch_size=None, sampler=numbers, num_workers=workers)
     for index, png in loader:
         yield Prepared(index, f"{index:06d}.png", png)
 
 
 class EncodedFaces(Dataset):
-    """`[index]` gives the index and a face as the bytes of a PNG file, [R, R, 3]."""
+    """Procedural faces as PNG files: `[index]` returns the index and the bytes of the file of an image [R, R, 3]."""
 
     def __init__(self, faces: SyntheticFaces) -> None:
         self.faces = faces
@@ -316,7 +335,11 @@ class EncodedFaces(Dataset):
 
 
 def summarize(outcome: Outcome, out: Path, recipe: Recipe) -> int:
-    """Print what was done, and list what was left out, also beside `out`: 0 if that is nothing, else 1."""
+    """Print the outcome, and list the files that were left out on standard error and in a file next to `out`.
+
+    Returns:
+        The exit code: 0 if no file was left out, else 1.
+    """
     lines = [_line(item) for item in outcome.left_out]
     for line in lines:
         print(line, file=sys.stderr)

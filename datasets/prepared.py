@@ -1,7 +1,8 @@
-"""A prepared picture; and those of several processes, which wait beside the archive until the first packs them.
+"""Prepared images, and their preparation by several processes, the first of which packs the images of all.
 
-Records and pictures wait in a hidden folder, `.OUT.parts`, until the archive is complete. It outlives processes that
-die, so that a further run, of one process too, prepares what is missing; other files or another recipe begin anew.
+Images and their records are stored in a hidden folder, `.OUT.parts`, until the archive is complete. The folder remains
+if processes die, so that the next run prepares only the missing images, even with a single process. With other files or
+another recipe, preparation starts from the beginning.
 """
 
 import hashlib
@@ -26,27 +27,28 @@ TEXTS = ("file", "digest", "detail")
 
 @dataclass
 class Prepared:
-    """What became of one file."""
+    """A prepared image, or the reason why its file is left out."""
 
     number: int
-    """of the file"""
+    """number of the file"""
     name: str
-    """relative to the top, with "/" """
+    """path of the file relative to the top, with "/" """
     png: bytes = b""
-    """the picture, [R, R, C]"""
+    """the image [R, R, C] as a PNG file"""
     digest: bytes = b""
-    """of its pixels"""
+    """SHA-256 of the pixels"""
     notes: list[str] = field(default_factory=list)
-    """keys of NOTES"""
+    """keys of datasets.prepare.NOTES"""
     reason: str | None = None
-    """why it is left out: unreadable, aspect, too_small, no_label, bad_name or duplicate"""
+    """why the file is left out: unreadable, aspect, too_small, no_label, bad_name or duplicate; None if it is kept"""
     detail: str = ""
+    """the reason in words"""
     region: images.Region | None = None
-    """where the photo lies in the square that it was padded to"""
+    """region of the photo in the square to which it was padded"""
 
 
 def parts_of(out: Path) -> Path:
-    """Return where parts of an archive wait until it is complete."""
+    """Return the folder that stores prepared images until the archive is complete."""
     return out.with_name(f".{out.name}.parts")
 
 
@@ -58,21 +60,21 @@ def prepare_together(
     group: WorkGroup,
     verb: str,
 ) -> Iterator[Prepared]:
-    """Prepare the pictures that no earlier run has, together with the other processes of a group.
+    """Prepare the images that earlier runs have not prepared, together with the other processes of a group.
 
     Args:
-        names: Of all pictures.
-        prepare: Turns numbers of pictures into pictures, in order.
-        out: The archive.
-        key: All that pictures depend on, as JSON; parts of another key are removed.
+        names: The names of all files.
+        prepare: Maps numbers of files to prepared images, in order.
+        out: Path of the archive.
+        key: Everything that determines the images, as JSON; images of another key are deleted.
         group: The processes that share the work.
-        verb: What is done, for the progress.
+        verb: Name of the work, for the progress bar.
 
     Returns:
-        In the first process all pictures in order, once they are there; nothing in the others.
+        In the first process, all images in order, when all of them are prepared; nothing in the others.
 
     Raises:
-        UserError: Pictures are missing, as processes were lost, or the processes see different ones.
+        UserError: Images are missing because processes were lost, or the processes find different files or labels.
     """
     parts = parts_of(out)
     if group.is_first:
@@ -93,7 +95,7 @@ def prepare_together(
 
 
 def _share_todo(count: int, folder: Path, group: WorkGroup) -> np.ndarray:
-    """Return the numbers of the pictures that are not there yet, int64 [n], as the first process finds them."""
+    """Return the numbers of the images that have to be prepared, int64 [n], as determined by the first process."""
     if not group.is_first:
         return np.frombuffer(group.share("todo"), np.int64)
     for other in folder.parent.iterdir():
@@ -140,7 +142,7 @@ def _record(item: Prepared) -> Record:
 
 
 def _is_record(record: Record) -> bool:
-    """Return whether a record has the form of ours."""
+    """Return whether a record has the form that `_record` gives it."""
     region, notes, digest = record.get("region"), record.get("notes"), record.get("digest")
     return (
         all(isinstance(record.get(name), str) for name in TEXTS)

@@ -1,4 +1,4 @@
-"""Batches that other processes read ahead, as tensors and in order."""
+"""Batches of tensors in order, which worker processes read ahead."""
 
 import contextlib
 import multiprocessing
@@ -31,16 +31,16 @@ from datasets.worker import (
 )
 from stylegan2.runtime.errors import UserError
 
-AHEAD = 2  # batches that each process is asked for
-PATIENCE = 5.0  # seconds in which a process ends that is not asked any more
-# Forked from a process that has imported little and computed nothing: a fork of the trainer itself would hold all that
-# it holds, and may hang where CUDA or threads are in use.
+AHEAD = 2  # number of batches that each worker reads ahead
+PATIENCE = 5.0  # seconds that a worker has to end by itself
+# Workers are forked from a server process that has imported little and computed nothing. A fork of the trainer itself
+# would share all of its memory, and could hang because CUDA or threads are in use.
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-PRELOADED = ("numpy", "PIL.Image")  # that are ours are found in another place than an installed package's
+PRELOADED = ("numpy", "PIL.Image")  # installed packages only: the fork server may not find this project's modules
 
 
 class Worker(NamedTuple):
-    """A process, and this side of its pipes."""
+    """A worker process, and the ends of its pipes in this process."""
 
     process: Any
     keys: Connection
@@ -48,7 +48,12 @@ class Worker(NamedTuple):
 
 
 def read_here(dataset: Any, keys: Iterator[list[Key]]) -> Generator[Any, None, None]:
-    """Yield a batch of tensors for each list of keys, read by this process."""
+    """Yield a batch of tensors for each list of keys, read by this process.
+
+    Args:
+        dataset: `[key]` returns an array or a tensor, or a tuple of them.
+        keys: Lists of (index, position), one per batch.
+    """
     for batch in keys:
         arrays, alone = collate([dataset[key] for key in batch])
         tensors = [torch.from_numpy(array) for array in arrays]
@@ -57,16 +62,19 @@ def read_here(dataset: Any, keys: Iterator[list[Key]]) -> Generator[Any, None, N
 
 
 def read_ahead(dataset: Any, keys: Iterator[list[Key]], workers: int) -> Generator[Any, None, None]:
-    """Yield a batch of tensors for each list of keys, read ahead by other processes; closing it ends them.
+    """Yield a batch of tensors for each list of keys, read ahead by worker processes.
+
+    Closing the generator ends the workers. An exception that a worker raises is raised here.
 
     Args:
-        dataset: Gives an array, or several, for a key. It is pickled, and its arrays are shared by all processes. What
-            it names as `preload`, such as `torch`, is imported once for all of them.
-        keys: Endless.
-        workers: Number of processes, from 1 on.
+        dataset: `[key]` returns an array or a tensor, or a tuple of them. It is pickled, and its arrays are shared by
+            all workers. The modules that its attribute `preload` names, such as `torch`, are imported once for all
+            workers.
+        keys: Endless lists of (index, position), one per batch.
+        workers: Number of worker processes, at least 1.
 
     Raises:
-        UserError: A process was ended from outside. What a process raises is raised here.
+        UserError: A worker was killed from outside.
     """
     team = _start(dataset, workers)
     ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -87,12 +95,12 @@ def read_ahead(dataset: Any, keys: Iterator[list[Key]], workers: int) -> Generat
 
 
 def _ask(worker: Worker, keys: Sequence[Key]) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionError):  # it has ended, which is seen where its batch is due
+    with contextlib.suppress(BrokenPipeError, ConnectionError):  # a dead worker is reported when its batch is due
         worker.keys.send_bytes(np.array(keys, np.int64).tobytes())
 
 
 def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
-    """Return a batch and what was said while it was read; raise what a process raised."""
+    """Return a batch and the warnings that were raised while it was read; raise the exception of a worker."""
     if isinstance(found, Failure):
         if isinstance(found.error, UserError):
             raise found.error
@@ -135,9 +143,9 @@ def _start(dataset: Any, workers: int) -> list[Worker]:
 
 @contextlib.contextmanager
 def _without_main(pickled: bytes) -> Iterator[None]:
-    """Keep `multiprocessing` from importing the command again in every process, with networks and all.
+    """Prevent `multiprocessing` from importing the main script, and with it the networks, in every worker.
 
-    A dataset that the command itself defines needs that, though.
+    If the data set is defined in the main script, workers need that import, and nothing is changed.
     """
     main = sys.modules["__main__"]
     if b"__main__" not in pickled:
@@ -149,7 +157,7 @@ def _without_main(pickled: bytes) -> Iterator[None]:
 
 
 def _end(team: Sequence[Worker], reader: threading.Thread) -> None:
-    """End the processes, which do so by themselves once their keys end, and then the thread that reads from them."""
+    """End the workers, which exit when the pipe of keys is closed, and then the thread that receives from them."""
     for worker in team:
         worker.keys.close()
     for worker in team:
@@ -167,18 +175,18 @@ def _end(team: Sequence[Worker], reader: threading.Thread) -> None:
 
 
 def _receive_all(team: Sequence[Worker], ready: queue.SimpleQueue, device: int | None) -> None:
-    """Read batches in their order, into memory that a GPU can copy from where there is one."""
+    """Receive batches in order, into pinned memory if there is a GPU."""
     if device is not None:
         torch.cuda.set_device(device)
     try:
         for worker in cycle(team):
             ready.put(_receive(worker.batches, pinned=device is not None))
-    except BaseException as error:  # the end of a process among others: for the loop to raise
+    except BaseException as error:  # also if a worker died; the main loop raises the error
         ready.put(error)
 
 
 def _receive(batches: Connection, pinned: bool) -> Any:
-    """Read one batch, and what was said meanwhile; or the failure to make it."""
+    """Receive one batch with its warnings, or a failure."""
     head = batches.recv()
     if isinstance(head, Failure):
         return head

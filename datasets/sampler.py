@@ -1,4 +1,4 @@
-"""Endless data order that can start anywhere: shuffled epochs, each a pure function of (seed, epoch)."""
+"""An endless order of samples that can start anywhere: shuffled epochs, each a pure function of (seed, epoch)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -8,12 +8,13 @@ from torch.utils.data import Sampler
 
 
 class StreamSampler(Sampler):
-    """Yields (index, position): the sample to read and its place in the stream, which seeds its augmentation.
+    """An endless stream of (index, position): the sample, and its position in the stream, which seeds augmentation.
 
     Args:
-        length: samples in the dataset.
-        start: position of the first sample, for resuming.
-        rank, world_size: this process takes every world_size-th position.
+        length: Number of samples in the data set.
+        seed: Seed of the order.
+        start: Position of the first sample, for resuming.
+        rank, world_size: This process takes every world_size-th position, beginning with start + rank.
     """
 
     def __init__(self, length: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -21,7 +22,7 @@ class StreamSampler(Sampler):
         self.start, self.rank, self.world_size = start, rank, world_size
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the samples in the order of an epoch, int64 [length]."""
+        """Return the indices of the samples in the order of an epoch, int64 [length]."""
         return np.random.default_rng([self.seed, epoch]).permutation(self.length)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -35,12 +36,13 @@ class StreamSampler(Sampler):
 
 
 class StreamBatches(Sampler):
-    """Groups what a sampler yields into batches, for ever.
+    """An endless stream of batches of the keys of a sampler.
 
     Args:
-        keys: endless, from position `start` on.
-        size_at: the size of the batch that starts at a position.
-        world_size: so many processes share each batch, and `keys` are of one of them.
+        keys: Endless keys (index, position) of this process, from position `start`.
+        start: Position of the first batch.
+        size_at: Maps the position at which a batch starts to its total size.
+        world_size: Number of processes that share each batch.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The tar files of a data set as files of this machine: those by URL are fetched whole when they are first read.
+"""Local access to the tar files of a data set: shards behind URLs are downloaded when they are first read.
 
-What was fetched stays in the folder of caches, which keeps at most PSP_SHARD_CACHE_GB of it: those that were used
-longest ago make room.
+Downloaded shards are kept in the cache folder, up to PSP_SHARD_CACHE_GB gigabytes. The least recently used shards are
+deleted first.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import cache_folder, writing
 from stylegan2.runtime.threads import ordered_map
 
-ROOM = 32  # shards that a training and its workers need at once, generously
+ROOM = 32  # upper bound on the shards that a training and its workers need at once
 LIMIT_VARIABLE, LIMIT = "PSP_SHARD_CACHE_GB", 100.0
-TRIES = 3  # to open what another process may delete
-ASKED_AT_A_TIME = 16  # shards whose sizes are asked for
+TRIES = 3  # attempts to open a shard that another process may delete
+ASKED_AT_A_TIME = 16  # number of concurrent requests for the sizes of shards
 
 
 class ShardCache:
-    """Shards by number.
+    """The shards of a data set, by number.
 
     Args:
-        places: Paths or URLs.
+        places: Paths or URLs of the shards.
 
     Raises:
-        UserError: One of them is missing, named twice, or cannot be reached.
+        UserError: A shard is missing, is listed twice, or cannot be reached.
     """
 
     def __init__(self, places: Sequence[str]) -> None:
@@ -51,42 +51,42 @@ class ShardCache:
         return len(self.places)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ahead": None, "_fetching": {}}  # threads cannot be sent to a process
+        return {**self.__dict__, "_ahead": None, "_fetching": {}}  # threads cannot be pickled
 
     def name(self, number: int) -> str:
-        """Return the name of a shard below the folder of all."""
+        """Return the name of a shard relative to the folder that contains all shards."""
         return self.places[number].removeprefix(self._top)
 
     def names(self) -> list[str]:
-        """Return the names of all shards."""
+        """Return the names of all shards, relative to the folder that contains them."""
         return [self.name(number) for number in range(len(self))]
 
     def sizes(self) -> list[int]:
-        """Return the bytes of all shards; -1 where a server does not say."""
+        """Return the sizes of all shards in bytes; -1 for a size that the server does not report."""
         return [-1 if info.get("size") is None else int(info["size"]) for info in self._infos]
 
     def digest(self) -> str:
-        """Name the content: by places, sizes and times."""
+        """Compute a digest of the content, from paths, sizes and times of the shards."""
         states = (f"{place} {remote.state_of(info)}\n" for place, info in zip(self.places, self._infos, strict=True))
         return hashlib.sha256("".join(states).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def beside(self, name: str) -> Path | None:
-        """Return a file of some name in the folder of the shards, fetched where that is elsewhere; None without one."""
+        """Return the path of a file in the folder of the shards, downloaded if necessary; None if it does not exist."""
         if remote.url_of(self._top) is None:
             path = Path(self._top, name)
             return path if path.is_file() else None
         try:
             return remote.fetch_file(self._top + name)
-        except remote.RefusedError:  # there is none
+        except remote.RefusedError:  # the file does not exist
             return None
 
     def open(self, number: int) -> BinaryIO:
-        """Open a shard to read. UserError: it cannot be fetched, or not be read."""
+        """Open a shard for reading. UserError: it cannot be downloaded or read."""
         for _ in range(TRIES):
             path = self.fetch(number)
             try:
                 return path.open("rb", buffering=0)
-            except FileNotFoundError:  # another process has just made room
+            except FileNotFoundError:  # another process has just deleted it to make room
                 continue
             except OSError as error:
                 raise UserError(f"cannot read the shard {self.places[number]!r} ({error.strerror})") from error
@@ -95,7 +95,7 @@ class ShardCache:
         )
 
     def fetch(self, number: int) -> Path:
-        """Return the file of a shard on this machine, fetched where it is elsewhere. UserError: it cannot be."""
+        """Return the local path of a shard, downloaded if necessary. UserError: it cannot be downloaded."""
         place, info = self.places[number], self._infos[number]
         if remote.url_of(place) is None:
             return Path(place)
@@ -104,11 +104,11 @@ class ShardCache:
             path = remote.fetch_file(place, self.folder, info)
             self._make_room(path)
         with contextlib.suppress(OSError):
-            os.utime(path)  # what was used last is deleted last
+            os.utime(path)  # marks the shard as recently used
         return path
 
     def fetch_ahead(self, numbers: Sequence[int]) -> None:
-        """Begin to fetch shards that will soon be read; mistakes show when they are read."""
+        """Start to download shards that will soon be read; errors are reported when the shards are read."""
         if not self.remote:
             return
         if self._ahead is None:
@@ -119,7 +119,7 @@ class ShardCache:
                 self._fetching[number] = self._ahead.submit(self.fetch, number)
 
     def _make_room(self, newest: Path) -> None:
-        """Delete what was used longest ago until the rest is within the limit."""
+        """Delete the least recently used shards until the others are within the limit."""
         limit = _limit_in_bytes()
         with writing(self.folder), FileLock(self.folder / ".room.lock"):
             found = [(path.stat(), path) for path in self.folder.glob("*/*.tar")]
@@ -129,7 +129,7 @@ class ShardCache:
                     break
                 if path == newest:
                     continue
-                with contextlib.suppress(OSError):  # Windows keeps a file that another process reads
+                with contextlib.suppress(OSError):  # Windows cannot delete a file that another process reads
                     shutil.rmtree(path.parent)
                     held -= state.st_size
 
@@ -145,8 +145,8 @@ def _described(place: str) -> dict[str, Any]:
 
 
 def _common_folder(places: Sequence[str]) -> str:
-    """Return what all places begin with, up to a "/" or the separator of this machine, and with it."""
-    first, last = min(places), max(places)  # in the order of letters, so that all begin as these two do
+    """Return the longest common prefix of all paths or URLs that ends in "/" or the separator of this machine."""
+    first, last = min(places), max(places)  # in alphabetical order, their common prefix is that of all
     length = next(
         (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
     )

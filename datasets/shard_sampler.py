@@ -1,4 +1,4 @@
-"""The order in which samples of shards are shown: at random, yet so that few shards are needed at a time."""
+"""A random order of the samples of shards in which only a few shards are needed at a time."""
 
 from collections.abc import Iterator
 
@@ -7,20 +7,21 @@ import numpy as np
 from datasets.sampler import StreamSampler
 from datasets.shard_cache import ShardCache
 
-WINDOW = 16  # shards over which the samples of one are spread
-AHEAD = 2  # shards that are fetched before their first sample is due
+WINDOW = 16  # number of shards over which the samples of one shard are spread
+AHEAD = 2  # number of shards that are downloaded before their first sample is due
 
 
 class ShardSampler(StreamSampler):
-    """Yields (index, position) as `StreamSampler` does, in an order of its own that is as resumable.
+    """An endless, resumable stream of (index, position) in an order that suits shards; see `StreamSampler`.
 
-    Every epoch shows the shards in a new order, and spreads the samples of each over the next WINDOW: sample i of the
-    shard at place p comes at p + WINDOW * u, with u uniform in [0, 1). Up to WINDOW shards are shuffled as a whole.
+    Each epoch has a new random order of the shards, and spreads the samples of each shard over the next WINDOW shards:
+    the samples of the shard at place p are sorted by p + WINDOW * u, with u uniform in [0, 1). If there are at most
+    WINDOW shards, all samples are shuffled together.
 
     Args:
-        shards: Where they are; those by URL are fetched a little ahead.
+        shards: The shards; those behind URLs are downloaded a little ahead.
         shard_of: The shard of each sample, int32 [length].
-        length, seed, start, rank, world_size: As of StreamSampler.
+        length, seed, start, rank, world_size: See `StreamSampler`.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class ShardSampler(StreamSampler):
         self.shards, self.shard_of = shards, shard_of
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the samples in the order of an epoch, int64 [length]."""
+        """Return the indices of the samples in the order of an epoch, int64 [length]."""
         rng = np.random.default_rng([self.seed, epoch])
         place = self._places(rng)  # [S]
         spread = rng.random(self.length, np.float32)  # [length]
@@ -60,17 +61,17 @@ class ShardSampler(StreamSampler):
             yield index, position
 
     def _places(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the place of each shard in the order of an epoch, whose generator is new, int64 [S]."""
+        """Return the place of each shard in the order of an epoch, int64 [S]; `rng` must be new for the epoch."""
         return np.argsort(rng.permutation(len(self.shards)))
 
     def _plan(self, epoch: int, offset: int) -> Iterator[tuple[int, int]]:
-        """Yield (offset at which to begin, shard to fetch) for the rest of an epoch and the beginning of the next."""
+        """Yield (offset at which to start, shard to download) for the rest of an epoch and the start of the next."""
         shown = self.shard_of[self.order(epoch)]  # [length]
         needed, first = np.unique(shown, return_index=True)  # [S'], [S']
         by_first = np.argsort(first)
         needed, first = needed[by_first], first[by_first]
         begin = np.concatenate([np.zeros(min(AHEAD, len(first)), np.int64), first[:-AHEAD]])  # [S']
-        last = self.length - 1 - np.unique(shown[::-1], return_index=True)[1][by_first]  # of each shard, [S']
+        last = self.length - 1 - np.unique(shown[::-1], return_index=True)[1][by_first]  # [S'], last offset of each
         for number in np.flatnonzero(last >= offset):
             yield int(begin[number]), int(needed[number])
         following = np.argsort(self._places(np.random.default_rng([self.seed, epoch + 1])))

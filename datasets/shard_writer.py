@@ -1,4 +1,4 @@
-"""WebDataset shards that appear only when all are complete, with the index that tells where each picture lies."""
+"""Writing WebDataset shards, which appear only when all are complete, with an index of the positions of images."""
 
 import json
 import os
@@ -16,18 +16,29 @@ from datasets.shards import EXTRA, INDEX, scan, write_index
 from stylegan2.runtime.errors import UserError
 
 Number = int | tuple[float, ...]
-"""a class by its number, or a vector"""
+"""the number of a class, or a vector"""
 
 
 def numbered_labels(labels: Mapping[str, str | tuple[float, ...]]) -> tuple[dict[str, Number], list[str]]:
-    """Return ({file: number of its class, or vector}, names of all classes). UserError: as `by_kind`."""
+    """Number the classes of labels.
+
+    Returns:
+        ({file: number of its class, or vector}, names of all classes).
+
+    Raises:
+        UserError: Some labels are classes and others vectors, or vectors differ in length.
+    """
     vectors, classes = by_kind(labels)
     numbers, names = numbered(classes)
     return {**vectors, **numbers}, names
 
 
 def by_kind(labels: Mapping[str, str | tuple[float, ...]]) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
-    """Return the labels that are vectors, and those that are classes. UserError: both, or of several lengths."""
+    """Split labels into those that are vectors and those that are classes, one of which is empty.
+
+    Raises:
+        UserError: Some labels are classes and others vectors, or vectors differ in length.
+    """
     vectors = {name: label for name, label in labels.items() if isinstance(label, tuple)}
     classes = {name: label for name, label in labels.items() if isinstance(label, str)}
     if vectors and (classes or len({len(vector) for vector in vectors.values()}) > 1):
@@ -36,15 +47,15 @@ def by_kind(labels: Mapping[str, str | tuple[float, ...]]) -> tuple[dict[str, tu
 
 
 class ShardArchive:
-    """Adds files as an `Archive` does: pictures become samples of tar files, others lie beside these.
+    """An `Archive` that adds images as samples to tar files, and writes other files next to these.
 
-    A sample is `00000017.png` with `00000017.json`, which has the picture's name and a label that is a vector, and
-    `00000017.cls` with its class.
+    A sample consists of `00000017.png`, of `00000017.json` with the name of the image and its label if that is a
+    vector, and of `00000017.cls` if the label is a class.
 
     Args:
-        folder: Of the shards.
-        per_shard: Pictures in each.
-        labels: {picture's name: class or vector}, where there are any.
+        folder: Folder of the shards.
+        per_shard: Number of images per shard.
+        labels: {name of an image: class or vector}; images without a label are not in it.
     """
 
     def __init__(self, folder: Path, per_shard: int, labels: Mapping[str, Number]) -> None:
@@ -70,7 +81,7 @@ class ShardArchive:
         self.count += 1
 
     def finish(self) -> None:
-        """Close the last shard and write the index of all."""
+        """Close the last shard and write the index of all shards."""
         self._close()
         shards = ShardCache([str(path) for path in sorted(self.folder.glob("*.tar"))])
         write_index(self.folder / INDEX, shards.names(), shards.sizes(), scan(shards))
@@ -80,7 +91,7 @@ class ShardArchive:
 
         self._close()
         self._file = (self.folder / f"{self.count // self.per_shard:06d}.tar").open("xb")
-        self._writer = TarWriter(self._file, encoder=False, mtime=0)  # equal pictures make equal shards
+        self._writer = TarWriter(self._file, encoder=False, mtime=0)  # equal images give equal shards
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -92,10 +103,18 @@ class ShardArchive:
 
 @contextmanager
 def open_shards(out: Path, per_shard: int, labels: Mapping[str, Number]) -> Iterator[ShardArchive]:
-    """Add pictures to shards in a new folder `out`. When the block raises, nothing stays.
+    """Open new shards in a new folder; if the block raises, nothing is left behind.
+
+    Args:
+        out: The new folder.
+        per_shard: Number of images per shard.
+        labels: {name of an image: class or vector}.
+
+    Yields:
+        The archive to which images are added.
 
     Raises:
-        UserError: `out` holds something, or webdataset is not installed.
+        UserError: `out` exists and is not an empty folder, or webdataset is not installed.
     """
     try:
         import webdataset  # noqa: F401

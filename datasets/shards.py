@@ -1,8 +1,8 @@
-"""WebDataset shards: tar files of samples, here or by URL, as a sequence of pictures that can be read at any place.
+"""WebDataset shards: tar files of samples, on this machine or behind URLs, with random access to their images.
 
-Where each picture lies is found out once and cached, so that a training asks for samples by number as it does of a
-folder, and resumes exactly. `webdataset` says what a sample is: neighbours that share a name up to its first dot, such
-as 000017.jpg, 000017.cls and 000017.json.
+The position of each image is determined once and cached, so that a training can read samples by index, as from a
+folder, and resume exactly. `webdataset` defines what a sample is: consecutive files that share a name up to its first
+dot, such as 000017.jpg, 000017.cls and 000017.json.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ from stylegan2.runtime.progress import track, write_line
 from stylegan2.runtime.threads import ordered_map
 
 EXTRA = 'pip install "psp-translate[shards]"'
-INDEX = "shards.npz"  # beside the shards, where `prepare_data.py --shards` wrote them
+INDEX = "shards.npz"  # file next to the shards, written by `prepare_data.py --shards`
 MOST_SHARDS = 100_000
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 LARGEST_SHARD = 2**50  # bytes
 MOST_LABEL = 2**16  # bytes of a .cls or .json member
-FEW_SHARDS = 2  # from which pictures are held out
-OPEN_FILES = 16  # shards that a process keeps open
-AT_A_TIME = 8  # shards that are asked for, fetched and looked through
+FEW_SHARDS = 2  # smallest number of shards from which images are held out
+OPEN_FILES = 16  # number of shards that a process keeps open
+AT_A_TIME = 8  # number of shards that are downloaded and indexed concurrently
 WITHOUT_PICTURE = "samples without a picture"
 
 
@@ -52,13 +52,13 @@ def is_shards(data: str | os.PathLike) -> bool:
 
 
 class ShardFiles:
-    """The pictures of shards by index, as `datasets.folder.ImageFiles` has those of a folder.
+    """The images of shards by index; the methods are those of `datasets.folder.ImageFiles`.
 
     Args:
-        data: Paths or URLs with braces, `{000000..000999}` or `{train,val}`, several of them with "::" between.
+        data: Paths or URLs with braces, such as `{000000..000999}` or `{train,val}`; "::" separates several of them.
 
     Raises:
-        UserError: A shard is missing or no tar file, there is no picture in any, or `webdataset` is not installed.
+        UserError: A shard is missing or no tar file, the shards hold no images, or `webdataset` is not installed.
     """
 
     def __init__(self, data: str | os.PathLike) -> None:
@@ -69,8 +69,8 @@ class ShardFiles:
         self.shard_of = np.repeat(np.arange(len(index.counts), dtype=np.int32), index.counts)  # [N]
         self._labels = index.labels
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
-        self._opened_by = 0  # the process
-        self._reading = Lock()  # threads would move one position in a file
+        self._opened_by = 0  # id of the process that opened the files
+        self._reading = Lock()  # threads share the position in an open file
         if not len(self.starts):
             raise UserError(f"{self.path} holds no pictures in samples that webdataset would find")
 
@@ -78,48 +78,59 @@ class ShardFiles:
         return len(self.starts)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Files cannot be sent to a process, and a worker needs no labels.
+        # Open files cannot be pickled, and workers need no labels.
         return {**self.__dict__, "_files": OrderedDict(), "_labels": None, "_reading": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _reading=Lock())
 
     def keep(self, kept: Sequence[int] | np.ndarray) -> None:
-        """Leave out all but some of the pictures."""
+        """Restrict the collection to some of its images, in the given order."""
         self.starts, self.sizes, self.shard_of = self.starts[kept], self.sizes[kept], self.shard_of[kept]
         self._labels = None if self._labels is None else [self._labels[index] for index in kept]
 
     def of_few_shards(self, count: int) -> np.ndarray:
-        """Return the indices of at least `count` pictures that lie in few shards, always the same."""
+        """Return the indices of at least `count` images in a few randomly chosen shards, always the same ones."""
         shards = np.random.default_rng(0).permutation(len(self.shards))
         there = np.cumsum(np.bincount(self.shard_of, minlength=len(shards))[shards])
         chosen = shards[: max(FEW_SHARDS, int(np.searchsorted(there, count)) + 1)]
         return np.flatnonzero(np.isin(self.shard_of, chosen))
 
     def relative(self, index: int) -> str:
-        """Return shard and name of a picture, such as "000003.tar/000017.jpg"."""
+        """Return the shard and the name of an image, such as "000003.tar/000017.jpg"."""
         shard = int(self.shard_of[index])
         with self._reading:
             return f"{self.shards.name(shard)}/{name_at(self._open(shard), int(self.starts[index]))}"
 
     def digest(self) -> str:
-        """Name the content: by names, sizes and times of the shards, and which of their pictures are used."""
+        """Compute a digest of the content, from names, sizes and times of the shards and the selection of images."""
         kept = hashlib.sha256(self.starts.tobytes() + self.shard_of.tobytes()).hexdigest()
         return hashlib.sha256(f"{self.shards.digest()} {kept}".encode()).hexdigest()[:16]
 
     def labels(self) -> list[Label | None] | None:
-        """Return what the .cls or .json member of each sample says; None where no sample has a label."""
+        """Return the label of each sample from its .cls or .json member; None if no sample has a label."""
         return self._labels
 
     def encoded_labels(self) -> EncodedLabels | None:
-        """Return the labels as networks are conditioned on them; None where no sample has a label."""
+        """Return the labels in the form in which networks are conditioned on them; None if no sample has a label."""
         return None if self._labels is None else encode_labels(self._labels, str(self.path))
 
     def dataset_json(self) -> None:
-        """Return None: samples bring their labels along."""
+        """Return None, because shards store labels within samples."""
 
     def read(self, index: int, mode: str) -> np.ndarray:
-        """Read the pixels of a picture, uint8 [H, W, C], or [H, W] of label ids. ImageError: see `read_image`."""
+        """Read an image.
+
+        Args:
+            index: Index of the image.
+            mode: "gray", "rgb", "rgba" or "labels"; see `read_image`.
+
+        Returns:
+            uint8 [H, W, C], or label ids [H, W].
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
         shard, start, size = int(self.shard_of[index]), int(self.starts[index]), int(self.sizes[index])
         try:
             if size > MAX_FILE_BYTES:
@@ -136,7 +147,7 @@ class ShardFiles:
 
     def _open(self, shard: int) -> BinaryIO:
         if self._opened_by != os.getpid():
-            # A forked worker must not read through its parent's files: all would move one position in each.
+            # A forked worker opens the files again, since it shares the positions of the inherited files.
             self._files, self._opened_by = OrderedDict(), os.getpid()
         if shard not in self._files:
             self._files[shard] = self.shards.open(shard)
@@ -147,7 +158,11 @@ class ShardFiles:
 
 
 def expand(data: str) -> list[str]:
-    """Return the paths or URLs that `data` stands for. UserError: too many, or webdataset is not installed."""
+    """Expand the braces of a pattern of shards to a list of paths or URLs.
+
+    Raises:
+        UserError: The pattern is malformed or names too many shards, or webdataset is not installed.
+    """
     try:
         from webdataset.shardlists import braceexpand  # an extra  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
@@ -155,7 +170,7 @@ def expand(data: str) -> list[str]:
     found: list[str] = []
     for part in data.split("::"):
         ranges = [abs(int(last[:18]) - int(first[:18])) + 1 for first, last in RANGE.findall(part)]
-        if math.prod(ranges) > MOST_SHARDS:  # which braceexpand would list first
+        if math.prod(ranges) > MOST_SHARDS:  # checked before braceexpand lists them
             raise UserError(f"{part!r} names more than {MOST_SHARDS:,} shards")
         try:
             found += islice(braceexpand.braceexpand(part), MOST_SHARDS + 1 - len(found))
@@ -171,30 +186,30 @@ def expand(data: str) -> list[str]:
 
 @dataclass
 class ShardIndex:
-    """Where the pictures of shards lie."""
+    """The positions and the labels of the images in S shards."""
 
     counts: np.ndarray
-    """pictures in each shard, int64 [S]"""
+    """number of images in each shard, int64 [S]"""
     starts: np.ndarray
-    """first byte of each picture in its shard, int64 [N]"""
+    """offset of each image in its shard in bytes, int64 [N]"""
     sizes: np.ndarray
-    """bytes of each picture, int32 [N]"""
+    """size of each image in bytes, int32 [N]"""
     labels: list[Label | None] | None = None
-    """of each picture; None where none has one"""
+    """label of each image; None if no image has a label"""
 
 
 def open_index(shards: ShardCache) -> ShardIndex:
-    """Return where pictures lie: as the file beside the shards says, or the cache, or the shards themselves.
+    """Return the index of shards, from the file next to them, from the cache, or by scanning the shards.
 
     Raises:
-        UserError: A shard is missing, or no tar file.
+        UserError: A shard is missing, or is no tar file.
     """
     beside = _beside(shards)
     if beside is not None:
         return beside
     path = cache_folder() / f"shards-{shards.digest()}.npz"
     make_folder(path.parent)
-    with writing(path), FileLock(path.with_suffix(".lock")):  # of several processes one looks through the shards
+    with writing(path), FileLock(path.with_suffix(".lock")):  # only one of several processes scans the shards
         found = read_index(path, shards.names()) if path.is_file() else None
         if found is None:
             found = scan(shards)
@@ -203,7 +218,7 @@ def open_index(shards: ShardCache) -> ShardIndex:
 
 
 def _beside(shards: ShardCache) -> ShardIndex | None:
-    """Return the index beside the shards; None without one, and where it is not of these shards as they are."""
+    """Read the index next to the shards; None if there is none, or if it does not match the shards."""
     path = shards.beside(INDEX)
     if path is None:
         return None
@@ -218,10 +233,18 @@ def _beside(shards: ShardCache) -> ShardIndex | None:
 
 
 def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> ShardIndex | None:
-    """Read the index of some shards; None where it does not hold all of them, of these sizes in bytes.
+    """Read the index of shards from a file.
+
+    Args:
+        path: The file.
+        names: Names of the shards, which may be a subset of those in the file.
+        sizes: Sizes of the shards in bytes; None to accept any sizes.
+
+    Returns:
+        The index of the named shards; None if the file does not cover all of them, or sizes differ.
 
     Raises:
-        UserError: It is damaged.
+        UserError: The file is damaged.
     """
     with reading(path, "an index of shards"):
         arrays = read_arrays(path)
@@ -247,7 +270,17 @@ def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = N
 
 
 def write_index(path: Path, names: Sequence[str], sizes: Sequence[int], index: ShardIndex) -> None:
-    """Write the index of shards of some names and sizes in bytes. OSError: the disk refuses."""
+    """Write the index of shards to a file.
+
+    Args:
+        path: The file.
+        names: Names of the shards.
+        sizes: Sizes of the shards in bytes; -1 for an unknown size.
+        index: The index.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     arrays = {
         "names": np.frombuffer(json.dumps(list(names)).encode(), np.uint8),
         "bytes": np.array(sizes, np.int64),
@@ -262,20 +295,20 @@ def write_index(path: Path, names: Sequence[str], sizes: Sequence[int], index: S
 
 
 def _check_arrays(shards: int, counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray, totals: np.ndarray) -> None:
-    """Check an index of so many shards. UserError: its arrays do not fit together, or a picture lies in no shard."""
+    """Validate the arrays of an index. UserError: they do not fit together, or an image lies outside of its shard."""
     if any(array.dtype.kind != "i" or array.ndim != 1 for array in (counts, starts, lengths, totals)):
         raise UserError("its arrays are no lists of whole numbers")
     if len(counts) != shards or len(totals) != shards or len(lengths) != len(starts):
         raise UserError("its arrays are of other lengths")
     if ((counts < 0) | (counts > len(starts))).any() or int(counts.sum()) != len(starts):
         raise UserError("its shards have not as many pictures as it lists")
-    ends = np.repeat(np.where(totals < 0, LARGEST_SHARD, totals), counts)  # where a server did not say how large it is
+    ends = np.repeat(np.where(totals < 0, LARGEST_SHARD, totals), counts)  # the size may be unknown
     if ((starts < 0) | (lengths < 0) | (starts > ends) | (lengths > ends - starts)).any():
         raise UserError("it has pictures that lie beyond their shards")
 
 
 def _list_of(array: np.ndarray) -> list:
-    """Return the list that an array holds as JSON. UserError: it holds none."""
+    """Parse the JSON list that an array of bytes contains. UserError: it contains no list."""
     found = parse_json(array.tobytes())
     if not isinstance(found, list) or not all(isinstance(entry, str | int | list | None) for entry in found):
         raise UserError("it holds no list")
@@ -287,19 +320,27 @@ def _list_of(array: np.ndarray) -> list:
 
 @dataclass
 class Scan:
-    """What one shard holds."""
+    """The positions and the labels of the images in one shard."""
 
     starts: list[int] = field(default_factory=list)
+    """offset of each image in bytes"""
     sizes: list[int] = field(default_factory=list)
+    """size of each image in bytes"""
     labels: list[Label | None] = field(default_factory=list)
+    """label of each image"""
     passed_over: Counter[str] = field(default_factory=Counter)
+    """{kind: number of skipped samples or members}"""
     complaint: str = ""
-    """why it could not be read to its end"""
+    """why the shard could not be read to its end, or "" """
 
 
 def scan(shards: ShardCache) -> ShardIndex:
-    """Look through all shards; those by URL are fetched for it. What is passed over is said."""
-    # Python's threads share one core; they are for shards that are waited for.
+    """Index all shards, which are downloaded if necessary, and print how many samples or members were skipped.
+
+    Raises:
+        UserError: A shard is no tar file, or cannot be downloaded or read.
+    """
+    # Python's threads share one core, so they are useful only for waiting for downloads.
     work = ordered_map(partial(scan_shard, shards), range(len(shards)), AT_A_TIME if shards.remote else 1)
     counts, starts, sizes, labels, passed_over = [], [], [], [], Counter()
     for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
@@ -316,14 +357,14 @@ def scan(shards: ShardCache) -> ShardIndex:
 
 
 def _of_one_kind(labels: list[Label | None]) -> list[Label | None] | None:
-    """Return the labels, where whole numbers among measured values are values too; None where there is no label."""
+    """Convert integer labels to vectors if other labels are vectors of one value; None if no image has a label."""
     if any(isinstance(label, tuple) and len(label) == 1 for label in labels):
         return [(float(label),) if isinstance(label, int) else label for label in labels]
     return labels if any(label is not None for label in labels) else None
 
 
 def scan_shard(shards: ShardCache, number: int) -> Scan:
-    """Look through one shard. UserError: it is no tar file, or cannot be fetched."""
+    """Index one shard. UserError: it is no tar file, or cannot be downloaded or read."""
     found = Scan()
     try:
         with shards.open(number) as file:
@@ -335,10 +376,18 @@ def scan_shard(shards: ShardCache, number: int) -> Scan:
 
 
 def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
-    """Yield the samples of a shard as webdataset does, {extension: (start, size), ...}, without their contents."""
+    """Yield the samples of a shard, grouped by webdataset, without reading their contents.
+
+    Args:
+        file: The open shard.
+        found: The result of the scan, in which skipped members are counted.
+
+    Yields:
+        {extension: (offset, size) in bytes, ...}, and webdataset's own entries, whose names start with "__".
+    """
     from webdataset.tariterators import group_by_keys
 
-    def twice(error: Exception) -> bool:  # a name occurs twice in a sample: the first is taken
+    def twice(error: Exception) -> bool:  # of members of the same name, the first is used
         found.passed_over["members of a name that its sample has already"] += 1
         return True
 
@@ -349,7 +398,7 @@ def _named(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
     try:
         for member in members(file):
             own = member.name.rpartition("/")[2]
-            if not own.startswith((".", "__")):  # what macOS leaves there, and webdataset's own notes
+            if not own.startswith((".", "__")):  # files of macOS and metadata of webdataset
                 yield {"fname": member.name, "data": (member.start, member.size), "__url__": ""}
     except DamagedTarError as error:
         found.complaint = str(error)
@@ -368,7 +417,7 @@ def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> Non
         found.passed_over["further pictures of samples that have several"] += len(pictures) - 1
     start, size = contents[plain]
     found.starts.append(start)
-    found.sizes.append(min(size, np.iinfo(np.int32).max))  # refused when it is read
+    found.sizes.append(min(size, np.iinfo(np.int32).max))  # too large, rejected when it is read
     try:
         found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
     except (UserError, UnicodeDecodeError):
@@ -377,7 +426,11 @@ def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> Non
 
 
 def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:
-    """Read a sample's label: what its .cls member holds, or "label" in its .json. UserError: it is none."""
+    """Read the label of a sample from its .cls member, or from "label" in its .json member.
+
+    Raises:
+        UserError: The member holds no valid label.
+    """
     if "cls" in contents:
         text = _read_text(file, *contents["cls"]).strip()
         return parse_label(int(text) if text.isdecimal() and len(text) < LONGEST_NUMBER else text, False, where)

@@ -1,4 +1,4 @@
-"""What images may be taken from: the embedded procedural faces, a folder, a zip file, or shards."""
+"""Opening images from any source: procedural faces, a folder, a zip file, or shards."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,17 @@ SYNTHETIC = "synthetic"
 
 
 def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) -> Indexed[np.ndarray]:
-    """Open indexable uint8 images [R, R, C]."""
+    """Open images by index, each uint8 [R, R, C].
+
+    Args:
+        data: `synthetic` for procedural faces, or a folder, zip file or shards, as a local path or a URL.
+        resolution: Side R of the images in pixels.
+        channels: Number of channels C: 1, 3 or 4; procedural faces have 3.
+        seed: Seed of the procedural faces.
+
+    Raises:
+        UserError: The data do not exist, hold no images, or cannot have this number of channels.
+    """
     if data != SYNTHETIC:
         return ImageFolder(data, resolution, channels)
     if channels != 3:
@@ -34,18 +44,25 @@ def open_images(data: str, resolution: int, channels: int = 3, seed: int = 0) ->
 
 
 def images_key(data: str, pixels: Indexed[np.ndarray], resolution: int, channels: int = 3) -> str:
-    """Name the content of `open_images`: the renderer's version, or the files as they are now."""
+    """Return a text that identifies the content of `open_images`, from file digests or the renderer's version."""
     content = pixels.files.digest() if isinstance(pixels, ImageFolder) else f"faces v{RENDERER_VERSION}"
     return f"{content} {resolution} px {channels} channels"
 
 
 def open_labels(pixels: Indexed[np.ndarray], data: str) -> np.ndarray:
-    """Return the label of each image as dataset.json or its subfolder says: int64 [N] classes or float32 [N, K].
+    """Read the label of each image from dataset.json, subfolders or shards.
 
-    Images without a label are left out of `pixels`, so that N = len(pixels) afterwards.
+    Images without a label are removed from `pixels`, so that N = len(pixels) afterwards.
+
+    Args:
+        pixels: The images, as returned by `open_images`.
+        data: Name of the data set, for messages.
+
+    Returns:
+        Classes as int64 [N], or vectors as float32 [N, K].
 
     Raises:
-        UserError: there are no labels, or all are the same.
+        UserError: There are no labels, or all labels are the same.
     """
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
     if labels is None or len(np.unique(labels, axis=0)) < 2:
@@ -57,7 +74,7 @@ def open_labels(pixels: Indexed[np.ndarray], data: str) -> np.ndarray:
 
 
 def sampler_of(items: Any) -> Callable[..., StreamSampler]:
-    """Return the sampler of images or examples: of all at random, or such that few shards are needed at a time."""
+    """Return the constructor of a sampler for images or examples; for shards, it is one that needs few at a time."""
     files = shards_of(items)
     if files is None:
         return StreamSampler
@@ -68,7 +85,7 @@ def sampler_of(items: Any) -> Callable[..., StreamSampler]:
 
 
 def shards_of(items: Any) -> ShardFiles | None:
-    """Return the shards that images or examples are read from; None where they come from elsewhere."""
+    """Return the shards that images or examples are read from; None if they are not read from shards."""
     while isinstance(items, Subset | PlainExamples):
         items = items.items if isinstance(items, Subset) else items.pixels
     return items.files if isinstance(items, ImageFolder) and isinstance(items.files, ShardFiles) else None
@@ -89,7 +106,24 @@ def open_split(
     test_data: str | None = None,
     test_source_data: str | None = None,
 ) -> tuple[Indexed[Example], Indexed[Example]]:
-    """Open (training, held-out) examples: the test data if given, else other faces, else a share of the data."""
+    """Open the training examples and the held-out examples of a task.
+
+    The held-out examples are the test data if given, else other procedural faces or a fraction of the data.
+
+    Args:
+        task: The task.
+        data: `synthetic` for procedural faces, or a folder, zip file or shards.
+        resolution: Side of targets and sources in pixels.
+        source_data: Folder or zip file of the sources of `data`.
+        test_data: Folder, zip file or shards of held-out images.
+        test_source_data: Folder or zip file of the sources of `test_data`.
+
+    Returns:
+        (training examples, held-out examples).
+
+    Raises:
+        UserError: `test_source_data` is given without `test_data`, or the data cannot be opened (`open_examples`).
+    """
     if test_source_data is not None and test_data is None:
         raise UserError("test_source_data is without its images: give test_data too")
     training = open_examples(task, data, resolution, source_data)
@@ -104,17 +138,17 @@ def open_split(
 def open_examples(
     task: Task, data: str, resolution: int, source_data: str | None = None, seed: int = 0
 ) -> Indexed[Example]:
-    """Open examples for a task: of a folder or zip, of two matched by name, or of procedural faces.
+    """Open examples for a task, from images, from images and sources that are matched by name, or procedural faces.
 
     Args:
-        task: Renders the procedural faces, and says whether images need sources of their own.
-        data: `synthetic` for procedural faces, a folder, a zip or shards.
+        task: The task, which renders procedural faces and determines whether images need source files.
+        data: `synthetic` for procedural faces, or a folder, zip file or shards.
         resolution: Side of targets and sources in pixels.
-        source_data: A folder or zip of the sources that belong to `data`.
-        seed: Of the procedural faces; HELD_OUT_SEED gives people that no training sees.
+        source_data: Folder or zip file of the sources of `data`.
+        seed: Seed of the procedural faces; HELD_OUT_SEED gives people that are never used for training.
 
     Raises:
-        UserError: The sources of the task are missing, or procedural faces are to have other ones than their own.
+        UserError: The task needs sources and none are given, or sources are given for procedural faces or shards.
     """
     if data == SYNTHETIC:
         if source_data is not None:
@@ -136,7 +170,7 @@ def open_examples(
 
 
 class PlainExamples:
-    """Images whose sources a task derives."""
+    """Examples without sources, for tasks that derive the sources from the images."""
 
     def __init__(self, pixels: Indexed[np.ndarray]) -> None:
         self.pixels = pixels
@@ -149,10 +183,15 @@ class PlainExamples:
 
 
 class RenderedExamples:
-    """A task's examples of procedural faces, rendered once and kept on disk.
+    """The examples that a task renders of procedural faces, cached on disk.
 
-    Target and source lie there as one array [R, R, 3 + C]. Tasks of one `rendering` share it, and those that take the
-    plain picture share it with the generators' training.
+    The cache stores target and source as one array [R, R, 3 + C]. Tasks with the same `rendering` share it, and tasks
+    that use the plain image share it with the training of generators.
+
+    Args:
+        task: The task.
+        resolution: Side R of the images in pixels.
+        seed: Seed of the faces.
     """
 
     def __init__(self, task: Task, resolution: int, seed: int) -> None:
@@ -174,7 +213,7 @@ class RenderedExamples:
 
 
 class _Packed:
-    """`[index]` gives target and source of a rendered example in one array, uint8 [R, R, 3 + C]."""
+    """Rendered examples: `[index]` returns target and source in one array, uint8 [R, R, 3 + C]."""
 
     def __init__(self, task: Task, faces: SyntheticFaces) -> None:
         self.task, self.faces = task, faces

@@ -1,7 +1,8 @@
-"""Procedural faces with exact ground truth: the dataset that is always there.
+"""Procedural faces with exact ground truth, a data set that needs no download.
 
-`SyntheticFaces(resolution)[index]` is a pure function of (seed, index): an endless stream of people who do not exist,
-with labels, landmarks, pose and attributes. Training reads seed 0; HELD_OUT_SEED gives people that training never sees.
+`SyntheticFaces(resolution)[index]` is a pure function of (seed, index). It provides an endless number of people who do
+not exist, with labels, landmarks, pose and attributes. Training uses seed 0, and evaluation uses HELD_OUT_SEED, which
+gives other people.
 """
 
 import dataclasses
@@ -16,8 +17,8 @@ from stylegan2.runtime.errors import UserError
 __all__ = ["HELD_OUT_SEED", "Identity", "Nuisance", "Sample", "SyntheticFaces", "render"]
 
 TRAINING_SEED, HELD_OUT_SEED = 0, 1
-SYNTHETIC_LENGTH = 50_000  # shown several times in a training: rendered once, then read from the cache
-RENDERER_VERSION = 3  # names cached renders: raise it whenever the pixels change
+SYNTHETIC_LENGTH = 50_000  # number of faces that a training repeats; each is rendered once and then read from the cache
+RENDERER_VERSION = 3  # part of the key of cached images; increase it whenever the pixels change
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 
 
@@ -29,18 +30,30 @@ def _check_resolution(resolution):
 
 
 def render(identity: Identity, nuisance: Nuisance, resolution: int) -> Sample:
-    """Render one person under one condition. UserError: the resolution is not from 32 to 512 px."""
+    """Render one face.
+
+    Args:
+        identity: The person.
+        nuisance: Pose, expression, light and background.
+        resolution: Side of the image in pixels, from 32 to 512.
+
+    Raises:
+        UserError: The resolution is not supported.
+    """
     _check_resolution(resolution)
     return _render(identity, nuisance, resolution)
 
 
 class SyntheticFaces:
-    """An endless indexable set of rendered faces: `faces[i]` is a Sample, the same on every machine and in any order.
+    """An endless indexable set of rendered faces: `faces[i]` is a `Sample`, the same on every machine.
 
     Args:
-        resolution: Pixels of a side, from 32 to 512.
-        seed: Another seed gives other people.
-        length: What len() says, for samplers; every index from 0 on exists.
+        resolution: Side of the images in pixels, from 32 to 512.
+        seed: Seed of the faces; another seed gives other people.
+        length: Value of len(), for samplers; every index from 0 is valid.
+
+    Raises:
+        UserError: An argument is out of range.
     """
 
     def __init__(self, resolution: int, seed: int = TRAINING_SEED, length: int = 100_000):
@@ -60,15 +73,15 @@ class SyntheticFaces:
         return np.random.Generator(np.random.PCG64([self.seed, int(index), stream]))
 
     def identity(self, index: int) -> Identity:
-        """Return who is shown at index; identity and nuisance have streams of their own."""
+        """Return the identity of the person at an index; it is drawn independently of the nuisance."""
         return Identity.random(self._rng(index, 0))
 
     def nuisance(self, index: int) -> Nuisance:
-        """Return how the person at index is seen."""
+        """Return the pose, expression, light and background at an index."""
         return Nuisance.random(self._rng(index, 1))
 
     def _draws(self, index: int, overrides: dict[str, object]) -> tuple[Identity, Nuisance]:
-        """Return identity and nuisance of index, with fields replaced by name."""
+        """Return the identity and the nuisance at an index, with some fields replaced by name."""
         identity, nuisance = self.identity(index), self.nuisance(index)
         names = [{f.name for f in dataclasses.fields(part)} for part in (identity, nuisance)]
         unknown = set(overrides) - names[0] - names[1]
@@ -79,11 +92,21 @@ class SyntheticFaces:
         return dataclasses.replace(identity, **of_identity), dataclasses.replace(nuisance, **of_nuisance)
 
     def sample(self, index: int, **overrides) -> Sample:
-        """Render a face with properties replaced: `sample(3, yaw=0.0)` is the same person, seen from the front."""
+        """Render the face at an index with some properties replaced.
+
+        `sample(3, yaw=0.0)`, for example, is the person at index 3, seen from the front.
+
+        Args:
+            index: Index of the face, from 0.
+            overrides: Fields of `Identity` or `Nuisance` to replace.
+
+        Raises:
+            UserError: There is no such property, or the index is negative.
+        """
         return _render(*self._draws(index, overrides), self.resolution)
 
     def image(self, index: int, **overrides) -> np.ndarray:
-        """Render the image alone, uint8 [H, W, 3]: the fast path for training."""
+        """Render only the image, uint8 [R, R, 3], which is faster than `sample`; the arguments are the same."""
         return picture(*self._draws(index, overrides), self.resolution)
 
     def __getitem__(self, index: int) -> Sample:
@@ -91,7 +114,12 @@ class SyntheticFaces:
 
 
 class SyntheticPixels:
-    """`[index]` gives the rendered face as uint8 [R, R, 3]."""
+    """Images of procedural faces: `[index]` returns uint8 [R, R, 3].
+
+    Args:
+        resolution: Side R of the images in pixels, from 32 to 512.
+        seed: Seed of the faces.
+    """
 
     def __init__(self, resolution: int, seed: int = 0) -> None:
         self.faces = SyntheticFaces(resolution, seed=seed)

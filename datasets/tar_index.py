@@ -1,8 +1,8 @@
-"""The members of a tar file by place, found from its headers alone and within bounds, whatever the file claims.
+"""The positions of the members of a tar file, read from its headers only, with bounds on everything the file claims.
 
-Python's `tarfile`, on which `webdataset` stands, reads a member whole, unpacks whatever claims to be compressed, and in
-earlier versions runs for ever on sizes below zero; and it needs a thousand times longer for what a training asks, where
-each picture lies.
+Python's `tarfile`, which `webdataset` uses, reads members as a whole, decompresses any file that claims to be
+compressed, and in earlier versions never ends on negative sizes. It also takes a thousand times longer to determine the
+position of each image.
 """
 
 import os
@@ -11,11 +11,11 @@ from typing import BinaryIO, NamedTuple
 
 from stylegan2.runtime.errors import UserError
 
-BLOCK = 512  # bytes of a header, of which content takes whole ones
+BLOCK = 512  # bytes of a header; contents are padded to multiples of it
 MOST_HEADER = 2**16  # bytes of a long name or of PAX records
 LONGEST_NAME = 255  # characters
 REGULAR = (b"0", b"\0", b"7")
-WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders and pipes, whatever size they claim
+WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders and pipes, whose sizes are ignored
 LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL, SPARSE = b"L", b"K", b"x", b"g", b"S"
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
@@ -24,23 +24,23 @@ class Member(NamedTuple):
     """A regular file in a tar file."""
 
     name: str
-    """as the tar file has it; "" where it is longer than any real one"""
+    """name in the tar file; "" if it is longer than any valid name"""
     start: int
-    """its content's first byte"""
+    """offset of the content in bytes"""
     size: int
-    """of its content"""
+    """size of the content in bytes"""
 
 
 class DamagedTarError(UserError):
-    """A tar file ends early or breaks; what was found before is good."""
+    """A tar file is truncated or damaged from some byte on; the members before it are valid."""
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
-    """Yield the regular files of an uncompressed tar file (POSIX ustar and PAX, GNU long names), in their order.
+    """Yield the regular files of an uncompressed tar file (POSIX ustar and PAX, GNU long names) in order.
 
     Raises:
-        DamagedTarError: It is cut short or damaged from some byte on, after the members before that were yielded.
-        UserError: It is no tar file, or a compressed one.
+        DamagedTarError: The file is truncated or damaged from some byte on; the members before it have been yielded.
+        UserError: The file is no tar file, or is compressed.
     """
     end, place, name, size, sparse = file.seek(0, os.SEEK_END), 0, None, None, False
     while place + BLOCK <= end:
@@ -61,7 +61,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
                 sparse = any(key.startswith(b"GNU.sparse.") for key in records)
             if claimed > MOST_HEADER:
                 name = b""
-        if kind in (LONG_NAME, PAX, LONG_LINK, PAX_GLOBAL):  # which stand before the member that they tell of
+        if kind in (LONG_NAME, PAX, LONG_LINK, PAX_GLOBAL):  # these precede the member that they describe
             place = start + _whole(claimed)
             continue
         if kind == SPARSE or sparse:
@@ -78,7 +78,12 @@ def members(file: BinaryIO) -> Iterator[Member]:
 
 
 def name_at(file: BinaryIO, start: int) -> str:
-    """Return the name in the header before a member's content, for messages: at most its first 255 bytes."""
+    """Return the name in the header of a member for messages, at most 255 bytes of it.
+
+    Args:
+        file: The open tar file.
+        start: Offset of the content of the member in bytes.
+    """
     return _text(_own_name(_read(file, start - BLOCK, BLOCK)))
 
 
@@ -88,7 +93,7 @@ def _read(file: BinaryIO, place: int, count: int) -> bytes:
 
 
 def _check(header: bytes, place: int) -> int:
-    """Return the size that a header claims. UserError: it is no header of a tar file."""
+    """Verify the checksum of a header and return the size that it claims. UserError: it is no header of a tar file."""
     stored = header[148:156].strip(b" \0")
     total = sum(header) - sum(header[148:156]) + 8 * 0x20  # the checksum counts as spaces within itself
     if not stored.isdigit() or _octal(stored) != total:
@@ -124,13 +129,13 @@ def _whole(size: int) -> int:
 
 
 def _own_name(header: bytes) -> bytes:
-    """Return the name of a header, after its prefix where it has one (POSIX 1003.1, ustar interchange format)."""
+    """Return the name in a header, with its prefix if it has one (POSIX 1003.1, ustar interchange format)."""
     name, prefix = header[:100].partition(b"\0")[0], header[345:500].partition(b"\0")[0]
     return prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
-    """Return {key: value} of PAX records, `LENGTH key=value` and a line feed each; as far as they are in order."""
+    """Parse PAX records, lines of the form `LENGTH key=value`, up to the first malformed one: {key: value}."""
     found, place = {}, 0
     while (space := content.find(b" ", place, place + 8)) > place:
         digits = content[place:space]

@@ -1,4 +1,4 @@
-"""Pictures that a generator should make again: read, named, and brought to its size."""
+"""Reading images that a generator should reproduce, at its resolution."""
 
 import os
 from collections.abc import Sequence
@@ -15,22 +15,28 @@ MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 
 
 class Targets(NamedTuple):
-    """What was read of some files."""
+    """The images that were read from files, and the files that could not be read."""
 
     pictures: dict[str, np.ndarray]
     """{name: uint8 [R, R, C]}"""
     failed: dict[str, str]
-    """{name: why its file cannot be read}"""
+    """{name: why the file cannot be read}"""
 
 
 def read_targets(sources: Sequence[Path], resolution: int, channels: int) -> Targets:
-    """Read image files and folders of them, each file once.
+    """Read image files and the files of folders, each file once, and crop them to the centre square.
 
-    The centre square of an image is taken. Names are those of the files, so that none is another's.
+    Args:
+        sources: Image files and folders.
+        resolution: Side R of the images in pixels.
+        channels: Number of channels C: 1, 3 or 4.
+
+    Returns:
+        The images under unique names that are derived from the file names, and the files that cannot be read.
 
     Raises:
-        UserError: A folder is not there or holds no images, or no image file has so many channels.
-        ImageError: None of the files can be read; the sentence is about the first.
+        UserError: A folder does not exist or holds no images, or image files cannot have this number of channels.
+        ImageError: None of the files can be read; the message is about the first one.
     """
     if channels not in MODES:
         raise UserError(f"image files have 1, 3 or 4 channels, and this generator's images have {channels}")

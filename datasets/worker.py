@@ -1,6 +1,6 @@
-"""A process that reads ahead: it gets the keys of batches and sends back arrays, and holds no more than it reads with.
+"""Worker processes that read ahead: a worker receives the keys of batches and sends back arrays.
 
-What is here imports neither PyTorch nor networks, of which each process would hold a copy of its own.
+This module imports neither PyTorch nor networks, since every worker would hold a copy of them in memory.
 """
 
 import contextlib
@@ -19,44 +19,45 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Key = tuple[int, int]
-"""Index of a sample and its position in the stream."""
-ALIGNMENT = 64  # bytes at which arrays begin in shared memory
-PIPE_BYTES = 2**20  # of a pipe, where the system lets it be as large: fewer turns of reading and writing
+"""(index of a sample, its position in the stream)"""
+ALIGNMENT = 64  # alignment of arrays in shared memory, in bytes
+PIPE_BYTES = 2**20  # capacity of a pipe, if the system allows it; a larger one needs fewer reads and writes
 
 
 class Batch(NamedTuple):
-    """What goes ahead of the bytes of a batch."""
+    """The header that is sent before the bytes of a batch."""
 
     arrays: list[tuple[str, tuple[int, ...]]]
-    """type and shape of each"""
+    """(type, shape) of each array"""
     alone: bool
-    """whether samples are one array each, not several"""
+    """whether each sample is one array instead of a tuple of arrays"""
     said: list[str]
-    """warnings that were raised meanwhile"""
+    """warnings that were raised while the batch was read"""
 
 
 class Failure(NamedTuple):
-    """What is sent instead of a batch that could not be made."""
+    """The message that is sent in place of a batch that could not be read."""
 
     error: BaseException
+    """the exception"""
     report: str
-    """its traceback, for a programmer's mistake"""
+    """the traceback of the exception, for programming errors"""
 
 
 def serve(
     keys: Connection, batches: Connection, dataset: bytes, sizes: Sequence[int], shared: Any, environment: dict
 ) -> None:
-    """Read batch after batch, until nobody sends keys any more.
+    """Run a worker: read one batch after another, until the pipe of keys is closed.
 
     Args:
-        keys: Gives the keys of a batch, int64 [N, 2].
-        batches: Takes a `Batch` and its arrays, or a `Failure`.
-        dataset: Pickled, its arrays left out; see `unpack`.
-        sizes: See `unpack`.
-        shared: Memory with those arrays.
-        environment: Variables of the process that trains.
+        keys: Pipe from which the keys of batches are received, int64 [N, 2] each.
+        batches: Pipe to which a `Batch` and its arrays, or a `Failure`, are sent.
+        dataset: The pickled data set without its arrays; see `pack`.
+        sizes: Sizes of the arrays in bytes; see `pack`.
+        shared: Shared memory with the arrays.
+        environment: Environment variables of the training process.
     """
-    for name in {signal.SIGINT, signal.SIGTERM}:  # schedulers signal every process of a job: the loop saves first
+    for name in {signal.SIGINT, signal.SIGTERM}:  # schedulers signal all processes, but the trainer has to save first
         signal.signal(name, signal.SIG_IGN)
     os.environ.update(environment)
     asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -69,7 +70,7 @@ def serve(
         try:
             opened = open_packed(dataset, sizes, shared) if opened is None else opened
             arrays, alone = collate([opened[key] for key in wanted])
-        except Exception as error:  # whatever it is, it is the trainer's to raise
+        except Exception as error:  # the training process raises it
             batches.send(sendable(error))
             continue
         batches.send(Batch([(array.dtype.str, array.shape) for array in arrays], alone, said[:]))
@@ -79,7 +80,7 @@ def serve(
 
 
 def _receive(keys: Connection, asked: queue.SimpleQueue) -> None:
-    """Hand on what is asked for, and end the process, whatever it is doing, when the other side is gone."""
+    """Pass on the keys that are received, and exit the process immediately when the other end of the pipe is closed."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             asked.put(np.frombuffer(keys.recv_bytes(), np.int64).reshape(-1, 2))  # [N, 2]
@@ -87,10 +88,13 @@ def _receive(keys: Connection, asked: queue.SimpleQueue) -> None:
 
 
 def collate(samples: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
-    """Stack samples, each an array (or what NumPy makes one of, such as a tensor) or several of them.
+    """Stack samples to a batch.
+
+    Args:
+        samples: N samples, each an array, an object that NumPy converts to one (such as a tensor), or a tuple of them.
 
     Returns:
-        Arrays [N, ...], and whether a sample is one array, not several.
+        Arrays [N, ...], and whether each sample is one array instead of a tuple.
     """
     alone = not isinstance(samples[0], tuple | list)
     columns: Iterable[Sequence[Any]] = [samples] if alone else zip(*samples, strict=True)
@@ -98,13 +102,13 @@ def collate(samples: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
 
 
 def sendable(error: BaseException) -> Failure:
-    """Return an error as it can be sent to another process."""
+    """Convert an error to a form that can be sent to another process."""
     report = "".join(traceback.format_exception(error))
     error = error.with_traceback(None)
     error.__cause__ = error.__context__ = None
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # exceptions may hold anything
+    except Exception:  # exceptions may contain objects that cannot be pickled
         error = RuntimeError(f"{type(error).__name__}: {error}")
     return Failure(error, report)
 
@@ -113,7 +117,11 @@ def sendable(error: BaseException) -> Failure:
 
 
 def pack(dataset: Any) -> tuple[bytes, list[int], list[memoryview]]:
-    """Pickle a dataset without its arrays (PEP 574): the rest, and the size and the bytes of each array."""
+    """Pickle a data set without its arrays (PEP 574).
+
+    Returns:
+        (pickled data set without arrays, size of each array in bytes, bytes of each array).
+    """
     buffers: list[pickle.PickleBuffer] = []
     rest = pickle.dumps(dataset, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
@@ -121,7 +129,14 @@ def pack(dataset: Any) -> tuple[bytes, list[int], list[memoryview]]:
 
 
 def places(sizes: Iterable[int]) -> tuple[list[int], int]:
-    """Return where arrays of so many bytes begin in the memory that is shared, and how much of it they take."""
+    """Lay out arrays in shared memory.
+
+    Args:
+        sizes: Size of each array in bytes.
+
+    Returns:
+        (offset of each array in bytes, total size in bytes).
+    """
     starts, end = [], 0
     for size in sizes:
         starts.append(end)
@@ -130,13 +145,13 @@ def places(sizes: Iterable[int]) -> tuple[list[int], int]:
 
 
 def open_packed(rest: bytes, sizes: Sequence[int], shared: Any) -> Any:
-    """Undo `pack`: the arrays, which nobody may write to, stay where they are."""
+    """Unpickle a data set from `pack`; its arrays are read-only views of the shared memory."""
     whole = memoryview(shared).cast("B").toreadonly()
     starts, _ = places(sizes)
     views = [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
     dataset = pickle.loads(rest, buffers=views)
-    if torch := sys.modules.get("torch"):  # which some tasks compute with
-        torch.set_num_threads(1)  # the processes share the machine
+    if torch := sys.modules.get("torch"):  # some tasks compute with PyTorch
+        torch.set_num_threads(1)  # worker processes share the cores
     return dataset
 
 
@@ -144,9 +159,9 @@ def open_packed(rest: bytes, sizes: Sequence[int], shared: Any) -> Any:
 
 
 def widen(connection: Connection) -> None:
-    """Let a pipe hold more, where the system can."""
+    """Increase the capacity of a pipe, if the system supports it."""
     if sys.platform == "linux":
-        import fcntl  # not on Windows
+        import fcntl  # not available on Windows
 
         with contextlib.suppress(OSError):
             fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -163,7 +178,7 @@ def send_bytes(connection: Connection, array: np.ndarray) -> None:
 
 
 def receive_bytes(connection: Connection, array: np.ndarray) -> None:
-    """Fill a contiguous array with bytes from a pipe. EOFError: the other side is gone."""
+    """Fill a contiguous array with bytes from a pipe. EOFError: the other end of the pipe is closed."""
     view = array.data.cast("B") if array.size else memoryview(b"")
     if sys.platform == "win32":
         connection.recv_bytes_into(view)

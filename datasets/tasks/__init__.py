@@ -1,6 +1,6 @@
-"""Translation tasks, one file each: what the encoder sees, what it should render, and the paper's loss weights.
+"""Translation tasks, one per file: the source, the target and the loss weights of the paper for each task.
 
-`task.py` says what a task may answer. A new file here is a new task: the command line and the tests find it.
+`task.py` defines the interface of a task. The command line and the tests find every task in this package.
 """
 
 from datasets.setting import setting

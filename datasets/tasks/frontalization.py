@@ -1,4 +1,4 @@
-"""Frontalization: a turned head, seen from the front (pSp, section 4.2)."""
+"""Frontalization: rendering a turned head from the front (pSp, arXiv 2008.00951, section 4.2)."""
 
 import numpy as np
 from torch import Tensor
@@ -14,16 +14,19 @@ from psp.evaluation.methods import Method
 from stylegan2.runtime.errors import UserError
 
 MAX_YAW = 60.0  # degrees
-YAWS = (0, 30, 45, 60)  # degrees to either side, of the groups that are measured
-TURNED_LENGTH = 2048  # heads of each angle: their cache takes its whole place on the disk at once
-YAW_STREAM = 2  # the faces draw identity and nuisance from streams 0 and 1
+YAWS = (0, 30, 45, 60)  # yaw of the groups for evaluation in degrees, to either side
+TURNED_LENGTH = 2048  # number of heads per angle; the length of their cache files is fixed from the start
+YAW_STREAM = 2  # random stream of the yaw; the faces draw identity and nuisance from streams 0 and 1
 
 
 @register_task("frontalization")
 class Frontalization(Task):
-    """The procedural faces give exact pairs, as do a user's sources; photos alone follow the paper's recipe."""
+    """Turned head to frontal face; procedural faces and source files give exact pairs, photos alone random mirroring.
 
-    # The paper's point: the pixels may differ (the pose does), the identity and the face's looks may not.
+    Without exact pairs, the training follows the paper: source and target are the same photo, mirrored independently.
+    """
+
+    # As in the paper: pixels may differ since the pose does, but identity and appearance have to stay the same.
     lambdas = {  # noqa: RUF012
         "l2": 0.001,
         "perceptual": 0.08,
@@ -33,28 +36,29 @@ class Frontalization(Task):
         "perceptual_crop": 0.8,
     }
     rendering = "turned 1"
-    pictures_source = False  # it is a row by itself
+    pictures_source = False  # the baseline shows the source already
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
-        """Render a person turned by a yaw between -60 and 60 degrees, of its own for every index."""
+        """Render a person whose head is turned by a random yaw between -60 and 60 degrees that depends on the index."""
         yaw = np.random.default_rng([faces.seed, index, YAW_STREAM]).uniform(-MAX_YAW, MAX_YAW)
         return self.turned(faces, index, float(yaw))
 
     @staticmethod
     def turned(faces: SyntheticFaces, index: int, yaw: float) -> Example:
-        """Render the person of an index turned by yaw degrees; the target is the same one, upright in this light."""
+        """Render the person at an index turned by `yaw` degrees; the target is frontal, in the same light."""
         return Example(faces.image(index, yaw=0.0, pitch=0.0, roll=0.0), faces.image(index, yaw=yaw))
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Mirror a true pair as one. A photo alone is its own source, and each side is mirrored or not by itself.
+        """Make a training pair; see `Task.make_pair`.
 
-        The latter is how the paper learns without pairs: only a frontal face can satisfy both directions.
+        Source and target of an exact pair are mirrored together. A photo without a source is its own source, and both
+        are mirrored independently, which is how the paper learns without pairs: only a frontal face fits both targets.
         """
         if example.source is not None:
             example = example.maybe_mirrored(rng)
-            assert example.source is not None  # a mirrored pair is a pair
+            assert example.source is not None  # mirroring keeps the source
             return to_size(example.source, source_size), to_size(example.target, target_size)
         source, target = (example.maybe_mirrored(rng).target for _ in range(2))
         return to_size(source, source_size), to_size(target, target_size)
@@ -66,7 +70,7 @@ class Frontalization(Task):
         )
 
     def rendered_groups(self, resolution: int) -> list[Group]:
-        """Make a group of each angle."""
+        """Render held-out faces in one group per angle."""
         return [Group(f"yaw {yaw}", TurnedExamples(yaw, resolution), self) for yaw in YAWS]
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
@@ -74,7 +78,12 @@ class Frontalization(Task):
 
 
 class TurnedExamples:
-    """Every head turned by the same angle: to the right for even indices, to the left for odd ones; kept on disk."""
+    """Heads turned by the same angle, to the right for even indices and to the left for odd ones, cached on disk.
+
+    Args:
+        yaw: Angle in degrees.
+        resolution: Side of the images in pixels.
+    """
 
     def __init__(self, yaw: int, resolution: int) -> None:
         key = f"faces v{RENDERER_VERSION} {resolution} px seed {HELD_OUT_SEED} turned by {yaw} 1"
@@ -89,7 +98,7 @@ class TurnedExamples:
 
 
 class _TurnedPairs:
-    """`[index]` gives target and source in one array, uint8 [R, R, 6]."""
+    """Rendered pairs: `[index]` returns target and source in one array, uint8 [R, R, 6]."""
 
     def __init__(self, yaw: int, resolution: int) -> None:
         self.faces, self.yaw = SyntheticFaces(resolution, HELD_OUT_SEED), yaw
@@ -99,5 +108,5 @@ class _TurnedPairs:
 
     def __getitem__(self, index: int) -> np.ndarray:
         example = Frontalization.turned(self.faces, index, float(-self.yaw if index % 2 else self.yaw))
-        assert example.source is not None  # a turned head has both
+        assert example.source is not None  # `turned` always renders a source
         return np.concatenate([example.target, example.source], axis=2)  # [R, R, 6]

@@ -1,7 +1,8 @@
-"""Inpainting: fill in what a mask covers (pSp's proof of concept had triangular masks).
+"""Inpainting: filling in the parts of a photo that a mask covers (the experiment in the pSp paper had triangles).
 
 The source has four channels: the photo, gray (0) where it is masked, and the mask, 1 where the photo is missing. The
-paper gives no weights for it; these are those of super-resolution, the other task whose target is the whole photo.
+paper gives no loss weights for this task. The weights here are those of super-resolution, whose target is also the
+whole photo.
 """
 
 from dataclasses import dataclass
@@ -29,20 +30,20 @@ from psp.inference.sources import PhotosWithHoles, masked
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 
-WHITE = 128  # from this gray of a mask on it is a hole
-QUARTER = 0.5  # side of a hole of a quarter of the image
+WHITE = 128  # smallest gray value of a mask that counts as a hole
+QUARTER = 0.5  # side of a hole that covers a quarter of the image, as a fraction of the image's side
 
 
 @register_task("inpainting")
 @dataclass(frozen=True)
 class Inpainting(Task):
-    """Holes of random kinds, or the user's.
+    """Photo with holes to whole photo; the holes are random or come from mask files.
 
     Args:
-        mask_kinds: kinds of holes to draw from: rectangles,strokes,triangles,halves or some of them.
-        mask_data: a folder or zip of masks, or one mask, white where the image is missing. In training one is drawn
-            for each sample, in place of a kind; in inference a photo takes the mask of its name, or the only one, and a
-            photo's own transparency is a hole too.
+        mask_kinds: kinds of random holes, one or more of rectangles,strokes,triangles,halves.
+        mask_data: a folder or zip file of masks, or a single mask, white where the image is missing. In training, a
+            random one of them is used for each sample instead of a random hole. In inference, a photo gets the mask of
+            the same name, or the single mask; transparent pixels of a photo are always a hole.
         paste_known: put the known pixels of the photo back into the result.
     """
 
@@ -60,7 +61,7 @@ class Inpainting(Task):
         if not self.mask_kinds:
             raise UserError(f"no mask kind was given; there are {', '.join(MASKS)}")
         if self.mask_data is not None:
-            _ = self._masks  # a mistake shows at once
+            _ = self._masks  # opened here so that a wrong path is reported at once
 
     @cached_property
     def _masks(self) -> ImageFiles:
@@ -68,13 +69,13 @@ class Inpainting(Task):
 
     @cached_property
     def _mask_indices(self) -> dict[str, int]:
-        """Return {file name without extension: index}."""
+        """Return {file name of a mask without extension: index}."""
         return {Path(name).name: index for name, index in by_stem(self._masks).items()}
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair of the photo with a hole and the whole photo, mirrored half of the time."""
+        """Make a pair of the photo with a hole and the whole photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         hole = self._draw_hole(example, source_size, rng)  # [S, S]
         return masked(to_size(example.target, source_size), hole), to_size(example.target, target_size)
@@ -91,7 +92,7 @@ class Inpainting(Task):
         return source[:, :3]  # [N, 3, S, S]
 
     def read_file(self, path: Any) -> np.ndarray:
-        """Read a photo as uint8 [H, W, 4], transparent where it is missing."""
+        """Read a photo as uint8 [H, W, 4] that is transparent where it is missing or where its mask is white."""
         photo = images.read_image(path, "rgba").copy()  # [H, W, 4]
         if self.mask_data is not None:
             mask = images.resize(self._mask_of(Path(path))[..., 0], photo.shape[:2])  # [H, W]
@@ -114,7 +115,7 @@ class Inpainting(Task):
         return paste_known(result, images.resize(picture, result.shape[:2]), source[3].numpy() > 0.5)
 
     def groups(self, examples: Indexed[Example]) -> list[Group]:
-        """Make a group of each kind of hole, and one of square holes of a quarter of the image."""
+        """Make one group per kind of hole, and one with square holes that cover a quarter of the image."""
         kinds = [Group(kind, examples, Inpainting((kind,))) for kind in self.mask_kinds]
         return [*kinds, Group("quarter", Quarters(examples), self)]
 
@@ -129,7 +130,7 @@ class Inpainting(Task):
 
 
 class Quarters:
-    """Images with a mask each: a square hole of a quarter of the image, somewhere."""
+    """Images with a mask each: a square hole at a random position that covers a quarter of the image."""
 
     def __init__(self, examples: Indexed[Example]) -> None:
         self.examples = examples
@@ -148,7 +149,7 @@ class Quarters:
 
 
 def with_known_pixels(method: Method) -> Method:
-    """Return an inpainting method whose result is laid into the photo's hole alone."""
+    """Return an inpainting method that pastes the result of another one into the hole and keeps the known pixels."""
 
     def render(source: Tensor, target: Tensor, on_step: Any) -> Tensor:
         results = images.to_uint8(method.render(source, target, on_step))  # [N, T, T, 3]
@@ -161,7 +162,15 @@ def with_known_pixels(method: Method) -> Method:
 
 
 def mean_fill(source: Tensor, target: Tensor) -> Tensor:
-    """Fill the hole with the mean colour of the known pixels: source [N, 4, S, S] -> [N, 3, T, T]."""
+    """Fill holes with the mean colour of the known pixels.
+
+    Args:
+        source: Photos and masks, [N, 4, S, S].
+        target: The whole photos, [N, 3, T, T], of which only the known pixels are used.
+
+    Returns:
+        [N, 3, T, T].
+    """
     hole = F.interpolate(source[:, 3:], target.shape[-1], mode="nearest-exact")  # [N, 1, T, T]
     known = 1 - hole
     mean = (target * known).sum([2, 3], keepdim=True) / known.sum([2, 3], keepdim=True).clamp(min=1)  # [N, 3, 1, 1]

@@ -1,4 +1,4 @@
-"""Inversion: re-synthesise the photo itself (pSp, section 4.1)."""
+"""Inversion: reconstructing the photo itself (pSp, arXiv 2008.00951, section 4.1)."""
 
 import numpy as np
 from torch import Tensor
@@ -11,16 +11,16 @@ from datasets.transforms import to_size
 
 @register_task("inversion")
 class Inversion(Task):
-    """The photo itself; where there are sources for the images, they are translated: any two kinds of picture."""
+    """Photo to the same photo; with source files, it is translation between any two kinds of images."""
 
     lambdas = {"l2": 1.0, "perceptual": 0.8, "id": 0.1, "w_norm": 0.0}  # noqa: RUF012
     inverts = True
-    pictures_source = False  # it is the target
+    pictures_source = False  # the source is the target
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair of the same photo twice, mirrored half of the time."""
+        """Make a pair of the photo and itself, or of its source file and the photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         target = to_size(example.target, target_size)  # [3, T, T]
         if example.source is not None:

@@ -1,4 +1,4 @@
-"""Tasks by name, for the command line and checkpoints; the decorator stands beside the class it names."""
+"""The registry of tasks, for the command line and checkpoints; a decorator on each class registers it."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -12,15 +12,15 @@ from stylegan2.runtime.registry import Registry
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
 RANGES = {"label_nc": (1, 255), "resize_factors": (1, 256), "resize_factor": (1, 256)}
-"""{setting: (smallest, largest)} of tasks that files describe."""
+"""{setting: (smallest, largest)}, the allowed ranges of settings of tasks in checkpoints."""
 TASKS: Registry[Task] = Registry("task", "datasets.tasks", RANGES)
 
 
 def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
-    """Make a task known under `name`; the fields of its dataclass are its settings.
+    """Register a task class under `name`; the fields of its dataclass are its settings.
 
     Raises:
-        ValueError: The name is taken, or the task renders faces its own way without a name for that.
+        ValueError: The name is taken, or the class overrides `render` without setting `rendering`.
     """
 
     def decorator(cls: TaskClass) -> TaskClass:
@@ -33,7 +33,7 @@ def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
 
 
 def build_task(name: str, **settings: Any) -> Task:
-    """Build the task of a name. UserError: the name is unknown, or a setting is not one of this task."""
+    """Build the task registered under `name`. UserError: there is no such task, or it has no such setting."""
     cls: Any = TASKS[name]
     known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
     unknown = sorted(settings.keys() - known)
@@ -44,16 +44,16 @@ def build_task(name: str, **settings: Any) -> Task:
 
 
 def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
-    """Return the task that a checkpoint was trained for.
+    """Build the task that a checkpoint was trained for.
 
     Args:
-        metadata: A checkpoint's: {"task": name, "task_settings": {setting: value}}.
-        source_channels: The encoder's, which decides where the metadata say nothing: 4 is inpainting, more than that a
-            segmentation.
-        settings: The user's, over those in the checkpoint.
+        metadata: Metadata of the checkpoint: {"task": name, "task_settings": {setting: value}, ...}.
+        source_channels: Number of input channels of the encoder. If the metadata contain no task, 1 or 3 channels mean
+            inversion, 4 inpainting, and any other number segmentation.
+        settings: Settings of the user, which override those of the checkpoint.
 
     Raises:
-        UserError: The metadata name no task, or a setting that it cannot have.
+        UserError: The metadata are malformed, or name an unknown task or a setting that the task cannot have.
     """
     name, stored = metadata.get("task"), metadata.get("task_settings") or {}
     if name is None:
@@ -67,7 +67,7 @@ def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
 
 
 def _stored(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a task in a checkpoint, checked, without those that are the user's own, such as paths."""
+    """Validate the settings of a task from a checkpoint, without those that are never stored, such as paths."""
     cls: Any = TASKS[name]
     own = (
         {field.name for field in fields(cls) if not field.metadata.get("stored", True)} if is_dataclass(cls) else set()

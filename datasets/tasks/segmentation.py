@@ -1,4 +1,4 @@
-"""Segmentation to face: a photo from a map of labels (pSp, arXiv 2008.00951, conditional image synthesis)."""
+"""Segmentation to face: a photo from a label map (pSp, arXiv 2008.00951, section 4.3, conditional image synthesis)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +26,10 @@ MAX_LABELS = 256  # label maps are uint8
 @register_task("segmentation")
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """The source has one channel for each label, 1 where a pixel bears it and 0 elsewhere.
+    """Label map to photo; the source has one channel per label, 1 where a pixel has that label and 0 elsewhere.
 
     Args:
-        label_nc: how many labels there are, 19 in CelebAMask-HQ; their ids go from 0 to label_nc - 1.
+        label_nc: number of labels, 19 for CelebAMask-HQ; label ids are 0 to label_nc - 1.
     """
 
     label_nc: int = setting(len(LABELS), only="training")
@@ -55,7 +55,7 @@ class Segmentation(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair that is never mirrored, since left and right have labels of their own."""
+        """Make a pair of one-hot labels and the photo, never mirrored because left and right have different labels."""
         if example.source is None:
             raise UserError("the task segmentation needs label maps: give their folder as source_data")
         if complaint := out_of_range(example.source, self.label_nc):
@@ -74,11 +74,11 @@ class Segmentation(Task):
         return LabelMaps(self.label_nc).read_source(picture, size, native_side)
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
-        """Take the true image, whose mIoU is the highest that the segmenter can see."""
+        """List the true image, whose mIoU is the highest that the segmenter can measure."""
         return [baseline("true image", source_size, lambda source, target: target)]
 
 
 def labelled_face(faces: SyntheticFaces, index: int) -> Example:
-    """Render a procedural face with its labels: uint8 [R, R, 3] and [R, R]."""
+    """Render a procedural face with its labels: target uint8 [R, R, 3] and source uint8 [R, R]."""
     sample = faces.sample(index)
     return Example(images.to_uint8(torch.from_numpy(sample.image)[None])[0], sample.labels)

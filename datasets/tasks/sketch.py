@@ -1,8 +1,8 @@
 """Sketch to face: a photo from a line drawing (pSp, arXiv 2008.00951, conditional image synthesis).
 
-The source is one channel in [0, 1], black lines on white paper (1), as the published sketch models read it. Drawings
-are derived here: lines where an extended difference of Gaussians (Winnemoeller et al. 2012, "XDoG") says that one
-side is darker, and, where labels are known, the outlines of the face's parts.
+The source has one channel in [0, 1], with black lines (0) on white paper (1), as the published sketch models expect.
+Drawings are derived from photos: their lines are the edges that an extended difference of Gaussians finds (Winnemoeller
+et al. 2012, "XDoG") and, if labels are known, the outlines of the parts of the face.
 """
 
 from typing import ClassVar
@@ -22,7 +22,7 @@ from stylegan2.runtime import images
 
 @register_task("sketch")
 class Sketch(Task):
-    """Drawings of the user's own are a file for each photo, and in inference they are read as they are."""
+    """Line drawing to photo; drawings are derived from the photos, or read from source files without changes."""
 
     source_channels = 1
     lambdas: ClassVar[dict[str, float]] = {"l2": 1.0, "perceptual": 0.8, "id": 0.0, "w_norm": 0.005}
@@ -36,14 +36,14 @@ class Sketch(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair of drawing and photo, mirrored half of the time.
+        """Make a pair of a drawing and the photo, mirrored with probability 0.5.
 
-        Where labels are known, half of the drawings have the outlines of the parts; the others are of edges alone, as
-        all those are that inference draws from a photo.
+        If labels are known, half of the drawings show the outlines of the parts of the face. The others show only the
+        edges, like the drawings that inference derives from photos.
         """
         example, outlined = example.maybe_mirrored(rng), rng.random() < 0.5
         target = to_size(example.target, target_size)  # [3, T, T]
-        if example.source is not None and example.source.ndim == 3:  # the user's own
+        if example.source is not None and example.source.ndim == 3:  # a drawing from a file
             return drawing_to_tensor(images.resize(example.source, (source_size, source_size))[..., 0]), target
         drawing = draw(images.resize(example.target, (source_size, source_size)))  # [S, S]
         if example.source is not None and outlined:
@@ -58,7 +58,7 @@ class Sketch(Task):
 
 
 def outlines(labels: np.ndarray) -> np.ndarray:
-    """Find where a label map [S, S] has another label to the right or below: bool [S, S]."""
+    """Return where the label to the right or below differs, bool [S, S], for a label map [S, S]."""
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= labels[:-1] != labels[1:]

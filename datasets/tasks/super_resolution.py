@@ -1,4 +1,4 @@
-"""Super-resolution: a photo from its shrunken self (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
+"""Super-resolution: a photo from a reduced copy (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,12 @@ FACTORS = (1, 2, 4, 8, 16, 32)
 @register_task("super_resolution")
 @dataclass(frozen=True)
 class SuperResolution(Task):
-    """Each sample is shrunk by a factor drawn from `resize_factors`, so that one model serves them all.
+    """Reduced photo to photo; each sample is reduced by a random factor, so that one model covers all factors.
 
     Args:
-        resize_factors: factors to shrink by, such as 1,2,4,8,16,32 or 8, relative to the side of the encoder's input.
-        resize_factor: shrink each photo by this factor first, unless it is that small already.
+        resize_factors: factors by which to reduce photos, relative to the side of the encoder's input, such as
+            1,2,4,8,16,32 or 8.
+        resize_factor: reduce each photo by this factor first, unless it is that small already.
     """
 
     resize_factors: tuple[int, ...] = setting(FACTORS, only="training")
@@ -43,7 +44,7 @@ class SuperResolution(Task):
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair of shrunken and whole photo, mirrored half of the time; true pairs are not shrunk again."""
+        """Make a pair of the reduced photo, or its source file, and the photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         factor = int(rng.choice(self.resize_factors))
         target = to_size(example.target, target_size)  # [3, T, T]
@@ -57,12 +58,12 @@ class SuperResolution(Task):
         return to_size(picture, size), picture
 
     def groups(self, examples: Indexed[Example]) -> list[Group]:
-        """Make a group of each factor."""
+        """Make one group per factor."""
         factors = sorted(set(self.resize_factors))
         return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
-        """Enlarge without learning; the photos of a user are small by themselves."""
+        """List the bicubic enlargement of the reduced photo, or the enlarged source if sources are files."""
         if paired:
             return [baseline("source, enlarged", source_size, resized_source)]
         factor = self.resize_factors[0]
@@ -74,16 +75,25 @@ class SuperResolution(Task):
 
 
 def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
-    """Shrink uint8 [P, P, 3] to size / factor pixels and enlarge it to size again, as a small photo is when read."""
+    """Reduce an image and enlarge it again, as small photos are when they are read.
+
+    Args:
+        image: uint8 [P, P, 3].
+        size: Side S of the result in pixels.
+        factor: The image is reduced to a side of size / factor.
+
+    Returns:
+        uint8 [S, S, 3].
+    """
     small = max(1, round(size / factor))
     if small >= size:
         return images.resize(image, (size, size))  # [S, S, 3]
-    shrunk = Image.fromarray(image).resize((small, small), Image.Resampling.BICUBIC)  # antialiased: 4 factor taps
+    shrunk = Image.fromarray(image).resize((small, small), Image.Resampling.BICUBIC)  # antialiased
     return images.resize(np.asarray(shrunk), (size, size))  # [S, S, 3]
 
 
 def enlarge_bicubic(photos: Tensor, small: int) -> Tensor:
-    """Shrink photos [N, 3, T, T] to a side of `small` as `degrade` does, and enlarge them bicubically again."""
+    """Reduce photos [N, 3, T, T] to a side of `small` pixels as `degrade` does, and enlarge them bicubically again."""
     enlarged = [_resample(_resample(photo, small), len(photo)) for photo in images.to_uint8(photos)]
     return torch.stack([images.to_tensor(photo) for photo in enlarged]).to(photos.device)  # [N, 3, T, T]
 

@@ -1,4 +1,4 @@
-"""What a task is; the methods here are those of a photo that is read as it is."""
+"""The base class of tasks, whose methods are those of a task that reads photos without changes."""
 
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
@@ -13,23 +13,24 @@ from stylegan2.runtime import images
 
 
 class Task:
-    """A translation: what the encoder sees, what it should render, and how that is weighted.
+    """A translation task: its sources, its targets and its loss weights.
 
-    A task is a class of its own file, named by `@register_task`. Its settings, if it has any, are the fields of a
-    frozen dataclass: each is a flag of its name in training and inference, documented under `Args` of the class.
+    Each task is a class in a file of its own that is registered with `@register_task`. Its settings, if it has any, are
+    the fields of a frozen dataclass. Each of them is a flag of the same name in training and inference, whose help text
+    is its entry under `Args` of the class.
 
     Attributes:
-        source_channels: Channels of the source tensor.
-        lambdas: {loss: weight}, the paper's.
-        source_mode: How the source files of a user are read, "rgb", "gray" or "labels"; see `images.read_image`.
-        needs_source: Whether images alone are not enough, as no source can be derived from them.
-        aligns: Whether faces can be found in what a user translates.
-        rendering: Name of what `render` makes of the procedural faces, which changes whenever that changes; "" is the
-            plain picture.
-        inverts: Whether an output is meant to be its source, so that it can be optimised towards it.
-        multi_modal: Whether a source leaves open what the face looks like, so that several outputs are of interest.
-        keeps_labels: Whether sources are label maps, to which a segmenter can compare outputs.
-        pictures_source: Whether the picture of a comparison shows sources, which may be a row of it already.
+        source_channels: Number of channels of the source tensor.
+        lambdas: {loss: weight}, the weights of the paper.
+        source_mode: How source files are read: "rgb", "gray" or "labels"; see `images.read_image`.
+        needs_source: Whether source files are required because no source can be derived from an image.
+        aligns: Whether the inputs of inference are images in which faces can be detected.
+        rendering: Name of what `render` makes of procedural faces, which has to change whenever that changes; "" for
+            the plain image.
+        inverts: Whether the output should equal the source, so that it can be optimised to do so.
+        multi_modal: Whether many outputs fit one source, so that several of them are of interest.
+        keeps_labels: Whether sources are label maps, with which the segmentation of the output can be compared.
+        pictures_source: Whether the comparison image has a row of sources; False if another row shows them already.
     """
 
     registered_name: ClassVar[str]
@@ -46,7 +47,7 @@ class Task:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the settings that belong into a checkpoint, as JSON; `build_task` takes them again."""
+        """Return the settings that checkpoints store, as JSON; `build_task` accepts them as arguments."""
         settings = fields(self) if is_dataclass(self) else ()
         values = {entry.name: getattr(self, entry.name) for entry in settings if entry.metadata.get("stored", True)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -54,7 +55,7 @@ class Task:
     # --- training ---
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
-        """Render the procedural face of an index, with its exact source where the task has one."""
+        """Render the procedural face at an index, with its exact source if the task has one."""
         return Example(faces.image(index))
 
     def make_pair(
@@ -63,73 +64,90 @@ class Task:
         """Make a training pair.
 
         Args:
-            example: An image, and its source where there is one.
+            example: An image, with its source if there is one.
             source_size, target_size: Sides S and T in pixels.
-            rng: What is random is drawn from it.
+            rng: Random generator for everything that is random.
 
         Returns:
-            Source [source_channels, S, S] and target [3, T, T], float32 in [-1, 1].
+            Source [source_channels, S, S] and target [3, T, T], float32. Images are in [-1, 1]; masks, one-hot labels
+            and drawings are in [0, 1].
         """
         raise AttributeError(f"{type(self).__name__} does not say how a pair is made")
 
     def show_source(self, source: Tensor) -> Tensor:
-        """Show a batch of sources to people: [N, source_channels, S, S] -> [N, 3, S, S] in [-1, 1]."""
+        """Convert sources [N, source_channels, S, S] to RGB images [N, 3, S, S] in [-1, 1] for display."""
         return source
 
     # --- inference ---
 
     def read_file(self, path: Any) -> np.ndarray:
-        """Read a user's file: uint8 [H, W, C] whose first three channels are its colours, or label ids [H, W]."""
+        """Read an input file of inference.
+
+        Returns:
+            uint8 [H, W, C], whose first three channels are the colours, or label ids [H, W].
+
+        Raises:
+            ImageError: The file cannot be read.
+        """
         return images.read_image(path)
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Prepare what the encoder reads of a picture, and the same for people.
+        """Convert an image to the source that the encoder reads.
 
         Args:
-            picture: The square that was cut out of what `read_file` gave, uint8 [P, P, C] or [P, P].
-            size: Side of the encoder's input; a plain picture [3, P, P] of another size is resized later.
-            native_side: Pixels of the file under the picture's side: less than P where it was enlarged.
+            picture: The square that was cropped from the result of `read_file`, uint8 [P, P, C] or [P, P].
+            size: Side S of the encoder's input; a source [3, P, P] of another size is resized later.
+            native_side: Side of the square in pixels of the file, which is less than P if the square was enlarged.
 
         Returns:
-            float32 [source_channels, S, S] and uint8 [P, P, 3].
+            The source, float32 [source_channels, S, S], and an image of it for display, uint8 [P, P, 3].
         """
         return images.to_tensor(picture), picture
 
     def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
-        """Finish a result uint8 [R, R, C], given what `read_source` returned."""
+        """Post-process a result of inference.
+
+        Args:
+            result: The result, uint8 [R, R, C].
+            picture: The image for display that `read_source` returned.
+            source: The source that `read_source` returned.
+
+        Returns:
+            uint8 [R, R, C].
+        """
         return result
 
     # --- evaluation ---
 
     def groups(self, examples: Indexed[Example]) -> "list[Group]":
-        """Divide held-out images, whose sources the task derives, into groups that are measured by themselves.
+        """Divide held-out images, whose sources the task derives, into groups that are evaluated separately.
 
         Raises:
-            UserError: Images alone are no truth for this task.
+            UserError: The task cannot be evaluated on images without source files.
         """
         return [Group("all", examples, self)]
 
     def rendered_groups(self, resolution: int) -> "list[Group] | None":
-        """Render held-out faces in groups of their own; None where `groups` of what `render` makes will do."""
+        """Render held-out faces in special groups; None if `groups` should divide the faces that `render` renders."""
         return None
 
     def baselines(self, source_size: int, paired: bool) -> list[Method]:
-        """List what a model has to beat: the source itself, made into an image without any learning.
+        """List the baselines of the task, which compute outputs without a model.
 
         Args:
             source_size: Side of the sources in pixels.
-            paired: The sources are files of the user's, not derived from the targets.
+            paired: Whether sources are files instead of being derived from the targets.
         """
         return []
 
     def variants(self, method: Method) -> list[Method]:
-        """List other ways of using an encoder's outputs, which are measured beside it."""
+        """List variants of an encoder's method that post-process its outputs, to be evaluated in addition to it."""
         return []
 
 
 @dataclass(frozen=True)
 class Group:
-    """Examples of one kind, and the task that makes pairs of them."""
+    """Examples that are evaluated together, and the task that makes pairs of them."""
 
     name: str
     examples: Indexed[Example]

@@ -1,8 +1,9 @@
-"""Toonify: a photo becomes a portrait in the style of a blended generator (pSp, section 4.5).
+"""Toonify: translating a photo to a portrait in the style of a blended generator (pSp, arXiv 2008.00951, section 4.5).
 
-The recipe is unpaired: the pairs are those of inversion, and the generator (`scripts/blend.py` makes one) cannot render
-a photo, so the encoder finds the nearest that it can. The paper's authors liked about 6000 steps best: longer
-training looks more like the photo and less like the style. With --source_data it is trained on true pairs.
+The training needs no pairs: source and target are the same photo, as in inversion. The generator, which
+`scripts/blend.py` creates, cannot render photos, so the encoder finds the most similar portrait that it can render. The
+authors of the paper prefer about 6000 steps, because longer training follows the photo more and the style less. With
+source files, the training uses exact pairs.
 """
 
 from datasets.tasks.inversion import Inversion
