@@ -1,4 +1,4 @@
-"""What every command checks of its settings before it works: numbers in their ranges, and places to write to."""
+"""Checks of the settings of every command before it starts: ranges of numbers, and places for the results."""
 
 import os
 from dataclasses import fields, is_dataclass
@@ -10,12 +10,16 @@ from stylegan2.runtime.files import writing
 from stylegan2.runtime.ranges import check_ranges
 from stylegan2.runtime.remote import check_local
 
-FOLDER, FILE = "exp_dir", "out"  # what commands call the place of their results
-KINDS = (".safetensors", ".json", ".zip", ".pt")  # of files; all else that `out` names may become a folder
+FOLDER, FILE = "exp_dir", "out"  # names of the settings for the place of the results
+KINDS = (".safetensors", ".json", ".zip", ".pt")  # suffixes with which `out` is a file; otherwise it may be a folder
 
 
 def check_settings(settings: Any) -> None:
-    """Check the dataclass of a command and those in it. UserError: the sentence begins with the name of a field."""
+    """Check the settings of a command, including nested dataclasses.
+
+    Raises:
+        UserError: A setting is invalid. The message begins with the name of the field.
+    """
     check_ranges(settings)
     for field in fields(settings):
         value = getattr(settings, field.name)
@@ -26,15 +30,15 @@ def check_settings(settings: Any) -> None:
 
 
 def check_place(name: str, path: Path) -> None:
-    """Refuse a place where nothing can be written, before there is something to write.
+    """Check that results can be written to a place, before any work is done.
 
     Args:
-        name: What the setting is called: `exp_dir`, a folder, or `out`, a file where its suffix is one of KINDS.
-        path: A folder or file that need not be there yet.
+        name: Name of the setting: `exp_dir` for a folder, or `out` for a file if its suffix is one of KINDS.
+        path: The folder or file, which need not exist yet.
 
     Raises:
-        UserError: It is on another machine, a file is in the way of a folder, a folder in that of a file, or the disk
-            takes nothing.
+        UserError: The place is on another machine, a file exists where a folder is needed or vice versa, or the place
+            cannot be written.
     """
     check_local(name, path)
     with writing(path):

@@ -1,11 +1,11 @@
-"""What several commands let a user choose: the type of the setting and, where it is the same everywhere, its help."""
+"""Types of settings that several commands share and, if it is the same in all commands, their help text."""
 
 from typing import Annotated, Literal
 
 import tyro
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
-"""of all networks"""
+"""precision of all networks"""
 SynthesisPrecision = Annotated[
     Literal["fp32", "bf16"],
     tyro.conf.arg(help="bf16 computes the four highest resolutions in 16-bit numbers: faster on GPUs, and less exact"),

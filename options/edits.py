@@ -1,4 +1,4 @@
-"""Edits on the command line: which directions to follow, and how far."""
+"""Parsing of edits on the command line: names of directions and strengths."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,16 @@ from stylegan2.runtime.errors import UserError
 
 
 def parse_edits(words: Sequence[str]) -> dict[str, float]:
-    """Read NAME=STRENGTH, several of them with commas between or in several words.
+    """Parse edits of the form NAME=STRENGTH.
+
+    Args:
+        words: Words of the command line. Each contains one edit, or several that are separated by commas.
 
     Returns:
-        {name: strength}, in the order given.
+        {name: strength}, in the given order.
 
     Raises:
-        UserError: A word is of another form, or a direction is named twice.
+        UserError: A word has another form, or a direction is named twice.
     """
     found: dict[str, float] = {}
     for word in ",".join(words).split(","):

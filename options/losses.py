@@ -1,4 +1,4 @@
-"""Flags of the registered losses: the weight of each, and the arguments of its constructor."""
+"""Flags for the registered losses: the weight of each loss and the arguments of its constructor."""
 
 from collections.abc import Iterator
 from dataclasses import make_dataclass
@@ -12,7 +12,7 @@ LOSSES = "psp.losses"
 
 
 def loss_settings(package: str = LOSSES) -> type:
-    """Return a dataclass with the settings of all losses of a package; losses that share a setting have one field."""
+    """Build a dataclass with the settings of all losses of a package. A setting that losses share is one field."""
     fields: dict[str, Parameter] = {}
     for name, loss in _losses(package):
         weight = Parameter("lambda", float | None, None, f"weight of the loss {name}: {loss.summary}")
@@ -27,7 +27,7 @@ def loss_settings(package: str = LOSSES) -> type:
 
 
 def loss_lambdas(settings: Any, defaults: dict[str, float], package: str = LOSSES) -> dict[str, float]:
-    """Return {loss: weight}: those that were given, over `defaults`."""
+    """Return {loss: weight}: the default weights, replaced by those that the user gave."""
     given = {name: getattr(settings, _setting(name, loss, "lambda")) for name, loss in _losses(package)}
     return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
 
@@ -45,6 +45,6 @@ def _losses(package: str) -> Iterator[tuple[str, Part]]:
 
 
 def _setting(name: str, loss: Part, argument: str) -> str:
-    """Return what a setting is called: `argument` is "lambda" or an argument of the loss's constructor."""
+    """Return the name of the flag for an argument of a loss: "lambda", or an argument of its constructor."""
     published = next(iter(loss.registration), None) or {}
     return published.get(argument, f"{name}_{argument}")

@@ -1,4 +1,4 @@
-"""Flags of every command that runs models: on which device, and how the process is set up."""
+"""Flags of all commands that run models: the device and the configuration of the process."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Configured):
-    """Settings that the dataclass of a command inherits."""
+    """Settings of the machine, which the dataclass of a command inherits."""
 
     device: str = "auto"
     """auto, cpu, cuda or mps"""
@@ -20,8 +20,12 @@ class Machine(Configured):
     """keep freed memory in the process instead of returning it to the system: faster on Linux, no change elsewhere"""
 
     def prepare(self) -> "torch.device":
-        """Set up the process and return the device to run on. UserError: it is not there."""
-        from stylegan2.runtime import device as runtime  # which imports PyTorch, and settings are read without
+        """Configure the process and return the device of the networks.
+
+        Raises:
+            UserError: The device does not exist.
+        """
+        from stylegan2.runtime import device as runtime  # here, because settings are parsed without importing PyTorch
 
         chosen = runtime.pick_device(self.device)
         runtime.tune_process(self.tune_malloc)

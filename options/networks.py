@@ -1,4 +1,4 @@
-"""Flags of the registered generators and discriminators, and what --arch and --preset stand for."""
+"""Flags for the registered generators and discriminators, and the settings that --arch and --preset stand for."""
 
 import ast
 from collections.abc import Collection, Iterator, Mapping
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 NETWORKS = "stylegan2.networks"
 DEFAULT_ARCH = "stylegan2"
-SET_OTHERWISE = ("img_resolution", "img_channels", "num_classes", "architecture")  # not flags of these names
+SET_OTHERWISE = ("img_resolution", "img_channels", "num_classes", "architecture")  # arguments without a flag
 DISCRIMINATOR_KINDS = ("own", "projected")
-SMALLEST_SIDE, LARGEST_SIDE = 128, 224  # of the images that the projected discriminator's features see
-# What --d projected is trained with, whatever the architecture: Sauer et al. 2021.
+SMALLEST_SIDE, LARGEST_SIDE = 128, 224  # px, default side of images for the features of the projected discriminator
+# Training settings of --d projected for all architectures (Sauer et al. 2021).
 PROJECTED: Settings = {"loss": "hinge", "r1_interval": 0, "path_length_interval": 0}
 
 
 @dataclass(frozen=True)
 class CommonNetworkSettings:
-    """Settings that all generators and discriminators have in common."""
+    """Settings of all generators and discriminators."""
 
     arch: str = DEFAULT_ARCH
-    """a generator of stylegan2/networks, as pggan, stylegan and stylegan2 are: everything else is as published, unless
-    a preset or a flag says otherwise"""
+    """a generator of stylegan2/networks, such as pggan, stylegan or stylegan2; all other settings are as published,
+    unless a preset or a flag changes them"""
     resolution: int = 64
-    """pixels of a side: a power of two from 8 to 4096"""
+    """side of the images in pixels: a power of two from 8 to 4096"""
     channels: int = 3
     """image channels: 1 gray, 3 RGB, 4 RGBA"""
     g_architecture: str = "skip"
-    """StyleGAN2's: skip, residual or plain (figure 7)"""
+    """architecture of StyleGAN2's generator: skip, residual or plain (figure 7)"""
     d_architecture: str = "residual"
-    """StyleGAN2's: skip, residual or plain"""
+    """architecture of StyleGAN2's discriminator: skip, residual or plain"""
     d: str = "own"
-    """the discriminator: own, the architecture's, or projected (Sauer et al. 2021), which judges by the features of
-    EfficientNet-Lite0 and learns from few images in a fraction of the steps; it sets the hinge loss, without R1 and
-    path length"""
+    """the discriminator: own, that of the architecture, or projected (Sauer et al. 2021), which uses the features of
+    EfficientNet-Lite0 and learns from few images in a fraction of the steps; projected also selects the hinge loss,
+    without R1 and path length"""
     d_side: int | None = None
-    """the projected one's: to which side images are enlarged for the features, a multiple of 32; by default twice the
-    resolution, from 128 to 224"""
+    """projected discriminator: side to which images are enlarged for the features, a multiple of 32; by default twice
+    the resolution, from 128 to 224"""
 
     def __post_init__(self) -> None:
         check_arch(self.arch)
@@ -64,7 +64,12 @@ class CommonNetworkSettings:
             feature_maps(self.resolution, sizes["channel_base"], sizes["channel_max"])
 
     def image_sizes(self, like: "Generator | None" = None, given: Collection[str] = ()) -> tuple[int, int]:
-        """Return (resolution, channels) of the images: those of a generator to start from, but for flags `given`."""
+        """Return (resolution, channels) of the images.
+
+        Args:
+            like: A generator to start from, whose sizes are used for fields that are not in `given`.
+            given: The fields that the user set by flags.
+        """
         if like is None:
             return self.resolution, self.channels
         resolution = self.resolution if "resolution" in given else like.img_resolution
@@ -76,13 +81,13 @@ class CommonNetworkSettings:
         """Build G, D and G_ema with new weights.
 
         Args:
-            num_classes: Classes, or numbers in the vector of a label; 0 for none.
-            like: A generator to start from, whose sizes hold but for the classes, and for resolution and channels where
-                flags give others.
-            given: The fields that flags set.
+            num_classes: Number of classes, or length of the label vectors; 0 without labels.
+            like: A generator to start from. All sizes are those of this generator, except the number of classes and, if
+                flags set them, resolution and channels.
+            given: The fields that the user set by flags.
 
         Raises:
-            UserError: The other generator has no discriminator, or contradicts a flag.
+            UserError: The generator to start from has no discriminator, or contradicts a flag.
         """
         from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
         from stylegan2.runtime.registry import built_as
@@ -113,7 +118,7 @@ class CommonNetworkSettings:
                 )
 
     def _projected(self, G: "Generator") -> "Discriminator":
-        """Build the projected discriminator for a generator, on features that come with this package's requirements."""
+        """Build the projected discriminator for a generator, with the features of EfficientNet-Lite0."""
         from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
         from stylegan2.networks import projected
 
@@ -122,7 +127,10 @@ class CommonNetworkSettings:
 
 
 def network_settings() -> type[CommonNetworkSettings]:
-    """Return a dataclass with a field for each argument of a generator or discriminator, by default StyleGAN2's."""
+    """Build a dataclass with a field for each argument of a generator or discriminator.
+
+    If several architectures have an argument, the default is that of StyleGAN2, or else of the first architecture.
+    """
     found: dict[str, tuple[Parameter, list[str]]] = {}
     for arch in architectures():
         for name, parameter in _arguments(arch).items():
@@ -138,7 +146,7 @@ def network_settings() -> type[CommonNetworkSettings]:
 
 
 def architectures() -> list[str]:
-    """Return the generators that can be trained, StyleGAN2 first."""
+    """Return the names of the generators that can be trained, beginning with StyleGAN2."""
     trained = [name for name in _discriminators() if name in _generators()]
     return sorted(trained, key=lambda name: name != DEFAULT_ARCH)
 
@@ -152,30 +160,36 @@ def _discriminators() -> dict[str, Part]:
 
 
 def preset_names() -> list[str]:
-    """Return the presets of all architectures, each once: the keys of PRESETS in their files."""
+    """Return the names of the presets of all architectures, without duplicates: the keys of PRESETS in their files."""
     tables = [read_source(name).constants.get("PRESETS") for name in modules_with("PRESETS", NETWORKS)]
     keys = [ast.literal_eval(key) for table in tables if isinstance(table, ast.Dict) for key in table.keys if key]
     return sorted(set(keys), key=lambda name: (name.startswith("config"), name))
 
 
 def check_arch(arch: str) -> None:
-    """Raise a UserError where no generator of that name can be trained."""
+    """Raise a UserError if there is no generator of that name that can be trained."""
     if arch not in architectures():
         raise UserError(f"there is no architecture {arch!r}: choose one of {', '.join(architectures())}")
 
 
 def training_presets(arch: str) -> Mapping[str, Preset]:
-    """Return the presets of a generator by name."""
+    """Return {name: preset} of a generator."""
     from stylegan2.networks.registry import GENERATORS
 
     return getattr(GENERATORS[arch], "presets", {})
 
 
 def chosen_settings(given: Mapping[str, str]) -> Settings:
-    """Return what --arch, --preset and --d stand for: what the architecture was published with, changed by the preset.
+    """Return the settings that --arch, --preset and --d stand for.
+
+    These are the published settings of the architecture, changed by the preset. Without --arch, the architecture is the
+    first one that has the preset.
 
     Args:
-        given: {"--flag": its first word} of the command line. Without --arch it is the first that has the preset.
+        given: {"--flag": first word after it} of the command line.
+
+    Raises:
+        UserError: There is no such architecture or preset.
     """
     name, arch = given.get("--preset"), given.get("--arch")
     if arch is None:
@@ -191,13 +205,16 @@ def chosen_settings(given: Mapping[str, str]) -> Settings:
 
 
 def _arguments(arch: str) -> dict[str, Parameter]:
-    """Return the arguments of a generator and its discriminator that are flags."""
+    """Return {name: argument} of the arguments of a generator and its discriminator that have a flag."""
     of_D, of_G = ({p.name: p for p in parts[arch].parameters} for parts in (_discriminators(), _generators()))
     return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in SET_OTHERWISE}
 
 
 def _other_defaults(arch: str) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments of an architecture whose default is not that of the flag, which the first one gives."""
+    """Yield (name, default) of the arguments of an architecture whose default differs from that of the flag.
+
+    The default of a flag is that of the first architecture that has the argument.
+    """
     firsts: dict[str, Any] = {}
     for other in architectures():
         firsts = {name: entry.default for name, entry in _arguments(other).items()} | firsts
@@ -207,13 +224,17 @@ def _other_defaults(arch: str) -> Iterator[tuple[str, Any]]:
 
 
 def _flag(parameter: Parameter, archs: list[str]) -> Any:
-    """Annotate a flag with its help, which says whose it is where it is not everyone's."""
+    """Annotate a flag with its help text, which names the architectures if not all of them have the flag."""
     whose = "" if len(archs) == len(architectures()) else f" ({', '.join(archs)})"
     return Annotated[parameter.type, tyro.conf.arg(help=parameter.help + whose)]
 
 
 def _preset(name: str | None, arch: str, given: Mapping[str, str]) -> Settings:
-    """Return the settings of a preset of an architecture. UserError: it has none of that name."""
+    """Return the settings of a preset of an architecture, or {} without a name.
+
+    Raises:
+        UserError: The architecture has no preset of that name.
+    """
     presets = training_presets(arch)
     if name is None:
         return {}
@@ -226,6 +247,6 @@ def _preset(name: str | None, arch: str, given: Mapping[str, str]) -> Settings:
 
 
 def _number(given: Mapping[str, str], flag: str) -> int | None:
-    """Return a positive number that was given; None too for what is none, as parsing will say so."""
+    """Return the value of a flag, or None if it is not a positive number, which is reported when it is parsed."""
     word = given.get(flag, "")
     return int(word) or None if word.isdecimal() else None

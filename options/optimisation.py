@@ -1,4 +1,4 @@
-"""Flags of every command that optimises after encoding, so that outputs come closer to their sources."""
+"""Flags of all commands that optimise after encoding, to bring outputs closer to their sources."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,27 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """What is optimised for each photo after encoding."""
+    """Settings of the optimisation after encoding."""
 
     refine: NotNegative = 0
-    """steps of W+ optimisation from the encoder's codes"""
+    """steps of W+ optimisation that start from the encoder's codes"""
     pivotal: NotNegative = 0
-    """steps of tuning a copy of the generator around the codes, for each face its own; the paper takes 350"""
+    """steps of pivotal tuning (PTI), which tunes a copy of the generator for each face; 350 in the paper"""
     locality: Weight = 0.0
-    """weight of the regularization of --pivotal that keeps the neighbourhood as it was; published: 0.1"""
+    """weight of the locality regularization of --pivotal, which preserves images of nearby codes; 0.1 in the paper"""
     perceptual: PerceptualNetwork = "auto"
     perceptual_weights: Path | None = None
-    """file of that network's weights"""
+    """file of the weights of the perceptual network"""
 
     def check_task(self, inverts: bool) -> None:
-        """Raise UserError if something is to be optimised for outputs that are not meant to be their sources."""
+        """Raise a UserError if optimisation is asked for, but outputs are not meant to equal their sources."""
         if (self.refine or self.pivotal) and not inverts:
             raise UserError(
                 "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
             )
 
     def refinement(self, seed: int) -> "Refinement | None":
-        """Return what is optimised; None where nothing is."""
+        """Build the refinement, or return None if no optimisation is asked for.
+
+        Args:
+            seed: Seed of the locality regularization.
+        """
         if not self.refine and not self.pivotal:
             return None
         from psp.inference.translate import Refinement

@@ -1,4 +1,4 @@
-"""From the command line to a settings dataclass (tyro), and from a user's mistake to one sentence and exit code 2."""
+"""Parsing of the command line to a settings dataclass (by tyro), and one-sentence messages for mistakes of the user."""
 
 import contextlib
 import difflib
@@ -34,19 +34,19 @@ YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 @dataclass(frozen=True)
 class Flag:
-    """What a flag sets, and how it is typed."""
+    """A flag of the command line."""
 
     name: str
-    """as tyro knows it; an alias has the name of its field"""
+    """name that tyro uses; for an alias, the name of the field"""
     boolean: bool
-    """whether it is switched on without a value"""
+    """whether the flag is switched on without a value"""
     optional: bool
-    """whether it may be neither on nor off; tyro reads such a boolean with a value"""
+    """whether the default is None, that is, neither on nor off; tyro expects a value after such a boolean"""
     required: bool
     positional: bool = False
-    """whether it is typed without its name, as the first word"""
+    """whether the value is given without the name of the flag, as the first word"""
     may_be_empty: bool = False
-    """whether an empty text is a value: where it is the default, and nowhere else"""
+    """whether an empty text is allowed, which is only so if it is the default"""
 
 
 def parse(
@@ -55,22 +55,22 @@ def parse(
     description: str | None = None,
     args: Sequence[str] | None = None,
 ) -> Settings:
-    """Read the settings that the command line gives.
+    """Parse the command line to settings.
 
     Args:
-        settings: A dataclass. Each field is a flag of its name (underscores or hyphens), the docstring below it is its
-            help, and without a default it is required. A bool is `--flag` or `--no_flag`; `--flag false` works too.
-            A field that is a dataclass is annotated with `tyro.conf.OmitArgPrefixes`, so that its flags stand beside
-            the others.
-        presets: {name: {field: value}}, chosen with the field `preset`; or a function of the flags that are given,
-            {"--flag": its first word}, to {field: value}. In both cases flags given beside it win, and so
-            do the settings of the file that the field `config` names.
-        description: Heads the help; by default the docstring of the dataclass.
-        args: By default those of the process.
+        settings: A dataclass. Each field is a flag with the name of the field (with underscores or hyphens), and the
+            docstring below the field is the help text. A field without a default is required. A bool is `--flag` or
+            `--no_flag`; `--flag false` is accepted as well. A nested dataclass must be annotated with
+            `tyro.conf.OmitArgPrefixes`, so that its flags have no prefix.
+        presets: Either {name: {field: value}}, from which the field `preset` selects, or a function from the given
+            flags, {"--flag": first word after it}, to {field: value}. Flags that the user gives, and the settings of
+            the file that the field `config` names, take precedence over a preset.
+        description: First lines of the help text; by default the docstring of the dataclass.
+        args: Words of the command line; by default those of the process.
 
     Raises:
-        UserError: A flag is unknown (the sentence names the nearest), a value is missing or invalid, or the
-            dataclass's own checks raise it.
+        UserError: A flag is unknown (the message names the most similar one), a value is missing or invalid, or a check
+            of the dataclass failed.
     """
     args = list(sys.argv[1:] if args is None else args)
     if "-h" in args or "--help" in args:
@@ -78,9 +78,9 @@ def parse(
     else:
         flags = _flags(settings)
         args = _placed_first(_canonical(args, flags), flags)
-        placed = sum(1 for _ in takewhile(lambda word: not word.startswith("--"), args))  # before all flags
+        placed = sum(1 for _ in takewhile(lambda word: not word.startswith("--"), args))  # words before the first flag
         args = args[:placed] + _of_config(args, flags) + args[placed:]
-        args = args[:placed] + _of_preset(args, presets or {}, flags) + args[placed:]  # the last of equal flags wins
+        args = args[:placed] + _of_preset(args, presets or {}, flags) + args[placed:]  # the last of equal flags counts
         _check_required(args, flags)
         _check_not_empty(args, flags)
     try:
@@ -93,9 +93,9 @@ def parse(
 
 
 def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
-    """Call a command's `main` with the settings that the command line gives (see `parse`).
+    """Parse the command line (see `parse`), call the `main` of a command with the settings, and exit.
 
-    Exits with the code that `main` returns (0 for None), and otherwise as `exit_on_user_error` says.
+    The exit code is the one that `main` returns (0 for None), or the one of `exit_on_user_error` after an error.
     """
     _hear_interrupts()
     with exit_on_user_error(settings):
@@ -103,9 +103,10 @@ def run(main: Callable[[Settings], int | None], settings: type[Settings], preset
 
 
 def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
-    """Return the fields, of nested dataclasses too, that the command line itself sets, rather than a preset.
+    """Return the names of the fields, including those of nested dataclasses, that the command line sets.
 
-    With --config they are also those that the command line of the file's run set; or, where no run wrote it, all in it.
+    Fields that only a preset sets are not included. With --config, the fields that the command line of the earlier run
+    set are included; if the file was not written by a run, all fields in the file are.
     """
     words = _canonical(list(sys.argv[1:] if args is None else args), _flags(settings))
     found = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
@@ -116,34 +117,34 @@ def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
 
 
 def _command_of(config: Mapping[str, Any]) -> list[str]:
-    """Return the flags of the newest command line that a record lists, from the first flag on."""
+    """Return the words of the newest command line in a config.yaml, from the first flag on, without --config."""
     words = shlex.split(config[RUNS][-1]["command_line"])
     flags = list(dropwhile(lambda word: not word.startswith("--"), words))
-    at = flags.index("--config") if "--config" in flags else len(flags)  # its own file may have gone since
+    at = flags.index("--config") if "--config" in flags else len(flags)  # that file may no longer exist
     return flags[:at] + flags[at + 2 :]
 
 
 @contextlib.contextmanager
 def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
-    """Turn a UserError into one line on stderr and exit code 2, Ctrl-C into 130, and a closed pipe into 141.
+    """Exit with code 2 and one line on stderr after a UserError, with 130 after Ctrl-C, and with 141 on a closed pipe.
 
-    What the disk or the memory refuses is a sentence too, whatever asked for it.
+    Errors of the disk and a lack of memory are reported in the same way as a UserError.
 
     Args:
-        settings: A command's dataclass, whose fields the sentence then calls by their flags.
+        settings: The dataclass of a command. If it is given, messages name the flags instead of the fields.
     """
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()  # here, since a closed pipe is a traceback when Python ends
+            sys.stdout.flush()  # here, because Python prints a traceback if a closed pipe is flushed at exit
     except UserError as error:
         sentence = printable(" ".join(str(error).split()))
         _stop(f"error: {with_flags(sentence, settings) if settings else sentence}", 2)
     except KeyboardInterrupt:
         _stop("interrupted", 130)
-    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the end of the process would print again
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python would print an error at exit
         sys.exit(141)
     except (MemoryError, RuntimeError, OSError) as error:
         sentence = shortage(error) or refusal(error)
@@ -153,14 +154,14 @@ def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
 
 
 def _hear_interrupts() -> None:
-    """Make Ctrl-C a KeyboardInterrupt, which it is not while a command imports; one that is ignored stays so."""
+    """Let Ctrl-C raise a KeyboardInterrupt again, unless it is ignored (`scripts/_start.py` changes it for imports)."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _stop(sentence: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody may read this either
+    with contextlib.suppress(OSError):  # stderr may be closed as well
         print(sentence, file=sys.stderr)
     if code == 2:
         tell_launcher(sentence.removeprefix("error: "))
@@ -168,10 +169,10 @@ def _stop(sentence: str, code: int) -> NoReturn:
 
 
 def with_flags(sentence: str, settings: type) -> str:
-    """Call the fields of a command by their flags: the library writes `batch_size must be ...`, a user `--batch_size`.
+    """Put `--` before names of fields in a message: the library writes `batch_size`, but users write `--batch_size`.
 
-    A name counts where it has an underscore, stands in `backticks` or begins the sentence, as in `seed must not be
-    negative`; elsewhere a word such as seed or data is plain English. What stands in quotes or in a path stays.
+    A name is recognised if it has an underscore, is in `backticks`, or begins the sentence, as in `seed must not be
+    negative`. Elsewhere a word such as seed or data is ordinary English. Quoted text and paths are not changed.
     """
     names = sorted({flag[2:] for flag in _flags(settings)}, key=len, reverse=True)
     sentence = re.sub(rf"`({'|'.join(names)})`", r"--\1", sentence) if names else sentence
@@ -185,7 +186,7 @@ def with_flags(sentence: str, settings: type) -> str:
 
 
 def _flags(settings: type) -> dict[str, Flag]:
-    """Return {flag as it is typed, with underscores: what it sets}, those of nested dataclasses included."""
+    """Return {flag as the user types it, with underscores: flag}, including those of nested dataclasses."""
     hints = typing.get_type_hints(settings, include_extras=True)
     found: dict[str, Flag] = {}
     for field in fields(settings):
@@ -206,7 +207,7 @@ def _flags(settings: type) -> dict[str, Flag]:
 
 
 def _annotation(hint: Any) -> tuple[Any, ...]:
-    """Return (type, *what `Annotated` adds to it)."""
+    """Return (type, *metadata of `Annotated`)."""
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
 
 
@@ -215,7 +216,11 @@ def _underscored(flag: str) -> str:
 
 
 def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
-    """Rewrite `--a-b=c` as `--a_b c`, `--flag false` as `--no_flag` and aliases. UserError: a flag is unknown."""
+    """Rewrite `--a-b=c` as `--a_b c`, `--flag false` as `--no_flag`, and aliases as the names of their fields.
+
+    Raises:
+        UserError: A flag is unknown.
+    """
     words: list[str] = []
     for arg in args:
         if not arg.startswith("--"):
@@ -233,7 +238,7 @@ def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _placed_first(words: list[str], flags: dict[str, Flag]) -> list[str]:
-    """Move what is typed without its name to the front, also where its name was typed."""
+    """Move positional values to the front and drop their names, if the user typed them by name."""
     for name in (word for word in words if word in flags and flags[word].positional):
         at = words.index(name)
         words = [*words[at + 1 : at + 2], *words[:at], *words[at + 2 :]]
@@ -241,7 +246,7 @@ def _placed_first(words: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
-    """Replace the value of a boolean by the form of its flag."""
+    """Rewrite a boolean flag that is followed by a value, such as `--flag false`, as `--flag` or `--no_flag`."""
     result: list[str] = []
     for word in words:
         before = flags.get(result[-1]) if result else None
@@ -253,14 +258,18 @@ def _switches(words: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _with_value(word: str, flags: dict[str, Flag]) -> list[str]:
-    """Rewrite an optional boolean: `--flag` as `--flag True` and `--no_flag` as `--flag False`."""
+    """Rewrite an optional boolean for tyro: `--flag` as `--flag True` and `--no_flag` as `--flag False`."""
     if word not in flags or not flags[word].optional:
         return [word]
     return [word, "True"] if flags[word].boolean else [f"--{word.removeprefix('--no_')}", "False"]
 
 
 def _of_config(args: list[str], flags: dict[str, Flag]) -> list[str]:
-    """Return the arguments for which the file of --config stands. UserError: there is none, or it has other names."""
+    """Return the words of a command line for the settings in the file of --config.
+
+    Raises:
+        UserError: There is no such file, or it contains names that are not settings.
+    """
     given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
     if "--config" not in flags or "--config" not in given:
         return []
@@ -275,13 +284,13 @@ def _of_config(args: list[str], flags: dict[str, Flag]) -> list[str]:
 
 
 def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> list[str]:
-    """Return the arguments for which the chosen preset stands."""
+    """Return the words of a command line for the settings of the chosen preset."""
     given = {flag: word for flag, word in pairwise(args) if flag.startswith("--")}
     return _as_typed(presets(given) if callable(presets) else _named(presets, given), flags)
 
 
 def _as_typed(settings: Mapping[str, Any], flags: dict[str, Flag]) -> list[str]:
-    """Return the arguments that give settings. UserError: there is no flag of such a name."""
+    """Return the words of a command line for settings. UserError: there is no flag of such a name."""
     words: list[str] = []
     for field, value in settings.items():
         if isinstance(value, bool):
@@ -325,7 +334,7 @@ def _check_required(args: list[str], flags: dict[str, Flag]) -> None:
 
 @contextlib.contextmanager
 def _tyro_errors() -> Iterator[None]:
-    """Turn the box that tyro prints about an invalid value into a UserError of one sentence."""
+    """Raise a UserError of one sentence in place of the box that tyro prints about an invalid value."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -337,7 +346,7 @@ def _tyro_errors() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """Return what the box says between its title and the rule after that."""
+    """Extract the message of a box: the lines between its title and the next horizontal rule."""
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
     parts = [list(part) for rule, part in groupby(lines[1:], key=lambda line: set(line) <= set("─-")) if not rule]
     text = " ".join(parts[0] if parts else lines)

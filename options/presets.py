@@ -1,7 +1,7 @@
-"""Presets of training an encoder: name -> settings that differ from the defaults. Flags given by the user win.
+"""Presets for training an encoder: settings that differ from the defaults. Flags of the user take precedence.
 
-Without a preset, a light encoder of a small generator is trained as `light` says: the paper's 300,000 steps at a low
-learning rate are made for a generator of 1024 px.
+Without a preset, a light encoder of a small generator is trained with the settings of `light`, because the 300,000
+steps at a low learning rate of the paper are meant for a generator of 1024 px.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from typing import Any
 from stylegan2.runtime.errors import UserError
 
 LARGEST_LIGHT = 128
-"""Pixels of a generator up to which `encoder_type auto` is light."""
+"""px, largest side of a generator for which `encoder_type auto` is light"""
 SHIPPED = "synthfaces64"
 
 PSP: dict[str, dict[str, Any]] = {
-    # A few minutes on a laptop: enough to see the faces turn into the right ones.
+    # A few minutes on a laptop, which is enough to see the outputs become similar to the inputs.
     "demo": {
         "batch_size": 8,
         "learning_rate": 1e-3,
@@ -25,7 +25,7 @@ PSP: dict[str, dict[str, Any]] = {
         "val_interval": 200,
         "save_interval": 200,
     },
-    # e4e for a small generator: the deltas begin to learn at the same share of the training as published.
+    # e4e for a small generator. The deltas start to learn at the same fraction of the training as in the paper.
     "light-e4e": {
         "encoder_type": "light_e4e",
         "batch_size": 16,
@@ -38,7 +38,7 @@ PSP: dict[str, dict[str, Any]] = {
         "save_interval": 1_000,
         "image_interval": 500,
     },
-    # The light encoder of a small generator, on a laptop in some hours.
+    # The light encoder of a small generator, a few hours on a laptop.
     "light": {
         "batch_size": 16,
         "learning_rate": 1e-3,
@@ -52,10 +52,10 @@ PSP: dict[str, dict[str, Any]] = {
 
 
 def psp_settings(given: Mapping[str, str]) -> dict[str, Any]:
-    """Return what differs from the defaults: the named preset, or what fits the size of the generator.
+    """Return the settings that differ from the defaults: those of the preset, or those for the size of the generator.
 
     Args:
-        given: {"--flag": its first word} of the command line.
+        given: {"--flag": first word after it} of the command line.
 
     Raises:
         UserError: There is no preset of that name.
@@ -76,7 +76,7 @@ def psp_settings(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _resolution(given: Mapping[str, str]) -> int | None:
-    """Return the side of the generator's images; None where it cannot be read, which the command says itself."""
+    """Return the side of the generator's images in pixels, or None if it cannot be read, which the command reports."""
     name = given.get("--stylegan_weights") or given.get("--checkpoint_path") or SHIPPED
     if name == SHIPPED:
         return 64
@@ -92,7 +92,7 @@ def _resolution(given: Mapping[str, str]) -> int | None:
 
 
 def _goes_on(given: Mapping[str, str]) -> bool:
-    """Return whether a run is resumed that began with the paper's settings, before others were the default."""
+    """Return whether the run to resume began with the paper's 300,000 steps, the default of earlier versions."""
     if "--exp_dir" not in given or not Path(given["--exp_dir"], "checkpoints").is_dir():
         return False
     from stylegan2.runtime import checkpoint

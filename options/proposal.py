@@ -1,4 +1,4 @@
-"""The commands that lead from a folder of pictures to a generator and an encoder of it."""
+"""The commands that make a generator and an encoder from a folder of pictures."""
 
 import shlex
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from options.results import label
 
 SMALLEST, LARGEST_ON_CPU, LARGEST_ON_GPU = 32, 64, 256
-"""Pixels of a side; a GPU can do more, at four times the time for each doubling."""
+"""px; a GPU can train larger sizes, in four times the time for each doubling"""
 SQUARE = 1.1
-"""Pictures less elongated than this lose little by the middle square."""
+"""aspect ratio up to which pictures lose little if they are cropped to the central square"""
 FEW = 50_000
-"""Images below which the discriminator is kept from learning them by heart (ADA)."""
+"""number of images below which adaptive augmentation (ADA) prevents the discriminator from overfitting"""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What the commands depend on."""
+    """The properties of the pictures and of the machine on which the commands depend."""
 
     data: str
     """folder or zip of pictures"""
@@ -23,12 +23,12 @@ class Domain:
     faces: bool
     aligned: bool
     aspect: float
-    """width / height in the middle"""
+    """median of width / height"""
     resolution: int
-    """pixels of a side to train at"""
+    """side of the training images in pixels"""
     on_gpu: bool
     moco: bool
-    """whether MoCo's weights are here"""
+    """whether the weights of MoCo are on this machine"""
 
     @property
     def pads(self) -> bool:
@@ -36,13 +36,13 @@ class Domain:
 
 
 def fitting_resolution(side: int, on_gpu: bool) -> int:
-    """Return the largest power of two that pictures of so many pixels fill and that the machine can train."""
+    """Return the largest power of two that is at most `side`, in pixels, and that the machine can train."""
     largest = LARGEST_ON_GPU if on_gpu else LARGEST_ON_CPU
     return max(SMALLEST, min(largest, 2 ** (max(side, 1).bit_length() - 1)))
 
 
 def preparation(d: Domain) -> list[str]:
-    """Return the commands that make a data set: faces are aligned, other things are kept whole."""
+    """Return the commands that make a data set: faces are aligned, and pictures of other objects are kept whole."""
     name = label(d.data)
     commands, source = [], d.data
     if d.faces and not d.aligned:
@@ -61,7 +61,7 @@ def generator_training(d: Domain) -> str:
 
 
 def encoder_training(d: Domain) -> str:
-    """Return the command that trains an encoder; only faces are compared by a network that knows people."""
+    """Return the command that trains an encoder, with the identity loss only for faces."""
     name = label(d.data)
     weights = {} if d.faces else {"id_lambda": 0, **({"moco_lambda": 0.5} if d.moco else {})}
     settings = {"data": f"{name}.zip", "stylegan_weights": f"runs/{name}-generator"}
@@ -69,7 +69,7 @@ def encoder_training(d: Domain) -> str:
 
 
 def use(d: Domain) -> str:
-    """Return the command that inverts pictures with the encoder."""
+    """Return the command that inverts pictures by the trained encoder."""
     name = label(d.data)
     kept = {} if d.faces and not d.aligned else {"no_align": None, **({"crop": "pad"} if d.pads else {})}
     trained = {"data_path": d.data, "exp_dir": f"{name}-inverted", "checkpoint_path": f"runs/{name}-encoder"}

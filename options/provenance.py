@@ -1,4 +1,4 @@
-"""With what a result was made: the command line, the versions of packages and the revision of the code."""
+"""The origin of a result: the command line, the versions of packages and the revision of the code."""
 
 import importlib.metadata
 import platform
@@ -17,10 +17,13 @@ GIT_SECONDS = 10
 
 
 def provenance(argv: Sequence[str] | None = None) -> dict[str, str | dict[str, str]]:
-    """Return what to write beside a result, so that somebody else can make it again.
+    """Return the information that is needed to reproduce a result.
 
     Args:
-        argv: The words of the command line; by default those of the process.
+        argv: Words of the command line; by default those of the process.
+
+    Returns:
+        A dictionary with "command_line", "started" (UTC), "revision" and "versions".
     """
     return {
         "command_line": command_line(sys.argv if argv is None else argv),
@@ -31,13 +34,13 @@ def provenance(argv: Sequence[str] | None = None) -> dict[str, str | dict[str, s
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return a command as it can be typed in a shell."""
+    """Return a command as a line for a shell."""
     program = ["python", argv[0]] if argv[0].endswith(".py") else Path(argv[0]).name.split()
     return shlex.join([*program, *argv[1:]])
 
 
 def versions() -> dict[str, str]:
-    """Return {package: version} of what numbers depend on; a package that is not installed is left out."""
+    """Return {package: version} of the installed packages on which numerical results depend."""
     found = {"psp": psp.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -48,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(checkout: Path = CHECKOUT) -> str:
-    """Return the commit of this code, with `-dirty` where files differ from it; `unknown` outside of a checkout."""
+    """Return the commit of this code, with `-dirty` if files differ from it, or `unknown` outside of a checkout."""
     if not (checkout / ".git").exists():
         return "unknown"
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]

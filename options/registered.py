@@ -1,7 +1,7 @@
-"""What the parts of a registry can be set to: name, type, default and documentation of each setting.
+"""Name, type, default and documentation of each setting of the parts of a registry.
 
-It is read from their files (see `options.source`), so that the command line does not wait for PyTorch. A file that
-computes its defaults by running is imported.
+They are read from the text of the files (see `options.source`), so that the command line need not import PyTorch. A
+file is imported only if its defaults can be known in no other way.
 """
 
 import ast
@@ -22,41 +22,44 @@ from options.source import Definition, Source, UnreadableError, modules_with, re
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument of a class or of a function that builds a part."""
+    """An argument of a class, or of a function that builds a part."""
 
     name: str
     type: Any
     default: Any
     help: str
-    """Its entry under `Args` of the docstring, in lower case as the help of all flags is; "" where there is none."""
+    """entry for the argument under `Args` of the docstring, in lower case as in all help texts; "" if there is none"""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of a field of a dataclass."""
+    """metadata of the field, if the part is a dataclass"""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A registered class or function, as far as a command line is concerned."""
+    """The properties of a registered class or function that a command line needs."""
 
     summary: str
-    """The first line of its docstring, in lower case."""
+    """first line of the docstring, in lower case"""
     parameters: tuple[Parameter, ...]
-    """Its arguments that have a default; the others are not settings."""
+    """the arguments that have a default; the others are not settings"""
     registration: tuple[Any, ...] = ()
-    """What the decorator was given after the name."""
+    """the arguments of the decorator after the name"""
 
 
 def one_of(names: Iterable[str]) -> Any:
-    """Return what `Annotated` adds to a flag whose help is to list what can be chosen."""
+    """Return metadata for `Annotated` with which the help text of a flag lists the choices."""
     return tyro.conf.arg(metavar="{" + ",".join(names) + "}")
 
 
 @lru_cache
 def read_parts(package: str, decorator: str) -> dict[str, Part]:
-    """Return the parts that the files of a package register, by name in alphabetical order.
+    """Read the parts that the files of a package register.
 
     Args:
-        package: Dotted, such as "psp.losses".
-        decorator: As it is written above a class or function, such as "register_loss" or "GENERATORS.register".
+        package: Dotted name of the package, such as "psp.losses".
+        decorator: The decorator as it is written in the files, such as "register_loss" or "GENERATORS.register".
+
+    Returns:
+        {name: part} in alphabetical order.
     """
     found: dict[str, Part] = {}
     for definition, call, source in _registrations(package, decorator):
@@ -66,7 +69,7 @@ def read_parts(package: str, decorator: str) -> dict[str, Part]:
 
 
 def read_names(package: str, decorator: str) -> list[str]:
-    """Return the names under which the files of a package register parts; none of the files is imported."""
+    """Read the names under which the files of a package register parts, without importing the files."""
     return sorted(_arguments(call, source)[0] for _, call, source in _registrations(package, decorator))
 
 
@@ -113,7 +116,7 @@ def _parameters(definition: Definition, source: Source) -> list[Parameter]:
 
 
 def _base(base: ast.expr, source: Source) -> tuple[ast.ClassDef, Source] | None:
-    """Return a base class and its file; None where it is not of this repository, as torch.nn.Module is not."""
+    """Return a base class and its file, or None if it is not in this repository, like torch.nn.Module."""
     if not isinstance(base, ast.Name):
         return None
     if isinstance(found := source.definitions.get(base.id), ast.ClassDef):
@@ -126,7 +129,7 @@ def _base(base: ast.expr, source: Source) -> tuple[ast.ClassDef, Source] | None:
 
 
 def _of_function(function: ast.FunctionDef, documented: Definition, source: Source) -> list[Parameter]:
-    """Read the arguments with a default of a function, documented in its or its class's docstring."""
+    """Read the arguments with a default of a function, which the docstring of the function or its class documents."""
     helps = _documented_arguments(documented)
     arguments, defaults = [*function.args.posonlyargs, *function.args.args], function.args.defaults
     pairs = list(zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True))
@@ -139,7 +142,7 @@ def _of_function(function: ast.FunctionDef, documented: Definition, source: Sour
 
 
 def _of_fields(definition: ast.ClassDef, source: Source) -> list[Parameter]:
-    """Read the fields of a dataclass, which the docstring below each documents too."""
+    """Read the fields of a dataclass, which `Args` of the class or a docstring below the field documents."""
     helps, found = _documented_arguments(definition), []
     for node, below in zip(definition.body, [*definition.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
@@ -167,7 +170,7 @@ def _type(annotation: ast.expr | None, source: Source) -> Any:
 
 
 def parameters(builder: Callable[..., Any]) -> list[Parameter]:
-    """Return the settings of a class or function that is imported, as `read_parts` reads them from its file."""
+    """Return the settings of an imported class or function, in the form in which `read_parts` reads them."""
     constructor = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
     hints = typing.get_type_hints(constructor, include_extras=True)
     entries = docstring_parser.parse_from_object(builder).params
@@ -184,7 +187,10 @@ def parameters(builder: Callable[..., Any]) -> list[Parameter]:
 
 
 def phrase(sentence: str) -> str:
-    """Return a sentence as a help text: on one line, its first word in lower case (unless it is a name), no stop."""
+    """Convert a sentence to a help text: on one line, without a full stop, and beginning in lower case.
+
+    A first word with a further capital letter is a name, and stays as it is.
+    """
     text = " ".join(sentence.split()).removesuffix(".")
     first = text.partition(" ")[0]
     return text if any(letter.isupper() for letter in first[1:]) else text[:1].lower() + text[1:]

@@ -1,8 +1,8 @@
-"""Where a command writes: a folder belongs to one run, whose config.yaml says which, and nothing is replaced unasked.
+"""The places to which commands write. A folder belongs to one run, and nothing is replaced without being asked for.
 
-A command that fills a folder asks for its record first (`record_for`), and writes it where its results begin; one that
-writes a file begins with `check_new`. The config.yaml of a run holds its settings, as --config reads them, and under
-`runs` each command line with the versions of packages and the revision of the code.
+A command that fills a folder first requests a record (`record_for`), and writes it when its first results are due. A
+command that writes single files first calls `check_new`. The config.yaml of a run contains its settings, which --config
+can read again, and under `runs` each command line with the versions of packages and the revision of the code.
 """
 
 import dataclasses
@@ -21,26 +21,30 @@ from stylegan2.runtime.files import hold_folder, write_text
 Settings = TypeVar("Settings")
 COMMAND, RUNS = "command", "runs"
 ABOUT = (COMMAND, RUNS)
-"""Entries of config.yaml that are no settings."""
+"""entries of config.yaml that are not settings"""
 OF_THE_CALL = ("config", "overwrite", "dry_run")
-"""Settings that are not written to config.yaml, as they are no property of a run."""
+"""settings that are not written to config.yaml, because they are not properties of a run"""
 OF_THE_MACHINE = ("device", "tune_malloc", "workers", "exp_dir")
-"""Settings on which results do not depend."""
-LONGEST_CONFIG, MOST_VALUES = 2**20, 10_000  # bytes and values of a file of settings
+"""settings on which results do not depend"""
+LONGEST_CONFIG, MOST_VALUES = 2**20, 10_000  # largest number of bytes and of values in a file of settings
 NO_RESULTS = (".txt", ".log", ".out", ".err", ".yaml", ".yml", ".sh")
-"""Suffixes of files that may lie in a folder before its first run."""
+"""suffixes of files that may be in a folder before its first run"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configured:
-    """Settings that the dataclass of a command inherits which may read them from a file."""
+    """Settings of a command that can read its settings from a file, for inheritance by the command's dataclass."""
 
     config: Path | None = None
-    """a YAML file of settings, such as the config.yaml of an earlier run; flags given beside it win"""
+    """a YAML file of settings, such as the config.yaml of an earlier run; flags take precedence over it"""
 
     @property
     def folder(self) -> Path:
-        """Return `exp_dir`, which is known once `with_folder` has returned the settings."""
+        """Return `exp_dir`, which is set after `with_folder`.
+
+        Raises:
+            ValueError: `exp_dir` is not set yet.
+        """
         exp_dir = getattr(self, "exp_dir", None)
         if exp_dir is None:
             raise ValueError("the folder of the results is not known yet: call with_folder first")
@@ -49,32 +53,34 @@ class Configured:
 
 @dataclass(frozen=True, kw_only=True)
 class Results(Configured):
-    """Settings that the dataclass of a command inherits whose results can be replaced."""
+    """Settings of a command that can replace earlier results, for inheritance by the command's dataclass."""
 
     overwrite: bool = False
-    """replace what another run left at the same place"""
+    """replace the results of another run at the same place"""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What config.yaml says of a run: it is written once all mistakes of its user have been said."""
+    """The contents of the config.yaml of a run, which is written after all mistakes of the user have been reported."""
 
     path: Path
     command: str
     settings: dict[str, Any]
     earlier_runs: Sequence[Any] = ()
-    """that the folder has results of, which this one goes on with"""
+    """the runs whose results are in the folder and which this run continues"""
 
     @property
     def text(self) -> str:
-        """The settings alone, as YAML."""
+        """Return only the settings, as YAML."""
         return yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True)
 
     def write(self) -> str:
-        """Write the file, keep its folder to this process, and return its text; of several processes the first does.
+        """Write the file, lock its folder for this process, and return the text of the file.
+
+        Of several processes, only the first one writes and locks.
 
         Raises:
-            UserError: It cannot be written, or another process writes to the folder.
+            UserError: The file cannot be written, or another process writes to the folder.
         """
         config = {COMMAND: self.command, **self.settings, RUNS: [*self.earlier_runs, provenance()]}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -85,7 +91,7 @@ class Record:
 
 
 def with_folder(o: Settings, default: str) -> Settings:
-    """Return settings whose `exp_dir`, if it is None, is the folder `default` below runs/."""
+    """Return the settings with `exp_dir` set to runs/`default` if it is None."""
     if getattr(o, "exp_dir") is not None:  # noqa: B009
         return o
     return dataclasses.replace(o, exp_dir=Path("runs") / default)  # type: ignore[type-var]
@@ -102,20 +108,21 @@ def record_for(
     growing: Sequence[str] = (),
     marks: Sequence[str] = (),
 ) -> Record:
-    """Return the record of a run that may have its folder.
+    """Check that a run may write to its folder, and return the record of the run.
 
     Args:
-        o: Settings with `exp_dir` and, where a run may replace another, `overwrite`.
-        command: What writes.
-        writes: Patterns of names at the top of the folder that it writes.
-        part: Which of the command's results are written, where each has files of its own; they share a folder.
-        fixed: Settings that an earlier run in the folder must have had too; by default all on which results depend.
-        free: Settings that may differ then.
-        growing: Lists that may have become longer.
-        marks: Files or folders by which a folder without config.yaml shows that this command wrote there.
+        o: Settings with `exp_dir` and, if a run may replace another one, `overwrite`.
+        command: Name of the command.
+        writes: Patterns of the names that the command writes at the top of the folder.
+        part: Name of the part of the command's results that this run writes, if several parts with separate files share
+            a folder.
+        fixed: Settings that must equal those of an earlier run in the folder; by default all on which results depend.
+        free: Settings that may differ nevertheless.
+        growing: Settings that are lists and may have become longer.
+        marks: Files or folders that show that this command wrote to a folder without config.yaml.
 
     Raises:
-        UserError: The folder holds results of another command or of other settings.
+        UserError: The folder contains results of another command or of other settings.
     """
     folder: Path = o.exp_dir
     settings = plain_settings(o)
@@ -139,14 +146,18 @@ def record_for(
 
 
 def check_new(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse to replace files. UserError: one of them is there."""
+    """Check that files do not exist yet, unless they may be overwritten.
+
+    Raises:
+        UserError: One of the files exists.
+    """
     for path in paths:
         if path.exists() and not overwrite:
             raise UserError(f"{str(path)!r} is there already: give another name, or `overwrite`")
 
 
 def plain_settings(o: Any) -> dict[str, Any]:
-    """Return {setting: value} of a dataclass and of those in it, in types that YAML and JSON know."""
+    """Return {setting: value} of a dataclass and its nested dataclasses, in types of YAML and JSON."""
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(o):
         if field.name in OF_THE_CALL:
@@ -157,11 +168,15 @@ def plain_settings(o: Any) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a file of settings. UserError: it is no mapping of names to values, or cannot be read."""
+    """Read a YAML file of settings.
+
+    Raises:
+        UserError: The file cannot be read, or does not map names to values.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST_CONFIG + 1)
-        if len(content) > LONGEST_CONFIG or b"<<" in content:  # a few merged mappings would take hours
+        if len(content) > LONGEST_CONFIG or b"<<" in content:  # nested merges could take hours to expand
             raise UserError(f"{str(path)!r} is no list of settings: it is too large, or merges mappings")
         config = yaml.safe_load(content.decode("utf-8"))
         _count_values(config, path)
@@ -177,7 +192,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _count_values(config: object, path: Path) -> None:
-    """Raise UserError where aliases make a few lines stand for more values than any settings have."""
+    """Raise a UserError if aliases expand to more values than any file of settings has."""
     waiting = [config]
     for value in waiting:
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | set) else ()
@@ -186,14 +201,14 @@ def _count_values(config: object, path: Path) -> None:
 
 
 def is_first_process() -> bool:
-    """Return whether this process writes for all: torchrun numbers them before PyTorch is imported."""
+    """Return whether this is the first process of torchrun, which writes for all, without importing PyTorch."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def label(name: str | Path) -> str:
-    """Return a word for a model, a folder or a file, to name another folder by."""
+    """Return a short name of a model, folder or file, for use in the name of another folder."""
     path = Path(str(name).partition("::")[0])
-    path = path.parent if "{" in path.name else path  # of shards their folder
+    path = path.parent if "{" in path.name else path  # the folder of shards
     inner = path.parent.parent if path.parent.name == "checkpoints" else path
     return inner.resolve().name.partition(".")[0] or "model"
 
@@ -207,7 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def _results_in(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """List what at the top of a folder may be results of these names; a log that a shell writes there is none."""
+    """List the files and folders at the top of a folder that match the patterns and may be results, unlike logs."""
     found = {entry for pattern in patterns for entry in folder.glob(pattern) if not entry.name.startswith(".")}
     return sorted(entry.name for entry in found if entry.suffix.lower() not in NO_RESULTS)
 
@@ -215,7 +230,7 @@ def _results_in(folder: Path, patterns: Sequence[str]) -> list[str]:
 def _changed(
     settings: dict[str, Any], earlier: dict[str, Any], names: Sequence[str], growing: Sequence[str]
 ) -> list[str]:
-    """List the settings that are not as they were; one that an earlier version did not know counts as equal."""
+    """List the settings that have changed. A setting that is missing in the earlier run counts as equal."""
     return [
         name
         for name in names

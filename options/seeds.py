@@ -1,4 +1,4 @@
-"""Lists of numbers as they are typed: seeds such as 0-63 or 1,5,9-12, and strengths such as -3,0,3."""
+"""Parsing of lists of numbers: seeds such as 0-63 or 1,5,9-12, and strengths such as -3,0,3."""
 
 import math
 import re
@@ -9,14 +9,17 @@ MOST = 100_000
 
 
 def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
-    """Read numbers and ranges (both ends included) that commas separate, in the order given.
+    """Parse numbers and ranges, which include both ends, separated by commas.
 
     Args:
-        text: What was typed, such as 0-63 or 1,5,9-12.
-        flag: Where it was typed, for the message.
+        text: The text, such as 0-63 or 1,5,9-12.
+        flag: Name of the flag for error messages.
+
+    Returns:
+        The seeds, in the given order.
 
     Raises:
-        UserError: It is anything else.
+        UserError: The text has another form, or names more than 100,000 seeds.
     """
     seeds: list[int] = []
     for word in text.replace(" ", "").split(","):
@@ -31,7 +34,11 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
 
 
 def parse_numbers(text: str, flag: str) -> list[float]:
-    """Read finite numbers that commas separate. UserError: the text is anything else."""
+    """Parse finite numbers, separated by commas.
+
+    Raises:
+        UserError: The text has another form. The message names `flag`.
+    """
     try:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:

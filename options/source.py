@@ -1,6 +1,7 @@
-"""Modules read as text: which definitions they hold and what their constants are, without running them.
+"""Reading the definitions and constants of modules from their text, without importing them.
 
-Running the file of a network or a loss imports PyTorch, which takes seconds; a command line is to be read in a moment.
+Importing the file of a network or a loss imports PyTorch, which takes seconds, but a command line should be parsed at
+once.
 """
 
 import ast
@@ -16,43 +17,47 @@ from typing import Any
 
 Definition = ast.ClassDef | ast.FunctionDef
 RUN = ("annotated_types", "datasets.setting", "stylegan2.runtime.ranges")
-"""Modules that describe settings; running them costs nothing."""
+"""modules that describe settings and are cheap to import"""
 
 
 class UnreadableError(Exception):
-    """What a file says depends on running it."""
+    """A value of a file that cannot be known without importing the file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A module's text, parsed."""
+    """The parsed text of a module."""
 
     name: str
-    """dotted"""
+    """dotted name"""
     definitions: Mapping[str, Definition]
     constants: Mapping[str, ast.expr]
     imports: Mapping[str, tuple[str, str]]
-    """{name here: (module, name there)}; the name there is "" for a module itself"""
+    """{name in this file: (module, name in the module)}; the latter is "" for an imported module"""
     known: dict[str, Any] = field(default_factory=dict)
-    """values of names that were asked for"""
+    """cache of values"""
 
     def value(self, name: str) -> Any:
-        """Return what a name stands for; a class or function of the file is its `Definition`.
+        """Return the value of a name; for a class or function of the file, its `Definition`.
 
         Raises:
-            UnreadableError: The file would have to be run.
+            UnreadableError: The file would have to be imported.
         """
         if name not in self.known:
             self.known[name] = self._find(name)
         return self.known[name]
 
     def evaluate(self, expression: ast.expr) -> Any:
-        """Return the value of an expression of this file. UnreadableError: the file would have to be run."""
+        """Return the value of an expression of this file.
+
+        Raises:
+            UnreadableError: The file would have to be imported.
+        """
         try:
             return eval(compile(ast.Expression(expression), self.name, "eval"), {"__builtins__": {}}, _Names(self))
         except UnreadableError:
             raise
-        except Exception as error:  # whatever an expression may raise on definitions in the place of their values
+        except Exception as error:  # an expression may raise anything, because some names have no real values here
             raise UnreadableError(f"{self.name}: {ast.unparse(expression)}: {error}") from error
 
     def _find(self, name: str) -> Any:
@@ -68,7 +73,7 @@ class Source:
 
 
 class _Names(dict):
-    """The names of a file, for `eval`."""
+    """The namespace of a file for `eval`."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -79,7 +84,7 @@ class _Names(dict):
 
 
 def _imported(module: str, name: str) -> Any:
-    """Return what `from module import name` gives, or the module where the name is ""."""
+    """Return the value that `from module import name` imports, or the module if the name is ""."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names or module in RUN:
         found = importlib.import_module(module)
@@ -91,7 +96,11 @@ def _imported(module: str, name: str) -> Any:
 
 @lru_cache
 def read_source(name: str) -> Source:
-    """Parse a module by its dotted name. UnreadableError: there is no such file of Python."""
+    """Parse a module by its dotted name.
+
+    Raises:
+        UnreadableError: There is no such Python file.
+    """
     path = find_module(name)
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     imports = dict(pair for node in tree.body for pair in _names_of_import(node, name))
@@ -101,7 +110,11 @@ def read_source(name: str) -> Source:
 
 
 def find_module(name: str) -> Path:
-    """Return the file of a module without importing the packages that it is in. UnreadableError: there is none."""
+    """Return the file of a module, without importing its packages.
+
+    Raises:
+        UnreadableError: There is no such file.
+    """
     top, *rest = name.split(".")
     spec = importlib.util.find_spec(top)
     for folder in spec.submodule_search_locations or [] if spec else []:
@@ -113,7 +126,7 @@ def find_module(name: str) -> Path:
 
 
 def modules_with(text: str, package: str) -> list[str]:
-    """Return the dotted names of a package's own modules whose files have some text, in alphabetical order."""
+    """Return the dotted names, sorted, of the modules directly in a package whose files contain a text."""
     files = sorted(find_module(package).parent.glob("*.py"))
     return [f"{package}.{file.stem}" for file in files if text in file.read_text(encoding="utf-8")]
 
@@ -128,7 +141,7 @@ def _names_of_import(node: ast.stmt, module: str) -> Iterator[tuple[str, tuple[s
 
 
 def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """Yield (name, expression) of `NAME = ...` and `NAME: type = ...`."""
+    """Yield (name, expression) for a statement `NAME = ...` or `NAME: type = ...`."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Name):

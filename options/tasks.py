@@ -1,4 +1,4 @@
-"""Flags of the registered tasks: the fields of their dataclasses. A task takes its own and refuses those of others."""
+"""Flags for the fields of the registered tasks. A task accepts its own flags and refuses those of other tasks."""
 
 import typing
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,13 @@ Purpose = Literal["training", "inference"]
 
 
 def task_settings(purpose: Purpose, package: str = TASKS) -> type:
-    """Return a dataclass with the settings of all tasks that training or inference asks for; None is not given."""
+    """Build a dataclass with the settings of all tasks for training or for inference.
+
+    The default of all fields is None, which means that the user did not give the setting.
+
+    Raises:
+        ValueError: Two tasks have settings of the same name with different types.
+    """
     helps: dict[str, list[str]] = {}
     owners: dict[str, Parameter] = {}
     for task, setting in _settings(purpose, package):
@@ -30,14 +36,18 @@ def task_settings(purpose: Purpose, package: str = TASKS) -> type:
 
 
 def given_settings(settings: Any, purpose: Purpose, package: str = TASKS) -> dict[str, Any]:
-    """Return {setting: value} of those that were given. UserError: a list holds another kind of value."""
+    """Return {setting: value} of the settings that the user gave.
+
+    Raises:
+        UserError: A list contains a value of the wrong type.
+    """
     kinds = {setting.name: setting.type for _, setting in _settings(purpose, package)}
     given = {name: getattr(settings, name) for name in kinds if getattr(settings, name) is not None}
     return {name: _read(name, value, kinds[name]) for name, value in given.items()}
 
 
 def _settings(purpose: Purpose, package: str) -> Iterator[tuple[str, Parameter]]:
-    """Yield (name of the task, setting) of the settings that `purpose` asks for."""
+    """Yield (name of the task, setting) for all settings that exist in training or in inference."""
     for name, task in read_parts(package, "register_task").items():
         for setting in task.parameters:
             if setting.metadata.get("only") in (None, purpose):
@@ -56,12 +66,12 @@ def _flag(setting: Parameter, helps: list[str], names: Iterable[str]) -> Any:
 
 
 def _typed(kind: Any) -> Any:
-    """Return the type of a flag that may be left out; a list is read as text with commas."""
+    """Return the type of an optional flag. The flag of a tuple is a text with commas."""
     return str | None if typing.get_origin(kind) is tuple else kind | None
 
 
 def _read(name: str, value: Any, kind: Any) -> Any:
-    """Turn 1,2,4 into (1, 2, 4) where the setting is a tuple."""
+    """Convert a text such as 1,2,4 to (1, 2, 4) if the setting is a tuple."""
     if typing.get_origin(kind) is not tuple:
         return value
     entry = typing.get_args(kind)[0]

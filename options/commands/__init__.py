@@ -1,7 +1,8 @@
-"""The commands of `psp`: what each does, the script that it runs, and its settings, a file each in this folder.
+"""The commands of `psp`, each with a summary, a script, and a file of settings in this folder.
 
-Files here are read without PyTorch, so that `psp NAME --help` and a mistake in a command line show at once. The script
-is imported once its settings are known. A new command is a file of settings, a script and a line in the table.
+The files in this folder do not import PyTorch, so that `psp NAME --help` and mistakes in a command line are shown at
+once. A script is imported after its settings have been parsed. A new command needs a file of settings, a script and a
+line in the table.
 """
 
 import difflib
@@ -18,16 +19,16 @@ from stylegan2.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A word after `psp`."""
+    """A command, which is the first word after `psp`."""
 
     script: str
-    """file of scripts/ whose `main` runs; options/commands/ has a file of the same name"""
+    """file in scripts/ whose `main` is called; options/commands/ has a file of the same name"""
     settings: str
-    """name of the dataclass there; `PRESETS` beside it are its presets, if there are any"""
+    """name of the dataclass in options/commands/; `PRESETS` in the same file are its presets, if there are any"""
     summary: str
-    """what it does, in a few words"""
+    """a short description for `psp --help`"""
     first: str = ""
-    """the flag for which words before all flags stand: `psp invert me.jpg` is `psp invert --data_path me.jpg`"""
+    """the flag that words before all flags belong to: `psp invert me.jpg` means `psp invert --data_path me.jpg`"""
 
 
 DATA = "data_path"
@@ -60,7 +61,7 @@ COMMANDS = {
 
 
 def main() -> NoReturn:
-    """Run the command that the words after `psp` give, and exit with its code."""
+    """Run the command that is named after `psp`, and exit with its code."""
     words = sys.argv[1:]
     with exit_on_user_error():
         name, *args = words or ["--help"]
@@ -74,7 +75,7 @@ def main() -> NoReturn:
 
 
 def help_text() -> str:
-    """Return what `psp --help` prints."""
+    """Return the text of `psp --help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
@@ -91,19 +92,23 @@ def help_text() -> str:
 
 
 def meant(name: str, args: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """Return the command and the words after it, where a word after the name chooses another command."""
+    """Return the name of the command to run and its arguments, some of which select another command."""
     flags = {arg.partition("=")[0] for arg in args}
     if name == "export" and args[:1] == ["onnx"]:
         return "export-onnx", args[1:]
     if name == "invert" and "--direction" in flags:
-        return "edit", args  # an inversion that is edited
+        return "edit", args  # an inversion with an edit
     if name == "evaluate" and "--generator" in flags:
         return "evaluate-generator", args
     return name, args
 
 
 def run(name: str, args: Sequence[str]) -> NoReturn:
-    """Read a command's settings, import its script, and exit with the code that its `main` returns."""
+    """Parse the settings of a command, import its script, and exit with the code that its `main` returns.
+
+    Raises:
+        UserError: There is no command of that name.
+    """
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "psp --help lists them"
@@ -113,7 +118,7 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
     args = with_first(command, args)
     module = importlib.import_module(f"options.commands.{command.script}")
     settings = getattr(module, command.settings)
-    sys.argv = [f"psp {name}", *args]  # as its help, and what a run writes down, are to call it
+    sys.argv = [f"psp {name}", *args]  # the name of the program in the help text and in config.yaml
     with exit_on_user_error(settings):
         given = parse(settings, getattr(module, "PRESETS", None), args=args)
         script = importlib.import_module(f"scripts.{command.script}")
@@ -121,6 +126,6 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
 
 
 def with_first(command: Command, args: Sequence[str]) -> list[str]:
-    """Return the words of a command line with the flag for which the first ones stand."""
+    """Put the flag that the first words belong to before them, if they are not flags."""
     stands = command.first and args and not args[0].startswith("-")
     return [f"--{command.first}", *args] if stands else list(args)

@@ -14,23 +14,23 @@ from stylegan2.runtime.ranges import Side, Threads
 
 @dataclass(frozen=True)
 class AlignFaces(Configured):
-    """Find the faces of a folder of photos and cut them out as FFHQ does. Run again, it goes on where it was."""
+    """Find the faces in a folder of photos and crop them as in FFHQ. Run the command again to continue."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """folder of photos, searched with its subfolders, or one photo; also by URL"""
     exp_dir: Path
-    """folder for the aligned pictures, manifest.jsonl (with each crop's corners in its photo) and failures.txt"""
+    """folder for the aligned pictures, manifest.jsonl (with the corners of each crop in its photo) and failures.txt"""
     output_size: Annotated[Side, tyro.conf.arg(aliases=["--size"])] = 256
-    """pixels of an aligned picture's side"""
+    """side of an aligned picture in pixels"""
     landmarks: Path | None = None
-    """a .json, .csv or .npz file that says where the faces are: a box, 5 or 68 landmarks each, all of which are used;
-    the forms are described in psp/inference/landmarks.py"""
+    """a .json, .csv or .npz file with the positions of the faces, as a box, 5 or 68 landmarks each; all faces in the
+    file are aligned; psp/inference/landmarks.py describes the formats"""
     faces: Literal["largest", "all"] = "largest"
-    """which of the faces that are found in a photo"""
+    """which faces of a photo to align"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
     workers: Annotated[Threads, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
-    """photos at a time"""
+    """number of photos that are aligned at a time"""
 
     def __post_init__(self) -> None:
         if self.exp_dir.resolve() == self.data_path.resolve():

@@ -9,17 +9,17 @@ from stylegan2.runtime.ranges import Count, NotNegative, Seed
 
 @dataclass(frozen=True)
 class Blend(Results):
-    """Swap layers between two generators: the coarse ones of one, the fine ones of another that was tuned from it."""
+    """Combine the coarse layers of a generator with the fine layers of another one that was tuned from it."""
 
     base: str
-    """gives the coarse layers (pose and shapes) and the mapping network: a generator's name, folder or file"""
+    """the generator of the coarse layers (pose and shapes) and of the mapping network: its name, folder or file"""
     style: str
-    """gives the fine layers (colours and texture)"""
+    """the generator of the fine layers (colours and texture): its name, folder or file"""
     out: Path
-    """the .safetensors file to write; samples of base, style and blend are written beside it as .png"""
+    """the .safetensors file to write; samples of base, style and blend are written to a .png of the same name"""
     swap_from: Count = 32
-    """resolution from which the layers are the style's"""
+    """resolution from which the layers are those of the style"""
     ramp: NotNegative = 0
-    """so many resolutions from there on are a mixture, with more and more of the style"""
+    """number of resolutions, from --swap_from on, over which the layers change gradually to those of the style"""
     seed: Seed = 0
     """seed of the samples"""

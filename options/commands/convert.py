@@ -17,7 +17,7 @@ USES = {
 }
 
 
-SUFFIXES = {"to official-psp": ".pt", "to rosinality": ".pt", "to ours": ".safetensors"}  # of OUT
+SUFFIXES = {"to official-psp": ".pt", "to rosinality": ".pt", "to ours": ".safetensors"}  # {conversion: suffix of OUT}
 
 
 USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in USES.items())
@@ -25,17 +25,17 @@ USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in US
 
 @dataclass(frozen=True)
 class Convert(Results):
-    """Published checkpoints and those of this package.
+    """Convert published checkpoints to those of this package and back.
 
-    to official-psp SRC OUT writes a model in the layout of the published code (.pt); to rosinality SRC OUT writes a
-    generator in the layout of rosinality/stylegan2-pytorch (.pt); to ours SRC OUT writes a published pSp, e4e or
-    ReStyle file or a generator (rosinality, NVIDIA, lucidrains) as a .safetensors of this package; inspect FILE says
-    what is in a file, an experiment folder or a shipped model; verify FILE compares what a published file gives here
-    with the published formula, as to ours and to rosinality do before they write.
+    `to official-psp SRC OUT` writes a model in the format of the published code (.pt). `to rosinality SRC OUT` writes a
+    generator in the format of rosinality/stylegan2-pytorch (.pt). `to ours SRC OUT` writes a published pSp, e4e or
+    ReStyle file or a generator (rosinality, NVIDIA, lucidrains) as a .safetensors file of this package. `inspect FILE`
+    describes a file, an experiment folder or a shipped model. `verify FILE` compares the outputs of a published file in
+    this package with the published formulas, as `to ours` and `to rosinality` do before they write.
     """
 
     words: tyro.conf.Positional[tuple[str, ...]] = ()
-    """what to do, and with which files"""
+    """the conversion, and the files"""
 
     def __post_init__(self) -> None:
         if not self._fits():
@@ -53,7 +53,7 @@ class Convert(Results):
 
     @property
     def command(self) -> str:
-        """What to do: to official-psp, to rosinality, to ours, inspect or verify."""
+        """Return the conversion: to official-psp, to rosinality, to ours, inspect or verify."""
         return " ".join(self.words[:2] if self.words[0] == "to" else self.words[:1])
 
     @property
@@ -62,5 +62,5 @@ class Convert(Results):
 
     @property
     def out(self) -> Path:
-        """The file to write, of `to` alone."""
+        """Return the file to write, which only the conversions with `to` have."""
         return Path(self.words[3])

@@ -11,13 +11,13 @@ class Demo:
     """Invert photographs with the shipped models and edit, complete and draw them, then train a small encoder."""
 
     exp_dir: Path = Path("runs/demo")
-    """gets everything the demo makes"""
+    """folder for all results of the demo"""
     photos: Path | None = None
-    """a folder of photographs; by default one that comes along, and people who do not exist"""
+    """a folder of photographs; by default a shipped photograph, and portraits of people who do not exist"""
     max_steps: Count = 200
-    """training steps"""
+    """number of training steps"""
     num_images: Count = 64
-    """held-out faces to measure on"""
+    """number of held-out faces for the evaluation"""
     device: str = "auto"
     """auto, cpu, cuda or mps"""
     seed: Seed = 0

@@ -14,21 +14,23 @@ from stylegan2.runtime.ranges import Count, NotNegative, Threads
 class Doctor(Machine):
     """Look at a folder of pictures and propose the commands that train a generator and an encoder on them.
 
-    Sizes, shapes, colours, damaged files, copies and, in a sample, faces are looked for. Nothing is written.
+    The command examines sizes, shapes and colours, and looks for damaged files, copies and, in a sample, faces. It
+    writes nothing.
     """
 
     data: tyro.conf.Positional[Path]
     """folder of pictures, searched with its subfolders, or a zip file of them"""
     look_at: Count = 1_000
-    """pictures to read, spread evenly over all"""
+    """number of pictures to read, spread evenly over all"""
     search: Count = 24
-    """of these, pictures to search for faces"""
+    """number of these pictures to search for faces"""
     resolution: NotNegative = 0
-    """pixels of a side to propose commands for; by default what the pictures and the machine allow"""
+    """side of the images, in pixels, for the proposed commands; by default the largest that the pictures and the
+    machine allow"""
     workers: Threads = 2
-    """threads that read"""
+    """number of threads that read pictures"""
     estimate: bool = True
-    """train a few steps to say how long the trainings would take on this machine"""
+    """train a few steps to estimate how long the trainings would take on this machine"""
 
     def __post_init__(self) -> None:
         if self.resolution:

@@ -10,18 +10,18 @@ from stylegan2.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class DownloadModels:
-    """Download models by name, into the folder that PSP_WEIGHTS names or the folder of caches.
+    """Download models by name, to the folder that PSP_WEIGHTS names or to the cache folder.
 
-    Shows source, size and licence first, and asks. The same command again goes on where an interrupted download
-    stopped. Where the SHA-256 of a file is known, it is checked; where not, it is recorded in SHA256SUMS.
+    The command first shows source, size and licence, and asks for confirmation. Run it again to continue an interrupted
+    download. The SHA-256 of a file is checked if it is known, and otherwise recorded in SHA256SUMS.
     """
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """of `psp models`"""
+    """names as in `psp models`"""
     yes: bool = False
-    """do not ask"""
+    """do not ask for confirmation"""
     folder: Path | None = None
-    """where to put the files, in place of PSP_WEIGHTS"""
+    """folder for the files, instead of PSP_WEIGHTS"""
 
     def __post_init__(self) -> None:
         if not all(self.names) or not self.names:

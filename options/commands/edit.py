@@ -20,64 +20,68 @@ CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 @dataclass(frozen=True)
 class PhotoSettings:
-    """How a photo or a clip is edited."""
+    """Settings for editing a photo or a clip."""
 
     direction: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """with a photo or clip: NAME=STRENGTH such as smile=+2, in standard deviations of W along the direction; several
-    with commas between"""
+    """for a photo or clip: NAME=STRENGTH such as smile=+2, in standard deviations of W along the direction; several
+    are separated by commas"""
     out: Path | None = None
-    """the picture to write, or the .mp4, .mov or .mkv; by default SOURCE_edited"""
+    """the picture to write, or the .mp4, .mov or .mkv file; by default SOURCE_edited"""
     paste_back: bool = False
-    """lay the face back into the photo; in a clip it always is"""
+    """paste the face back into the photo; in a clip this is always done"""
     align: bool = True
-    """find faces and align them as FFHQ does; --no_align for a picture that is aligned already"""
+    """find faces and align them as in FFHQ; --no_align is for a picture that is aligned already"""
     faces: Literal["largest", "all"] = "largest"
-    """which faces of a photo"""
+    """which faces of a photo to edit"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
     seed: Seed = 0
-    """of --locality"""
+    """seed of the locality regularization (--locality)"""
     precision: Precision = "auto"
     """auto: bf16 on a GPU and fp32 elsewhere"""
 
     def strengths(self) -> dict[str, float]:
-        """Return {direction: strength}. UserError: they are of another form."""
+        """Return {direction: strength}.
+
+        Raises:
+            UserError: The edits have another form than NAME=STRENGTH.
+        """
         return parse_edits(self.direction)
 
 
 @dataclass(frozen=True)
 class Edit(Machine, Results):
-    """Edit a photo or a clip from end to end; or move samples, or the codes of photos, step by step.
+    """Edit a photo or a clip from end to end, or move samples or the codes of photos step by step.
 
-    psp edit me.jpg --direction smile=+2 --pivotal 350 --paste_back --out smiling.jpg inverts the face, follows the
-    direction and lays the result back. Without a photo: a strip of pictures for each direction.
+    `psp edit me.jpg --direction smile=+2 --pivotal 350 --paste_back --out smiling.jpg` inverts the face, moves its
+    codes along the direction and pastes the result. Without a photo, a strip of pictures is written for each direction.
     """
 
     source: tyro.conf.Positional[Path | None] = None
     """a photo, or a clip (.mp4, .mov, ...; its sound is kept)"""
     directions: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """files of scripts/directions.py, InterFaceGAN (.npy, .pt), GANSpace (.pkl, .pt, .npz) or SeFa (.pt), or names of
-    directions that come with the package; by default those of the generator that do"""
+    shipped directions; by default all shipped directions of the generator"""
     generator: Annotated[str | None, tyro.conf.arg(aliases=["--stylegan_weights", "--checkpoint_path"])] = None
-    """a pSp model, by default synthfaces64_inversion; without a photo also a generator's name, folder or file, by
-    default the shipped one that the directions were found for"""
+    """for a photo or clip: a pSp model, by default portraits64_inversion; without one: a pSp model or the name, folder
+    or file of a generator, by default the shipped generator for which the directions were found"""
     exp_dir: Path | None = None
-    """gets DIRECTION.png, and each picture in DIRECTION/; by default runs/edited-SUBJECT, the file of codes or else of
-    directions"""
+    """folder for DIRECTION.png and for the single pictures in DIRECTION/; by default runs/edited-NAME, where NAME is
+    that of the file of codes or else of directions"""
     seeds: str = "0-7"
     """samples to edit: numbers and ranges such as 0-63 or 1,5,9-12"""
     truncation_psi: float = 0.7
-    """of the samples"""
+    """truncation psi of the samples"""
     latents: Path | None = None
-    """codes to edit instead: a latents.npz of inference or of scripts/project.py"""
+    """codes to edit instead of samples: a latents.npz of inference or of scripts/project.py"""
     photos: str = "all"
     """with --latents: names in that file, separated by commas, or all"""
     names: str = "all"
-    """the directions to move along, separated by commas, or all"""
+    """names of the directions to move along, separated by commas, or all"""
     strengths: str = "-3,-2,-1,0,1,2,3"
-    """in standard deviations of W along the direction; 0 is the picture itself"""
+    """strengths in standard deviations of W along the direction; 0 gives the unedited picture"""
     rows: str = ""
-    """rows of w+ to move instead of the file's: coarse, medium, fine, or numbers such as 0-5"""
+    """rows of w+ to move, instead of those in the file: coarse, medium, fine, or numbers such as 0-5"""
     photo_settings: tyro.conf.OmitArgPrefixes[PhotoSettings] = field(default_factory=PhotoSettings)
     optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
 
@@ -102,17 +106,17 @@ class Edit(Machine, Results):
 
     @property
     def is_clip(self) -> bool:
-        """Whether the source is a video, by its name."""
+        """Return whether the source is a video, according to its suffix."""
         return self.source is not None and self.source.suffix.lower() in CLIPS
 
     def samples(self) -> list[int]:
-        """Return the seeds."""
+        """Return the seeds of the samples."""
         return parse_seeds(self.seeds)
 
     def steps(self) -> list[float]:
-        """Return the strengths."""
+        """Return the strengths of the edits."""
         return parse_numbers(self.strengths, "--strengths")
 
     def titles(self) -> list[str]:
-        """Return how the strengths are written."""
+        """Return the strengths as texts, for titles and file names."""
         return [f"{step:+g}" for step in self.steps()]

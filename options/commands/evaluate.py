@@ -18,43 +18,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate(Machine, Results):
-    """Measure encoders on held-out images. Of a task: against the true target, and by angle, factor or kind of mask.
+    """Measure encoders on held-out images.
 
-    What was measured is kept: run the same command again after an interruption, or with one model more.
+    Outputs are compared with the true targets, for some tasks separately by angle, factor or kind of mask. Measurements
+    are stored, so that the same command can be run again after an interruption or with a further model.
     """
 
     checkpoint_path: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--checkpoint_paths"])] = (
         "synthfaces64_inversion",
     )
-    """shipped names, experiment folders or checkpoints, of one task; NAME=PATH names a row of the table"""
+    """names of shipped models, experiment folders or checkpoints of one task; NAME=PATH names a row of the table"""
     data: Annotated[str, tyro.conf.arg(aliases=["--data_path"])] = "synthetic"
     """a folder or zip of images, or `synthetic` for held-out procedural faces"""
     source_data: str | None = None
-    """a folder or zip of what the encoders see of each image of --data, matched by name"""
+    """a folder or zip of the source of each image of --data, matched by name"""
     exp_dir: Path | None = None
-    """gets metrics.json, table.md, comparison.png and, in per_image/, the values of each image; by default
-    runs/evaluation-MODEL, of the first model"""
+    """folder for metrics.json, table.md, comparison.png and, in per_image/, the values of each image; by default
+    runs/evaluation-MODEL, where MODEL is the first model"""
     num_images: Count | None = None
-    """how many images to measure on, in each group; by default 512, or all there are if fewer"""
+    """number of images in each group; by default 512, or all if there are fewer"""
     optimisation_steps: NotNegative | None = None
-    """steps of W+ optimisation towards the true image, from the mean face: what the generator can show at all; by
-    default 500 for inversion and 0, which leaves it out, for other tasks"""
+    """steps of W+ optimisation from the mean face towards the true image, which shows what the generator can achieve;
+    by default 500 for inversion and 0 (no optimisation) for other tasks"""
     refine_steps: NotNegative | None = None
-    """the same from the first encoder's codes; by default 100 for inversion and 0 for other tasks"""
+    """steps of W+ optimisation from the codes of the first encoder; by default 100 for inversion and 0 for other
+    tasks"""
     n_outputs: NotNegative = 5
-    """segmentation, sketch, super-resolution: outputs among which diversity is measured; 0 leaves it out"""
+    """segmentation, sketch, super-resolution: outputs per source whose diversity is measured; 0 skips this"""
     latent_mask: str = "fine"
     """rows of w+ in which these outputs differ"""
     batch_size: Count = 16
-    """images a batch"""
+    """images per batch"""
     precision: Precision = "fp32"
-    """numbers that the methods are computed in (auto: bf16 on a GPU); what measures them stays in fp32"""
+    """precision of the evaluated networks (auto: bf16 on a GPU); metrics are always computed in fp32"""
     perceptual: PerceptualNetwork = "auto"
     identity: IdentityNetwork = "auto"
     segmenter: str | None = None
-    """segmentation: a file of train_segmenter.py; by default the shipped one, on procedural faces alone"""
+    """segmentation: a file of train_segmenter.py; by default the shipped segmenter, for procedural faces only"""
     seed: Seed = 0
-    """seed of what is random"""
+    """seed of everything random"""
 
     def __post_init__(self) -> None:
         if self.n_outputs == 1:
@@ -67,7 +69,11 @@ class Evaluate(Machine, Results):
         return [_named(entry) for entry in self.checkpoint_path]
 
     def steps(self, itself: bool) -> tuple[int, int]:
-        """Return the steps of optimisation and of refinement; `itself`: the source is the image to give back."""
+        """Return the steps of optimisation and of refinement.
+
+        Args:
+            itself: Whether the source itself is the target, as in inversion.
+        """
         optimisation, refinement = (500, 100) if itself else (0, 0)
         return (
             optimisation if self.optimisation_steps is None else self.optimisation_steps,
@@ -75,7 +81,7 @@ class Evaluate(Machine, Results):
         )
 
     def mixing(self) -> "Mixing":
-        """Return how several outputs of a source are mixed."""
+        """Return the settings of style mixing for several outputs of a source."""
         from psp.mixing import Mixing
 
         return Mixing(self.latent_mask, self.n_outputs, seed=self.seed)

@@ -13,8 +13,8 @@ from options.results import Results
 class ExportOnnx(Results):
     """Write a model as ONNX graphs, for onnxruntime in any language and in the browser.
 
-    Of an encoder with its generator: encoder.onnx, generator.onnx, and model.onnx for both; of a generator alone:
-    mapping.onnx and generator.onnx. The batch is open. Each graph is compared with PyTorch before it is kept.
+    A pSp model gives encoder.onnx, generator.onnx, and model.onnx for both together. A generator gives mapping.onnx and
+    generator.onnx. The batch size is free. The outputs of each graph are compared with PyTorch before it is kept.
     """
 
     model: tyro.conf.Positional[str]
@@ -24,4 +24,4 @@ class ExportOnnx(Results):
     part: Literal["all", "encoder", "generator", "model", "mapping"] = "all"
     """which graph to write"""
     half: bool = False
-    """compute in float16; what goes in and out stays float32, and the encoder's file is half as large"""
+    """compute in float16; inputs and outputs stay float32, and the file of the encoder is half as large"""

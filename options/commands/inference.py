@@ -24,17 +24,18 @@ FEW_THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class MultiModal:
-    """Several outputs for each source, with random styles in some rows of w+."""
+    """Settings for several outputs per source, with random styles in some rows of w+."""
 
     n_outputs: Annotated[Count, tyro.conf.arg(aliases=["--n_outputs_to_generate"])] = 1
-    """outputs for each face; more than one differ in the rows of --latent_mask"""
+    """number of outputs per face; several outputs differ in the rows of --latent_mask"""
     latent_mask: str | None = None
-    """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; if not given, fine"""
+    """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; fine if several outputs
+    are asked for without it"""
     mix_alpha: Share = 1.0
     """share of the random style in these rows, from 0 to 1"""
 
     def mixing(self, seed: int) -> "Mixing | None":
-        """Return how several outputs are mixed; None where the one output is the encoder's."""
+        """Return the settings of style mixing, or None if the only output has the encoder's codes."""
         if self.n_outputs == 1 and self.latent_mask is None:
             return None
         from psp.mixing import Mixing
@@ -44,7 +45,7 @@ class MultiModal:
 
 @dataclass(frozen=True)
 class SavedOptimisation(Optimisation):
-    """What is optimised for each photo after encoding, and whether it is kept."""
+    """Settings of the optimisation after encoding, and of files for its results."""
 
     save_generators: bool = False
     """write the tuned generators to generators/"""
@@ -56,42 +57,43 @@ class SavedOptimisation(Optimisation):
 
 @dataclass(frozen=True)
 class Inference(Machine, Results):
-    """Translate a folder of photos: faces are found, aligned, encoded and rendered again."""
+    """Translate a folder of photos: find and align the faces, encode them, and render the codes."""
 
     data_path: Annotated[Path, tyro.conf.arg(aliases=["--data"])]
     """folder of images, searched with its subfolders, or one image; also by URL"""
     exp_dir: Path
     """folder for the results"""
     checkpoint_path: str = "portraits64_inversion"
-    """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or a shipped model's name"""
+    """a checkpoint, an experiment folder (its newest checkpoint), a published pSp file, or the name of a shipped
+    model"""
     iterations: Annotated[Count | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
-    """passes of an encoder that corrects itself (ReStyle) or features; by default as many as in its training. The first
-    pass of a feature encoder gives codes in W+ alone"""
+    """passes of an encoder that corrects its codes (ReStyle) or features; by default as many as in its training. After
+    one pass, a feature encoder gives codes in W+ without correction"""
     align: bool | None = None
-    """find faces and align them as FFHQ does, by default where the model reads photos; --no_align for pictures that are
-    aligned already, or of no faces"""
+    """find faces and align them as in FFHQ, by default if the model reads photos of faces; --no_align is for pictures
+    that are aligned already or show no faces"""
     crop: Literal["center", "pad"] = "center"
-    """with --no_align: the middle of a picture, a square or, for published models of cars, 4 to 3, or all of it on a
-    black square as `psp prepare --crop pad` makes it; the results then have the picture's shape again"""
+    """with --no_align: the middle part of a picture (a square or, for published models of cars, 4 to 3), or the whole
+    picture on a black square as in `psp prepare --crop pad`, from which the results are cropped to its shape again"""
     faces: Literal["largest", "all"] = "largest"
-    """which faces of a photo"""
+    """which faces of a photo to translate"""
     detector: Literal["auto", "dlib", "mtcnn"] = "auto"
     """face detector; auto is dlib, and MTCNN for photos where dlib finds no face"""
     couple_outputs: bool = True
-    """write inference_coupled/ too: aligned source and output side by side"""
+    """also write inference_coupled/, with aligned source and output side by side"""
     test_batch_size: Annotated[Count, tyro.conf.arg(aliases=["--batch_size"])] = 8
-    """images translated at a time"""
+    """number of images that are translated at a time"""
     workers: Threads = FEW_THREADS
-    """threads that read and align photos; the results do not depend on it"""
+    """number of threads that read and align photos; the results do not depend on it"""
     noise_mode: Literal["const", "random", "none"] = "const"
-    """noise of the generator: the stored maps, fresh draws or none"""
+    """noise of the generator: the stored maps, new random maps, or none"""
     seed: Seed = 0
-    """seed of the random styles and of the fresh draws of --noise_mode random"""
+    """seed of the random styles and of the random noise maps"""
     precision: Precision = "auto"
-    """auto: bf16 on a GPU and fp32 elsewhere; 16-bit numbers are compared with fp32 first, which is used if the outputs
-    differ"""
+    """auto: bf16 on a GPU and fp32 elsewhere; a 16-bit precision is compared with fp32 first, which is used if the
+    outputs differ"""
     paste_back: bool = False
-    """write inference_pasted/ too: the photos with the results laid over their faces"""
+    """also write inference_pasted/, with the results pasted into the photos"""
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=MultiModal)
     optimisation: tyro.conf.OmitArgPrefixes[SavedOptimisation] = field(default_factory=SavedOptimisation)
     task_settings: tyro.conf.OmitArgPrefixes[TaskSettings] = field(default_factory=TaskSettings)  # pyright: ignore[reportInvalidTypeForm]

@@ -8,13 +8,13 @@ import tyro
 
 @dataclass(frozen=True)
 class Models:
-    """List models by name: what each is, how large, under which licence, and where it is.
+    """List the models that have a name, with their kind, size, licence and place.
 
-    shipped: comes with this package; installed: comes with another package; here: on this machine; to download: `psp
-    download NAME` gets it. A name stands for a file wherever a command takes a model.
+    shipped: part of this package; installed: part of another package; here: on this machine; to download: `psp download
+    NAME` downloads it. The name can be used in place of a file in all commands that take a model.
     """
 
     word: tyro.conf.Positional[str] = ""
-    """list only what has this in its line, such as cars, e4e or shipped"""
+    """list only models with this word in their line, such as cars, e4e or shipped"""
     kind: Literal["all", "psp", "generator", "directions", "network"] = "all"
-    """pSp models, generators, directions to edit along, or the networks that losses, metrics and detectors use"""
+    """pSp models, generators, directions for editing, or the networks that losses, metrics and detectors use"""

@@ -17,43 +17,44 @@ from stylegan2.runtime.ranges import Count, NotNegative, Threads
 OF_PHOTOS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
 
 
-"""What procedural faces leave no choice of."""
+"""settings that apply to photos but not to procedural faces"""
 
 
 @dataclass(frozen=True)
 class PrepareData(Configured):
-    """Check, crop, resize and pack a folder of photos for training. What is left out is listed with its reason."""
+    """Check, crop, resize and pack a folder of photos for training. Omitted photos are listed with a reason."""
 
     out: Annotated[Path, tyro.conf.arg(aliases=["--dest"])]
-    """a new .zip file or folder; it appears when all is done, and nothing stays of a run that was stopped"""
+    """a new .zip file or folder, which is complete or, after an interruption, does not exist"""
     resolution: int
-    """pixels of a side: a power of two"""
+    """side of the images in pixels: a power of two"""
     data_path: Annotated[Path | None, tyro.conf.arg(aliases=["--data", "--source"])] = None
     """folder of photos, searched with its subfolders, a zip file of them, or WebDataset shards; also by URL"""
     synthetic: NotNegative = 0
-    """a number of procedural faces in place of photos, rendered once so that no training waits for them"""
+    """number of procedural faces to render instead of photos, so that no training has to render them"""
     shards: Annotated[NotNegative, tyro.conf.arg(aliases=["--shard_size"])] = 0
-    """pictures in each WebDataset shard: the folder --out then holds 000000.tar and so on"""
+    """pictures per WebDataset shard; with shards, --out is a folder with 000000.tar and so on"""
     crop: Literal["center", "top", "none", "pad"] = "center"
-    """the square that is kept: the middle of a photo, the upper end of tall ones, of square photos only, or the whole
-    photo on a black square, whose place there padding.json records"""
+    """the square that is kept: center, the middle of a photo; top, the upper end of tall photos; none, only photos that
+    are square; pad, the whole photo on a black square, with its position recorded in padding.json"""
     channels: Literal[1, 3, 4] = 3
-    """1 gray, 3 RGB, 4 RGBA; others are converted, and their number is said"""
+    """1 gray, 3 RGB, 4 RGBA; other photos are converted, and their number is reported"""
     part: Literal["all", "train", "held_out"] = "all"
-    """all photos; or train, without a tenth of the people, who are held_out: a rule on names decides, folder/NAME,
-    where NAME_neutral and NAME_smiling are one person. Procedural faces: people that no training sees for held_out"""
+    """all photos; train, without a tenth of the people; or held_out, only these people. The name of a file,
+    folder/NAME, determines the person: NAME_neutral and NAME_smiling are one person. Procedural faces: held_out are
+    people that do not occur in training"""
     labels: str | None = None
-    """`folders`: the top subfolders are the classes; or a .csv file with lines `name,class`, or with several numbers a
-    line; or a dataset.json, of which that of the photos themselves is found by this name. Photos without a label are
+    """`folders`, if the top subfolders are the classes; a .csv file with lines `name,class` or with several numbers per
+    line; or a dataset.json, where the name dataset.json also means the one among the photos. Photos without a label are
     left out"""
     min_side: Count | None = None
-    """pixels of the square in the photo, at least; by default the resolution, so that nothing is enlarged"""
+    """smallest side of the square in the photo, in pixels; by default the resolution, so that nothing is enlarged"""
     max_aspect: Annotated[float, Interval(ge=1, le=math.inf)] = 3.0
-    """leave out photos more than so many times as long as wide, or as wide as long; `inf` takes all"""
+    """largest ratio of the longer to the shorter side of a photo; others are left out; `inf` keeps all"""
     keep_duplicates: bool = False
-    """also photos that come out equal to an earlier one, pixel by pixel"""
+    """also keep photos whose result equals an earlier one, pixel by pixel"""
     workers: Annotated[Threads, tyro.conf.arg(aliases=["--num_threads"])] = os.cpu_count() or 1
-    """photos at a time, or processes that render"""
+    """number of photos that are processed at a time, or of processes that render faces"""
 
     def __post_init__(self) -> None:
         if (self.data_path is None) == (self.synthetic == 0):

@@ -9,6 +9,6 @@ from options.commands.inference import Inference, MultiModal
 
 @dataclass(frozen=True)
 class StyleMixing(Inference):
-    """Several outputs for each photo: most of w+ is the encoder's, and the rows of --latent_mask get random styles."""
+    """Make several outputs per photo, which differ by random styles in the rows of --latent_mask."""
 
     multi_modal: tyro.conf.OmitArgPrefixes[MultiModal] = field(default_factory=lambda: MultiModal(n_outputs=5))

@@ -13,18 +13,18 @@ class TrainSegmenter(Machine, Results):
     """Train the small segmenter that measures label-to-face models, on the exact labels of the procedural faces."""
 
     exp_dir: Path = Path("runs/segmenter")
-    """gets segmenter.safetensors, metrics.json and segmentation.png"""
+    """folder for segmenter.safetensors, metrics.json and segmentation.png"""
     resolution: Side = 64
     """side of the images in pixels"""
     max_steps: Count = 1000
-    """training steps"""
+    """number of training steps"""
     batch_size: Count = 8
-    """images a step"""
+    """images per step"""
     learning_rate: Positive = 4e-3
-    """at the start; it falls to 0 along a cosine"""
+    """learning rate at the start, which falls to 0 along a cosine"""
     num_images: Count = 256
-    """held-out faces to measure on"""
+    """number of held-out faces for the evaluation"""
     workers: Workers = 1
-    """processes that render images"""
+    """number of processes that render images"""
     seed: Seed = 0
     """seed of the weights and of the order of the images"""

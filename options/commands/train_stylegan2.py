@@ -19,34 +19,36 @@ NetworkSettings = network_settings()
 
 @dataclass(frozen=True)
 class TrainStyleGAN2(Machine):
-    """Train a generator: PGGAN, StyleGAN, StyleGAN2. To resume, run the same command again."""
+    """Train a generator such as PGGAN, StyleGAN or StyleGAN2. To resume, run the same command again."""
 
     data: str = "synthetic"
-    """a folder or zip of images, WebDataset shards such as FOLDER/{000000..000999}.tar, here or by URL, or `synthetic`
+    """a folder or zip of images, WebDataset shards such as FOLDER/{000000..000999}.tar, local or by URL, or `synthetic`
     for the embedded procedural faces"""
     exp_dir: Path | None = None
     """experiment folder: checkpoints, samples, TensorBoard logs, metrics.jsonl, config.yaml; by default
     runs/ARCHITECTURE-DATA-RESOLUTION"""
     preset: Annotated[str | None, one_of(preset_names())] = None
-    """a named set of defaults; flags given beside it win"""
+    """a named set of defaults; flags take precedence over it"""
     mirror: bool = False
-    """flip half of the images"""
+    """mirror half of the images"""
     conditional: bool = False
     """condition on the labels of the data: classes, or vectors of attributes and measured values"""
     init_from: str | None = None
-    """start from a trained generator, and from the discriminator where the file has it: sizes are as there, but for
-    --resolution, --channels and the classes of the data, and nothing grows; what fits is kept, and said"""
+    """start from a trained generator and, if the file contains it, its discriminator. Sizes are those of the file,
+    except --resolution, --channels and the classes of the data; the resolution does not grow; weights that fit are
+    kept, and their number is reported"""
     workers: Workers = 1
-    """processes that read or render images"""
+    """number of processes that read or render images"""
     process_timeout: Positive = 60.0
-    """seconds after which a process of torchrun that shows no sign of life ends the others"""
+    """seconds without a sign of life from a process of torchrun after which the others end"""
     dry_run: bool = False
-    """print settings, sizes of networks, and what a few steps need of memory and time; write nothing"""
+    """print settings, sizes of networks, and memory and time of a few steps; write nothing"""
     metrics: str = ""
-    """measured every metrics_interval images, comma-separated, such as fd_effnet: the distances between sets of
-    images of evaluate_generator.py. checkpoints/best_model.safetensors has the lowest value of the first one"""
+    """comma-separated metrics of evaluate_generator.py, such as fd_effnet, that compare sets of images. They are
+    computed every metrics_interval images, and checkpoints/best_model.safetensors has the lowest value of the first
+    one"""
     metrics_samples: Count = 5_000
-    """generated images that they are measured on"""
+    """number of generated images for --metrics"""
     network: tyro.conf.OmitArgPrefixes[NetworkSettings] = field(default_factory=NetworkSettings)  # pyright: ignore[reportInvalidTypeForm]
     training: tyro.conf.OmitArgPrefixes[TrainingSettings] = field(default_factory=TrainingSettings)
 
