@@ -1,4 +1,5 @@
-"""A page in the browser: photographs in, photographs out, by the models that come with the package.
+"""A web page on which visitors invert, edit and restore photographs with the models that come with the package.
 
-`studio` does what the page shows and knows nothing of it; `page` and `tabs` lay it out with Gradio; `server` serves it.
+`studio` processes the photographs and does not depend on the page, `page` and `tabs` lay it out with Gradio, and
+`server` serves it.
 """

@@ -1,4 +1,4 @@
-"""What every event of the page shares: one queue for the networks, and a user's mistake as one sentence."""
+"""Events of the page: all of them share one queue for the networks, and show user errors as one sentence."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import gradio as gr
 
 from stylegan2.runtime.errors import UserError
 
-QUEUE = "networks"  # the events of this name wait for each other: the networks work for one at a time
+QUEUE = "networks"  # name of the queue; its events run one at a time
 
 
 def bind(
@@ -18,21 +18,24 @@ def bind(
     outputs: Sequence[Any] = (),
     **settings: Any,
 ) -> Any:
-    """Let a trigger, such as `button.click`, call a function that uses the networks, and return what can follow it.
+    """Let an event call a function that uses the networks.
 
     Args:
-        trigger: Of a component, or `then` of what this function returned.
-        function: Its `UserError` is shown as it is.
-        inputs: Components whose values it gets.
-        outputs: Components that get what it returns.
-        settings: Further ones of Gradio's events.
+        trigger: Event of a component, such as `button.click`, or `then` of an event that this function returned.
+        function: The function; its `UserError` is shown on the page.
+        inputs: Components whose values are passed to the function.
+        outputs: Components whose values the function returns.
+        settings: Further settings of Gradio's events.
+
+    Returns:
+        Gradio's event, whose `then` triggers a following one.
     """
     settings = {"concurrency_id": QUEUE, "concurrency_limit": 1, "api_visibility": "private", **settings}
     return trigger(sentence_for_mistakes(function), list(inputs), list(outputs), **settings)
 
 
 def sentence_for_mistakes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function, which says a user's mistake on the page."""
+    """Wrap a function so that its `UserError` is shown on the page as one sentence."""
 
     @functools.wraps(function)
     def said(*arguments: Any) -> Any:
@@ -45,6 +48,6 @@ def sentence_for_mistakes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_sentence(message: str) -> str:
-    """Return a message of the library as a sentence of the page: with a capital and a full stop."""
+    """Convert a message of the library to a sentence with a capital letter and a full stop."""
     message = message.strip()
     return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")

@@ -1,4 +1,4 @@
-"""How the page looks: fonts of the machine that shows it, one accent, room around the pictures."""
+"""Design of the page: system fonts, one accent colour, and space around the images."""
 
 import gradio as gr
 
@@ -38,7 +38,7 @@ CSS = """
 
 
 def theme() -> gr.themes.Base:
-    """Return the theme: Gradio's own asks Google for a font, this one asks nobody."""
+    """Build the theme of the page, which uses system fonts; Gradio's own theme loads a font from Google."""
     return gr.themes.Soft(
         primary_hue="teal",
         secondary_hue="teal",

@@ -1,4 +1,4 @@
-"""The page: a photograph and its faces on the left, what becomes of the chosen one on the right."""
+"""The page: the photograph and its faces on the left, and the tabs with results for the chosen face on the right."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from psp.web.upload import Subject, first_of, gallery_of, upload
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import listening
 
-SWEEP_SECONDS, KEEP_SECONDS = 600, 3600  # how often files of pictures are looked through, and how old they get
+SWEEP_SECONDS, KEEP_SECONDS = 600, 3600  # interval at which old image files are deleted, and their largest age
 INVITATION = "Drop a photograph here, click to choose one, or paste it"
 FOOTER = (
     "Faces are drawn at {side} x {side} pixels by {names}. Photographs are forgotten after {minutes:.0f} minutes, and "
@@ -27,9 +27,9 @@ def build_page(models: Mapping[str, Predictor], names: Sequence[str], examples: 
     """Lay out the page.
 
     Args:
-        models: {task: model}; a tab whose model is not there is not shown.
-        names: What the models are called.
-        examples: Files of photographs to try.
+        models: {task: model}; a tab is shown only if the model of its task is in it.
+        names: Names of the models, which the page shows.
+        examples: Files of example photographs.
     """
     inversion = models[studio.INVERSION]
     with gr.Blocks(title="psp", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as page:
@@ -81,7 +81,15 @@ def build_page(models: Mapping[str, Predictor], names: Sequence[str], examples: 
 
 
 def open_upload(file: str | None, opened: int) -> tuple[Any, ...]:
-    """Read what was uploaded: the values of photograph, picture, message, faces, number and opened."""
+    """Open an uploaded photograph.
+
+    Args:
+        file: Path of the file; None if the photograph was removed.
+        opened: Number of photographs that were opened so far.
+
+    Returns:
+        The new values of photograph, picture, message, faces, number and opened.
+    """
     if file is None:
         return forget(opened)
     try:
@@ -94,22 +102,22 @@ def open_upload(file: str | None, opened: int) -> tuple[Any, ...]:
 
 
 def open_selected(gallery: list[tuple[str, str | None]], opened: int, event: gr.SelectData) -> tuple[Any, ...]:
-    """Open a picture of a gallery as if it had been uploaded."""
+    """Open the selected image of a gallery as if it had been uploaded; returns the values of `open_upload`."""
     return open_upload(first_of(gallery[event.index]), opened)
 
 
 def forget(opened: int) -> tuple[Any, ...]:
-    """Return the values of a page without a photograph."""
+    """Remove the photograph; returns the values of `open_upload`."""
     return None, None, said(""), gr.Gallery(None, visible=False), 0, opened + 1
 
 
 def said(sentence: str) -> gr.Markdown:
-    """Return what the message becomes: it is there only if it says something."""
+    """Return a message for the page, which is hidden if the sentence is empty."""
     return gr.Markdown(sentence, visible=bool(sentence))
 
 
 def choose_face(opened: int, event: gr.SelectData) -> tuple[int, int]:
-    """Take another of the faces: its number, and that there is something new."""
+    """Choose another face of the photograph; returns its number and the next value of `opened`."""
     return event.index, opened + 1
 
 
@@ -121,7 +129,19 @@ def find_codes(
     turn: int,
     progress: gr.Progress = gr.Progress(),  # noqa: B008, Gradio finds it by its default
 ) -> tuple[Face | None, int]:
-    """Invert the chosen face, and say that the tabs have something new to show."""
+    """Invert the chosen face.
+
+    Args:
+        model: The inversion model.
+        photograph: The photograph; None if there is none.
+        number: Number of the face in the photograph.
+        likeness: A key of `studio.LIKENESS`.
+        turn: Number of faces that were inverted so far.
+        progress: Gradio's progress bar.
+
+    Returns:
+        The inverted face or None, and the next value of `turn`, whose change updates the tabs.
+    """
     if photograph is None:
         return None, turn + 1
     with listening(partial(report, progress)):
@@ -129,5 +149,5 @@ def find_codes(
 
 
 def report(progress: gr.Progress, what: str, done: int, total: int | None) -> None:
-    """Show on the page how far some work is."""
+    """Show the progress of a computation on the page."""
     progress((done, total), desc=what)

@@ -1,4 +1,4 @@
-"""Serve the page: on this machine alone by default, within bounds, and without asking any other machine."""
+"""The server of the page, which limits uploads and requests, and neither sends nor loads anything elsewhere."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ from psp.web import studio
 from stylegan2.runtime.errors import UserError
 
 INSTALL = "the page needs Gradio: install it with `pip install 'psp-translate[web]'`"
-VISITORS = 20  # whose photographs are kept at a time
+VISITORS = 20  # number of visitors whose photographs are kept at a time
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; "
     "object-src 'none'; base-uri 'self'"
 )
-"""What a browser may load for the page: nothing from any other machine (Content-Security-Policy)."""
+"""The Content-Security-Policy of the page: browsers may load nothing from other machines."""
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -28,8 +28,8 @@ QUIET = {
 
 
 def require_gradio() -> None:
-    """Import Gradio so that it sends nothing home. UserError: it is not installed, or cannot be imported."""
-    os.environ.update(QUIET)  # read when it is imported
+    """Import Gradio with telemetry switched off. UserError: Gradio is not installed or cannot be imported."""
+    os.environ.update(QUIET)  # Gradio reads these variables when it is imported
     try:
         import gradio  # noqa: F401
     except ImportError as error:
@@ -51,13 +51,13 @@ def serve(
 
     Args:
         models: {task: model}.
-        names: {task: what the model is called}.
+        names: {task: name of the model}.
         host: Address to listen on.
-        port: Port to listen on, as `free_port` returns it.
-        upload_megabytes: A larger file is refused.
-        queue_size: Requests that may wait; further ones are refused.
-        open_browser: Open the page in this machine's browser.
-        started: Gets the page's address.
+        port: Port to listen on, as returned by `free_port`.
+        upload_megabytes: Largest size of an uploaded file in megabytes.
+        queue_size: Largest number of waiting requests; further ones are rejected.
+        open_browser: Whether to open the page in the browser of this machine.
+        started: Called with the address of the page before it blocks.
 
     Raises:
         UserError: Gradio is not installed.
@@ -65,7 +65,7 @@ def serve(
     require_gradio()
     from psp.web import look, page
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, no picture is left behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as after Ctrl-C, temporary images are deleted
     with tempfile.TemporaryDirectory(prefix="psp-web-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "pictures"))
         examples = studio.write_examples(models[studio.INVERSION], Path(folder))
@@ -82,15 +82,19 @@ def serve(
 
 
 def free_port(host: str, port: int) -> int:
-    """Return a port on which the page can listen: the one that is given, or any for 0.
+    """Return a port on which the page can listen.
+
+    Args:
+        host: Address to listen on.
+        port: The desired port; 0 for any free one.
 
     Raises:
-        UserError: The address is not this machine's, or another program has the port.
+        UserError: The address does not belong to this machine, or another program uses the port.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as probe:
-            if os.name == "posix":  # elsewhere this would share a port that is taken
+            if os.name == "posix":  # on other systems, this would share a port that is in use
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             return probe.getsockname()[1]
@@ -99,17 +103,17 @@ def free_port(host: str, port: int) -> int:
 
 
 def guarded() -> dict[str, Any]:
-    """Return settings of the web application that tell browsers to load nothing from elsewhere."""
+    """Return settings of the web application that add the Content-Security-Policy and disable its API pages."""
     from starlette.middleware import Middleware
 
     return {"middleware": [Middleware(WithPolicy)], "docs_url": None, "redoc_url": None}
 
 
 class WithPolicy:
-    """Add the policy to every answer.
+    """ASGI middleware that adds the Content-Security-Policy to every response.
 
     Args:
-        application: ASGI application that answers.
+        app: The ASGI application that creates the responses.
     """
 
     def __init__(self, app: Any) -> None:

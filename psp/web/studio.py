@@ -1,4 +1,4 @@
-"""What the page does with photographs: from Pillow images to Pillow images, knowing nothing of the page."""
+"""Processing of photographs for the page, from Pillow images to Pillow images, independent of the page itself."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,34 +19,38 @@ from stylegan2.runtime.errors import ImageError, UserError
 INVERSION, SUPER_RESOLUTION, INPAINTING, TOONIFY = "inversion", "super_resolution", "inpainting", "toonify"
 TASKS = (INVERSION, SUPER_RESOLUTION, INPAINTING, TOONIFY)
 LIKENESS = {"Quick": {}, "Closer": {"refine": 100}, "Closest": {"refine": 100, "pivotal": 350}}
-"""Arguments of `Predictor.invert` by what the page calls them."""
+"""{name on the page: arguments of `Predictor.invert`}"""
 ROWS = ("coarse", "medium", "fine")
-LONGEST = 2048  # pixels of a photograph's longer side; larger ones are reduced
-SHOWN = 512  # pixels of the side of a face on the page
-THUMBNAIL = 128  # pixels of the side of a face to choose
-SOFT = 6.0  # standard deviation of a filled hole's edge, in pixels of the face that is shown
-EXAMPLES = (5, 3, 29, 23)  # seeds of the people who stand ready to try the page
+LONGEST = 2048  # longer side of a photograph in pixels; larger photographs are reduced
+SHOWN = 512  # side of a face on the page in pixels
+THUMBNAIL = 128  # side of the thumbnail of a face in pixels
+SOFT = 6.0  # standard deviation of the soft edge of a filled hole, in pixels of the face on the page
+EXAMPLES = (5, 3, 29, 23)  # seeds of the generated people among the example photographs
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """What somebody gave, and where the faces in it lie."""
+    """A photograph of a visitor and the faces in it."""
 
     image: Image.Image
+    """the photograph, at most LONGEST pixels wide and high"""
     crops: tuple[Crop, ...]
-    """the largest face first; the centre square where none was found"""
+    """the faces, the largest first; the centre square if no face was found"""
     notice: str = ""
-    """what its owner should know, one sentence"""
+    """a sentence for the visitor, or "" """
 
 
 # ------------------------------------------------------------------------------------------------ models
 
 
 def shipped_models(family: str) -> dict[str, str]:
-    """Return {task: name} of the models of a family that come with the package: FAMILY_inversion and so on.
+    """Return the models of a family that come with the package, such as FAMILY_inversion.
+
+    Returns:
+        {task: name of the model}.
 
     Raises:
-        UserError: No inversion model of that family comes along.
+        UserError: The package contains no inversion model of that family.
     """
     names = {task: f"{family}_{task}" for task in TASKS if f"{family}_{task}" in PRETRAINED.shipped}
     if INVERSION not in names:
@@ -57,7 +61,15 @@ def shipped_models(family: str) -> dict[str, str]:
 
 
 def load_models(names: Mapping[str, str], device: str = "auto") -> dict[str, Predictor]:
-    """Load models, {task: name}, as {task: model}."""
+    """Load models.
+
+    Args:
+        names: {task: name of the model}.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        {task: model}.
+    """
     return {task: psp.load(name, device) for task, name in names.items()}
 
 
@@ -65,15 +77,15 @@ def load_models(names: Mapping[str, str], device: str = "auto") -> dict[str, Pre
 
 
 def open_photograph(path: str | Path) -> Photograph:
-    """Read a file that was uploaded and find the faces in it.
+    """Read an uploaded file and find the faces in it.
 
     Raises:
-        ImageError: It cannot be read; the sentence says why.
+        ImageError: The file cannot be read; the message says why.
     """
     try:
         image = Image.fromarray(read_picture(path))
     except ImageError as error:
-        raise ImageError(str(error).replace(str(path), Path(path).name)) from error  # folders are nobody's business
+        raise ImageError(str(error).replace(str(path), Path(path).name)) from error  # hides the folders of the server
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     crops = tuple(psp.find_faces(image))
     if crops:
@@ -82,7 +94,7 @@ def open_photograph(path: str | Path) -> Photograph:
 
 
 def centre_of(image: Image.Image) -> Crop:
-    """Return the largest square in the middle of an image."""
+    """Return the largest centred square of an image."""
     side = min(image.size)
     left, upper = (image.width - side) / 2, (image.height - side) / 2
     right, lower = left + side, upper + side
@@ -90,17 +102,17 @@ def centre_of(image: Image.Image) -> Crop:
 
 
 def thumbnails(photograph: Photograph) -> list[Image.Image]:
-    """Return each face, small, to choose from."""
+    """Crop a small image of each face, from which the visitor chooses one."""
     return [cut_out(photograph, crop, THUMBNAIL) for crop in photograph.crops]
 
 
 def cut_out(photograph: Photograph, crop: Crop, side: int = SHOWN) -> Image.Image:
-    """Cut a face out of a photograph, upright."""
+    """Crop a face from a photograph and rotate it upright, as an image of side x side pixels."""
     return Image.fromarray(extract(np.asarray(photograph.image), crop, side))
 
 
 def enlarged(image: Image.Image, side: int = SHOWN) -> Image.Image:
-    """Return a square image as large as the page shows faces; one that is larger stays as it is."""
+    """Enlarge a square image to a side of `side` pixels; a larger one is returned unchanged."""
     return image if image.width >= side else image.resize((side, side), Image.Resampling.LANCZOS)
 
 
@@ -108,13 +120,29 @@ def enlarged(image: Image.Image, side: int = SHOWN) -> Image.Image:
 
 
 def invert(model: Predictor, photograph: Photograph, number: int, likeness: str = "Quick") -> Face:
-    """Find the codes of one of the faces of a photograph."""
+    """Find the codes of a face.
+
+    Args:
+        model: The inversion model.
+        photograph: The photograph that contains the face.
+        number: Number of the face in `photograph.crops`.
+        likeness: A key of LIKENESS.
+    """
     crop = photograph.crops[min(number, len(photograph.crops) - 1)]
     return model.invert(photograph.image, crop=crop, **LIKENESS[likeness])
 
 
 def edit(model: Predictor, face: Face, strengths: Mapping[str, float]) -> tuple[Face, list[str]]:
-    """Move a face along directions, {name: strength}; return it, and what the model warns of."""
+    """Edit a face along directions.
+
+    Args:
+        model: The inversion model.
+        face: The inverted face.
+        strengths: {direction: strength in standard deviations}.
+
+    Returns:
+        The edited face, and the warnings of the model.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         edited = model.edit(face, **{name: strength for name, strength in strengths.items() if strength})
@@ -122,31 +150,40 @@ def edit(model: Predictor, face: Face, strengths: Mapping[str, float]) -> tuple[
 
 
 def mix(model: Predictor, face: Face, style: Face) -> list[Face]:
-    """Give a face the coarse, the medium, and the fine rows of another: three faces."""
+    """Mix a face with another one, from which the three results take the coarse, medium and fine rows of w+."""
     return [model.mix(face, style, rows) for rows in ROWS]
 
 
 def sharpen(model: Predictor, face: Face, factor: int) -> tuple[Image.Image, Image.Image]:
-    """Shrink a face by a factor and let the model restore it: (what it was given, what it made of that)."""
+    """Reduce a face by a factor and restore it.
+
+    Args:
+        model: The super-resolution model.
+        face: The face.
+        factor: Factor by which the sides of the face are reduced.
+
+    Returns:
+        (reduced face, restored face).
+    """
     side = max(1, face.aligned.width // factor)
     small = face.aligned.resize((side, side), Image.Resampling.BICUBIC)
     return small, model.translate(small, align=False)
 
 
 def fill(model: Predictor, photograph: Photograph, crop: Crop, hole: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Complete a face where it is missing.
+    """Fill a hole in a face.
 
     Args:
-        model: Of the inpainting task.
-        photograph: In which the face lies.
-        crop: Where it lies.
-        hole: Mode L, of the face as `cut_out` shows it: white is missing.
+        model: The inpainting model.
+        photograph: The photograph that contains the face.
+        crop: Position of the face in the photograph.
+        hole: Mask of mode L over the face as `cut_out` returns it, white in the hole.
 
     Returns:
-        The face, which is the photograph's outside of the hole, and the photograph with it.
+        The face, which is changed only in the hole, and the photograph with that face.
 
     Raises:
-        UserError: Nothing is missing.
+        UserError: The hole is empty.
     """
     if np.asarray(hole).max() < 128:
         raise UserError("nothing is marked: draw over what is to be filled, then press the button again")
@@ -164,7 +201,7 @@ def fill(model: Predictor, photograph: Photograph, crop: Crop, hole: Image.Image
 
 
 def people(model: Predictor, first_seed: int, count: int, truncation_psi: float) -> list[Image.Image]:
-    """Make people who do not exist, each from its own seed."""
+    """Generate people who do not exist, one from each of `count` consecutive seeds."""
     return [enlarged(image) for image in model.generate(range(first_seed, first_seed + count), truncation_psi)]
 
 
@@ -172,7 +209,16 @@ def people(model: Predictor, first_seed: int, count: int, truncation_psi: float)
 
 
 def write_examples(model: Predictor, folder: Path, seeds: Sequence[int] = EXAMPLES) -> list[str]:
-    """Write photographs to try the page with: an astronaut's, of people who do not exist, and of two of them."""
+    """Write example photographs: an astronaut, generated people, and a photograph with two of them.
+
+    Args:
+        model: The inversion model, whose generator is used.
+        folder: Folder for the files.
+        seeds: Seeds of the generated people.
+
+    Returns:
+        The paths of the files.
+    """
     made = [image.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS) for image in model.generate(list(seeds))]
     two = Image.new("RGB", (2 * SHOWN, SHOWN))
     for number, image in enumerate(made[-2:]):

@@ -1,4 +1,4 @@
-"""The tabs: each shows the chosen face as one task sees it, and is there if the task's model is."""
+"""The tabs of the page: each applies one task to the chosen face, and exists if there is a model for that task."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,9 +22,9 @@ from psp.web.upload import (
 )
 from stylegan2.runtime.errors import UserError
 
-STRENGTH = 3.0  # of the sliders, in standard deviations; edits go on a little beyond the generator's samples
+STRENGTH = 3.0  # range of the sliders in standard deviations, slightly beyond the samples of the generator
 TITLES = {"yaw": "Turn the head", "age": "Age", "bald": "Baldness", "long_hair": "Long hair"}
-"""Of directions; others are called by their names."""
+"""{direction: title on the page}; other directions have their name as title."""
 FACTORS = (2, 4, 8, 16)
 PEOPLE = 8
 ROW_TITLES = {"coarse": "Pose, shape", "medium": "Features", "fine": "Colours, light"}
@@ -35,7 +35,7 @@ Pair = tuple[Image.Image, Image.Image] | None
 
 
 def build_invert(subject: Subject) -> None:
-    """Show the face beside what the generator makes of its codes."""
+    """Build the tab that compares the face with the image that the generator renders from its codes."""
     with gr.Tab("Invert", id="invert"):
         help_text(
             "What the model has understood of the face: it was turned into a few numbers, and drawn again from these "
@@ -51,7 +51,7 @@ def build_invert(subject: Subject) -> None:
 
 
 def show_inverted(photograph: studio.Photograph | None, face: Face | None) -> tuple[Pair, Image.Image | None]:
-    """Return the cut-out face beside its drawing, and the photograph with the drawing."""
+    """Return the face before and after inversion, and the photograph with the inverted face."""
     if photograph is None or face is None or face.crop is None:
         return None, None
     return (studio.cut_out(photograph, face.crop), studio.enlarged(face.image)), face.paste_back()
@@ -61,7 +61,7 @@ def show_inverted(photograph: studio.Photograph | None, face: Face | None) -> tu
 
 
 def build_edit(model: Predictor, subject: Subject) -> None:
-    """Move the face along directions, a slider for each; without directions of the generator there is no such tab."""
+    """Build the tab with one slider per direction; there is no such tab for a generator without directions."""
     try:
         names = sorted(model.directions, key=title_of)
     except UserError:
@@ -95,12 +95,12 @@ def build_edit(model: Predictor, subject: Subject) -> None:
 
 
 def title_of(name: str) -> str:
-    """Return what a direction is called on the page."""
+    """Return the title of a direction on the page."""
     return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def show_edited(model: Predictor, names: Sequence[str], face: Face | None, *strengths: float) -> tuple[Pair, Any]:
-    """Return the face before and after, and a note where the edit leaves what the generator knows."""
+    """Return the face before and after the edit, and a note if the edit leaves the range of the generator's samples."""
     if face is None:
         return None, gr.Markdown(visible=False)
     edited, warnings = studio.edit(model, face, dict(zip(names, strengths, strict=True)))
@@ -109,7 +109,7 @@ def show_edited(model: Predictor, names: Sequence[str], face: Face | None, *stre
 
 
 def show_edited_whole(model: Predictor, names: Sequence[str], face: Face | None, *strengths: float) -> gr.Image:
-    """Show the photograph with the edited face in it."""
+    """Return the photograph with the edited face. UserError: there is no face yet."""
     if face is None:
         raise UserError("there is no face yet: give a photograph first")
     edited, _ = studio.edit(model, face, dict(zip(names, strengths, strict=True)))
@@ -117,13 +117,13 @@ def show_edited_whole(model: Predictor, names: Sequence[str], face: Face | None,
 
 
 def show_unedited(count: int, face: Face | None) -> tuple[Any, ...]:
-    """Return what the tab shows of a new face: itself on both sides, no note, no photograph, sliders at 0."""
+    """Reset the tab for a new face: the face on both sides, no note, no photograph, and all sliders at 0."""
     pair = None if face is None else (studio.enlarged(face.image), studio.enlarged(face.image))
     return pair, gr.Markdown(visible=False), gr.Image(None, visible=False), *zeros(count)
 
 
 def zeros(count: int) -> list[float]:
-    """Return where sliders start."""
+    """Return the initial values of the sliders."""
     return [0.0] * count
 
 
@@ -131,7 +131,7 @@ def zeros(count: int) -> list[float]:
 
 
 def build_mix(model: Predictor, subject: Subject, examples: Sequence[str]) -> None:
-    """Give the face some rows of the codes of another."""
+    """Build the tab that replaces some rows of the codes of the face by those of another face."""
     with gr.Tab("Mix", id="mix"):
         help_text(
             "Give a second photograph. Your person takes the coarse numbers of the other (pose and shape), the medium "
@@ -157,12 +157,12 @@ def build_mix(model: Predictor, subject: Subject, examples: Sequence[str]) -> No
 
 
 def copy_selected(gallery: list[tuple[str, str | None]], event: gr.SelectData) -> str:
-    """Return the file of a picture of a gallery."""
+    """Return the file of the selected image of a gallery."""
     return first_of(gallery[event.index])
 
 
 def find_style(model: Predictor, file: str | None, turn: int) -> tuple[Any, ...]:
-    """Invert the largest face of the second photograph: the values of style, picture, message and turn."""
+    """Invert the largest face of the second photograph; returns the values of style, picture, message and turn."""
     if file is None:
         return None, None, gr.Markdown(visible=False), turn + 1
     try:
@@ -174,7 +174,7 @@ def find_style(model: Predictor, file: str | None, turn: int) -> tuple[Any, ...]
 
 
 def show_mixed(model: Predictor, face: Face | None, style: Face | None) -> list[Image.Image | None]:
-    """Return the three mixtures."""
+    """Return the faces with coarse, medium and fine rows of the other face, or None for each if a face is missing."""
     if face is None or style is None:
         return [None] * len(studio.ROWS)
     return [studio.enlarged(mixed.image) for mixed in studio.mix(model, face, style)]
@@ -184,7 +184,7 @@ def show_mixed(model: Predictor, face: Face | None, style: Face | None) -> list[
 
 
 def build_restore(models: Mapping[str, Predictor], subject: Subject) -> None:
-    """Fill holes, and restore faces from few pixels, as far as there are models for it."""
+    """Build the tab for inpainting and super-resolution, depending on which of the two models there are."""
     hole, few = models.get(studio.INPAINTING), models.get(studio.SUPER_RESOLUTION)
     if hole is None and few is None:
         return
@@ -202,7 +202,7 @@ def build_restore(models: Mapping[str, Predictor], subject: Subject) -> None:
 
 
 def build_fill(model: Predictor, subject: Subject) -> None:
-    """Draw a hole on the face, and have it filled."""
+    """Build the part of the tab in which a visitor draws a hole on the face and has it filled."""
     help_text("Draw over what is to disappear, a scratch or a pair of glasses, and have it filled.")
     with gr.Row():
         with gr.Column(min_width=300):
@@ -223,7 +223,7 @@ def build_fill(model: Predictor, subject: Subject) -> None:
 
 
 def show_for_drawing(photograph: studio.Photograph | None, face: Face | None) -> tuple[Any, None, gr.Image]:
-    """Return the face to draw on, and no results."""
+    """Return the face to draw on, and clear the results."""
     nothing = gr.Image(None, visible=False)
     if photograph is None or face is None or face.crop is None:
         return None, None, nothing
@@ -233,7 +233,7 @@ def show_for_drawing(photograph: studio.Photograph | None, face: Face | None) ->
 def show_filled(
     model: Predictor, photograph: studio.Photograph | None, face: Face | None, drawn: Mapping[str, Any] | None
 ) -> tuple[Pair, gr.Image]:
-    """Return the face before and after, and show the photograph with it."""
+    """Return the face before and after filling, and the photograph with it. UserError: there is no face yet."""
     if photograph is None or face is None or face.crop is None or drawn is None:
         raise UserError("there is no face yet: give a photograph first")
     filled, whole = studio.fill(model, photograph, face.crop, hole_of(drawn["layers"]))
@@ -241,7 +241,7 @@ def show_filled(
 
 
 def hole_of(layers: Sequence[Image.Image]) -> Image.Image:
-    """Return where something was drawn, white on black, of mode L."""
+    """Return a mask of mode L that is white where something was drawn on any of the layers."""
     hole = Image.new("L", (studio.SHOWN, studio.SHOWN))
     for layer in layers:
         hole = ImageChops.lighter(hole, layer.convert("RGBA").getchannel("A").resize(hole.size))
@@ -249,7 +249,7 @@ def hole_of(layers: Sequence[Image.Image]) -> Image.Image:
 
 
 def build_sharpen(model: Predictor, subject: Subject) -> None:
-    """Shrink the face and restore it."""
+    """Build the part of the tab that reduces the face and restores it."""
     help_text("The face is made so many times smaller, and restored from the pixels that are left.")
     factor = gr.Radio(
         [(f"{factor} times smaller", factor) for factor in FACTORS], value=8, label="Shrink it", elem_id="factor"
@@ -266,7 +266,7 @@ def build_sharpen(model: Predictor, subject: Subject) -> None:
 def show_sharpened(
     model: Predictor, photograph: studio.Photograph | None, face: Face | None, factor: int
 ) -> tuple[Pair, Image.Image | None]:
-    """Return the shrunken face beside the restored one, and the face as it is."""
+    """Return the reduced face with the restored one, and the original face."""
     if photograph is None or face is None or face.crop is None:
         return None, None
     small, restored = studio.sharpen(model, face, factor)
@@ -278,7 +278,7 @@ def show_sharpened(
 
 
 def build_toonify(models: Mapping[str, Predictor], subject: Subject) -> None:
-    """Draw the face as a cartoon."""
+    """Build the tab that draws the face as a cartoon."""
     model = models.get(studio.TOONIFY)
     if model is None:
         return
@@ -296,7 +296,7 @@ def build_toonify(models: Mapping[str, Predictor], subject: Subject) -> None:
 def show_toon(
     model: Predictor, photograph: studio.Photograph | None, face: Face | None
 ) -> tuple[Pair, Image.Image | None]:
-    """Return the face beside its drawing, and the drawing alone."""
+    """Return the face with its drawing, and the drawing alone."""
     if photograph is None or face is None or face.crop is None:
         return None, None
     drawn = studio.enlarged(model.invert(photograph.image, crop=face.crop).image)
@@ -307,7 +307,7 @@ def show_toon(
 
 
 def build_generate(model: Predictor) -> gr.Gallery:
-    """Make people who do not exist; return the gallery, of which a click takes one as the photograph."""
+    """Build the tab that generates people who do not exist, and return its gallery of them."""
     with gr.Tab("Generate", id="generate"):
         help_text("People who do not exist. Click on one to work on it like on a photograph.")
         with gr.Row():
@@ -325,5 +325,5 @@ def build_generate(model: Predictor) -> gr.Gallery:
 
 
 def show_people(model: Predictor, seed: int, psi: float) -> list[Image.Image]:
-    """Return as many people as the gallery has room for."""
+    """Generate the people for the gallery."""
     return studio.people(model, int(seed), PEOPLE, psi)
