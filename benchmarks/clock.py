@@ -1,4 +1,4 @@
-"""Time and memory on a device that works behind the host's back: events on CUDA, the host's clock elsewhere."""
+"""Time and memory of computations on a device, measured with CUDA events on GPUs and with the host's clock on CPUs."""
 
 import gc
 import statistics
@@ -11,8 +11,14 @@ import torch
 
 
 def milliseconds(call: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Median over as many calls as fit into `seconds`, 3 to 50, after two that are not counted."""
-    call()  # looks up and compiles kernels
+    """Return the median time of a call in milliseconds.
+
+    Args:
+        call: The computation.
+        device: Device on which it runs.
+        seconds: Time for all calls, of which there are 3 to 50, after two that are not counted.
+    """
+    call()  # selects and compiles kernels
     synchronize(device)
     start = time.perf_counter()
     call()
@@ -42,7 +48,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def clean(device: torch.device) -> None:
-    """Frees what the work before left, and starts the peak of memory anew."""
+    """Free the memory of earlier work and reset the peak of memory use."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -55,10 +61,11 @@ def peak_gb(device: torch.device) -> float | None:
 
 @contextmanager
 def libraries(precision: str, search: bool = False) -> Iterator[None]:
-    """How cuBLAS and cuDNN work: float32 products rounded to TF32 (19 bits) unless `precision` is "fp32".
+    """Configure cuBLAS and cuDNN within a block.
 
     Args:
-        search: let cuDNN try all its algorithms at each first call of a shape, as peers' training loops do.
+        precision: "fp32" for exact float32 products; with any other value, they are rounded to TF32 (19 bits).
+        search: Whether cuDNN tries all of its algorithms at the first call of each shape, as in other training loops.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
@@ -71,7 +78,7 @@ def libraries(precision: str, search: bool = False) -> Iterator[None]:
 
 
 def copy_rate(device: torch.device, numbers: int) -> float:
-    """Bytes per second that a copy reads and writes."""
+    """Measure the memory bandwidth of a copy of float32 numbers: bytes read and written per second."""
     source = torch.randn(numbers, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / milliseconds(lambda: target.copy_(source), device, 0.5) * 1000

@@ -1,9 +1,9 @@
-"""How a CPU's convolutions fare in either form, and whether `stylegan2.ops.convolution` chooses the faster one.
+"""Speed of two forms of convolution on a CPU, and whether `stylegan2.ops.convolution` chooses the faster one.
 
 python -m benchmarks.convolution [--repetitions 4]
 
-Times are seconds of this thread on one core, which other processes hardly disturb. What AVX2 alone would do is seen on
-a processor with AVX-512 too, with ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2 in the environment.
+Times are the CPU time of this thread on one core, which other processes hardly affect. To measure AVX2 on a processor
+with AVX-512, set ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2 in the environment.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from torch import Tensor
 from stylegan2.ops import convolution
 from stylegan2.runtime.device import tune_process
 
-# samples, channels in and out, side, kernel, stride; a stride of 2 with 3x3 taps is a transposed convolution
+# (samples, input channels, output channels, side, kernel, stride); stride 2 with kernel 3 is a transposed convolution
 GRADIENTS = [
     (1, 64, 64, 256, 3, 1),
     (1, 64, 128, 128, 3, 1),
@@ -69,7 +69,11 @@ def main(arguments: list[str]) -> None:
 def measured(
     shape: Shape, work: Callable[[Shape], tuple[list[Callable[[], Tensor]], int]], repetitions: int
 ) -> tuple[list[float], int]:
-    """GFLOP/s of the two forms, the fastest of some repetitions that take turns, and the number of the chosen one."""
+    """Measure the two forms of a convolution in alternating repetitions.
+
+    Returns:
+        The speed of each form in GFLOP/s, from its fastest repetition, and the number of the chosen form.
+    """
     n, i, o, side, kernel, _ = shape
     forms, chosen = work(shape)
     seconds = [[_seconds(form) for form in forms] for _ in range(repetitions + 1)][1:]

@@ -1,11 +1,12 @@
-"""Speed on a CPU beside the plain formulas and peers: python benchmarks/cpu.py [--nvidia FOLDER] [--official FOLDER]
+"""Speed on a CPU, compared with plain formulas and peers: python benchmarks/cpu.py [--nvidia PATH] [--official PATH]
 
-Cases: inference, a training step of pSp, training of StyleGAN2. Each is measured as we compute it, as the paper's
-formulas stand with their filter as a depthwise convolution (see `plain`), and by peers' code from a user's checkouts.
-The forms of a case take turns, and so does the convolution that stands for the machine's peak. Weights are untrained.
+The cases are inference, a training step of pSp, and training of StyleGAN2. Each case is measured in several forms:
+ours, the formulas of the paper with a depthwise convolution as filter (see `plain`), and other projects' code from
+checkouts of the user. The forms of a case are measured in turns, together with a convolution that represents the peak
+speed of the machine. Weights are untrained.
 
-With `--threads 1` times are seconds of the process on its core, which other processes hardly disturb; else they are
-those of the clock on the wall.
+With `--threads 1`, times are the CPU time of the process, which other processes hardly affect. Otherwise they are wall
+time.
 """
 
 import json
@@ -52,9 +53,9 @@ class Case(NamedTuple):
     """inference, psp or gan"""
     batch: int = 1
     resolution: int = 1024
-    """of the generator"""
+    """resolution of the generator in pixels"""
     flags: tuple[str, ...] = ()
-    """of train_stylegan2, for kind gan"""
+    """flags of train_stylegan2, for kind gan"""
 
 
 WIDE = ("--preset", "auto", "--resolution", "64", "--batch_size", "8", "--channel_base")
@@ -74,25 +75,25 @@ CLOCKS = {"core": time.process_time, "wall": time.perf_counter}
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Time of inference and training on a CPU, against plain formulas, peers and the convolution peak."""
+    """Measure inference and training on a CPU, compared with plain formulas, peers and the convolution peak."""
 
     cases: list[str] = field(default_factory=lambda: list(CASES))
-    """inference, "inference, batch 4", "psp step" (256 px), "psp step, 1024 px", gan tiny-cpu, gan 4096 and gan 16384
-    (64 px with these channel bases)"""
+    """cases to measure: inference, "inference, batch 4", "psp step" (256 px), "psp step, 1024 px", gan tiny-cpu, gan
+    4096 and gan 16384 (64 px with these channel bases)"""
     nvidia: Path | None = None
     """checkout of NVlabs/stylegan3 to compare with"""
     official: Path | None = None
     """checkout of eladrich/pixel2style2pixel to compare with"""
     repetitions: int = 5
-    """counted calls of each form, after one that is not"""
+    """number of measured calls of each form, after one that is not measured"""
     threads: int | None = None
-    """by default one for each processor"""
+    """number of threads, by default one per processor"""
     toy: bool = False
-    """tiny networks, which show that it works and nothing else"""
+    """use tiny networks, which only show that the benchmark works"""
     out: Path | None = None
-    """JSON of all figures, written after each case"""
+    """JSON file for all figures, written after each case"""
     worker: list[str] = field(default_factory=list)
-    """set by the benchmark itself in its processes: the forms to measure"""
+    """forms to measure; set only by the benchmark itself, in its processes"""
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
@@ -108,17 +109,17 @@ class Benchmark:
 
 
 def forms_of(o: Benchmark, name: str) -> list[str]:
-    """Which forms of a case can be measured."""
+    """List the forms of a case that can be measured."""
     case, forms = CASES[name], [OURS, DEPTHWISE]
     if o.nvidia is not None and case.kind != "psp":
         forms.append(peers.NVIDIA)
     if o.official is not None and not o.toy and case.kind != "gan" and case.resolution == 1024:
-        forms.append(peers.OFFICIAL)  # it has this one size
+        forms.append(peers.OFFICIAL)  # the official model has only this size
     return forms
 
 
 def build(o: Benchmark, name: str, form: str) -> Form:
-    """One form of a case: its steps, in the order in which they are called."""
+    """Build one form of a case, whose steps are in the order in which they are called."""
     case = CASES[name]
     torch.manual_seed(0)
     if case.kind == "gan":
@@ -135,7 +136,7 @@ def build(o: Benchmark, name: str, form: str) -> Form:
 
 
 def own_model(o: Benchmark, case: Case) -> tuple[PSp, Tensor]:
-    """Encoder, generator and images [N, 3, S, S]."""
+    """Build our model, and random images [N, 3, S, S] for its encoder."""
     generator = GENERATORS.build("stylegan2", 32 if o.toy else case.resolution, **(TOY_WIDTHS if o.toy else {}))
     model = PSp(encoder_for(generator), generator).eval()
     size = model.encoder.input_size
@@ -156,7 +157,7 @@ def gan_form(o: Benchmark, case: Case, form: str) -> Form:
 
 
 def nvidia_inference(o: Benchmark, case: Case) -> Calls:
-    """Their generator alone: they have no encoder."""
+    """Build the inference of NVIDIA's generator; NVIDIA's code has no encoder."""
     sizes = {"z_dim": 512, "w_dim": 512, "channel_base": 32768, "channel_max": 512, "mapping_layers": 8}
     sizes |= {**TOY_WIDTHS, "resolution": 32} if o.toy else {"resolution": case.resolution}
     generator: Any = peers.nvidia_generator(folder_of(o.nvidia), CPU, False, sizes).eval()
@@ -184,7 +185,7 @@ def official_calls(o: Benchmark, case: Case) -> Calls:
 
 
 def folder_of(folder: Path | None) -> Path:
-    assert folder is not None  # such a form is not measured without
+    assert folder is not None  # this form is measured only with a checkout
     return folder
 
 
@@ -192,7 +193,7 @@ def folder_of(folder: Path | None) -> Path:
 
 
 def measure(o: Benchmark, name: str) -> Found:
-    """What a process of its own measures: the forms `o.worker` of one case, in turns."""
+    """Measure the forms `o.worker` of one case in turns, in a process of its own."""
     tune_process()
     if o.threads:
         torch.set_num_threads(o.threads)
@@ -218,9 +219,9 @@ def seconds_of(call: Callable[[], object], clock: Callable[[], float]) -> float:
 
 
 def run_case(o: Benchmark, name: str) -> Found:
-    """All forms of a case.
+    """Measure all forms of a case.
 
-    Those of a pSp step, of which each needs gigabytes for its optimizer, have processes of their own that take turns.
+    Each form of a pSp step has processes of its own, which are run in turns, because its optimizer needs gigabytes.
     """
     forms = forms_of(o, name)
     if CASES[name].kind != "psp":
@@ -230,7 +231,7 @@ def run_case(o: Benchmark, name: str) -> Found:
 
 
 def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Found:
-    """`measure` in a process of its own."""
+    """Call `measure` in a process of its own."""
     flags: list[object] = ["--cases", name, "--repetitions", repetitions, "--worker", *forms]
     for flag in ("threads", "nvidia", "official"):
         value = getattr(o, flag)
@@ -239,11 +240,11 @@ def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Found:
 
 
 def summary(name: str, measured: list[Found]) -> Found:
-    """Medians of all that processes measured of a case.
+    """Summarise the measurements of a case from all processes by their medians.
 
     Returns:
-        {"peak": GFLOP/s, "threads": count, "forms": {form: {"ms", "images/s", "gflop", "share", "parts": {part: ms}}}},
-        each phase of a training counted as often as it comes.
+        {"peak": GFLOP/s, "threads": count, "forms": {form: {"ms", "images/s", "gflop", "share", "parts": {part: ms}}}}.
+        Each phase of a training is weighted by its frequency.
     """
     peak = PEAK_CALLS * PEAK_GFLOP / statistics.median(value for found in measured for value in found["peak"])
     forms: dict[str, Found] = {}
@@ -270,7 +271,7 @@ def summary(name: str, measured: list[Found]) -> Found:
 
 
 def processor() -> str:
-    """Name and instruction set of the processor."""
+    """Return the name and the instruction set of the processor."""
     lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
@@ -278,7 +279,7 @@ def processor() -> str:
 
 
 def table(results: dict[str, Found]) -> str:
-    """Markdown: a row for each form of each case."""
+    """Format the results as a Markdown table with one row per form of each case."""
     lines = ["| case | form | ms | images/s | time against ours | share of the peak | parts, ms |", "|---" * 7 + "|"]
     for name, found in results.items():
         for form, row in found["forms"].items():
@@ -290,7 +291,7 @@ def table(results: dict[str, Found]) -> str:
 
 
 def against_ours(found: Found, form: str) -> float:
-    """How many times our time a form takes; one that has some of our parts alone is compared in these."""
+    """Return the time of a form divided by ours; a form with only some of our parts is compared on these parts."""
     theirs, ours = found["forms"][form]["parts"], found["forms"][OURS]["parts"]
     if theirs.keys() < ours.keys():
         return sum(theirs.values()) / sum(ours[part] for part in theirs)

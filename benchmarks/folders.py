@@ -1,8 +1,8 @@
-"""What one photo costs in a large folder: python benchmarks/folders.py [--counts 1000 10000] [--out FILE.json]
+"""Cost per photo in large folders: python benchmarks/folders.py [--counts 1000 10000] [--out FILE.json]
 
-Inference, alignment and preparation run as a user runs them, each in a process of its own, over folders of small
-photos and with a tiny model, so that networks do not hide what grows with the folder. The time and the memory of a run
-over a few photos are taken off: what is left is the cost of the others.
+Inference, alignment and preparation run as commands in processes of their own, over folders of small photos and with a
+tiny model, so that networks do not hide costs that grow with the folder. The time and the memory of a run over a few
+photos are subtracted, which leaves the cost of the other photos.
 """
 
 import json
@@ -30,9 +30,9 @@ from psp.encoders import encoder_for
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 
-FEW = 20  # photos of the run that is taken off
-SIDE = 32  # pixels of a photo
-DIFFERENT = 50  # photos; further ones are links to them
+FEW = 20  # number of photos in the run that is subtracted
+SIDE = 32  # side of a photo in pixels
+DIFFERENT = 50  # number of different photos; further ones are hard links to them
 FACE = [[9.0, 12.0], [21.0, 12.0], [15.0, 17.0], [11.0, 22.0], [19.0, 22.0]]  # eyes, nose and mouth
 COMMANDS = ("inference", "align_faces", "prepare_data")
 Row = dict[str, Any]
@@ -40,10 +40,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure time and memory for each photo of folders of several sizes."""
+    """Measure time and memory per photo for folders of several sizes."""
 
     counts: list[int] = field(default_factory=lambda: [1_000, 10_000])
-    """photos in a folder"""
+    """numbers of photos in a folder to measure"""
     commands: list[str] = field(default_factory=lambda: list(COMMANDS))
     """scripts to measure: inference, align_faces, prepare_data"""
     out: Path | None = None
@@ -57,7 +57,7 @@ class Benchmark:
 
 
 def write_photos(folder: Path, count: int) -> Path:
-    """Fill a folder with `count` photos, most of them links to the first ones."""
+    """Create a folder of `count` photos, most of them hard links to the first ones, and return it."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(count):
@@ -70,7 +70,7 @@ def write_photos(folder: Path, count: int) -> Path:
 
 
 def write_model(path: Path) -> Path:
-    """Write a pSp model that takes next to no time."""
+    """Write the checkpoint of a pSp model that takes almost no time, and return its path."""
     torch.manual_seed(0)
     sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 4, "mapping_layers": 1}
     generator = GENERATORS.build("stylegan2", SIDE, **sizes)
@@ -79,7 +79,7 @@ def write_model(path: Path) -> Path:
 
 
 def words(command: str, photos: Path, folder: Path) -> list[str]:
-    """Return the command line over a folder of photos, with results in `folder`."""
+    """Return the command line that processes a folder of photos and writes its results to `folder`."""
     results = ["--exp_dir", str(folder / "results")]
     if command == "inference":
         model = write_model(folder / "model.safetensors")
@@ -95,7 +95,7 @@ def words(command: str, photos: Path, folder: Path) -> list[str]:
 
 
 def measure(command: str, count: int) -> tuple[float, float]:
-    """Run a command over `count` photos: seconds, and the most MB of memory that its process held."""
+    """Run a command over `count` photos; return its time in seconds and its peak memory in MB."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         line = words(command, write_photos(folder / "photos", count), folder)
@@ -110,7 +110,7 @@ def measure(command: str, count: int) -> tuple[float, float]:
 
 
 def table(rows: list[Row]) -> str:
-    """Return Markdown: a line for each command and number of photos."""
+    """Format the results as a Markdown table with one row per command and number of photos."""
     heads = ["command", "photos", "ms a photo", "peak memory, MB", "KB more a photo"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:

@@ -1,8 +1,9 @@
 """Speed and memory on a GPU: python benchmarks/gpu.py [--nvidia FOLDER] [--official FOLDER] [--out FILE.json]
 
-Parts: the FIR filter and the epilogue of a convolution, against the memory's speed in the same run; training of
-StyleGAN2 and of pSp; inference; the kernels of a training step. Peers run beside ours in the same process, in turns.
-On a CPU all of it runs at toy sizes, which shows that it works and nothing else. Weights are untrained.
+The parts are the FIR filter and the epilogue of a convolution, compared with the memory bandwidth in the same run;
+training of StyleGAN2 and of pSp; inference; and the kernels of a training step. Other projects' code runs in the same
+process, in turns with ours. On a CPU, everything runs at toy sizes, which only shows that the benchmark works. Weights
+are untrained.
 """
 
 import json
@@ -50,9 +51,9 @@ HIGHEST = f"{OURS}, 4 highest resolutions"
 
 class Sizes(NamedTuple):
     maps: tuple[int, int, int, int]
-    """of the operators, [N, C, H, W]"""
+    """shape of the operators' inputs, [N, C, H, W]"""
     copied: int
-    """numbers in the copy that shows the memory's speed"""
+    """number of float32 values in the copy that measures the memory bandwidth"""
     gan: list[str]
     """flags of train_stylegan2"""
     psp_resolution: int
@@ -60,7 +61,7 @@ class Sizes(NamedTuple):
     psp_batch: int
     losses: dict[str, float]
     batches: tuple[int, ...]
-    """of inference"""
+    """batch sizes of inference"""
 
 
 FULL = Sizes(
@@ -121,7 +122,7 @@ def gan_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
         makers += [
             (peers.NVIDIA, precision, partial(nvidia_gan, o.nvidia, s, precision, device)) for precision in theirs
         ]
-    makers.sort(key=lambda maker: o.precisions.index(maker[1]))  # what is compared is measured in turns
+    makers.sort(key=lambda maker: o.precisions.index(maker[1]))  # forms of one precision are measured one after another
     return [
         Work({"form": form, "precision": precision}, partial(measure_gan, make, s, form, precision, device))
         for form, precision, make in makers
@@ -131,7 +132,7 @@ def gan_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
 def measure_gan(
     make: Callable[[], Form], s: Sizes, form: str, precision: str, device: torch.device, seconds: float
 ) -> Row:
-    """Milliseconds of the step without lazy phases and of what each of them adds; images a second on average."""
+    """Measure the step without lazy phases, the time that each phase adds, and the average images per second."""
     batch = gan_settings(s).training.batch_size
     with libraries(precision, search=form != OURS):
         made = make()
@@ -151,7 +152,7 @@ def measure_gan(
 
 def psp_model(s: Sizes, device: torch.device) -> PSp:
     torch.manual_seed(0)
-    with device:  # where random weights are drawn in no time
+    with device:  # a GPU draws random weights quickly
         generator = Generator(s.psp_resolution, **s.psp_widths)
         model = PSp(encoder_for(generator), generator).eval()
     place(model, device)
@@ -172,7 +173,7 @@ def psp_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
     works = [
         Work({"form": OURS, "precision": precision}, partial(measure_own_psp, s, precision, device))
         for precision in o.precisions
-        if precision != "fp16"  # float32's range is needed here
+        if precision != "fp16"  # the training of pSp needs the range of float32
     ]
     if o.official is not None and s is FULL:
         labels = {"form": peers.OFFICIAL, "precision": "tf32"}
@@ -225,7 +226,7 @@ def training_row(ms: float, optimizer: float, s: Sizes, device: torch.device) ->
 
 
 def inference_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
-    """Encoder and generator apart, at each batch."""
+    """List the measurements of the encoder and of the generator at each batch size."""
     works = []
     for network in ("generator", "encoder"):
         for batch in s.batches:
@@ -257,7 +258,7 @@ def own_pass(s: Sizes, network: str, batch: int, precision: str, device: torch.d
 
 
 def highest_pass(s: Sizes, batch: int, precision: str, device: torch.device) -> Callable[[], object]:
-    """The generator as it is trained: its 4 highest resolutions in 16-bit numbers, the others in float32."""
+    """Build a pass of the generator as in training: 4 highest resolutions in 16 bits, the others in float32."""
     model = psp_model(s, device)
     set_precision(model.generator, DTYPES[precision])
     codes = model.latent_avg + torch.randn(batch, *model.latent_avg.shape, device=device)  # [N, num_ws, w_dim]
@@ -323,14 +324,14 @@ PARTS: dict[str, Callable[["Benchmark", Sizes, torch.device], list[Work]]] = {
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Milliseconds, images a second and peak memory of operators, training and inference on a GPU."""
+    """Measure the time, images per second and peak memory of operators, training and inference on a GPU."""
 
     only: list[str] = field(default_factory=lambda: list(PARTS))
     """parts to run: filter, epilogue, gan, psp, inference, profile"""
     precisions: list[str] = field(default_factory=lambda: ["fp16", "bf16", "tf32", "fp32"])
     """precisions of training and inference"""
     seconds: float = 30.0
-    """for each part; what is being measured when they are over is finished"""
+    """time for each part in seconds; a measurement that has started is completed"""
     nvidia: Path | None = None
     """checkout of NVlabs/stylegan3 to compare with"""
     official: Path | None = None
@@ -338,7 +339,7 @@ class Benchmark:
     device: str = "auto"
     """auto, cpu or cuda"""
     out: Path | None = None
-    """JSON of all figures, written after each of them"""
+    """JSON file for all figures, written after each of them"""
 
     def __post_init__(self) -> None:
         if unknown := set(self.only) - set(PARTS):
@@ -351,14 +352,14 @@ class Benchmark:
 
 
 def measure_part(o: Benchmark, part: str, device: torch.device, keep: Callable[[Row], None]) -> None:
-    """Measure the works of a part, and hand each row to `keep`."""
+    """Measure all works of a part, and pass each row of the table to `keep`."""
     measure_works(PARTS[part](o, FULL if device.type == "cuda" else TOY, device), o.seconds, device, keep)
 
 
 def main(o: Benchmark) -> int:
     device = pick_device(o.device)
     if device.type != "cuda":
-        o = replace(o, precisions=[precision for precision in o.precisions if precision != "fp16"])  # of GPUs alone
+        o = replace(o, precisions=[precision for precision in o.precisions if precision != "fp16"])  # GPUs only
     tune_process()
     about = {**machine(device), "sizes": "full" if device.type == "cuda" else "toy"}
     report: dict[str, Any] = {"machine": about, "parts": {}}

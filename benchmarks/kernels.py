@@ -1,4 +1,4 @@
-"""Which kernels a call runs on a device, and how long each takes."""
+"""Profiling of the kernels that a call runs on a device."""
 
 import time
 from collections.abc import Callable
@@ -11,13 +11,15 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.clock import synchronize
 
 TOP = 12
-WARM_UP = 3  # calls before, so that no kernel is looked up or compiled in what is measured
+WARM_UP = 3  # calls before the profiled one, which select and compile the kernels
 
 
 def profiled(call: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """One call after a few others: its milliseconds, those in which a kernel ran, and the kernels that took most.
+    """Profile one call after a few warm-up calls.
 
-    Where the two are far apart, the device waits for the host.
+    Returns:
+        The wall time of the call and the total time of its kernels in milliseconds, the number of kernel launches, and
+        the kernels that took longest. If the two times differ much, the device waits for the host.
     """
     for _ in range(WARM_UP):
         call()
@@ -36,7 +38,10 @@ def profiled(call: Callable[[], object], device: torch.device) -> dict[str, Any]
 
 
 def kernel_ms(event: Any, device: torch.device) -> float:
-    """What a kernel took by itself; on a CPU, an operator. Kernels have entries beside those of their operators."""
+    """Return the time of a kernel in milliseconds; on a CPU, of an operator without those that it calls.
+
+    On a GPU, the entries of operators count as 0, since their kernels have entries of their own.
+    """
     if device.type != "cuda":
         return event.self_cpu_time_total / 1000
     return event.self_device_time_total / 1000 if event.device_type == DeviceType.CUDA else 0.0

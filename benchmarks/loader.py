@@ -1,8 +1,9 @@
-"""How many images per second reach a training: python benchmarks/loader.py [--workers 0 1 2 4] [--out FILE.json]
+"""Images per second that reach a training: python benchmarks/loader.py [--workers 0 1 2 4] [--out FILE.json]
 
-The stream of `datasets.loader`, as the trainers read it, over a zip of JPEG files, over procedural faces rendered as
-they are asked for, and over the same faces from a zip that `scripts/prepare_data.py --synthetic` would write. Beside
-it stands what one GPU asks for. The zips are made first, in a temporary folder.
+The benchmark reads the stream of `datasets.loader` as the trainers do, from a zip file of JPEG files, from procedural
+faces that are rendered on demand, and from the same faces in a zip file, which `scripts/prepare_data.py --synthetic`
+writes in the same way. The result is compared with the rate that one GPU needs. The zip files are written to a
+temporary folder first.
 """
 
 import json
@@ -35,8 +36,8 @@ from stylegan2.runtime.device import tune_process
 from stylegan2.runtime.errors import UserError
 
 GPU_RATES = {64: 500.0, 256: 160.0}
-"""{resolution: images per second that the training of StyleGAN2 takes on one H200}, rounded; docs/results.md has the
-measurement at 256 px."""
+"""{resolution: rounded number of images per second that the training of StyleGAN2 processes on one H200}; the
+measurement at 256 px is in docs/results.md."""
 JPEGS, PNGS, RENDERED = "zip of JPEGs", "procedural faces from a zip", "procedural faces, rendered"
 Row = dict[str, Any]
 
@@ -51,17 +52,17 @@ class Benchmark:
     """Measure how many images per second the loader delivers."""
 
     workers: list[int] = field(default_factory=powers_of_two)
-    """numbers of worker processes to measure; 0 loads in the training's own process"""
+    """numbers of worker processes to measure; with 0, the process of the training reads"""
     resolutions: list[int] = field(default_factory=lambda: [256, 64])
-    """pixels of a side"""
+    """sides of the images in pixels to measure"""
     batch_size: int = 8
-    """images of a batch"""
+    """number of images in a batch"""
     photos: int = 500
-    """JPEG files in the zip"""
+    """number of JPEG files in the zip file"""
     faces: int = 100
-    """procedural faces in the zip"""
+    """number of procedural faces in the zip file"""
     seconds: float = 4.0
-    """of each measurement, at least"""
+    """shortest time of each measurement in seconds"""
     out: Path | None = None
     """JSON file to write"""
 
@@ -73,12 +74,12 @@ class Benchmark:
 
 
 def write_jpegs(out: Path, resolution: int, count: int) -> None:
-    """Write a zip of JPEG files of quality 90 that are about as large, and as much work to decode, as photos.
+    """Write a zip file of JPEG files of quality 90 that have about the size and the decoding time of photos.
 
     Args:
-        out: a new .zip file.
-        resolution: pixels of a side.
-        count: how many files.
+        out: The new .zip file.
+        resolution: Side of the images in pixels.
+        count: Number of images.
     """
     rng = np.random.default_rng(0)
     with open_archive(out) as archive:
@@ -92,7 +93,7 @@ def write_jpegs(out: Path, resolution: int, count: int) -> None:
 
 
 def open_sources(folder: Path, resolution: int, o: Benchmark) -> dict[str, Any]:
-    """Return {name: indexable uint8 images [R, R, 3]}, with the zips written into `folder`."""
+    """Write the zip files into `folder` and return {name: indexable uint8 images [R, R, 3]}."""
     jpegs, pngs = folder / f"photos{resolution}.zip", folder / f"faces{resolution}.zip"
     write_jpegs(jpegs, resolution, o.photos)
     prepare_faces(SyntheticFaces(resolution, length=o.faces), pngs, max(o.workers))
@@ -104,9 +105,10 @@ def open_sources(folder: Path, resolution: int, o: Benchmark) -> dict[str, Any]:
 
 
 def rate(pixels: Any, batch_size: int, workers: int, seconds: float) -> float:
-    """Return images per second of the trainers' stream, once every worker is at work.
+    """Measure the images per second of the trainers' stream after all workers have started.
 
-    Workers fetch two batches ahead, which would come at once; so as many are left out, and twice as many counted.
+    Workers read two batches ahead, which would arrive at once. Therefore that many batches are skipped, and at least
+    twice as many are counted.
     """
     dataset = MirroredImages(pixels, mirror=True, seed=0)
     stream = stream_batches(dataset, len(pixels), batch_size, seed=0, workers=workers)(0)
@@ -124,7 +126,7 @@ def rate(pixels: Any, batch_size: int, workers: int, seconds: float) -> float:
 
 
 def table(rows: list[Row], workers: list[int]) -> str:
-    """Return Markdown: a line for each source and resolution, a column for each number of workers."""
+    """Format the results as a Markdown table with rows for sources and resolutions, and columns for workers."""
     heads = [
         "images",
         *("1 worker" if n == 1 else f"{n} workers" for n in workers),

@@ -1,4 +1,4 @@
-"""The package stylegan2-pytorch of PyPI, which is lucidrains', as a form to compare with: its own training step."""
+"""The training step of lucidrains' package stylegan2-pytorch from PyPI, for comparison."""
 
 import itertools
 import warnings
@@ -18,16 +18,16 @@ from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.runtime.errors import UserError
 
 NAME = "stylegan2-pytorch"
-# Counts of its steps, as `Trainer.train` reads them: which phases a step has depends on its number.
+# Step numbers of its `Trainer.train`, which determine the phases of the step.
 STEPS = {"step": 1, "gradient penalty": 4, "path length": 5024}
 PHASES = {"gradient penalty": Phase(4, "step"), "path length": Phase(32, "gradient penalty")}
 
 
 def load() -> ModuleType:
-    """The package, which asks for a GPU when it is imported; its networks do not need one.
+    """Import the package, which requires a GPU on import although its networks do not.
 
     Raises:
-        UserError: it is not installed, or cannot be imported.
+        UserError: The package is not installed, or cannot be imported.
     """
     try:
         with mock.patch.object(torch.cuda, "is_available", return_value=True), warnings.catch_warnings():
@@ -37,22 +37,22 @@ def load() -> ModuleType:
         if error.name == "stylegan2_pytorch":
             raise UserError(f"{NAME} is not installed, so it is left out: `pip install {NAME}` adds it") from None
         raise UserError(f"{NAME} is left out, as a package that it needs is missing: {error.name}") from None
-    except Exception as error:  # whatever a foreign package may do on import
+    except Exception as error:  # the import of another project's package may raise anything
         raise UserError(f"{NAME} is left out, as it cannot be imported: {error}") from None
     return stylegan2_pytorch
 
 
 def form(settings: TrainStyleGAN2) -> Form:
-    """Its step at the same resolution, batch and sizes of z, w and mapping.
+    """Build its training step at the same resolution, batch size, and sizes of z, w and the mapping network as ours.
 
-    Widths are chosen for about the same work as ours: at the image's resolution its discriminator is as wide and its
-    generator half as wide, and both double with every halving up to 512, as the package has no working limit of its
-    own (with `fmap_max` its moving average has other sizes than its generator).
+    The widths are chosen for about the same amount of work. At the image's resolution, its discriminator is as wide as
+    ours and its generator half as wide. Both widths double with every halving of the resolution up to 512, because the
+    option `fmap_max` of the package does not work: its moving average then has other sizes than its generator.
     """
     network, batch = settings.network, settings.training.batch_size
     package = load()
     torch.manual_seed(0)
-    with TemporaryDirectory() as folder:  # nothing is saved in it, as `rank` is not the first process's
+    with TemporaryDirectory() as folder:  # nothing is saved there, since rank 1 is not the first process
         trainer: Any = package.Trainer(
             base_dir=folder,
             rank=1,
@@ -65,7 +65,7 @@ def form(settings: TrainStyleGAN2) -> Form:
     with without_cuda():
         trainer.init_GAN()
     images = torch.rand(batch, 3, network.resolution, network.resolution)  # [N, 3, R, R]
-    trainer.loader = (images.clone() for _ in itertools.count())  # a step may want its images' gradients
+    trainer.loader = (images.clone() for _ in itertools.count())  # a step may require gradients of its images
 
     def step(number: int) -> None:
         trainer.steps = number
@@ -78,7 +78,7 @@ def form(settings: TrainStyleGAN2) -> Form:
 
 @contextmanager
 def without_cuda() -> Iterator[None]:
-    """`.cuda()`, which its code calls throughout, leaves everything where it is."""
+    """Turn `.cuda()`, which the package calls everywhere, into a no-op within a block."""
 
     def stay(module_or_tensor: Any, *_: object) -> Any:
         return module_or_tensor

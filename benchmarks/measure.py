@@ -1,4 +1,4 @@
-"""Measuring on a machine that others use too: interleaved repetitions, medians, the foreign load beside each figure."""
+"""Measurements on a shared machine: interleaved repetitions, medians, and the load by other processes."""
 
 import json
 import os
@@ -17,22 +17,32 @@ import torch.nn.functional as F
 from stylegan2.runtime.errors import UserError
 
 STAT = Path("/proc/stat")  # Linux
-CHANNELS, SIDE = 256, 64  # of the convolution that stands for the machine's peak
+CHANNELS, SIDE = 256, 64  # size of the convolution that represents the peak speed of the machine
 PEAK_GFLOP = 2 * 9 * CHANNELS**2 * SIDE**2 / 1e9
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Medians over the repetitions."""
+    """The times of a call over its repetitions."""
 
     seconds: float
+    """median time in seconds"""
     fastest: float
+    """shortest time in seconds"""
     foreign: float | None
-    """share of all processors that other processes used meanwhile; None where the system does not tell"""
+    """median fraction of all processors that other processes used in the meantime; None if it is not known"""
 
 
 def interleaved(forms: dict[str, Callable[[], object]], repetitions: int) -> dict[str, Figure]:
-    """Calls each form once a repetition, so that all meet the same load; the first repetition is not counted."""
+    """Measure several forms of a computation in turns, so that all of them are measured under the same load.
+
+    Args:
+        forms: {name: computation}.
+        repetitions: Number of measured calls of each form, after one that is not measured.
+
+    Returns:
+        {name: times}.
+    """
     samples: dict[str, list[tuple[float, float | None]]] = {name: [] for name in forms}
     for repetition in range(repetitions + 1):
         for name, call in forms.items():
@@ -43,7 +53,7 @@ def interleaved(forms: dict[str, Callable[[], object]], repetitions: int) -> dic
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float | None]:
-    """(seconds, foreign load)"""
+    """Call a function; return its time in seconds and the load by other processes, a fraction or None."""
     busy, own, start = busy_seconds(), time.process_time(), time.perf_counter()
     call()
     seconds = time.perf_counter() - start
@@ -60,7 +70,7 @@ def _figure(samples: list[tuple[float, float | None]]) -> Figure:
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all processors have worked since the system started."""
+    """Return the busy time of all processors since the system started in seconds; None if it is not known."""
     if not STAT.exists():
         return None
     user, nice, system, _, _, irq, softirq, *_ = map(int, STAT.read_text().split("\n", 1)[0].split()[1:])
@@ -68,7 +78,7 @@ def busy_seconds() -> float | None:
 
 
 def convolution_peak(dtype: torch.dtype, calls: int = 4) -> Callable[[], object]:
-    """A 3x3 convolution as good as they get, `calls` times: `calls * PEAK_GFLOP` of work."""
+    """Return a function that runs an efficient 3x3 convolution `calls` times: `calls * PEAK_GFLOP` GFLOP of work."""
     x = torch.randn(1, CHANNELS, SIDE, SIDE, dtype=dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(CHANNELS, CHANNELS, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
 
@@ -81,7 +91,7 @@ def convolution_peak(dtype: torch.dtype, calls: int = 4) -> Callable[[], object]
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory that this process ever held."""
+    """Return the peak memory of this process in MB; None on Windows."""
     try:
         import resource
     except ImportError:  # Windows
@@ -91,7 +101,7 @@ def peak_memory_mb() -> float | None:
 
 
 def in_own_process(script: str, *flags: object) -> Any:
-    """The JSON that is the last line of what a script prints. UserError where it fails."""
+    """Run a script in a process of its own and parse the last line that it prints as JSON. UserError: it fails."""
     command = [sys.executable, str(Path(script).resolve()), *map(str, flags)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The FIR filter and the epilogue of a convolution on a device, against the speed at which its memory copies."""
+"""Speed of the FIR filter and of the epilogue of a convolution, compared with the memory bandwidth of a copy."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,12 +22,13 @@ CLAMP = 256.0
 def filter_works(
     shape: tuple[int, int, int, int], rate: float, device: torch.device, nvidia: Path | None
 ) -> list[Work]:
-    """Low-pass, 2x up and 2x down in channels_last: forward, with the first and with the second derivative.
+    """List the measurements of the FIR filter: low-pass, 2x upsampling and 2x downsampling in channels_last.
 
     Args:
-        shape: of the maps, [N, C, H, W].
-        rate: bytes per second that a copy reads and writes.
-        nvidia: checkout whose operator runs beside ours.
+        shape: Shape of the input, [N, C, H, W].
+        rate: Bytes per second that a copy reads and writes.
+        device: Device on which to measure.
+        nvidia: Checkout of NVlabs/stylegan3 to compare with; None for no comparison.
     """
     forms: dict[str, dict[str, Operator]] = {
         OURS: {"blur": partial(ops.blur, padding=2), "up": ops.upsample2x, "down": ops.downsample2x},
@@ -53,7 +54,7 @@ def filter_works(
 def epilogue_works(
     shape: tuple[int, int, int, int], rate: float, device: torch.device, nvidia: Path | None
 ) -> list[Work]:
-    """Noise, bias, leaky ReLU, gain and clamp; arguments as for `filter_works`."""
+    """List the measurements of noise, bias, leaky ReLU, gain and clamp; the arguments are those of `filter_works`."""
     forms: dict[str, Callable[..., Tensor]] = {OURS: own_epilogue, PLAIN: plain_epilogue}
     if nvidia is not None:
         forms[peers.NVIDIA] = peers.nvidia_epilogue(nvidia)
@@ -71,9 +72,10 @@ def epilogue_works(
 def measure_operator(
     call: Operator, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, rate: float, seconds: float
 ) -> Row:
-    """Milliseconds of a pass forward, of one with its gradient, and of one that differentiates that gradient too.
+    """Measure a forward pass, one with its gradient, and one with the derivative of that gradient.
 
-    The share of the copy's speed counts each map once: one read and one write forward, as much again backward.
+    The fraction of the copy's speed counts each map once: one read and one write for the forward pass, and the same
+    again for the backward pass.
     """
     x = torch.randn(shape, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     x.requires_grad_(True)
@@ -117,10 +119,10 @@ def _kernel(x: Tensor, gain: float) -> Tensor:
 
 
 def own_epilogue(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float) -> Tensor:
-    """Without the gain, which our networks fold into the weight and the bias."""
+    """Compute our epilogue without the gain, which our networks fold into the weight and the bias."""
     return ops.epilogue(x, noise=noise, bias=bias, clamp=clamp)
 
 
 def plain_epilogue(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float) -> Tensor:
-    """Operator by operator."""
+    """Compute the epilogue with one PyTorch operator per operation."""
     return (F.leaky_relu(x + noise + bias[:, None, None], ops.LRELU_SLOPE) * gain).clamp(-clamp, clamp)

@@ -1,7 +1,7 @@
-"""Other projects' networks from a user's own checkouts: NVIDIA's (layout of stylegan3) and the official pSp's.
+"""Networks of other projects from checkouts of the user: NVIDIA's (in the layout of stylegan3) and the official pSp.
 
-Nothing of theirs is in this repository: their modules are imported from the folder that the user names, and their parts
-are put together here the way their training loops do it.
+This repository contains no code of these projects. Their modules are imported from a folder that the user names, and
+are combined here in the same way as in their training loops.
 """
 
 import importlib
@@ -19,30 +19,33 @@ from benchmarks.phases import Form, Phase, count_parameters
 from stylegan2.runtime.errors import UserError
 
 NVIDIA, OFFICIAL = "NVIDIA", "official"
-FP16_RESOLUTIONS = 4  # the highest ones, as NVIDIA's training has it
-SHARED_NAMES = ("training", "models", "configs", "utils", "criteria")  # top-level packages of more than one project
+FP16_RESOLUTIONS = 4  # number of the highest resolutions that use float16, as in NVIDIA's training
+SHARED_NAMES = ("training", "models", "configs", "utils", "criteria")  # top-level packages that several projects have
 
 
 def imported(folder: Path, *names: str) -> list[ModuleType]:
-    """Modules of a checkout. UserError: the folder does not hold them, or they cannot be imported."""
+    """Import modules from a checkout. UserError: the folder does not contain them, or they cannot be imported."""
     sys.path.insert(0, str(folder.resolve()))
     try:
         return [importlib.import_module(name) for name in names]
-    except Exception as error:  # whatever a foreign module may do on import
+    except Exception as error:  # the import of another project's module may raise anything
         raise UserError(f"{folder} cannot be compared with: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(folder.resolve()))
         for name in [name for name in sys.modules if name.split(".")[0] in SHARED_NAMES]:
-            del sys.modules[name]  # the next checkout may have its own
+            del sys.modules[name]  # the next checkout may have packages of the same name
 
 
 # --- NVIDIA ---
 
 
 def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any]) -> nn.Module:
-    """Their StyleGAN2 generator: fp16 in the highest resolutions, or float32 throughout.
+    """Build NVIDIA's StyleGAN2 generator.
 
     Args:
+        folder: Checkout of NVlabs/stylegan3.
+        device: Device for the generator.
+        half: Whether to use float16 in the highest resolutions instead of float32 throughout.
         sizes: resolution, channel_base, channel_max, z_dim, w_dim and mapping_layers.
     """
     (networks,) = imported(folder, "training.networks_stylegan2")
@@ -55,11 +58,11 @@ def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict
             img_channels=3,
             mapping_kwargs={"num_layers": sizes["mapping_layers"]},
             **_widths(sizes, half, discriminator=False),
-        ).to(device)  # their filters are made on the CPU
+        ).to(device)  # the constructor creates filters on the CPU
 
 
 def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any], batch: int) -> Form:
-    """Their training step: main phases of both networks, R1 every 16 steps, path length every 4, moving average."""
+    """Build NVIDIA's training step, with R1 every 16 steps, path length every 4 steps, and the moving average."""
     networks, loss_module = imported(folder, "training.networks_stylegan2", "training.loss")
     torch.manual_seed(0)
     G, G_ema = (nvidia_generator(folder, device, half, sizes).requires_grad_(False) for _ in range(2))
@@ -99,7 +102,7 @@ def nvidia_form(folder: Path, device: torch.device, half: bool, sizes: dict[str,
 
 
 def nvidia_filter(folder: Path) -> Callable[..., Tensor]:
-    """Their FIR: (x, up, down, padding, gain) -> filtered with [1, 3, 3, 1]."""
+    """Return NVIDIA's FIR filter with taps [1, 3, 3, 1] as a function of (x, up, down, padding, gain)."""
     (module,) = imported(folder, "torch_utils.ops.upfirdn2d")
 
     def apply(x: Tensor, up: int = 1, down: int = 1, padding: list[int] | int = 0, gain: float = 1.0) -> Tensor:
@@ -110,7 +113,7 @@ def nvidia_filter(folder: Path) -> Callable[..., Tensor]:
 
 
 def nvidia_epilogue(folder: Path) -> Callable[..., Tensor]:
-    """Their bias with activation: (x, bias, gain, clamp), after the noise was added."""
+    """Return NVIDIA's bias with activation, after adding noise, as a function of (x, noise, bias, gain, clamp)."""
     (module,) = imported(folder, "torch_utils.ops.bias_act")
 
     def apply(x: Tensor, noise: Tensor, bias: Tensor, gain: float, clamp: float | None) -> Tensor:
@@ -128,7 +131,7 @@ def _widths(sizes: dict[str, Any], half: bool, discriminator: bool) -> dict[str,
 
 
 def _adam(network: nn.Module, interval: int) -> torch.optim.Adam:
-    """With their correction for lazy regularization."""
+    """Build NVIDIA's Adam optimizer, with its correction for lazy regularization."""
     ratio = interval / (interval + 1)
     return torch.optim.Adam(network.parameters(), lr=0.0025 * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
 
@@ -137,12 +140,14 @@ def _adam(network: nn.Module, interval: int) -> torch.optim.Adam:
 
 
 def official_model(folder: Path, device: torch.device) -> SimpleNamespace:
-    """Their encoder (GradualStyleEncoder, IR-SE 50, 256 px) before their generator of 1024 px.
+    """Build the official pSp model: GradualStyleEncoder with IR-SE 50 at 256 px, and the generator for 1024 px.
 
     Returns:
-        encode: images [N, 3, 256, 256] -> codes [N, 18, 512].
-        render: codes -> images [N, 3, 1024, 1024].
-        step: (images, losses) -> one training step of the encoder, with their optimizer.
+        A namespace with the functions
+            encode: images [N, 3, 256, 256] -> codes [N, 18, 512],
+            render: codes -> images [N, 3, 1024, 1024],
+            step: (images, losses) -> None, one training step of the encoder,
+        and with the encoder and its optimizer.
     """
     names = ("models.encoders.psp_encoders", "models.stylegan2.model", "training.ranger")
     encoders, networks, optimizers = imported(folder, *names)

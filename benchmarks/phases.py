@@ -1,4 +1,4 @@
-"""What a training step costs where some of it happens in every so many steps only."""
+"""Average cost of a training step with lazy phases, which are computed only every few steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,29 +12,33 @@ from torch.utils.flop_counter import flop_registry
 
 class Phase(NamedTuple):
     interval: int
-    """steps from one to the next"""
+    """number of steps from one phase to the next"""
     without: str
-    """the step that is the same but for this phase"""
+    """name of the step that differs only in lacking this phase"""
 
 
 @dataclass(frozen=True)
 class Form:
-    """One way to train."""
+    """One implementation of a computation, such as a training step."""
 
     steps: dict[str, Callable[[], object]]
-    """a call for the step without phases, and one for each step that has a phase, by the name of the phase"""
+    """{name: function}, with one step without phases, and one step for each phase, under the name of the phase"""
     phases: dict[str, Phase]
+    """{name: phase}"""
     parameters: int
-    """of generator and discriminator"""
+    """number of parameters of generator and discriminator"""
 
 
 def parts(steps: Mapping[str, float], phases: Mapping[str, Phase]) -> dict[str, float]:
-    """What each part of the training takes, given what each step takes: a phase is what its step takes more."""
+    """Return the cost of each part of a training from the cost of each step.
+
+    The cost of a phase is the difference between the step with the phase and the step without it.
+    """
     return {name: took - steps[phases[name].without] if name in phases else took for name, took in steps.items()}
 
 
 def amortised(steps: Mapping[str, float], phases: Mapping[str, Phase]) -> float:
-    """What a step takes on average, given what each step takes."""
+    """Return the average cost of a step from the cost of each step, with phases weighted by their frequency."""
     return sum(took / (phases[name].interval if name in phases else 1) for name, took in parts(steps, phases).items())
 
 
@@ -43,14 +47,14 @@ def count_parameters(*modules: nn.Module) -> int:
 
 
 def count_gflop(call: Callable[[], object]) -> float:
-    """GFLOP of the matrix products and convolutions of a call, those of both its backward passes included."""
+    """Count the GFLOP of the matrix products and convolutions of a call, including its backward passes."""
     with _Counter() as counter:
         call()
     return counter.flop / 1e9
 
 
 class _Counter(TorchDispatchMode):
-    """PyTorch's formulas. Its own counter follows modules too, and stumbles where a gradient is differentiated."""
+    """A counter with PyTorch's formulas; PyTorch's own counter also tracks modules and fails on double backward."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        with self:  # without autograd, convolutions arrive as a whole
+        with self:  # below autograd, convolutions arrive as single operators
             result = func.decompose(*args, **(kwargs or {}))
         if result is not NotImplemented:
             return result
@@ -74,7 +78,10 @@ class _Counter(TorchDispatchMode):
 def convolution_backward_flop(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, *rest: Any
 ) -> int:
-    """Each gradient that is wanted costs as much as the convolution. PyTorch's formula takes many groups for one."""
+    """Return the FLOP of the backward pass of a convolution, in which each gradient costs as much as the convolution.
+
+    PyTorch's own formula ignores groups.
+    """
     transposed, _, _, (wanted_x, wanted_weight, _) = rest
     places = (x if transposed else grad)[0, 0].numel()
     return 2 * (wanted_x + wanted_weight) * len(x) * weight.numel() * places

@@ -1,9 +1,9 @@
-"""StyleGAN2's networks as its paper writes them, operator by operator: what our form is compared with.
+"""StyleGAN2's networks as written in the paper (arXiv 1912.04958), one operator at a time, as a baseline for ours.
 
-Every sample has its own modulated and demodulated weight (eq. 1 and 3), a grouped convolution applies them, and the
-filters, gains, noise, bias and activation are passes of their own over tensors in the default memory layout. The filter
-can be written in two ways, which differ in speed: every channel as an image of its own, as rosinality's networks and
-the official pSp do it on a CPU, or a depthwise convolution, as NVIDIA's reference does.
+Each sample has its own modulated and demodulated weight (eq. 1 and 3), which a grouped convolution applies. Filters,
+gains, noise, bias and activation are separate passes over tensors in the default memory layout. The filter can be
+written in two ways, which differ in speed: with each channel as a separate image, as in rosinality's networks and the
+official pSp on a CPU, or as a depthwise convolution, as in NVIDIA's reference.
 """
 
 import math
@@ -22,14 +22,14 @@ Filter = Callable[[Tensor, Tensor], Tensor]
 
 
 def by_channel(x: Tensor, kernel: Tensor) -> Tensor:
-    """Every channel an image of its own."""
+    """Filter with each channel as a separate image."""
     n, channels, height, width = x.shape
     x = F.conv2d(x.reshape(n * channels, 1, height, width), kernel[None, None])  # [N * C, 1, H-3, W-3]
     return x.reshape(n, channels, *x.shape[2:])
 
 
 def depthwise(x: Tensor, kernel: Tensor) -> Tensor:
-    """A group for every channel."""
+    """Filter with a depthwise convolution, one group per channel."""
     channels = x.shape[1]
     return F.conv2d(x, kernel.expand(channels, 1, 4, 4), groups=channels)
 
@@ -38,7 +38,17 @@ FILTERS: dict[str, Filter] = {"by_channel": by_channel, "depthwise": depthwise}
 
 
 def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const", fir: Filter = by_channel) -> Tensor:
-    """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R]: the skip architecture, noise "const" or "random"."""
+    """Render images with the synthesis network in the skip architecture.
+
+    Args:
+        generator: Our generator, whose weights are used.
+        ws: Codes [N, num_ws, w_dim].
+        noise_mode: "const" or "random".
+        fir: The implementation of the filter.
+
+    Returns:
+        Images [N, img_channels, R, R].
+    """
     g = generator.synthesis
     x = _styled(g.const.repeat(len(ws), 1, 1, 1), g.layers[0], ws[:, 0], noise_mode, fir)  # [N, C, 4, 4]
     image = _to_rgb(x, g.to_rgbs[0], ws[:, 1], fir)  # [N, img_channels, 4, 4]
@@ -50,7 +60,18 @@ def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const", fir: Filter
 
 
 def discriminator(D: Any, images: Tensor, parts: int = 1, labels: None = None, fir: Filter = by_channel) -> Tensor:
-    """images [N, C, R, R] -> logits [N, 1]: the residual architecture; `parts` as our discriminator takes it."""
+    """Compute the logits of images with the discriminator in the residual architecture.
+
+    Args:
+        D: Our discriminator, whose weights are used.
+        images: Images [N, C, R, R].
+        parts: As in our discriminator.
+        labels: As in our discriminator; only None is supported.
+        fir: The implementation of the filter.
+
+    Returns:
+        Logits [N, 1].
+    """
     x = _convolved(images, D.from_rgbs[0], fir)  # [N, C', R, R]
     for block in D.blocks:
         y = _convolved(_convolved(x, block.conv0, fir), block.conv1, fir)  # [N, C', H/2, W/2]
@@ -60,7 +81,7 @@ def discriminator(D: Any, images: Tensor, parts: int = 1, labels: None = None, f
 
 
 def _convolved(x: Tensor, layer: Any, fir: Filter) -> Tensor:
-    """A layer of the discriminator: filter, convolution with equalized learning rate, bias, activation."""
+    """Apply a layer of the discriminator: filter, convolution with equalized learning rate, bias and activation."""
     kernel = layer.weight.shape[-1]
     weight = layer.weight / math.sqrt(layer.weight[0].numel())
     if layer.downsample:
@@ -101,14 +122,14 @@ def _modulated(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, upsa
 
 
 def _filtered(x: Tensor, padding: tuple[int, int], fir: Filter, gain: float = 4.0) -> Tensor:
-    """Low-pass."""
+    """Pad and apply the low-pass filter."""
     taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device)
     kernel = torch.outer(taps, taps) * (gain / taps.sum() ** 2)  # [4, 4]
     return fir(F.pad(x, padding * 2), kernel)
 
 
 def _upsampled(x: Tensor, fir: Filter) -> Tensor:
-    """A zero after every row and column, then the filter: [N, C, 2H, 2W]."""
+    """Upsample by inserting a zero after every row and column and filtering: [N, C, 2H, 2W]."""
     n, channels, height, width = x.shape
     spread = F.pad(x.reshape(n, channels, height, 1, width, 1), (0, 1, 0, 0, 0, 1))
     return _filtered(spread.reshape(n, channels, 2 * height, 2 * width), (2, 1), fir)

@@ -1,6 +1,7 @@
 """Speed and memory of pSp with untrained weights: python benchmarks/psp.py [--cases inference] [--out FILE.json]
 
-Each malloc setting and each peak of memory has processes of its own. Within a process all forms are repeated in turns.
+Each malloc setting and each peak of memory is measured in processes of its own. Within a process, all forms are
+repeated in turns.
 """
 
 import copy
@@ -37,32 +38,32 @@ from stylegan2.runtime.errors import UserError
 CPU = torch.device("cpu")
 CASES = ("inference", "training", "light_inference", "light_training")
 FORMS = {"inference": (*plain.FILTERS, "ours", "bf16"), "training": (*plain.FILTERS, "ours")}
-REFERENCE = "depthwise"  # the faster way to write the plain formula
+REFERENCE = "depthwise"  # the faster implementation of the plain formula
 TINY = {"z_dim": 128, "w_dim": 128, "channel_base": 2048, "channel_max": 128, "mapping_layers": 4}
-LIGHT_BATCH = 8  # times the batch of the published encoder
+LIGHT_BATCH = 8  # batch size of the light encoder, relative to the published encoder
 PEAK_CALLS = 4
 Calls = dict[str, Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Milliseconds, share of the convolution peak and peak memory, of our form and of two ways to write the plain
-    formula."""
+    """Measure the time, the share of the convolution peak and the peak memory of our form and of two plain forms."""
 
     cases: list[str] = field(default_factory=lambda: list(CASES))
-    """inference (256 to 1024 px), training (256 px, published encoder), light_inference and light_training (64 px)"""
+    """cases to measure: inference (256 to 1024 px), training (256 px, published encoder), light_inference and
+    light_training (64 px)"""
     malloc: list[Literal["tuned", "default"]] = field(default_factory=lambda: ["tuned", "default"])
-    """settings of the allocator: tuned as the scripts do it, and the system's default"""
+    """settings of the memory allocator to measure: tuned as in the scripts, or the default of the system"""
     repetitions: int = 5
-    """counted calls of each form, after one that is not"""
+    """number of measured calls of each form, after one that is not measured"""
     batch: int = 1
-    """images at a time; the light encoder gets eight times as many"""
+    """batch size; that of the light encoder is eight times as large"""
     threads: int | None = None
-    """by default one for each processor"""
+    """number of threads, by default one per processor"""
     out: Path | None = None
-    """JSON of all figures"""
+    """JSON file for all figures"""
     worker: list[str] = field(default_factory=list)
-    """set by the benchmark itself in its processes: the forms to measure"""
+    """forms to measure; set only by the benchmark itself, in its processes"""
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
@@ -73,7 +74,7 @@ class Benchmark:
 
 
 def build(case: str, batch: int) -> tuple[PSp, Tensor]:
-    """An untrained model whose noise and biases are not zero, and images for it [N, 3, S, S]."""
+    """Build an untrained model with random noise strengths and biases, and images [N, 3, S, S] for it."""
     torch.manual_seed(0)
     if case.startswith("light"):
         generator, batch = GENERATORS.build("stylegan2", 64, **TINY), LIGHT_BATCH * batch
@@ -87,7 +88,7 @@ def build(case: str, batch: int) -> tuple[PSp, Tensor]:
 
 
 def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
-    """{part: call} for one form; those of the plain formula have the default memory layout."""
+    """Return {part: function} of inference for one form."""
     codes = model.latent_avg + torch.randn(len(images), *model.latent_avg.shape)  # [N, num_ws, w_dim]
     precision = "bf16" if form == "bf16" else "fp32"
 
@@ -107,7 +108,7 @@ def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
 
 
 def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
-    """{part: call}, in the order of a training step."""
+    """Return {part: function} of a training step for one form, in the order in which they have to be called."""
     losses = build_losses({"l2": 1.0, "perceptual": 0.8, "id": 0.1})
     state = build_state(model, TrainingSettings())
     values: dict[str, Any] = {}
@@ -142,7 +143,7 @@ def training_calls(model: PSp, images: Tensor, form: str) -> Calls:
 
 
 def measure_case(o: Benchmark, case: str) -> dict[str, Any]:
-    """What a process of its own measures: the forms `o.worker` of one case."""
+    """Measure the forms `o.worker` of one case, in a process of its own."""
     tune_process(malloc=o.malloc == ["tuned"])
     if o.threads:
         torch.set_num_threads(o.threads)
@@ -168,7 +169,7 @@ def measure_case(o: Benchmark, case: str) -> dict[str, Any]:
 
 
 def count_flops(model: PSp, images: Tensor) -> dict[str, float]:
-    """GFLOP of one pass of each network."""
+    """Count the GFLOP of one forward pass of each network."""
     counted = {}
     codes = model.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]
     with torch.device("meta"):
@@ -184,7 +185,7 @@ def count_flops(model: PSp, images: Tensor) -> dict[str, float]:
 
 
 def differences(calls: Calls, forms: list[str]) -> dict[str, float]:
-    """How far the renderings of the forms are apart, in steps of 255."""
+    """Return the mean difference of each form's images from those of the first form, in steps of 255."""
     rendered: dict[str, Any] = {form: calls[f"{form} generator"]() for form in forms}
     return {form: difference_8bit(rendered[form].float(), rendered[forms[0]].float()) for form in forms[1:]}
 
@@ -193,17 +194,17 @@ def differences(calls: Calls, forms: list[str]) -> dict[str, float]:
 
 
 def spawn(o: Benchmark, case: str, malloc: str, forms: tuple[str, ...], repetitions: int) -> dict[str, Any]:
-    """`measure_case` in a process of its own."""
+    """Call `measure_case` in a process of its own."""
     flags = ["--cases", case, "--malloc", malloc, "--repetitions", repetitions, "--batch", o.batch, "--worker", *forms]
     flags += ["--threads", o.threads] if o.threads else []
     return in_own_process(__file__, *flags)
 
 
 def run_case(o: Benchmark, case: str, malloc: str) -> dict[str, Any]:
-    """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
+    """Measure all forms of a case with one malloc setting, and the peak memory of each form alone."""
     training = case.endswith("training")
     forms = FORMS["training" if training else "inference"]
-    if training:  # two models with their optimizers are too much for one process: processes take turns
+    if training:  # one process cannot hold several models with their optimizers
         rounds = [spawn(o, case, malloc, (form,), max(1, o.repetitions // 2)) for _ in range(2) for form in forms]
         merged = {**rounds[0], "figures": merge([result["figures"] for result in rounds])}
         return {**merged, "peak_mb": {form: rounds[i]["peak_mb"] for i, form in enumerate(forms)}}
@@ -212,7 +213,7 @@ def run_case(o: Benchmark, case: str, malloc: str) -> dict[str, Any]:
 
 
 def merge(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Medians over the processes that measured a figure."""
+    """Merge the figures of several processes by their medians."""
     names = dict.fromkeys(name for figures in rounds for name in figures)
     return {name: _median([figures[name] for figures in rounds if name in figures]) for name in names}
 
@@ -230,7 +231,10 @@ def _median(figures: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(case: str, malloc: str, result: dict[str, Any]) -> str:
-    """Markdown: a row for each part of each form. Shares are of the fastest calls, which others disturbed least."""
+    """Format the results of a case as a Markdown table with one row per part of each form.
+
+    Shares of the peak are those of the fastest calls, which other processes affected least.
+    """
     figures, gflop = result["figures"], result["gflop"]
     peaks = {name: PEAK_CALLS * PEAK_GFLOP / figure["fastest"] for name, figure in figures.items() if "peak" in name}
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in peaks.items())

@@ -1,9 +1,9 @@
-"""How soon a training starts, and what its processes hold: python benchmarks/startup.py [--counts 1000 30000 1000000]
+"""Start of a training and memory of its processes: python benchmarks/startup.py [--counts 1000 30000 1000000]
 
-`scripts/train_stylegan2.py` trains a tiny network on pictures of 32 px, from a zip file, a folder, and both with their
-subfolders as classes. It is started without an index of the data, which is what the first training meets, and with one.
-The time until its first step is recorded, and then the memory of its own process and of each process that reads ahead.
-The data is made first: all pictures are a few that have many names, as links in a folder.
+`scripts/train_stylegan2.py` trains a tiny network on images of 32 px from a zip file and from a folder, each with and
+without subfolders as classes. It is started without an index of the data, like the first training on them, and with the
+index. The benchmark records the time until the first step, and then the memory of the main process and of each worker.
+It creates the data first, with a few different images under many names, which are hard links in the folder.
 """
 
 import json
@@ -33,7 +33,7 @@ from options.parse import run
 from stylegan2.runtime.errors import UserError
 
 SIDE, PICTURES, CLASSES = 32, 64, 100
-MOST_LINKS = 60_000  # to one file, of which ext4 allows 65,000
+MOST_LINKS = 60_000  # number of hard links to one file; ext4 allows 65,000
 KEPT = ("index", "labels")
 TRAIN = (
     *("--preset", "tiny-cpu", "--device", "cpu", "--resolution", str(SIDE), "--channel_base", "256"),
@@ -45,14 +45,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure the start of trainings on many pictures. Linux only: it says how much memory is whose."""
+    """Measure the start of trainings on many images. This works only on Linux, which reports shared memory."""
 
     counts: list[int] = field(default_factory=lambda: [1_000, 30_000, 1_000_000])
-    """numbers of pictures to measure"""
+    """numbers of images to measure"""
     workers: int = 2
-    """processes that read ahead"""
+    """number of worker processes that read ahead"""
     folder: Path | None = None
-    """where the data is made, and removed at the end; by default where temporary files are"""
+    """folder for the data, which are deleted at the end; by default the folder of temporary files"""
     out: Path | None = None
     """JSON file to write"""
 
@@ -67,7 +67,7 @@ class Benchmark:
 
 
 def pictures() -> list[bytes]:
-    """Return PNG files of 32 px, of about 2 KB each."""
+    """Return the contents of PNG files of 32 x 32 pixels, about 2 KB each."""
     rng, found = np.random.default_rng(0), []
     for _ in range(PICTURES):
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
@@ -78,12 +78,12 @@ def pictures() -> list[bytes]:
 
 
 def names(count: int) -> list[str]:
-    """Return names of pictures in the subfolders of their classes."""
+    """Return the names of `count` images in subfolders for their classes."""
     return [f"class{n % CLASSES:03d}/{n:07d}.png" for n in range(count)]
 
 
 def write_zip(path: Path, count: int) -> None:
-    """Write a zip file of so many pictures."""
+    """Write a zip file of `count` images."""
     contents = pictures()
     with zipfile.ZipFile(path, "w") as archive:
         for number, name in enumerate(names(count)):
@@ -91,7 +91,7 @@ def write_zip(path: Path, count: int) -> None:
 
 
 def write_folder(path: Path, count: int) -> None:
-    """Make a folder of so many pictures, most of them links to the first ones."""
+    """Create a folder of `count` images, most of them hard links to the first ones."""
     contents, originals = pictures(), dict[int, str]()
     for number, name in enumerate(names(count)):
         target = str(path / name)
@@ -109,25 +109,37 @@ def write_folder(path: Path, count: int) -> None:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """Return the MB of a process: its share of all (PSS), what is its own, and all that it sees (RSS)."""
+    """Return the memory of a process in MB: proportional set size (pss), private memory (own) and resident (rss)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     sizes = {name: int(size) / 1000 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
     return {"pss": sizes["Pss"], "own": sizes["Private_Dirty"] + sizes["Private_Clean"], "rss": sizes["Rss"]}
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process started, other than by a thread that is not its first."""
+    """Return the ids of the processes that the main thread of a process started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 def computed(pid: int) -> float:
-    """Return the seconds that a process has computed, which other programs on the machine hardly change."""
+    """Return the CPU time of a process in seconds, which other processes hardly affect."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
 
 
 def start(data: Path, workers: int, conditional: bool) -> Row:
-    """Start a training; return the seconds until its first step, those computed, and the MB of its processes."""
+    """Start a training.
+
+    Args:
+        data: Zip file or folder of images.
+        workers: Number of worker processes that read ahead.
+        conditional: Whether subfolders are classes.
+
+    Returns:
+        The time until the first step and the CPU time in seconds, and the memory of all processes in MB.
+
+    Raises:
+        UserError: The training does not start.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
         flags = [*TRAIN, "--data", str(data), "--workers", str(workers), "--exp_dir", str(out)]
@@ -140,7 +152,7 @@ def start(data: Path, workers: int, conditional: bool) -> Row:
                         raise UserError(f"the training did not start: {Path(folder, 'log').read_text()[-500:]}")
                     time.sleep(0.02)
                 seconds, own = time.perf_counter() - began, computed(training.pid)
-                # Those that read ahead were forked from a process of their own, which the training started.
+                # The workers are children of the fork server, which the training started.
                 readers = [reader for child in children(training.pid) for reader in children(child)]
                 held = {"main": memory(training.pid), "workers": [memory(pid) for pid in readers]}
                 return {"seconds": seconds, "computed": own, **held}
@@ -156,19 +168,19 @@ def _has_stepped(records: Path) -> bool:
 
 
 def forget(data: Path) -> None:
-    """Remove what is kept about a data set."""
+    """Delete the cached index and labels of a data set."""
     for kind in KEPT:
         for path in places(data, kind):
             path.unlink(missing_ok=True)
 
 
 def measure(folder: Path, count: int, workers: int) -> list[Row]:
-    """Measure zip and folder of so many pictures, without classes and with them."""
+    """Measure a zip file and a folder of `count` images, each without classes and with classes."""
     rows = []
     for kind, write in (("zip", write_zip), ("folder", write_folder)):
         data = folder / f"{count}.zip" if kind == "zip" else folder / str(count)
         write(data, count)
-        time.sleep(2.5)  # the index of a folder is kept once it has been unchanged for two seconds
+        time.sleep(2.5)  # the index of a folder is cached when the folder has not changed for two seconds
         for conditional in (False, True):
             forget(data)
             name = f"{kind}, classes" if conditional else kind
@@ -185,7 +197,7 @@ def measure(folder: Path, count: int, workers: int) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Return Markdown: a line for each data set, with the first start and those with an index beside each other."""
+    """Format the results as a Markdown table with one row per data set, for the first start and for later ones."""
     lines = [
         "| data | pictures | first start, s (computed) | again, s (computed) | main, MB | worker: PSS, own, RSS, MB |",
         "|---|--:|--:|--:|--:|--:|",

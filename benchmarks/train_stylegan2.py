@@ -1,9 +1,10 @@
 """Speed and memory of StyleGAN2's training on a CPU: python benchmarks/train_stylegan2.py [--out FILE.json]
 
-Times the trainer's own step on random images: without lazy phases, with R1 and with path length, which together give
-what a step takes on average. Two forms take the same step with the networks as the paper writes them, "by_channel" and
-"depthwise", named after how they filter (see `plain`); ratios are to depthwise, the faster one. Each malloc setting and
-each peak of memory has a process of its own. Within a process all forms are repeated in turns.
+The benchmark measures the step of our trainer on random images without lazy phases, with R1 and with path length, from
+which it computes the average step. Two further forms, "by_channel" and "depthwise", run the same step with networks as
+written in the paper, and are named after their filter (see `plain`). Ratios are relative to "depthwise", the faster of
+the two. Each malloc setting and each peak of memory is measured in a process of its own. Within a process, all forms
+are repeated in turns.
 """
 
 import json
@@ -46,22 +47,22 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Images/s, share of the convolution peak and peak memory, of our form, the paper's and stylegan2-pytorch."""
+    """Measure speed, share of the convolution peak and peak memory of our form, plain forms and stylegan2-pytorch."""
 
     cases: list[str] = field(default_factory=lambda: ["tiny"])
-    """tiny (the preset tiny-cpu, 64 px), auto256 (the preset auto at 256 px, which takes far longer)"""
+    """cases to measure: tiny (preset tiny-cpu, 64 px) and auto256 (preset auto at 256 px, which takes far longer)"""
     malloc: list[Literal["tuned", "default"]] = field(default_factory=lambda: ["tuned", "default"])
-    """settings of the allocator: tuned as the scripts do it, and the system's default"""
+    """settings of the memory allocator to measure: tuned as in the scripts, or the default of the system"""
     repetitions: int = 5
-    """counted calls of each step, after one that is not"""
+    """number of measured calls of each step, after one that is not measured"""
     threads: int | None = None
-    """by default one for each processor"""
+    """number of threads, by default one per processor"""
     out: Path | None = None
-    """JSON of all figures"""
+    """JSON file for all figures"""
     worker: list[str] = field(default_factory=list)
-    """set by the benchmark itself in its processes: the forms to measure"""
+    """forms to measure; set only by the benchmark itself, in its processes"""
     memory_only: bool = False
-    """set by the benchmark itself too: every step once, for the peak of memory"""
+    """run every step only once, for the peak of memory; set only by the benchmark itself"""
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
@@ -74,16 +75,23 @@ class Benchmark:
 
 
 def settings_of(case: str) -> TrainStyleGAN2:
-    """As scripts/train_stylegan2.py reads them."""
+    """Return the settings of a case, parsed as by scripts/train_stylegan2.py."""
     return parse(TrainStyleGAN2, chosen_settings, args=CASES[case])
 
 
 def build(
     settings: TrainStyleGAN2, name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32
 ) -> tuple[TrainingState, Tensor]:
-    """Untrained networks with their optimizers, and images for them [N, C, R, R]. Equal weights for all forms.
+    """Build untrained networks with their optimizers, and random images [N, C, R, R] for them.
 
-    All but "ours" have the default memory layout and the formulas of `plain`; the trainer is the same.
+    All forms have equal weights and the same trainer. The forms of `plain` have its formulas and the default memory
+    layout.
+
+    Args:
+        settings: Settings of the training.
+        name: "ours", or a key of `plain.FILTERS`.
+        device: Device for the networks.
+        dtype: Type of the highest resolutions in our form.
     """
     torch.manual_seed(0)
     with device:
@@ -104,7 +112,7 @@ def build(
 def own_form(
     settings: TrainStyleGAN2, name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32
 ) -> Form:
-    """The step of `stylegan2.trainer`; `dtype` is that of the highest resolutions."""
+    """Build the step of our trainer; the arguments are those of `build`."""
     state, real = build(settings, name, device, dtype)
     s = settings.training
     r1_gamma = schedule.r1_gamma(real.shape[-1], len(real)) if s.r1_gamma is None else s.r1_gamma
@@ -123,7 +131,7 @@ def own_form(
 
 
 def build_forms(o: Benchmark, case: str) -> dict[str, Form]:
-    """The forms `o.worker`, after the process was set up."""
+    """Configure the process and build the forms `o.worker`."""
     tune_process(malloc=o.malloc == ["tuned"])
     if o.threads:
         torch.set_num_threads(o.threads)
@@ -134,7 +142,7 @@ def build_forms(o: Benchmark, case: str) -> dict[str, Form]:
 
 
 def measure_case(o: Benchmark, case: str) -> Result:
-    """What a process of its own measures: the forms `o.worker` of one case."""
+    """Measure the forms `o.worker` of one case, in a process of its own."""
     forms = build_forms(o, case)
     calls: dict[str, Callable[[], object]] = {PEAK: convolution_peak(torch.float32, PEAK_CALLS)}
     calls |= {f"{name}: {step}": call for name, form in forms.items() for step, call in form.steps.items()}
@@ -148,15 +156,15 @@ def measure_case(o: Benchmark, case: str) -> Result:
 
 
 def measure_memory(o: Benchmark, case: str) -> float | None:
-    """MB, of a process that trains with the forms `o.worker` and does nothing else."""
+    """Return the peak memory in MB of this process, which runs the steps of the forms `o.worker` once."""
     for form in build_forms(o, case).values():
-        for call in form.steps.values():  # the first makes the optimizers' state
+        for call in form.steps.values():  # the first step creates the state of the optimizers
             call()
     return peak_memory_mb()
 
 
 def figures_of(name: str, form: Form, figures: dict[str, Any]) -> Result:
-    """Of one form, all that the tables need."""
+    """Return all values of one form that the tables need."""
     return {
         "figures": {step: asdict(figures[f"{name}: {step}"]) for step in form.steps},
         "gflop": {step: count_gflop(call) for step, call in form.steps.items()},
@@ -169,7 +177,7 @@ def figures_of(name: str, form: Form, figures: dict[str, Any]) -> Result:
 
 
 def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Result:
-    """All forms of a case under one malloc setting: figures, and the memory of each form alone."""
+    """Measure all forms of a case with one malloc setting, and the peak memory of each form alone."""
     flags = ["--cases", case, "--malloc", malloc, *(["--threads", o.threads] if o.threads else [])]
     result = in_own_process(__file__, *flags, "--repetitions", o.repetitions, "--worker", *forms)
     memory = {form: in_own_process(__file__, *flags, "--memory_only", "--worker", form) for form in forms}
@@ -177,7 +185,10 @@ def run_case(o: Benchmark, case: str, malloc: str, forms: list[str]) -> Result:
 
 
 def tables(case: str, malloc: str, result: Result) -> str:
-    """Markdown. Shares are of the fastest calls, which others disturbed least."""
+    """Format the results of a case as Markdown tables.
+
+    Shares of the peak are those of the fastest calls, which other processes affected least.
+    """
     peak = PEAK_CALLS * PEAK_GFLOP / result["peak"]["fastest"]
     lines = [f"\n### {case}, batch {result['images']}, malloc {malloc}, threads: {result['threads']}\n"]
     lines += [f"{PEAK} (fp32): {peak:.0f} GFLOP/s, foreign load {percent(result['peak']['foreign'])}\n"]
@@ -200,25 +211,25 @@ def tables(case: str, malloc: str, result: Result) -> str:
 
 
 def part_rows(form: Result, peak: float) -> list[str]:
-    """A row for the step without phases and one for each phase. Share and load are those of the step that has it."""
+    """Format one row for the step without phases, and one for each phase with share and load of the step with it."""
     phases, figures = phases_of(form), form["figures"]
     median, fastest, gflop = (parts(steps, phases) for steps in (*times(form), form["gflop"]))
     rows = []
     for part, figure in figures.items():
         every = f"{phases[part].interval} steps" if part in phases else "step"
-        share = form["gflop"][part] / figure["fastest"] / peak  # differences of the fastest calls are too uncertain
+        share = form["gflop"][part] / figure["fastest"] / peak  # differences between steps are too inaccurate
         cells = [part, every, f"{median[part] * 1000:.0f}", f"{fastest[part] * 1000:.0f}", f"{gflop[part]:.1f}"]
         rows.append(" | ".join([*cells, percent(share), percent(figure["foreign"])]))
     return rows
 
 
 def phases_of(form: Result) -> dict[str, Phase]:
-    """JSON makes lists of them."""
+    """Return the phases of a form, which JSON has converted to lists."""
     return {name: Phase(*phase) for name, phase in form["phases"].items()}
 
 
 def times(form: Result) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each step: (median, fastest)."""
+    """Return the median and the shortest time of each step in seconds."""
     median, fastest = (
         {step: figure[kind] for step, figure in form["figures"].items()} for kind in ("seconds", "fastest")
     )
@@ -226,7 +237,7 @@ def times(form: Result) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def images_per_second(form: Result, images: int) -> tuple[float, float]:
-    """(median, fastest)"""
+    """Return the median and the highest number of images per second."""
     median, fastest = (images / amortised(steps, phases_of(form)) for steps in times(form))
     return median, fastest
 
@@ -241,7 +252,7 @@ def percent(share: float | None) -> str:
 
 
 def forms_here() -> list[str]:
-    """Those that can be measured; a line says what is missing for the others."""
+    """List the forms that can be measured, and print what is missing for the others."""
     forms = [*plain.FILTERS, "ours"]
     try:
         lucidrains.load()

@@ -1,4 +1,4 @@
-"""Works that a benchmark measures one after the other: how they share time, and the table of their figures."""
+"""Measurements of a benchmark, which share its time, and the table of their figures."""
 
 import platform
 import time
@@ -13,34 +13,34 @@ Row = dict[str, Any]
 
 
 class Work(NamedTuple):
-    """Something to measure: its columns in the table, and what measures it within a number of seconds."""
+    """A measurement: its labels in the table, and the function that measures it within a number of seconds."""
 
     labels: Row
     measure: Callable[[float], Row]
 
 
 def measure_works(works: list[Work], seconds: float, device: torch.device, keep: Callable[[Row], None]) -> None:
-    """Measure works one after the other; each gets an equal share of the time that is left.
+    """Run measurements one after another; each gets an equal share of the remaining time.
 
     Args:
-        works: What is measured.
-        seconds: For all of them; what is being measured when they are over is finished.
-        device: Its memory is emptied before each work.
-        keep: Gets the row of each: its labels with its figures, or with the error under "failed".
+        works: The measurements.
+        seconds: Time for all measurements; those that exceed it are completed nevertheless.
+        device: The device, whose unused memory is freed before each measurement.
+        keep: Called with the row of each measurement: its labels, and its figures or the error under "failed".
     """
     end = time.perf_counter() + seconds
     for k, work in enumerate(works):
         clean(device)
         left = max(0.0, end - time.perf_counter()) / (len(works) - k)
         try:
-            figures = work.measure(left / 2)  # the other half is for building and for the first calls
-        except Exception as error:  # one form that fails must not cost the figures of all others
+            figures = work.measure(left / 2)  # the other half is for construction and warm-up
+        except Exception as error:  # a failure must not prevent the other measurements
             figures = {"failed": f"{type(error).__name__}: {error}"[:300]}
         keep({**work.labels, **figures})
 
 
 def table(rows: list[Row]) -> str:
-    """Return rows as Markdown, a column for each name; of a profile with its kernels below it."""
+    """Format rows as a Markdown table with one column per name; the kernels of a profile are listed below it."""
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "top"))
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += ["| " + " | ".join(shown(row.get(column)) for column in columns) + " |" for row in rows]
@@ -57,7 +57,7 @@ def shown(value: Any) -> str:
 
 
 def machine(device: torch.device) -> Row:
-    """Say what figures belong to: the device and the versions."""
+    """Return the name of the device and the versions of PyTorch, CUDA and Python."""
     on_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda if on_cuda else None}

@@ -1,1 +1,1 @@
-"""A small face renderer in NumPy: parametric head, z-buffer, deferred shading. `datasets.synthetic` is its door."""
+"""A small face renderer in NumPy: parametric head, z-buffer, deferred shading. Use it through `datasets.synthetic`."""

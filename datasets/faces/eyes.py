@@ -1,4 +1,4 @@
-"""Eyes: the almond between the lids is cut out of the chart and shows a sphere behind it, met by the pixel's ray."""
+"""Eyes: the opening between the lids is drawn in the chart, and shows a sphere that the ray of each pixel meets."""
 
 import numpy as np
 
@@ -12,19 +12,30 @@ IRIS_ANGLE, PUPIL_ANGLE, LIMBUS = np.deg2rad(28.5), np.deg2rad(11.0), 0.18
 
 
 def centres(vertices):
-    """Centres of the two eyeballs in the head's frame, [2, 3], left of the image first."""
+    """Compute the centres of both eyeballs in the head's frame, [2, 3], with the eye on the image's left first."""
     p = np.array([-head.EYE_P, head.EYE_P])
     surface = head.sample(vertices, *head.chart_to_grid(p, np.full(2, head.EYE_Q)))
     return surface - np.array([0.0, 0.0, head.EYEBALL_DEPTH])
 
 
 def _gaze(nuisance):
+    """Compute the unit vector of the gaze in the head's frame, [3]."""
     right, up = np.deg2rad(nuisance.gaze)
     return np.array([np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)])
 
 
 def paint(surface, p, q, albedo, gloss, label, vertices, rotation, identity, nuisance, pixel):
-    """Lids, lashes and eyeballs; changes surface.normal, albedo, gloss and label where an eye shows."""
+    """Paint lids, lashes and eyeballs in place.
+
+    Args:
+        surface: The surface of the head, whose normals and occlusion are changed where an eye is visible.
+        p, q: Chart coordinates of the pixels, [M].
+        albedo, gloss, label: [M, 3], [M] and [M], which are changed where an eye is visible.
+        vertices: Vertices of the head in its frame, [rows, columns, 3].
+        rotation: Rotation of the head, [3, 3].
+        identity, nuisance: The person and the conditions.
+        pixel: Size of a pixel in the unit of the head, 10 cm.
+    """
     balls = centres(vertices) @ rotation.T
     look = rotation @ _gaze(nuisance)
     for side, name, ball in ((-1, "l_eye", balls[0]), (1, "r_eye", balls[1])):
@@ -45,6 +56,7 @@ def paint(surface, p, q, albedo, gloss, label, vertices, rotation, identity, nui
 
 
 def _lids(near, s, h, up, low, albedo, identity, nuisance, pixel):
+    """Darken the pixels `near` the eye along the lashes, the lower lid and the crease above the upper lid."""
     reach = np.abs(s) < 1.12
     width = max(0.010, 0.45 * pixel)
     lash = np.exp(-(((h - up - 0.004) / (width * (1.2 + 0.5 * s))) ** 2)) * reach
@@ -55,7 +67,7 @@ def _lids(near, s, h, up, low, albedo, identity, nuisance, pixel):
 
 
 def _eyeball(position, ball, look, identity, s):
-    """Normals [m, 3] and colours [m, 3] of the sphere under the pixels at position [m, 3] (view's frame)."""
+    """Compute normals [m, 3] and colours [m, 3] of an eyeball at pixels with positions [m, 3] in the view's frame."""
     flat = (position[:, :2] - ball[:2]) / head.EYEBALL_RADIUS
     radius2 = (flat * flat).sum(1)
     flat = flat * np.minimum(1.0, 0.97 / np.sqrt(radius2 + 1e-9))[:, None]

@@ -1,7 +1,7 @@
-"""The head's displacement fields: what makes the template a face, what makes it a person, what makes it smile.
+"""Displacement fields of the head, which turn the template into a face, into one person's face, and into an expression.
 
-Each entry is (dx, dy, dz) per unit weight, arrays over the head's grid. Identity weights are standard normal, so the
-factors here are one standard deviation of the population. Expression weights run from 0 to 1.
+Each field is (dx, dy, dz) per unit of weight, as arrays over the head's grid. The weights of identity are standard
+normal, so the factors here are one standard deviation of the population. The weights of expressions run from 0 to 1.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ SIDE = np.sign(X)
 
 
 def _nose(q):
-    """Height and half width of the nose's ridge over the face."""
+    """Return the height and the half width of the ridge of the nose at chart heights q."""
     knots = np.array([0.12, 0.06, 0.0, -0.1, -0.2, -0.3, -0.36, -0.40, -0.43, -0.46, -0.49, -0.52])
     height = np.array([0.0, 0.012, 0.03, 0.072, 0.118, 0.165, 0.192, 0.190, 0.155, 0.085, 0.022, 0.0])
     width = np.array([0.09, 0.085, 0.080, 0.086, 0.096, 0.106, 0.112, 0.114, 0.112, 0.105, 0.10, 0.10])
@@ -39,11 +39,11 @@ def _nose(q):
 
 NOSE_HEIGHT, NOSE_WIDTH = _nose(Q)
 RIDGE = NOSE_HEIGHT * np.exp(-(np.abs(P / NOSE_WIDTH) ** 2.0))
-JAW = smoothstep(-Q, 0.45, 1.1) * smoothstep(Z, -0.35, 0.35)  # what the jaw's hinge carries
+JAW = smoothstep(-Q, 0.45, 1.1) * smoothstep(Z, -0.35, 0.35)  # weight with which points follow the opening jaw
 
 
 def _template_face():
-    """Depth that turns the smooth egg into a face."""
+    """Return the depth [rows, columns] that turns the smooth template into a face."""
     return (
         RIDGE
         + 0.095 * both(0.115, -0.425, 0.058, 0.050)  # wings of the nose
@@ -63,11 +63,12 @@ def _template_face():
 
 
 def _slit(q):
-    """+1 above the mouth's slit, -1 below, linear inside."""
+    """Return +1 above the slit of the mouth and -1 below it, linear in between."""
     return np.clip((q - MOUTH_Q) / MOUTH_BAND, -1.0, 1.0)
 
 
 def _open_mouth():
+    """Return the field that lowers the jaw and opens the lips."""
     across = np.sqrt(np.clip(1.0 - (P / MOUTH_HALF_WIDTH) ** 2, 0.0, 1.0)) * FRONT
     lower = (_slit(Q) < 0) * np.exp(-(((MOUTH_Q - Q) / 0.30) ** 2)) * across
     upper = (_slit(Q) > 0) * np.exp(-(((Q - MOUTH_Q) / 0.10) ** 2)) * across
@@ -76,6 +77,7 @@ def _open_mouth():
 
 
 def _smile():
+    """Return the field that raises the corners of the mouth and the cheeks."""
     corner = both(0.27, MOUTH_Q + 0.01, 0.12, 0.11)
     cheek = both(0.36, -0.36, 0.14, 0.12)
     dx = 0.060 * away(0.27, MOUTH_Q + 0.01, 0.13, 0.12) + 0.018 * away(0.13, -0.44, 0.07, 0.07)
@@ -85,7 +87,7 @@ def _smile():
 
 
 def _teeth():
-    """The lips part a little: the smile that shows teeth."""
+    """Return the field that parts the lips, as in a smile that shows the teeth."""
     across = np.clip(1.0 - (P / MOUTH_HALF_WIDTH) ** 2, 0.0, 1.0) ** 0.6 * FRONT
     upper = (_slit(Q) > 0) * np.exp(-(((Q - MOUTH_Q) / 0.09) ** 2)) * across
     lower = (_slit(Q) < 0) * np.exp(-(((Q - MOUTH_Q) / 0.16) ** 2)) * across
@@ -109,7 +111,10 @@ def _pucker():
 
 
 def level(q0, sq):
-    """A belt around the head. Widths scale x by belts: a bump at the side would leave a shelf behind the jaw."""
+    """Return a belt around the head at chart height q0.
+
+    Fields of width scale x by belts, because a bump at the side would leave a step behind the jaw.
+    """
     return np.exp(-(((Q - q0) / sq) ** 2))
 
 
@@ -170,7 +175,7 @@ EXPRESSION = {
     "brow_raise": _brow_raise(),
     "frown": _frown(),
     "pucker": _pucker(),
-    # Beard length is not an expression, but it is laid on the skin in the same way.
+    # The volume of a beard is not an expression, but displaces the skin in the same way.
     "beard_volume": _move(
         dz=0.05 * smoothstep(-Q, 0.72, 1.0) * FRONT, dy=-0.05 * CHIN_EDGE, dx=0.03 * SIDE * JAW_ANGLE
     ),
@@ -184,6 +189,13 @@ BASIS = np.stack([np.stack(_FIELDS[name], -1).reshape(-1) for name in NAMES]).as
 
 
 def vertices(weights):
-    """Head for {field name: weight}, absent names weigh 0: float32 [rows, columns, 3]."""
+    """Compute the vertices of a head.
+
+    Args:
+        weights: {name of a field: weight}; absent fields have weight 0.
+
+    Returns:
+        float32 [rows, columns, 3] in the head's frame.
+    """
     w = np.array([weights.get(name, 0.0) for name in NAMES], dtype=np.float32)
     return TEMPLATE + (w @ BASIS).reshape(TEMPLATE.shape)

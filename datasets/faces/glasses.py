@@ -1,4 +1,4 @@
-"""Glasses: a plane in front of the eyes and two for the arms; each pixel's ray meets them exactly, at any angle."""
+"""Glasses: one plane for the lenses and one for each arm, which are intersected exactly with the ray of each pixel."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,18 @@ import numpy as np
 from datasets.faces import eyes, head, labels
 from datasets.faces.texture import linear
 
-# Half width, half height and roundness (exponent of the superellipse) of a lens.
+# {shape: (half width, half height, exponent of the superellipse)} of a lens.
 LENSES = {"round": (0.235, 0.215, 2.0), "square": (0.255, 0.180, 4.5), "wide": (0.275, 0.190, 2.8)}
-GAP = 0.165  # lens plane in front of the eyes' surface
-DROP = 0.035  # the lens hangs a little below the eye's axis
+GAP = 0.165  # distance of the lens plane from the surface of the eyes
+DROP = 0.035  # distance of the lens centre below the axis of the eye
 ARM_HALF_HEIGHT = 0.022
 
 
 @dataclass
 class Glasses:
-    centre: np.ndarray  # |x|, y of a lens
+    """The geometry of glasses in the head's frame."""
+
+    centre: np.ndarray  # |x| and y of the centre of a lens
     z: float
     half: tuple
     power: float
@@ -25,13 +27,13 @@ class Glasses:
     temple: float  # |x| at the ear
 
     def rim_distance(self, x, y):
-        """Distance from the outer edge of the nearer lens, positive inside (about exact near the rim)."""
+        """Approximate the distance from the outer edge of the nearer lens, positive inside and exact near the rim."""
         a, b = (np.abs(x) - self.centre[0]) / self.half[0], (y - self.centre[1]) / self.half[1]
         radius = (np.abs(a) ** self.power + np.abs(b) ** self.power + 1e-9) ** (1 / self.power)
         return (1.0 - radius) * min(self.half)
 
     def coverage(self, x, y, pixel):
-        """(frame, lens) coverage in the lens plane."""
+        """Compute the coverage of points in the lens plane by the frame and by the lenses, both in [0, 1]."""
         inside = self.rim_distance(x, y)
         frame = np.clip((inside + self.rim) / pixel + 0.5, 0, 1) * np.clip(-inside / pixel + 0.5, 0, 1)
         bridge_y = self.centre[1] + 0.30 * self.half[1] + 0.020 * np.cos(np.clip(x / 0.1, -1.5, 1.5))
@@ -43,7 +45,7 @@ class Glasses:
 
 
 def fit(vertices, identity):
-    """Glasses that sit on this head (expression included)."""
+    """Fit glasses to the vertices of a head, which include its expression."""
     eye = eyes.centres(vertices)
     w, h, power = LENSES[identity.glasses]
     surface_z = eye[:, 2].mean() + head.EYEBALL_DEPTH
@@ -58,7 +60,7 @@ def fit(vertices, identity):
 
 
 def shadow(glasses, points, light, soft=0.03):
-    """Light left on points [m, 3] of the head behind the frame: [m]; light in the head's frame."""
+    """Compute the fraction of light that passes the frame: [m] for points [m, 3]; `light` is in the head's frame."""
     if light[2] < 0.2:
         return np.ones(len(points), np.float32)
     t = (glasses.z - points[:, 2]) / light[2]
@@ -68,7 +70,16 @@ def shadow(glasses, points, light, soft=0.03):
 
 
 def paint(image, depth, label, glasses, pose, identity, nuisance):
-    """Draw frame, arms and lenses over light [S, S, 3]; depth [S, S] in the view's frame, -inf on the background."""
+    """Draw frame, arms and lenses in place.
+
+    Args:
+        image: Linear light [S, S, 3].
+        depth: Depth in the view's frame, [S, S], -inf on the background.
+        label: Label ids [S, S].
+        glasses: The geometry of the glasses.
+        pose: The pose of the head.
+        identity, nuisance: The person and the conditions.
+    """
     size = image.shape[0]
     pixel = 1.0 / (size * pose.scale)
     x = pose.middle[0] + (np.arange(size) + 0.5 - size / 2) * pixel
@@ -87,7 +98,7 @@ def paint(image, depth, label, glasses, pose, identity, nuisance):
     light = max(0.25, float(nuisance.light[1]) * 0.5 + 0.5) * nuisance.light_strength + nuisance.ambient
 
     for side in (-1, 1):
-        slope = (glasses.temple - glasses.hinge) / glasses.z  # the arm's |x| grows by this per unit of depth
+        slope = (glasses.temple - glasses.hinge) / glasses.z  # increase of the arm's |x| per unit of depth
         toward = side * forward[0] + slope * forward[2]
         if abs(toward) < 0.03:
             continue
@@ -112,5 +123,6 @@ def paint(image, depth, label, glasses, pose, identity, nuisance):
 
 
 def _blend(picture, ids, cover, colour):
+    """Blend a colour over light [h, S, 3] by coverage [h, S], and set the label of pixels that are mostly covered."""
     picture += cover[..., None] * (colour.astype(np.float32) - picture)
     ids[cover > 0.5] = labels.ID["eye_g"]

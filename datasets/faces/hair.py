@@ -1,4 +1,4 @@
-"""Hair as a shell: strands leave the crown, follow the skull to the hairline and, in long styles, hang down."""
+"""Hair as a shell around the skull: strands run from the crown to the hairline and, in long styles, hang down."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ ROWS = SKULL_ROWS + HANG_ROWS
 LONGITUDE = np.linspace(-np.pi, np.pi, COLUMNS)
 TRIANGLES = grid_triangles(ROWS, COLUMNS)
 _COLUMN = head.column_of(LONGITUDE)
-_HANG_FROM = 0.16  # long hair leaves the head at this height
+_HANG_FROM = 0.16  # chart height at which long hair leaves the head
 
-# Where the hair ends, as (|longitude| in degrees, q): temples, sideburn, over the ear, nape.
+# The end of the hair as (|longitude| in degrees, q): temples, sideburn, above the ear, nape.
 HAIRLINE = (
     (0, 0.70),
     (22, 0.70),
@@ -35,19 +35,19 @@ HAIRLINE = (
 
 @dataclass(frozen=True)
 class Style:
-    """Thickness of the shell on top, at the sides and at the back, and where the strands end."""
+    """A hair style: the thickness of the shell on top, at the sides and at the back, and the ends of the strands."""
 
     top: float
     sides: float
     back: float
-    drop: float = 0.0  # height the long strands hang down to, 0 = short
-    fringe: float = 0.0  # how far the front comes down over the forehead
-    sweep: float = 0.0  # how much the fringe leans to one side
-    curl: float = 0.0  # waviness of the surface
-    open_at: float = 62.0  # longitude where long hair starts to hang, degrees
-    recede: float = 0.0
-    parted: float = 0.0  # how much the hairline falls away on both sides of a parting
-    comb: float = 0.0  # how far strands turn sideways on their way to the front, radians
+    drop: float = 0.0  # y at which long strands end; 0 for short hair
+    fringe: float = 0.0  # distance by which the front covers the forehead
+    sweep: float = 0.0  # slope of the fringe to one side
+    curl: float = 0.0  # amplitude of the curls
+    open_at: float = 62.0  # |longitude| from which long hair hangs down, in degrees
+    recede: float = 0.0  # distance by which the hairline is moved back
+    parted: float = 0.0  # slope of the hairline on both sides of a parting
+    comb: float = 0.0  # angle by which strands turn sideways on their way to the front, in radians
 
 
 STYLES = {
@@ -68,7 +68,7 @@ BUN_TRIANGLES = grid_triangles(BUN_ROWS, BUN_COLUMNS)
 
 
 def hairline(style, identity):
-    """Chart height q of the hair's end at each longitude: float [columns]."""
+    """Compute the chart height q of the end of the hair at each longitude: float [columns]."""
     knots, heights = np.array(HAIRLINE, dtype=float).T
     degrees = np.rad2deg(np.abs(LONGITUDE))
     end = np.interp(degrees, knots, heights)
@@ -77,21 +77,23 @@ def hairline(style, identity):
     end = end + front * (0.045 * identity.hairline + style.recede - style.fringe - style.sweep * (0.5 + lean))
     from_parting = np.abs(np.rad2deg(LONGITUDE) - PARTING * identity.hair_part)
     end = end + style.parted * front * (0.09 - 0.34 * (from_parting / 50.0) ** 1.5)
-    # Receding temples: hairlines that climb do so first beside the forelock.
+    # Receding temples: hair recedes first on both sides of the forelock.
     temples = np.exp(-(((degrees - 38.0) / 14.0) ** 2))
     return end + 0.07 * temples * max(identity.hairline, 0.0) * (style.fringe < 0.2)
 
 
 def front(end):
-    """The hairline over the front of the head as (p, q), for painting the roots."""
+    """Return the hairline at the front of the head as (p, q), for painting the roots."""
     face = np.abs(LONGITUDE) < np.pi / 2
     return 0.76 * np.sin(LONGITUDE[face]), end[face]
 
 
 def shell(vertices, identity):
-    """Hair over head vertices [rows, columns, 3].
+    """Build the shell of hair over the vertices of a head, [rows, columns, 3].
 
-    Returns (vertices float32 [ROWS, COLUMNS, 3], along float32 [ROWS, COLUMNS]: 0 at the crown, 1 at a long tip).
+    Returns:
+        Vertices float32 [ROWS, COLUMNS, 3], and the position along the strand float32 [ROWS, COLUMNS], from 0 at the
+        crown to 1 at the tip of long hair.
     """
     style = STYLES[identity.hair_style]
     volume = 1.0 + 0.18 * identity.hair_volume
@@ -121,7 +123,7 @@ def shell(vertices, identity):
         thick = thick * (1.0 - 0.45 * groove * smoothstep(s, 0.1, 0.4))
     if style.curl:
         thick = thick + style.curl * _curls(s, identity.texture_seed)
-    # A fringe ends in a thick edge; hair combed back rises slowly from the forehead.
+    # A fringe ends in a thick edge, and hair that is combed back rises slowly from the forehead.
     rise = 0.22 + (0.50 * np.clip(cos, 0, 1) ** 2 if style.fringe < 0.2 else 0.0)
     tuck = np.clip((1.0 - s) / rise, 0.0, 1.0) ** (0.5 if style.fringe > 0.2 else 0.7)
     thick = volume * thick * (tuck + (1 - tuck) * hangs) - 0.012 * (1 - hangs) * (s > 0.999)
@@ -141,13 +143,14 @@ def shell(vertices, identity):
 
 
 def _curls(s, seed):
+    """Compute the relief of curls, [rows, columns], at positions `s` along the strands."""
     phase = np.random.Generator(np.random.PCG64(seed)).uniform(0, 2 * np.pi, 6)
     lon = LONGITUDE[None, :]
     return sum(np.sin((7 + 2 * k) * lon + (9 + 3 * k) * s * (1 if k % 2 else -1) + phase[k]) for k in range(6)) / 2.2
 
 
 def bun(identity):
-    """A knot of hair behind the top of the head: float32 [rows, columns, 3]."""
+    """Build a bun behind the top of the head: float32 [rows, columns, 3]."""
     a = np.linspace(np.pi / 2, -np.pi / 2, BUN_ROWS)[:, None]
     b = np.linspace(-np.pi, np.pi, BUN_COLUMNS)[None, :]
     size = 0.26 + 0.04 * identity.hair_volume
