@@ -1,8 +1,10 @@
-"""The head: one surface over a fixed chart, moved by named displacement fields.
+"""The head: one surface over a fixed chart, which is deformed by named displacement fields.
 
-Units: 1.0 = 10 cm. x to the image's right, y up, z towards the viewer; y = 0 is the line of the eyes, z = 0 the plane
-of the ears. The chart (p, q) holds the front coordinates x, y of the template head: a point of skin keeps its (p, q)
-under every identity and expression, so brows, lips and lids are drawn in the chart and follow the geometry.
+The unit is 10 cm. x points to the right of the image, y up and z towards the viewer; y = 0 is the line of the eyes, and
+z = 0 is the plane of the ears. The chart coordinates (p, q) of a point of the skin are its front coordinates x, y on
+the template head. They are the same for every identity and expression, so that brows, lips and lids are drawn in the
+chart and follow the geometry.
+
 The head is linear in its parameters, as in Blanz & Vetter, "A Morphable Model for the Synthesis of 3D Faces" (1999),
 but its fields are written by hand: vertices = template + sum_k weight_k * field_k.
 """
@@ -15,9 +17,9 @@ EYE_P, EYE_Q, EYE_HALF_WIDTH = 0.315, 0.0, 0.158
 EYEBALL_RADIUS, EYEBALL_DEPTH = 0.128, 0.100
 MOUTH_Q, MOUTH_HALF_WIDTH, MOUTH_BAND = -0.70, 0.255, 0.012
 CHIN_Q, CROWN_Q = -1.13, 1.17
-JAW_RISE = 0.42  # the jaw's edge climbs from the chin to the angle below the ear
+JAW_RISE = 0.42  # height of the angle of the jaw below the ear over the chin
 
-# Silhouettes of the template as (q, value): half width, depth of the front, depth of the back.
+# Profiles of the template as (q, value): half width, depth of the front, depth of the back.
 WIDTH = (
     (-1.20, 0.56),
     (-1.0, 0.59),
@@ -45,17 +47,18 @@ BACK = ((-1.20, 0.42), (-0.9, 0.5), (-0.6, 0.62), (-0.3, 0.78), (0.0, 0.90), (0.
 
 
 def saturate(x):
-    """x within [0, 1]; two ufuncs cost a third of np.clip on small arrays."""
+    """Clip x to [0, 1], with two ufuncs that take a third of the time of np.clip on small arrays."""
     return np.minimum(np.maximum(x, 0.0), 1.0)
 
 
 def smoothstep(x, low, high):
+    """Interpolate smoothly from 0 at x <= low to 1 at x >= high, by a cubic polynomial."""
     t = saturate((x - low) * (1.0 / (high - low)))
     return t * t * (3.0 - 2.0 * t)
 
 
 def _curve(points, q):
-    """Cubic Hermite curve through (q, value), closed over the skull by a superellipse from q = 0.3 to the crown."""
+    """Evaluate a cubic Hermite curve through (q, value), closed by a superellipse from q = 0.3 to the crown."""
     knots, values = np.array(points).T
     slopes = np.gradient(values, knots)
     i = np.clip(np.searchsorted(knots, q) - 1, 0, len(knots) - 2)
@@ -72,13 +75,13 @@ def _curve(points, q):
 
 
 def _longitudes(columns=COLUMNS):
-    """Angles from -pi to pi (both ends: the seam at the back is a double column), dense at 0."""
+    """Return angles from -pi to pi, dense at 0; both ends are included, so that the seam at the back is doubled."""
     u = np.linspace(-1.0, 1.0, columns)
     return np.pi * (0.36 * u + 0.64 * u**3)
 
 
 def _rows():
-    """Chart rows from the crown down to the jaw's edge, with two rows along the closed mouth's slit."""
+    """Return chart heights from the crown down to the edge of the jaw, with rows along the slit of the closed mouth."""
     crown = 0.30 + (CROWN_Q - 0.30) * np.sin(np.linspace(np.pi / 2, 0.0, CROWN_ROWS + 1)) ** 1.0
     face = np.linspace(0.30, CHIN_Q, FACE_ROWS)
     near = np.argsort(np.abs(face - MOUTH_Q))[:4]
@@ -87,7 +90,7 @@ def _rows():
 
 
 def column_of(longitude):
-    """Fractional column of a longitude."""
+    """Return the fractional column of a longitude in radians."""
     return np.interp(longitude, LONGITUDES, np.arange(COLUMNS))
 
 
@@ -98,19 +101,19 @@ N_ROWS = len(ROWS) + JAW_ROWS
 
 
 def row_of(q):
-    """Fractional row of a chart height."""
+    """Return the fractional row of a chart height."""
     return np.interp(-np.asarray(q), -ROWS, np.arange(len(ROWS)))
 
 
 def chart_to_grid(p, q):
-    """(p, q) on the front of the head -> fractional (row, column)."""
+    """Return the fractional (row, column) of (p, q) on the front of the head."""
     row = row_of(q)
     width = np.interp(row, np.arange(len(ROWS)), ROW_WIDTHS)
     return row, column_of(np.arcsin(np.clip(p / width, -1.0, 1.0)))
 
 
 def _template():
-    """Template vertices [rows, columns, 3] and chart coordinates p, q [rows, columns]."""
+    """Build the template: vertices [rows, columns, 3], and chart coordinates p and q, [rows, columns] each."""
     q, lon = ROWS[:, None], LONGITUDES[None, :]
     width, front, back = (_curve(c, q) for c in (WIDTH, FRONT, BACK))
     sin, cos = np.sin(lon), np.cos(lon)
@@ -133,21 +136,22 @@ VERTICES, CHART_P, CHART_Q = _template()
 
 
 def bump(p0, q0, sp, sq, p=CHART_P, q=CHART_Q):
+    """Evaluate a Gaussian bump of height 1 at (p0, q0) with widths sp and sq."""
     return np.exp(-(((p - p0) / sp) ** 2) - ((q - q0) / sq) ** 2)
 
 
 def both(p0, q0, sp, sq, p=CHART_P, q=CHART_Q):
-    """A bump and its mirror image."""
+    """Evaluate the sum of a bump and its mirror image."""
     return bump(p0, q0, sp, sq, p, q) + bump(-p0, q0, sp, sq, p, q)
 
 
 def away(p0, q0, sp, sq):
-    """A bump and its mirror image with opposite sign: sideways motion away from the middle."""
+    """Evaluate a bump minus its mirror image, as sideways displacement away from the middle."""
     return bump(p0, q0, sp, sq) - bump(-p0, q0, sp, sq)
 
 
 def sample(vertices, row, column):
-    """Points of the surface at fractional (row, column): [..., 3] from vertices [rows, columns, 3]."""
+    """Interpolate the surface with vertices [rows, columns, 3] at fractional (row, column): [..., 3]."""
     r0 = np.minimum(row.astype(int), len(ROWS) - 2)
     c0 = np.minimum(column.astype(int), COLUMNS - 2)
     fr, fc = (row - r0)[..., None], (column - c0)[..., None]

@@ -1,4 +1,4 @@
-"""Who a face is (Identity) and how it is seen (Nuisance): independent draws, so that one can change alone."""
+"""The parameters of a face: the person (Identity) and the conditions (Nuisance), which are drawn independently."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import numpy as np
 from datasets.faces.fields import SHAPE
 from stylegan2.runtime.errors import UserError
 
-# Skin from the palest to the darkest, sRGB 0..255 at full light; a person lies between two neighbours.
+# Skin from the palest to the darkest, sRGB 0..255 at full light; colours between two neighbours are interpolated.
 SKIN_TONES = np.array(
     [
         (243, 208, 188),
@@ -20,7 +20,7 @@ SKIN_TONES = np.array(
         (90, 59, 46),
     ]
 )
-# Hair: black, dark brown, brown, light brown, auburn, red, dark blond, blond, grey, white; how often each occurs.
+# Hair: black, dark brown, brown, light brown, auburn, red, dark blond, blond, grey, white; weights are frequencies.
 HAIR_COLOURS = np.array(
     [
         (30, 26, 26),
@@ -36,7 +36,7 @@ HAIR_COLOURS = np.array(
     ]
 )
 HAIR_WEIGHTS = np.array([0.24, 0.20, 0.16, 0.10, 0.05, 0.04, 0.07, 0.07, 0.05, 0.02])
-DARK_HAIR = 3  # the first three colours are called dark
+DARK_HAIR = 3  # the first three colours count as dark
 IRIS_COLOURS = np.array([(62, 38, 24), (96, 62, 34), (124, 98, 52), (92, 118, 74), (84, 128, 158), (122, 142, 152)])
 IRIS_WEIGHTS = np.array([0.42, 0.20, 0.12, 0.09, 0.11, 0.06])
 HAIR_STYLES = (
@@ -58,17 +58,17 @@ LONG_STYLES = ("bob", "long", "long_fringe")
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 LENS_SHAPES = ("none", "round", "square", "wide")
 BEARD_WEIGHTS = np.array([0.66, 0.10, 0.06, 0.06, 0.12])
-SHAPE_CLIP = 2.2  # shape weights beyond this many standard deviations stop looking human
+SHAPE_CLIP = 2.2  # beyond this many standard deviations, shapes do not look human
 
 
 def _choice(rng, weights):
-    """Index drawn with the given weights (one uniform number, so that streams stay aligned)."""
+    """Draw an index with the given weights from exactly one uniform number, so that random streams stay aligned."""
     return int(np.searchsorted(np.cumsum(weights) / np.sum(weights), rng.random(), side="right"))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that stays when a person turns the head. Colours are sRGB in [0, 1]."""
+    """The properties of a person that do not depend on pose, expression or light. Colours are sRGB in [0, 1]."""
 
     shape: dict = field(default_factory=lambda: dict.fromkeys(SHAPE, 0.0))  # field name -> standard deviations
     skin: tuple = (0.85, 0.65, 0.53)
@@ -106,6 +106,7 @@ class Identity:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Identity":
+        """Draw a random person."""
         shape = np.clip(rng.standard_normal(len(SHAPE)), -SHAPE_CLIP, SHAPE_CLIP)
         u = rng.random(20).tolist()
         n = np.clip(rng.standard_normal(12), -2.0, 2.0).tolist()
@@ -114,7 +115,7 @@ class Identity:
         skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
         skin = skin * (1 + 0.03 * n[0] + 0.025 * n[1] * np.array([1.0, 0.0, -1.2]))
         masculine = u[1] < 0.5
-        # Dark skin goes with dark hair and eyes more often than not: shift the draw towards the first entries.
+        # Dark skin mostly occurs with dark hair and eyes, so the weights of the first entries are increased.
         darkness = tone / (len(SKIN_TONES) - 1)
         colour = _choice(
             rng, HAIR_WEIGHTS * np.where(np.arange(10) < DARK_HAIR, 1.0, np.clip(1.35 - 1.5 * darkness, 0.04, 1.0))
@@ -160,10 +161,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Nuisance:
-    """Everything that changes from one photograph of a person to the next. Angles are degrees.
+    """The properties that change from one photograph of a person to another. Angles are in degrees.
 
-    FFHQ's crop turns every face upright; roll is what is added after that.
-    Positive yaw turns the face to the image's right, positive pitch raises the chin, positive roll tilts clockwise.
+    Positive yaw turns the face to the right of the image, positive pitch raises the chin, and positive roll tilts the
+    head clockwise. Roll is relative to FFHQ's crop, which aligns every face upright.
     """
 
     yaw: float = 0.0
@@ -191,9 +192,10 @@ class Nuisance:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Nuisance":
+        """Draw random conditions."""
         n = np.clip(rng.standard_normal(12), -2.5, 2.5).tolist()
         u = rng.random(16).tolist()
-        # FFHQ is mostly frontal with long tails: one head in eight is drawn from a wider spread.
+        # The poses of FFHQ are mostly frontal with long tails, so one head in eight has a wider distribution.
         yaw = float(np.clip(n[0] * (32.0 if u[0] < 0.12 else 14.0), -60.0, 60.0))
         smile = float(np.clip(1.3 * u[1] - 0.35, -0.3, 0.9)) if u[2] < 0.75 else 0.0
         azimuth, elevation = np.deg2rad(-70 + 140 * u[3]), np.deg2rad(5 + 50 * u[4])

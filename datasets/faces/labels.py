@@ -1,7 +1,7 @@
 """Label ids of CelebAMask-HQ (Lee et al. 2020), the 68 iBUG landmarks and the attributes of a rendered face.
 
-Convention: l_ and r_ are the left and the right half of a frontal image, as the viewer sees it (landmarks 36-41 lie on
-l_eye). A part keeps its name when the head turns.
+The prefixes l_ and r_ denote the left and the right half of a frontal image, as seen by the viewer; landmarks 36 to 41
+are on l_eye. A part keeps its name when the head turns.
 """
 
 import numpy as np
@@ -16,38 +16,39 @@ ID = {name: i for i, name in enumerate(LABELS)}
 
 
 def lower_lid(s):
-    """Height of the lower lid over the eye's axis; s runs from the inner corner -1 to the outer corner 1."""
+    """Return the height of the lower lid over the axis of the eye; s is -1 at the inner corner and 1 at the outer."""
     return -0.050 * np.clip(1.0 - np.abs(s) ** 2.2, 0.0, 1.0) ** 0.9 * (1.0 + 0.12 * s) + 0.008 * s
 
 
 def upper_lid(s, eye_open):
-    """Height of the upper lid: it falls onto the lower lid as the eye shuts."""
+    """Return the height of the upper lid over the axis of the eye, which is that of the lower lid in a shut eye."""
     wide = 0.074 * np.clip(1.0 - np.abs(s) ** 2.3, 0.0, 1.0) ** 0.85 * (1.0 - 0.10 * s) + 0.008 * s
     low = lower_lid(s)
     return low + (wide - low) * eye_open
 
 
 def upper_lip(p):
-    """Upper edge of the red of the lips: a bow with a dip in the middle."""
+    """Return the chart height of the upper edge of the lips, a bow with a dip in the middle."""
     s = np.abs(p) / head.MOUTH_HALF_WIDTH
     bow = np.clip(1.0 - s**1.5, 0.0, 1.0) * (1.0 - 0.22 * np.exp(-((s / 0.13) ** 2)))
     return head.MOUTH_Q + head.MOUTH_BAND + 0.066 * bow
 
 
 def lower_lip(p):
+    """Return the chart height of the lower edge of the lips."""
     s = np.abs(p) / head.MOUTH_HALF_WIDTH
     return head.MOUTH_Q - head.MOUTH_BAND - 0.084 * np.clip(1.0 - s**2.4, 0.0, 1.0) ** 0.8
 
 
 def brow_line(p, identity):
-    """Middle of the brow at |p| and the position along it, 0 at the nose, 1 at the temple."""
+    """Return the chart height of the middle of the brow at |p|, and the position along it, from 0 (nose) to 1."""
     a = (np.abs(p) - 0.115) / 0.40
     arch = np.sin(np.pi * np.clip(a, 0.0, 1.0) ** 1.25) * (0.040 + 0.014 * identity.brow_arch)
     return 0.170 + arch + 0.012 * identity.brow_tilt * (a - 0.4), a
 
 
 def _chart_points(identity, nuisance):
-    """The 51 inner landmarks (17..67) as p, q [51]."""
+    """Return the chart coordinates p and q of the 51 inner landmarks (17 to 67), [51] each."""
     p, q = [], []
 
     def add(ps, qs):
@@ -77,7 +78,7 @@ def _chart_points(identity, nuisance):
     return np.array(p), np.array(q)
 
 
-# The 17 points of the face's edge from the ear on the left to the ear on the right, as (longitude in degrees, q).
+# The points on the edge of the face from the ear to the chin, as (longitude in degrees, q); the others mirror them.
 _EDGE = (
     (88, -0.05),
     (88, -0.24),
@@ -94,7 +95,7 @@ EDGE_Q = np.array([q for _, q in _EDGE] + [q for _, q in _EDGE[-2::-1]])
 
 
 def landmarks(vertices, identity, nuisance):
-    """The 68 landmarks in the head's frame, float64 [68, 3], as points of the surface."""
+    """Compute the 68 landmarks in the head's frame, float64 [68, 3], as points of the surface."""
     row, column = head.chart_to_grid(*_chart_points(identity, nuisance))
     row = np.concatenate([head.row_of(EDGE_Q), row])
     column = np.concatenate([head.column_of(EDGE_LONGITUDE), column])
@@ -102,7 +103,7 @@ def landmarks(vertices, identity, nuisance):
 
 
 def true_attributes(identity, nuisance):
-    """Return what a tagger would say, from the true parameters."""
+    """Derive {attribute: bool} from the true parameters of a face."""
     return {
         "glasses": identity.glasses != "none",
         "beard": identity.beard in ("goatee", "full"),

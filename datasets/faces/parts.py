@@ -1,4 +1,4 @@
-"""The meshes beside the face: ears, neck and shoulders."""
+"""The meshes of the ears, the neck and the shoulders."""
 
 import numpy as np
 
@@ -19,18 +19,23 @@ BODY_TRIANGLES = grid_triangles(BODY_ROWS, BODY_COLUMNS)
 
 
 def _ear_template():
-    """Local ear: across (front -1 .. back 1), up, relief, each [rings, angles + 1]; rings run from rim to middle."""
+    """Build an ear in local coordinates.
+
+    Returns:
+        The coordinates across (-1 at the front to 1 at the back) and up, and the relief, [rings, angles + 1] each.
+        Rings run from the rim to the middle.
+    """
     r = np.linspace(1.0, 0.0, EAR_RINGS)[:, None]
     a = np.linspace(0.0, 2 * np.pi, EAR_ANGLES + 1)[None, :]
     up = r * np.sin(a)
     across = r * np.cos(a) * (0.86 + 0.26 * up - 0.10 * up**2)
-    # The rim starts at the head and curls around the hollow; in front it would hide the view into the ear.
+    # The rim begins at the head and surrounds the hollow; at the front, it would hide the inside of the ear.
     rim = smoothstep(across, -0.75, 0.0) + 0.5 * (up > 0.6)
     relief = 0.045 * np.minimum(rim, 1.0) * np.exp(-(((r - 0.84) / 0.13) ** 2)) - 0.055 * np.exp(
         -(((across + 0.25) / 0.5) ** 2) - ((up - 0.02) / 0.45) ** 2
     )
     relief = relief + 0.03 * np.exp(-(((r - 0.5) / 0.12) ** 2)) * (up > -0.35) * (across > -0.1)
-    relief = relief - 0.10 * (r > 0.99)  # the rim rolls back to the head and hides the edge
+    relief = relief - 0.10 * (r > 0.99)  # the rim bends back to the head and hides the edge
     return across, up + 0 * across, relief
 
 
@@ -38,9 +43,13 @@ EAR_ACROSS, EAR_UP, EAR_RELIEF = _ear_template()
 
 
 def ear(head, side, size, flare=EAR_FLARE):
-    """Ear vertices float32 [rings, angles + 1, 3] on the head's side (-1 left of the image, +1 right).
+    """Build the vertices of an ear, float32 [rings, angles + 1, 3].
 
-    head: the head's half width at the heights ROOT_UP of the ear, so that no gap opens between the two.
+    Args:
+        head: Half width of the head at the heights ROOT_UP of the ear, so that there is no gap between the two.
+        side: -1 for the left of the image, 1 for the right.
+        size: Size of the ear in standard deviations.
+        flare: Angle between the ear and the head in radians.
     """
     scale = 1.0 + 0.10 * size
     root = np.interp(EAR_UP, ROOT_UP, head) - 0.03
@@ -53,11 +62,12 @@ def ear(head, side, size, flare=EAR_FLARE):
 
 
 def ear_triangles(side):
-    """The left ear is a mirror image, so its triangles turn the other way."""
+    """Return the triangles of an ear; those of the left ear have the opposite orientation, since it is mirrored."""
     return EAR_TRIANGLES if side > 0 else EAR_TRIANGLES[:, ::-1]
 
 
 def _body_template():
+    """Build the vertices of neck and shoulders [rows, columns, 3], and their angle and height, [rows, columns] each."""
     y = np.linspace(NECK_TOP, BODY_BOTTOM, BODY_ROWS)[:, None]
     a = np.linspace(-np.pi, np.pi, BODY_COLUMNS)[None, :]
     slope = smoothstep(-y, 1.02, 1.95)
@@ -74,7 +84,7 @@ BODY, BODY_ANGLE, BODY_Y = _body_template()
 
 
 def body(neck_width):
-    """Neck and shoulders, float32 [rows, columns, 3]."""
+    """Build the vertices of neck and shoulders, float32 [rows, columns, 3]; `neck_width` is in standard deviations."""
     vertices = BODY.copy()
     vertices[..., 0] *= 1.0 + 0.07 * neck_width
     return vertices.astype(np.float32)

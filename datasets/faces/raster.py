@@ -1,40 +1,46 @@
-"""A z-buffer in NumPy: all rows of all triangles at once, then all pixels of all rows."""
+"""A z-buffer in NumPy, which processes all rows of all triangles at once, and then all pixels of all rows."""
 
 import numpy as np
 
 _DEPTH_STEPS = 1 << 22
-_SEAM = 2e-3  # pixels by which neighbours overlap, so that rounding opens no crack between them
+_SEAM = 2e-3  # pixels by which neighbouring triangles overlap, so that rounding causes no cracks
 
 
 def grid_triangles(rows, columns):
-    """Triangles [2 * (rows-1) * (columns-1), 3] of a grid of vertices, counter-clockwise seen from outside."""
+    """List the triangles of a grid of vertices, [2 * (rows-1) * (columns-1), 3], counter-clockwise from outside."""
     i = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = i[:-1, :-1].ravel(), i[:-1, 1:].ravel(), i[1:, :-1].ravel(), i[1:, 1:].ravel()
     return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]).astype(np.int32)
 
 
 def rasterise(vertices, triangles, size, two_sided):
-    """Nearest surface at each pixel centre of a size x size image.
+    """Find the nearest triangle at each pixel centre of a square image.
 
-    vertices float32 [V, 3] in pixels (x right, y down, z towards the viewer); triangles int [T, 3]; two_sided bool [T].
-    Returns (pixel [M], triangle [M], weights 3 x [M]) of the M covered pixels, barycentric weights of the corners.
+    Args:
+        vertices: float32 [V, 3] in pixels, with x to the right, y down and z towards the viewer.
+        triangles: Indices of vertices, int [T, 3].
+        size: Side of the image in pixels.
+        two_sided: Whether each triangle is visible from both sides, bool [T].
+
+    Returns:
+        (pixel [M], triangle [M], barycentric weights of the corners 3 x [M]) of the M covered pixels.
     """
     px, py, pz = np.ascontiguousarray(vertices.T)
     a, b, c = np.ascontiguousarray(triangles.T)
     xa, ya = px[a], py[a]
     abx, aby, acx, acy = px[b] - xa, py[b] - ya, px[c] - xa, py[c] - ya
-    area = abx * acy - acx * aby  # the image's y points down, so a triangle seen from outside is clockwise
+    area = abx * acy - acx * aby  # negative from outside, since the image's y points down
     tri = np.flatnonzero((area < -1e-6) | (two_sided & (area > 1e-6)))
     left, count_x = _span(xa[tri], abx[tri], acx[tri], size)
     top, count_y = _span(ya[tri], aby[tri], acy[tri], size)
     seen = np.flatnonzero((count_x > 0) & (count_y > 0))
     tri, left, top, count_x, count_y = tri[seen], left[seen], top[seen], count_x[seen], count_y[seen]
-    # Weights of b and c are linear in the pixel; here at the box's first pixel and their steps along x and y.
+    # The weights of b and c are linear: their values at the first pixel of the box, and their steps along x and y.
     scale = 1.0 / area[tri]
     x0, y0 = left.astype(np.float32) + 0.5 - xa[tri], top.astype(np.float32) + 0.5 - ya[tri]
     bx, by, cx, cy = acy[tri] * scale, -acx[tri] * scale, -aby[tri] * scale, abx[tri] * scale
     b0, c0 = bx * x0 + by * y0, cx * x0 + cy * y0
-    # One entry per row of every triangle, then one per pixel of every row.
+    # Expand to one entry per row of every triangle, and then to one entry per pixel of every row.
     t, dy = _enumerate(count_y)
     y = dy.astype(np.float32)
     rb, rc, sb, sc = b0[t] + by[t] * y, c0[t] + cy[t] * y, bx[t], cx[t]
@@ -56,7 +62,7 @@ def rasterise(vertices, triangles, size, two_sided):
 
 
 def _span(start, to_b, to_c, size):
-    """First pixel and number of pixels whose centres lie in a triangle's extent along one axis, inside the image."""
+    """Return the first pixel and the number of pixels in the extent of triangles along one axis, within the image."""
     low = start + np.minimum(np.minimum(to_b, to_c), 0)
     high = start + np.maximum(np.maximum(to_b, to_c), 0)
     first = np.maximum(np.ceil(low - 0.5), 0).astype(np.int32)
@@ -65,14 +71,24 @@ def _span(start, to_b, to_c, size):
 
 
 def _enumerate(count):
-    """Owner and position of each element when owner i has count[i] elements: count (2, 1) -> (0, 0, 1), (0, 1, 0)."""
+    """Enumerate elements of which owner i has count[i].
+
+    Returns:
+        The owner of each element and its position among the elements of that owner; for count (2, 1), they are
+        (0, 0, 1) and (0, 1, 0).
+    """
     owner = np.repeat(np.arange(len(count), dtype=np.int32), count)
     start = np.cumsum(count, dtype=np.int32) - count
     return owner, np.arange(len(owner), dtype=np.int32) - start[owner]
 
 
 def _inside(weights, limit):
-    """First pixel and number of pixels of a row where no weight, value + slope * x, is negative; x in 0..limit-1."""
+    """Return the first pixel and the number of pixels of each row in which no weight is negative.
+
+    Args:
+        weights: Three pairs (value, slope); a weight is value + slope * x.
+        limit: Number of pixels in each row, so that x is 0 to limit - 1.
+    """
     low, high = np.zeros(len(limit), np.float32), (limit - 1).astype(np.float32)
     for value, slope in weights:
         slope = np.where(np.abs(slope) < 1e-12, np.float32(1e-12), slope)
@@ -80,14 +96,14 @@ def _inside(weights, limit):
         rising = slope > 0
         low = np.maximum(low, np.where(rising, root, 0))
         high = np.minimum(high, np.where(rising, high, root))
-    # A nearly constant weight has its root far outside; clamp it before it no longer fits an integer.
+    # The root of a nearly constant weight is far outside, so it is clamped before it overflows an integer.
     first = np.ceil(np.minimum(low, limit) - _SEAM).astype(np.int32)
     last = np.floor(np.maximum(high, -1.0) + _SEAM).astype(np.int32)
     return first, np.maximum(last - first + 1, 0)
 
 
 def _nearest(pixel, depth, size):
-    """(pixel, index of its fragment of largest depth); a tie goes to the later fragment, on every machine alike."""
+    """Return the covered pixels, and for each the index of its nearest fragment; of equal depths, the last one wins."""
     low, high = depth.min(), depth.max()
     key = ((depth - low) * (_DEPTH_STEPS / max(high - low, 1e-6))).astype(np.int64) << 32
     key |= np.arange(len(key))

@@ -1,4 +1,4 @@
-"""Deferred shading: G-buffer -> light -> picture, with the ground truth beside it."""
+"""Deferred shading of a face, from the G-buffer to the image and its ground truth."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from datasets.faces.identity import Identity, Nuisance
 from datasets.faces.texture import STRANDS, linear, look_up
 
 SUPERSAMPLE = 2
-FINE_STRANDS = 0.015  # pixels smaller than this (in 10 cm) resolve single strands; larger ones would alias
+FINE_STRANDS = 0.015  # largest size of a pixel in 10 cm that resolves single strands; larger pixels would alias
 ID = labels.ID
 
 
 @dataclass
 class Sample:
-    """A rendered face and everything that is known about it."""
+    """A rendered face and its ground truth."""
 
     image: np.ndarray  # float32 [3, R, R] in [-1, 1]
     labels: np.ndarray  # uint8 [R, R], CelebAMask-HQ's ids
@@ -27,10 +27,13 @@ class Sample:
 
 
 def _hair_colour(part, identity, nuisance, pixel):
-    """Albedo [m, 3] and sheen [m, 3] of hair; part.a is the strand's longitude, part.b the way along it."""
+    """Compute albedo [m, 3] and sheen [m, 3] of hair.
+
+    `part.a` is the longitude of the strand, and `part.b` the position along it.
+    """
     a, b = part.a, part.b
     style = hair.STYLES[identity.hair_style]
-    # Combed hair leaves the parting sideways: the texture turns around the crown on its way to the front.
+    # Combed hair leaves the parting sideways, so the texture turns around the crown towards the front.
     a = a + style.comb * identity.hair_part * b * b * np.maximum(np.cos(a), 0)
     seed = identity.texture_seed * 0.0137
     locks = look_up(STRANDS, a * 0.26 + seed, b * 0.12)
@@ -48,7 +51,7 @@ def _hair_colour(part, identity, nuisance, pixel):
 
 
 def _face(part, pose, vertices, identity, nuisance, pixel):
-    """Light [m, 3] and labels [m] of the head's own surface."""
+    """Compute light [m, 3] and labels [m] of the surface of the head."""
     p, q = part.a, part.b
     albedo, gloss = skin.complexion(p, q, identity, pixel)
     albedo *= skin.wrinkles(p, q, identity, nuisance)[:, None]
@@ -76,12 +79,14 @@ def _face(part, pose, vertices, identity, nuisance, pixel):
 
 
 def _ear(part, identity, nuisance):
+    """Compute the light [m, 3] of an ear."""
     part.normal[part.normal[:, 2] < 0] *= -1.0
     albedo = linear(identity.skin) * np.array([1.0, 0.88, 0.86], np.float32)
     return albedo * shading.matte(part, nuisance, shading.SKIN_WRAP)
 
 
 def _body(part, identity, nuisance):
+    """Compute light [m, 3] and labels [m] of neck and clothes."""
     line = -1.22 - 0.28 * identity.neckline * np.maximum(np.cos(part.a), 0) ** 2
     cloth = part.b < line
     flesh = linear(identity.skin) * np.array([0.97, 0.92, 0.90], np.float32)
@@ -91,7 +96,8 @@ def _body(part, identity, nuisance):
 
 
 def _hair(part, identity, nuisance, pixel):
-    inner = part.normal[:, 2] < 0  # the far side of a curtain, seen from within
+    """Compute the light [m, 3] of hair."""
+    inner = part.normal[:, 2] < 0  # the inner side of hanging hair
     part.normal[inner] *= -1.0
     part.occlusion *= np.where(inner, 0.35, 1.0)
     albedo, shine = _hair_colour(part, identity, nuisance, pixel)
@@ -101,7 +107,7 @@ def _hair(part, identity, nuisance, pixel):
 
 
 def _shade(surfaces, pose, vertices, identity, nuisance, pixel):
-    """Light [M, 3] and label uint8 [M] of the covered pixels, part after part."""
+    """Compute light [M, 3] and labels uint8 [M] of the covered pixels, in the order of the parts."""
     face, face_ids = _face(surfaces[scene.HEAD], pose, vertices, identity, nuisance, pixel)
     ears = [_ear(surfaces[k], identity, nuisance) for k in (scene.LEFT_EAR, scene.RIGHT_EAR)]
     body, body_ids = _body(surfaces[scene.BODY], identity, nuisance)
@@ -113,13 +119,19 @@ def _shade(surfaces, pose, vertices, identity, nuisance, pixel):
 
 
 def _mouth_opening(vertices):
+    """Return the distance between the lips in the middle of the mouth."""
     q = head.MOUTH_Q + head.MOUTH_BAND * np.array([1.0, -1.0])
     top, low = head.sample(vertices, *head.chart_to_grid(np.zeros(2), q))
     return float(top[1] - low[1])
 
 
 def _draw(identity, nuisance, resolution):
-    """Display image float32 [R, R, 3] in [0, 1], labels at supersampled size [S, S], pose, landmarks in view."""
+    """Render a face.
+
+    Returns:
+        The image float32 [R, R, 3] in [0, 1], supersampled labels uint8 [S, S], the pose, and the landmarks [68, 3] in
+        the view's frame.
+    """
     size = SUPERSAMPLE * resolution
     surfaces, pose, points, vertices = scene.capture(identity, nuisance, size)
     pixel = 1.0 / (size * pose.scale)
@@ -139,11 +151,12 @@ def _draw(identity, nuisance, resolution):
 
 
 def picture(identity, nuisance, resolution):
-    """The image alone: uint8 [R, R, 3]."""
+    """Render only the image: uint8 [R, R, 3]."""
     return (_draw(identity, nuisance, resolution)[0] * 255 + 0.5).astype(np.uint8)
 
 
 def render(identity, nuisance, resolution):
+    """Render a face with its ground truth, as a `Sample`."""
     image, ids, pose, points = _draw(identity, nuisance, resolution)
     return Sample(
         image=np.ascontiguousarray(image.transpose(2, 0, 1)) * 2 - 1,
@@ -157,7 +170,7 @@ def render(identity, nuisance, resolution):
 
 
 def _vote(ids, resolution):
-    """The most frequent of each 2x2 block of labels: [2R, 2R] -> [R, R]."""
+    """Reduce labels [2R, 2R] to [R, R] by the most frequent label of each 2x2 block."""
     block = ids.reshape(resolution, 2, resolution, 2).transpose(0, 2, 1, 3).reshape(resolution, resolution, 4)
     block = np.sort(block, axis=2)
     last_pair = (block[..., 2] == block[..., 3]) & (block[..., 0] != block[..., 1])

@@ -1,4 +1,4 @@
-"""From parameters to a G-buffer: build the meshes, turn them, frame them like FFHQ, rasterise, interpolate."""
+"""The G-buffer of a face: meshes are built, rotated, framed as in FFHQ, rasterised and interpolated."""
 
 from dataclasses import dataclass
 
@@ -11,36 +11,43 @@ from datasets.faces.raster import grid_triangles, rasterise
 
 HEAD, LEFT_EAR, RIGHT_EAR, BODY, HAIR = range(5)
 NECK_PIVOT = np.array([0.0, -0.8, -0.15], np.float32)
-BODY_FOLLOWS = 0.35  # how much of the head's turn the shoulders make
+BODY_FOLLOWS = 0.35  # fraction of the head's yaw by which the shoulders turn
 _HEAD_TRIANGLES = grid_triangles(head.N_ROWS, head.COLUMNS)
 
 
 @dataclass
 class Mesh:
+    """A grid of vertices with chart coordinates and triangles."""
+
     part: int
     vertices: np.ndarray  # [rows, columns, 3], later in the view's frame
     a: np.ndarray  # chart coordinates [rows, columns]
     b: np.ndarray
     triangles: np.ndarray
     occlusion: np.ndarray | float = 1.0
-    two_sided_from: int = 1 << 30  # rows from which both sides show: ears, hanging hair
+    two_sided_from: int = 1 << 30  # first row that is visible from both sides, for ears and hanging hair
 
 
 @dataclass
 class Pose:
-    """View = rotation @ head; pixel = centre + scale * (x, -y) of (view - middle), at image size 1."""
+    """The transform from the head's frame to the image.
+
+    A point in the view's frame is rotation @ point in the head's frame. With d = point in the view's frame - middle,
+    its position in an image of size 1 is the image's centre + scale * (d.x, -d.y).
+    """
 
     rotation: np.ndarray  # [3, 3]
     middle: tuple  # x, y; plain floats, so that float32 points stay float32
     scale: float
 
     def to_pixels(self, view, size):
+        """Project points [..., 3] in the view's frame to pixels (x, y) and depth in pixels, [..., 3]."""
         x = size * (0.5 + self.scale * (view[..., 0] - self.middle[0]))
         y = size * (0.5 - self.scale * (view[..., 1] - self.middle[1]))
         return np.stack([x, y, size * self.scale * view[..., 2]], -1)  # [..., 3]
 
     def to_view(self, pixel, size):
-        """x, y of pixel centres in the view's frame, float32."""
+        """Return x and y of the centres of pixels in the view's frame, float32, given the indices of the pixels."""
         step = 1.0 / (size * self.scale)
         x = self.middle[0] + (pixel % size + (0.5 - size / 2)) * step
         y = self.middle[1] - (pixel // size + (0.5 - size / 2)) * step
@@ -49,20 +56,23 @@ class Pose:
 
 @dataclass
 class Surface:
-    """What the pixels of one part show; all arrays are [M] or [M, 3]."""
+    """The interpolated attributes of the M pixels of one part, [M] or [M, 3] each."""
 
     pixel: np.ndarray
     a: np.ndarray
     b: np.ndarray
     normal: np.ndarray  # view's frame, unit length
-    tangent: np.ndarray | None  # hair only: along the strands
+    tangent: np.ndarray | None  # direction of the strands, for hair only
     position: np.ndarray  # view's frame
     occlusion: np.ndarray
     shadow: np.ndarray
 
 
 def rotation(yaw, pitch, roll):
-    """Rz(roll) Rx(pitch) Ry(yaw) of degrees: yaw to the image's right, pitch up and roll clockwise are positive."""
+    """Compute the rotation matrix Rz(roll) Rx(pitch) Ry(yaw), [3, 3].
+
+    Angles are in degrees; yaw to the right of the image, pitch upwards and clockwise roll are positive.
+    """
     y, p, r = np.deg2rad([yaw, -pitch, -roll])
     ry = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     rx = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -71,6 +81,7 @@ def rotation(yaw, pitch, roll):
 
 
 def expression_weights(identity, nuisance):
+    """Return {name of a displacement field: weight} for the shape and the expression of a face."""
     weights = dict(identity.shape)
     for name in ("smile", "teeth", "open_mouth", "pucker", "brow_raise", "frown"):
         weights[name] = getattr(nuisance, name)
@@ -80,9 +91,9 @@ def expression_weights(identity, nuisance):
 
 
 def frame(points, nuisance):
-    """Pose that puts the landmarks [68, 3] where FFHQ's alignment puts them (Karras et al. 2019, appendix A).
+    """Compute the pose that frames the landmarks [68, 3] as in FFHQ (Karras et al. 2019, appendix A).
 
-    The crop is found before the head is tilted, so a small roll stays visible.
+    The crop is computed before the head is tilted, so that roll remains visible.
     """
     turn = rotation(nuisance.yaw, nuisance.pitch, 0.0)
     view = (points @ turn.T)[:, :2]
@@ -99,7 +110,7 @@ def frame(points, nuisance):
 
 
 def _normals(v):
-    """Unit normals and unit column tangents of a grid of vertices [rows, columns, 3]."""
+    """Compute unit normals and unit tangents along the columns of a grid of vertices [rows, columns, 3]."""
     du, dv = np.empty_like(v), np.empty_like(v)
     du[:, 1:-1] = v[:, 2:] - v[:, :-2]
     du[:, 0], du[:, -1] = v[:, 1] - v[:, 0], v[:, -1] - v[:, -2]
@@ -114,7 +125,7 @@ def _normals(v):
 
 
 def _cavity(v, normal):
-    """Ambient occlusion from curvature: how far the neighbourhood rises over the tangent plane."""
+    """Estimate ambient occlusion [rows, columns] from the height of the neighbourhood over the tangent plane."""
     mean = v.copy()
     mean[3:-3, 3:-3] = (v[6:, 3:-3] + v[:-6, 3:-3] + v[3:-3, 6:] + v[3:-3, :-6]) * np.float32(0.25)
     rise = ((mean - v) * normal).sum(-1)
@@ -122,7 +133,7 @@ def _cavity(v, normal):
 
 
 def meshes(identity, nuisance):
-    """Meshes in the head's frame, the head first, and the landmarks [68, 3]."""
+    """Build the meshes in the head's frame, of which the head is the first, and the landmarks [68, 3]."""
     v = fields.vertices(expression_weights(identity, nuisance))
     points = labels.landmarks(v, identity, nuisance)
     root_q = parts.EAR_Y + parts.EAR_HALF_HEIGHT * np.array(parts.ROOT_UP)
@@ -172,7 +183,18 @@ def meshes(identity, nuisance):
 
 
 def _shadow(view, light, cell, bias, soft):
-    """Soft shadow of each vertex from a depth map splatted along the light: [V], 1 = lit."""
+    """Compute soft shadows from a depth map along the light.
+
+    Args:
+        view: Vertices in the view's frame, [V, 3].
+        light: Direction towards the light, [3].
+        cell: Size of a cell of the depth map.
+        bias: Smallest distance over a vertex at which a surface casts a shadow on it.
+        soft: Further distance at which the shadow is complete.
+
+    Returns:
+        The fraction of light that reaches each vertex, [V].
+    """
     to_light = np.asarray(light, np.float32)
     right = np.array([to_light[2], 0.0, -to_light[0]], np.float32)
     right /= np.sqrt(right @ right)
@@ -194,7 +216,7 @@ def _shadow(view, light, cell, bias, soft):
 
 
 def _blur(grid):
-    """3x3 mean of a [rows, columns] grid, edges kept."""
+    """Average a grid [rows, columns] over 3x3 neighbours, without padding at its edges."""
     out = grid.copy()
     out[1:-1] = (grid[:-2] + grid[1:-1] + grid[2:]) / 3
     out[:, 1:-1] = (out[:, :-2] + out[:, 1:-1] + out[:, 2:]) / 3
@@ -202,7 +224,7 @@ def _blur(grid):
 
 
 def _turn(surfaces, pose, nuisance):
-    """Meshes into the view's frame; the shoulders follow the head's turn only in part."""
+    """Rotate the meshes to the view's frame in place; the shoulders follow the head's rotation only partly."""
     spin = pose.rotation.astype(np.float32)
     shoulders = rotation(BODY_FOLLOWS * nuisance.yaw, 0.35 * nuisance.pitch, 0.0).astype(np.float32)
     for mesh in surfaces:
@@ -211,7 +233,10 @@ def _turn(surfaces, pose, nuisance):
 
 
 def _shadows(flat, surfaces, light):
-    """Light that reaches each vertex: [V]. The face has a finer depth map of its own, for nose and brows."""
+    """Compute the fraction of light that reaches each vertex, [V].
+
+    The head has a finer depth map of its own, for the shadows of nose and brows.
+    """
     lit = _shadow(flat, light, 0.125, 0.10, 0.16)
     n = surfaces[0].triangles.max() + 1
     lit[:n] = np.minimum(lit[:n], _shadow(flat[:n], light, 0.06, 0.05, 0.07))
@@ -225,13 +250,17 @@ def _shadows(flat, surfaces, light):
 
 
 def _vertex_table(surfaces, flat, lit):
-    """a, b, normal, depth, occlusion, shadow of every vertex float32 [V, 8], and the hair's tangents [V, 3]."""
+    """Collect the attributes of all vertices.
+
+    Returns:
+        a, b, normal, depth, occlusion and shadow of each vertex, float32 [V, 8], and the tangents of hair, [V, 3].
+    """
     table, tangents = np.empty((len(flat), 8), np.float32), np.zeros((len(flat), 3), np.float32)
     start = 0
     for mesh in surfaces:
         normal, tangent = _normals(mesh.vertices)
         if mesh.part == LEFT_EAR:
-            normal = -normal  # a mirror image
+            normal = -normal  # the left ear is mirrored
         n = normal.shape[0] * normal.shape[1]
         rows = table[start : start + n]
         rows[:, 0], rows[:, 1] = mesh.a.ravel(), mesh.b.ravel()
@@ -256,7 +285,8 @@ def _weighted(corners: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarra
 def capture(identity, nuisance, size):
     """Rasterise a face at size x size pixels.
 
-    Returns (surfaces by part, Pose, landmarks in the view's frame [68, 3], head vertices in the head's frame).
+    Returns:
+        (surfaces by part, pose, landmarks in the view's frame [68, 3], vertices of the head in its frame).
     """
     surfaces, points = meshes(identity, nuisance)
     vertices = surfaces[0].vertices

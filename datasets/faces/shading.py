@@ -1,22 +1,23 @@
-"""Light: a key light with a warm soft edge on skin, sky and bounce, sheen on skin and strands, and the backdrop."""
+"""Shading: a key light with a soft warm edge on skin, ambient light, highlights on skin and hair, and the backdrop."""
 
 import numpy as np
 
 from datasets.faces.texture import linear
 
-# Light that enters skin leaves it redder and further on: each channel wraps around the shadow's edge by its own width.
+# Light that is scattered in skin leaves it redder and further away, so each channel has its own softness of shadows.
 SKIN_WRAP = np.array([0.34, 0.18, 0.12], np.float32)
 HAIR_WRAP = np.array([0.25, 0.25, 0.25], np.float32)
 VIEW = np.array([0.0, 0.0, 1.0], np.float32)
 
 
 def _key(nuisance):
+    """Return the colour of the key light, [3]."""
     warmth = nuisance.light_warmth
     return nuisance.light_strength * np.array([1.0 + 0.14 * warmth, 1.0, 1.0 - 0.20 * warmth], np.float32)
 
 
 def ambient(normal, occlusion, nuisance):
-    """Sky from above, a warmer bounce from below: [M, 3]."""
+    """Compute ambient light [M, 3], from a sky above and a warmer ground below."""
     up = (0.5 + 0.5 * normal[:, 1])[:, None]
     sky = np.array([0.96, 1.0, 1.06], np.float32)
     ground = np.array([0.62, 0.55, 0.50], np.float32)
@@ -25,25 +26,25 @@ def ambient(normal, occlusion, nuisance):
 
 
 def matte(surface, nuisance, wrap):
-    """Diffuse light [M, 3]."""
+    """Compute diffuse light [M, 3]; `wrap` is the softness of the edge of the shadow per channel, [3]."""
     light = np.asarray(nuisance.light, np.float32)
     facing = surface.normal @ light
     lit = np.maximum((facing[:, None] + wrap) / (1.0 + wrap), 0.0)
-    lit *= np.sqrt(np.sqrt(lit))  # power 1.25: a rounder edge than the plain wrap's
+    lit *= np.sqrt(np.sqrt(lit))  # power 1.25 for a rounder edge than that of plain wrap lighting
     lit *= 1.0 - (1.0 - surface.shadow[:, None]) * np.array([0.90, 1.0, 1.0], np.float32)
     lit *= (0.30 + 0.70 * surface.occlusion)[:, None]
     return _key(nuisance) * lit + ambient(surface.normal, surface.occlusion, nuisance)
 
 
 def sheen(normal, nuisance, power):
-    """Blinn-Phong highlight [M] for an orthographic eye."""
+    """Compute Blinn-Phong highlights [M] for an orthographic view."""
     half = np.asarray(nuisance.light, np.float32) + VIEW
     half /= np.linalg.norm(half)
     return np.clip(normal @ half, 0.0, None) ** power * nuisance.light_strength
 
 
 def strand_sheen(tangent, nuisance, shift):
-    """Highlight [M] across strands (Kajiya & Kay 1989, eq. 14 with the half vector)."""
+    """Compute highlights [M] on strands (Kajiya & Kay 1989, eq. 14 with the half vector)."""
     half = np.asarray(nuisance.light, np.float32) + VIEW
     half /= np.linalg.norm(half)
     along = tangent @ half + shift
@@ -51,14 +52,17 @@ def strand_sheen(tangent, nuisance, shift):
 
 
 def to_display(light):
-    """Light -> sRGB-like values in [0, 1], with a shoulder that keeps bright skin from clipping."""
+    """Convert light to sRGB-like values in [0, 1], with a tone curve that prevents bright skin from clipping."""
     x = np.clip(light, 0.0, None)
     x = x * (1.0 + x * 0.06) / (1.0 + 0.30 * x * x)
     return np.clip(x, 0.0, 1.0) ** np.float32(1 / 2.2)
 
 
 def backdrop(nuisance, size):
-    """Blurred background, light [size, size, 3]: a slope and a few soft blobs, each a product of a row and a column."""
+    """Render a blurred background, linear light [size, size, 3].
+
+    It consists of a gradient and a few soft blobs, each of which is the product of a row and a column.
+    """
     u = np.random.Generator(np.random.PCG64(nuisance.background_seed)).random(40).astype(np.float32)
     t = (np.arange(size, dtype=np.float32) + 0.5) / size
     base = linear(nuisance.background)

@@ -1,4 +1,4 @@
-"""What is painted on the head: complexion, lips, mouth, brows, beard. Everything is drawn in the chart (p, q)."""
+"""The texture of the head: complexion, lips, mouth, brows and beard, all drawn in the chart (p, q)."""
 
 import numpy as np
 
@@ -15,12 +15,12 @@ _CHEEK_Q = np.array([-0.545, -0.54, -0.56, -0.64, -0.62, -0.50, -0.34, -0.08, 0.
 
 
 def _edge(distance, pixel):
-    """Coverage of a region from the signed distance to its border (inside positive), soft over about one pixel."""
+    """Return the coverage of a region from the signed distance to its border, positive inside, with a soft border."""
     return saturate(distance * (1.0 / pixel) + 0.5)
 
 
 def complexion(p, q, identity, pixel):
-    """Albedo [M, 3] and gloss [M] of bare skin."""
+    """Compute albedo [M, 3] and gloss [M] of bare skin."""
     base = linear(identity.skin)
     seed = identity.texture_seed
     flush = (
@@ -54,7 +54,7 @@ def complexion(p, q, identity, pixel):
 
 
 def wrinkles(p, q, identity, nuisance):
-    """Darkening [M] of folds: beside the mouth, over the eyes and on the forehead."""
+    """Compute the factor [M] by which folds beside the mouth, on the forehead and between the brows darken skin."""
     smile = max(nuisance.smile, 0.0)
     t = (-0.42 - q) / 0.34
     fold = (
@@ -70,7 +70,7 @@ def wrinkles(p, q, identity, nuisance):
 
 
 def nose(p, q, albedo, label):
-    """Label of the nose and the nostrils' darkness."""
+    """Label the nose and darken the nostrils in place."""
     inside = (np.abs(p) < np.interp(q, _NOSE_Q, _NOSE_P)) & (q > _NOSE_Q[0]) & (q < _NOSE_Q[-1])
     label[inside] = ID["nose"]
     near = np.flatnonzero((np.abs(p) < 0.22) & (q < -0.38) & (q > -0.56))
@@ -80,6 +80,7 @@ def nose(p, q, albedo, label):
 
 
 def lips(p, q, albedo, gloss, label, identity, pixel):
+    """Paint the lips in place."""
     near = np.flatnonzero((np.abs(p) < 0.30) & (q > -0.84) & (q < -0.58))
     lp, lq = p[near], q[near]
     top, low = labels.upper_lip(lp), labels.lower_lip(lp)
@@ -101,7 +102,13 @@ def lips(p, q, albedo, gloss, label, identity, pixel):
 
 
 def mouth(p, q, albedo, gloss, label, opening):
-    """The slit: a dark line when closed, teeth, tongue and darkness when open. opening: its height in the middle."""
+    """Paint the mouth between the lips in place, as a dark line if it is closed, else with teeth and tongue.
+
+    Args:
+        p, q: Chart coordinates of the pixels, [M].
+        albedo, gloss, label: [M, 3], [M] and [M], which are changed.
+        opening: Distance between the lips in the middle of the mouth.
+    """
     near = np.flatnonzero((np.abs(q - head.MOUTH_Q) < head.MOUTH_BAND) & (np.abs(p) < head.MOUTH_HALF_WIDTH))
     mp = p[near]
     across = np.sqrt(np.clip(1.0 - (mp / head.MOUTH_HALF_WIDTH) ** 2, 0.0, 1.0))
@@ -110,7 +117,7 @@ def mouth(p, q, albedo, gloss, label, opening):
     if opening < 0.035:
         albedo[near] *= (1.0 - (0.62 * np.exp(-((t / 0.75) ** 2)) * across))[:, None]
         return
-    below = (1 - t) / 2 * opening  # distance under the upper lip, in the middle's measure
+    below = (1 - t) / 2 * opening  # distance below the upper lip, scaled to the middle of the mouth
     above = opening - below
     arch = np.clip(1.0 - (mp / 0.24) ** 4, 0.0, 1.0)
     upper_teeth = _edge(0.075 * (0.75 + 0.25 * arch) - below, 0.008) * (np.abs(mp) < 0.22)
@@ -131,6 +138,7 @@ def mouth(p, q, albedo, gloss, label, opening):
 
 
 def brows(p, q, albedo, label, identity, pixel):
+    """Paint the brows in place."""
     near = np.flatnonzero((np.abs(p) > 0.06) & (np.abs(p) < 0.58) & (q > 0.05) & (q < 0.36))
     bp, bq = p[near], q[near]
     line, a = labels.brow_line(bp, identity)
@@ -149,6 +157,7 @@ def brows(p, q, albedo, label, identity, pixel):
 
 
 def beard(p, q, albedo, gloss, identity):
+    """Paint the beard in place."""
     if identity.beard == "none":
         return
     near = np.flatnonzero((q < 0.05) & (np.abs(p) < 0.95))
@@ -180,7 +189,7 @@ def beard(p, q, albedo, gloss, identity):
 
 
 def scalp(p, q, albedo, gloss, identity, line):
-    """Roots of the hair: the hairline fades into the skin instead of ending at the shell's edge. line: (p, q)."""
+    """Paint the roots of the hair in place, so that the hair fades into the skin at the hairline `line`, (p, q)."""
     near = np.flatnonzero(q > -0.3)
     over = (
         q[near] - np.interp(p[near], *line).astype(np.float32) + 0.022 * look_up(STRANDS, p[near] * 0.9, q[near] * 0.2)

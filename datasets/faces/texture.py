@@ -1,4 +1,4 @@
-"""Tileable noise, made once, and colour helpers."""
+"""Tileable noise, which is computed once, and helpers for colours."""
 
 import numpy as np
 
@@ -6,7 +6,13 @@ _SIZE = 256
 
 
 def _tile(seed, octaves, stretch=1.0):
-    """Band-limited periodic noise [256, 256], mean 0, deviation 1; stretch > 1 draws it out along the rows' axis."""
+    """Compute band-limited periodic noise [256, 256] with mean 0 and standard deviation 1.
+
+    Args:
+        seed: Seed of the noise.
+        octaves: Lowest and highest frequency in periods per tile.
+        stretch: Factor by which the noise is stretched along the first axis.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     fy = np.fft.fftfreq(_SIZE)[:, None] * _SIZE * stretch
     fx = np.fft.fftfreq(_SIZE)[None, :] * _SIZE
@@ -23,7 +29,7 @@ SPECKS = _tile(13, (28, 90))
 
 
 def look_up(tile, x, y):
-    """Bilinear look-up of a periodic tile; one unit of x or y is one period."""
+    """Interpolate a periodic tile bilinearly; one unit of x or y is one period."""
     x, y = x * _SIZE, y * _SIZE
     i, j = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
     fx, fy = (x - i).astype(np.float32), (y - j).astype(np.float32)
@@ -34,7 +40,7 @@ def look_up(tile, x, y):
 
 
 def linear(colour):
-    """sRGB in [0, 1] -> light, as a float32 vector (the plain power 2.2)."""
+    """Convert a colour from sRGB in [0, 1] to linear light, float32 [3], with the plain power 2.2."""
     return np.asarray(colour, np.float32) ** np.float32(2.2)
 
 
