@@ -1,8 +1,8 @@
-"""What every command does before it imports anything else: `import _start` finds this file beside the command.
+"""Start of every command, which runs before anything else is imported: `import _start` finds this file in scripts/.
 
-The checkout comes first on sys.path, from whatever folder a command is called: an installed package called `datasets`,
-such as Hugging Face's, must not be taken for ours. And settings of the process are made that count before PyTorch is
-imported.
+The checkout is put first on sys.path, in whatever folder a command is called, so that an installed package called
+`datasets`, such as that of Hugging Face, is not imported instead of ours. Settings of the process that have an effect
+only before PyTorch is imported are made here as well.
 """
 
 import importlib.util
@@ -21,21 +21,21 @@ if importlib.util.find_spec("torch") is None or importlib.util.find_spec("tyro")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# Threads that wait must not spin: on a busy machine they would keep the cores from the threads they are waiting for.
+# Waiting threads must not spin: on a busy machine they would occupy the cores that the other threads need.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# cuBLAS reads this once; with another value its results may differ from run to run (--deterministic).
+# cuBLAS reads this value once; with another value its results may differ between runs (--deterministic).
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-# One line for a warning, without the source line: it is for who runs the command.
+# A warning is one line, without the source line, because it is meant for the user of the command.
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    """End at once on a Ctrl-C while the command imports: an exception could be lost in the packages' own code."""
+    """Exit at once on Ctrl-C during the imports of a command, because packages could suppress an exception."""
     os.write(2, b"interrupted\n")
     os._exit(130)
 
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler and multiprocessing.parent_process() is None:
-    signal.signal(signal.SIGINT, _leave)  # until `options.parse.run` calls the command itself
+    signal.signal(signal.SIGINT, _leave)  # until `options.parse.run` restores it

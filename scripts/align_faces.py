@@ -22,7 +22,15 @@ from stylegan2.runtime.work_group import join_group
 
 
 def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
-    """Choose where faces come from: a detector, or the user's file, which must name one of the photos."""
+    """Choose the source of the faces: a detector, or a file of landmarks.
+
+    Args:
+        o: Settings of the command.
+        names: Names of the photos.
+
+    Raises:
+        UserError: The file of landmarks names none of the photos.
+    """
     if o.landmarks is None:
         sides = SEARCH_SIDES[-1:] if o.faces == "all" else SEARCH_SIDES
         return Detected(build_detector(o.detector, sides), o.faces == "all", o.detector)

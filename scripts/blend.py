@@ -1,4 +1,4 @@
-"""Swap layers of two generators: python scripts/blend.py --base G1 --style G2 --swap_from 32 --out FILE"""
+"""Combine the layers of two generators: python scripts/blend.py --base G1 --style G2 --swap_from 32 --out FILE"""
 
 import _start  # noqa: F401
 
@@ -33,7 +33,7 @@ def main(o: Blend) -> None:
     with torch.inference_mode():
         z = seeded_normal((SAMPLES, base.z_dim), o.seed)
         columns = [generator(z, truncation_psi=PSI) for generator in (base, style, blended)]  # 3 x [N, C, R, R]
-    rows = [list(images.to_uint8(row)) for row in torch.stack(columns, 1)]  # of [3, C, R, R]
+    rows = [list(images.to_uint8(row)) for row in torch.stack(columns, 1)]  # N rows of 3 images [R, R, C]
     images.write_image(o.out.with_suffix(".png"), images.labelled_sheet(rows, ("base", "style", "blend")))
     print(f"written: {o.out} and {o.out.with_suffix('.png')} (base | style | blend)")
 

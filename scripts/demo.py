@@ -1,4 +1,4 @@
-"""Everything once, in minutes: python scripts/demo.py (which is what `make demo` runs)."""
+"""Show all features in minutes: python scripts/demo.py (or: make demo)"""
 
 import _start  # noqa: F401
 
@@ -23,20 +23,29 @@ from stylegan2.runtime.images import labelled_sheet, resize, write_image
 ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
 EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "turned": ("yaw", -1.5)}
-"""Column of the picture: direction and strength."""
+"""{column of the picture: (direction, strength)}"""
 TASKS: dict[str, tuple[str, ...]] = {
     "completed": ("portraits64_inpainting", "--mask_data", "hole.png", "--paste_known"),
     "restored": ("portraits64_super_resolution", "--resize_factors", "4"),
     "drawn": ("portraits64_toonify",),
 }
-"""Column of the picture: model, and its flags. Files are in the demo's folder."""
-SHOWS_SOURCE = ("completed", "restored")  # what these models saw is a column of its own
-SIDE = 128  # pixels of a picture on the sheet
-NOT_ALL_READ = (0, 1)  # exit codes of inference: 1 when a file was left out, as the broken sample is on purpose
+"""{column of the picture: (model, *flags)}; files are in the folder of the demo"""
+SHOWS_SOURCE = ("completed", "restored")  # the sources of these models are shown in a column of their own
+SIDE = 128  # px, side of a picture on the sheet
+NOT_ALL_READ = (0, 1)  # exit codes of inference; 1 means that a file was left out, like the broken sample photo
 
 
 def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> None:
-    """Run one of our scripts as a user would, showing what it prints."""
+    """Run a script of this folder as a user would, and show its output.
+
+    Args:
+        name: File name of the script.
+        arguments: Words of its command line.
+        expect: Exit codes that are not errors.
+
+    Raises:
+        UserError: The exit code is another one.
+    """
     command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
     print(f"\n$ python scripts/{name} {' '.join(map(str, arguments))}", flush=True)
     code = subprocess.run(command, check=False).returncode
@@ -45,7 +54,16 @@ def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> Non
 
 
 def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
-    """Invert the photos, edit the people and run the tasks on them: one row each, in people.png."""
+    """Invert and edit the photos, run the tasks on them, and write people.png with one row per person.
+
+    Args:
+        out: Folder of the demo.
+        photos: Folder of the photos.
+        common: Flags of all commands.
+
+    Returns:
+        The path of people.png.
+    """
     inverted, edited = out / "inverted", out / "edited"
     script(
         "inference.py", "--checkpoint_path", INVERSION, "--data_path", photos, "--exp_dir", inverted, *common,
@@ -72,14 +90,14 @@ def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
 
 
 def hole(side: int) -> np.ndarray:
-    """Draw the mask of a missing rectangle on the right half of a face, white, uint8 [side, side, 1]."""
+    """Draw the mask, uint8 [side, side, 1], of a missing rectangle, in white, on the right half of a face."""
     mask = np.zeros((side, side, 1), np.uint8)
     mask[side // 4 : 3 * side // 4, side // 2 : 7 * side // 8] = 255
     return mask
 
 
 def row(out: Path, name: str) -> list[np.ndarray]:
-    """Return the pictures of one person, uint8 [128, 128, 3] each."""
+    """Read the pictures of one person, uint8 [128, 128, 3] each."""
     pictures = halves(out / "inverted" / "inference_coupled" / f"{name}.png")
     for column, (direction, strength) in EDITS.items():
         pictures.append(read_image(out / "edited" / column / direction / f"{name}_{strength:+g}.png"))
@@ -90,7 +108,7 @@ def row(out: Path, name: str) -> list[np.ndarray]:
 
 
 def halves(path: Path) -> list[np.ndarray]:
-    """Read a picture of source | result: two of uint8 [R, R, 3]."""
+    """Read a picture with source and result side by side, and return both, uint8 [R, R, 3] each."""
     return np.split(read_image(path), 2, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Directions of W: python scripts/directions.py boundary --attributes yaw,glasses,smile (or: pca, closed_form)"""
+"""Find directions of W: python scripts/directions.py boundary --attributes yaw,glasses,smile (or: pca, closed_form)"""
 
 import _start  # noqa: F401
 
@@ -32,16 +32,18 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
 
-RARE = 0.01  # share of the samples below which the generator hardly knows an attribute
-SCORED = 1000  # samples for the deviation of the classifier's scores, where nothing else needs them
+RARE = 0.01  # share of the samples below which an attribute is too rare to find a reliable direction
+SCORED = 1000  # number of samples for the standard deviation of the classifier's scores, if only this needs them
 
 
 def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
-    """Find the directions that were asked for.
+    """Find directions by the method that the settings name.
 
     Args:
-        w: Samples [N, w_dim].
-        scores: {attribute: [N]}, what the classifier says of them, for `boundary` without a file.
+        generator: The generator.
+        o: Settings of the command.
+        w: Samples of W, [N, w_dim].
+        scores: {attribute: scores [N] of the samples by the classifier}, for `boundary` without a file of labels.
     """
     rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
     names = [f"{o.method}{k}" for k in range(o.count)]
@@ -59,7 +61,15 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
 def write_effects(
     generator: Generator, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
-    """Measure the directions, print a table and write it; scores {attribute: [N]} are those of samples."""
+    """Measure the effects of directions, and print and write a table.
+
+    Args:
+        generator: The generator.
+        o: Settings of the command.
+        found: The directions.
+        classify: The classifier of attributes.
+        scores: {attribute: scores [N] of random samples}.
+    """
     similarity = FaceSimilarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
     effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
@@ -75,7 +85,7 @@ def write_effects(
 
 
 def keep(found: Directions, record: Record, o: FindDirections) -> Directions:
-    """Write the directions to their file, after the record of the run, and return them."""
+    """Write the record of the run and then the directions, and return the directions."""
     record.write()
     path = o.folder / f"{o.method}.safetensors"
     save_directions(path, found, {"method": o.method, "generator": o.generator})
@@ -92,7 +102,7 @@ def main(o: FindDirections) -> None:
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None
     found = None
-    if not by_classifier:  # they are found in a moment, and kept before what takes longer
+    if not by_classifier:  # these methods are fast, so the result is written before the slow measurements
         found = keep(find(generator, o, w, scores), record, o)
     if found is not None and o.measure:
         print(

@@ -1,4 +1,4 @@
-"""Look at pictures and propose how to train on them: python scripts/doctor.py FOLDER"""
+"""Examine pictures and propose commands that train on them: python scripts/doctor.py FOLDER"""
 
 import _start  # noqa: F401
 
@@ -36,12 +36,20 @@ from stylegan2.dry_run import estimate as estimate_generator
 from stylegan2.networks.protocols import Generator
 
 SHARE_OF_A_FACE = 0.5
-"""Of the shorter side of a photo, what the square around a face usually has."""
+"""typical side of the square around a face, as a share of the shorter side of its photo"""
 OF_TRAINING = ("batch_size", "learning_rate", "decay_from", "max_steps")
 
 
 def domain_of(o: Doctor, found: Examination, on_gpu: bool) -> Domain:
-    """Return what the commands depend on; nine tenths of the pictures are as large as the resolution."""
+    """Return the properties on which the commands depend.
+
+    The resolution is chosen such that nine tenths of the pictures are at least as large.
+
+    Args:
+        o: Settings of the command.
+        found: The result of the examination of the pictures.
+        on_gpu: Whether the machine has a GPU.
+    """
     side = found.side(0.1, longer=not found.shows_faces)
     if found.shows_faces and not found.is_aligned:
         side = int(SHARE_OF_A_FACE * side)
@@ -58,13 +66,13 @@ def domain_of(o: Doctor, found: Examination, on_gpu: bool) -> Domain:
 
 
 def noise(size: int, batch_size: int) -> Iterator[Tensor]:
-    """Yield pictures without meaning, [N, 3, S, S] in [-1, 1]: only the time that they take counts."""
+    """Yield random images [N, 3, S, S] in [-1, 1], with which the time of a step is measured."""
     while True:
         yield torch.rand(batch_size, 3, size, size) * 2 - 1
 
 
 def generator_needs(domain: Domain, device: torch.device) -> tuple[Generator, list[str]]:
-    """Return a new generator, and sentences about its training."""
+    """Build a new generator, and return it with sentences about the time and memory of its training."""
     settings = parse(TrainStyleGAN2, PRESETS, args=shlex.split(generator_training(domain))[2:])
     G, D, G_ema = settings.network.build()
     s = settings.training
@@ -73,7 +81,7 @@ def generator_needs(domain: Domain, device: torch.device) -> tuple[Generator, li
 
 
 def encoder_needs(domain: Domain, generator: Generator, device: torch.device) -> list[str]:
-    """Return sentences about the training of an encoder."""
+    """Return sentences about the time and memory of training an encoder."""
     fitting = PSP["light"] if domain.resolution <= LARGEST_LIGHT else {}
     s = TrainingSettings(**{name: value for name, value in fitting.items() if name in OF_TRAINING})
     model = PSp(encoder_for(generator, "auto", 3), generator)
@@ -85,14 +93,14 @@ def encoder_needs(domain: Domain, generator: Generator, device: torch.device) ->
 
 
 def trainings(domain: Domain, device: torch.device) -> tuple[list[str], list[str]]:
-    """Return comments on the training of the generator and on that of the encoder."""
+    """Return comments for the commands that train the generator and the encoder."""
     generator, of_generator = generator_needs(domain, device)
     of_encoder = encoder_needs(domain, generator, device)
     return [f"  # {line}" for line in of_generator], [f"  # {line}" for line in of_encoder]
 
 
 def why(domain: Domain) -> list[str]:
-    """Return sentences about what was chosen."""
+    """Return sentences that explain the proposed commands."""
     reasons = []
     if domain.faces:
         reasons.append("faces, aligned already" if domain.aligned else "faces: they are cut out of the photos first")

@@ -19,7 +19,7 @@ from stylegan2.runtime.weights import PretrainedFile
 
 
 def present(entry: PretrainedFile, o: DownloadModels) -> Path | None:
-    """Return the file if it is on this machine, in the folder that counts."""
+    """Return the path of a file, or None if it is not on this machine, or not in the folder that the user gave."""
     if o.folder is None:
         return find(entry)
     path = target(entry, o.folder)
@@ -27,7 +27,7 @@ def present(entry: PretrainedFile, o: DownloadModels) -> Path | None:
 
 
 def describe(entry: PretrainedFile, path: Path) -> None:
-    """Print what a user decides by."""
+    """Print what the user needs to know before a download. UserError: the file cannot be downloaded."""
     source = entry.download
     if source is None:
         raise UserError(f"{entry.name} cannot be downloaded here: {entry.source}")
@@ -40,7 +40,7 @@ def describe(entry: PretrainedFile, path: Path) -> None:
 
 
 def agreed() -> bool:
-    """Ask. UserError: nobody can answer."""
+    """Ask the user for confirmation. UserError: the input is closed, so that nobody can answer."""
     try:
         return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
@@ -48,7 +48,7 @@ def agreed() -> bool:
 
 
 def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
-    """Download one file with a bar, and say what is known about it."""
+    """Download a file with a progress bar, and print whether its SHA-256 is known."""
     with tqdm(desc=entry.file, unit="B", unit_scale=True, dynamic_ncols=True, disable=not is_interactive()) as bar:
 
         def show(done: int, size: int | None) -> None:

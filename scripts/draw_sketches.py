@@ -1,4 +1,4 @@
-"""Photos to line drawings: python scripts/draw_sketches.py --data_path PHOTOS --exp_dir SKETCHES [--edges hed]"""
+"""Convert photos to drawings: python scripts/draw_sketches.py --data_path PHOTOS --exp_dir SKETCHES [--edges hed]"""
 
 import _start  # noqa: F401
 
@@ -22,11 +22,11 @@ from stylegan2.runtime.errors import ImageError
 from stylegan2.runtime.files import is_of_one_file
 from stylegan2.runtime.progress import track
 
-Drawer = Callable[[np.ndarray], np.ndarray]  # photo uint8 [S, S, 3] -> drawing uint8 [S, S], black on white
+Drawer = Callable[[np.ndarray], np.ndarray]  # from a photo, uint8 [S, S, 3], to a drawing, uint8 [S, S], black on white
 
 
 def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
-    """Return what draws, and its name."""
+    """Return the name of the method that draws, and its function."""
     if o.edges == "lines" or (o.edges == "auto" and PRETRAINED.find("hed", o.hed_weights) is None):
         return "lines", draw
     network = load_hed(o.hed_weights).to(device)
@@ -40,7 +40,7 @@ def build_drawer(o: DrawSketches, device: torch.device) -> tuple[str, Drawer]:
 
 
 def square(photo: np.ndarray, size: int) -> np.ndarray:
-    """Cut the centre of a photo [H, W, 3] out as a square [size, size, 3]."""
+    """Crop a photo, uint8 [H, W, 3], to its central square and resize it to uint8 [size, size, 3]."""
     return images.to_uint8(prepare(images.to_tensor(photo), 3, size)[None])[0]
 
 

@@ -1,4 +1,4 @@
-"""Edit a photo, or samples: python scripts/edit.py me.jpg --direction smile=+2 (or: --directions FILE)"""
+"""Edit a photo or samples: python scripts/edit.py me.jpg --direction smile=+2 (or: --directions FILE)"""
 
 import _start  # noqa: F401
 
@@ -40,7 +40,7 @@ DEFAULT_MODEL, DEFAULT_GENERATOR = "portraits64_inversion", "portraits64"
 
 
 def load_generator(name: str) -> Any:
-    """Load a generator, or that of a pSp model; `name` is the user's own."""
+    """Load a generator, or the generator of a pSp model, by the name that the user gave."""
     try:
         return stylegan2.load(name)[0]
     except UserError as no_generator:
@@ -51,9 +51,13 @@ def load_generator(name: str) -> Any:
 
 
 def own_generator(files: Sequence[Path]) -> str:
-    """Return the generator that directions were found for, where that is a shipped one.
+    """Return the name of the shipped generator for which directions were found.
 
-    Another is only shown: a file that names a path is no reason to open it.
+    If a file of directions names another generator, this is only reported, because a path in a file from elsewhere
+    should not be opened.
+
+    Raises:
+        UserError: The directions were not found for a shipped generator.
     """
     if not files:
         return DEFAULT_GENERATOR
@@ -65,7 +69,11 @@ def own_generator(files: Sequence[Path]) -> str:
 
 
 def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
-    """Return names, and N codes on the generator's device."""
+    """Return the names of the samples or photos, and their N codes on the device of the generator.
+
+    Raises:
+        UserError: The file of codes does not contain a name.
+    """
     if o.latents is None:
         return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
     names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim)
@@ -80,15 +88,19 @@ def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
 def write_strip(
     generator: Generator, directions: Directions, name: str, captions: list[str], codes: Codes, out: Path, o: Edit
 ) -> dict[str, str]:
-    """Write the pictures of one direction; a correction of features stays on top of what the edit changes.
+    """Write the pictures of one direction. Corrections of features stay unchanged.
 
     Args:
-        name: Of the direction.
-        captions: What the codes are of; each is a path that may be joined to a folder.
-        out: Gets the pictures, and with the ending .png the sheet.
+        generator: The generator.
+        directions: The set that contains the direction.
+        name: Name of the direction.
+        captions: Names of the samples or photos, which are also relative paths of their pictures.
+        codes: Codes of N samples or photos.
+        out: Folder for the pictures. The sheet has the same name with the suffix .png.
+        o: Settings of the command.
 
     Returns:
-        {name of a picture: why it could not be written}.
+        {name of a picture: reason why it could not be written}.
     """
     moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
     features = codes.features
@@ -107,7 +119,7 @@ def write_strip(
 
 
 def edit_samples(o: Edit, device: torch.device) -> int:
-    """Write a strip of pictures for each direction."""
+    """Write a strip of pictures for each direction, and return the exit code."""
     o = with_folder(o, f"edited-{label(o.latents or (o.directions[0] if o.directions else 'samples'))}")
     record = record_for(o, "edit", writes=("*.png",), free=("names",))
     generator = load_generator(o.generator or own_generator(o.directions))
@@ -129,7 +141,7 @@ def edit_samples(o: Edit, device: torch.device) -> int:
 
 
 def sources_of(generator: Generator, o: Edit) -> list[Directions]:
-    """Read the directions, and let them move the rows that were asked for."""
+    """Load the directions of a generator, for the rows of w+ that the settings name."""
     found = find_directions(generator, o.directions)
     if not o.rows:
         return found
@@ -138,7 +150,7 @@ def sources_of(generator: Generator, o: Edit) -> list[Directions]:
 
 
 def edit_source(o: Edit, source: Path, device: torch.device) -> None:
-    """Edit a photo or a clip from end to end."""
+    """Edit a photo or a clip from end to end, and write the result."""
     photo = o.photo_settings
     out = photo.out or source.with_name(f"{source.stem}_edited{'.mp4' if o.is_clip else '.png'}")
     check_new((out,), o.overwrite)

@@ -1,7 +1,7 @@
 """Measure encoders: python scripts/evaluate.py --checkpoint_path runs/mine [NAME=runs/other ...] [--data FOLDER]
 
-Several processes share the work: torchrun --nproc_per_node=N scripts/evaluate.py ... With --generator it is
-scripts/evaluate_generator.py.
+Several processes share the work: torchrun --nproc_per_node=N scripts/evaluate.py ... With --generator, this command is
+the same as scripts/evaluate_generator.py.
 """
 
 import _start  # noqa: F401
@@ -40,13 +40,17 @@ from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.work_group import join_group
 
-SHOWN = 12  # images in the comparison picture
+SHOWN = 12  # number of images in the comparison picture
 DEFAULT_IMAGES = 512
 WRITES = ("per_image", "metrics.json", "table.md", "comparison*", "left_out.txt")
 
 
 def held_out_sets(o: Evaluate, task: Task, models: Mapping[str, PSp], device: torch.device) -> list[HeldOutSet]:
-    """Open the held-out pairs of each of the task's groups. UserError: there are fewer than were asked for."""
+    """Open the held-out pairs of each group of the task.
+
+    Raises:
+        UserError: There are fewer images than the user asked for.
+    """
     size = target_size(models)
     resolution = max(size, *(model.encoder.input_size for model in models.values()))
     pairs = [HeldOutPairs(group, size, o.seed) for group in open_groups(task, o.data, resolution, o.source_data)]
@@ -56,23 +60,24 @@ def held_out_sets(o: Evaluate, task: Task, models: Mapping[str, PSp], device: to
 
 
 def own_task(held_out: HeldOutSet) -> Task:
-    """Return the task of a set, whose settings are those of its group."""
+    """Return the task of a held-out set, with the settings of its group."""
     assert isinstance(held_out.pairs, HeldOutPairs)
     return held_out.pairs.group.task
 
 
 def target_size(models: Mapping[str, PSp]) -> int:
-    """Return the side of the images that are compared, which all generators share."""
+    """Return the side, in pixels, of the compared images, which is the same for all generators."""
     return min(LOSS_SIZE, next(iter(models.values())).generator.img_resolution)
 
 
 def rows_of(task: Task, models: Mapping[str, PSp], paired: bool, optimised: list[Method]) -> list[Method]:
-    """List the rows of a table: mean face, the task's baselines, encoders, and optimisation.
+    """List the rows of a table: the mean face, the baselines of the task, the encoders, and optimisation.
 
     Args:
-        task: The one that makes the pairs of the table.
-        models: {name of the row: model}; the mean face is the first one's.
-        paired: Whether the sources are files of the user's, not derived from the targets.
+        task: The task that makes the pairs of the table.
+        models: {name of the row: model}. The mean face is that of the first model.
+        paired: Whether the sources are files of the user instead of being derived from the targets.
+        optimised: The rows of optimisation.
     """
     encoders = [encode_and_render(model, name) for name, model in models.items()]
     floor = [mean_face(next(iter(models.values()))), *task.baselines(encoders[0].source_size, paired)]
@@ -81,10 +86,12 @@ def rows_of(task: Task, models: Mapping[str, PSp], paired: bool, optimised: list
 
 
 def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[Method]:
-    """List the rows that bring the first model's rendering closer to the image, step by step.
+    """List the rows that optimise the codes of the first model.
 
     Args:
-        itself: Whether the source is the image that the output is to be.
+        o: Settings of the command.
+        models: {name of the row: model}.
+        itself: Whether the source itself is the target.
     """
     optimisation_steps, refine_steps = o.steps(itself)
     if not (refine_steps or optimisation_steps):
@@ -96,7 +103,7 @@ def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[
 
 
 def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> dict[str, dict[str, Any]]:
-    """Say which file each model is of: {name of the row: {"path", "encoder", "cur_step"}}."""
+    """Describe the file of each model: {name of the row: {"path", "encoder", "cur_step"}}."""
     return {
         name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}
         for (name, (model, metadata)), (_, path) in zip(loaded.items(), o.models(), strict=True)
@@ -115,7 +122,7 @@ def main(o: Evaluate) -> int:
     sets = held_out_sets(o, task, models, device)
     mixing = o.mixing() if o.n_outputs and task.multi_modal else None
     if mixing is not None:
-        mask_rows(mixing.mask, next(iter(models.values())).generator.num_ws)  # a mistake shows now
+        mask_rows(mixing.mask, next(iter(models.values())).generator.num_ws)  # reports an invalid mask at once
 
     labelled = task.keeps_labels and (o.segmenter is not None or o.data == SYNTHETIC)
     segmenter = pick_segmenter(o.segmenter, task.source_channels) if labelled else None
@@ -144,7 +151,7 @@ def main(o: Evaluate) -> int:
     if mixing is not None:
         jobs += diversity_jobs(sets, models, metrics.perceptual, mixing, o.folder)
     if not group.is_alone or waits(jobs):
-        measure_together(jobs, group)  # the tables are then made of what is stored
+        measure_together(jobs, group)  # the results are stored, and the tables below are made from them
     passed_over = group.gather("left out", "\n".join(left_out([held_out.pairs for held_out in sets])))
     if not group.is_first:
         return 0
@@ -152,9 +159,9 @@ def main(o: Evaluate) -> int:
     report = compare_methods(rows, metrics, o.folder, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.folder, report)
-    passed_over.append("\n".join(left_out([held_out.pairs for held_out in sets])))  # it has read more since
+    passed_over.append("\n".join(left_out([held_out.pairs for held_out in sets])))  # the tables read more
     lost = sorted({line for lines in passed_over for line in lines.splitlines()})
-    if lost:  # each was said as it was met; others stood in for them
+    if lost:  # other images were used in place of these
         write_text(o.folder / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
         print(f"{len(lost)} files could not be read, see {o.folder}{os.sep}left_out.txt", file=sys.stderr)
     print(f"written to {o.folder}: metrics.json, table.md, comparison.png, per_image/")

@@ -24,7 +24,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
 
-SHEET = 64  # samples in the picture
+SHEET = 64  # number of samples on the sheet
 
 
 def main(o: EvaluateGenerator) -> None:

@@ -1,4 +1,4 @@
-"""Write a trained model alone: python scripts/export.py --checkpoint_path runs/mine --out mine.safetensors --half"""
+"""Write only the model of a run: python scripts/export.py --checkpoint_path runs/mine --out mine.safetensors --half"""
 
 import _start  # noqa: F401
 
@@ -17,7 +17,7 @@ from psp import loading
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 
-HISTORY = ("optimizer", "optimizers", "best_loss")  # of the training, not of the model
+HISTORY = ("optimizer", "optimizers", "best_loss")  # metadata of the training, not of the model
 
 
 def main(o: Export) -> None:
@@ -33,7 +33,7 @@ def main(o: Export) -> None:
 
 
 def loaders(path: Path) -> tuple:
-    """Return (load, save) of the kind of model that the checkpoint holds."""
+    """Return the functions (load, save) for the kind of model in a checkpoint or experiment folder."""
     _, metadata = checkpoint.read_newest(path)[1:] if path.is_dir() else checkpoint.read(path)
     kind = metadata.get("kind")
     if kind == "psp":

@@ -16,7 +16,7 @@ from stylegan2.runtime.errors import UserError
 
 
 def load_either(name: str) -> tuple[Any, dict[str, Any]]:
-    """Load a pSp model, or else a generator: (model, metadata)."""
+    """Load a pSp model or, if there is none of that name, a generator, and return (model, metadata)."""
     try:
         return loading.load(name)
     except UserError as no_model:

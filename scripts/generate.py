@@ -1,4 +1,4 @@
-"""Pictures of a generator: python scripts/generate.py samples (or truncation, mixing, noise, interpolation)"""
+"""Make pictures of a generator: python scripts/generate.py samples (or truncation, mixing, noise, interpolation)"""
 
 import _start  # noqa: F401
 
@@ -22,12 +22,12 @@ COLUMNS = 8
 
 
 def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
-    """Return the codes of seeds, [N, num_ws, w_dim]."""
+    """Return the truncated codes [N, num_ws, w_dim] of seeds."""
     return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
 
 
 def named(seeds: list[int]) -> str:
-    """Return what to call the seeds of a row of pictures, such as 8-15."""
+    """Return a caption for the seeds of a row of pictures, such as 8-15."""
     follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]}-{seeds[-1]}" if follow and len(seeds) > 1 else ", ".join(map(str, seeds))
 
@@ -49,7 +49,7 @@ def truncation(generator: Generator, o: Generate) -> None:
 
 
 def mixing(generator: Generator, o: Generate) -> None:
-    rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # says first if a mask does not fit
+    rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # reports invalid masks at once
     codes, styles = (codes_of(generator, seeds, o) for seeds in (o.row_seeds(), o.column_seeds()))
     for mask, numbers in rows.items():
         names = [[f"seed {seed}" for seed in seeds] for seeds in (o.row_seeds(), o.column_seeds())]

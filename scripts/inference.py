@@ -42,7 +42,7 @@ from stylegan2.runtime.work_group import join_group
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
 NO_MATTER = ("device", "tune_malloc", "workers", "exp_dir", "data_path", "test_batch_size")
-"""Settings on which the result of a photo does not depend."""
+"""settings on which the result for a photo does not depend"""
 WITHOUT_FACES = 3
 NO_FACES = (
     f"the first {WITHOUT_FACES} photos show no face: give --no_align for pictures that are aligned already, or of "
@@ -59,8 +59,18 @@ def translate_photos(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Send photos through encoder and generator into the report, a batch at a time."""
-    waiting: deque[tuple[Pending, bool]] = deque()  # on its way through the networks, and whether its photo ends there
+    """Translate photos in batches and write the results to the report.
+
+    Args:
+        model: The model.
+        task: The task of the model.
+        photos: The photos, which are read while others are translated.
+        report: The report.
+        o: Settings of the command.
+        device: Device of the networks.
+        progress: Progress bar, which counts photos.
+    """
+    waiting: deque[tuple[Pending, bool]] = deque()  # (portrait in the networks, whether it is the last of its photo)
 
     def sources() -> Iterator[Tensor]:
         statuses: list[str] = []
@@ -78,7 +88,7 @@ def translate_photos(
     batches = translate(model, sources(), o.test_batch_size, device, o.noise_mode, mixing, refinement, o.precision)
     for batch in batches:
         count = len(batch.images) // o.multi_modal.n_outputs
-        pictures = np.split(to_uint8(batch.images), count)  # for each source [K, R, R, C]
+        pictures = np.split(to_uint8(batch.images), count)  # [K, R, R, C] for each source
         for n, (outputs, codes) in enumerate(zip(pictures, batch.codes.split(o.multi_modal.n_outputs), strict=True)):
             pending, is_last = waiting.popleft()
             portrait = pending.portrait
@@ -86,7 +96,7 @@ def translate_photos(
             if o.optimisation.save_generators:
                 path = o.exp_dir / "generators" / f"{pending.name}.safetensors"
                 save_generator(path, batch.generators[n], {"pivotal_steps": o.optimisation.pivotal})
-            report.write(pending, finished, codes, batch.seconds / count)  # last: the photo is listed with it
+            report.write(pending, finished, codes, batch.seconds / count)  # last, because it completes the record
             progress.update(is_last)
 
 
@@ -103,7 +113,7 @@ def main(o: Inference) -> int:
     encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
     task = task_of(metadata, encoder.input_channels, **given_settings(o.task_settings, "inference"))
     o.optimisation.check_task(task.inverts)
-    Variants.draw(generator, o.multi_modal.mixing(o.seed))  # says now if the mask does not fit
+    Variants.draw(generator, o.multi_modal.mixing(o.seed))  # reports an invalid mask before any work is done
     size, every_face = generator.img_resolution, o.faces == "all"
     of_faces = metadata.get("faces", True)
     aligning = task.aligns and of_faces if o.align is None else o.align
@@ -135,8 +145,8 @@ def main(o: Inference) -> int:
             report = Report(o.exp_dir, results.names, root, journal, *options)
             translate_photos(model, task, read_photos(dealt, reader, o.workers), report, o, device, progress)
     except BaseException:
-        if group.is_alone:  # what is done is listed also where the run was interrupted
-            with contextlib.suppress(OSError, UserError):  # the first mistake is the one to show
+        if group.is_alone:  # after an interruption, the report lists what has been done
+            with contextlib.suppress(OSError, UserError):  # only the first error is reported
                 results.join(todo)
         raise
     lost = group.finish()

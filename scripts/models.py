@@ -12,11 +12,11 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.weights import weights_folder
 
 TITLES = ("name", "kind", "domain", "px", "task", "MB", "where", "licence")
-OF_KIND = {"psp": "pSp model"}  # where the flag says another word than the table
+OF_KIND = {"psp": "pSp model"}  # {value of --kind: kind in the table}, where they differ
 
 
 def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
-    """Return the texts of a line; a licence is a note's number."""
+    """Return the cells of a line. The licence is added to `notes` and shown as the number of its note."""
     if line.licence not in notes:
         notes.append(line.licence)
     size = "" if line.megabytes is None else f"{line.megabytes:.0f}" if line.megabytes >= 1 else "<1"

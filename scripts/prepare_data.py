@@ -1,4 +1,4 @@
-"""Pack images for training.
+"""Pack images into a data set for training.
 
 python scripts/prepare_data.py --data_path FOLDER --out FILE.zip --resolution 256
 python scripts/prepare_data.py --synthetic 50000 --out FILE.zip --resolution 256
@@ -43,7 +43,19 @@ def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe, group: WorkGrou
 
 
 def given_labels(source: str, files: ImageFiles | ShardFiles, names: list[str]) -> dict[str, str | tuple[float, ...]]:
-    """Read the labels of a file of the user's, or of the dataset.json of the photos themselves."""
+    """Read labels from a file of the user, or from the dataset.json among the photos.
+
+    Args:
+        source: The value of --labels.
+        files: The photos.
+        names: Names of the photos.
+
+    Returns:
+        {name of a photo: its class, or its vector of numbers}.
+
+    Raises:
+        UserError: There is no dataset.json with labels, or the file cannot be read.
+    """
     if source != DATASET_JSON or Path(source).exists():
         return read_labels(source, names)
     own = files.labels() if isinstance(files, ShardFiles) or files.dataset_json() is not None else None

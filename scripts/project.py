@@ -1,4 +1,4 @@
-"""Latents of pictures by optimisation: python scripts/project.py --target FILES|FOLDER [--space w_plus]"""
+"""Find latents of pictures by optimisation: python scripts/project.py --target FILES|FOLDER [--space w_plus]"""
 
 import _start  # noqa: F401
 
@@ -30,13 +30,24 @@ from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.progress import Progress
 
 WRITES = ("projections.json", "latents.npz", "sheet.png", "projected", "videos")
-Batch = list[tuple[str, np.ndarray]]  # names and targets, uint8 [R, R, C]
+Batch = list[tuple[str, np.ndarray]]  # (name, target uint8 [R, R, C]) of each picture
 
 
 def watched(
     generator: Generator, batch: Batch, distance: Distance, o: Project, bar: Progress
 ) -> tuple[Projection, np.ndarray]:
-    """Project a batch, and return pictures from the way to it too, uint8 [frames + 1, N, R, R, C]."""
+    """Project a batch of N pictures, and keep frames of the optimisation for an animation.
+
+    Args:
+        generator: The generator.
+        batch: Names and targets.
+        distance: The perceptual distance.
+        o: Settings of the command.
+        bar: Progress bar, which counts steps.
+
+    Returns:
+        The projection, and the frames with the final images at the end, uint8 [frames + 1, N, R, R, C].
+    """
     seen = []
 
     def watch(step: int, rendered: Tensor, distances: Tensor) -> None:
@@ -51,7 +62,14 @@ def watched(
 
 
 def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) -> None:
-    """Write the pictures of a batch; one that cannot be written is put into `failed`."""
+    """Write the pictures of a batch, and add the names and reasons of those that cannot be written to `failed`.
+
+    Args:
+        batch: Names and targets of N pictures.
+        seen: Frames of the optimisation, uint8 [frames + 1, N, R, R, C].
+        o: Settings of the command.
+        failed: {name: reason}, to which failures are added.
+    """
     for n, (name, picture) in enumerate(batch):
         with collecting(failed, name):
             write_image(o.folder / "projected" / f"{name}.png", seen[-1, n])

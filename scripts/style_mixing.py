@@ -1,4 +1,4 @@
-"""Several outputs for each photo: python scripts/style_mixing.py --data_path FOLDER --exp_dir OUT --latent_mask fine"""
+"""Make several outputs per photo: python scripts/style_mixing.py --data_path FOLDER --exp_dir OUT --latent_mask fine"""
 
 import _start  # noqa: F401
 

@@ -40,7 +40,7 @@ from stylegan2.runtime.registry import built_as
 
 GENERATOR = "synthfaces64"
 WRITES = ("checkpoints", "logs", "metrics.jsonl", "pairs.png")
-SEARCHED = 12  # images that are searched for faces
+SEARCHED = 12  # number of images that are searched for faces
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
@@ -58,7 +58,10 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
 
 
 def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.Module:
-    """Build the encoder that was asked for; a resumed run keeps its settings, whatever the defaults have become."""
+    """Build the encoder of the type that the settings name.
+
+    If a run is resumed, the encoder has the stored settings, even if the defaults have changed since.
+    """
     encoder, newest = encoder_for(generator, o.encoder_type, source_channels), checkpoint.newest(o.folder)
     if newest is None or "encoder" not in newest[2]:
         return encoder
@@ -70,7 +73,15 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
 
 
 def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Example]) -> dict[str, float]:
-    """Return the weights of the losses; the one that compares people counts by default only where there are faces."""
+    """Return the weights of the losses.
+
+    The identity loss has the weight 0 if the images show no faces, unless the user gave its weight.
+
+    Args:
+        o: Settings of the command.
+        defaults: {loss: weight} of the task and the encoder.
+        examples: The training images, some of which are searched for faces.
+    """
     lambdas = loss_lambdas(o.losses, defaults)
     if o.losses.id_lambda is not None or o.data == SYNTHETIC or not lambdas.get("id"):
         return lambdas

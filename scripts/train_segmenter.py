@@ -1,4 +1,4 @@
-"""Train the segmenter that measures label-to-face models: python scripts/train_segmenter.py --exp_dir runs/segmenter"""
+"""Train the segmenter for evaluating label-to-face: python scripts/train_segmenter.py --exp_dir runs/segmenter"""
 
 import _start  # noqa: F401
 
@@ -28,19 +28,34 @@ from stylegan2.runtime.files import write_text
 from stylegan2.runtime.progress import Progress
 from stylegan2.runtime.randomness import seed_step
 
-SHOWN = 12  # held-out faces in the picture
+SHOWN = 12  # number of held-out faces on the sheet
 
 
 def images_and_labels(
     batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the pairs of the task segmentation, one-hot labels -> image, the other way round."""
+    """Convert the pairs of the task segmentation to pairs of images and label ids.
+
+    Args:
+        batches: Pairs of one-hot labels [N, label_nc, S, S] and images [N, 3, S, S] in [-1, 1].
+        device: Device for the results.
+
+    Yields:
+        Images [N, 3, S, S] and label ids, int64 [N, S, S].
+    """
     for one_hot, pictures in batches:
         yield pictures.to(device), one_hot.argmax(1).to(device)  # [N, 3, S, S], [N, S, S]
 
 
 def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> None:
-    """Draw rows of the images, their labels, and what the segmenter finds."""
+    """Write a sheet with a row of images, a row of their labels, and a row of the predicted labels.
+
+    Args:
+        path: The file to write.
+        pictures: Images [N, 3, S, S] in [-1, 1].
+        labels: True label ids [N, S, S].
+        found: Predicted label ids [N, S, S].
+    """
     colours = palette(len(LABELS))
     rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, found))]
     images.write_image(path, images.labelled_sheet(rows, captions=("image", "labels", "found")))

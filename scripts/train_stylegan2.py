@@ -1,6 +1,6 @@
 """Train a generator: python scripts/train_stylegan2.py --arch stylegan2 --data FOLDER --resolution 256 --exp_dir DIR
 
-On N GPUs, of which each takes its share of --batch_size: torchrun --nproc_per_node=N scripts/train_stylegan2.py ...
+On N GPUs, which share --batch_size: torchrun --nproc_per_node=N scripts/train_stylegan2.py ...
 """
 
 import _start  # noqa: F401
@@ -34,7 +34,17 @@ WRITES = ("checkpoints", "logs", "metrics.jsonl", "samples")
 
 
 def metrics_of(names: list[str], real: RealImages, num_samples: int, G_ema: Generator) -> dict[str, float]:
-    """Return the values of some metrics of a generator in training."""
+    """Compute metrics of a generator during its training.
+
+    Args:
+        names: Names of the metrics.
+        real: The real images.
+        num_samples: Number of generated images.
+        G_ema: The generator.
+
+    Returns:
+        {name: value}.
+    """
     results = evaluate_generator(MetricInputs(G_ema, real, held_out=(), num_samples=num_samples), names)
     return {name: value for result in results.values() for name, value in result.values.items()}
 

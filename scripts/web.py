@@ -1,4 +1,4 @@
-"""A page in the browser to invert, edit, mix, restore and toonify photographs: python scripts/web.py"""
+"""Serve a web page to invert, edit, mix, restore and toonify photographs: python scripts/web.py"""
 
 import _start  # noqa: F401
 
@@ -23,7 +23,7 @@ def main(o: Web) -> None:
 
 
 def started(address: str) -> None:
-    """Say where the page is."""
+    """Print the address of the page."""
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
 
 
