@@ -1,5 +1,4 @@
-"""Convert checkpoints: python scripts/convert.py to ours SRC OUT (or: to official-psp, to rosinality, inspect, verify)
-"""
+"""Convert checkpoints: python scripts/convert.py to ours SRC OUT (or: to rosinality, inspect, verify ...)"""
 
 import _start  # noqa: F401
 
