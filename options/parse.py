@@ -41,7 +41,7 @@ class Flag:
     boolean: bool
     """whether the flag is switched on without a value"""
     optional: bool
-    """whether the default is None, that is, neither on nor off; tyro expects a value after such a boolean"""
+    """whether None (neither on nor off) is a possible value; tyro expects a value after such a boolean"""
     required: bool
     positional: bool = False
     """whether the value is given without the name of the flag, as the first word"""

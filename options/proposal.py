@@ -32,6 +32,7 @@ class Domain:
 
     @property
     def pads(self) -> bool:
+        """Return whether pictures are padded to squares instead of being cropped."""
         return not self.faces and max(self.aspect, 1 / self.aspect) > SQUARE
 
 

@@ -16,6 +16,7 @@ WRITERS = {"to official-psp": write_official, "to rosinality": write_rosinality,
 
 
 def write(o: Convert) -> int:
+    """Convert a file, and return the exit code."""
     check_new((o.out,), o.overwrite)
     for line in WRITERS[o.command](o.source, o.out):
         print(line, flush=True)
@@ -23,11 +24,13 @@ def write(o: Convert) -> int:
 
 
 def show(o: Convert) -> int:
+    """Print a description of a file, and return the exit code."""
     print("\n".join(inspect(o.source)))
     return 0
 
 
 def check(o: Convert) -> int:
+    """Print whether each output of a file agrees with the published formulas; return 0 if all do, else 1."""
     passed = True
     for result in verify(o.source):
         print(f"{'ok  ' if result.passed else 'FAIL'} {result.text}", flush=True)

@@ -109,7 +109,7 @@ def row(out: Path, name: str) -> list[np.ndarray]:
 
 def halves(path: Path) -> list[np.ndarray]:
     """Read a picture with source and result side by side, and return both, uint8 [R, R, 3] each."""
-    return np.split(read_image(path), 2, axis=1)
+    return np.split(read_image(path), 2, axis=1)  # 2 x [R, R, 3]
 
 
 def main(o: Demo) -> None:

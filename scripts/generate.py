@@ -33,6 +33,7 @@ def named(seeds: list[int]) -> str:
 
 
 def samples(generator: Generator, o: Generate) -> None:
+    """Write one picture per seed, and a sheet of all."""
     codes = codes_of(generator, o.row_seeds(), o)
     images = render(generator, codes, progress="samples")  # [N, C, R, R]
     for seed, picture in zip(o.row_seeds(), to_uint8(images), strict=True):
@@ -43,12 +44,14 @@ def samples(generator: Generator, o: Generate) -> None:
 
 
 def truncation(generator: Generator, o: Generate) -> None:
+    """Write a sheet with a row per seed and a column per value of psi."""
     names = [f"seed {seed}" for seed in o.row_seeds()]
     sheet = pictures.truncation_sheet(generator, o.row_seeds(), o.psi_values(), o.truncation_cutoff, o.label, names)
     write_image(o.folder / "truncation.png", sheet)
 
 
 def mixing(generator: Generator, o: Generate) -> None:
+    """Write a sheet of style mixing for each mask."""
     rows = {mask: mask_rows(mask, generator.num_ws) for mask in o.masks()}  # reports invalid masks at once
     codes, styles = (codes_of(generator, seeds, o) for seeds in (o.row_seeds(), o.column_seeds()))
     for mask, numbers in rows.items():
@@ -58,6 +61,7 @@ def mixing(generator: Generator, o: Generate) -> None:
 
 
 def noise(generator: Generator, o: Generate) -> None:
+    """Write a sheet of the effect of the noise inputs, and print its scale."""
     codes = codes_of(generator, o.row_seeds(), o)
     names = [f"seed {seed}" for seed in o.row_seeds()]
     sheet, white = pictures.noise_sheet(generator, codes, o.noise_draws, o.noise_seed, names)
@@ -66,6 +70,7 @@ def noise(generator: Generator, o: Generate) -> None:
 
 
 def interpolation(generator: Generator, o: Generate) -> None:
+    """Write an animation from seed to seed."""
     truncated = (o.truncation_psi, o.truncation_cutoff, o.label)
     codes = pictures.codes_between(generator, o.row_seeds(), o.steps, o.space, *truncated)  # [F, num_ws, w_dim]
     frames = to_uint8(render(generator, codes, progress="frames"))  # [F, R, R, C]

@@ -33,6 +33,7 @@ def main(o: PrepareData) -> int:
 
 
 def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe, group: WorkGroup) -> Outcome | None:
+    """Pack a folder, zip or shards of photos, and return the outcome in the first process, else None."""
     files = open_files(data_path)
     keep_part(files, o.part)
     names = [files.relative(index) for index in range(len(files))]
@@ -66,6 +67,7 @@ def given_labels(source: str, files: ImageFiles | ShardFiles, names: list[str]) 
 
 
 def pack_faces(o: PrepareData, count: int, group: WorkGroup) -> Outcome | None:
+    """Render and pack procedural faces, and return the outcome in the first process, else None."""
     seed = HELD_OUT_SEED if o.part == "held_out" else TRAINING_SEED
     return prepare_faces(SyntheticFaces(o.resolution, seed, count), o.out, o.workers, group, o.shards)
 

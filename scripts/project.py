@@ -58,7 +58,7 @@ def watched(
 
     target = torch.stack([to_tensor(picture) for _, picture in batch])  # [N, C, R, R]
     found = project(generator, target.to(generator.w_avg.device), distance, o.space, o.schedule(), watch)
-    return found, np.stack([*seen, to_uint8(found.images)])
+    return found, np.stack([*seen, to_uint8(found.images)])  # [frames + 1, N, R, R, C]
 
 
 def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) -> None:

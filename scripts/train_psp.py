@@ -44,6 +44,7 @@ SEARCHED = 12  # number of images that are searched for faces
 
 
 def build_model(o: TrainPSp, source_channels: int) -> PSp:
+    """Build the model to train, from a checkpoint or with a new encoder for `source_channels` channels."""
     seed_step(o.training.seed, 0, 0)
     start = None
     if o.checkpoint_path is not None:

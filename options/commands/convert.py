@@ -58,6 +58,7 @@ class Convert(Results):
 
     @property
     def source(self) -> Path:
+        """Return the file, folder or name to read."""
         return Path(self.words[2] if self.words[0] == "to" else self.words[1])
 
     @property

@@ -118,4 +118,4 @@ def _face(name: str, value: Any) -> np.ndarray:
         raise UserError(f"a face of {name!r} has numbers that are not finite, or lie outside of any photo")
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
         raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")
-    return numbers.reshape(SHAPES[numbers.size])
+    return numbers.reshape(SHAPES[numbers.size])  # [4], [5, 2] or [68, 2]

@@ -131,7 +131,7 @@ def _translate_batch(
             render(generator, part.w_plus, noise_mode, features=part.features)
             for generator, part in zip(generators, parts, strict=True)
         ]
-    return torch.cat(images), outputs, tuned
+    return torch.cat(images), outputs, tuned  # images [N * K, img_channels, R, R]
 
 
 def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> tuple[Codes, list[Generator]]:
@@ -168,7 +168,7 @@ def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refin
 
 def _targets(sources: list[Tensor], size: int, device: torch.device) -> Tensor:
     """Return the targets of the renderings [N, 3, size, size], which are the resized sources."""
-    return torch.stack([prepare(source, 3, size) for source in sources]).to(device)
+    return torch.stack([prepare(source, 3, size) for source in sources]).to(device)  # [N, 3, size, size]
 
 
 def prepare(source: Tensor, channels: int, size: int) -> Tensor:

@@ -223,7 +223,7 @@ def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
 
 
 def _add_video(written: Any, video: Any, frame: np.ndarray) -> Any:
-    """Add a video stream with the size of `frame` and the frame rate of the stream `video`."""
+    """Add a video stream with the size of `frame`, and with the frame rate and time base of `video`."""
     target = written.add_stream(CODEC, rate=video.average_rate or 25, options=QUALITY)
     target.height, target.width = frame.shape[:2]
     target.pix_fmt = "yuv444p" if target.height % 2 or target.width % 2 else "yuv420p"  # 4:2:0 needs even sides

@@ -41,7 +41,7 @@ class ArcFace(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Map FFHQ-aligned RGB images [N, 3, H, W] in [-1, 1] to embeddings [N, 512] of unit length."""
-        return self(crop_resize(images, FACE, IMAGE_SIZE, IMAGE_SIZE))
+        return self(crop_resize(images, FACE, IMAGE_SIZE, IMAGE_SIZE))  # [N, 512]
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the cosine similarity [N] of two batches of embeddings [N, 512]."""

@@ -43,7 +43,7 @@ class AttributeClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to logits [N, A]."""
         x = crop_resize(as_rgb(images), WHOLE, self.side, self.side)  # [N, 3, side, side]
-        return self.layers(x.contiguous(memory_format=torch.channels_last))
+        return self.layers(x.contiguous(memory_format=torch.channels_last))  # [N, A]
 
     def by_name(self, images: Tensor) -> dict[str, Tensor]:
         """Map images [N, C, H, W] in [-1, 1], with C = 1, 3 or 4, to {attribute: logits [N]}."""
@@ -128,7 +128,7 @@ def accuracies(
 @torch.no_grad()
 def classify(classifier: nn.Module, images: Iterable[Tensor]) -> Tensor:
     """Compute the logits [N, A], on the CPU, of batches of images [n, C, H, W] in [-1, 1]."""
-    return torch.cat([classifier(batch).cpu() for batch in images])
+    return torch.cat([classifier(batch).cpu() for batch in images])  # [N, A]
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -122,8 +122,8 @@ def _read_con(reader: "_Reader", content: DlibFile, record: str) -> None:
     reader.expect(shape[0] == num_filters and shape[2:] == (rows, columns), "one shape of its filters")
     reader.expect(block.size == math.prod(shape) + math.prod(bias_shape), "as many weights as its shapes say")
     reader.expect(math.prod(bias_shape) == num_filters, "one bias a filter")
-    content.filters.append(block[: math.prod(shape)].reshape(shape))
-    content.biases.append(block[math.prod(shape) :])
+    content.filters.append(block[: math.prod(shape)].reshape(shape))  # [out, in, kh, kw]
+    content.biases.append(block[math.prod(shape) :])  # [out]
     for _ in range(4):
         reader.real()  # multipliers of the learning rate and of the weight decay
     for _ in range(("con_4", "con_5", "con_6").index(record)):
@@ -152,7 +152,7 @@ def _read_fc(reader: "_Reader", content: DlibFile, record: str) -> None:
     outputs, inputs = reader.integer(), reader.integer()
     weights = reader.tensor()
     reader.expect(weights.size == inputs * outputs, "as many weights as its shapes say")
-    content.projection = weights.reshape(inputs, outputs)
+    content.projection = weights.reshape(inputs, outputs)  # [256, 128]
     for _ in range(2):
         reader.alias()
     reader.expect(reader.integer() == 1, "no bias")

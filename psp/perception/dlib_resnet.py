@@ -30,6 +30,7 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features [N, in, H, W] to [N, out, H, W], or to [N, out, H // 2, W // 2] in a block that halves."""
         shortcut = F.avg_pool2d(x, 2) if self.down else x  # [N, in, H // 2, W // 2] or [N, in, H, W]
         x = self.conv2(self.conv1(x).relu_())  # [N, out, (H - 1) // 2, (W - 1) // 2] or [N, out, H, W]
         if self.down:  # dlib adds tensors of different shapes as if the smaller one were padded with zeros
@@ -66,7 +67,7 @@ class DlibResNet(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Map FFHQ-aligned RGB images [N, 3, H, W] in [-1, 1] to descriptors [N, 128]."""
-        return self(crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE))
+        return self(crop_resize(images, CHIP, IMAGE_SIZE, IMAGE_SIZE))  # [N, 128]
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the cosine similarity [N] of two batches of descriptors [N, 128], after subtraction of their mean.

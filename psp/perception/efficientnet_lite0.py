@@ -43,6 +43,7 @@ class SameConv(nn.Conv2d):
         self.border = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features [N, in, H, W] to [N, out, H / stride, W / stride]."""
         return super().forward(F.pad(x, self.border) if self.border else x)  # [N, out, H / stride, W / stride]
 
 
@@ -61,6 +62,7 @@ class Block(nn.Module):
         self.keeps_shape = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features [N, in, H, W] to [N, out, H / stride, W / stride]."""
         y = F.relu6(self.expand(x), inplace=True) if self.expand is not None else x  # [N, expansion * in, H, W]
         y = F.relu6(self.depthwise(y), inplace=True)  # [N, expansion * in, H / stride, W / stride]
         y = self.project(y)  # [N, out, H / stride, W / stride]

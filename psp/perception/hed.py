@@ -36,6 +36,7 @@ class HED(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None], persistent=False)
 
     def forward(self, photos: Tensor) -> Tensor:
+        """Map RGB photos [N, 3, H, W] in [-1, 1] to probabilities [N, 1, H, W] of edges."""
         x = (photos.flip(1) + 1) * 127.5 - self.mean  # BGR [N, 3, H, W]
         sides = []
         for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
@@ -44,7 +45,7 @@ class HED(nn.Module):
             for conv in stage.children():
                 x = F.relu(conv(x))  # [N, channels of the stage, h, w]
             answer = side(x)  # [N, 1, h, w]
-            sides.append(F.interpolate(answer, photos.shape[2:], mode="bilinear", align_corners=False))
+            sides.append(F.interpolate(answer, photos.shape[2:], mode="bilinear", align_corners=False))  # [N, 1, H, W]
         return torch.sigmoid(self.fuse(torch.cat(sides, dim=1)))  # [N, 1, H, W]
 
 

@@ -34,6 +34,7 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=BN_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features [N, in, H, W] to [N, out, H', W']."""
         return F.relu(self.bn(self.conv(x)), inplace=True)  # [N, out, H', W']
 
 
@@ -74,7 +75,7 @@ class Mixed(nn.Module):
             for names in chain:
                 ends = [self.get_submodule(name)(ends[0]) for name in names]
             outputs += ends
-        return torch.cat([*outputs, self._pooled(x)], dim=1)
+        return torch.cat([*outputs, self._pooled(x)], dim=1)  # [N, out, H, W], or half of the sides
 
     def _pooled(self, x: Tensor) -> Tensor:
         if self.branch_pool is None:

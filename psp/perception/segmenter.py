@@ -66,7 +66,7 @@ class Segmenter(nn.Module):
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
         """Map images [N, 3, H, W] in [-1, 1] to label ids, int64 [N, S, S], where S is the resolution."""
-        return self(crop_resize(images, WHOLE, self.resolution, self.resolution)).argmax(1)
+        return self(crop_resize(images, WHOLE, self.resolution, self.resolution)).argmax(1)  # [N, S, S]
 
 
 def _block(width_in: int, width: int) -> nn.Sequential:
