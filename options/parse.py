@@ -290,7 +290,11 @@ def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> lis
 
 
 def _as_typed(settings: Mapping[str, Any], flags: dict[str, Flag]) -> list[str]:
-    """Return the words of a command line for settings. UserError: there is no flag of such a name."""
+    """Return the words of a command line for settings.
+
+    Raises:
+        UserError: A name is not that of a setting.
+    """
     words: list[str] = []
     for field, value in settings.items():
         if isinstance(value, bool):

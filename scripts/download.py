@@ -27,7 +27,11 @@ def present(entry: PretrainedFile, o: DownloadModels) -> Path | None:
 
 
 def describe(entry: PretrainedFile, path: Path) -> None:
-    """Print what the user needs to know before a download. UserError: the file cannot be downloaded."""
+    """Print what the user needs to know before a download.
+
+    Raises:
+        UserError: The file cannot be downloaded.
+    """
     source = entry.download
     if source is None:
         raise UserError(f"{entry.name} cannot be downloaded here: {entry.source}")
@@ -40,7 +44,11 @@ def describe(entry: PretrainedFile, path: Path) -> None:
 
 
 def agreed() -> bool:
-    """Ask the user for confirmation. UserError: the input is closed, so that nobody can answer."""
+    """Ask the user for confirmation.
+
+    Raises:
+        UserError: The input is closed, so that nobody can answer.
+    """
     try:
         return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
