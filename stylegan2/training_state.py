@@ -56,7 +56,7 @@ def number_of_rounds(share: int, batch_gpu: int | None, group: int = 1) -> int:
 
 
 def smaller_rounds(share: int, batch_gpu: int | None, group: int) -> tuple[int, str]:
-    """Return how many samples a process works on at a time, and what to try where its memory is too small for them.
+    """Return how many samples a process handles at a time, and advice for the case that its memory is too small.
 
     Args:
         share: Samples of this process.

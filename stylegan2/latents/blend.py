@@ -23,9 +23,9 @@ def blend(base: protocols.Generator, style: protocols.Generator, swap_from: int,
     """Build a generator from the layers of `base` below a resolution and those of `style` from there on.
 
     Args:
-        base: Gives the coarse layers, the mapping network and the mean of W.
-        style: Gives the fine layers.
-        swap_from: The first resolution at which the style has a share, from 8 to that of the generators.
+        base: The generator that provides the coarse layers, the mapping network and the mean of W.
+        style: The generator that provides the fine layers.
+        swap_from: The first resolution with a share of the style, from 8 to the resolution of the generators.
         ramp: Number of resolutions over which the share of the style rises in equal steps; 0 swaps at once.
 
     Returns:

@@ -41,10 +41,10 @@ def seeded_w(
     """Return the codes of seeds, [N, num_ws, w_dim].
 
     Args:
-        generator: Maps the seeds.
-        seeds: One for each code.
-        truncation_psi: 1 for none.
-        truncation_cutoff: Rows to truncate; by default all.
+        generator: The generator, whose mapping network is used.
+        seeds: One seed per code.
+        truncation_psi: Strength of truncation; 1 for no truncation.
+        truncation_cutoff: Number of rows to truncate; by default all.
         label: The class, for a generator that has classes, or the index of a label vector that the generator keeps; by
             default the seed modulo the number of labels.
 
@@ -93,10 +93,10 @@ def render(
     """Render codes in batches that fit into memory.
 
     Args:
-        generator: Renders the codes.
+        generator: The generator.
         codes: [..., num_ws, w_dim].
-        noise_mode: As the generator takes it.
-        progress: The name of a progress bar to show meanwhile.
+        noise_mode: Noise mode of the generator.
+        progress: The name of a progress bar; None for no progress bar.
         features: Corrections of the generator's features, [..., C, r, r].
 
     Returns:

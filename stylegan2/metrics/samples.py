@@ -66,7 +66,7 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """Turn images of 1, 3 or 4 channels into [N, 3, H, W]: gray is repeated, and transparency shows white."""
+    """Convert images of 1, 3 or 4 channels to [N, 3, H, W]: gray is repeated, and transparency becomes white."""
     channels = images.shape[1]
     if channels == 1:
         return images.expand(-1, 3, -1, -1)  # [N, 3, H, W]

@@ -1,7 +1,7 @@
 """Condition networks as StyleGAN2-ADA does: an embedding beside z in the generator, a projection in the discriminator.
 
-A label is a class, int64 [N], or a vector of attributes or measured values, float [N, num_classes]. Of vectors a
-generator keeps a few of those that it was trained with, `label_rows`, since nobody could make up others.
+Labels are classes, int64 [N], or vectors of attributes or continuous values, float [N, num_classes]. If labels are
+vectors, the generator stores some of those of its training data in `label_rows`, from which samples take their labels.
 """
 
 import math
@@ -19,11 +19,14 @@ PROJECTION_LR_MULTIPLIER = 0.01
 
 
 def check_labels(labels: Tensor | None, num_classes: int) -> None:
-    """Raise a UserError if labels are given to an unconditional network, or missing or of another size elsewhere.
+    """Check that labels match a network.
 
     Args:
         labels: int64 [N], float [N, num_classes], or None.
-        num_classes: Classes, or size of a label's vector, that the network is conditioned on; 0 for none.
+        num_classes: Number of classes, or size of a label vector; 0 for an unconditional network.
+
+    Raises:
+        UserError: Labels are given to an unconditional network, or are missing or of another size.
     """
     if num_classes and labels is None:
         raise UserError(f"this network is conditioned on {num_classes} classes: give it the labels of the samples")
@@ -34,25 +37,26 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
-    """Turn classes int64 [N] into one-hot vectors [N, num_classes]; vectors [N, num_classes] only change their type."""
+    """Convert classes int64 [N] to one-hot vectors [N, num_classes]; only the type of label vectors is converted."""
     return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(dtype)
 
 
 def number_of_labels(generator: Any) -> int:
-    """Return how many labels a generator can be asked for: its classes, or the vectors that it keeps; 0 for none."""
+    """Return the number of labels of a generator: its classes or stored label vectors; 0 if it is unconditional."""
     rows = getattr(generator, "label_rows", None)
     return int(getattr(generator, "num_classes", 0)) if rows is None else len(rows)
 
 
 def labels_of(generator: Any, numbers: Tensor) -> Tensor | None:
-    """Return the labels of samples.
+    """Return labels for samples.
 
     Args:
-        generator: Any; one that is not conditioned has no labels.
-        numbers: int64 [N]; their remainders are classes, or rows of the vectors that the generator keeps.
+        generator: The generator.
+        numbers: int64 [N]; modulo the number of labels, they are classes, or rows of the stored label vectors.
 
     Returns:
-        int64 [N] classes or float32 [N, num_classes] vectors where `numbers` are, or None.
+        Classes int64 [N] or vectors float32 [N, num_classes] on the device of `numbers`; None for an unconditional
+        generator.
     """
     count, rows = number_of_labels(generator), getattr(generator, "label_rows", None)
     if not count:
@@ -61,10 +65,14 @@ def labels_of(generator: Any, numbers: Tensor) -> Tensor | None:
 
 
 def keep_label_rows(generator: Any, rows: Any) -> None:
-    """Let a generator keep vectors of its data: [K, num_classes], also as lists from a file; None for classes.
+    """Store label vectors of the training data in a generator.
+
+    Args:
+        generator: The generator, which is changed in place.
+        rows: Label vectors [K, num_classes], also as nested lists from a file; None for classes.
 
     Raises:
-        CheckpointError: They are other things than so many numbers each.
+        CheckpointError: The vectors have another size, or are not numbers.
     """
     if rows is None:
         return
@@ -78,16 +86,16 @@ def keep_label_rows(generator: Any, rows: Any) -> None:
 
 
 def stored_label_rows(generator: Any) -> dict[str, list[list[float]]]:
-    """Return what the metadata of a checkpoint say of the vectors that a generator keeps; nothing where it has none."""
+    """Return the entry for label vectors in the metadata of a checkpoint; empty if the generator stores none."""
     rows = getattr(generator, "label_rows", None)
     return {} if rows is None else {"label_rows": rows.tolist()}
 
 
 class LabelEmbedding(nn.Module):
-    """Embed a class or a label's vector as a learned vector of mean square 1, like the normalised z beside it.
+    """Embed a class or a label vector as a learned vector of mean square 1, like the normalised z.
 
     Args:
-        num_classes: How many classes there are, or the size of a label's vector.
+        num_classes: Number of classes, or size of a label vector.
         features: Size of the embedding.
     """
 
@@ -103,11 +111,11 @@ class LabelEmbedding(nn.Module):
 
 
 class Projection(nn.Module):
-    """Project an image's features on those of its label to get a logit (Miyato and Koyama 2018, eq. 4).
+    """Compute a logit by projecting the features of an image on those of its label (Miyato and Koyama 2018, eq. 4).
 
     Args:
-        num_classes: How many classes there are.
-        features: Size of the features.
+        num_classes: Number of classes, or size of a label vector.
+        features: Number of features.
     """
 
     def __init__(self, num_classes: int, features: int) -> None:

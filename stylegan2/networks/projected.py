@@ -2,8 +2,8 @@
 
 An image is augmented, enlarged and passed to a network that was trained on other images. Its four feature maps are
 mixed with each other by fixed random convolutions (section 3.2), and each of the four mixtures has a head of its own
-(section 3.1). The heads have little to learn, as the features describe images well: on a thousand images a generator
-learns in a fraction of the steps that it needs against a discriminator that is trained from scratch.
+(section 3.1). The heads have little to learn, because the features describe images well: with a thousand images, a
+generator needs only a fraction of the steps that it needs with a discriminator that is trained from scratch.
 
 The discriminator works with any generator, because it depends neither on its layers nor on its resolution.
 """
@@ -34,7 +34,7 @@ NORM_GROUP = 16
 
 
 class Backbone(Module, Protocol):
-    """The network that looks at images: any torch.nn.Module with this method."""
+    """A network that computes feature maps of images: any torch.nn.Module with this method."""
 
     def pyramid(self, images: Tensor) -> Sequence[Tensor]:
         """Map images [N, 3, S, S] in [-1, 1] to four maps [N, C_k, S/4, S/4], ..., [N, C_k, S/32, S/32]."""
@@ -42,17 +42,17 @@ class Backbone(Module, Protocol):
 
 
 class Discriminator(nn.Module):
-    """Discriminator of images [N, C, R, R] in [-1, 1] with logits [N, K], one for each place and scale.
+    """Discriminator of images [N, C, R, R] in [-1, 1] with logits [N, K], one for each position and scale.
 
-    A checkpoint holds the random mixing, but not the backbone, which is passed in again.
+    Checkpoints contain the random mixing, but not the backbone, which has to be passed again.
 
     Args:
-        backbone: The network that looks at images, which becomes constant.
-        img_channels: 3, or 1 for gray images, which the backbone sees as three equal channels, or 4 for RGBA images, of
-            which it sees only the colours.
+        backbone: The network that computes feature maps, which becomes constant.
+        img_channels: 3 for RGB; 1 for grayscale, which the backbone receives as three equal channels; or 4 for RGBA, of
+            which the backbone receives only the colours.
         side: S, the side to which images are resized; a multiple of 32, at least 64. The paper takes 256; a smaller
             side is cheaper and shows less detail.
-        num_classes: How many classes it is conditioned on, by projection; 0 for none.
+        num_classes: Number of classes for conditioning by projection; 0 for none.
 
     Raises:
         UserError: `side` or `img_channels` is not allowed.

@@ -22,10 +22,10 @@ class Estimate:
     seconds_per_step: float
     images_per_step: int
     peak_gigabytes: float | None
-    """peak memory of the GPU, or on a CPU of the process; None where the system does not tell"""
+    """peak memory of the GPU or, on a CPU, of the process; None if it is not known"""
 
     def lines(self, images_left: int) -> list[str]:
-        """Return lines about a training that has so many images left."""
+        """Describe the memory and time that a training with `images_left` further images needs, as lines of text."""
         speed = self.images_per_step / self.seconds_per_step
         memory = [] if self.peak_gigabytes is None else [f"memory: {self.peak_gigabytes:.2g} GB at most"]
         return [
@@ -35,12 +35,12 @@ class Estimate:
 
 
 def time_steps(step: Callable[[], int], device: torch.device, most_steps: int) -> Estimate:
-    """Time steps after a first one that warms up and does not count.
+    """Measure the time of steps, after a first one that is not measured.
 
     Args:
-        step: Takes one step and returns how many images it showed.
+        step: Takes one step and returns the number of images in it.
         device: The device on which the steps run.
-        most_steps: Number of steps that is enough, such as the interval of the lazy phases.
+        most_steps: Largest number of measured steps, such as the interval of the lazy phases.
     """
     peak_memory_mb(device)  # begins again
     step()

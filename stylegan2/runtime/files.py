@@ -1,4 +1,4 @@
-"""Write files and folders, and turn refusals of the disk into one sentence; locate the folder of caches."""
+"""Write files and folders, report errors of the disk in one sentence, and locate the cache folder."""
 
 import contextlib
 import errno
@@ -34,19 +34,19 @@ def writing(path: str | os.PathLike, error_class: type[UserError] = UserError) -
 
 
 def is_of_one_file(error: UserError) -> bool:
-    """Return whether a refused write says nothing about other files: its name is too long, a folder is in its place.
+    """Return whether an error concerns only one file, because its name is too long or a folder has the same name.
 
-    A disk that is full, read-only or gone refuses them all.
+    If a disk is full, read-only or disconnected, no file can be written.
     """
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_FILE
 
 
 @contextlib.contextmanager
 def collecting(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Put the reason into `failed` where the block cannot write the file of an item, so that the others are done.
+    """Record the reason in `failed` if the block cannot write the file of an item, so that other items are processed.
 
     Raises:
-        UserError: The disk refuses them all, or the block fails of something else.
+        UserError: No file can be written, or the block fails for another reason.
     """
     try:
         yield
@@ -65,14 +65,14 @@ def refusal(error: BaseException) -> str | None:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create a folder and its parents where they do not exist. UserError: the disk refuses."""
+    """Create a folder and its parents if they do not exist. UserError: they cannot be created."""
     with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     return Path(path)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8 atomically. UserError: the disk refuses."""
+    """Write a text file in UTF-8 atomically. UserError: the file cannot be written."""
     with writing(path), atomic_file(path, durable=False) as file:
         file.write(text.encode("utf-8"))
 
@@ -81,7 +81,7 @@ def hold_folder(folder: str | Path) -> None:
     """Lock a folder for this process until it ends; a second call for the same folder does nothing.
 
     Raises:
-        UserError: Another process holds the lock, or the disk refuses.
+        UserError: Another process holds the lock, or the folder cannot be written.
     """
     folder = make_folder(folder).resolve()
     if folder in _HELD:
@@ -99,7 +99,7 @@ def hold_folder(folder: str | Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches, $XDG_CACHE_HOME/psp or ~/.cache/psp, which may be deleted between runs."""
+    """Return the cache folder, $XDG_CACHE_HOME/psp or ~/.cache/psp, which may be deleted between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "psp"
 
 
@@ -107,11 +107,11 @@ def cache_folder() -> Path:
 def atomic_file(path: str | os.PathLike, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file for writing that replaces `path` only once it is complete.
 
-    The parent folder is created. If the block raises, `path` is unchanged and no partial file stays.
+    The parent folder is created. If the block raises, `path` is unchanged and no partial file is left behind.
 
     Args:
         path: The file to replace.
-        durable: Wait until the data has reached the disk, so that a power cut cannot leave an empty file.
+        durable: Whether to wait until the data are on the disk, so that a power failure cannot leave an empty file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

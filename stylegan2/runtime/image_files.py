@@ -1,8 +1,8 @@
 """List the pictures of a folder or zip file, in the same way for every command.
 
-A picture is a file with the extension or the first bytes of a picture. Links are followed, and each folder is read
-once. Files that other programs leave behind do not count. Files that are skipped are counted by kind, so that nobody
-believes to have trained on them.
+A file counts as a picture by its extension or its first bytes. Links are followed, and each folder is read once.
+Auxiliary files of operating systems and other programs are ignored. All other files are skipped and counted by kind, so
+that users know which of their files are not used.
 """
 
 import os
@@ -26,8 +26,8 @@ EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif", ".avif", ".heic", ".heif", ".hif"),
 )
-# Files whose first bytes are not read: most are common beside pictures, raw photographs begin as a TIFF file does, and
-# an unfinished download begins as the picture that it is not yet.
+# Files whose first bytes are not read: most are common next to pictures, raw photographs begin like TIFF files, and
+# unfinished downloads begin like complete pictures.
 NEVER_PICTURES = (
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md", ".yaml", ".yml", ".npy", ".npz", ".pt"),
     *(".pkl", ".safetensors", ".pdf", ".zip", ".mov", ".mp4", ".log", ".py", ".ini", ".aae", ".thm"),
@@ -56,11 +56,11 @@ class Listing:
     passed_over: Counter[str] = field(default_factory=Counter)
     """{kind: number of files} that are not pictures"""
     visited: list[str] = field(default_factory=list)
-    """the folders that were listed, "" for the first one, and the files that were looked into"""
+    """the folders that were listed ("" for the top one), and the files whose first bytes were read"""
     members: np.ndarray | None = None
-    """int64 [len(names), 6], a `Member` in each row, of a zip file"""
+    """int64 [len(names), 6], one `Member` per row, for a zip file; None for a folder"""
     labels_files: dict[str, Member] = field(default_factory=dict)
-    """those of a zip file that are called as the file of labels is"""
+    """{name with "/": member} of the files of labels (dataset.json) in a zip file"""
 
     def describe(self) -> str:
         """Return the number of files by kind, such as "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
@@ -138,7 +138,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
 
 
 def _sort_in(listing: Listing, name: str, member: Member, file: BinaryIO) -> None:
-    """Add a member of a zip file to the pictures, to the files of labels, or to what is passed over."""
+    """Add a member of a zip file to the pictures, to the files of labels, or to the skipped files."""
     kind = passed_over_as(inner_name(name), lambda: _head_of_member(file, name, member))
     kind = member.locked if kind is None else kind
     if kind is None:
@@ -180,7 +180,7 @@ def is_picture_file(path: str | os.PathLike) -> bool:
 
 
 def is_picture(head: bytes) -> bool:
-    """Return whether a file begins as one of the pictures that `read_image` reads."""
+    """Return whether a file begins like a picture of a format that `read_image` reads."""
     if head.startswith(b"RIFF"):
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
@@ -197,7 +197,7 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
     """Yield (path of its folder below `top`, entry) for each file; each folder is read once.
 
     Folders come before linked ones, so that a link never replaces the folder that it points to. A link to a folder that
-    contains `top` is skipped, as it would lead to files that nobody named.
+    contains `top` is skipped, because it would lead to files outside of the folder that the user named.
     """
     above = {_identity(parent) for parent in (Path(top).resolve(), *Path(top).resolve().parents) if parent.exists()}
     seen: set[tuple[int, int]] = set()
@@ -239,7 +239,7 @@ def _look_into(listing: Listing, name: str, path: str) -> bytes:
 
 def _head_of_file(path: str) -> bytes:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe could wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe could block for ever
             return b""
         with open(path, "rb", buffering=0) as file:
             return file.read(HEAD)

@@ -76,8 +76,8 @@ def read_image(
 
     Args:
         source: A path, the bytes of a file, or a file opened for reading in binary (such as a member of a zip).
-        mode: "rgb", "gray" or "rgba"; the first two lay transparent images over `matte`. "labels" reads class indices:
-            the indices (not colours) of a palette image, or the values of a gray one.
+        mode: "rgb", "gray" or "rgba"; for the first two, transparent images are composited over `matte`. "labels" reads
+            class indices: the indices (not colours) of a palette image, or the values of a grayscale image.
         matte: sRGB colour, from 0 to 255.
 
     Returns:
@@ -95,7 +95,7 @@ def read_picture(
     mode: str = "rgb",
     matte: tuple[int, int, int] = (255, 255, 255),
 ) -> Picture:
-    """Read an image file as `read_image` does, and return by how much it was shrunk, for coordinates in its pixels."""
+    """Read an image file as `read_image` does, with the factor by which it was reduced, to convert coordinates."""
     if mode not in ("rgb", "gray", "rgba", "labels"):
         raise ValueError(f"mode must be rgb, gray, rgba or labels, not {mode!r}")
     try:
@@ -120,7 +120,7 @@ def _name(source: object) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ImageError):
-        return str(error)  # one of the refusals below
+        return str(error)  # raised by the checks below
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"it is damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__})"

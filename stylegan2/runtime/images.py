@@ -38,7 +38,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     The folder is created.
 
     Raises:
-        ImageError: The extension is another one, a JPEG would be transparent, or the disk refuses.
+        ImageError: The extension is not supported, a JPEG would be transparent, or the file cannot be written.
     """
     extension = Path(path).suffix.lower()
     image_format = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(extension)
@@ -87,8 +87,8 @@ def labelled_sheet(
 
     Args:
         rows: Rows of uint8 images [H, W, C].
-        titles: One for each column, or none.
-        captions: One for each row, or none.
+        titles: One title per column; empty for no titles.
+        captions: One caption per row; empty for no captions.
 
     Returns:
         uint8 [H, W, 3].

@@ -20,7 +20,7 @@ SHARED_MEMORY_FULL = re.compile(r"Bus error|insufficient shared memory|unable to
 
 
 def total_memory() -> int | None:
-    """Return the bytes that this process may use, swap space included; None where the system does not tell."""
+    """Return the memory that this process may use in bytes, including swap space; None if it is not known."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
@@ -36,11 +36,11 @@ def total_memory() -> int | None:
 
 
 def limit_memory() -> None:
-    """Make allocations fail that are larger than the memory of the machine.
+    """Make allocations that exceed the memory of the machine fail.
 
-    Linux grants more memory than there is, and kills the process without a message once it is used. With a limit the
-    allocation fails, which can be reported in a sentence. Use it only in processes that compute on the CPU, as GPU
-    drivers reserve addresses without using memory.
+    Linux allocates more memory than exists, and kills the process without a message when the memory is used. With a
+    limit, the allocation fails and can be reported in one sentence. Use this function only in processes that compute on
+    the CPU, because GPU drivers reserve addresses without using memory.
     """
     total = total_memory()
     if sys.platform != "linux" or total is None:
@@ -64,11 +64,11 @@ def check_batch(images: int, channels: int, resolution: int) -> None:
 
 @contextlib.contextmanager
 def advising(images: int, advice: str) -> Iterator[None]:
-    """Say what to try where the memory is too small for the images that a block works on at a time.
+    """Report what the user can try if the memory is too small for the images that a block processes at a time.
 
     Args:
-        images: So many.
-        advice: What to try, as the end of the sentence.
+        images: Number of images that the block processes at a time.
+        advice: What the user can try, as the end of the sentence.
 
     Raises:
         UserError: The memory is too small.
@@ -87,7 +87,7 @@ def _device(error: BaseException) -> str:
 
 
 def shortage(error: BaseException) -> str | None:
-    """Return a sentence for an error that means that memory is short, or None for any other error."""
+    """Return a sentence for an error that is caused by a lack of memory, or None for any other error."""
     if not isinstance(error, MemoryError | RuntimeError | OSError):
         return None
     text = str(error)

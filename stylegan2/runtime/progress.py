@@ -1,4 +1,4 @@
-"""Show the progress of some work: a bar in a terminal or a notebook, and one plain line a minute in a file."""
+"""Show progress, as a bar in a terminal or a notebook, and as one plain line per minute in a file."""
 
 import sys
 import time
@@ -125,7 +125,7 @@ def track(
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a function of all progress that is made within: a page that shows it has no terminal."""
+    """Report all progress within the block to a function, such as that of a web page, which has no terminal."""
     token = LISTENER.set(listener)
     try:
         yield

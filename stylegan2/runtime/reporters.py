@@ -59,10 +59,9 @@ class TensorBoard:
 
 
 def _let_writers_fail_quietly() -> None:
-    """Print no traceback where the disk refuses what TensorBoard writes in a thread of its own.
+    """Suppress the traceback of TensorBoard's own thread if it cannot write, because the disk is full, for example.
 
-    The folder may have been removed, or the disk is full. The thread hands its error over to the next one who writes,
-    so that nothing is lost by its silence.
+    The thread passes its error on to the next caller that writes, so the error is still reported.
     """
     previous = threading.excepthook
     if getattr(previous, "of_reporters", False):
