@@ -22,7 +22,6 @@ from filelock import FileLock
 
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import PARTIAL_PREFIX, cache_folder, make_folder, writing
-from stylegan2.runtime.image_files import LABELS_FILE, Listing, passed_over_as
 from stylegan2.runtime.progress import track, write_line
 from stylegan2.runtime.threads import ordered_map
 
@@ -187,6 +186,9 @@ def fetch_folder(url: str) -> Path:
 
 
 def _pictures(url: str) -> dict[str, dict[str, Any]]:
+    # Here, since it imports NumPy: the help of a command, which knows what a URL is, does not wait for that.
+    from stylegan2.runtime.image_files import LABELS_FILE, Listing, passed_over_as
+
     listing, wanted = Listing(), {}
     for name, info in sorted(list_files(url).items()):
         kind = passed_over_as(name, bytes) if _is_safe(name) else "whose names are no paths in a folder"
