@@ -147,7 +147,7 @@ def _draw_colour(count: int, p: Mapping[str, float]) -> Tensor:
 
 
 def _uniform(*size: int) -> Tensor:
-    """In [-1, 1)."""
+    """Draw uniform numbers in [-1, 1)."""
     return torch.rand(size, dtype=torch.float64) * 2 - 1
 
 
@@ -163,12 +163,12 @@ def _homogeneous(matrix: Tensor) -> Tensor:
 
 
 def _scaling(factors: Tensor) -> Tensor:
-    """[N, D] -> [N, D + 1, D + 1]."""
+    """Return matrices that scale each axis by its factor: [N, D] -> [N, D + 1, D + 1]."""
     return _homogeneous(torch.diag_embed(factors))
 
 
 def _translation(shift: Tensor) -> Tensor:
-    """[N, D] -> [N, D + 1, D + 1]."""
+    """Return matrices that translate by a shift: [N, D] -> [N, D + 1, D + 1]."""
     matrix = _scaling(torch.ones_like(shift))
     matrix[:, :-1, -1] = shift
     return matrix
@@ -353,9 +353,9 @@ def observe(controller: Controller, sign_mean: Tensor, batch_size: int, skip: Te
 
     Args:
         controller: The controller before the batch.
-        sign_mean: [], E[sign(D(real))] over the batch, and over all processes where there are several.
+        sign_mean: [], E[sign(D(real))] over the batch of all processes.
         batch_size: Real images in the batch, in all processes together.
-        skip: []; where it is not 0, the images of the batch do not count.
+        skip: []; if it is not 0, the images of the batch do not count.
     """
     if sign_mean.device.type != "mps":
         sign_mean = sign_mean.double()
@@ -391,7 +391,7 @@ def next_p(p: float, sign_mean: float, shown: int, target: float = 0.6, ramp_nim
     Args:
         p: The present probability, from 0 to 1.
         sign_mean: r_t over the images that were shown since p last changed.
-        shown: How many images were shown since then.
+        shown: Number of images that were shown since then.
         target: Target of r_t.
         ramp_nimg: Images over which p can rise from 0 to 1.
     """

@@ -1,4 +1,4 @@
-"""Load a generator from whatever holds one: checkpoints, experiment folders, shipped models, other projects' files."""
+"""Load generators from checkpoints, experiment folders, shipped models and files of other projects."""
 
 import os
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ PRETRAINED = weights.PretrainedFiles("stylegan2", PUBLISHED)
 
 
 def load(path_or_name: str | os.PathLike) -> tuple[Generator, Metadata]:
-    """Load a generator from whatever holds one.
+    """Load a generator from a checkpoint, an experiment folder, a shipped model or a file of another project.
 
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),

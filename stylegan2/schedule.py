@@ -76,7 +76,7 @@ def lazy_adam(learning_rate: float, betas: tuple[float, float], interval: int) -
     Args:
         learning_rate: The learning rate without regularization steps.
         betas: The betas without regularization steps.
-        interval: k; 0 where there are no regularization steps.
+        interval: k; 0 if there are no regularization steps.
     """
     if interval == 0:
         return learning_rate, betas

@@ -145,7 +145,7 @@ def freeze(D: Discriminator, layers: int) -> None:
 
     Args:
         D: A discriminator whose layers are in `from_rgbs` and `blocks`.
-        layers: How many layers to freeze, counted from the image.
+        layers: Number of layers to freeze, counted from the image.
 
     Raises:
         UserError: The discriminator has fewer layers that can be frozen.

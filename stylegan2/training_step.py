@@ -159,7 +159,7 @@ def run_G(  # noqa: N802
 
     Args:
         G: The generator.
-        count: How many images.
+        count: Number of images.
         labels: Classes of the images, int64 [count], where G is conditioned on them.
         stage: The state of growing.
         s: Settings of the training.
@@ -191,7 +191,7 @@ def run_D(  # noqa: N802
         stage: The state of growing.
         s: Settings of the training.
         p: The probability of augmentation.
-        parts: How many batches are stacked in `images`; each has minibatch statistics of its own.
+        parts: Number of batches that are stacked in `images`; each has minibatch statistics of its own.
     """
     if s.augment != "none":
         images = augment(images, p, PIPELINES[s.augment])

@@ -29,7 +29,7 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
 
     Args:
         path_or_name: A file, folder or name as for `stylegan2.load`.
-        freeze_d: How many layers of the discriminator will be frozen.
+        freeze_d: Number of layers of the discriminator that will be frozen.
 
     Returns:
         The generator, and its weights under G., G_ema. and perhaps D. For networks of equal sizes the weights are
@@ -74,7 +74,7 @@ def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
     one computes the same at first, and vice versa.
 
     Args:
-        network: The network, with new weights, which stay where nothing fits.
+        network: The network with new weights, which are kept if no stored weights fit.
         stored: The tensors of the other network, without a prefix.
     """
     own, result = network.state_dict(), Fit()
@@ -108,7 +108,7 @@ def start(
         networks: G, D and G_ema by these names, which are not changed.
         stored: The weights, as `read` returns them.
         source: The name of the file, for the output.
-        freeze_d: How many layers of the discriminator will be frozen.
+        freeze_d: Number of layers of the discriminator that will be frozen.
 
     Returns:
         The `initial` of `train`: all tensors of all networks.

@@ -1,4 +1,4 @@
-"""Find the tensors of a network in a file, whatever wraps them: keys, prefixes, nested dicts, NumPy arrays.
+"""Find the tensors of a network in a file, also within keys, prefixes, nested dicts or NumPy arrays.
 
 The same network is stored as {"g_ema": tensors}, as {"state_dict": {"generator_ema.NAME": tensor}}, under `module.` of
 several GPUs or `_orig_mod.` of a compiled module, or bare. Which tensors belong together is told by a name that every
@@ -45,7 +45,7 @@ def unwrap(content: object, anchor: str) -> list[Wrapped]:
 
 
 def mean_of_w(content: object) -> Tensor | None:
-    """Return the mean of W under the names that projects give it, or None where there is none."""
+    """Return the mean of W under the names that projects give it, or None if there is none."""
     for _, values in _dicts(content, tensors_only=False):
         for name in MEANS:
             mean = as_tensor(values.get(name))

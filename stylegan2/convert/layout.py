@@ -1,4 +1,4 @@
-"""Share between the formats: sizes from shapes, strict renaming of tensors, and the mean of W that a file lacks."""
+"""Functions that all formats share: sizes from shapes, strict renaming of tensors, and a missing mean of W."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -83,7 +83,7 @@ def numbers(state: Iterable[str], pattern: str) -> set[int]:
 
 
 def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
-    """Return the size of one dimension of a tensor, or None where the tensor is missing or has no such dimension."""
+    """Return the size of one dimension of a tensor, or None if the tensor is missing or has no such dimension."""
     tensor = state.get(name)
     return None if tensor is None or dim >= tensor.ndim else tensor.shape[dim]
 

@@ -46,7 +46,7 @@ def is_content(content: object) -> TypeGuard[Metadata]:
 
 
 def extract(content: Metadata, folder: Path) -> Stored:
-    """Take the averaged weights (SE and GE) from a file, or the trained ones (S and G) where it has no average.
+    """Take the averaged weights (SE and GE) from a file, or the trained ones (S and G) if it has no average.
 
     Args:
         content: The content of the file.
@@ -160,7 +160,7 @@ def tensor_names(blocks: int, mapping_layers: int, learned_const: bool) -> dict[
 
 
 def unsupported(state: Mapping[str, Tensor]) -> str | None:
-    """Return a sentence about what these tensors have that is not supported, or None where all is."""
+    """Return a sentence about unsupported features of the network with these tensors, or None if there are none."""
     if any(name.startswith("G.attns.") for name in state):
         return "its generator has attention layers (trained with --attn-layers), which are not supported"
     if "G.initial_conv.weight" not in state and "G.initial_conv.bias" not in state:

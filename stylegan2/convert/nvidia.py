@@ -43,14 +43,14 @@ def extract(content: object) -> Stored:
 
 
 def trained(content: object) -> Stored | None:
-    """Find the trained generator that a pickle may have besides `G_ema`; return None where it has none."""
+    """Find the trained generator that a pickle may contain besides `G_ema`; None if there is none."""
     if not isinstance(content, dict) or not isinstance(content.get("G"), StoredModule) or "G_ema" not in content:
         return None
     return extract({"G": content["G"]})
 
 
 def extract_tensors(content: object) -> Stored | None:
-    """Find the tensors of such a generator in a PyTorch file, however they are wrapped; None where it has none."""
+    """Find the tensors of an NVIDIA generator in a PyTorch file, however they are wrapped; None if there are none."""
     found = envelope.unwrap(content, CONST)
     if not found:
         return None
@@ -225,7 +225,7 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
 
 
 def unsupported(stored: Stored) -> str | None:
-    """Return a sentence on why this network, whose container is the same, is not supported; None where it is."""
+    """Return a sentence on why a network in the same container is not supported, or None if it is supported."""
     if any(name.startswith("synthesis.input.") for name in stored.tensors):
         return "it is a StyleGAN3 generator (stylegan3-t or -r); of NVIDIA's, only StyleGAN2 ones are supported"
     if stored.settings.get("c_dim") and EMBEDDING not in stored.tensors:

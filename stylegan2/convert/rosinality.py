@@ -40,7 +40,7 @@ RGB_BIAS = re.compile(r"to_rgb(1|s\.\d+)\.bias")
 def extract(content: object) -> Stored:
     """Find the generator in a file {g_ema, latent_avg}, {g, d, g_ema, args, ...} or any other wrapping of its tensors.
 
-    Averaged weights are preferred; where there are none, a note says so.
+    Averaged weights are preferred; if there are none, a note says so.
 
     Args:
         content: The content of the file, as `read_torch` returns it.
@@ -66,7 +66,7 @@ def extract(content: object) -> Stored:
 
 
 def trained(content: object) -> Stored | None:
-    """Find the generator as it was trained, where a file has it beside the averaged one; None where it has not."""
+    """Find the trained generator in a file that also has the averaged one; None if the file has no trained one."""
     found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
     if len(found) < 2 or not found[0].averaged or found[1].averaged:
         return None
@@ -118,7 +118,7 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
     Args:
         state: The tensors by name, without a prefix. The noise maps that very old files lack (`noises.*`) are drawn
             with a fixed seed.
-        latent_avg: [w_dim] or [1, w_dim], the mean of W; where it is None, it is estimated with a fixed seed.
+        latent_avg: [w_dim] or [1, w_dim], the mean of W; None to estimate it with a fixed seed.
 
     Raises:
         CheckpointError: Tensors are missing, unknown or of another shape.
@@ -174,7 +174,7 @@ def file_content(stored: Stored) -> dict[str, object]:
 
 
 def export_problems(generator: protocols.Generator) -> list[str]:
-    """List what a generator has that rosinality's layout has no place for; empty where it can be written."""
+    """List what a generator has that rosinality's layout has no place for; empty if it can be written."""
     if not isinstance(generator, Generator):
         return [f"it is a {built_as(generator)['name']} generator, not a stylegan2 one"]
     architecture = built_as(generator)["architecture"]

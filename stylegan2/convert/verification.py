@@ -97,7 +97,7 @@ def expected_w(stored: Stored, z: Tensor, labels: Tensor | None) -> Tensor:
 def expected_image(stored: Stored, generator: Generator, ws: Tensor) -> Tensor:
     """Render ws [1, num_ws, w_dim] by the published formula: [1, C, R, R].
 
-    The noise is the file's, or the generator's where the file has none.
+    The noise maps are those of the file, or those of the generator if the file has none.
     """
     if stored.source == rosinality.SOURCE:
         p = formula.Parameters(noise_maps(generator) | stored.tensors, "", ws.dtype)

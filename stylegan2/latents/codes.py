@@ -29,10 +29,10 @@ def save_codes(path: str | os.PathLike, names: Sequence[str], w_plus: Tensor, fe
         path: The file to write.
         names: [N], the names of what the codes represent.
         w_plus: [N, num_ws, w_dim], written as float32.
-        features: [N, C, r, r], corrections of the generator's features, written as float16; None where there are none.
+        features: [N, C, r, r], corrections of the generator's features, written as float16; None if there are none.
 
     Raises:
-        UserError: The disk refuses.
+        UserError: The file cannot be written.
     """
     with CodesWriter(path) as writer:
         writer.append(names, w_plus, features)
@@ -49,7 +49,7 @@ class CodesWriter:
         code_shape: (num_ws, w_dim), needed only where no codes may arrive at all.
 
     Raises:
-        UserError: The disk refuses.
+        UserError: The file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike, code_shape: tuple[int, ...] = ()) -> None:

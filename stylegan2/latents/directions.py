@@ -42,7 +42,7 @@ class Directions:
     rows: tuple[int, ...]
     """rows of w_plus that are moved"""
     fingerprint: str | None = None
-    """`fingerprint` of the generator that they were found for; None where their file does not say"""
+    """`fingerprint` of the generator that they were found for; None if their file does not say"""
     centres: Tensor | None = None
     """[K], position of the mean of W along each; None in files of earlier versions"""
     ranges: Tensor | None = None
@@ -81,7 +81,7 @@ class Directions:
     def position(self, codes: Tensor, name: str) -> Tensor | None:
         """Return the positions [N] of codes [N, num_ws, w_dim] along a direction, in standard deviations from the mean.
 
-        The position of a code is the average over the rows that are moved. Return None where the file does not say
+        The position of a code is the average over the rows that are moved. Return None if the file does not say
         where the mean is.
         """
         if self.centres is None:
@@ -91,7 +91,7 @@ class Directions:
         return (along - self.centres[k]) / self.scales[k]
 
     def range_of(self, name: str) -> tuple[float, float] | None:
-        """Return the useful range of a direction, in the unit of `position`; None where the file does not say."""
+        """Return the useful range of a direction, in the unit of `position`; None if the file does not say."""
         if self.ranges is None:
             return None
         low, high = self.ranges[self.index(name)].tolist()
@@ -230,7 +230,7 @@ def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     Args:
         w: Samples [N, w_dim].
-        count: How many directions.
+        count: Number of directions.
 
     Returns:
         Vectors [count, w_dim] and standard deviations [count].
@@ -254,7 +254,7 @@ def closed_form(generator: Generator, rows: Sequence[int], count: int) -> tuple[
     Args:
         generator: A style-based generator.
         rows: Rows of w_plus whose layers count.
-        count: How many directions.
+        count: Number of directions.
 
     Returns:
         Vectors n [count, w_dim], and how much each changes the styles, |A n| / |A|, [count].

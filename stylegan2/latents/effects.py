@@ -137,7 +137,7 @@ class Effect:
     changes: dict[str, float]
     """{attribute: change}, as `changes` returns it"""
     share: float | None = None
-    """how samples flip the attribute of the direction's name; None where no attribute has that name"""
+    """how samples flip the attribute of the direction's name; None if no attribute has that name"""
     flip: Flip | None = None
 
 

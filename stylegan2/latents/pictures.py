@@ -25,8 +25,8 @@ def truncation_sheet(
 
     Args:
         generator: Renders the samples.
-        seeds: One for each row.
-        psis: One for each column: 1 is the sample, 0 the mean of W, and a negative value the sample's opposite.
+        seeds: One seed per row.
+        psis: One value per column: 1 is the sample, 0 the mean of W, and a negative value the opposite of the sample.
         truncation_cutoff: Number of rows of w+ to truncate; by default all.
         label: The class, for a generator that has classes.
         names: Captions of the rows.
@@ -75,7 +75,7 @@ def noise_sheet(
     Args:
         generator: Renders the codes.
         codes: [N, num_ws, w_dim], one for each row.
-        draws: How many draws of the noise.
+        draws: Number of draws of the noise.
         seed: Seed of the noise.
         names: [N], captions of the rows.
 

@@ -52,7 +52,7 @@ class FeatureStatistics:
 
     @property
     def kept(self) -> Tensor | None:
-        """Return all features [count, D] in float32, or None where they are not kept."""
+        """Return all features [count, D] in float32, or None if they are not kept."""
         return None if self._kept is None else torch.cat(self._kept)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ def kernel_distance(
     Args:
         real: Features [M, D], at least two.
         fake: Features [N, D], at least two.
-        subsets: How many subsets are drawn.
+        subsets: Number of subsets.
         subset_size: Features in each subset; fewer where a set is smaller.
         seed: Seed of the subsets.
 

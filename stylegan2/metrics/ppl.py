@@ -45,7 +45,7 @@ def path_lengths(
     Args:
         generator: In evaluation mode.
         distance: Compares two batches.
-        count: How many paths.
+        count: Number of paths.
         space: "z", where a path is a great circle of the sphere (slerp), or "w", where it is a straight line (lerp).
         sampling: "full" draws t from [0, 1]; "end" takes t = 0 only, because points between two samples need not be
             likely themselves.

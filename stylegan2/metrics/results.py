@@ -26,7 +26,7 @@ class Result:
 
 
 def fewer(num_samples: int, paper: int) -> tuple[str, ...]:
-    """Return the departure of a measurement whose number of samples is not the paper's; empty where it is."""
+    """Return the departure of a measurement whose number of samples is not the paper's; empty if it is."""
     return () if num_samples == paper else (f"{num_samples:,} samples instead of {paper:,}",)
 
 

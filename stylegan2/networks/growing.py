@@ -113,7 +113,7 @@ class Discriminator(nn.Module):
         low_pass: What precedes downsampling: "none" (PGGAN), "binomial" (StyleGAN, [1, 2, 1]) or "fir" (StyleGAN2's
             configurations B to D, [1, 3, 3, 1]).
         mbstd_group: Group size of the minibatch standard deviation.
-        mbstd_channels: How many statistics it appends.
+        mbstd_channels: Number of statistics that it appends.
         num_classes: Classes that it is conditioned on by projection; 0 for none.
     """
 
@@ -154,7 +154,7 @@ class Discriminator(nn.Module):
 
         Args:
             images: [N, C, r, r] in [-1, 1].
-            parts: How many independent batches are stacked in `images`; their minibatch statistics stay apart.
+            parts: Number of independent batches that are stacked in `images`; their minibatch statistics stay apart.
             alpha: How far the resolution r has faded in, from 0 to 1.
             labels: int64 [N], where the network is conditioned on classes.
 

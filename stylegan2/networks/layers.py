@@ -282,9 +282,9 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, parts: int = 1) -
 
     Args:
         x: [N, C, H, W].
-        group: Samples in a group; where it does not divide the batch, the greatest common divisor of both is taken.
-        channels: How many statistics to append, each of C / channels features.
-        parts: How many independent batches are stacked in x; fakes and reals in one pass must not share groups.
+        group: Samples in a group; if it does not divide the batch, the greatest common divisor of both is used.
+        channels: Number of statistics to append, each of C / channels features.
+        parts: Number of independent batches that are stacked in x; fakes and reals in one pass must not share groups.
 
     Returns:
         [N, C + channels, H, W].
@@ -309,7 +309,7 @@ def add_correction(x: Tensor, features: Tensor | None) -> Tensor:
 
     Args:
         x: [N, C, H, W].
-        features: [N, C, h, w], or None where nothing is corrected.
+        features: [N, C, h, w], or None if nothing is corrected.
     """
     if features is None or x.shape[2:] != features.shape[2:]:
         return x

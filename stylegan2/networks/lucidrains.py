@@ -46,7 +46,7 @@ class Modulation(nn.Linear):
 
     Args:
         w_dim: Size of the latent w.
-        channels: How many styles there are.
+        channels: Number of styles.
     """
 
     def __init__(self, w_dim: int, channels: int) -> None:

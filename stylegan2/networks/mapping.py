@@ -18,7 +18,7 @@ class Mapping(nn.Module):
         z_dim: Size of z.
         w_dim: Size of w.
         num_ws: How often w is repeated, once for each code that the synthesis reads.
-        layers: How many layers there are.
+        layers: Number of layers.
         lr_multiplier: Learning rate relative to that of the other layers.
         num_classes: Classes that it is conditioned on; 0 for none.
         scale_bias: Apply the gain of the activation to the bias, as StyleGAN2 does.
@@ -58,7 +58,7 @@ class Mapping(nn.Module):
         Args:
             z: [N, z_dim].
             truncation_psi: 1 for no truncation; the smaller it is, the closer w is to its mean.
-            truncation_cutoff: How many of the first codes to truncate; None for all.
+            truncation_cutoff: Number of the first codes to truncate; None for all.
             labels: int64 [N], where the network is conditioned on classes.
 
         Returns:

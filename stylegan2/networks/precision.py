@@ -34,7 +34,7 @@ class Precision:
         return resolution >= self.lowest
 
     def cast(self, x: Tensor, resolution: int, full: torch.dtype | None = None) -> Tensor:
-        """Convert x to the type of a resolution: the reduced one, else `full`, or no change where that is None."""
+        """Convert x to the type of a resolution: the reduced one, else `full`, or no change if that is None."""
         if self.is_reduced(resolution):
             return x.to(self.dtype)
         return x if full is None else x.to(full)
@@ -52,7 +52,7 @@ def set_precision(network: Module, dtype: torch.dtype, num_resolutions: int = 4)
     Args:
         network: A generator or discriminator, or a module that contains some.
         dtype: torch.float16, torch.bfloat16, or torch.float32 to return to full precision.
-        num_resolutions: How many of the highest resolutions change; 4x4 pixels always have full precision.
+        num_resolutions: Number of the highest resolutions that change; 4x4 pixels always have full precision.
 
     Raises:
         UserError: The type is none of these.

@@ -202,7 +202,7 @@ class Discriminator(nn.Module):
         channel_max: Most channels of a layer.
         architecture: skip, residual or plain (figure 7).
         mbstd_group: Group size of the minibatch standard deviation.
-        mbstd_channels: How many statistics it appends.
+        mbstd_channels: Number of statistics that it appends.
         num_classes: Classes that it is conditioned on by projection; 0 for none.
     """
 
@@ -240,7 +240,7 @@ class Discriminator(nn.Module):
 
         Args:
             images: [N, C, R, R] in [-1, 1].
-            parts: How many independent batches are stacked in `images`; their minibatch statistics stay apart.
+            parts: Number of independent batches that are stacked in `images`; their minibatch statistics stay apart.
             labels: int64 [N], where the network is conditioned on classes.
 
         Returns:

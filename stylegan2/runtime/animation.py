@@ -22,7 +22,7 @@ def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: 
 
     Raises:
         UserError: The frame rate is not above 0 and at most 50.
-        ImageError: The extension is neither .gif nor .webp, or the disk refuses.
+        ImageError: The extension is neither .gif nor .webp, or the file cannot be written.
     """
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind is None:

@@ -54,7 +54,7 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metad
         metadata: An object that JSON can hold.
 
     Raises:
-        CheckpointError: The disk refuses (full, read-only) or a tensor cannot be stored; `path` is then unchanged.
+        CheckpointError: The disk is full or read-only, or a tensor cannot be stored; `path` is then unchanged.
     """
     dense = {name: _dense(name, tensor) for name, tensor in tensors.items()}
     text = json.dumps(metadata)
@@ -94,7 +94,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], Metadata]:
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return (tensors on the CPU, the text beside them) of any file in the safetensors format, whoever wrote it.
+    """Return (tensors on the CPU, the text beside them) of a file in the safetensors format from any program.
 
     Raises:
         CheckpointError: There is no such file, it is damaged, or holds numbers of a type that is not read here.

@@ -56,7 +56,7 @@ def set_deterministic(wanted: bool) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the peak memory of tensors since the last call, in MB; None where PyTorch does not measure it."""
+    """Return the peak memory of tensors since the last call, in MB; None if PyTorch does not measure it."""
     if device.type != "cuda":
         return None
     peak = torch.cuda.max_memory_allocated(device) / 2**20

@@ -119,7 +119,7 @@ class _Transfer:
         os.replace(self.part, output_file)
 
     def _receive(self, url: str) -> None:
-        """Append the missing bytes to the partial file. OSError: the disk refuses; the bytes that arrived stay."""
+        """Append the missing bytes to the partial file. OSError: the file cannot be written; earlier bytes stay."""
         import requests
 
         with (  # the partial file is opened first, so that an unwritable folder is reported before any request

@@ -32,7 +32,7 @@ class Heartbeat:
     Args:
         store: The store that the processes share.
         rank: Index of this process.
-        processes: How many processes there are; all must have beaten once before `silent` is called.
+        processes: Number of processes; all must have beaten once before `silent` is called.
         timeout: Seconds without a beat after which a process counts as silent.
         clock: Returns the time in seconds.
     """
@@ -52,7 +52,7 @@ class Heartbeat:
         self.store.set(f"heartbeat/{self.rank}", str(self.beats))
 
     def silent(self) -> int | None:
-        """Return the index of a process that has not beaten for `timeout` seconds, or None where all have."""
+        """Return the index of a process that has not beaten for `timeout` seconds, or None if all have."""
         now = self.clock()
         paused, self._last = (
             now - self._last > self.timeout / 2,

@@ -234,7 +234,7 @@ def _colours(
 
 
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform to sRGB; None where the profile is missing, is sRGB itself, or does not fit the pixels."""
+    """Return the transform to sRGB; None if the profile is missing, is sRGB itself, or does not fit the pixels."""
     if not profile:
         return None
     try:

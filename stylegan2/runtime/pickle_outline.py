@@ -44,7 +44,7 @@ class Made:
         kind: "list", "tuple", "dict", "set", "storage", "data" or "object".
         items: Items of a list or tuple, or arguments of the function that made an object.
         depth: How deep containers are nested, this one included.
-        numel: How many numbers a storage has.
+        numel: Number of elements of a storage.
     """
 
     __slots__ = ("depth", "items", "kind", "numel")

@@ -29,7 +29,7 @@ class Progress:
                 progress.update()
 
     Args:
-        total: Units of the whole work, or None where it is unknown.
+        total: Units of the whole work, or None if it is unknown.
         desc: Description of the work.
         unit: Name of a unit.
         initial: Units that an earlier run completed.

@@ -44,7 +44,7 @@ def draw_shard(draw: Callable[[int], Rows], count: int) -> Rows:
 
     Args:
         draw: Takes a number of samples and draws one row for each.
-        count: How many samples this process has in this round.
+        count: Number of samples of this process in this round.
     """
     _, shards = _shard()
     return own_shard(draw(count * shards))

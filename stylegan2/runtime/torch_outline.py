@@ -82,7 +82,7 @@ def _storage(found: object, records: Mapping[str, int] | None) -> tuple[Made, st
 
     Args:
         found: The outline of the persistent id.
-        records: {key: bytes} of the records in the file; None where the file does not list them.
+        records: {key: bytes} of the records in the file; None if the file does not list them.
 
     Returns:
         The outline, the key, and the bytes that the storage needs.

@@ -45,7 +45,7 @@ class Download:
     page: str
     """the web page of the publisher, for people"""
     megabytes: int | None = None
-    """approximate size in bytes; None where it is unknown"""
+    """approximate size in bytes; None if it is unknown"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PretrainedFile:
     found: str
     """place where the file is looked for, one of those above"""
     sha256: str | None
-    """SHA-256 in hexadecimal, or its leading digits (torchvision writes 8 into the name of a file); None where it is
+    """SHA-256 in hexadecimal, or its leading digits (torchvision writes 8 into the name of a file); None if it is
     unknown, and the file is then not verified"""
     licence: str
     source: str

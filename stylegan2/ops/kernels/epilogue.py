@@ -173,7 +173,7 @@ def epilogue_gradients(
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the gradients of x, scale, noise and bias in one pass.
 
-    `y` is the result of the epilogue, or None where there is neither slope nor clamp. The gradient of the scale is None
+    `y` is the result of the epilogue, or None if there is neither slope nor clamp. The gradient of the scale is None
     where x is None; the gradients of noise and bias are None where these are.
     """
     grad = channels_last(grad)
