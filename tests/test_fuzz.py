@@ -156,7 +156,7 @@ def test_changed_files_are_read_or_refused(files, tmp_path, name):
             answer(READERS[name], tmp_path / name)
 
     examples()
-    assert next(numbers) > 10
+    assert next(numbers) > 3  # each starts a process; a hundred on a quiet machine
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -17,7 +17,7 @@ def generator():
 
 @pytest.mark.parametrize("settings", [{"outputs": 0}, {"alpha": 1.5}, {"alpha": -0.1}, {"alpha": float("nan")}])
 def test_numbers_out_of_range(settings):
-    with pytest.raises(UserError, match="number"):
+    with pytest.raises(UserError, match="number|share of the random style"):
         Mixing(**settings)
 
 

@@ -426,7 +426,7 @@ def test_a_stopped_process_ends_the_others_with_a_sentence(tmp_path):
     sentence = "process 1 has not answered for 20 s, so process 0 ends"
     assert f"error: {sentence}" in text
     assert sentence in "".join(text.splitlines(keepends=True)[-8:])  # ours comes last
-    assert "the same command goes on from the last checkpoint" in text
+    assert "the same command resumes from the last checkpoint" in text
 
 
 def children(pid):

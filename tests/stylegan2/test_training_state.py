@@ -99,9 +99,9 @@ def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, ha
         ({"stable_nimg": 0}, "stable_nimg must be at least 1, not 0"),
         ({"fade_nimg": -1}, "fade_nimg must not be negative, but is -1"),
         ({"gradient_penalty": -1.0}, "gradient_penalty must not be negative"),
-        ({"batch_sizes": {8: 0}}, "batch_sizes: pairs of a power of two and a positive number, not 8 0"),
-        ({"batch_sizes": {12: 4}}, "batch_sizes: pairs of a power of two and a positive number, not 12 4"),
-        ({"learning_rates": {8: -0.1}}, "learning_rates: pairs of a power of two and a positive number"),
+        ({"batch_sizes": {8: 0}}, "batch_sizes must be pairs of a power of two and a positive number, not 8 0"),
+        ({"batch_sizes": {12: 4}}, "batch_sizes must be pairs of a power of two and a positive number, not 12 4"),
+        ({"learning_rates": {8: -0.1}}, "learning_rates must be pairs of a power of two and a positive number"),
         ({"freeze_d": -1}, "freeze_d must not be negative"),
     ],
 )

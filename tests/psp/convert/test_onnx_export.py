@@ -34,7 +34,7 @@ def model_of(name, side=32):
     more = {"feature_side": 8, "feature_channels": 8, "corrector_width": 32} if "feature" in name else {}
     encoder = ENCODERS.build(name, **sizes, **more)
     if more:
-        torch.nn.init.normal_(encoder.corrector.out.weight, std=0.1)  # a fresh one corrects nothing
+        torch.nn.init.normal_(encoder.corrector.out.weight, std=0.02)  # a fresh one corrects nothing
     return PSp(encoder, generator, torch.randn(W_DIM)).eval().requires_grad_(False)
 
 

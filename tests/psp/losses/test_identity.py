@@ -71,7 +71,7 @@ def test_the_loss_is_one_minus_the_similarity(loss, london):
 def test_small_images_are_warned_about_once():
     loss = Identity("dlib")
     images = torch.rand(1, 3, 32, 32)
-    with pytest.warns(UserWarning, match="32 px images; below 64 px") as caught:
+    with pytest.warns(UserWarning, match="32 px images, but people are recognised less well below 64 px") as caught:
         loss(images, images)
     assert "\n" not in str(caught[0].message)
     with warnings.catch_warnings():

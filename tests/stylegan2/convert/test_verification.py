@@ -227,7 +227,7 @@ def test_what_rosinality_has_no_place_for(foreign):
         with pytest.raises(Exception, match=named) as caught:
             rosinality.store(GENERATORS.build("stylegan2", 16, 3, 8, 8, 64, 4, 1, **settings))
         assert "\n" not in str(caught.value)
-    assert rosinality.export_problems(GENERATORS.build("pggan", 16)) == ["it is a pggan generator, not a stylegan2"]
+    assert rosinality.export_problems(GENERATORS.build("pggan", 16)) == ["it is a pggan generator, not a stylegan2 one"]
 
 
 def test_what_that_projects_code_would_have_to_be_told():

@@ -27,7 +27,10 @@ def test_codes_come_back(tmp_path):
         ({"names": ["a"], "w_plus": np.array([object()])}, "it has an array of object"),
         ({"names": ["a", "b"], "w_plus": np.zeros((1, 6, 8))}, r"w_plus is float64 \[1, 6, 8\]"),
         ({"names": ["a"], "w_plus": np.full((1, 6, 8), np.nan)}, "no file of codes: w_plus is"),
-        ({"names": ["a"], "w_plus": np.zeros((1, 18, 512))}, "18 rows of 512 numbers, but this generator takes 6 of 8"),
+        (
+            {"names": ["a"], "w_plus": np.zeros((1, 18, 512))},
+            "18 rows of 512 numbers, but this generator takes 6 rows of 8",
+        ),
     ],
 )
 def test_another_file_is_one_sentence(tmp_path, content, words):

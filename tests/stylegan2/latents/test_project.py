@@ -156,7 +156,7 @@ def test_large_images_are_compared_at_256_px():
     ("change", "words"),
     [
         ({"space": "z"}, "no latent space 'z' to project into: choose w or w_plus"),
-        ({"target": torch.zeros(1, 3, 32, 32)}, r"are \['N', 3, 16, 16\] here, not \[1, 3, 32, 32\]"),
+        ({"target": torch.zeros(1, 3, 32, 32)}, r"must have the shape \['N', 3, 16, 16\], not \[1, 3, 32, 32\]"),
         ({"target": torch.zeros(0, 3, 16, 16)}, r"not \[0, 3, 16, 16\]"),
     ],
 )

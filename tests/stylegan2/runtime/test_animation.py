@@ -33,7 +33,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ImageError, match=r"are written as .gif or .webp"):
         write_animation(tmp_path / "a.mp4", frames())
     for fps in (0, 51, float("nan")):
-        with pytest.raises(UserError, match="above 0 and at most 50 frames a second"):
+        with pytest.raises(UserError, match="more than 0 and at most 50 frames a second"):
             write_animation(tmp_path / "a.gif", frames(), fps)
     (tmp_path / "file").write_text("")
     with pytest.raises(ImageError, match="cannot write"):

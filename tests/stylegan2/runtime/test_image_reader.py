@@ -277,6 +277,10 @@ def test_cmyk_is_not_inverted(image_format):
 
 @pytest.mark.parametrize(("mode", "white"), [("LAB", (255, 128, 128)), ("YCbCr", (255, 128, 128))])
 def test_other_colour_spaces_are_converted(mode, white):
+    try:
+        Image.open(io.BytesIO(encode(Image.new(mode, (4, 4), white), "TIFF"))).load()
+    except OSError as error:
+        pytest.skip(f"this Pillow cannot read the {mode} picture that it writes: {error}")
     assert image_reader.read_image(encode(Image.new(mode, (4, 4), white), "TIFF")).min() >= 254
     assert image_reader.read_image(encode(Image.new(mode, (4, 4), (0, 128, 128)), "TIFF"), "gray").max() <= 1
 

@@ -119,7 +119,7 @@ def test_reporters_are_read_from_a_list(text, names):
 
 
 def test_mistakes_with_reporters_are_one_sentence(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="report_to names tensorboard, wandb or none, not 'mlflow'"):
+    with pytest.raises(UserError, match="report_to must be tensorboard, wandb or none, not 'mlflow'"):
         parse_reporters("wandb,mlflow")
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="report_to wandb needs the package wandb: pip install wandb"):
