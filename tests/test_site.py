@@ -34,7 +34,7 @@ def test_the_reference_documents_what_is_public(site):
     page = (site / "api" / "predictor.html").read_text(encoding="utf-8")
     for name in ("load", "Predictor.invert", "Predictor.edit", "Predictor.translate", "Face.paste_back"):
         assert f'id="psp.inference.predictor.{name}"' in page
-    assert "Steps of W+ optimisation from the encoder" in page  # the description of an argument
+    assert "Steps of W+ optimisation that start from the encoder" in page  # the description of an argument
 
 
 def test_links_of_the_readme_lead_into_the_site(site):
