@@ -45,20 +45,31 @@ def _zip(out: Path) -> Iterator[Archive]:
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[Archive]:
+def new_folder(out: Path) -> Iterator[Path]:
+    """Make a new folder that appears as `out` once the block ends; if the block raises, nothing is left behind.
+
+    Yields:
+        The unfinished folder, to write to.
+    """
     unfinished = out.with_name(f".partial-{uuid.uuid4().hex}")
-
-    def add(name: str, content: bytes) -> None:
-        path = unfinished / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
     try:
         unfinished.mkdir(parents=True)
-        yield add
+        yield unfinished
         if out.is_dir():
             out.rmdir()
         os.replace(unfinished, out)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Archive]:
+    with new_folder(out) as unfinished:
+
+        def add(name: str, content: bytes) -> None:
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+        yield add

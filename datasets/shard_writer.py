@@ -2,17 +2,16 @@
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.archive import check_out
+from datasets.archive import check_out, new_folder
 from datasets.labels import numbered
 from datasets.shard_cache import ShardCache
-from datasets.shards import EXTRA, INDEX, scan, write_index
+from datasets.shard_index import INDEX, scan, write_index
+from datasets.shards import EXTRA
 from stylegan2.runtime.errors import UserError
 
 Number = int | tuple[float, ...]
@@ -121,15 +120,7 @@ def open_shards(out: Path, per_shard: int, labels: Mapping[str, Number]) -> Iter
     except ImportError as error:
         raise UserError(f"shards are written with webdataset, which is not installed: {EXTRA}") from error
     check_out(out)
-    unfinished = out.with_name(f".partial-{uuid.uuid4().hex}")
-    try:
-        unfinished.mkdir(parents=True)
+    with new_folder(out) as unfinished:
         archive = ShardArchive(unfinished, per_shard, labels)
         yield archive
         archive.finish()
-        if out.is_dir():
-            out.rmdir()
-        os.replace(unfinished, out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise

@@ -6,44 +6,31 @@ dot, such as 000017.jpg, 000017.cls and 000017.json.
 """
 
 import hashlib
-import json
 import math
 import os
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 
-from datasets.labels import LONGEST_NUMBER, EncodedLabels, Label, encode_labels, parse_label
+from datasets.labels import EncodedLabels, Label, encode_labels
 from datasets.shard_cache import ShardCache
-from datasets.tar_index import DamagedTarError, members, name_at
+from datasets.shard_index import open_index
+from datasets.tar_index import name_at
 from stylegan2.runtime import remote
-from stylegan2.runtime.bounded import parse_json, read_arrays, reading
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import atomic_file, cache_folder, make_folder, writing
-from stylegan2.runtime.image_files import EXTENSIONS
 from stylegan2.runtime.image_reader import MAX_FILE_BYTES, read_image
-from stylegan2.runtime.progress import track, write_line
-from stylegan2.runtime.threads import ordered_map
 
 EXTRA = 'pip install "psp-translate[shards]"'
-INDEX = "shards.npz"  # file next to the shards, written by `prepare_data.py --shards`
 MOST_SHARDS = 100_000
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-LARGEST_SHARD = 2**50  # bytes
-MOST_LABEL = 2**16  # bytes of a .cls or .json member
 FEW_SHARDS = 2  # smallest number of shards from which images are held out
 OPEN_FILES = 16  # number of shards that a process keeps open
-AT_A_TIME = 8  # number of shards that are downloaded and indexed concurrently
-WITHOUT_PICTURE = "samples without a picture"
 
 
 def is_shards(data: str | os.PathLike) -> bool:
@@ -179,270 +166,3 @@ def expand(data: str) -> list[str]:
     if len(found) > MOST_SHARDS:
         raise UserError(f"{data!r} names more than {MOST_SHARDS:,} shards")
     return found
-
-
-# ------------------------------------------------------------------------------------------------- index
-
-
-@dataclass
-class ShardIndex:
-    """The positions and the labels of the images in S shards."""
-
-    counts: np.ndarray
-    """number of images in each shard, int64 [S]"""
-    starts: np.ndarray
-    """offset of each image in its shard in bytes, int64 [N]"""
-    sizes: np.ndarray
-    """size of each image in bytes, int32 [N]"""
-    labels: list[Label | None] | None = None
-    """label of each image; None if no image has a label"""
-
-
-def open_index(shards: ShardCache) -> ShardIndex:
-    """Return the index of shards, from the file next to them, from the cache, or by scanning the shards.
-
-    Raises:
-        UserError: A shard is missing, or is no tar file.
-    """
-    beside = _beside(shards)
-    if beside is not None:
-        return beside
-    path = cache_folder() / f"shards-{shards.digest()}.npz"
-    make_folder(path.parent)
-    with writing(path), FileLock(path.with_suffix(".lock")):  # only one of several processes scans the shards
-        found = read_index(path, shards.names()) if path.is_file() else None
-        if found is None:
-            found = scan(shards)
-            write_index(path, shards.names(), shards.sizes(), found)
-    return found
-
-
-def _beside(shards: ShardCache) -> ShardIndex | None:
-    """Read the index next to the shards; None if there is none, or if it does not match the shards."""
-    path = shards.beside(INDEX)
-    if path is None:
-        return None
-    try:
-        found = read_index(path, shards.names(), shards.sizes())
-    except UserError as error:
-        write_line(f"{INDEX} beside the shards is passed over: {error}")
-        return None
-    if found is None:
-        write_line(f"{INDEX} beside the shards is passed over: it is of other shards, or of others of these names")
-    return found
-
-
-def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> ShardIndex | None:
-    """Read the index of shards from a file.
-
-    Args:
-        path: The file.
-        names: Names of the shards, which may be a subset of those in the file.
-        sizes: Sizes of the shards in bytes; None to accept any sizes.
-
-    Returns:
-        The index of the named shards; None if the file does not cover all of them, or sizes differ.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    with reading(path, "an index of shards"):
-        arrays = read_arrays(path)
-        stored = _list_of(arrays["names"])
-        labels = _list_of(arrays["labels"]) if "labels" in arrays else None
-        counts, starts, lengths, totals = (arrays[key] for key in ("counts", "starts", "sizes", "bytes"))
-        _check_arrays(len(stored), counts, starts, lengths, totals)
-        labels = None if labels is None else [parse_label(label, False, "it has") for label in labels]
-        if labels is not None and len(labels) != len(starts):
-            raise UserError("it has not as many labels as pictures")
-    place = {name: number for number, name in enumerate(stored)}
-    if not place.keys() >= set(names):
-        return None
-    chosen = [place[name] for name in names]
-    if sizes is not None and list(sizes) != totals[chosen].tolist():
-        return None
-    if chosen != list(range(len(stored))):
-        parts = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]
-        kept = np.concatenate([np.arange(parts[number], parts[number + 1]) for number in chosen])
-        counts, starts, lengths = counts[chosen], starts[kept], lengths[kept]
-        labels = None if labels is None else [labels[index] for index in kept.tolist()]
-    return ShardIndex(counts.astype(np.int64), starts.astype(np.int64), lengths.astype(np.int32), labels)
-
-
-def write_index(path: Path, names: Sequence[str], sizes: Sequence[int], index: ShardIndex) -> None:
-    """Write the index of shards to a file.
-
-    Args:
-        path: The file.
-        names: Names of the shards.
-        sizes: Sizes of the shards in bytes; -1 for an unknown size.
-        index: The index.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    arrays = {
-        "names": np.frombuffer(json.dumps(list(names)).encode(), np.uint8),
-        "bytes": np.array(sizes, np.int64),
-        "counts": index.counts,
-        "starts": index.starts,
-        "sizes": index.sizes,
-    }
-    if index.labels is not None:
-        arrays["labels"] = np.frombuffer(json.dumps(index.labels).encode(), np.uint8)
-    with atomic_file(path, durable=False) as file:
-        np.savez(file, **arrays)
-
-
-def _check_arrays(shards: int, counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray, totals: np.ndarray) -> None:
-    """Validate the arrays of an index. UserError: they do not fit together, or an image lies outside of its shard."""
-    if any(array.dtype.kind != "i" or array.ndim != 1 for array in (counts, starts, lengths, totals)):
-        raise UserError("its arrays are no lists of whole numbers")
-    if len(counts) != shards or len(totals) != shards or len(lengths) != len(starts):
-        raise UserError("its arrays are of other lengths")
-    if ((counts < 0) | (counts > len(starts))).any() or int(counts.sum()) != len(starts):
-        raise UserError("its shards have not as many pictures as it lists")
-    ends = np.repeat(np.where(totals < 0, LARGEST_SHARD, totals), counts)  # the size may be unknown
-    if ((starts < 0) | (lengths < 0) | (starts > ends) | (lengths > ends - starts)).any():
-        raise UserError("it has pictures that lie beyond their shards")
-
-
-def _list_of(array: np.ndarray) -> list:
-    """Parse the JSON list that an array of bytes contains. UserError: it contains no list."""
-    found = parse_json(array.tobytes())
-    if not isinstance(found, list) or not all(isinstance(entry, str | int | list | None) for entry in found):
-        raise UserError("it holds no list")
-    return found
-
-
-# -------------------------------------------------------------------------------------------------- scan
-
-
-@dataclass
-class Scan:
-    """The positions and the labels of the images in one shard."""
-
-    starts: list[int] = field(default_factory=list)
-    """offset of each image in bytes"""
-    sizes: list[int] = field(default_factory=list)
-    """size of each image in bytes"""
-    labels: list[Label | None] = field(default_factory=list)
-    """label of each image"""
-    passed_over: Counter[str] = field(default_factory=Counter)
-    """{kind: number of skipped samples or members}"""
-    complaint: str = ""
-    """why the shard could not be read to its end, or "" """
-
-
-def scan(shards: ShardCache) -> ShardIndex:
-    """Index all shards, which are downloaded if necessary, and print how many samples or members were skipped.
-
-    Raises:
-        UserError: A shard is no tar file, or cannot be downloaded or read.
-    """
-    # Python's threads share one core, so they are useful only for waiting for downloads.
-    work = ordered_map(partial(scan_shard, shards), range(len(shards)), AT_A_TIME if shards.remote else 1)
-    counts, starts, sizes, labels, passed_over = [], [], [], [], Counter()
-    for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
-        if found.complaint:
-            write_line(f"{shards.name(number)}: {found.complaint}; the {len(found.starts):,} pictures before are used")
-        counts.append(len(found.starts))
-        starts.append(np.array(found.starts, np.int64))
-        sizes.append(np.array(found.sizes, np.int32))
-        labels += found.labels
-        passed_over += found.passed_over
-    if passed_over:
-        write_line("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items())))
-    return ShardIndex(np.array(counts), np.concatenate(starts), np.concatenate(sizes), _of_one_kind(labels))
-
-
-def _of_one_kind(labels: list[Label | None]) -> list[Label | None] | None:
-    """Convert integer labels to vectors if other labels are vectors of one value; None if no image has a label."""
-    if any(isinstance(label, tuple) and len(label) == 1 for label in labels):
-        return [(float(label),) if isinstance(label, int) else label for label in labels]
-    return labels if any(label is not None for label in labels) else None
-
-
-def scan_shard(shards: ShardCache, number: int) -> Scan:
-    """Index one shard. UserError: it is no tar file, or cannot be downloaded or read."""
-    found = Scan()
-    try:
-        with shards.open(number) as file:
-            for sample in samples(file, found):
-                _add(file, sample, found, shards.name(number))
-    except OSError as error:
-        raise UserError(f"cannot read the shard {shards.name(number)!r}: {error.strerror or error}") from error
-    return found
-
-
-def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
-    """Yield the samples of a shard, grouped by webdataset, without reading their contents.
-
-    Args:
-        file: The open shard.
-        found: The result of the scan, in which skipped members are counted.
-
-    Yields:
-        {extension: (offset, size) in bytes, ...}, and webdataset's own entries, whose names start with "__".
-    """
-    from webdataset.tariterators import group_by_keys
-
-    def twice(error: Exception) -> bool:  # of members of the same name, the first is used
-        found.passed_over["members of a name that its sample has already"] += 1
-        return True
-
-    yield from group_by_keys(_named(file, found), handler=twice)
-
-
-def _named(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
-    try:
-        for member in members(file):
-            own = member.name.rpartition("/")[2]
-            if not own.startswith((".", "__")):  # files of macOS and metadata of webdataset
-                yield {"fname": member.name, "data": (member.start, member.size), "__url__": ""}
-    except DamagedTarError as error:
-        found.complaint = str(error)
-    except UserError as error:
-        raise UserError(f"{Path(str(file.name)).name}: {error}") from error
-
-
-def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> None:
-    contents = {extension: place for extension, place in sample.items() if not extension.startswith("__")}
-    pictures = [extension for extension in contents if "." + extension.rpartition(".")[2] in EXTENSIONS]
-    if not pictures:
-        found.passed_over[WITHOUT_PICTURE] += 1
-        return
-    plain = next((extension for extension in pictures if "." not in extension), pictures[0])
-    if len(pictures) > 1:
-        found.passed_over["further pictures of samples that have several"] += len(pictures) - 1
-    start, size = contents[plain]
-    found.starts.append(start)
-    found.sizes.append(min(size, np.iinfo(np.int32).max))  # too large, rejected when it is read
-    try:
-        found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
-    except (UserError, UnicodeDecodeError):
-        found.labels.append(None)
-        found.passed_over[".cls and .json members that are no labels"] += 1
-
-
-def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:
-    """Read the label of a sample from its .cls member, or from "label" in its .json member.
-
-    Raises:
-        UserError: The member holds no valid label.
-    """
-    if "cls" in contents:
-        text = _read_text(file, *contents["cls"]).strip()
-        return parse_label(int(text) if text.isdecimal() and len(text) < LONGEST_NUMBER else text, False, where)
-    if "json" in contents:
-        stored = parse_json(_read_text(file, *contents["json"]))
-        label = stored.get("label") if isinstance(stored, dict) else None
-        return parse_label(label, type(label) is float, where)
-    return None
-
-
-def _read_text(file: BinaryIO, start: int, size: int) -> str:
-    if size > MOST_LABEL:
-        raise UserError(f"it is larger than the {MOST_LABEL:,} bytes that a label takes")
-    file.seek(start)
-    return file.read(size).decode("utf-8")

@@ -18,7 +18,7 @@ import stylegan2
 from datasets.folder import ImageFiles
 from datasets.labels import read_labels
 from datasets.shard_cache import ShardCache
-from datasets.shards import ShardIndex, read_index, scan_shard, write_index
+from datasets.shard_index import ShardIndex, read_index, scan_shard, write_index
 from options.results import read_config
 from psp.convert import inspect
 from psp.encoders import ENCODERS

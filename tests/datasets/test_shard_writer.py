@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets import shards
+from datasets import shard_index
 from datasets.folder import ImageFiles, ImageFolder
 from datasets.prepare import Recipe, prepare_faces, prepare_folder
 from datasets.shard_writer import open_shards
@@ -36,7 +36,7 @@ def test_what_is_written_is_what_is_read(photos, tmp_path, monkeypatch):
         "classes.json",
         "shards.npz",
     ]
-    monkeypatch.setattr(shards, "scan", lambda *_: pytest.fail("the index beside the shards was not taken"))
+    monkeypatch.setattr(shard_index, "scan", lambda *_: pytest.fail("the index beside the shards was not taken"))
     ours, zipped = ImageFolder(str(tmp_path / "s" / "{000000..000002}.tar"), 16), ImageFolder(tmp_path / "zip.zip", 16)
     assert len(ours) == len(zipped) == len(outcome.kept) == 7
     assert all(np.array_equal(ours[n], zipped[n]) for n in range(7))

@@ -9,10 +9,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from datasets import shards
+from datasets import shard_index
 from datasets.folder import ImageFolder
 from datasets.shard_cache import ShardCache
-from datasets.shards import ShardFiles, expand, is_shards, open_index, write_index
+from datasets.shard_index import open_index, write_index
+from datasets.shards import ShardFiles, expand, is_shards
 from datasets.sources import open_labels, open_split, sampler_of
 from datasets.tasks import build_task
 from stylegan2.runtime import remote
@@ -141,7 +142,7 @@ def test_a_shard_that_ends_early_gives_what_it_has(tmp_path, write_shards, numbe
 def test_the_index_is_written_once(tmp_path, write_shards, numbered_samples, monkeypatch, cache):
     pattern = write_shards(tmp_path / "s", numbered_samples(20), 10)
     first = ShardFiles(pattern)
-    monkeypatch.setattr(shards, "scan", lambda *_: pytest.fail("the shards were looked through again"))
+    monkeypatch.setattr(shard_index, "scan", lambda *_: pytest.fail("the shards were looked through again"))
     again = ShardFiles(pattern)
     assert first.digest() == again.digest()
     assert first.labels() == again.labels()
@@ -155,9 +156,9 @@ def test_the_index_is_written_once(tmp_path, write_shards, numbered_samples, mon
 def test_an_index_beside_shards_is_taken_while_it_fits(tmp_path, write_shards, numbered_samples, monkeypatch, capsys):
     pattern = write_shards(tmp_path / "s", numbered_samples(30), 10)
     all_shards = ShardCache(expand(pattern))
-    write_index(tmp_path / "s" / "shards.npz", all_shards.names(), all_shards.sizes(), shards.scan(all_shards))
+    write_index(tmp_path / "s" / "shards.npz", all_shards.names(), all_shards.sizes(), shard_index.scan(all_shards))
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "scan", lambda *_: pytest.fail("the shards were looked through"))
+        patch.setattr(shard_index, "scan", lambda *_: pytest.fail("the shards were looked through"))
         assert numbers(ImageFolder(pattern, 20)) == list(range(30))
         assert numbers(ImageFolder(str(tmp_path / "s" / "{000002,000000}.tar"), 20)) == [*range(20, 30), *range(10)]
     capsys.readouterr()
@@ -244,7 +245,9 @@ def test_only_shards_that_are_needed_are_fetched_where_an_index_lies_beside(
     address, asked = web
     pattern = write_shards(tmp_path / "web" / "s", numbered_samples(400), 10)
     everything = ShardCache(expand(pattern))
-    write_index(tmp_path / "web" / "s" / "shards.npz", everything.names(), everything.sizes(), shards.scan(everything))
+    write_index(
+        tmp_path / "web" / "s" / "shards.npz", everything.names(), everything.sizes(), shard_index.scan(everything)
+    )
     url = f"{address}/s/{{000000..000039}}.tar"
     training, held_out = open_split(build_task("inversion"), url, 16)
     assert len(training) + len(held_out) == 400
@@ -282,7 +285,7 @@ def test_a_network_that_is_lost_is_one_sentence(tmp_path, write_shards, numbered
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.01)
     pattern = write_shards(tmp_path / "s", numbered_samples(20), 10)
     everything = ShardCache(expand(pattern))
-    write_index(tmp_path / "s" / "shards.npz", everything.names(), everything.sizes(), shards.scan(everything))
+    write_index(tmp_path / "s" / "shards.npz", everything.names(), everything.sizes(), shard_index.scan(everything))
     with web_server(tmp_path / "s") as server:
         images = ImageFolder(f"{server.address}/{{000000..000001}}.tar", 20)
         assert images[3][0, 0, 0] == 3
