@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import BinaryIO
 
 import numpy as np
@@ -36,8 +37,7 @@ class ImageFiles:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._zip: BinaryIO | None = None
-        self._opened_by = 0  # id of the process that opened the zip file
+        self._zips: dict[tuple[int, int], BinaryIO] = {}  # by process and thread
         self._kept: np.ndarray | None = None  # [M] positions in the index after `keep`; None: all files
         alone = self.path.is_file() and is_picture_file(self.path)
         self._folder = self.path.parent if alone else self.path if self.path.is_dir() else None  # None for a zip
@@ -62,11 +62,11 @@ class ImageFiles:
         return len(self.index.names) if self._kept is None else len(self._kept)
 
     def __del__(self) -> None:
-        if self.__dict__.get("_zip") is not None:
-            self._zip.close()  # type: ignore[union-attr]
+        for file in self.__dict__.get("_zips", {}).values():
+            file.close()
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_zip": None}  # an open file cannot be pickled
+        return {**self.__dict__, "_zips": {}}  # an open file cannot be pickled
 
     def keep(self, indices: Sequence[int] | np.ndarray) -> None:
         """Restrict the collection to some of its files, in the given order."""
@@ -180,10 +180,11 @@ class ImageFiles:
             return read_image(member, mode)
 
     def _opened(self) -> BinaryIO:
-        if self._zip is None or self._opened_by != os.getpid():
-            # A forked process opens the file again, since it shares the position of the inherited file.
-            self._zip, self._opened_by = open(self.path, "rb"), os.getpid()  # noqa: SIM115
-        return self._zip
+        # A file has one position: a forked process would share that of the inherited file, and so would threads.
+        reader = (os.getpid(), get_ident())
+        if reader not in self._zips:
+            self._zips[reader] = open(self.path, "rb")  # noqa: SIM115
+        return self._zips[reader]
 
 
 def open_files(path: str | Path) -> ImageFiles | ShardFiles:
