@@ -3,13 +3,15 @@ import multiprocessing
 import pickle
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.folder import ImageFolder
+from datasets.folder import ImageFiles, ImageFolder
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import write_image
 
 
 def picture(seed, height=24, width=24):
@@ -201,3 +203,14 @@ def test_what_is_no_set_of_images_is_one_sentence(tmp_path, make, words):
 def test_impossible_channels(tmp_path):
     with pytest.raises(UserError, match="images have 1 or 3 or 4 channels, not 2"):
         ImageFolder(tmp_path, 16, channels=2)
+
+
+def test_threads_read_one_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for index in range(40):
+            write_image(tmp_path / "picture.png", np.full((64, 64, 3), 6 * index, np.uint8))
+            archive.write(tmp_path / "picture.png", f"{index:02d}.png")
+    files = ImageFiles(tmp_path / "in.zip")
+    with ThreadPoolExecutor(8) as pool:
+        means = list(pool.map(lambda index: files.read(index % 40, "rgb").mean(), range(400)))
+    assert means == [6 * (index % 40) for index in range(400)]
