@@ -64,6 +64,7 @@ def object_store(patch: pytest.MonkeyPatch) -> Iterator[object]:
     pytest.importorskip("s3fs", reason="needs the extra `remote`")
     server_module = pytest.importorskip("moto.server", reason="needs moto, of the extra `dev`")
     import boto3
+    import requests
 
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -77,6 +78,7 @@ def object_store(patch: pytest.MonkeyPatch) -> Iterator[object]:
         patch.setenv(name, value)
     remote._file_system.cache_clear()  # of an earlier address
     importlib.import_module("s3fs").S3FileSystem.clear_instance_cache()
+    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=30)  # moto keeps the buckets of earlier tests
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")
     yield client
