@@ -2,7 +2,7 @@
 
 Each kind of training runs once undisturbed. Then it is started again and again in another folder and killed, by SIGKILL
 or SIGTERM, at a random moment or while it writes a checkpoint, until its share of the kills is reached; a last start
-finishes it. Its last checkpoint must hold what that of the undisturbed run holds. Linux.
+finishes it. Every time it ends, its last checkpoint must hold what that of the undisturbed run holds. Linux.
 
 A training of one process is forked from this one, which has imported what it needs: a kill then costs seconds, and none
 falls among imports.
@@ -177,18 +177,21 @@ def main() -> int:
         # Every start gets on, and few end.
         longest = STARTS + took / 4 if TRAININGS[training][0].isdigit() else took / 2
         kills = o.kills // len(chosen) + (number < o.kills % len(chosen))
-        done = 0
-        while done < kills:
+        done, ends, wrong = 0, 0, []
+        while done < kills and not wrong:
             how = kill(training, disturbed, draw, longest)
             done += how is not None
             print(f"{training}: {how or 'was done before the kill, and begins again'}", flush=True)
             if how is None:
-                shutil.rmtree(disturbed)
-        finish(training, disturbed)
-        wrong = differences(result(calm), result(disturbed))
+                ends, wrong = ends + 1, differences(result(calm), result(disturbed))
+                if not wrong:
+                    shutil.rmtree(disturbed)
+        if not wrong:
+            finish(training, disturbed)
+            ends, wrong = ends + 1, differences(result(calm), result(disturbed))
         failed += [training] if wrong else []
         outcome = f"{len(wrong)} tensors differ, such as {wrong[0]}" if wrong else "equal bit for bit"
-        print(f"{training}: {kills} kills, {outcome}", flush=True)
+        print(f"{training}: {done} kills in {ends} runs, {outcome}", flush=True)
     if not failed:
         shutil.rmtree(work)
     outcome = f"not equal: {', '.join(failed)}; see {work}" if failed else "all ended bit for bit as undisturbed"
