@@ -25,6 +25,7 @@ from stylegan2.runtime.files import refusal
 from stylegan2.runtime.heartbeat import tell_launcher
 from stylegan2.runtime.memory import shortage
 from stylegan2.runtime.output_names import printable
+from stylegan2.runtime.work_group import was_launched
 
 Settings = TypeVar("Settings")
 Presets = dict[str, dict[str, Any]] | Callable[[Mapping[str, str]], dict[str, Any]]
@@ -92,14 +93,30 @@ def parse(
         raise UserError(with_flags(str(error), settings)) from None
 
 
-def run(main: Callable[[Settings], int | None], settings: type[Settings], presets: Presets | None = None) -> NoReturn:
+def run(
+    main: Callable[[Settings], int | None],
+    settings: type[Settings],
+    presets: Presets | None = None,
+    *,
+    shares: bool = False,
+) -> NoReturn:
     """Parse the command line (see `parse`), call the `main` of a command with the settings, and exit.
 
     The exit code is the one that `main` returns (0 for None), or the one of `exit_on_user_error` after an error.
+
+    Args:
+        main: The function of the command.
+        settings: The dataclass of the command.
+        presets: Presets of the command.
+        shares: Whether several processes that torchrun starts share the work of the command. Other commands refuse
+            them, because each process would do the same work.
     """
     _hear_interrupts()
     with exit_on_user_error(settings):
-        sys.exit(main(parse(settings, presets)) or 0)
+        given = parse(settings, presets)
+        if was_launched() and not shares:
+            raise UserError("this command runs in one process: start it without torchrun")
+        sys.exit(main(given) or 0)
 
 
 def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:

@@ -60,4 +60,4 @@ def main(o: AlignFaces) -> int:
 
 
 if __name__ == "__main__":
-    run(main, AlignFaces)
+    run(main, AlignFaces, shares=True)

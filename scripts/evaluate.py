@@ -172,4 +172,4 @@ if __name__ == "__main__":
     of_generator = any(flag.partition("=")[0] == "--generator" for flag in sys.argv[1:])
     if of_generator:
         run(evaluate_generator.main, evaluate_generator.EvaluateGenerator)
-    run(main, Evaluate)
+    run(main, Evaluate, shares=True)

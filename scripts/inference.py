@@ -154,4 +154,4 @@ def main(o: Inference) -> int:
 
 
 if __name__ == "__main__":
-    run(main, Inference)
+    run(main, Inference, shares=True)

@@ -73,4 +73,4 @@ def pack_faces(o: PrepareData, count: int, group: WorkGroup) -> Outcome | None:
 
 
 if __name__ == "__main__":
-    run(main, PrepareData)
+    run(main, PrepareData, shares=True)

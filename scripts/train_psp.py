@@ -143,4 +143,4 @@ def main(o: TrainPSp) -> None:
 
 
 if __name__ == "__main__":
-    run(main, TrainPSp, PRESETS)
+    run(main, TrainPSp, PRESETS, shares=True)

@@ -22,7 +22,7 @@ from options.parse import run
 from options.results import record_for
 from psp.inference.sources import palette
 from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
-from stylegan2.runtime import distributed, images
+from stylegan2.runtime import images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
 from stylegan2.runtime.progress import Progress
@@ -62,7 +62,6 @@ def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> 
 
 
 def main(o: TrainSegmenter) -> None:
-    distributed.refuse()
     device = o.prepare()
     record = record_for(o, "train_segmenter")
     seed_step(o.seed, 0, 0)

@@ -103,4 +103,4 @@ def main(o: TrainStyleGAN2) -> None:
 
 
 if __name__ == "__main__":
-    run(main, TrainStyleGAN2, PRESETS)
+    run(main, TrainStyleGAN2, PRESETS, shares=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stylegan2.runtime import heartbeat
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.work_group import was_launched
 
 
 def world_size() -> int:
@@ -35,11 +36,6 @@ def rank() -> int:
 def is_first() -> bool:
     """Return whether this is process 0, which writes files and shows progress."""
     return rank() == 0
-
-
-def was_launched() -> bool:
-    """Return whether torchrun started this process as one of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
@@ -86,12 +82,6 @@ def _local_gpu() -> int:
     if local_rank >= count:
         raise UserError(f"each process needs a GPU of its own, but there are {count}: use --nproc_per_node={count}")
     return local_rank
-
-
-def refuse() -> None:
-    """Raise a UserError if torchrun started several processes, for a training that runs in one only."""
-    if was_launched():
-        raise UserError("this training runs in one process: start it with python, without torchrun")
 
 
 # --- exchange between processes ---

@@ -220,6 +220,11 @@ class WorkGroup:
             ) from error
 
 
+def was_launched() -> bool:
+    """Return whether torchrun started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def join_group(timeout: float = TIMEOUT) -> WorkGroup:
     """Join the group of processes that torchrun started; all but the first discard their standard output.
 
@@ -232,7 +237,7 @@ def join_group(timeout: float = TIMEOUT) -> WorkGroup:
     Raises:
         UserError: The other processes cannot be reached.
     """
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not was_launched():
         return WorkGroup()
     from torch.distributed import rendezvous  # imported here because a process that works alone needs no network
 

@@ -178,6 +178,17 @@ def test_run_exits_with_the_answer_of_main(answer, code):
     assert stop.value.code == code
 
 
+@pytest.mark.parametrize(("shares", "size", "code"), [(False, 1, 0), (False, 2, 2), (True, 2, 0)])
+def test_processes_of_torchrun_do_not_all_do_the_same_work(shares, size, code, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+    with pytest.raises(SystemExit) as stop:
+        run(lambda settings: 0, Empty, shares=shares)
+    assert stop.value.code == code
+    printed = "" if code == 0 else "error: this command runs in one process: start it without torchrun\n"
+    assert capsys.readouterr().err == printed
+
+
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run(lambda settings: 1 // 0, Empty)
