@@ -1,7 +1,6 @@
 """Baselines: outputs computed without a model, which the model of a task has to outperform."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +11,7 @@ Fill = Callable[[Tensor, Tensor], Tensor]
 """source [N, C, S, S], target [N, 3, T, T] -> output [N, 3, T, T]"""
 
 
-def baseline(name: str, source_size: int, fill: Fill, **settings: Any) -> Method:
+def baseline(name: str, source_size: int, fill: Fill, **settings: object) -> Method:
     """Build the evaluation method of a baseline.
 
     Args:

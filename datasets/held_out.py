@@ -49,7 +49,7 @@ class HeldOutPairs:
         return self.group.name
 
     @property
-    def key(self) -> list[Any]:
+    def key(self) -> list[object]:
         """Return the name and the settings of the task that makes the pairs, as JSON."""
         return [self.group.task.registered_name, self.group.task.config]
 
@@ -132,14 +132,14 @@ def _reader(examples: Any) -> Any:
     return source if hasattr(source, "left_out") else None
 
 
-def data_key(data: str, source_data: str | None, resolution: int) -> list[Any]:
+def data_key(data: str, source_data: str | None, resolution: int) -> list[object]:
     """Return a JSON list that changes whenever the images change, from file digests or the renderer's version."""
     if data == SYNTHETIC:
         return [SYNTHETIC, RENDERER_VERSION, HELD_OUT_SEED, resolution]
     return [resolution, *(None if path is None else open_files(path).digest() for path in (data, source_data))]
 
 
-def count_images(asked: int | None, pairs: Sequence[HeldOutPairs], data: str, default: int) -> int:
+def count_images(asked: int | None, pairs: Sequence[Any], data: str, default: int) -> int:
     """Return the number of images to evaluate on.
 
     Args:

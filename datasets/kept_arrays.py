@@ -11,9 +11,9 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ MOST_BYTES = 2**30
 MOST_HEADER = 2**20
 DTYPES = ("|u1", "<i8", "<f4")
 MOST_DIMENSIONS = 2
+Name = TypeVar("Name")
 
 
 class Kept(NamedTuple):
@@ -109,20 +110,20 @@ def _read(path: Path) -> Kept:
     return Kept(fingerprint, about, arrays)
 
 
-def _is_plain(entry: tuple[Any, Any, tuple]) -> bool:
+def _is_plain(entry: tuple[object, object, tuple]) -> bool:
     name, dtype, shape = entry
     sides = all(type(side) is int and 0 <= side < MOST_BYTES for side in shape)
     return isinstance(name, str) and dtype in DTYPES and 1 <= len(shape) <= MOST_DIMENSIONS and sides
 
 
-def _checksum(arrays: Any) -> int:
+def _checksum(arrays: Iterable[np.ndarray]) -> int:
     checksum = 0
     for array in arrays:
         checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return checksum
 
 
-def as_text(kept: Mapping[Any, Any], name: Any, longest: int = 10_000) -> str:
+def as_text(kept: Mapping[Name, object], name: Name, longest: int = 10_000) -> str:
     """Return a text of the header that is safe to print. UserError: it is no text, too long or not printable."""
     text = kept[name]
     if not isinstance(text, str) or len(text) > longest or not text.isprintable():

@@ -7,11 +7,12 @@ from typing import Any
 
 from datasets.read_ahead import read_ahead, read_here
 from datasets.sampler import StreamBatches, StreamSampler
+from datasets.worker import Samples
 from stylegan2.runtime import distributed
 
 
 def stream_batches(
-    dataset: Any,
+    dataset: Samples,
     length: int,
     batch_size: int | Callable[[int], int],
     seed: int,

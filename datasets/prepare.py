@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -150,7 +149,7 @@ def _prepare_all(
     names: Sequence[str],
     work: Callable[[Iterable[int]], Iterable[Prepared]],
     out: Path,
-    key: Callable[[], Any],
+    key: Callable[[], object],
     group: WorkGroup | None,
     verb: str,
 ) -> Iterable[Prepared] | None:
@@ -165,7 +164,7 @@ def _prepare_all(
 
 def _key(
     files: ImageFiles | ShardFiles, recipe: Recipe, labels: Mapping[str, str | tuple[float, ...]] | None
-) -> list[Any]:
+) -> list[object]:
     """Return everything that determines the prepared images, as JSON."""
     return [asdict(recipe), files.digest(), None if labels is None else sorted(labels.items())]
 

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def prepare_together(
     names: Sequence[str],
     prepare: Callable[[Iterable[int]], Iterable[Prepared]],
     out: Path,
-    key: Any,
+    key: object,
     group: WorkGroup,
     verb: str,
 ) -> Iterator[Prepared]:

@@ -22,6 +22,7 @@ from datasets.worker import (
     Batch,
     Failure,
     Key,
+    Samples,
     collate,
     pack,
     places,
@@ -42,12 +43,12 @@ PRELOADED = ("numpy", "PIL.Image")  # installed packages only: the fork server m
 class Worker(NamedTuple):
     """A worker process, and the ends of its pipes in this process."""
 
-    process: Any
+    process: SpawnProcess
     keys: Connection
     batches: Connection
 
 
-def read_here(dataset: Any, keys: Iterator[list[Key]]) -> Generator[Any, None, None]:
+def read_here(dataset: Samples, keys: Iterator[list[Key]]) -> Generator[Any, None, None]:
     """Yield a batch of tensors for each list of keys, read by this process.
 
     Args:
@@ -61,7 +62,7 @@ def read_here(dataset: Any, keys: Iterator[list[Key]]) -> Generator[Any, None, N
         yield tensors[0] if alone else tuple(tensors)
 
 
-def read_ahead(dataset: Any, keys: Iterator[list[Key]], workers: int) -> Generator[Any, None, None]:
+def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Generator[Any, None, None]:
     """Yield a batch of tensors for each list of keys, read ahead by worker processes.
 
     Closing the generator ends the workers. An exception that a worker raises is raised here.
@@ -77,7 +78,7 @@ def read_ahead(dataset: Any, keys: Iterator[list[Key]], workers: int) -> Generat
         UserError: A worker was killed from outside.
     """
     team = _start(dataset, workers)
-    ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[object] = queue.SimpleQueue()
     device = torch.cuda.current_device() if torch.cuda.is_available() else None
     reader = threading.Thread(target=_receive_all, args=(team, ready, device), daemon=True)
     try:
@@ -118,7 +119,7 @@ def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
 # ------------------------------------------------------------------------------------------------ start and end
 
 
-def _start(dataset: Any, workers: int) -> list[Worker]:
+def _start(dataset: Samples, workers: int) -> list[Worker]:
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload([*PRELOADED, *getattr(dataset, "preload", ())])
@@ -185,7 +186,7 @@ def _receive_all(team: Sequence[Worker], ready: queue.SimpleQueue, device: int |
         ready.put(error)
 
 
-def _receive(batches: Connection, pinned: bool) -> Any:
+def _receive(batches: Connection, pinned: bool) -> object:
     """Receive one batch with its warnings, or a failure."""
     head = batches.recv()
     if isinstance(head, Failure):

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -50,7 +50,7 @@ class ShardCache:
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_ahead": None, "_fetching": {}}  # threads cannot be pickled
 
     def name(self, number: int) -> str:
@@ -134,7 +134,7 @@ class ShardCache:
                     held -= state.st_size
 
 
-def _described(place: str) -> dict[str, Any]:
+def _described(place: str) -> remote.FileInfo:
     if remote.url_of(place) is not None:
         return remote.describe(place)
     try:

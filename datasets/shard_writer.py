@@ -69,7 +69,7 @@ class ShardArchive:
             return
         if self.count % self.per_shard == 0:
             self._next()
-        notes: dict[str, Any] = {"name": name}
+        notes: dict[str, object] = {"name": name}
         sample = {"__key__": f"{self.count:08d}", "png": content}
         label = self.labels.get(name)
         if isinstance(label, int):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -64,11 +64,11 @@ class ShardFiles:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Open files cannot be pickled, and workers need no labels.
         return {**self.__dict__, "_files": OrderedDict(), "_labels": None, "_reading": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _reading=Lock())
 
     def keep(self, kept: Sequence[int] | np.ndarray) -> None:

@@ -84,7 +84,7 @@ def sampler_of(items: Any) -> Callable[..., StreamSampler]:
     return partial(ShardSampler, files.shards, files.shard_of[indices])
 
 
-def shards_of(items: Any) -> ShardFiles | None:
+def shards_of(items: object) -> ShardFiles | None:
     """Return the shards that images or examples are read from; None if they are not read from shards."""
     while isinstance(items, Subset | PlainExamples):
         items = items.items if isinstance(items, Subset) else items.pixels

@@ -24,7 +24,7 @@ class Augment:
     """
 
     def __init__(self) -> None:
-        self._pipeline: Any = None
+        self._pipeline: Any = None  # an albumentations.Compose, once it is needed
 
     def __getstate__(self) -> dict:
         return {"_pipeline": None}  # every worker builds a pipeline of its own

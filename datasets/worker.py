@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,12 @@ Key = tuple[int, int]
 """(index of a sample, its position in the stream)"""
 ALIGNMENT = 64  # alignment of arrays in shared memory, in bytes
 PIPE_BYTES = 2**20  # capacity of a pipe, if the system allows it; a larger one needs fewer reads and writes
+
+
+class Samples(Protocol):
+    """A data set: `[key]` gives an array or a tensor, or a tuple of them."""
+
+    def __getitem__(self, key: Key, /) -> object: ...
 
 
 class Batch(NamedTuple):
@@ -45,7 +51,7 @@ class Failure(NamedTuple):
 
 
 def serve(
-    keys: Connection, batches: Connection, dataset: bytes, sizes: Sequence[int], shared: Any, environment: dict
+    keys: Connection, batches: Connection, dataset: bytes, sizes: Sequence[int], shared: bytes, environment: dict
 ) -> None:
     """Run a worker: read one batch after another, until the pipe of keys is closed.
 
@@ -60,7 +66,7 @@ def serve(
     for name in {signal.SIGINT, signal.SIGTERM}:  # schedulers signal all processes, but the trainer has to save first
         signal.signal(name, signal.SIG_IGN)
     os.environ.update(environment)
-    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(keys, asked), daemon=True).start()
     said: list[str] = []
     warnings.showwarning = lambda message, *_: said.append(str(message))  # type: ignore[assignment]
@@ -87,7 +93,7 @@ def _receive(keys: Connection, asked: queue.SimpleQueue) -> None:
     os._exit(0)
 
 
-def collate(samples: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
+def collate(samples: Sequence[object]) -> tuple[list[np.ndarray], bool]:
     """Stack samples to a batch.
 
     Args:
@@ -97,7 +103,7 @@ def collate(samples: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
         Arrays [N, ...], and whether each sample is one array instead of a tuple.
     """
     alone = not isinstance(samples[0], tuple | list)
-    columns: Iterable[Sequence[Any]] = [samples] if alone else zip(*samples, strict=True)
+    columns: Iterable[Sequence[object]] = [samples] if alone else zip(*samples, strict=True)
     return [np.stack([np.asarray(value) for value in column]) for column in columns], alone  # [N, ...] each
 
 
@@ -116,7 +122,7 @@ def sendable(error: BaseException) -> Failure:
 # ------------------------------------------------------------------------------------ arrays that are shared
 
 
-def pack(dataset: Any) -> tuple[bytes, list[int], list[memoryview]]:
+def pack(dataset: object) -> tuple[bytes, list[int], list[memoryview]]:
     """Pickle a data set without its arrays (PEP 574).
 
     Returns:
@@ -144,7 +150,7 @@ def places(sizes: Iterable[int]) -> tuple[list[int], int]:
     return starts, end
 
 
-def open_packed(rest: bytes, sizes: Sequence[int], shared: Any) -> Any:
+def open_packed(rest: bytes, sizes: Sequence[int], shared: bytes) -> Samples:
     """Unpickle a data set from `pack`; its arrays are read-only views of the shared memory."""
     whole = memoryview(shared).cast("B").toreadonly()
     starts, _ = places(sizes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import make_dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -26,13 +26,13 @@ def loss_settings(package: str = LOSSES) -> type:
     )
 
 
-def loss_lambdas(settings: Any, defaults: dict[str, float], package: str = LOSSES) -> dict[str, float]:
+def loss_lambdas(settings: object, defaults: dict[str, float], package: str = LOSSES) -> dict[str, float]:
     """Return {loss: weight}: the default weights, replaced by those that the user gave."""
     given = {name: getattr(settings, _setting(name, loss, "lambda")) for name, loss in _losses(package)}
     return {**defaults, **{name: weight for name, weight in given.items() if weight is not None}}
 
 
-def loss_arguments(settings: Any, package: str = LOSSES) -> dict[str, dict[str, Any]]:
+def loss_arguments(settings: object, package: str = LOSSES) -> dict[str, dict[str, object]]:
     """Return {loss: keyword arguments of its constructor}."""
     return {
         name: {entry.name: getattr(settings, _setting(name, loss, entry.name)) for entry in loss.parameters}

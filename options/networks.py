@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -103,7 +103,7 @@ class CommonNetworkSettings:
             return G, self._projected(G), G_ema
         return G, DISCRIMINATORS.build_from(self.arch, {**sizes, "architecture": self.d_architecture}), G_ema
 
-    def _check_like(self, settings: dict[str, Any], given: Collection[str]) -> None:
+    def _check_like(self, settings: dict[str, object], given: Collection[str]) -> None:
         arch = settings["name"]
         if arch not in _discriminators():
             raise UserError(f"a {arch} generator cannot be trained further here: it has no discriminator")
@@ -210,12 +210,12 @@ def _arguments(arch: str) -> dict[str, Parameter]:
     return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in SET_OTHERWISE}
 
 
-def _other_defaults(arch: str) -> Iterator[tuple[str, Any]]:
+def _other_defaults(arch: str) -> Iterator[tuple[str, object]]:
     """Yield (name, default) of the arguments of an architecture whose default differs from that of the flag.
 
     The default of a flag is that of the first architecture that has the argument.
     """
-    firsts: dict[str, Any] = {}
+    firsts: dict[str, object] = {}
     for other in architectures():
         firsts = {name: entry.default for name, entry in _arguments(other).items()} | firsts
     for name, entry in _arguments(arch).items():
@@ -223,7 +223,7 @@ def _other_defaults(arch: str) -> Iterator[tuple[str, Any]]:
             yield name, entry.default
 
 
-def _flag(parameter: Parameter, archs: list[str]) -> Any:
+def _flag(parameter: Parameter, archs: list[str]) -> object:
     """Annotate a flag with its help text, which names the architectures if not all of them have the flag."""
     whose = "" if len(archs) == len(architectures()) else f" ({', '.join(archs)})"
     return Annotated[parameter.type, tyro.conf.arg(help=parameter.help + whose)]

@@ -28,7 +28,7 @@ from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.work_group import was_launched
 
 Settings = TypeVar("Settings")
-Presets = dict[str, dict[str, Any]] | Callable[[Mapping[str, str]], dict[str, Any]]
+Presets = dict[str, dict[str, object]] | Callable[[Mapping[str, str]], dict[str, object]]
 POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -223,7 +223,7 @@ def _flags(settings: type) -> dict[str, Flag]:
     return found
 
 
-def _annotation(hint: Any) -> tuple[Any, ...]:
+def _annotation(hint: object) -> tuple[object, ...]:
     """Return (type, *metadata of `Annotated`)."""
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
 
@@ -306,7 +306,7 @@ def _of_preset(args: list[str], presets: Presets, flags: dict[str, Flag]) -> lis
     return _as_typed(presets(given) if callable(presets) else _named(presets, given), flags)
 
 
-def _as_typed(settings: Mapping[str, Any], flags: dict[str, Flag]) -> list[str]:
+def _as_typed(settings: Mapping[str, object], flags: dict[str, Flag]) -> list[str]:
     """Return the words of a command line for settings.
 
     Raises:
@@ -321,7 +321,7 @@ def _as_typed(settings: Mapping[str, Any], flags: dict[str, Flag]) -> list[str]:
     return _canonical(words, flags)
 
 
-def _named(presets: Mapping[str, dict[str, Any]], given: Mapping[str, str]) -> dict[str, Any]:
+def _named(presets: Mapping[str, dict[str, object]], given: Mapping[str, str]) -> dict[str, object]:
     name = given.get("--preset")
     if name is None:
         return {}
@@ -330,7 +330,7 @@ def _named(presets: Mapping[str, dict[str, Any]], given: Mapping[str, str]) -> d
     return presets[name]
 
 
-def _words(value: Any) -> list[str]:
+def _words(value: object) -> list[str]:
     if isinstance(value, dict):
         return [str(word) for pair in value.items() for word in pair]
     return [str(word) for word in value] if isinstance(value, tuple | list) else [str(value)]

@@ -25,11 +25,11 @@ class Parameter:
     """An argument of a class, or of a function that builds a part."""
 
     name: str
-    type: Any
-    default: Any
+    type: object
+    default: object
     help: str
     """entry for the argument under `Args` of the docstring, in lower case as in all help texts; "" if there is none"""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     """metadata of the field, if the part is a dataclass"""
 
 
@@ -41,11 +41,11 @@ class Part:
     """first line of the docstring, in lower case"""
     parameters: tuple[Parameter, ...]
     """the arguments that have a default; the others are not settings"""
-    registration: tuple[Any, ...] = ()
+    registration: tuple[Mapping[str, str], ...] = ()
     """the arguments of the decorator after the name"""
 
 
-def one_of(names: Iterable[str]) -> Any:
+def one_of(names: Iterable[str]) -> object:
     """Return metadata for `Annotated` with which the help text of a flag lists the choices."""
     return tyro.conf.arg(metavar="{" + ",".join(names) + "}")
 
@@ -86,7 +86,7 @@ def _arguments(call: ast.Call, source: Source) -> list[Any]:
     return [source.evaluate(value) for value in (*call.args, *(keyword.value for keyword in call.keywords))]
 
 
-def _part(definition: Definition, source: Source, registration: tuple[Any, ...]) -> Part:
+def _part(definition: Definition, source: Source, registration: tuple[Mapping[str, str], ...]) -> Part:
     try:
         return Part(_summary(definition), tuple(_parameters(definition, source)), registration)
     except UnreadableError:
@@ -165,11 +165,11 @@ def _documented_arguments(definition: Definition) -> dict[str, str]:
     return {entry.arg_name: phrase(entry.description or "") for entry in entries}
 
 
-def _type(annotation: ast.expr | None, source: Source) -> Any:
+def _type(annotation: ast.expr | None, source: Source) -> object:
     return str if annotation is None else source.evaluate(annotation)
 
 
-def parameters(builder: Callable[..., Any]) -> list[Parameter]:
+def parameters(builder: Callable[..., object]) -> list[Parameter]:
     """Return the settings of an imported class or function, in the form in which `read_parts` reads them."""
     constructor = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
     hints = typing.get_type_hints(constructor, include_extras=True)

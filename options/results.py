@@ -66,7 +66,7 @@ class Record:
     path: Path
     command: str
     settings: dict[str, Any]
-    earlier_runs: Sequence[Any] = ()
+    earlier_runs: Sequence[object] = ()
     """the runs whose results are in the folder and which this run continues"""
 
     @property
@@ -98,7 +98,7 @@ def with_folder(o: Settings, default: str) -> Settings:
 
 
 def record_for(
-    o: Any,
+    o: Configured,
     command: str,
     *,
     writes: Sequence[str] = ("*",),
@@ -124,7 +124,7 @@ def record_for(
     Raises:
         UserError: The folder contains results of another command or of other settings.
     """
-    folder: Path = o.exp_dir
+    folder = o.folder
     settings = plain_settings(o)
     path = folder / (f"config_{part}.yaml" if part else "config.yaml")
     earlier = {file: read_config(file) for file in sorted(folder.glob("config*.yaml"))}
@@ -213,7 +213,7 @@ def label(name: str | Path) -> str:
     return inner.resolve().name.partition(".")[0] or "model"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple | list):

@@ -34,10 +34,10 @@ class Source:
     constants: Mapping[str, ast.expr]
     imports: Mapping[str, tuple[str, str]]
     """{name in this file: (module, name in the module)}; the latter is "" for an imported module"""
-    known: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, object] = field(default_factory=dict)
     """cache of values"""
 
-    def value(self, name: str) -> Any:
+    def value(self, name: str) -> object:
         """Return the value of a name; for a class or function of the file, its `Definition`.
 
         Raises:
@@ -47,7 +47,7 @@ class Source:
             self.known[name] = self._find(name)
         return self.known[name]
 
-    def evaluate(self, expression: ast.expr) -> Any:
+    def evaluate(self, expression: ast.expr) -> object:
         """Return the value of an expression of this file.
 
         Raises:
@@ -60,7 +60,7 @@ class Source:
         except Exception as error:  # an expression may raise anything, because some names have no real values here
             raise UnreadableError(f"{self.name}: {ast.unparse(expression)}: {error}") from error
 
-    def _find(self, name: str) -> Any:
+    def _find(self, name: str) -> object:
         if name in self.definitions:
             return self.definitions[name]
         if name in self.constants:
@@ -79,7 +79,7 @@ class _Names(dict):
         super().__init__()
         self.source = source
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> object:
         return self.source.value(name)
 
 

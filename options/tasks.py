@@ -35,7 +35,7 @@ def task_settings(purpose: Purpose, package: str = TASKS) -> type:
     return make_dataclass("TaskSettings", flags, frozen=True, namespace={"__doc__": "Settings of the tasks."})
 
 
-def given_settings(settings: Any, purpose: Purpose, package: str = TASKS) -> dict[str, Any]:
+def given_settings(settings: object, purpose: Purpose, package: str = TASKS) -> dict[str, object]:
     """Return {setting: value} of the settings that the user gave.
 
     Raises:
@@ -54,23 +54,23 @@ def _settings(purpose: Purpose, package: str) -> Iterator[tuple[str, Parameter]]
                 yield name, setting
 
 
-def _flag(setting: Parameter, helps: list[str], names: Iterable[str]) -> Any:
+def _flag(setting: Parameter, helps: list[str], names: Iterable[str]) -> object:
     """Describe a flag for tyro, with the default of the task."""
     default, alias = setting.default, setting.metadata.get("alias")
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return tyro.conf.arg(
         help="; ".join(helps),
         help_behavior_hint=f"(default: {shown})",
-        aliases=[f"--{alias}"] if alias and alias not in names else None,
+        aliases=[f"--{alias}"] if isinstance(alias, str) and alias not in names else None,
     )
 
 
-def _typed(kind: Any) -> Any:
+def _typed(kind: Any) -> object:
     """Return the type of an optional flag. The flag of a tuple is a text with commas."""
     return str | None if typing.get_origin(kind) is tuple else kind | None
 
 
-def _read(name: str, value: Any, kind: Any) -> Any:
+def _read(name: str, value: Any, kind: Any) -> object:
     """Convert a text such as 1,2,4 to (1, 2, 4) if the setting is a tuple."""
     if typing.get_origin(kind) is not tuple:
         return value

@@ -3,7 +3,7 @@
 What is imported from here is loaded when it is first used, so that importing `psp` alone does not import PyTorch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stylegan2.runtime.lazy import attribute_of
 
@@ -24,7 +24,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     return attribute_of(__name__, name, _MODULES)
 
 

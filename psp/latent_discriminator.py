@@ -5,7 +5,6 @@ The encoder learns to deceive it, which keeps its codes where the generator was 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +153,7 @@ def adversary_tensors(adversary: Adversary) -> tuple[dict[str, Tensor], Metadata
     return tensors, settings
 
 
-def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, Any] | None) -> None:
+def load_adversary(adversary: Adversary, tensors: Mapping[str, Tensor], settings: dict[str, object] | None) -> None:
     """Restore the state from `adversary_tensors`, bit for bit. CheckpointError: the run was trained without one."""
     if settings is None:
         raise CheckpointError(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +79,7 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
     return model if encoder is model.encoder else PSp(encoder, model.generator, model.latent_avg)
 
 
-def model_metadata(model: PSp) -> dict[str, Any]:
+def model_metadata(model: PSp) -> dict[str, object]:
     """Return the metadata that `load` needs, besides the tensors, to build a model again."""
     parts = {"kind": KIND, "encoder": built_as(model.encoder), "generator": built_as(model.generator)}
     if model.encoder.aspect != 1.0:
@@ -124,7 +123,7 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     """
     if "latent_avg" not in tensors:
         raise CheckpointError("latent_avg is missing")
-    encoder: Any = build_stored(ENCODERS, _encoder_description(metadata), tensors, "encoder")
+    encoder: object = build_stored(ENCODERS, _encoder_description(metadata), tensors, "encoder")
     generator = build_stored(GENERATORS, metadata.get("generator"), tensors, "generator")
     average = tensors["latent_avg"].float()
     if list(average.shape) not in ([generator.w_dim], [generator.num_ws, generator.w_dim], [1, generator.w_dim]):
@@ -135,13 +134,13 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
     return model.eval()
 
 
-def _aspect(value: Any) -> float:
+def _aspect(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.25 <= value <= 1:
         raise CheckpointError(f"its aspect is {str(value)[:50]}, which is no height over width from 0.25 to 1")
     return float(value)
 
 
-def _encoder_description(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _encoder_description(metadata: Mapping[str, object]) -> dict[str, object]:
     settings = metadata.get("encoder")
     if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
         raise CheckpointError("its metadata do not say which encoder it holds")

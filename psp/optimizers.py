@@ -48,7 +48,7 @@ class Ranger(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.95, 0.999),
         eps: float = 1e-5,

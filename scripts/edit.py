@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -39,7 +38,7 @@ from stylegan2.runtime.output_names import file_name, printable, unique_paths
 DEFAULT_MODEL, DEFAULT_GENERATOR = "portraits64_inversion", "portraits64"
 
 
-def load_generator(name: str) -> Any:
+def load_generator(name: str) -> Generator:
     """Load a generator, or the generator of a pSp model, by the name that the user gave."""
     try:
         return stylegan2.load(name)[0]

@@ -11,7 +11,6 @@ import _start  # noqa: F401
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -102,7 +101,7 @@ def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[
     return [*refined, *([optimise(model, losses, optimisation_steps)] if optimisation_steps else [])]
 
 
-def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> dict[str, dict[str, Any]]:
+def checkpoints_of(o: Evaluate, loaded: Mapping[str, tuple[PSp, Metadata]]) -> dict[str, dict[str, object]]:
     """Describe the file of each model: {name of the row: {"path", "encoder", "cur_step"}}."""
     return {
         name: {"path": path, "encoder": built_as(model.encoder)["name"], "cur_step": metadata.get("cur_step")}

@@ -4,7 +4,6 @@ import _start  # noqa: F401
 
 # isort: split
 
-from typing import Any
 
 import stylegan2
 from options.commands.export_onnx import ExportOnnx
@@ -12,10 +11,13 @@ from options.parse import run
 from options.results import check_new
 from psp import loading
 from psp.convert.onnx_export import export_part, metadata_of, parts_of
+from psp.model import PSp
+from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 
 
-def load_either(name: str) -> tuple[Any, dict[str, Any]]:
+def load_either(name: str) -> tuple[PSp | Generator, Metadata]:
     """Load a pSp model or, if there is none of that name, a generator, and return (model, metadata)."""
     try:
         return loading.load(name)

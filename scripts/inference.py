@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -110,7 +109,7 @@ def main(o: Inference) -> int:
     model, metadata = load(o.checkpoint_path)
     if o.iterations is not None:
         model.iterations = o.iterations
-    encoder, generator = cast(Any, model.encoder), cast(Any, model.generator)
+    encoder, generator = model.encoder, model.generator
     task = task_of(metadata, encoder.input_channels, **given_settings(o.task_settings, "inference"))
     o.optimisation.check_task(task.inverts)
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # reports an invalid mask before any work is done

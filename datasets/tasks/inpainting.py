@@ -5,10 +5,10 @@ paper gives no loss weights for this task. The weights here are those of super-r
 whole photo.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from datasets.synthetic import HELD_OUT_SEED
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
-from psp.evaluation.methods import Method
+from psp.evaluation.methods import Method, OnStep
 from psp.inference.sources import PhotosWithHoles, masked
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
@@ -91,7 +91,7 @@ class Inpainting(Task):
     def show_source(self, source: Tensor) -> Tensor:
         return source[:, :3]  # [N, 3, S, S]
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: str | os.PathLike) -> np.ndarray:
         """Read a photo as uint8 [H, W, 4] that is transparent where it is missing or where its mask is white."""
         photo = images.read_image(path, "rgba").copy()  # [H, W, 4]
         if self.mask_data is not None:
@@ -151,7 +151,7 @@ class Quarters:
 def with_known_pixels(method: Method) -> Method:
     """Return an inpainting method that pastes the result of another one into the hole and keeps the known pixels."""
 
-    def render(source: Tensor, target: Tensor, on_step: Any) -> Tensor:
+    def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         results = images.to_uint8(method.render(source, target, on_step))  # [N, T, T, 3]
         photos, holes = images.to_uint8(target), source[:, 3].cpu().numpy() > 0.5
         pasted = [paste_known(*parts) for parts in zip(results, photos, holes, strict=True)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from datasets.tasks.task import Task
 from stylegan2.runtime.checkpoint import Metadata
@@ -32,9 +32,9 @@ def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
     return decorator
 
 
-def build_task(name: str, **settings: Any) -> Task:
+def build_task(name: str, **settings: object) -> Task:
     """Build the task registered under `name`. UserError: there is no such task, or it has no such setting."""
-    cls: Any = TASKS[name]
+    cls: object = TASKS[name]
     known = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
     unknown = sorted(settings.keys() - known)
     if unknown:
@@ -43,7 +43,7 @@ def build_task(name: str, **settings: Any) -> Task:
     return TASKS.build(name, **settings)
 
 
-def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
+def task_of(metadata: Metadata, source_channels: int, **settings: object) -> Task:
     """Build the task that a checkpoint was trained for.
 
     Args:
@@ -66,9 +66,9 @@ def task_of(metadata: Metadata, source_channels: int, **settings: Any) -> Task:
     return build_task(name, **{**stored, **settings})
 
 
-def _stored(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _stored(name: str, settings: dict[str, object]) -> dict[str, object]:
     """Validate the settings of a task from a checkpoint, without those that are never stored, such as paths."""
-    cls: Any = TASKS[name]
+    cls: object = TASKS[name]
     own = (
         {field.name for field in fields(cls) if not field.metadata.get("stored", True)} if is_dataclass(cls) else set()
     )

@@ -1,7 +1,7 @@
 """Segmentation to face: a photo from a label map (pSp, arXiv 2008.00951, section 4.3, conditional image synthesis)."""
 
+import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class Segmentation(Task):
         shown = colours[source.argmax(1)]  # [N, S, S, 3]
         return shown.permute(0, 3, 1, 2).float() / 127.5 - 1  # [N, 3, S, S]
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: str | os.PathLike) -> np.ndarray:
         return LabelMaps(self.label_nc).read_file(path)
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:

@@ -1,7 +1,8 @@
 """The base class of tasks, whose methods are those of a task that reads photos without changes."""
 
+import os
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -46,7 +47,7 @@ class Task:
     pictures_source: ClassVar[bool] = True
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """Return the settings that checkpoints store, as JSON; `build_task` accepts them as arguments."""
         settings = fields(self) if is_dataclass(self) else ()
         values = {entry.name: getattr(self, entry.name) for entry in settings if entry.metadata.get("stored", True)}
@@ -80,7 +81,7 @@ class Task:
 
     # --- inference ---
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: str | os.PathLike) -> np.ndarray:
         """Read an input file of inference.
 
         Returns:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -60,7 +60,7 @@ class TrainStyleGAN2(Machine):
         if self.init_from is None:
             from stylegan2.networks.registry import GENERATORS
 
-            generator: Any = GENERATORS[self.network.arch]
+            generator: object = GENERATORS[self.network.arch]
             check_fit(self.training, self.network.resolution, generator.grows, generator.has_styles)
 
     def _check_metrics(self) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,9 +10,11 @@ import stylegan2
 from psp import loading
 from psp.convert.export import export_problems, to_official
 from psp.convert.verification import verify
+from psp.model import PSp
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.verification import compare, require
+from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import atomic_file, writing
@@ -38,7 +39,7 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
         UserError: The layout has no place for this generator.
     """
     model, _, _ = load_any(source)
-    generator = getattr(model, "generator", model)
+    generator = model.generator if isinstance(model, PSp) else model
     stored = rosinality.store(generator)
     yield from require(compare(generator, stored))
     yield from rosinality.differences(generator)
@@ -55,7 +56,7 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
     yield path_and_size(out)
 
 
-def load_any(source: Path) -> tuple[Any, Metadata, Callable[..., None]]:
+def load_any(source: Path) -> tuple[PSp | Generator, Metadata, Callable[..., None]]:
     """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
     try:
         return *loading.load(source), psp.save_model
@@ -71,7 +72,7 @@ def path_and_size(out: Path) -> str:
     return f"{out}: {out.stat().st_size / 1e6:.1f} MB"
 
 
-def _write_torch(out: Path, content: dict[str, Any]) -> None:
+def _write_torch(out: Path, content: dict[str, object]) -> None:
     with writing(out), atomic_file(out) as file:
         try:
             torch.save(content, file)

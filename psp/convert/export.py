@@ -1,7 +1,5 @@
 """Write our models in the layout of the published code: {"state_dict": tensors, "opts": dict, "latent_avg": tensor}."""
 
-from typing import Any
-
 from torch import Tensor
 
 from psp.convert import layout
@@ -35,7 +33,7 @@ GENERATOR = {
 CHANNELS = (32768, 512)  # channel_base and channel_max of a channel multiplier of 2
 
 
-def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
+def to_official(model: PSp, task: str = "inversion") -> dict[str, object]:
     """Return the content of a file for the published code; `export_problems` tells whether it can build the model.
 
     Args:
@@ -54,7 +52,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, Any]:
     return {"state_dict": state, "opts": published_options(model, task), "latent_avg": average.detach().clone()}
 
 
-def published_options(model: PSp, task: str) -> dict[str, Any]:
+def published_options(model: PSp, task: str) -> dict[str, object]:
     """Return the options that the published inference scripts read from a file."""
     name, encoder, resolution = encoder_name(model), model.encoder, model.generator.img_resolution
     channels = encoder.input_channels

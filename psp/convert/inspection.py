@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +44,7 @@ def inspect(path: str | Path) -> list[str]:
         return _torch(convert.read_content(path, kind), path)
 
 
-def _torch(content: Any, path: str | Path) -> list[str]:
+def _torch(content: object, path: str | Path) -> list[str]:
     if isinstance(content, dict) and ("state_dict" in content or any(unwrap(content, anchor) for anchor in ANCHORS)):
         return _published(content)
     if isinstance(content, dict) and "input_layer.0.weight" in content:
@@ -82,7 +81,7 @@ def _ours(path: str | Path) -> list[str]:
     return [*lines, amount(tensors)]
 
 
-def _published(content: dict[str, Any]) -> list[str]:
+def _published(content: dict[str, object]) -> list[str]:
     state, average, options = parts(content)
     lines = []
     try:

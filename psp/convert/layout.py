@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any
 
 from torch import Tensor
 
@@ -57,7 +56,7 @@ LANDSCAPE, LANDSCAPE_ASPECT = {"car", "cars"}, 0.75
 generator has learned"""
 E4E_OPTIONS = {"stylegan_size", "progressive_start", "progressive_steps", "delta_norm", "w_discriminator_lambda"}
 RESTYLE_OPTION = "n_iters_per_batch"
-Options = Mapping[str, Any]
+Options = Mapping[str, object]
 """`opts` of a file, which describe the training that wrote it"""
 HYPERSTYLE = "a HyperStyle file: it predicts changes to the generator's weights, not codes"
 PUBLISHED_SIZE = 256  # input size of the baselines, whose tensors do not tell it

@@ -3,7 +3,7 @@ ReStyle (yuval-alaluf/restyle-encoder)."""
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def from_official(path: str | Path) -> tuple[PSp, Metadata]:
     return model, metadata
 
 
-def from_content(content: Any) -> tuple[PSp, Metadata]:
+def from_content(content: object) -> tuple[PSp, Metadata]:
     """Build a model from the content of a published file: {"state_dict": tensors, "opts": ..., "latent_avg": tensor}.
 
     The encoder uses the tensors themselves, so that a file of a gigabyte is in memory only once.
@@ -83,7 +83,7 @@ def from_content(content: Any) -> tuple[PSp, Metadata]:
     return model.eval(), metadata
 
 
-def parts(content: Any) -> Content:
+def parts(content: object) -> Content:
     """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has none."""
     if not isinstance(content, dict):
         raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
@@ -106,7 +106,7 @@ def parts(content: Any) -> Content:
     return Content(state, average, options if isinstance(options, dict) else {})
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return isinstance(value, bool | str) or (isinstance(value, int | float) and abs(value) < 2**63)
 
 

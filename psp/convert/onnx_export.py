@@ -87,7 +87,7 @@ def parts_of(model: PSp | Generator) -> dict[str, Part]:
     Raises:
         UserError: The generator is conditioned on classes.
     """
-    generator: Any = model.generator if isinstance(model, PSp) else model
+    generator = model.generator if isinstance(model, PSp) else model
     if generator.num_classes:
         raise UserError("a generator that is conditioned on classes cannot be exported")
     z = seeded_z(generator, range(BATCH)).cpu()  # [N, z_dim]
@@ -120,7 +120,7 @@ def parts_of(model: PSp | Generator) -> dict[str, Part]:
     }
 
 
-def export_part(part: Part, path: Path, about: Mapping[str, Any], half: bool = False) -> float:
+def export_part(part: Part, path: Path, about: Mapping[str, object], half: bool = False) -> float:
     """Write a part as an ONNX file, and compare it with PyTorch.
 
     Args:
@@ -153,10 +153,10 @@ def export_part(part: Part, path: Path, about: Mapping[str, Any], half: bool = F
     return difference
 
 
-def metadata_of(model: PSp | Generator, metadata: Mapping[str, Any], part: Part, half: bool) -> dict[str, Any]:
+def metadata_of(model: PSp | Generator, metadata: Mapping[str, object], part: Part, half: bool) -> dict[str, object]:
     """Return the metadata of a file: its part, inputs and outputs, the networks, and the licence."""
     names = [*part.inputs, *part.outputs]
-    about: dict[str, Any] = {"part": part.name, "precision": "float16" if half else "float32"}
+    about: dict[str, object] = {"part": part.name, "precision": "float16" if half else "float32"}
     about |= {name: part.ranges[name] for name in names}
     if isinstance(model, PSp):
         about["encoder"] = built_as(model.encoder)
@@ -183,7 +183,7 @@ def _batch(part: Part, count: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _graph(part: Part, about: Mapping[str, Any], half: bool) -> bytes:
+def _graph(part: Part, about: Mapping[str, object], half: bool) -> bytes:
     """Trace the network and return the content of the file."""
     batch = torch.export.Dim("batch")
     module = _in_half(part.module) if half else part.module

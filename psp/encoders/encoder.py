@@ -6,7 +6,7 @@ checkpoints.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -75,7 +75,7 @@ class Encoder(Module, Protocol):
         ...
 
 
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, object] = {
     "reads_rendering": False,
     "iterations": 1,
     "corrects_features": False,

@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,12 +41,12 @@ def compare_methods(
     rows: Sequence[tuple[HeldOutSet, Sequence[Method]]],
     metrics: Metrics,
     exp_dir: Path,
-    header: Mapping[str, Any],
+    header: Mapping[str, object],
     titles: Mapping[str, str],
     shown: int,
     show_sources: bool,
     precision: str = "fp32",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Measure every method on every set; update metrics.json and table.md after each, and write comparison.png last.
 
     Args:
@@ -189,7 +188,7 @@ def compare_diversity(
     perceptual: nn.Module,
     mixing: Mixing,
     exp_dir: Path,
-    report: Mapping[str, Any],
+    report: Mapping[str, object],
 ) -> None:
     """Add the diversity of each model's outputs to metrics.json and table.md, and write diversity.png.
 
@@ -314,6 +313,6 @@ def pairwise(outputs: Tensor, distance: nn.Module) -> Tensor:
     return torch.stack([distance(outputs[:, a], outputs[:, b]) for a, b in pairs]).mean(0)  # [N]
 
 
-def _write(exp_dir: Path, report: Mapping[str, Any], text: str) -> None:
+def _write(exp_dir: Path, report: Mapping[str, object], text: str) -> None:
     write_text(exp_dir / "metrics.json", json.dumps(report, indent=2) + "\n")
     write_text(exp_dir / "table.md", text)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class HeldOutSet:
     pairs: Pairs
     count: int
     """pairs to measure, from the first one on"""
-    key: dict[str, Any]
+    key: dict[str, object]
     """JSON of all that the pairs depend on: files, seed, task"""
     batch_size: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -50,7 +50,7 @@ class HeldOutSet:
         source, target = self.pairs.batch(start, min(start + self.batch_size, self.count), source_size)
         return source.to(self.device), target.to(self.device)
 
-    def open_values(self, folder: Path, name: str, key: Mapping[str, Any]) -> PerImageValues:
+    def open_values(self, folder: Path, name: str, key: Mapping[str, object]) -> PerImageValues:
         """Open what is stored of this set in `folder` under a name and a key."""
         conditions = {"set": self.name, "data": self.key, "batch_size": self.batch_size, "device": self.device.type}
         return PerImageValues(folder / slug(self.name), name, {**key, **conditions})

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ class Method:
     """One method, which is one row of the table."""
 
     name: str
-    key: dict[str, Any]
+    key: dict[str, object]
     """JSON of everything that the outputs depend on, besides the images"""
     source_size: int
     """side of the sources that the method reads"""
@@ -132,7 +131,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _encoder_key(model: PSp) -> list[Any]:
+def _encoder_key(model: PSp) -> list[object]:
     return [fingerprint(model.state_dict()), model_metadata(model)["encoder"], model.iterations]
 
 

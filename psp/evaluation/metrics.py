@@ -1,7 +1,5 @@
 """Compute the metrics of an encoder's outputs, one value for each image."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,7 +84,7 @@ class Metrics(nn.Module):
         }
 
 
-def build_metrics(segmenter: Segmenter | None = None, **networks: dict[str, Any]) -> Metrics:
+def build_metrics(segmenter: Segmenter | None = None, **networks: dict[str, object]) -> Metrics:
     """Build metrics with named networks: `perceptual={"network": NAME, "path": FILE}, id={...}`.
 
     The default network is `auto`: that of the paper if its file is found, else one that needs no download.

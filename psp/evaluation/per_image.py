@@ -35,7 +35,7 @@ class PerImageValues:
         pictures: uint8 [K, H, W, 3], of the first images.
     """
 
-    def __init__(self, folder: Path, name: str, key: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, key: Mapping[str, object]) -> None:
         self.key = json.dumps({"version": VERSION, **key}, sort_keys=True)
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
         self.path = folder / f"{slug(name)}-{digest}.npz"

@@ -288,7 +288,7 @@ def _join(numbers: Mapping[str, int], folder: Path) -> Summary:
     return summary
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: object) -> bool:
     """Check that a line is a valid entry whose pictures are inside the folder, because anybody may have written it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return False

@@ -137,7 +137,7 @@ class DlibDetector:
         """Find the landmarks [68, 2] of the face in a box (x0, y0, x1, y1) of an image, uint8 [H, W, 3]."""
         return self._landmarks(image, self.dlib.rectangle(*(round(v) for v in box)))
 
-    def _landmarks(self, picture: np.ndarray, rectangle: Any) -> np.ndarray:
+    def _landmarks(self, picture: np.ndarray, rectangle: object) -> np.ndarray:
         return np.array([(p.x, p.y) for p in self.predictor(picture, rectangle).parts()], np.float64)  # [68, 2]
 
 

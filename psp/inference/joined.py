@@ -10,14 +10,15 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
 
+from psp.inference.aligned import Entry
 from psp.inference.names import Names
 from psp.inference.report import file_state, relative_name
 from psp.inference.sheets import Sheets
@@ -58,7 +59,9 @@ class TranslatedFolder:
         key: All settings on which the results depend, as JSON. Records with another key are ignored.
     """
 
-    def __init__(self, folder: Path, files: Sequence[Path], root: Path, code_shape: tuple[int, ...], key: Any) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[Path], root: Path, code_shape: tuple[int, ...], key: object
+    ) -> None:
         self.folder, self.files, self.code_shape = folder, files, code_shape
         self.names = Names(files, root)
         self.numbers = {relative_name(file, root): number for number, file in enumerate(files)}
@@ -188,12 +191,12 @@ def summarize(summary: Summary, folder: Path, seconds: float, lost: list[int]) -
     return 1 if summary.failed else 0
 
 
-def _write_entry(manifest: IO[bytes], entry: Mapping[str, Any]) -> None:
+def _write_entry(manifest: IO[bytes], entry: Entry) -> None:
     manifest.write(b",\n" if manifest.tell() > 2 else b"")  # no comma directly after the bracket
     manifest.write(textwrap.indent(json.dumps(entry, indent=1), " ").encode())
 
 
-def _pictures(entry: Mapping[str, Any]) -> Iterator[str]:
+def _pictures(entry: Entry) -> Iterator[str]:
     """Yield the names of the pictures that an entry lists."""
     for output in entry["outputs"]:
         if output["result"] is not None:
@@ -220,5 +223,5 @@ def _is_record(record: Record) -> bool:
     )
 
 
-def _are_texts(values: Any) -> bool:
+def _are_texts(values: object) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)

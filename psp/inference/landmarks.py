@@ -12,7 +12,6 @@ faces.
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def _from_json(path: Path) -> Faces:
     return {name: _faces(name, value) for name, value in content.items()}
 
 
-def _faces(name: str, value: Any) -> list[np.ndarray]:
+def _faces(name: str, value: object) -> list[np.ndarray]:
     """Read one face or a list of faces. A face is a list of numbers or of pairs; anything else is a list of faces."""
     if not isinstance(value, list):
         raise UserError(f"what it says of {name[:200]!r} is no list of numbers or of faces")
@@ -106,7 +105,7 @@ def _from_npz(path: Path) -> Faces:
     return found
 
 
-def _face(name: str, value: Any) -> np.ndarray:
+def _face(name: str, value: object) -> np.ndarray:
     name = name[:200]  # limits the length of messages
     try:
         numbers = np.asarray(value, np.float64).ravel()

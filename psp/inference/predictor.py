@@ -7,11 +7,11 @@ smiling.paste_back().save("me_smiling.jpg")
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -29,13 +29,17 @@ from psp.losses import build_losses
 from psp.mixing import Mixing
 from psp.model import Codes, PSp
 from psp.optimize import LAMBDAS
+from stylegan2.latents.directions import Directions
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.device import pick_device, place
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import Region, cut_region, to_uint8
 from stylegan2.runtime.progress import Progress
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Predictor:
     def __init__(
         self,
         model: PSp,
-        metadata: Mapping[str, Any],
+        metadata: Metadata,
         device: torch.device | str = "cpu",
         directions: Sequence[str | Path] = (),
     ) -> None:
@@ -124,7 +128,7 @@ class Predictor:
         return self.model.generator.img_resolution
 
     @cached_property
-    def directions(self) -> dict[str, Any]:
+    def directions(self) -> dict[str, Directions]:
         """Return {name of a direction: the set of directions that contains it}.
 
         Raises:
@@ -381,6 +385,6 @@ def _to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def _as_given(pictures: Picture | Sequence[Picture], found: list) -> Any:
+def _as_given(pictures: Picture | Sequence[Picture], found: list[Found]) -> Found | list[Found]:
     """Return the only result if a single picture was given, else the list of results."""
     return found[0] if isinstance(pictures, Picture) else found

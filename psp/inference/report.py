@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from psp.inference.aligned import Entry
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
@@ -30,7 +30,7 @@ class PhotoRecord:
     """The results of a photo so far, until those of all its faces have arrived."""
 
     file: Path
-    entry: dict[str, Any]
+    entry: Entry
     """entry of the manifest"""
     missing: int
     """number of outputs that have not arrived yet"""
@@ -105,7 +105,7 @@ class Report:
         Returns:
             One object for each portrait of the photo, which must be passed to `write` with the results.
         """
-        entry: dict[str, Any] = {
+        entry: Entry = {
             "file": relative_name(photo.file, self.root),
             "status": photo.status,
             "reason": photo.reason,

@@ -7,8 +7,7 @@ Pillow image. The tasks prepare their training data by the same functions.
 import colorsys
 import io
 import os
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from psp.inference.photos import PhotoTask
 from psp.model import LUMA
 from stylegan2.runtime import images
+from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import ImageError, UserError
 
 Picture = str | os.PathLike | bytes | Image.Image
@@ -64,7 +64,7 @@ def as_file(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def sources_of(metadata: Mapping[str, Any], channels: int) -> PhotoTask:
+def sources_of(metadata: Metadata, channels: int) -> PhotoTask:
     """Return the object that reads pictures for an encoder.
 
     Args:
@@ -83,7 +83,7 @@ class Photos:
 
     aligns: ClassVar[bool] = True
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: Picture) -> np.ndarray:
         """Read a picture as uint8 [H, W, 3]."""
         return read_picture(path)
 
@@ -139,7 +139,7 @@ class LabelMaps:
     def __init__(self, label_nc: int) -> None:
         self.label_nc = label_nc
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: Picture) -> np.ndarray:
         """Read label ids [H, W].
 
         Raises:
@@ -198,7 +198,7 @@ class PhotosWithHoles:
 
     aligns: ClassVar[bool] = True
 
-    def read_file(self, path: Any) -> np.ndarray:
+    def read_file(self, path: Picture) -> np.ndarray:
         """Read a picture as uint8 [H, W, 4]."""
         return read_picture(path, "rgba")
 
@@ -226,14 +226,14 @@ def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
     return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
 
 
-def describe(picture: Any) -> str:
+def describe(picture: Picture) -> str:
     """Return a name of a picture for messages."""
     if isinstance(picture, Image.Image):
         return getattr(picture, "filename", "") or f"an image of {picture.width} x {picture.height} pixels"
     return "the image" if isinstance(picture, bytes) else repr(str(picture))
 
 
-def first_face_missing(picture: Any) -> UserError:
+def first_face_missing(picture: Picture) -> UserError:
     """Build the error for a picture in which no face was found."""
     return UserError(
         f"no face was found in {describe(picture)}: give align=False for a picture that is aligned already, or of "

@@ -7,7 +7,7 @@ face does not tremble, and one generator is tuned for the whole clip (section 4.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.images import to_uint8
 from stylegan2.runtime.progress import track
+
+if TYPE_CHECKING:
+    from av import Packet
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # {suffix of an output file: format of FFmpeg}
 SMOOTHING = 0.08  # seconds, standard deviation of the window over landmarks
@@ -200,9 +203,9 @@ def write_video(source: Path, out: Path, frames: Iterator[np.ndarray]) -> None:
         av.open(file, "w", format=FORMATS[out.suffix.lower()]) as written,
     ):
         video = given.streams.video[0]
-        target: Any = None
+        target = None
         sounds = {sound.index: written.add_stream_from_template(sound) for sound in given.streams.audio}
-        waiting: list[Any] = []  # sound before the first frame; it cannot be written until the video stream is open
+        waiting: list[Packet] = []  # sound before the first frame; it cannot be written until the video stream is open
         for packet in given.demux(video, *given.streams.audio):
             if packet.stream.index in sounds:
                 if packet.dts is not None:

@@ -8,7 +8,7 @@ sample, [N].
 """
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class WeightedLosses(nn.Module):
         return super().train(False)
 
 
-def build_losses(lambdas: dict[str, float], **settings: dict[str, Any]) -> WeightedLosses:
+def build_losses(lambdas: dict[str, float], **settings: dict[str, object]) -> WeightedLosses:
     """Build the losses with a positive weight: `build_losses({"l2": 1, "id": 0.1}, id={"network": "dlib"})`.
 
     Args:
@@ -83,7 +83,7 @@ def build_losses(lambdas: dict[str, float], **settings: dict[str, Any]) -> Weigh
     return WeightedLosses(terms)
 
 
-def _check(lambdas: dict[str, float], settings: dict[str, dict[str, Any]]) -> None:
+def _check(lambdas: dict[str, float], settings: dict[str, dict[str, object]]) -> None:
     for name in lambdas.keys() | settings.keys():
         _ = LOSSES[name]
     for name, weight in lambdas.items():

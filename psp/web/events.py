@@ -12,11 +12,11 @@ QUEUE = "networks"  # name of the queue; its events run one at a time
 
 
 def bind(
-    trigger: Callable[..., Any],
-    function: Callable[..., Any],
-    inputs: Sequence[Any] = (),
-    outputs: Sequence[Any] = (),
-    **settings: Any,
+    trigger: Callable[..., object],
+    function: Callable[..., object],
+    inputs: Sequence[object] = (),
+    outputs: Sequence[object] = (),
+    **settings: object,
 ) -> Any:
     """Let an event call a function that uses the networks.
 
@@ -34,11 +34,11 @@ def bind(
     return trigger(sentence_for_mistakes(function), list(inputs), list(outputs), **settings)
 
 
-def sentence_for_mistakes(function: Callable[..., Any]) -> Callable[..., Any]:
+def sentence_for_mistakes(function: Callable[..., object]) -> Callable[..., object]:
     """Wrap a function so that its `UserError` is shown on the page as one sentence."""
 
     @functools.wraps(function)
-    def said(*arguments: Any) -> Any:
+    def said(*arguments: object) -> object:
         try:
             return function(*arguments)
         except UserError as error:

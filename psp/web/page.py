@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
@@ -80,7 +79,7 @@ def build_page(models: Mapping[str, Predictor], names: Sequence[str], examples: 
 # ------------------------------------------------------------------------------------------------ events
 
 
-def open_upload(file: str | None, opened: int) -> tuple[Any, ...]:
+def open_upload(file: str | None, opened: int) -> tuple[object, ...]:
     """Open an uploaded photograph.
 
     Args:
@@ -101,12 +100,12 @@ def open_upload(file: str | None, opened: int) -> tuple[Any, ...]:
     return photograph, photograph.image, said(photograph.notice), faces, 0, opened + 1
 
 
-def open_selected(gallery: list[tuple[str, str | None]], opened: int, event: gr.SelectData) -> tuple[Any, ...]:
+def open_selected(gallery: list[tuple[str, str | None]], opened: int, event: gr.SelectData) -> tuple[object, ...]:
     """Open the selected image of a gallery as if it had been uploaded; returns the values of `open_upload`."""
     return open_upload(first_of(gallery[event.index]), opened)
 
 
-def forget(opened: int) -> tuple[Any, ...]:
+def forget(opened: int) -> tuple[object, ...]:
     """Remove the photograph; returns the values of `open_upload`."""
     return None, None, said(""), gr.Gallery(None, visible=False), 0, opened + 1
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import gradio as gr
 from PIL import Image, ImageChops
@@ -99,7 +98,9 @@ def title_of(name: str) -> str:
     return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
-def show_edited(model: Predictor, names: Sequence[str], face: Face | None, *strengths: float) -> tuple[Pair, Any]:
+def show_edited(
+    model: Predictor, names: Sequence[str], face: Face | None, *strengths: float
+) -> tuple[Pair, gr.Markdown]:
     """Return the face before and after the edit, and a note if the edit leaves the range of the generator's samples."""
     if face is None:
         return None, gr.Markdown(visible=False)
@@ -116,7 +117,7 @@ def show_edited_whole(model: Predictor, names: Sequence[str], face: Face | None,
     return gr.Image(edited.paste_back(), visible=True)
 
 
-def show_unedited(count: int, face: Face | None) -> tuple[Any, ...]:
+def show_unedited(count: int, face: Face | None) -> tuple[object, ...]:
     """Reset the tab for a new face: the face on both sides, no note, no photograph, and all sliders at 0."""
     pair = None if face is None else (studio.enlarged(face.image), studio.enlarged(face.image))
     return pair, gr.Markdown(visible=False), gr.Image(None, visible=False), *zeros(count)
@@ -161,7 +162,7 @@ def copy_selected(gallery: list[tuple[str, str | None]], event: gr.SelectData) -
     return first_of(gallery[event.index])
 
 
-def find_style(model: Predictor, file: str | None, turn: int) -> tuple[Any, ...]:
+def find_style(model: Predictor, file: str | None, turn: int) -> tuple[object, ...]:
     """Invert the largest face of the second photograph; returns the values of style, picture, message and turn."""
     if file is None:
         return None, None, gr.Markdown(visible=False), turn + 1
@@ -222,7 +223,9 @@ def build_fill(model: Predictor, subject: Subject) -> None:
     )  # fmt: skip
 
 
-def show_for_drawing(photograph: studio.Photograph | None, face: Face | None) -> tuple[Any, None, gr.Image]:
+def show_for_drawing(
+    photograph: studio.Photograph | None, face: Face | None
+) -> tuple[Image.Image | None, None, gr.Image]:
     """Return the face to draw on, and clear the results."""
     nothing = gr.Image(None, visible=False)
     if photograph is None or face is None or face.crop is None:
@@ -231,7 +234,10 @@ def show_for_drawing(photograph: studio.Photograph | None, face: Face | None) ->
 
 
 def show_filled(
-    model: Predictor, photograph: studio.Photograph | None, face: Face | None, drawn: Mapping[str, Any] | None
+    model: Predictor,
+    photograph: studio.Photograph | None,
+    face: Face | None,
+    drawn: Mapping[str, Sequence[Image.Image]] | None,
 ) -> tuple[Pair, gr.Image]:
     """Return the face before and after filling, and the photograph with it. UserError: there is no face yet."""
     if photograph is None or face is None or face.crop is None or drawn is None:

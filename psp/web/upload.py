@@ -73,9 +73,9 @@ def help_text(text: str) -> gr.Markdown:
     return gr.Markdown(text, elem_classes="psp-help")
 
 
-def first_of(entry: Any) -> Any:
+def first_of(entry: str | tuple[str, str | None]) -> str:
     """Return the image of an entry of a gallery, which is the image or a pair of image and caption."""
-    return entry[0] if isinstance(entry, tuple | list) else entry
+    return entry if isinstance(entry, str) else entry[0]
 
 
 def as_large_as_shown(small: Image.Image) -> Image.Image:

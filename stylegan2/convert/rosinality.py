@@ -163,7 +163,7 @@ def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
     return state
 
 
-def store(generator: Generator) -> Stored:
+def store(generator: protocols.Generator) -> Stored:
     """Return a generator and its mean of W as a file of that layout holds them. UserError: as in `to_rosinality`."""
     return Stored(SOURCE, {**to_rosinality(generator), W_AVG: generator.w_avg.detach().clone()}, {})
 
@@ -182,7 +182,7 @@ def export_problems(generator: protocols.Generator) -> list[str]:
     return found + (["it is conditioned on classes"] if generator.num_classes else [])
 
 
-def differences(generator: Generator) -> list[str]:
+def differences(generator: protocols.Generator) -> list[str]:
     """List, one sentence each, what the layout holds but rosinality's own code cannot build without changes."""
     sizes = resolutions(generator.img_resolution)
     config = built_as(generator)

@@ -41,13 +41,13 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(dtype)
 
 
-def number_of_labels(generator: Any) -> int:
+def number_of_labels(generator: object) -> int:
     """Return the number of labels of a generator: its classes or stored label vectors; 0 if it is unconditional."""
     rows = getattr(generator, "label_rows", None)
     return int(getattr(generator, "num_classes", 0)) if rows is None else len(rows)
 
 
-def labels_of(generator: Any, numbers: Tensor) -> Tensor | None:
+def labels_of(generator: object, numbers: Tensor) -> Tensor | None:
     """Return labels for samples.
 
     Args:
@@ -85,7 +85,7 @@ def keep_label_rows(generator: Any, rows: Any) -> None:
     generator.label_rows = rows
 
 
-def stored_label_rows(generator: Any) -> dict[str, list[list[float]]]:
+def stored_label_rows(generator: object) -> dict[str, list[list[float]]]:
     """Return the entry for label vectors in the metadata of a checkpoint; empty if the generator stores none."""
     rows = getattr(generator, "label_rows", None)
     return {} if rows is None else {"label_rows": rows.tolist()}

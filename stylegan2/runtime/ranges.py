@@ -29,7 +29,7 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 class DataclassInstance(Protocol):
     """An object of any dataclass."""
 
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
 def check_ranges(settings: DataclassInstance) -> None:
@@ -71,7 +71,7 @@ def bounds(hint: object) -> Iterator[Bound]:
             yield from bounds(part)
 
 
-def _numbers(value: object) -> Iterator[float]:
+def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     for entry in value if isinstance(value, tuple | list) else [value]:

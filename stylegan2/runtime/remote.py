@@ -11,11 +11,11 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -24,6 +24,10 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import PARTIAL_PREFIX, cache_folder, make_folder, writing
 from stylegan2.runtime.progress import track, write_line
 from stylegan2.runtime.threads import ordered_map
+
+Answer = TypeVar("Answer")
+FileInfo = dict[str, Any]
+"""what a file system reports about a file: at least "size" in bytes, which is None if it is not known"""
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])(.*)", re.DOTALL)
 TRIES, FIRST_PAUSE = 4, 0.5  # attempts per request; seconds before the second attempt, doubled for each further one
@@ -93,7 +97,7 @@ def local_model(path: str | os.PathLike) -> Path:
     return fetch_file(f"{place.rstrip('/')}/{max(names, key=_number)}")
 
 
-def describe(url: str) -> dict[str, Any]:
+def describe(url: str) -> FileInfo:
     """Return what a file system reports about a file: at least "size" in bytes, which is None if it is not known.
 
     Raises:
@@ -102,12 +106,12 @@ def describe(url: str) -> dict[str, Any]:
     return _described(url)[1]
 
 
-def state_of(info: Mapping[str, Any]) -> str:
+def state_of(info: FileInfo) -> str:
     """Return a text that changes whenever a file changes, as far as the other machine reports it."""
     return " ".join(str(info[key]) for key in STATE if info.get(key) is not None)
 
 
-def list_files(url: str) -> dict[str, dict[str, Any]]:
+def list_files(url: str) -> dict[str, FileInfo]:
     """List all files below a folder.
 
     Returns:
@@ -123,7 +127,7 @@ def list_files(url: str) -> dict[str, dict[str, Any]]:
     return {name: info for name, info in names.items() if "?" not in name}  # without the sorting links of web pages
 
 
-def fetch_file(url: str, folder: Path | None = None, info: Mapping[str, Any] | None = None) -> Path:
+def fetch_file(url: str, folder: Path | None = None, info: FileInfo | None = None) -> Path:
     """Download a file, unless the cache already has its current version.
 
     Args:
@@ -148,7 +152,7 @@ def fetch_file(url: str, folder: Path | None = None, info: Mapping[str, Any] | N
     return target
 
 
-def cached(url: str, folder: Path, info: Mapping[str, Any]) -> Path:
+def cached(url: str, folder: Path, info: FileInfo) -> Path:
     """Return the path in the cache of the version of a file that `info` describes; the file need not exist."""
     key = hashlib.sha256(f"{url} {state_of(info)}".encode()).hexdigest()[:16]
     return folder / key / _file_name(url)
@@ -185,7 +189,7 @@ def fetch_folder(url: str) -> Path:
     return folder
 
 
-def _pictures(url: str) -> dict[str, dict[str, Any]]:
+def _pictures(url: str) -> dict[str, FileInfo]:
     # Here, since it imports NumPy: the help of a command, which knows what a URL is, does not wait for that.
     from stylegan2.runtime.image_files import LABELS_FILE, Listing, passed_over_as
 
@@ -216,7 +220,7 @@ def _is_safe(name: str) -> bool:
     )
 
 
-def _fetch_one(url: str, name: str, folder: Path, info: Mapping[str, Any]) -> tuple[str, str | None]:
+def _fetch_one(url: str, name: str, folder: Path, info: FileInfo) -> tuple[str, str | None]:
     """Download one file of a folder; return its name, and the error message if it failed or None."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +256,7 @@ class RefusedError(UserError):
     """One file does not exist on the other machine, or access to it is denied."""
 
 
-def _described(url: str) -> tuple[str, dict[str, Any]]:
+def _described(url: str) -> tuple[str, FileInfo]:
     """Return a URL and what the file system reports about it; the URL of a web page ends in "/" and is a folder."""
     file_system, path = _open(url)
     info = _retried(url, lambda: file_system.info(path))
@@ -262,7 +266,7 @@ def _described(url: str) -> tuple[str, dict[str, Any]]:
     return url, info
 
 
-def _is_folder(info: Mapping[str, Any]) -> bool:
+def _is_folder(info: FileInfo) -> bool:
     return info.get("type") == "directory"
 
 
@@ -310,7 +314,7 @@ def _open(url: str) -> tuple[Any, str]:
 def _file_system(scheme: str) -> Any:
     import fsspec  # an extra
 
-    settings: dict[str, Any] = {"use_listings_cache": False}
+    settings: dict[str, object] = {"use_listings_cache": False}
     if scheme in ("http", "https"):
         import aiohttp
 
@@ -320,7 +324,7 @@ def _file_system(scheme: str) -> Any:
     return fsspec.filesystem(scheme, **settings)
 
 
-def _retried(url: str, request: Callable[[], Any]) -> Any:
+def _retried(url: str, request: Callable[[], Answer]) -> Answer:
     """Return the result of a request, which is retried a few times if the network fails. UserError: all tries fail."""
     for attempt in range(TRIES):
         try:

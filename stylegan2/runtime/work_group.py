@@ -41,9 +41,9 @@ class WorkGroup:
         timeout: Seconds without a heartbeat after which a process counts as lost.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, store: Any = None, timeout: float = TIMEOUT) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, store: object = None, timeout: float = TIMEOUT) -> None:
         self.rank, self.size, self.timeout = rank, size, timeout
-        self._store: Any = store if size > 1 else None
+        self._store: object = store if size > 1 else None
         self._beats: dict[int, tuple[bytes, float]] = {}
         self._left = threading.Event()
         if self._store is not None:
@@ -210,7 +210,7 @@ class WorkGroup:
             except Exception:  # the store is gone; the main thread reports it at its next call
                 return
 
-    def _call(self, operation: str, *arguments: Any) -> Any:
+    def _call(self, operation: str, *arguments: object) -> Any:
         try:
             return getattr(self._store, operation)(*arguments)
         except Exception as error:  # torch raises several kinds of errors when a connection breaks
