@@ -97,10 +97,10 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
-            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+            raise UserError(f"there is no case {min(unknown)!r}: choose from {', '.join(CASES)}")
         for folder in (self.nvidia, self.official):
             if folder is not None and not folder.is_dir():
-                raise UserError(f"{folder} is not a folder: name a checkout, or leave it out")
+                raise UserError(f"{folder} is not a folder: give a checkout, or leave it out")
         if self.repetitions < 1:
             raise UserError(f"--repetitions must be at least 1, not {self.repetitions}")
 

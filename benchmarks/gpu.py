@@ -343,12 +343,12 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if unknown := set(self.only) - set(PARTS):
-            raise UserError(f"there is no part {min(unknown)!r}: choose of {', '.join(PARTS)}")
+            raise UserError(f"there is no part {min(unknown)!r}: choose from {', '.join(PARTS)}")
         if unknown := set(self.precisions) - {*DTYPES, "tf32"}:
-            raise UserError(f"there is no precision {min(unknown)!r}: choose of fp32, tf32, fp16 and bf16")
+            raise UserError(f"there is no precision {min(unknown)!r}: choose from fp32, tf32, fp16 and bf16")
         for folder in (self.nvidia, self.official):
             if folder is not None and not folder.is_dir():
-                raise UserError(f"{folder} is not a folder: name a checkout, or leave it out")
+                raise UserError(f"{folder} is not a folder: give a checkout, or leave it out")
 
 
 def measure_part(o: Benchmark, part: str, device: torch.device, keep: Callable[[Row], None]) -> None:

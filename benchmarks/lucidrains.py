@@ -36,9 +36,9 @@ def load() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == "stylegan2_pytorch":
             raise UserError(f"{NAME} is not installed, so it is left out: `pip install {NAME}` adds it") from None
-        raise UserError(f"{NAME} is left out, as a package that it needs is missing: {error.name}") from None
+        raise UserError(f"{NAME} is left out because a package that it needs is missing: {error.name}") from None
     except Exception as error:  # the import of another project's package may raise anything
-        raise UserError(f"{NAME} is left out, as it cannot be imported: {error}") from None
+        raise UserError(f"{NAME} is left out because it cannot be imported: {error}") from None
     return stylegan2_pytorch
 
 

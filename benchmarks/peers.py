@@ -29,7 +29,7 @@ def imported(folder: Path, *names: str) -> list[ModuleType]:
     try:
         return [importlib.import_module(name) for name in names]
     except Exception as error:  # the import of another project's module may raise anything
-        raise UserError(f"{folder} cannot be compared with: {type(error).__name__}: {error}") from error
+        raise UserError(f"cannot compare with {folder}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(folder.resolve()))
         for name in [name for name in sys.modules if name.split(".")[0] in SHARED_NAMES]:

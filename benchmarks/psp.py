@@ -67,7 +67,7 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
-            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+            raise UserError(f"there is no case {min(unknown)!r}: choose from {', '.join(CASES)}")
 
 
 # ----------------------------------------------------------------------------------- what is measured

@@ -60,7 +60,7 @@ class Benchmark:
         if min(self.counts, default=0) < 1 or self.workers < 1:
             raise UserError("--counts and --workers are numbers from 1 on")
         if not Path("/proc/self/smaps_rollup").exists():
-            raise UserError("this system does not tell how much memory a process shares: measure on Linux")
+            raise UserError("this system does not report how much memory a process shares: measure on Linux")
 
 
 # ------------------------------------------------------------------------------------------------------ data

@@ -66,7 +66,7 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if unknown := set(self.cases) - set(CASES):
-            raise UserError(f"there is no case {min(unknown)!r}: choose of {', '.join(CASES)}")
+            raise UserError(f"there is no case {min(unknown)!r}: choose from {', '.join(CASES)}")
         if self.repetitions < 1:
             raise UserError(f"--repetitions must be at least 1, not {self.repetitions}")
 

@@ -107,18 +107,18 @@ class Examination:
         """Describe the data set in lines of text."""
         shapes = Counter(_shape(look) for look in self.readable)
         gray, transparent = (sum(getattr(look, what) for look in self.readable) for what in ("gray", "transparent"))
-        looked = "all of them" if len(self.looks) == self.count else f"{len(self.looks):,} of them"
+        looked = "all" if len(self.looks) == self.count else f"{len(self.looks):,}"
         lines = [
-            f"pictures: {self.count:,}, looked at {looked}",
-            f"shorter sides: {self.side(0)} to {self.side(1)} px, {self.side(0.5)} in the middle",
-            f"shapes: {', '.join(f'{n:,} {shape}' for shape, n in shapes.most_common())}; width / height is"
-            f" {self.aspect:.2f} in the middle",
+            f"pictures: {self.count:,}, {looked} read",
+            f"shorter sides: {self.side(0)} to {self.side(1)} px, median {self.side(0.5)} px",
+            f"shapes: {', '.join(f'{n:,} {shape}' for shape, n in shapes.most_common())}; median width / height"
+            f" {self.aspect:.2f}",
             f"colours: {len(self.readable) - gray:,} in colour, {gray:,} gray; {transparent:,} with transparency",
             f"cannot be read: {_counted([f'{look.name} ({look.reason})' for look in self.broken])}",
-            f"look the same as another: {_counted([f'{name} as {earlier}' for name, earlier in self.copies])}",
+            f"duplicates: {_counted([f'{name} of {earlier}' for name, earlier in self.copies])}",
         ]
-        of_faces = f", {self.aligned} of them aligned as FFHQ does" if self.with_face else ""
-        return [*lines, f"faces: in {self.with_face} of the {self.searched} pictures that were searched{of_faces}"]
+        of_faces = f", {self.aligned} of them aligned as in FFHQ" if self.with_face else ""
+        return [*lines, f"faces: in {self.with_face} of the {self.searched} pictures searched{of_faces}"]
 
 
 def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> Examination:

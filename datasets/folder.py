@@ -284,7 +284,8 @@ class ImageFolder:
             self._said_gray = True
             name = self.files.relative(index)
             warnings.warn(
-                f"{name!r} is grayscale: it, and others like it, are used as {self.mode.upper()}", stacklevel=3
+                f"{name!r} is grayscale: it and other grayscale images are converted to {self.mode.upper()}",
+                stacklevel=3,
             )
 
 

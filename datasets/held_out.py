@@ -86,14 +86,17 @@ def shared_task(models: Mapping[str, tuple[PSp, Metadata]]) -> Task:
     for name, (model, _) in models.items():
         mine, theirs = tasks[name].registered_name, tasks[first].registered_name
         if mine != theirs:
-            raise UserError(f"{first} was trained for {theirs} and {name} for {mine}: measure them one by one")
+            raise UserError(f"{first} was trained for {theirs} and {name} for {mine}: measure them separately")
         channels = tasks[first].source_channels
         if model.encoder.input_channels != channels:
             wrong = model.encoder.input_channels
-            raise UserError(f"{name} reads {wrong} channels, and pairs of the task {theirs} have {channels}")
+            raise UserError(f"{name} reads {wrong} channels, but pairs of the task {theirs} have {channels}")
         size, first_size = (int(m.encoder.input_size) for m in (model, models[first][0]))
         if size != first_size and not tasks[first].inverts:
-            raise UserError(f"{first} reads {first_size} px and {name} {size} px, so that sources would differ")
+            raise UserError(
+                f"{first} reads {first_size} px and {name} {size} px, so their sources would differ: "
+                f"measure them separately"
+            )
     return tasks[first]
 
 
@@ -153,5 +156,7 @@ def count_images(asked: int | None, pairs: Sequence[Any], data: str, default: in
     """
     there = min(len(part) for part in pairs)
     if asked is not None and asked > there:
-        raise UserError(f"num_images asks for {asked} images, but {data} holds {there}: ask for fewer, or leave it out")
+        raise UserError(
+            f"num_images is {asked}, but {data} has only {there} images: give a smaller number, or leave it out"
+        )
     return min(there, default) if asked is None else asked

@@ -95,7 +95,7 @@ def open_index(path: Path) -> Index:
     listing = list_pictures(path)
     if not listing.names:
         found = f" ({listing.describe()})" if listing.passed_over else ""
-        raise UserError(f"{path} holds no images: give a folder or zip with pictures{found}")
+        raise UserError(f"{path} contains no images: give a folder or zip with pictures{found}")
     visited = Names.of(listing.visited)
     fingerprint = state if listing.members is not None else _state_of_folder(path, visited, started)
     names = Names.of(listing.names)

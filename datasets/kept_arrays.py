@@ -88,10 +88,10 @@ def _read(path: Path) -> Kept:
     """Read one cache file. UserError and others: the file is damaged or too large."""
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode) or state.st_size > MOST_BYTES:  # opening a pipe could block for ever
-        raise UserError("it is no file of arrays")
+        raise UserError("it is not a file of arrays")
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise UserError("it is no file of arrays")
+            raise UserError("it is not a file of arrays")
         line = file.readline(MOST_HEADER + 1)
         header = parse_json(line, MOST_HEADER)
         fingerprint, about = header["fingerprint"], header["about"]
@@ -100,11 +100,11 @@ def _read(path: Path) -> Kept:
             raise UserError("its header is damaged")
         sizes = [np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in shapes]
         if sum(sizes) != state.st_size - len(MAGIC) - len(line):
-            raise UserError("it is cut short")
+            raise UserError("it is truncated")
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in shapes}
         for array in arrays.values():
             if array.size and file.readinto(array.data.cast("B")) != array.nbytes:
-                raise UserError("it is cut short")
+                raise UserError("it is truncated")
     if _checksum(arrays.values()) != header["checksum"]:
         raise UserError("it is damaged")
     return Kept(fingerprint, about, arrays)
@@ -124,8 +124,8 @@ def _checksum(arrays: Iterable[np.ndarray]) -> int:
 
 
 def as_text(kept: Mapping[Name, object], name: Name, longest: int = 10_000) -> str:
-    """Return a text of the header that is safe to print. UserError: it is no text, too long or not printable."""
+    """Return a text of the header that is safe to print. UserError: it is not a text, too long or not printable."""
     text = kept[name]
     if not isinstance(text, str) or len(text) > longest or not text.isprintable():
-        raise UserError(f"its {name} is no text")
+        raise UserError(f"its {name} is not a text")
     return text

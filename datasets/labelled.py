@@ -98,7 +98,9 @@ class LabelledFolder:
         found = {i: _values(table, name) for i, name in enumerate(map(files.relative, range(len(files))))}
         self.values = {i: value for i, value in found.items() if value is not None}
         if len(self.values) < 2 * HELD_OUT_EVERY:
-            raise UserError(f"{str(labels)!r} names {len(self.values)} images of {data!r}, too few to learn from")
+            raise UserError(
+                f"{str(labels)!r} names {len(self.values)} images of {data!r}, which are too few to learn from"
+            )
         labels_digest = hashlib.sha256(repr((self.names, self.values)).encode()).hexdigest()[:16]
         self.key = f"{files.digest()} {labels_digest}"
 
@@ -126,9 +128,9 @@ def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[float]]
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the labels {str(path)!r} cannot be read: {error}") from error
+        raise UserError(f"the file of labels {str(path)!r} cannot be read: {error}") from error
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise UserError(f"the labels {str(path)!r} need a header `file,NAME,...` and a row for each image")
+        raise UserError(f"the file of labels {str(path)!r} needs a header `file,NAME,...` and a row for each image")
     names, found = [name.strip() for name in rows[0][1:]], {}
     for number, row in enumerate(rows[1:], start=2):
         values = [value.strip().lower() for value in row[1:]]

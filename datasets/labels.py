@@ -55,7 +55,7 @@ def labels_of(
     labels = [found.get(name.removeprefix(root)) for name in names]
     if all(label is None for label in labels):
         raise UserError(
-            f"{where}/{root}{DATASET_JSON} gives no label to {listed(names)}: its names begin with"
+            f"{where}/{root}{DATASET_JSON} contains no label for {listed(names)}: its names begin with"
             f" {min(found, default='')!r}"
         )
     return labels
@@ -80,12 +80,12 @@ def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None
         return None
     if {folder.lower() for folder in classes} <= PARTS:
         raise UserError(
-            f"the folders {listed(classes)} of {where} are parts of a data set, no classes: give one of them as `data`"
+            f"the folders {listed(classes)} of {where} are parts of a data set, not classes: give one of them as `data`"
         )
     if all(len(folder) == 5 and folder.isdecimal() for folder in classes) and _are_shards([int(f) for f in classes]):
         raise UserError(
-            f"the folders {listed(classes)} of {where} are numbered parts, no classes: give a {DATASET_JSON}, such as"
-            " prepare_data.py writes"
+            f"the folders {listed(classes)} of {where} are numbered parts, not classes: give a {DATASET_JSON}, "
+            f"such as the one that prepare_data.py writes"
         )
     return [folder or None for folder in folders]
 
@@ -118,7 +118,7 @@ def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
     given: list[Any] = [label for label in labels if label is not None]
     said = []
     if len(kept) < len(labels):
-        said.append(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label: left out")
+        said.append(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label and are left out")
     if any(isinstance(label, tuple) for label in given):
         if len({len(label) if isinstance(label, tuple) else 0 for label in given}) > 1:
             raise UserError(
@@ -200,11 +200,11 @@ def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
     if label is None or (isinstance(label, str) and label):
         return label
     if not numbers or not all(type(x) in (int, float) and abs(x) < 1e9 for x in numbers):  # which NaN is not
-        raise UserError(f"{sentence} the label {str(label)[:80]}, which is no class, and no vector of numbers")
+        raise UserError(f"{sentence} the label {str(label)[:80]}, which is neither a class nor a vector of numbers")
     if isinstance(label, list) or continuous:
         return tuple(map(float, numbers))
     if numbers[0] < 0:
-        raise UserError(f"{sentence} the label {label}, where classes are whole numbers from 0 on")
+        raise UserError(f"{sentence} the label {label}, but classes are whole numbers from 0 on")
     return int(numbers[0])
 
 
@@ -236,7 +236,7 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
         with path.open("rb") as file:
             content = file.read(MOST_TEXT + 1)
         if len(content) > MOST_TEXT:
-            raise UserError(f"the labels of {source!r} are longer than the {MOST_TEXT:,} bytes that are read here")
+            raise UserError(f"the labels of {source!r} are longer than the limit of {MOST_TEXT:,} bytes")
         json_file = path.suffix.lower() == ".json"
         text = "" if json_file else content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig")
     except (OSError, ValueError) as error:
@@ -250,7 +250,7 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
     }
     if not labels:
         own, first = min(names, default=""), min(found, default="")
-        raise UserError(f"{source!r} names none of the images: it begins with {first!r}, they with {own!r}")
+        raise UserError(f"{source!r} contains none of the images: its names begin with {first!r}, they with {own!r}")
     if strange := sorted(found.keys() - {name.removeprefix(root) for name in names}):
         print(f"{source} names {listed(strange)}, which are not among the images")
     return labels

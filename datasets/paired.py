@@ -87,7 +87,7 @@ def _check_orphans(targets: dict[str, int], sources: dict[str, int], data: str, 
             parts.append(f"{len(orphans)} without a partner in {where} ({shown})")
     if parts:
         raise UserError(
-            f"the files of {data} ({len(targets)}) and {source_data} ({len(sources)}) do not pair up by name: "
+            f"the files of {data} ({len(targets)}) and {source_data} ({len(sources)}) do not match by name: "
             + " and ".join(parts)
         )
 
@@ -96,4 +96,4 @@ def _check_shapes(target: np.ndarray, source: np.ndarray, name: str) -> None:
     """Check that two images have the same aspect ratio, since otherwise their centre squares show different parts."""
     (height, width), (h, w) = target.shape[:2], source.shape[:2]
     if max(width * h, w * height) > MAX_STRETCH * min(width * h, w * height):
-        raise UserError(f"{name} has {w} x {h} pixels and its target {width} x {height}: crop them alike")
+        raise UserError(f"{name} has {w} x {h} pixels but its target {width} x {height}: crop both in the same way")

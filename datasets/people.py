@@ -15,7 +15,7 @@ PARTS = ("all", "train", "held_out")
 EXPRESSIONS = ("_neutral", "_smiling")
 """Endings of file names that differ between photos of one person, as in the Face Research Lab London Set."""
 SHARE = 10
-"""One in so many people is held out."""
+"""One person of this many is held out."""
 
 
 def person_of(name: str, top: str = "") -> str:
@@ -55,5 +55,5 @@ def keep_part(files: ImageFiles | ShardFiles, part: str) -> None:
     held_out = [is_held_out(person_of(files.relative(index), top)) for index in range(len(files))]
     kept = [index for index, held in enumerate(held_out) if held == (part == "held_out")]
     if not kept:
-        raise UserError(f"{files.path} shows nobody of the part {part}: use `part` all")
+        raise UserError(f"{files.path} shows no person of the part {part}: use `part` all")
     files.keep(kept)

@@ -37,9 +37,9 @@ from stylegan2.runtime.threads import ordered_map
 from stylegan2.runtime.work_group import WorkGroup
 
 NOTES = {
-    "gray": "{count} of them are grayscale and now have {channels} channels of equal brightness",
-    "colour": "{count} of them were in colour and are grayscale now",
-    "transparent": "{count} of them were transparent and lie on white now",
+    "gray": "{count} of them are grayscale and were converted to {channels} equal channels",
+    "colour": "{count} of them were in colour and were converted to grayscale",
+    "transparent": "{count} of them were transparent and were placed on white",
 }
 PAD, PADDING_JSON = "pad", "padding.json"
 CLASSES_JSON = "classes.json"
@@ -124,7 +124,7 @@ def prepare_folder(
         for item in track(items, "packing", "image", total=len(files)):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
-                item.reason, item.detail = "duplicate", f"it shows the same as {first}"
+                item.reason, item.detail = "duplicate", f"it is a duplicate of {first}"
             _keep(item, f"{targets.of_file[Path(item.name)]}.png", archive, outcome)
         if not outcome.kept:
             first_left_out = outcome.left_out[0]

@@ -80,7 +80,7 @@ def prepare_together(
         hold_folder(parts)
     group.check_folder(parts)
     digest = hashlib.sha256(json.dumps([key, *names], sort_keys=True).encode()).hexdigest()[:16]
-    group.check_same("key", digest, "finds other photos or labels than process 0: give all the same")
+    group.check_same("key", digest, "found other photos or labels than process 0: give all processes the same ones")
     folder = parts / digest
     todo = _share_todo(len(names), folder, group)
     if len(todo) < len(names):

@@ -110,7 +110,7 @@ def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
         worker.process.join(PATIENCE)
         code = worker.process.exitcode
         how = f" by {signal.Signals(-code).name}" if code is not None and -code in set(signal.Signals) else ""
-        raise UserError(f"a process that reads ahead was ended{how}: if memory is short, use fewer workers")
+        raise UserError(f"a process that reads ahead was terminated{how}: if memory is short, use fewer workers")
     if isinstance(found, BaseException):
         raise found
     return found

@@ -39,7 +39,7 @@ class ShardCache:
     def __init__(self, places: Sequence[str]) -> None:
         self.places = list(places)
         if len(set(self.places)) < len(self.places):
-            raise UserError("the pattern of shards names some of them twice")
+            raise UserError("the pattern of shards contains some of them twice")
         self.folder = cache_folder() / "shards"
         self.remote = any(remote.url_of(place) for place in self.places)
         self._infos = list(ordered_map(_described, self.places, ASKED_AT_A_TIME))
@@ -161,5 +161,5 @@ def _limit_in_bytes() -> float:
     except ValueError:
         limit = -1.0
     if not limit >= 0:
-        raise UserError(f"{LIMIT_VARIABLE} is a number of gigabytes for shards from elsewhere, not {text!r}")
+        raise UserError(f"{LIMIT_VARIABLE} must be a number of gigabytes, not {text!r}")
     return limit * 1e9

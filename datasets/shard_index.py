@@ -72,10 +72,10 @@ def _beside(shards: ShardCache) -> ShardIndex | None:
     try:
         found = read_index(path, shards.names(), shards.sizes())
     except UserError as error:
-        write_line(f"{INDEX} beside the shards is passed over: {error}")
+        write_line(f"{INDEX} beside the shards is ignored: {error}")
         return None
     if found is None:
-        write_line(f"{INDEX} beside the shards is passed over: it is of other shards, or of others of these names")
+        write_line(f"{INDEX} beside the shards is ignored: it belongs to other shards, or to other versions of these")
     return found
 
 
@@ -101,7 +101,7 @@ def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = N
         _check_arrays(len(stored), counts, starts, lengths, totals)
         labels = None if labels is None else [parse_label(label, False, "it has") for label in labels]
         if labels is not None and len(labels) != len(starts):
-            raise UserError("it has not as many labels as pictures")
+            raise UserError("its numbers of labels and pictures differ")
     place = {name: number for number, name in enumerate(stored)}
     if not place.keys() >= set(names):
         return None
@@ -144,21 +144,21 @@ def write_index(path: Path, names: Sequence[str], sizes: Sequence[int], index: S
 def _check_arrays(shards: int, counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray, totals: np.ndarray) -> None:
     """Validate the arrays of an index. UserError: they do not fit together, or an image lies outside of its shard."""
     if any(array.dtype.kind != "i" or array.ndim != 1 for array in (counts, starts, lengths, totals)):
-        raise UserError("its arrays are no lists of whole numbers")
+        raise UserError("its arrays are not lists of whole numbers")
     if len(counts) != shards or len(totals) != shards or len(lengths) != len(starts):
-        raise UserError("its arrays are of other lengths")
+        raise UserError("its arrays do not have the same length")
     if ((counts < 0) | (counts > len(starts))).any() or int(counts.sum()) != len(starts):
-        raise UserError("its shards have not as many pictures as it lists")
+        raise UserError("the number of pictures in its shards differs from the number that it lists")
     ends = np.repeat(np.where(totals < 0, LARGEST_SHARD, totals), counts)  # the size may be unknown
     if ((starts < 0) | (lengths < 0) | (starts > ends) | (lengths > ends - starts)).any():
-        raise UserError("it has pictures that lie beyond their shards")
+        raise UserError("it lists pictures beyond the end of their shards")
 
 
 def _list_of(array: np.ndarray) -> list:
     """Parse the JSON list that an array of bytes contains. UserError: it contains no list."""
     found = parse_json(array.tobytes())
     if not isinstance(found, list) or not all(isinstance(entry, str | int | list | None) for entry in found):
-        raise UserError("it holds no list")
+        raise UserError("it contains no list")
     return found
 
 
@@ -192,14 +192,16 @@ def scan(shards: ShardCache) -> ShardIndex:
     counts, starts, sizes, labels, passed_over = [], [], [], [], Counter()
     for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
         if found.complaint:
-            write_line(f"{shards.name(number)}: {found.complaint}; the {len(found.starts):,} pictures before are used")
+            write_line(
+                f"{shards.name(number)}: {found.complaint}; the {len(found.starts):,} pictures before that are used"
+            )
         counts.append(len(found.starts))
         starts.append(np.array(found.starts, np.int64))
         sizes.append(np.array(found.sizes, np.int32))
         labels += found.labels
         passed_over += found.passed_over
     if passed_over:
-        write_line("passed over: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items())))
+        write_line("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items())))
     return ShardIndex(np.array(counts), np.concatenate(starts), np.concatenate(sizes), _of_one_kind(labels))
 
 
@@ -235,7 +237,7 @@ def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
     from webdataset.tariterators import group_by_keys
 
     def twice(error: Exception) -> bool:  # of members of the same name, the first is used
-        found.passed_over["members of a name that its sample has already"] += 1
+        found.passed_over["members whose name occurs twice in their sample"] += 1
         return True
 
     yield from group_by_keys(_named(file, found), handler=twice)
@@ -269,7 +271,7 @@ def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> Non
         found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
     except (UserError, UnicodeDecodeError):
         found.labels.append(None)
-        found.passed_over[".cls and .json members that are no labels"] += 1
+        found.passed_over[".cls and .json members that are not labels"] += 1
 
 
 def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:
@@ -290,6 +292,6 @@ def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> 
 
 def _read_text(file: BinaryIO, start: int, size: int) -> str:
     if size > MOST_LABEL:
-        raise UserError(f"it is larger than the {MOST_LABEL:,} bytes that a label takes")
+        raise UserError(f"it is larger than the {MOST_LABEL:,} bytes that are the limit for a label")
     file.seek(start)
     return file.read(size).decode("utf-8")

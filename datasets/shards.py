@@ -59,7 +59,7 @@ class ShardFiles:
         self._opened_by = 0  # id of the process that opened the files
         self._reading = Lock()  # threads share the position in an open file
         if not len(self.starts):
-            raise UserError(f"{self.path} holds no pictures in samples that webdataset would find")
+            raise UserError(f"{self.path} contains no pictures in WebDataset samples")
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -127,7 +127,7 @@ class ShardFiles:
                 file.seek(start)
                 content = file.read(size)
             if len(content) < size:
-                raise ImageError("the shard ends before it")
+                raise ImageError("the shard is truncated before it")
             return read_image(content, mode)
         except (ImageError, OSError) as error:
             raise ImageError(f"the picture at byte {start:,} of {self.shards.name(shard)}: {error}") from error
@@ -158,11 +158,11 @@ def expand(data: str) -> list[str]:
     for part in data.split("::"):
         ranges = [abs(int(last[:18]) - int(first[:18])) + 1 for first, last in RANGE.findall(part)]
         if math.prod(ranges) > MOST_SHARDS:  # checked before braceexpand lists them
-            raise UserError(f"{part!r} names more than {MOST_SHARDS:,} shards")
+            raise UserError(f"{part!r} stands for more than {MOST_SHARDS:,} shards")
         try:
             found += islice(braceexpand.braceexpand(part), MOST_SHARDS + 1 - len(found))
         except ValueError as error:  # braces that do not close
-            raise UserError(f"{part!r} is no pattern of shards ({error}), such as {{000000..000999}}.tar") from error
+            raise UserError(f"{part!r} is not a pattern of shards ({error}), such as {{000000..000999}}.tar") from error
     if len(found) > MOST_SHARDS:
-        raise UserError(f"{data!r} names more than {MOST_SHARDS:,} shards")
+        raise UserError(f"{data!r} stands for more than {MOST_SHARDS:,} shards")
     return found

@@ -125,7 +125,7 @@ def open_split(
         UserError: `test_source_data` is given without `test_data`, or the data cannot be opened (`open_examples`).
     """
     if test_source_data is not None and test_data is None:
-        raise UserError("test_source_data is without its images: give test_data too")
+        raise UserError("test_source_data needs its images: give test_data too")
     training = open_examples(task, data, resolution, source_data)
     if test_data is not None:
         return training, open_examples(task, test_data, resolution, test_source_data, HELD_OUT_SEED)
@@ -153,8 +153,7 @@ def open_examples(
     if data == SYNTHETIC:
         if source_data is not None:
             raise UserError(
-                "procedural faces bring their sources along: source_data is for images of your own, whose folder is"
-                " `data`"
+                "procedural faces include their sources: give source_data only for images of your own in `data`"
             )
         return RenderedExamples(task, resolution, seed)
     if source_data is not None:

@@ -69,7 +69,7 @@ class SyntheticFaces:
 
     def _rng(self, index, stream):
         if not isinstance(index, int | np.integer) or index < 0:
-            raise UserError(f"procedural faces are counted from 0 in whole numbers: there is no index {index!r}")
+            raise UserError(f"the index of a procedural face must be a whole number from 0 on, not {index!r}")
         return np.random.Generator(np.random.PCG64([self.seed, int(index), stream]))
 
     def identity(self, index: int) -> Identity:

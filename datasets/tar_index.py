@@ -65,7 +65,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
             place = start + _whole(claimed)
             continue
         if kind == SPARSE or sparse:
-            raise DamagedTarError(f"it holds a sparse file at byte {place:,}, which is not read here")
+            raise DamagedTarError(f"it contains a sparse file at byte {place:,}, which is not supported")
         claimed = claimed if size is None else size
         if kind in WITHOUT_CONTENT:
             claimed = 0
@@ -74,7 +74,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
             yield Member(_text(_own_name(header) if name is None else name), start, claimed)
         place, name, size = start + _whole(claimed), None, None
     if place != end or end == 0:
-        raise DamagedTarError(f"it is cut short at byte {end:,}")
+        raise DamagedTarError(f"it is truncated at byte {end:,}")
 
 
 def name_at(file: BinaryIO, start: int) -> str:
@@ -100,8 +100,10 @@ def _check(header: bytes, place: int) -> int:
         if place:
             raise DamagedTarError(f"it is damaged from byte {place:,} on")
         if header.startswith(COMPRESSED):
-            raise UserError("it is compressed: unpack it to a .tar file, since pictures are read at their places in it")
-        raise UserError("it is no tar file")
+            raise UserError(
+                "it is compressed, so pictures cannot be read from their positions: unpack it to a .tar file"
+            )
+        raise UserError("it is not a tar file")
     field = header[124:136]
     size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field.strip(b" \0") or b"0")
     if size < 0:
@@ -121,7 +123,7 @@ def _decimal(digits: bytes, place: int) -> int:
 
 def _check_extent(start: int, size: int, end: int, place: int) -> None:
     if start + size > end:
-        raise DamagedTarError(f"it is cut short: the member at byte {place:,} claims {size:,} bytes")
+        raise DamagedTarError(f"it is truncated: the member at byte {place:,} claims {size:,} bytes")
 
 
 def _whole(size: int) -> int:

@@ -39,7 +39,7 @@ def read_targets(sources: Sequence[Path], resolution: int, channels: int) -> Tar
         ImageError: None of the files can be read; the message is about the first one.
     """
     if channels not in MODES:
-        raise UserError(f"image files have 1, 3 or 4 channels, and this generator's images have {channels}")
+        raise UserError(f"image files have 1, 3 or 4 channels, but this generator's images have {channels}")
     files = list(dict.fromkeys(file for source in sources for file in list_photos(source)))
     names = Names(files, Path(os.path.commonpath([file.absolute().parent for file in files])))
     found, errors = Targets({}, {}), []

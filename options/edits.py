@@ -25,7 +25,9 @@ def parse_edits(words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             strength = float("nan")
         if not name or not equals or not abs(strength) < float("inf"):
-            raise UserError(f"a direction is followed so far: smile=+2, several as smile=+2,yaw=-1; not {word!r}")
+            raise UserError(
+                f"directions must be given with strengths, such as smile=+2 or smile=+2,yaw=-1, not {word!r}"
+            )
         if name in found:
             raise UserError(f"the direction {name!r} is given twice")
         found[name] = strength

@@ -22,7 +22,9 @@ def loss_settings(package: str = LOSSES) -> type:
         "LossSettings",
         [(name, Annotated[p.type, tyro.conf.arg(help=p.help)], p.default) for name, p in fields.items()],
         frozen=True,
-        namespace={"__doc__": "Weights and settings of the losses; weights not given are the paper's for the task."},
+        namespace={
+            "__doc__": "Weights and settings of the losses; a weight that is not given is the paper's for the task."
+        },
     )
 
 

@@ -30,7 +30,8 @@ class Optimisation:
         """Raise a UserError if optimisation is asked for, but outputs are not meant to equal their sources."""
         if (self.refine or self.pivotal) and not inverts:
             raise UserError(
-                "--refine and --pivotal bring an output close to its source: they need a model of the inversion task"
+                "--refine and --pivotal make an output more similar to its source, so they need a model "
+                "of the inversion task"
             )
 
     def refinement(self, seed: int) -> "Refinement | None":

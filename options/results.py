@@ -134,14 +134,18 @@ def record_for(
     hint = "give another exp_dir" + (", or `overwrite`" if hasattr(o, "overwrite") else "")
     for file, config in earlier.items():
         if config.get(COMMAND) != command:
-            raise UserError(f"{str(folder)!r} holds results of {config.get(COMMAND)}, as {file.name} says: {hint}")
+            raise UserError(
+                f"{str(folder)!r} contains results of {config.get(COMMAND)}, according to {file.name}: {hint}"
+            )
     if not earlier and not any((folder / mark).exists() for mark in marks):
-        raise UserError(f"{str(folder)!r} holds files of another origin, such as {results[0]!r}: {hint}")
+        raise UserError(
+            f"{str(folder)!r} contains files that this command did not write, such as {results[0]!r}: {hint}"
+        )
     names = [name for name in settings if name not in OF_THE_MACHINE] if fixed is None else fixed
     before = earlier.get(path, {})
     changed = _changed(settings, before, [name for name in names if name not in free], growing)
     if changed:
-        raise UserError(f"{str(folder)!r} holds results with another {' and another '.join(changed)}: {hint}")
+        raise UserError(f"{str(folder)!r} contains results with another {' and another '.join(changed)}: {hint}")
     return Record(path, command, settings, before.get(RUNS) or [])
 
 
@@ -153,7 +157,7 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
     """
     for path in paths:
         if path.exists() and not overwrite:
-            raise UserError(f"{str(path)!r} is there already: give another name, or `overwrite`")
+            raise UserError(f"{str(path)!r} exists already: give another name, or `overwrite`")
 
 
 def plain_settings(o: Any) -> dict[str, Any]:
@@ -177,7 +181,7 @@ def read_config(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(LONGEST_CONFIG + 1)
         if len(content) > LONGEST_CONFIG or b"<<" in content:  # nested merges could take hours to expand
-            raise UserError(f"{str(path)!r} is no list of settings: it is too large, or merges mappings")
+            raise UserError(f"{str(path)!r} is not a list of settings: it is too large, or merges mappings")
         config = yaml.safe_load(content.decode("utf-8"))
         _count_values(config, path)
     except FileNotFoundError as error:
@@ -185,9 +189,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} cannot be read: {error}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{str(path)!r} is no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{str(path)!r} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
-        raise UserError(f"{str(path)!r} is no list of settings: it needs lines such as `max_steps: 1000`")
+        raise UserError(f"{str(path)!r} is not a list of settings: it needs lines such as `max_steps: 1000`")
     return config
 
 
@@ -197,7 +201,7 @@ def _count_values(config: object, path: Path) -> None:
     for value in waiting:
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | set) else ()
         if len(waiting) > MOST_VALUES:
-            raise UserError(f"{str(path)!r} is no list of settings: it has more than {MOST_VALUES:,} values")
+            raise UserError(f"{str(path)!r} is not a list of settings: it has more than {MOST_VALUES:,} values")
 
 
 def is_first_process() -> bool:

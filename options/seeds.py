@@ -19,16 +19,16 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
         The seeds, in the given order.
 
     Raises:
-        UserError: The text has another form, or names more than 100,000 seeds.
+        UserError: The text has another form, or contains more than 100,000 seeds.
     """
     seeds: list[int] = []
     for word in text.replace(" ", "").split(","):
         found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if first > last:
-            raise UserError(f"{flag} are numbers from 0 on and ranges such as 0-63 or 1,5,9-12, not {text!r}")
+            raise UserError(f"{flag} must be numbers from 0 on or ranges such as 0-63 or 1,5,9-12, not {text!r}")
         if last - first >= MOST - len(seeds):
-            raise UserError(f"{flag} names more than {MOST} seeds: {text!r}")
+            raise UserError(f"{flag} contains more than {MOST} seeds: {text!r}")
         seeds += range(first, last + 1)
     return seeds
 
@@ -44,5 +44,5 @@ def parse_numbers(text: str, flag: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise UserError(f"{flag} are numbers separated by commas, such as -3,0,3, not {text!r}")
+        raise UserError(f"{flag} must be numbers separated by commas, such as -3,0,3, not {text!r}")
     return numbers

@@ -79,4 +79,4 @@ def _read(name: str, value: Any, kind: Any) -> object:
         return tuple(entry(part) for part in value.split(","))
     except ValueError:
         words = {int: "whole numbers", float: "numbers"}.get(entry, "words")
-        raise UserError(f"--{name} are {words} with commas between them, not {value!r}") from None
+        raise UserError(f"--{name} must be {words} separated by commas, not {value!r}") from None

@@ -74,8 +74,8 @@ def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -
         try:
             encoder, taken = started_from(encoder, encoder_for(model.generator, encoder_name, input_channels))
         except UserError as error:
-            raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was asked for") from error
-        print(f"{taken} of the encoder {name} in {str(path_or_name)!r}")
+            raise UserError(f"{str(path_or_name)!r} has an encoder {name}, but {encoder_name} was requested") from error
+        print(f"{taken} from the encoder {name} of {str(path_or_name)!r}")
     return model if encoder is model.encoder else PSp(encoder, model.generator, model.latent_avg)
 
 

@@ -70,7 +70,7 @@ class PSp(nn.Module):
         described = with_defaults(encoder)
         if (described.num_ws, described.w_dim) != (rows, w_dim):
             raise UserError(
-                f"the encoder answers with {described.num_ws} codes of {described.w_dim} numbers, but this generator "
+                f"the encoder returns {described.num_ws} codes of {described.w_dim} numbers, but this generator "
                 f"takes {rows} of {w_dim}: build the encoder with the generator's num_ws and w_dim"
             )
         average: Tensor = generator.w_avg if latent_avg is None else latent_avg
@@ -95,8 +95,8 @@ class PSp(nn.Module):
     def iterations(self, count: int) -> None:
         if not (self.encoder.reads_rendering or self.encoder.corrects_features):
             raise UserError(
-                "this model's encoder looks at an image once and does not correct itself, so the number of its passes "
-                "cannot be chosen: ReStyle and feature encoders can"
+                "this model's encoder makes one pass over an image, so the number of passes cannot be chosen: "
+                "only ReStyle and feature encoders make several"
             )
         if count < 1:
             raise UserError(f"an encoder makes at least 1 pass over an image, not {count}")

@@ -27,7 +27,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
     check_precision(precision)
     if device.type != "cuda":
         if precision == "fp16":
-            raise UserError(f"float16 is for GPUs of NVIDIA, not for {device.type}: use fp32 or bf16")
+            raise UserError(f"float16 needs an NVIDIA GPU, not {device.type}: use fp32 or bf16")
         return "fp32" if precision in ("auto", "tf32") else precision
     torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
     torch.backends.cudnn.allow_tf32 = precision != "fp32"

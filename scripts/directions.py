@@ -81,7 +81,7 @@ def write_effects(
     print(table(effects))
     for name, effect in effects.items():
         if effect.share is not None and min(effect.share, 1 - effect.share) < RARE:
-            print(f"{name}: {effect.share:.1%} of the samples have it, too few for a direction to be more than a guess")
+            print(f"{name}: {effect.share:.1%} of the samples have it, which is too few for a reliable direction")
 
 
 def keep(found: Directions, record: Record, o: FindDirections) -> Directions:
@@ -106,7 +106,7 @@ def main(o: FindDirections) -> None:
         found = keep(find(generator, o, w, scores), record, o)
     if found is not None and o.measure:
         print(
-            "measuring them by a classifier, whose training at its first use takes minutes: --no_measure leaves it out"
+            "measuring them with a classifier, whose training takes minutes at its first use: --no_measure skips this"
         )
     if by_classifier or o.measure:
         labelled = open_labelled(o.attribute_data, classifier_side(generator.img_resolution), o.attribute_labels)

@@ -103,12 +103,20 @@ def why(domain: Domain) -> list[str]:
     """Return sentences that explain the proposed commands."""
     reasons = []
     if domain.faces:
-        reasons.append("faces, aligned already" if domain.aligned else "faces: they are cut out of the photos first")
+        reasons.append(
+            "the images show faces that are aligned already"
+            if domain.aligned
+            else "the images show faces, which are cut out of the photos first"
+        )
     else:
-        moco = "MoCo's features are compared instead" if domain.moco else "`psp download moco_v2` gets what fits better"
-        reasons.append(f"no faces: nothing is aligned, and no network that knows people is asked; {moco}")
+        moco = (
+            "MoCo's features are compared instead"
+            if domain.moco
+            else "`psp download moco_v2` gets a network that fits better"
+        )
+        reasons.append(f"the images show no faces: nothing is aligned, and no identity network is used; {moco}")
     if domain.pads:
-        reasons.append("not square: pictures are padded, and what comes out has their shape again")
+        reasons.append("the pictures are not square: they are padded, and results are cropped to their shape again")
     return reasons
 
 

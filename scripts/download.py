@@ -52,7 +52,7 @@ def agreed() -> bool:
     try:
         return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        raise UserError("nobody can be asked here: give --yes to download") from None
+        raise UserError("there is no terminal to ask for confirmation: give --yes to download") from None
 
 
 def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
@@ -65,9 +65,9 @@ def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
 
         path, digest = download(entry, o.folder, show)
     if entry.sha256 is None:
-        print(f"{path}: its SHA-256 is not known; {digest} is recorded in {SUMS}, and the same is expected next time")
+        print(f"{path}: its SHA-256 is not known; {digest} is recorded in {SUMS} and will be expected next time")
     else:
-        print(f"{path}: its SHA-256 is the known one ({entry.sha256})")
+        print(f"{path}: its SHA-256 is correct ({entry.sha256})")
 
 
 def main(o: DownloadModels) -> int:

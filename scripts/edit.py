@@ -63,7 +63,9 @@ def own_generator(files: Sequence[Path]) -> str:
     found_for = None if files[0].suffix in READERS else load_directions(files[0])[1].get("generator")
     if isinstance(found_for, str) and found_for in PRETRAINED.shipped_as("generator"):
         return found_for
-    said = f"were found for {printable(found_for, 200)!r}" if isinstance(found_for, str) else "name none"
+    said = (
+        f"were found for {printable(found_for, 200)!r}" if isinstance(found_for, str) else "do not name their generator"
+    )
     raise UserError(f"the directions of {str(files[0])!r} {said}: give the generator to use with --generator")
 
 
@@ -158,7 +160,7 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     model, metadata = loading.load(o.generator or DEFAULT_MODEL)
     task = task_of(metadata, model.encoder.input_channels)
     if not task.inverts:
-        raise UserError("an edit starts from what a face is: it needs a model of the inversion task")
+        raise UserError("an edit needs a model of the inversion task")
     place(model, device)
     moves = plan_moves(sources_of(model.generator, o), photo.strengths())
     refinement = o.optimisation.refinement(photo.seed)
@@ -170,12 +172,12 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     every_face = photo.faces == "all"
     size, detector = model.generator.img_resolution, photo.detector
     if photo.paste_back and not metadata.get("faces", True):
-        raise UserError("--paste_back puts a result where a face was cut out of a photo, and this model is of no faces")
+        raise UserError("--paste_back needs a face that is cut out of a photo, but this model is not of faces")
     aligning, aspect = photo.align and metadata.get("faces", True), model.encoder.aspect
     reader = build_reader(task, model.encoder.input_size, size, aligning, detector, every_face, aspect=aspect)
     read = reader(source)
     if not read.portraits:
-        raise UserError(f"no face was found in {str(source)!r}: if it is an aligned face, give no_align")
+        raise UserError(f"no face was found in {str(source)!r}: if the face is aligned already, give no_align")
     pictures, warnings = edit_portraits(model, read.portraits, moves, refinement, device, photo.precision)
     for warning in warnings:
         print(warning, file=sys.stderr)

@@ -30,7 +30,7 @@ def main(o: Models) -> None:
     lines = [line for line in catalogue() if o.kind == "all" or line.entry.kind == OF_KIND.get(o.kind, o.kind)]
     lines = [line for line in lines if o.word.lower() in " ".join((*cells(line, []), line.licence)).lower()]
     if not lines:
-        raise UserError(f"no model has {o.word!r} in its line")
+        raise UserError(f"no model matches {o.word!r}")
     rows = [TITLES, *(cells(line, notes) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
     for row in rows:
@@ -38,7 +38,7 @@ def main(o: Models) -> None:
     print()
     for number, licence in enumerate(notes, 1):
         print(f"[{number}] {licence}")
-    print(f"downloads go to {weights_folder()}, or where PSP_WEIGHTS says")
+    print(f"downloads are written to {weights_folder()}; set PSP_WEIGHTS to use another folder")
 
 
 if __name__ == "__main__":

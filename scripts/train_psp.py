@@ -89,7 +89,7 @@ def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Examp
     first = islice(sampler_of(examples)(len(examples), o.training.seed), min(SEARCHED, len(examples)))
     if any_face([examples[index].target for index, _ in first]):
         return lambdas
-    say_once(f"no face in {SEARCHED} of the images: nothing is compared by a network that knows people (id_lambda 0)")
+    say_once(f"no face was found in {SEARCHED} of the images, so identities are not compared (id_lambda 0)")
     return {**lambdas, "id": 0.0}
 
 

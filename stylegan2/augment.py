@@ -190,7 +190,7 @@ def apply(images: Tensor, a: Augmentation) -> Tensor:
         UserError: The images have another number of channels.
     """
     if images.shape[1] not in (1, 3, 4):
-        raise UserError(f"images of {images.shape[1]} channels cannot be augmented; they must have 1, 3 or 4")
+        raise UserError(f"images of {images.shape[1]} channels cannot be augmented: they must have 1, 3 or 4")
     images = images.to(torch.promote_types(images.dtype, torch.float32))
     with ops.full_precision(images):
         images = blit(images, a.x_flip, a.quarter_turns)

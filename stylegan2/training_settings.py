@@ -18,9 +18,9 @@ class TrainingSettings:
     """Settings of the GAN loop. Images are counted as in the papers: cur_nimg is the number of real images shown."""
 
     total_nimg: Count = 25_000_000
-    """train until this many real images were shown"""
+    """train until this many real images have been shown"""
     batch_size: Count = 32
-    """images a step"""
+    """images per step"""
     batch_gpu: Count | None = None
     """images that a process handles at once; a larger batch is split into rounds, which saves memory and gives the same
     result"""
@@ -68,7 +68,7 @@ class TrainingSettings:
     ema_nimg: Weight = 10_000
     """half-life of the generator's moving average, in images"""
     ema_rampup: Positive | None = 0.05
-    """the half-life is at most this share of cur_nimg"""
+    """largest half-life as a share of cur_nimg"""
     precision: str = "auto"
     """fp32, tf32 (rounded products on a GPU), bf16 or fp16 (the four highest resolutions in 16-bit numbers, the others
     in tf32), or auto: fp16 on CUDA, fp32 elsewhere"""
@@ -83,7 +83,7 @@ class TrainingSettings:
     metrics_interval: Count = 200_000
     """images between measurements of the generator, if metrics are given; the best checkpoint is kept"""
     report_to: str = "tensorboard"
-    """where the training is shown, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
+    """where metrics are written, besides metrics.jsonl: tensorboard, wandb, both separated by a comma, or none"""
     keep_checkpoints: Count = 3
     """number of checkpoints that are kept"""
     max_nonfinite_steps: Count = 20
@@ -100,7 +100,9 @@ class TrainingSettings:
         if self.augment != "none" and self.augment not in AUGMENTATIONS:
             raise UserError(f"augment must be none, {' or '.join(AUGMENTATIONS)}, not {self.augment!r}")
         if self.adapts and self.loss == "wgan":
-            raise UserError("augment cannot adapt itself to the sign of logits with wgan: give augment_p")
+            raise UserError(
+                "adaptive augmentation does not work with the loss wgan: give a fixed probability augment_p"
+            )
         for name, values in (("batch_sizes", self.batch_sizes), ("learning_rates", self.learning_rates)):
             for resolution, value in values.items():
                 if not is_power_of_two(resolution) or value <= 0:
@@ -145,8 +147,8 @@ def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles:
     if s.grow_from is not None and not (is_power_of_two(s.grow_from) and 4 <= s.grow_from <= img_resolution):
         raise UserError(f"grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
     if s.augment != "none" and s.grow_from is not None and s.grow_from < SMALLEST_AUGMENTED:
-        raise UserError(f"augment needs images of {SMALLEST_AUGMENTED} px and more: use grow_from 16 or none")
+        raise UserError(f"augment needs images of {SMALLEST_AUGMENTED} px or more: use grow_from 16 or none")
     if s.style_mixing > 0 and not has_styles:
         raise UserError(
-            "this generator has one latent for the whole image, so that there is nothing to mix: use style_mixing 0"
+            "this generator has one latent for the whole image, so styles cannot be mixed: use style_mixing 0"
         )

@@ -157,7 +157,9 @@ def freeze(D: Discriminator, layers: int) -> None:
             freezable.append(network.from_rgbs[k])
         freezable += [layer for layer in (block.conv0, block.conv1, block.skip) if layer is not None]
     if layers > len(freezable):
-        raise UserError(f"freeze_d: the discriminator has {len(freezable)} layers that can be frozen, not {layers}")
+        raise UserError(
+            f"freeze_d must be at most {len(freezable)}, the number of layers of the discriminator, not {layers}"
+        )
     for layer in freezable[:layers]:
         layer.requires_grad_(False)
 
@@ -230,7 +232,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
     requested = json.loads(json.dumps(asdict(s)))  # as it is after a round trip through JSON
     with reading(path, "a training's checkpoint", CheckpointError):
         if not is_of(state.G, metadata.get("generator")):
-            raise UserError(f"{path} holds another architecture than the one requested: use another exp_dir")
+            raise UserError(f"{path} has another architecture than the one requested: use another exp_dir")
         for name in FIXED_FOR_A_RUN:
             trained = metadata["settings"].get(name, requested[name])
             if trained != requested[name]:
@@ -249,7 +251,7 @@ def resume(state: TrainingState, run_dir: Path, s: TrainingSettings) -> Path | N
     print(f"resuming from {path.name} at {state.cur_nimg:,} images")
     if changed:
         names = " and ".join(changed)
-        print(f"{names} changed since the checkpoint, so that the result is not that of an uninterrupted run")
+        print(f"{names} changed since the checkpoint, so the result will differ from that of an uninterrupted run")
     return path
 
 

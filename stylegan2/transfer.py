@@ -47,7 +47,7 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
         )
     stored = _training_tensors(local_model(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
-        raise UserError(f"{str(path_or_name)!r} holds no discriminator, so freeze_d has nothing to freeze")
+        raise UserError(f"{str(path_or_name)!r} contains no discriminator, so freeze_d has nothing to freeze")
     ema = module_tensors("G_ema", generator)
     trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
     return generator, {**module_tensors("G", generator), **ema, **trained}
@@ -61,7 +61,7 @@ class Fit:
     """all tensors of the network, including new ones"""
     taken: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    """names of tensors that were taken for the classes in common"""
+    """names of tensors that were loaded for the shared classes"""
     new: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
@@ -123,20 +123,20 @@ def start(
     shown = {name: found for name, found in fits.items() if name != "G_ema"}  # which is as G
     if freeze_d and any(name.startswith(("from_rgbs.0.", "blocks.0.")) for name in fits["D"].new):
         raise UserError(
-            "freeze_d would freeze layers that are new, because the images have another size than those of the file"
+            "freeze_d would freeze layers that are new, because the resolution differs from that of the file"
         )
-    print(f"taken from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
+    print(f"loaded from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
     for title, lists in (
-        ("taken for the classes in common", {name: found.changed for name, found in shown.items()}),
-        ("left there", {name: found.left for name, found in shown.items() if found.taken}),
+        ("loaded for the shared classes", {name: found.changed for name, found in shown.items()}),
+        ("not used", {name: found.left for name, found in shown.items() if found.taken}),
         ("new", {name: found.new for name, found in shown.items() if found.taken}),
     ):
         if any(lists.values()):
             print(f"{title}: " + ", ".join(f"{name}.{part}" for name, found in lists.items() for part in _parts(found)))
     for name, found in shown.items():
         if not found.taken:
-            reason = "the one in the file is of another kind" if found.left else "the file holds none"
-            print(f"new: all of {name}, as {reason}")
+            reason = "the one in the file is of another kind" if found.left else "the file contains none"
+            print(f"new: all of {name}, because {reason}")
     return {f"{name}.{key}": tensor for name, found in fits.items() for key, tensor in found.tensors.items()}
 
 

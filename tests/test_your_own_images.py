@@ -80,7 +80,7 @@ def test_the_recipe_runs_from_pictures_to_edits(cars):
             printed[words[1]] = done.stdout
 
     proposed = printed["doctor"]
-    assert "look the same as another: 1, such as copy.png as 07.png" in proposed
+    assert "duplicates: 1, such as copy.png of 07.png" in proposed
     assert "cannot be read: 1, such as broken.png" in proposed
     assert "faces: in 0 of the 4 pictures" in proposed
     assert "--id_lambda 0" in proposed

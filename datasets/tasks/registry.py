@@ -25,7 +25,7 @@ def register_task(name: str) -> Callable[[TaskClass], TaskClass]:
 
     def decorator(cls: TaskClass) -> TaskClass:
         if cls.render is not Task.render and not cls.rendering:
-            raise ValueError(f"{name!r} renders faces its own way, so `rendering` must name that way")
+            raise ValueError(f"{name!r} renders its own faces, so `rendering` must be a name for them")
         cls.registered_name = name
         return TASKS.register(name)(cls)
 
@@ -59,7 +59,7 @@ def task_of(metadata: Metadata, source_channels: int, **settings: object) -> Tas
     if name is None:
         name = {1: "inversion", 3: "inversion", 4: "inpainting"}.get(source_channels, "segmentation")
     if not isinstance(name, str) or not isinstance(stored, dict):
-        raise CheckpointError("the checkpoint's metadata do not say its task")
+        raise CheckpointError("the checkpoint's metadata do not contain its task")
     stored = _stored(name, stored)
     if name == "segmentation":
         stored.setdefault("label_nc", source_channels)

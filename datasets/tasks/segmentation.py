@@ -43,7 +43,7 @@ class Segmentation(Task):
 
     def __post_init__(self) -> None:
         if not 2 <= self.label_nc <= MAX_LABELS:
-            raise UserError(f"label_nc is a number from 2 to {MAX_LABELS}, not {self.label_nc}")
+            raise UserError(f"label_nc must be a number from 2 to {MAX_LABELS}, not {self.label_nc}")
 
     @property
     def source_channels(self) -> int:

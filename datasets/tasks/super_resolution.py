@@ -39,7 +39,9 @@ class SuperResolution(Task):
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize_factors", tuple(self.resize_factors))  # JSON has lists
         if not self.resize_factors or min(self.resize_factor, *self.resize_factors) < 1:
-            raise UserError(f"the factors of super-resolution are numbers from 1 on, not {self.resize_factors}")
+            raise UserError(
+                f"the factors of super-resolution must be whole numbers from 1 on, not {self.resize_factors}"
+            )
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator

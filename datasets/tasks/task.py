@@ -73,7 +73,7 @@ class Task:
             Source [source_channels, S, S] and target [3, T, T], float32. Images are in [-1, 1]; masks, one-hot labels
             and drawings are in [0, 1].
         """
-        raise AttributeError(f"{type(self).__name__} does not say how a pair is made")
+        raise AttributeError(f"{type(self).__name__} does not define make_pair")
 
     def show_source(self, source: Tensor) -> Tensor:
         """Convert sources [N, source_channels, S, S] to RGB images [N, 3, S, S] in [-1, 1] for display."""

@@ -33,30 +33,32 @@ class Command:
 
 DATA = "data_path"
 COMMANDS = {
-    "invert": Command("inference", "Inference", "find the latent codes of photos and render them again", DATA),
-    "translate": Command("inference", "Inference", "translate photos, drawings or label maps by any task", DATA),
+    "invert": Command("inference", "Inference", "invert photos: find their latent codes and render these", DATA),
+    "translate": Command("inference", "Inference", "translate photos, drawings or label maps with any task", DATA),
     "edit": Command("edit", "Edit", "edit a photo or a clip, or samples, along directions"),
-    "mix": Command("style_mixing", "StyleMixing", "several outputs for each photo, of random styles", DATA),
-    "project": Command("project", "Project", "find the latents of pictures by optimisation", "target"),
-    "generate": Command("generate", "Generate", "pictures of what a generator has learned"),
-    "directions": Command("directions", "FindDirections", "find directions of W along which images change in one way"),
+    "mix": Command("style_mixing", "StyleMixing", "translate each photo to several outputs with random styles", DATA),
+    "project": Command("project", "Project", "project pictures to latents by optimisation", "target"),
+    "generate": Command("generate", "Generate", "render pictures that show what a generator has learned"),
+    "directions": Command("directions", "FindDirections", "find directions in W for editing"),
     "blend": Command("blend", "Blend", "swap layers between two generators"),
     "train": Command("train_psp", "TrainPSp", "train an encoder"),
     "train-gan": Command("train_stylegan2", "TrainStyleGAN2", "train a generator"),
     "train-segmenter": Command("train_segmenter", "TrainSegmenter", "train the segmenter that measures label-to-face"),
-    "evaluate": Command("evaluate", "Evaluate", "measure encoders, or a generator with --generator"),
-    "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "measure a generator"),
-    "doctor": Command("doctor", "Doctor", "look at a folder of pictures and propose how to train on them"),
+    "evaluate": Command("evaluate", "Evaluate", "evaluate encoders, or a generator with --generator"),
+    "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "evaluate a generator"),
+    "doctor": Command("doctor", "Doctor", "examine a folder of pictures and propose commands to train on it"),
     "prepare": Command("prepare_data", "PrepareData", "check, crop, resize and pack photos for training", DATA),
-    "align": Command("align_faces", "AlignFaces", "cut faces out of photos as FFHQ does", DATA),
-    "draw-sketches": Command("draw_sketches", "DrawSketches", "photos to line drawings", DATA),
-    "convert": Command("convert", "Convert", "published checkpoints to ours and back"),
-    "export": Command("export", "Export", "write a trained model alone, to share", "checkpoint_path"),
-    "export-onnx": Command("export_onnx", "ExportOnnx", "write a model as ONNX graphs; also: export onnx MODEL"),
-    "web": Command("web", "Web", "a page in the browser: invert, edit, mix, restore, toonify, generate"),
-    "models": Command("models", "Models", "list the models that have a name, and where each is"),
-    "download": Command("download", "DownloadModels", "get published models by name"),
-    "demo": Command("demo", "Demo", "everything once, in minutes"),
+    "align": Command("align_faces", "AlignFaces", "align faces and crop them out of photos, as in FFHQ", DATA),
+    "draw-sketches": Command("draw_sketches", "DrawSketches", "turn photos into line drawings", DATA),
+    "convert": Command("convert", "Convert", "convert published checkpoints to this package's format and back"),
+    "export": Command(
+        "export", "Export", "export a trained model without its training state, to share it", "checkpoint_path"
+    ),
+    "export-onnx": Command("export_onnx", "ExportOnnx", "export a model to ONNX (also: export onnx MODEL)"),
+    "web": Command("web", "Web", "serve a page for the browser: invert, edit, mix, restore, toonify, generate"),
+    "models": Command("models", "Models", "list the models that have a name, and where to get them"),
+    "download": Command("download", "DownloadModels", "download published models by name"),
+    "demo": Command("demo", "Demo", "run a demo of everything, in minutes"),
 }
 
 
@@ -86,7 +88,7 @@ def help_text() -> str:
             "",
             *lines,
             "",
-            "psp COMMAND --help lists a command's flags; psp --version says which version this is.",
+            "psp COMMAND --help lists a command's flags; psp --version shows the version.",
         ]
     )
 

@@ -66,7 +66,7 @@ class FindDirections(Machine, Results):
 
     def __post_init__(self) -> None:
         if self.latents is not None and self.labels is None:
-            raise UserError("--latents are labelled by a CSV file: give --labels too")
+            raise UserError("--latents needs a CSV file of labels: give --labels too")
 
     def wanted(self, labelled: list[str]) -> list[str]:
         """Return the attributes to find directions for.
@@ -94,5 +94,5 @@ def _named(flag: str, text: str, labelled: list[str]) -> list[str]:
     names = labelled if text == "all" else [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in labelled]
     if unknown:
-        raise UserError(f"{flag} names {', '.join(unknown)}, but the labels are of {', '.join(labelled)}")
+        raise UserError(f"{flag} contains {', '.join(unknown)}, but the labels are of {', '.join(labelled)}")
     return names

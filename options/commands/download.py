@@ -25,4 +25,4 @@ class DownloadModels:
 
     def __post_init__(self) -> None:
         if not all(self.names) or not self.names:
-            raise UserError("name what to download: `psp models` lists what there is")
+            raise UserError("give the name of a model to download: `psp models` lists them")

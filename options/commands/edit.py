@@ -90,19 +90,19 @@ class Edit(Machine, Results):
         self.steps()
         photo = self.photo_settings
         if self.source is None and (photo.direction or photo.out is not None):
-            raise UserError("--direction and --out edit a photo or a clip: name one")
+            raise UserError("--direction and --out are for a photo or a clip: give one")
         if self.source is not None and not photo.direction:
-            raise UserError("say what to edit: --direction NAME=STRENGTH, such as smile=+2")
+            raise UserError("give an edit: --direction NAME=STRENGTH, such as smile=+2")
         if self.source is not None and self.latents is not None:
-            raise UserError("a photo and --latents are two things to edit: give one of them")
+            raise UserError("a photo and --latents cannot be edited together: give only one of them")
         if photo.direction:
             photo.strengths()
         if photo.paste_back and not photo.align:
-            raise UserError("--paste_back puts a result where a face was cut out of a photo: leave --no_align out")
+            raise UserError("--paste_back needs a face that is cut out of the photo: leave out --no_align")
         if photo.faces == "all" and not (photo.paste_back or self.is_clip):
-            raise UserError("several faces are one picture only where they are laid back: give --paste_back too")
+            raise UserError("several faces make one picture only if they are pasted back: give --paste_back too")
         if self.latents is None and self.photos != "all":
-            raise UserError("--photos are names in a file of codes: give --latents too")
+            raise UserError("--photos selects names in a file of codes: give --latents too")
 
     @property
     def is_clip(self) -> bool:

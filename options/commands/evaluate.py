@@ -60,9 +60,9 @@ class Evaluate(Machine, Results):
 
     def __post_init__(self) -> None:
         if self.n_outputs == 1:
-            raise UserError(f"--n_outputs is 0, or 2 and more, not {self.n_outputs}")
+            raise UserError(f"--n_outputs must be 0 or at least 2, not {self.n_outputs}")
         if not self.checkpoint_path:
-            raise UserError("--checkpoint_path names at least one model")
+            raise UserError("--checkpoint_path needs at least one model")
 
     def models(self) -> list[tuple[str | None, str]]:
         """Return (name of the row or None, path) of each model."""
@@ -93,5 +93,5 @@ def _named(entry: str) -> tuple[str | None, str]:
     if not equals or Path(entry).exists():
         return None, entry
     if not name or not path:
-        raise UserError(f"--checkpoint_path takes paths or NAME=PATH, not {entry!r}")
+        raise UserError(f"--checkpoint_path must be paths or NAME=PATH, not {entry!r}")
     return name, path

@@ -100,6 +100,6 @@ class Inference(Machine, Results):
 
     def __post_init__(self) -> None:
         if self.crop == "pad" and self.align is not False:
-            raise UserError("--crop pad is for pictures that are not cut out by their faces: give --no_align too")
+            raise UserError("--crop pad is for pictures that are not cropped to their faces: give --no_align too")
         if self.paste_back and self.align is False:
-            raise UserError("--paste_back puts results where faces were cut out of photos: leave --no_align out")
+            raise UserError("--paste_back needs faces that are cut out of photos: leave out --no_align")

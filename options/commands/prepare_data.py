@@ -66,12 +66,12 @@ class PrepareData(Configured):
             self._check_synthetic()
         elif self.out.resolve().is_relative_to(self.data_path.resolve()) and self.out.suffix.lower() != ".zip":
             raise UserError(
-                "--out must not lie in --data_path, or a further run would take its own pictures for photos"
+                "--out must not be inside --data_path, because another run would then read its own pictures"
             )
 
     def _check_synthetic(self) -> None:
         if self.synthetic < 1:
-            raise UserError(f"--synthetic is a number of faces from 1 on, not {self.synthetic}")
+            raise UserError(f"--synthetic must be a number of faces from 1 on, not {self.synthetic}")
         changed = [f.name for f in fields(self) if f.name in OF_PHOTOS and getattr(self, f.name) != f.default]
         if changed:
-            raise UserError(f"--{changed[0]} is for photos: leave it out beside --synthetic")
+            raise UserError(f"--{changed[0]} is for photos: leave it out with --synthetic")

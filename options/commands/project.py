@@ -55,7 +55,7 @@ class Project(Machine, Results):
 
     def __post_init__(self) -> None:
         if not self.target:
-            raise UserError("--target names no image: give files or folders")
+            raise UserError("--target contains no image: give files or folders")
 
     def schedule(self) -> "Schedule":
         """Return the settings of the projector.

@@ -21,7 +21,7 @@ class TrainSegmenter(Machine, Results):
     batch_size: Count = 8
     """images per step"""
     learning_rate: Positive = 4e-3
-    """learning rate at the start, which falls to 0 along a cosine"""
+    """learning rate at the start, which decreases to 0 along a cosine"""
     num_images: Count = 256
     """number of held-out faces for the evaluation"""
     workers: Workers = 1

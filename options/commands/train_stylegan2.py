@@ -56,7 +56,7 @@ class TrainStyleGAN2(Machine):
         if self.metrics:
             self._check_metrics()
         if self.training.freeze_d and self.init_from is None:
-            raise UserError("--freeze_d keeps layers of a trained discriminator: give its file with --init_from")
+            raise UserError("--freeze_d freezes layers of a trained discriminator: give its file with --init_from")
         if self.init_from is None:
             from stylegan2.networks.registry import GENERATORS
 
@@ -68,4 +68,4 @@ class TrainStyleGAN2(Machine):
 
         distances = [name for name in NETWORKS if name.startswith(("fd", "kd", "fid", "kid"))]
         if unfit := set(parse_metrics(self.metrics)) - set(distances):
-            raise UserError(f"{min(unfit)} is not measured during training: choose of {', '.join(distances)}")
+            raise UserError(f"{min(unfit)} cannot be measured during training: choose from {', '.join(distances)}")

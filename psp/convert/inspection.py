@@ -86,7 +86,7 @@ def _published(content: dict[str, object]) -> list[str]:
     lines = []
     try:
         name = layout.encoder_name(state, options)
-        lines.append(f"format: {layout.project(name)}, encoder_type {options.get('encoder_type', 'not said')}")
+        lines.append(f"format: {layout.project(name)}, encoder_type {options.get('encoder_type', 'unknown')}")
         lines += _encoder(name, state, options)
     except UserError as error:
         lines.append(f"encoder: {error}")
@@ -98,7 +98,7 @@ def _published(content: dict[str, object]) -> list[str]:
     known = ("state_dict", "opts", "latent_avg")
     further = [key for key, value in content.items() if key not in known and not isinstance(value, Tensor)]
     lines.append(f"options: {settings(said) or 'none'}")
-    lines += [f"beside the model: {', '.join(map(str, further))}"] * bool(further)
+    lines += [f"besides the model: {', '.join(map(str, further))}"] * bool(further)
     return [*lines, amount(state)]
 
 

@@ -85,7 +85,9 @@ def encoder_name(state: Mapping[str, Tensor], options: Options) -> str:
     if kind is None:
         return _name_from_keys(state, options)
     if not isinstance(kind, str) or kind not in NAMES:
-        raise CheckpointError(f"this is the file of an encoder of type {str(kind)[:100]}; known are {', '.join(NAMES)}")
+        raise CheckpointError(
+            f"this is the file of an encoder of type {str(kind)[:100]}; the known types are {', '.join(NAMES)}"
+        )
     if NAMES[kind] == "gradual" and RESTYLE_OPTION in options:
         raise CheckpointError("this is a ReStyle file with a feature pyramid; the published ones have none")
     return NAMES[kind]
@@ -101,7 +103,7 @@ def _name_from_keys(state: Mapping[str, Tensor], options: Options) -> str:
     if "encoder.linear.weight" in state:
         return "w"
     if "encoder.styles.0.linear.weight" not in state:
-        raise CheckpointError("the file holds no encoder known here (no tensors called encoder.styles.*)")
+        raise CheckpointError("the file contains no known encoder (no tensors called encoder.styles.*)")
     if "encoder.latlayer1.weight" not in state:
         return "restyle_e4e" if deltas else "restyle"
     return "e4e" if deltas else "gradual"

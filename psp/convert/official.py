@@ -86,13 +86,13 @@ def from_content(content: object) -> tuple[PSp, Metadata]:
 def parts(content: object) -> Content:
     """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has none."""
     if not isinstance(content, dict):
-        raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
+        raise CheckpointError("this is not a pSp checkpoint, because it has no state_dict")
     found = next(filter(None, (unwrap(content, anchor) for anchor in ANCHORS)), [])
     state = found[0].tensors if found else content.get("state_dict")
     if not isinstance(state, dict):
-        raise CheckpointError("this is no pSp checkpoint, since it has no state_dict")
+        raise CheckpointError("this is not a pSp checkpoint, because it has no state_dict")
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError("its state_dict holds more than tensors")
+        raise CheckpointError("its state_dict contains more than tensors")
     check_state(state)
     inner = {name: tensor for name, tensor in state.items() if name not in content}
     average, options = as_tensor(content.get("latent_avg", inner.get("latent_avg"))), content.get("opts")
@@ -102,7 +102,7 @@ def parts(content: object) -> Content:
     if content.get("latent_avg") is not None and (
         average is None or average.ndim not in (1, 2) or not average.numel() or not average.is_floating_point()
     ):
-        raise CheckpointError("its latent_avg is no tensor of one or two dimensions, or empty")
+        raise CheckpointError("its latent_avg is empty or not a tensor of one or two dimensions")
     return Content(state, average, options if isinstance(options, dict) else {})
 
 
@@ -113,7 +113,7 @@ def _is_plain(value: object) -> bool:
 def read_generator(state: dict[str, Tensor], average: Tensor | None) -> Generator:
     decoder = {key.removeprefix(DECODER): value for key, value in state.items() if key.startswith(DECODER)}
     if not decoder:
-        raise CheckpointError("the file holds no generator (no tensors called decoder.*)")
+        raise CheckpointError("the file contains no generator (no tensors called decoder.*)")
     row = None if average is None else average.reshape(-1, average.shape[-1])[0]  # [w_dim]
     return from_rosinality(decoder, row)
 

@@ -46,8 +46,8 @@ def _compare_model(content: object, dtype: torch.dtype) -> Iterator[Check]:
     name = layout.encoder_name(state, options)
     encoder, generator = model.encoder, model.generator
     encoder.aspect = 1.0  # the formula is written for squares; the layers are the same
-    yield Check(True, f"reads as {metadata['source']}, encoder {name}: {encoder.num_ws} rows, {encoder.input_size} px")
-    yield Check(True, "all tensors have the expected names and shapes, and none is left over")
+    yield Check(True, f"read as {metadata['source']}, encoder {name}: {encoder.num_ws} rows, {encoder.input_size} px")
+    yield Check(True, "all tensors have the expected names and shapes, and none is unexpected")
     for note in metadata["notes"]:
         yield Check(True, note)
     images = picture(encoder.input_channels, encoder.input_size)  # [1, C, S, S]

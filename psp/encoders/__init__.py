@@ -106,7 +106,7 @@ def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Mod
     Returns:
         The fresh encoder, and the beginning of a sentence about what was copied: "134 of 150 tensors, without
             corrector,
-        are those".
+        were loaded".
 
     Raises:
         UserError: Only one of the two gives deltas on its first code, or fewer than half of the weights fit.
@@ -121,4 +121,4 @@ def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Mod
     fresh.load_state_dict(own | taken)
     new = sorted({name.split(".")[0] for name in own.keys() - taken.keys()})
     without = f", without {', '.join(new)}," if new else ""
-    return fresh, f"{len(taken)} of {len(own)} tensors{without} are those"
+    return fresh, f"{len(taken)} of {len(own)} tensors{without} were loaded"

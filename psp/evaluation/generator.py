@@ -108,7 +108,7 @@ NETWORKS = {
     "kd_effnet": "effnet", "kd_dlib": "dlib", "kid": "inception",
     "precision_recall": "effnet", "precision_recall_dlib": "dlib",
 }  # fmt: skip
-OTHER_FEATURES = "not on Inception's features, so no {}: numbers of different networks cannot be compared"
+OTHER_FEATURES = "not computed from Inception's features, so not {}: numbers of different networks cannot be compared"
 
 
 def register_metric(*names: str) -> Callable[[Metric], Metric]:
@@ -139,9 +139,9 @@ def parse_metrics(text: str, generator: Generator | None = None) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in METRICS and name not in GROUPS:
-            raise UserError(f"there is no metric {name!r}: choose among {', '.join([*METRICS, *GROUPS])}")
+            raise UserError(f"there is no metric {name!r}: choose from {', '.join([*METRICS, *GROUPS])}")
     if not names:
-        raise UserError(f"no metric was given: choose among {', '.join([*METRICS, *GROUPS])}")
+        raise UserError(f"no metric was given: choose from {', '.join([*METRICS, *GROUPS])}")
     if generator is not None:
         _check_defined(generator, names)
     spelt = [part for name in names for part in GROUPS.get(name, (name,))]

@@ -165,7 +165,9 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
     for given, path, model, metadata in loaded:
         name = given or encoder_name(model)
         if name in found:
-            raise UserError(f"{paths[name]} and {path} are both called {name!r}: give them names, such as NAME={path}")
+            raise UserError(
+                f"{paths[name]} and {path} are both called {name!r}: give them different names, such as NAME={path}"
+            )
         found[name], paths[name] = (model, metadata), path
     return found
 
@@ -175,4 +177,4 @@ def _check_alike(models: Sequence[tuple[str, PSp]]) -> None:
     for path, model in models:
         mine = model.generator.img_resolution
         if mine != theirs:
-            raise UserError(f"{first} renders {theirs} px and {path} {mine} px: measure them one by one")
+            raise UserError(f"{first} renders {theirs} px and {path} {mine} px: measure them separately")

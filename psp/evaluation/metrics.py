@@ -102,7 +102,7 @@ def pick_segmenter(path: str | None, label_nc: int) -> Segmenter | None:
     segmenter = load_segmenter(path) if path else load_segmenter()
     if segmenter.label_nc == label_nc:
         return segmenter
-    print(f"{segmenter.name} knows {segmenter.label_nc} labels and the model {label_nc}: mIoU is left out")
+    print(f"{segmenter.name} knows {segmenter.label_nc} labels but the model {label_nc}, so mIoU is left out")
     return None
 
 

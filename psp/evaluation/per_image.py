@@ -94,7 +94,7 @@ class PerImageValues:
                 pictures = stored["pictures"]
                 values = {name[6:]: array for name, array in stored.items() if name.startswith("value/")}
         except UserError:
-            print(f"{str(self.path)!r} is damaged: it is measured again")
+            print(f"{str(self.path)!r} is damaged, so it is measured again")
             return
         self.values, self.pictures = values, pictures
 

@@ -77,7 +77,7 @@ def ffhq_crop(landmarks: np.ndarray) -> Crop:
     half = across + np.array([down[1], -down[0]])
     length = np.hypot(*half)
     if not np.isfinite(length) or length < 1e-6:
-        raise UserError("the landmarks fall into one point, so there is no face to align")
+        raise UserError("all landmarks are at the same point, so there is no face to align")
     half = half / length * max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down))
     lower = np.array([-half[1], half[0]])  # the same vector, rotated to point down
     centre = eyes + 0.1 * down + 0.5  # + 0.5 moves the origin from the centre of a pixel to its outer corner
@@ -175,7 +175,7 @@ def _neighbourhood(photo: np.ndarray, crop: Crop, size: int) -> tuple[Image.Imag
     wanted = _bounding_box(crop, border)
     left, upper, right, lower = _bounding_box(crop, border, photo)
     if left >= right or upper >= lower:
-        raise UserError("the face lies outside of the picture")
+        raise UserError("the face is outside of the picture")
     part = Image.fromarray(photo[upper:lower, left:right])
     missing = [left - wanted[0], upper - wanted[1], wanted[2] - right, wanted[3] - lower]
     shrink = max(int(crop.side / size / 2), 1)

@@ -141,7 +141,7 @@ class Aligner:
         if result.pictures:
             return result
         if isinstance(self.find, Given):
-            return _failed(result, "not_listed", "the file of landmarks does not name it")
+            return _failed(result, "not_listed", "the file of landmarks does not contain it")
         return _failed(result, "no_face", "no face was found")
 
 
@@ -204,7 +204,9 @@ def align_folder(
     """
     group = group or WorkGroup()
     numbers = {aligner.name(file): number for number, file in enumerate(files)}
-    group.check_same("photos", _digest(numbers), "finds other photos than process 0: give all the same folder")
+    group.check_same(
+        "photos", _digest(numbers), "found other photos than process 0: give all processes the same folder"
+    )
     with _known(numbers, folder) as known:
         todo = _share_todo(files, aligner, known, folder, group)
         names = Names(files, aligner.root, reserved=_names_in_use(known, len(files), todo))

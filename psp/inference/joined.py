@@ -86,7 +86,7 @@ class TranslatedFolder:
             UserError: The processes find different photos.
         """
         listing = hashlib.sha256("\n".join(self.numbers).encode("utf-8", "surrogatepass")).hexdigest()
-        group.check_same("photos", listing, "finds other photos than process 0: give all the same folder")
+        group.check_same("photos", listing, "found other photos than process 0: give all processes the same folder")
         if not group.is_first:
             return np.frombuffer(group.share("todo"), np.int64)
         for other in (self.folder / PARTS).glob("*"):

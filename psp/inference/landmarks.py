@@ -40,13 +40,15 @@ def read_landmarks(path: Path) -> Faces:
         raise UserError(f"there is no file {str(path)!r} of landmarks")
     with reading(path, "a file of landmarks"):
         if path.stat().st_size > MOST_TEXT:
-            raise UserError(f"it is larger than the {MOST_TEXT:,} bytes that are read here")
+            raise UserError(f"it is larger than the {MOST_TEXT:,} bytes that are allowed")
         found = readers[path.suffix.lower()](path)
         for name, faces in found.items():
             if len(faces) > MOST_FACES:
-                raise UserError(f"{name[:200]!r} has {len(faces):,} faces; at most {MOST_FACES} are read for a photo")
+                raise UserError(
+                    f"{name[:200]!r} has {len(faces):,} faces; at most {MOST_FACES} are allowed for a photo"
+                )
     if not found:
-        raise UserError(f"{str(path)!r} names no file")
+        raise UserError(f"{str(path)!r} contains no file names")
     return found
 
 
@@ -60,7 +62,7 @@ def _from_json(path: Path) -> Faces:
 def _faces(name: str, value: object) -> list[np.ndarray]:
     """Read one face or a list of faces. A face is a list of numbers or of pairs; anything else is a list of faces."""
     if not isinstance(value, list):
-        raise UserError(f"what it says of {name[:200]!r} is no list of numbers or of faces")
+        raise UserError(f"its entry for {name[:200]!r} is not a list of numbers or of faces")
     if value == []:
         return []
     pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
@@ -96,7 +98,7 @@ def _from_npz(path: Path) -> Faces:
         )
     names, values = arrays["files"], arrays[kind]
     if names.ndim != 1 or names.dtype.kind != "U" or values.ndim < 2:
-        raise UserError(f"its files are no list of names, or its {kind} no rows of numbers")
+        raise UserError(f"its files are not a list of names, or its {kind} are not rows of numbers")
     if len(names) != len(values):
         raise UserError(f"it has {len(names)} files and {len(values)} {kind}")
     found: Faces = {}
@@ -110,11 +112,11 @@ def _face(name: str, value: object) -> np.ndarray:
     try:
         numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError):
-        raise UserError(f"a face of {name!r} has what are no numbers") from None
+        raise UserError(f"a face of {name!r} has values that are not numbers") from None
     if numbers.size not in SHAPES:
         raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
     if not (np.abs(numbers) <= FARTHEST).all():  # also true for NaN
-        raise UserError(f"a face of {name!r} has numbers that are not finite, or lie outside of any photo")
+        raise UserError(f"a face of {name!r} has numbers that are not finite, or are outside of any photo")
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
         raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")
     return numbers.reshape(SHAPES[numbers.size])  # [4], [5, 2] or [68, 2]

@@ -52,7 +52,7 @@ def reader_for(model: PSp, sources: PhotoTask, align: bool | Crop, count: int) -
     if not isinstance(align, Crop):
         return build_reader(sources, encoder.input_size, resolution, align, aspect=encoder.aspect)
     if count != 1:
-        raise UserError(f"a crop is of one picture, not of {count}")
+        raise UserError(f"a crop needs exactly one picture, not {count}")
     return CropReader(sources, max(resolution, encoder.input_size), align, encoder.input_size)
 
 

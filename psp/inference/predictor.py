@@ -187,7 +187,9 @@ class Predictor:
             ImageError: A photo cannot be read.
         """
         if self.task not in ("inversion", "toonify"):
-            raise UserError(f"this model was trained for {self.task}: its outputs are not their sources, so translate")
+            raise UserError(
+                f"this model was trained for {self.task}: its outputs differ from their sources, so use translate"
+            )
         refinement = None
         if refine or pivotal:
             refinement = Refinement(build_losses(LAMBDAS), refine, pivotal)

@@ -176,8 +176,8 @@ def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
     counts = np.bincount(labels.ravel())
     shares = ", ".join(f"{label}: {100 * counts[label] / labels.size:.2g} %" for label in np.flatnonzero(counts))
     return (
-        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give label_nc {labels.max() + 1} if"
-        f" it is right, or save ids in place of grays or colours (labels in it: {shares})"
+        f"has label {labels.max()}, but labels go from 0 to {label_nc - 1} here: give label_nc "
+        f"{labels.max() + 1} if this is right, or save ids instead of grays or colours (labels in it: {shares})"
     )
 
 
@@ -236,6 +236,6 @@ def describe(picture: Picture) -> str:
 def first_face_missing(picture: Picture) -> UserError:
     """Build the error for a picture in which no face was found."""
     return UserError(
-        f"no face was found in {describe(picture)}: give align=False for a picture that is aligned already, or of "
-        "something else than a face"
+        f"no face was found in {describe(picture)}: give align=False for a picture that is aligned already, "
+        f"or that shows no face"
     )

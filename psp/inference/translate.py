@@ -85,7 +85,7 @@ def translate(
             have, or the memory of the device is too small.
     """
     if batch_size < 1:
-        raise UserError(f"the batch size is a number from 1 on, not {batch_size}")
+        raise UserError(f"the batch size must be at least 1, not {batch_size}")
     device = torch.device(device)
     place(model.eval(), device)
     encoder = model.encoder
@@ -207,4 +207,4 @@ def _match_channels(image: Tensor, channels: int) -> Tensor:
         return image.expand(3, -1, -1)  # [3, H, W]
     if (image.shape[0], channels) == (3, 1):
         return torch.tensordot(image.new_tensor([LUMA]), image, dims=1)  # [1, H, W]
-    raise UserError(f"the encoder reads images of {channels} channels, and this one has {image.shape[0]}")
+    raise UserError(f"the encoder reads images of {channels} channels, but this one has {image.shape[0]}")

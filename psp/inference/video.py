@@ -82,7 +82,7 @@ def edit_video(
             written.
     """
     if out.suffix.lower() not in FORMATS:
-        raise UserError(f"a clip is written as {', '.join(FORMATS)}, not as {out.name!r}")
+        raise UserError(f"a clip must be written as {', '.join(FORMATS)}, not as {out.name!r}")
     clip = follow_face(source, detector)
     if not clip.faces:
         raise UserError(f"no face was found in any of the {len(clip.landmarks)} frames of {str(source)!r}")

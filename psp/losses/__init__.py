@@ -44,7 +44,7 @@ class WeightedLosses(nn.Module):
         """Return the unweighted values {name: [N]}; tensors that no term needs are ignored."""
         missing = sorted(self.inputs - available.keys())
         if missing:
-            raise ValueError(f"the losses {', '.join(self.losses)} need also {', '.join(missing)}")
+            raise ValueError(f"the losses {', '.join(self.losses)} also need {', '.join(missing)}")
         return {
             name: loss(**{key: available[key] for key in cast(Loss, loss).inputs}) for name, loss in self.losses.items()
         }  # [N] each
@@ -91,10 +91,10 @@ def _check(lambdas: dict[str, float], settings: dict[str, dict[str, object]]) ->
             raise UserError(f"the weight of the loss {name} must be 0 or a positive number, not {weight}")
     if lambdas.get("id", 0) > 0 and lambdas.get("moco", 0) > 0:
         raise UserError(
-            "the losses id and moco are for faces and for everything else: give one of them the weight 0, such as"
+            "the loss id is for faces and the loss moco for everything else: give one of them the weight 0, such as"
             " id_lambda 0"
         )
     if not any(lambdas.values()):
         raise UserError(
-            "every loss has the weight 0, so that there is nothing to minimise: give at least one a positive weight"
+            "every loss has the weight 0, so there is nothing to minimise: give at least one a positive weight"
         )

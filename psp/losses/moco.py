@@ -71,8 +71,8 @@ def query_encoder(path: Path) -> dict[str, Tensor]:
     content = read_torch(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is no MoCo file: it has no state_dict of tensors")
+        raise CheckpointError(f"{path} is not a MoCo file: it has no state_dict of tensors")
     own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     if not own:
-        raise CheckpointError(f"{path} is no MoCo file: nothing in it is called {PREFIX}*")
+        raise CheckpointError(f"{path} is not a MoCo file: it has no tensors called {PREFIX}*")
     return {key: value for key, value in own.items() if not key.startswith(HEAD)}

@@ -100,7 +100,7 @@ def _fill(network: DlibResNet, content: DlibFile, path: Path) -> None:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     found = [(tuple(w.shape), s, p) for w, s, p in zip(content.filters, content.strides, content.paddings, strict=True)]
     if found != [(tuple(conv.weight.shape), conv.stride, conv.padding) for conv in convolutions]:
-        raise CheckpointError(f"{path} holds another network than dlib's face recognition network")
+        raise CheckpointError(f"{path} contains another network than dlib's face recognition network")
     for i, conv in enumerate(convolutions):
         gamma, beta = torch.tensor(content.gammas[i]), torch.tensor(content.betas[i])
         weight, bias = conv.parameters()  # [O, I, k, k], [O]

@@ -81,7 +81,7 @@ def _read_hdf5(path: Path) -> dict[str, Tensor]:
         with h5py.File(path) as file:
             file.visititems(keep)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged or no HDF5 file ({type(error).__name__})") from error
+        raise CheckpointError(f"{path} is damaged or not an HDF5 file ({type(error).__name__})") from error
     return tensors
 
 

@@ -99,7 +99,7 @@ def free_port(host: str, port: int) -> int:
             probe.bind((host, port))
             return probe.getsockname()[1]
     except OSError as error:
-        raise UserError(f"nothing can listen on port {port} of {host}: choose another port or host") from error
+        raise UserError(f"port {port} of {host} is not available: choose another port or host") from error
 
 
 def guarded() -> dict[str, Any]:

@@ -90,7 +90,7 @@ def open_photograph(path: str | Path) -> Photograph:
     crops = tuple(psp.find_faces(image))
     if crops:
         return Photograph(image, crops)
-    return Photograph(image, (centre_of(image),), "No face was found, so the middle of the picture is taken.")
+    return Photograph(image, (centre_of(image),), "No face was found, so the middle of the picture is used.")
 
 
 def centre_of(image: Image.Image) -> Crop:
@@ -186,7 +186,7 @@ def fill(model: Predictor, photograph: Photograph, crop: Crop, hole: Image.Image
         UserError: The hole is empty.
     """
     if np.asarray(hole).max() < 128:
-        raise UserError("nothing is marked: draw over what is to be filled, then press the button again")
+        raise UserError("nothing is marked: draw over the part to fill, then press the button again")
     known = cut_out(photograph, crop)
     hole = hole.resize(known.size).point([255 * (value >= 128) for value in range(256)])
     seen = known.copy()

@@ -37,7 +37,7 @@ def build_invert(subject: Subject) -> None:
     """Build the tab that compares the face with the image that the generator renders from its codes."""
     with gr.Tab("Invert", id="invert"):
         help_text(
-            "What the model has understood of the face: it was turned into a few numbers, and drawn again from these "
+            "How the model describes the face: it was turned into a few numbers, and drawn again from these "
             "alone. Move the handle between the photograph and the drawing."
         )
         with gr.Row():
@@ -66,7 +66,7 @@ def build_edit(model: Predictor, subject: Subject) -> None:
     except UserError:
         return
     with gr.Tab("Edit", id="edit"):
-        help_text("Move a slider and watch the face. Beyond 2 the model leaves what it knows, and it shows.")
+        help_text("Move a slider and watch the face. Beyond 2 the results become less realistic.")
         with gr.Row():
             with gr.Column(scale=5, min_width=260):
                 with gr.Group():
@@ -204,7 +204,7 @@ def build_restore(models: Mapping[str, Predictor], subject: Subject) -> None:
 
 def build_fill(model: Predictor, subject: Subject) -> None:
     """Build the part of the tab in which a visitor draws a hole on the face and has it filled."""
-    help_text("Draw over what is to disappear, a scratch or a pair of glasses, and have it filled.")
+    help_text("Draw over what should disappear, such as a scratch or a pair of glasses, and fill it.")
     with gr.Row():
         with gr.Column(min_width=300):
             editor = gr.ImageEditor(

@@ -48,7 +48,7 @@ def recognise(path: str | os.PathLike) -> str:
     if start.startswith(PICKLE_MAGIC):
         return PICKLE
     raise CheckpointError(
-        f"{str(path)!r} is no generator: it is neither a .safetensors file, "
+        f"{str(path)!r} is not a generator: it is neither a .safetensors file, "
         "nor a PyTorch file (rosinality, lucidrains), nor a pickle (NVIDIA)"
     )
 

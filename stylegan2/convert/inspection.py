@@ -43,9 +43,9 @@ def lines_of(outline: Outline) -> list[str]:
 def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
     return [
         f"{part}: {len(names)} tensors {kind}: {listed(names)}"
-        for kind, names in (("missing", missing), ("left over", extra))
+        for kind, names in (("missing", missing), ("unexpected", extra))
         if names
-    ] or [f"{part}: no tensor missing or left over"]
+    ] or [f"{part}: no tensor is missing or unexpected"]
 
 
 def describe_ours(metadata: Metadata, tensors: Mapping[str, Tensor], prefix: str) -> list[str]:

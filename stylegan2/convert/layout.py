@@ -33,7 +33,7 @@ class Stored(NamedTuple):
     tensors: dict[str, Tensor]
     """the tensors under that project's names"""
     settings: Metadata
-    """what the tensors do not tell"""
+    """properties of the network that the tensors do not show"""
 
 
 class Outline(NamedTuple):
@@ -60,21 +60,21 @@ def count(state: Mapping[str, object], prefix: str) -> int:
     start = f"{prefix}."
     found = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
     if found > MOST_NUMBERED:
-        raise CheckpointError(f"it has {found:,} modules {start}*, more than any network")
+        raise CheckpointError(f"it has {found:,} modules {start}*, more than any known network")
     return found
 
 
 def check_state(state: Mapping[str, object]) -> None:
     """Raise a CheckpointError unless these are names and finite dense tensors, as a network has them."""
     if len(state) > MOST_TENSORS:
-        raise CheckpointError(f"it has {len(state):,} tensors, more than any network")
+        raise CheckpointError(f"it has {len(state):,} tensors, more than any known network")
     for name, tensor in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or re.search(r"\d{5}", name):
-            raise CheckpointError(f"it has a tensor called {str(name)[:60]!r}, which belongs to no network")
+            raise CheckpointError(f"it has a tensor called {str(name)[:60]!r}, which no known network has")
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_meta:
-            raise CheckpointError(f"its {name!r} is no dense tensor of plain numbers")
+            raise CheckpointError(f"its {name!r} is not a dense tensor of plain numbers")
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(f"its {name!r} has numbers that are not finite")
+            raise CheckpointError(f"its {name!r} contains numbers that are not finite")
 
 
 def numbers(state: Iterable[str], pattern: str) -> set[int]:
@@ -115,7 +115,7 @@ def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
             found = ", ".join(f"{r}: {w}" for r, w in sorted(widths.items()))
             raise CheckpointError(
                 f"the generator's widths ({found}) are not min(base / resolution, max) for any base and max, "
-                "so it is no StyleGAN2 of a size that this package has"
+                "so this package has no StyleGAN2 of this size"
             )
     return {"channel_base": channel_base, "channel_max": channel_max}
 
@@ -124,7 +124,7 @@ def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     """Return the shape of a weight matrix. CheckpointError: the tensor is no matrix."""
     shape = state[name].shape
     if len(shape) != 2:
-        raise CheckpointError(f"{name!r} has the shape {list(shape)}, which is no matrix")
+        raise CheckpointError(f"{name!r} has the shape {list(shape)}, but must be a matrix")
     return shape[0], shape[1]
 
 
@@ -147,7 +147,7 @@ def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float
     for name in names:
         kernel = state[name].float()
         if kernel.shape != expected.shape or not torch.allclose(kernel, expected, atol=1e-5):
-            raise CheckpointError(f"{name!r} is another filter than the [1, 3, 3, 1] that this package has")
+            raise CheckpointError(f"{name!r} is not [1, 3, 3, 1], the only filter that this package supports")
 
 
 def build(

@@ -34,8 +34,8 @@ TO_RGB = {
     "affine.bias": "to_rgb.to_style.bias",
 }
 LR_NOTE = (
-    f"the file does not say lr_mlp, so {LR_MULTIPLIER}, that project's default, was taken; where it was trained with "
-    f"another, put the project's {SETTINGS_FILE} beside it"
+    f"the file does not contain lr_mlp, so {LR_MULTIPLIER}, that project's default, was used; if the "
+    f"model was trained with another value, put the project's {SETTINGS_FILE} beside it"
 )
 
 
@@ -60,7 +60,7 @@ def extract(content: Metadata, folder: Path) -> Stored:
     prefixes = (f"S{averaged}.", f"G{averaged}.")
     tensors = {name: tensor for name, tensor in state.items() if str(name).startswith(prefixes)}
     if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise CheckpointError("it holds more than tensors under the names of a generator")
+        raise CheckpointError("entries of its generator are not tensors")
     return Stored(SOURCE, tensors, {"averaged": averaged, "lr_mlp": _lr_mlp(folder / SETTINGS_FILE)})
 
 
@@ -70,7 +70,7 @@ def _lr_mlp(path: Path) -> float | None:
     except (OSError, UserError, KeyError, TypeError):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise CheckpointError(f"lr_mlp in {str(path)!r} is {value!r}, which is no positive number")
+        raise CheckpointError(f"lr_mlp in {str(path)!r} is {value!r}, but must be a positive number")
     return float(value)
 
 
@@ -105,7 +105,7 @@ def from_lucidrains(state: Mapping[str, Tensor], mapping_lr_multiplier: float = 
     layout.check_names(state, (name for name in names.values() if name != NOISE), filters)
     for name in filters:
         if state[name].tolist() != [1, 2, 1]:
-            raise CheckpointError(f"{name!r} is another filter than the [1, 2, 1] that this package has")
+            raise CheckpointError(f"{name!r} is not [1, 2, 1], the only filter that this package supports")
     widths = {4 * 2**j: state[f"G.blocks.{j}.to_noise1.bias"].numel() for j in range(blocks)}
     config = {
         "img_resolution": max(widths),
@@ -164,7 +164,7 @@ def unsupported(state: Mapping[str, Tensor]) -> str | None:
     if any(name.startswith("G.attns.") for name in state):
         return "its generator has attention layers (trained with --attn-layers), which are not supported"
     if "G.initial_conv.weight" not in state and "G.initial_conv.bias" not in state:
-        return "it was written by lucidrains/stylegan2-pytorch before version 0.20, whose generator was a different one"
+        return "it was written by lucidrains/stylegan2-pytorch before version 0.20, whose generator was different"
     return None
 
 
@@ -177,7 +177,7 @@ def outline(stored: Stored) -> layout.Outline:
     gaps = layout.gaps(state, [name for name in names.values() if name != NOISE], filters)
     missing, extra = ([f"{name[0]}{averaged}{name[1:]}" for name in found] for found in gaps)
     lr_mlp = stored.settings["lr_mlp"]
-    said = f"not in the file; {LR_MULTIPLIER} is taken" if lr_mlp is None else f"{lr_mlp:g}, from {SETTINGS_FILE}"
+    said = f"not in the file; {LR_MULTIPLIER} is used" if lr_mlp is None else f"{lr_mlp:g}, from {SETTINGS_FILE}"
     remarks = [f"weights: {'averaged (SE and GE)' if averaged else 'of the training (S and G)'}", f"lr_mlp: {said}"]
     reason = unsupported(state)
     return layout.Outline(

@@ -27,7 +27,7 @@ def read_numpy_pickle(path: str | os.PathLike) -> object:
     """
     try:
         if Path(path).stat().st_size > LARGEST:
-            raise CheckpointError(f"{str(path)!r} is larger than a file of arrays that is read here")
+            raise CheckpointError(f"{str(path)!r} is larger than the limit for a file of arrays")
         with Path(path).open("rb") as file:
             Outline().follow(file)
             file.seek(0)
@@ -39,7 +39,7 @@ def read_numpy_pickle(path: str | os.PathLike) -> object:
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
-        raise CheckpointError(f"{str(path)!r} is damaged or no pickle of arrays ({type(error).__name__})") from error
+        raise CheckpointError(f"{str(path)!r} is damaged or not a pickle of arrays ({type(error).__name__})") from error
 
 
 class _RefusedError(Exception):
@@ -71,7 +71,7 @@ class _Type:
     def resolve(self) -> np.dtype:
         dtype = np.dtype(self.code)
         if dtype.kind not in "biuf":
-            raise TypeError("arrays are of plain numbers")
+            raise TypeError("an array must contain plain numbers")
         return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
 
 
@@ -81,7 +81,7 @@ def _filled(data: str | bytes, dtype: _Type, shape: tuple, order: str = "C") -> 
     array = np.frombuffer(bytes(data), dtype.resolve())  # [numel]
     sizes = tuple(int(size) for size in shape)
     if prod(sizes) != array.size:
-        raise ValueError("an array has other data than its shape says")
+        raise ValueError("the size of an array does not match its shape")
     return array.reshape(sizes, order="F" if order == "F" else "C")
 
 
@@ -113,7 +113,9 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., object]:
         if (module, name) not in KNOWN:
             reference = repr(f"{module}.{name}"[:80])
-            raise _RefusedError(f"was refused because it names {reference}, which a file of arrays does not need")
+            raise _RefusedError(
+                f"was not loaded because it refers to {reference}, which a file of arrays does not need"
+            )
         return KNOWN[module, name]
 
 

@@ -22,7 +22,10 @@ DEEPEST = 8  # modules within modules; a generator has 4 levels
 MOST_MODULES = 10_000  # a generator of 1024 px has 60; a hostile file can repeat one module in a few bytes
 LARGEST_SETTING = 1e6
 LR_MULTIPLIER = 0.01
-BARE_NOTE = f"the file holds tensors alone, so no bound on the layers and {LR_MULTIPLIER} for the mapping were taken"
+BARE_NOTE = (
+    f"the file contains only tensors, so its layers are not clamped, and lr_multiplier of its "
+    f"mapping is {LR_MULTIPLIER}"
+)
 
 
 def extract(content: object) -> Stored:
@@ -110,7 +113,7 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
     waiting: list[tuple[object, str, int]] = [(stored, "", 0)]
     for module, prefix, depth in waiting:
         if not isinstance(module, StoredModule) or depth > DEEPEST:
-            raise CheckpointError(f"{prefix or 'G_ema'!r} is no module as NVIDIA's projects store it")
+            raise CheckpointError(f"{prefix or 'G_ema'!r} is not a module as NVIDIA's projects store it")
         for kind in ("_parameters", "_buffers"):
             for name, value in _dict(module, kind).items():
                 if isinstance(value, Tensor):
@@ -120,7 +123,7 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
                 settings[f"{prefix}{name}"] = value
         waiting += [(child, f"{prefix}{name}.", depth + 1) for name, child in _dict(module, "_modules").items()]
         if max(len(waiting), len(tensors), len(settings) // 10) > MOST_MODULES:
-            raise CheckpointError("it has more modules than any generator")
+            raise CheckpointError("it has more modules than any known generator")
     return tensors, settings
 
 
@@ -140,7 +143,7 @@ def from_nvidia(
     """
     state = dict(state)
     if CONST not in state:
-        raise CheckpointError(f"it is no StyleGAN2 generator: there is no {CONST!r}")
+        raise CheckpointError(f"it is not a StyleGAN2 generator: {CONST!r} is missing")
     blocks = _blocks(state)
     mapping_layers = max(1, _count(state, "mapping.fc{}.weight"))
     architecture = _architecture(state)
@@ -227,12 +230,12 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
 def unsupported(stored: Stored) -> str | None:
     """Return a sentence on why a network in the same container is not supported, or None if it is supported."""
     if any(name.startswith("synthesis.input.") for name in stored.tensors):
-        return "it is a StyleGAN3 generator (stylegan3-t or -r); of NVIDIA's, only StyleGAN2 ones are supported"
+        return "it is a StyleGAN3 generator (stylegan3-t or -r); of NVIDIA's generators, only StyleGAN2 is supported"
     if stored.settings.get("c_dim") and EMBEDDING not in stored.tensors:
         return "it is a class-conditional generator (c_dim > 0) without an embedding of its classes"
     for name, value in stored.settings.items():
         if re.fullmatch(r"(mapping\.fc\d+|synthesis\.b\d+\.conv[01])\.activation", name) and value != "lrelu":
-            return f"its layers end in {value!r}; only 'lrelu' is supported"
+            return f"the activation of its layers is {value!r}; only 'lrelu' is supported"
     return None
 
 
@@ -252,7 +255,7 @@ def _positive(name: str, value: object, optional: bool = False) -> float | None:
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST_SETTING:
-        raise CheckpointError(f"its {name} is {str(value)[:50]}, which is no positive number of a network")
+        raise CheckpointError(f"its {name} is {str(value)[:50]}, which is not a positive number")
     return float(value)
 
 

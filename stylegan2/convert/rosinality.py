@@ -49,15 +49,15 @@ def extract(content: object) -> Stored:
         CheckpointError: The file holds no such generator, or it holds an encoder too.
     """
     if not isinstance(content, dict):
-        raise CheckpointError(f"it holds a {type(content).__name__}, not a checkpoint")
+        raise CheckpointError(f"it contains a {type(content).__name__}, not a checkpoint")
     found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
     if any(wrapped.place.endswith("decoder.") for wrapped in found) or {"state_dict", "opts"} <= content.keys():
-        raise CheckpointError("it holds an encoder too (pSp's layout); a generator alone was expected")
+        raise CheckpointError("it also contains an encoder (pSp's layout), but a file of a generator was expected")
     if not found and isinstance(content.get("g_ema"), dict):
         found = [envelope.Wrapped("g_ema", {k: v for k, v in content["g_ema"].items() if isinstance(v, Tensor)})]
     if not found:
         names = ", ".join(repr(str(key)[:40]) for key in list(content)[:5])
-        raise CheckpointError(f"it holds no generator 'g_ema', only {names or 'nothing'}")
+        raise CheckpointError(f"it contains no generator 'g_ema', only {names or 'nothing'}")
     state = dict(found[0].tensors)
     own = next((state.pop(name) for name in envelope.MEANS if name in state), None)
     mean = envelope.mean_of_w(content) if own is None else own
@@ -83,7 +83,7 @@ def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
     notes += [] if "noises.noise_0" in state else [layout.NOISE_NOTE]
     if "place" in stored.settings:
         notes.append(
-            f"the file names no averaged weights; those of {stored.settings['place'].rstrip('.')!r} were taken"
+            f"the file contains no averaged weights; those of {stored.settings['place'].rstrip('.')!r} were used"
         )
     return from_rosinality(state, latent_avg), notes
 
@@ -148,7 +148,7 @@ def to_rosinality(generator: protocols.Generator) -> dict[str, Tensor]:
     """
     if not isinstance(generator, Generator) or export_problems(generator):
         reasons = "; ".join(export_problems(generator))
-        raise UserError(f"rosinality's layout has no place for this generator: {reasons}")
+        raise UserError(f"this generator cannot be written in rosinality's layout: {reasons}")
     own = generator.state_dict()
     blocks = len(generator.synthesis.to_rgbs) - 1
     state = {}
@@ -192,9 +192,9 @@ def differences(generator: protocols.Generator) -> list[str]:
         table = ", ".join(f"{size}: {width}" for size, width in zip(sizes, widths, strict=True))
         found.append(f"that project's code has other widths: change its table of channels to {{{table}}}")
     if generator.z_dim != generator.w_dim:
-        found.append(f"that project's code has z as large as w, but here z has {generator.z_dim} numbers")
+        found.append(f"that project's code needs z as large as w, but here z has {generator.z_dim} numbers")
     if generator.img_channels != 3:
-        found.append(f"that project's code has images of 3 channels, but these have {generator.img_channels}")
+        found.append(f"that project's code needs images of 3 channels, but these have {generator.img_channels}")
     if config["conv_clamp"] is not None:
         found.append(
             f"that project's code does not clamp its layers, but this generator does, at {config['conv_clamp']}"

@@ -26,7 +26,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.pickle_outline import Outline
 from stylegan2.runtime.torch_outline import check_torch
 
-DAMAGED = "is damaged, or holds more than tensors and settings"
+DAMAGED = "is damaged, or contains more than tensors and settings"
 
 
 def _path(*parts: str) -> str:
@@ -67,7 +67,7 @@ def read_torch(path: str | os.PathLike) -> object:
     except CheckpointError as error:
         if isinstance(error.__cause__, pickle.UnpicklingError):
             named = re.search(r"GLOBAL ([\w.]{1,80}) was not an allowed", str(error.__cause__))
-            reason = f"holds {named[1]}, which is no tensor and no setting" if named else DAMAGED
+            reason = f"contains {named[1]}, which is neither a tensor nor a setting" if named else DAMAGED
             raise CheckpointError(f"{name} {reason}; nothing in it was executed") from error
         raise
 
@@ -99,7 +99,7 @@ def read_persistence_pickle(path: str | os.PathLike) -> object:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
         raise CheckpointError(
-            f"{str(path)!r} is damaged or cut short, or no generator's pickle ({type(error).__name__})"
+            f"{str(path)!r} is damaged, truncated or not the pickle of a generator ({type(error).__name__})"
         ) from error
 
 
@@ -115,12 +115,14 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., object]:
         if module.startswith("dnnlib.tflib"):
             raise _RefusedError(
-                "is a TensorFlow pickle of the original StyleGAN or StyleGAN2, which is not read here: "
-                "convert it once to PyTorch with legacy.py of NVIDIA's stylegan2-ada-pytorch"
+                "is a TensorFlow pickle of the original StyleGAN or StyleGAN2, which is not supported: convert "
+                "it to PyTorch with legacy.py of NVIDIA's stylegan2-ada-pytorch"
             )
         if (module, name) not in self.known:
             reference = repr(f"{module}.{name}"[:80])
-            raise _RefusedError(f"was refused because it names {reference}, which a generator's file does not need")
+            raise _RefusedError(
+                f"was not loaded because it refers to {reference}, which a generator's file does not need"
+            )
         return self.known[module, name]
 
 
@@ -129,7 +131,7 @@ def _known() -> dict[tuple[str, str], Callable[..., object]]:
 
     def module(meta: dict[str, object]) -> StoredModule:
         if not isinstance(meta["state"], dict):
-            raise TypeError("the state of a module is a dict")
+            raise TypeError("the state of a module must be a dict")
         return StoredModule(str(meta["class_name"]), meta["state"])
 
     def storage(data: bytes) -> torch.TypedStorage:
@@ -138,7 +140,7 @@ def _known() -> dict[tuple[str, str], Callable[..., object]]:
         file.seek(0)
         content = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(content, torch.TypedStorage):
-            raise TypeError("a tensor's data is a storage")
+            raise TypeError("the data of a tensor must be a storage")
         return content
 
     def tensor(source: torch.TypedStorage, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
@@ -197,5 +199,5 @@ class _NumpyType:
     def resolve(self) -> np.dtype:
         dtype = np.dtype(self.code)
         if dtype.kind not in "biuf":
-            raise TypeError("a scalar is a plain number")
+            raise TypeError("a scalar must be a plain number")
         return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype

@@ -42,7 +42,7 @@ def verify(stored: Stored, dtype: torch.dtype = torch.float32) -> Iterator[Check
         generator, notes = build(stored)
         yield Check(
             True,
-            f"reads as a generator of {stored.source}: {generator.img_resolution} px, {generator.num_ws} rows of w+",
+            f"read as a generator of {stored.source}: {generator.img_resolution} px, {generator.num_ws} rows of w+",
         )
         for note in notes:
             yield Check(True, note)

@@ -117,11 +117,11 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
         stored = read_arrays(path, ("names", "w_plus", "features"))
         names, w_plus, features = _names(stored["names"]), stored["w_plus"], stored.get("features")
     if w_plus.ndim != 3 or w_plus.dtype.kind != "f" or len(w_plus) != len(names) or not np.isfinite(w_plus).all():
-        raise UserError(f"{str(path)!r} is no file of codes: w_plus is {w_plus.dtype} {list(w_plus.shape)}")
+        raise UserError(f"{str(path)!r} is not a file of codes: w_plus is {w_plus.dtype} {list(w_plus.shape)}")
     if w_plus.shape[1:] != (num_ws, w_dim):
         raise UserError(
-            f"{str(path)!r} holds codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
-            f"takes {num_ws} rows of {w_dim}: give the generator that they were found for"
+            f"{str(path)!r} contains codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
+            f"takes {num_ws} rows of {w_dim}: use the generator for which they were found"
         )
     if features is None:
         return names, torch.from_numpy(w_plus.astype(np.float32)), None
@@ -132,12 +132,12 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
         or features.size > MOST_FEATURES * len(names)
         or not np.isfinite(features).all()
     ):
-        raise UserError(f"{str(path)!r} is no file of codes: features is {features.dtype} {list(features.shape)}")
+        raise UserError(f"{str(path)!r} is not a file of codes: features is {features.dtype} {list(features.shape)}")
     return names, torch.from_numpy(w_plus.astype(np.float32)), torch.from_numpy(features.astype(np.float32))
 
 
 def _names(array: np.ndarray) -> list[str]:
     """Return the names of codes. UserError: they are no list of texts, or longer than the name of any file."""
     if array.ndim != 1 or array.dtype.kind != "U" or array.dtype.itemsize > 4 * 16 * LONGEST_NAME:
-        raise UserError("it is no file of codes: its names are no list of texts")
+        raise UserError("it is not a file of codes: its names are not a list of texts")
     return [str(name) for name in array]

@@ -59,7 +59,7 @@ class Directions:
         """Raise a UserError if these are directions in the W of another generator."""
         if self.fingerprint is not None and self.fingerprint != fingerprint(generator):
             raise UserError(
-                "these directions were found for another generator and mean something else in this one's W: find "
+                "these directions were found for another generator and do not apply to this one: find "
                 "directions for this one"
             )
         w_dim, rows = self.vectors.shape[1], max(self.rows) + 1
@@ -213,7 +213,7 @@ def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
     if not 0 < keep <= 1:
         raise UserError(f"the share of samples to keep must be above 0 and at most 1, not {keep}")
     if len(scores) < 2 or scores.min() == scores.max():
-        raise UserError("all samples have the same label: there is nothing that a direction could change")
+        raise UserError("all samples have the same label: no direction can be found")
     count = max(1, int(len(scores) * keep / 2))
     order = scores.argsort(stable=True)  # [N]
     low, high = order[:count], order[-count:]
@@ -294,7 +294,9 @@ def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
         basis, _ = torch.linalg.qr(torch.stack(list(others), 1).double())  # [w_dim, M]
         unit = unit - basis @ (basis.T @ unit)  # [w_dim]
     if unit.norm() < SPENT:
-        raise UserError("a direction is a combination of the directions that it should leave alone: name fewer of them")
+        raise UserError(
+            "a direction is a combination of the directions that it should keep unchanged: list fewer of those"
+        )
     return F.normalize(unit, dim=0).to(vector.dtype)
 
 
@@ -311,7 +313,7 @@ def _largest(vectors: Tensor, count: int) -> Tensor:
 
 def _check_count(count: int, most: int, what: str) -> None:
     if not 1 <= count <= most:
-        raise UserError(f"there are 1 to {most} {what} here, not {count}")
+        raise UserError(f"the number of {what} must be from 1 to {most}, not {count}")
 
 
 # -------------------------------------------------------------------------------------------- their file
@@ -341,7 +343,7 @@ def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
         path = PRETRAINED.locate_model(str(path_or_name), KIND)
     tensors, metadata = checkpoint.read(path)
     if metadata.get("kind") != KIND:
-        raise CheckpointError(f"{str(path)!r} holds no directions: it is a checkpoint of {metadata.get('kind')!r}")
+        raise CheckpointError(f"{str(path)!r} contains no directions: it is a checkpoint of {metadata.get('kind')!r}")
     with reading(path, "a file of directions", CheckpointError):
         return _checked(tensors, metadata), metadata
 

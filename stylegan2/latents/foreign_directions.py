@@ -76,7 +76,7 @@ def _vectors(content: object, w_dim: int) -> Tensor:
         else:
             key = next((name for name in COMPONENTS if name in content), None)
             if key is None:
-                raise UserError(f"it holds no directions: neither {' nor '.join((*COMPONENTS, FACTORS))}")
+                raise UserError(f"it contains no directions: neither {' nor '.join((*COMPONENTS, FACTORS))}")
             array = _array(content[key])
     else:
         array = _array(content)

@@ -38,12 +38,10 @@ def _numbers(word: str, mask: str, num_ws: int) -> range:
     found = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last:
-        raise UserError(
-            f"the latent mask {mask!r} is not understood: give {', '.join(BANDS)}, or rows such as 8-17 or 3,5"
-        )
+        raise UserError(f"the latent mask must be {', '.join(BANDS)}, or rows such as 8-17 or 3,5, not {mask!r}")
     if last >= num_ws:
         raise UserError(
-            f"the latent mask {mask!r} names row {last}, but the rows of this generator are 0 to {num_ws - 1}"
+            f"the latent mask {mask!r} contains row {last}, but the rows of this generator are 0 to {num_ws - 1}"
         )
     return range(first, last + 1)
 

@@ -76,8 +76,8 @@ def class_labels(generator: Generator, numbers: Sequence[int], strict: bool = Fa
     """
     count = number_of_labels(generator)
     if strict and not all(0 <= number < count for number in numbers):
-        allowed = f"those of this one are 0 to {count - 1}" if count else "this one has none"
-        raise UserError(f"there is no class {numbers[0]} of images: {allowed}")
+        allowed = f"the classes of this generator are 0 to {count - 1}" if count else "this generator has no classes"
+        raise UserError(f"there is no class {numbers[0]}: {allowed}")
     remainders = [number % max(1, count) for number in numbers]  # seeds may be beyond int64
     return labels_of(generator, torch.tensor(remainders, device=device_of(generator)))
 

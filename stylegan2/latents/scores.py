@@ -38,11 +38,12 @@ def read_scores(path: str | Path) -> Scores:
     try:
         rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"the labels {str(path)!r} cannot be read: {error}") from error
+        raise UserError(f"the file of labels {str(path)!r} cannot be read: {error}") from error
     rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
     if len(rows) < 3 or len(rows[0]) < 2 or rows[0][0].lower() not in KEYS or len(set(rows[0])) < len(rows[0]):
         raise UserError(
-            f"the labels {str(path)!r} need a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...` and two rows or more"
+            f"the file of labels {str(path)!r} needs a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...` "
+            f"and at least two rows"
         )
     key, attributes = rows[0][0].lower(), rows[0][1:]
     numbers = [_numbers(row, key, len(attributes), number, path) for number, row in enumerate(rows[1:], start=2)]

@@ -31,7 +31,9 @@ class FeatureStatistics:
         """Add features [N, D], N >= 1. ValueError: they are not finite."""
         x = features.detach().cpu()
         if not x.isfinite().all():
-            raise ValueError("features are not finite: the images are not, or the network's weights are damaged")
+            raise ValueError(
+                "the features are not finite: either the images are not finite, or the network's weights are damaged"
+            )
         if self._kept is not None:
             self._kept.append(x.float())
         x = x.double()

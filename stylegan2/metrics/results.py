@@ -16,9 +16,9 @@ class Result:
     protocol: str
     """the paper's"""
     departures: tuple[str, ...] = ()
-    """how this measurement departed from the paper's"""
+    """differences of this measurement from the paper's"""
     network: str = ""
-    """the network that looked at the images"""
+    """network that computed the features"""
     details: Mapping[str, object] = field(default_factory=dict)
     """further results that are not a single number"""
     seconds: float = 0.0
@@ -60,7 +60,13 @@ def _notes(results: Mapping[str, Result]) -> Sequence[str]:
     departures: dict[str, list[str]] = {}
     for name, result in results.items():
         protocols.setdefault(result.protocol, []).append(name)
-        for departure in result.departures or ("as there",):
+        for departure in result.departures or ("as in the protocol",):
             departures.setdefault(departure, []).append(name)
     lines = [f"- {', '.join(names)}: {protocol}." for protocol, names in protocols.items()]
-    return [*lines, "", "Here:", "", *(f"- {', '.join(names)}: {text}." for text, names in departures.items())]
+    return [
+        *lines,
+        "",
+        "Differences from the protocols:",
+        "",
+        *(f"- {', '.join(names)}: {text}." for text, names in departures.items()),
+    ]

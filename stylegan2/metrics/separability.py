@@ -27,11 +27,11 @@ class Separability(TypedDict):
     score: float
     """as the paper computes it: 1 if every attribute is separable, more otherwise"""
     held_out: float
-    """the same with each half labelled by the SVM of the other half, which few samples cannot flatter"""
+    """the same, with each half labelled by the SVM of the other half, so that overfitting does not improve it"""
     entropies: dict[str, float]
     """{attribute: H(Y|X) in nats}, from which the score is computed"""
     constant: list[str]
-    """attributes of which the samples kept show one value only, so that their entropy is 0 whatever the latents"""
+    """attributes with only one value among the kept samples, so that their entropy is 0 for any latents"""
 
 
 def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> Separability:

@@ -80,7 +80,7 @@ def keep_label_rows(generator: Any, rows: Any) -> None:
     if not isinstance(rows, Tensor):
         numbers = [value for row in rows for value in row] if sizes == {generator.num_classes or -1} else [math.nan]
         if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
-            raise CheckpointError(f"its label_rows are no lists of {generator.num_classes} numbers each")
+            raise CheckpointError(f"its label_rows are not lists of {generator.num_classes} numbers each")
         rows = torch.tensor(rows, dtype=torch.float32)  # [K, num_classes]
     generator.label_rows = rows
 

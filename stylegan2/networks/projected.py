@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
         if side < 2 * STRIDE or side % STRIDE:
             raise UserError(f"the features' images must have a side of {2 * STRIDE}, {3 * STRIDE}, ..., not {side}")
         if img_channels not in (1, 3, 4):
-            raise UserError(f"a projected discriminator judges images of 1, 3 or 4 channels, not {img_channels}")
+            raise UserError(f"a projected discriminator takes images of 1, 3 or 4 channels, not {img_channels}")
         self.backbone, self.side, self.num_classes = constant(backbone), side, num_classes
         with torch.no_grad():
             maps = self.backbone.pyramid(torch.zeros(1, 3, side, side))

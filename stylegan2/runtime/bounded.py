@@ -39,7 +39,7 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
         what: What the file should be, such as "a file of codes".
         error_class: The class of the error to raise.
     """
-    name, noun = repr(os.fspath(path)), what.partition(" ")[2]
+    name = repr(os.fspath(path))
     try:
         yield
     except UserError as error:
@@ -48,9 +48,9 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
     except FileNotFoundError as error:
         raise error_class(f"there is no file {name}") from error
     except MemoryError as error:
-        raise error_class(f"{name} is damaged or no {noun}, or takes more memory than there is") from error
+        raise error_class(f"{name} is damaged or not {what}, or needs more memory than there is") from error
     except Exception as error:  # parsers, the disk and unpackers fail in dozens of ways on damaged files
-        raise error_class(f"{name} is damaged or no {noun} ({summary(error)})") from error
+        raise error_class(f"{name} is damaged or not {what} ({summary(error)})") from error
 
 
 def summary(error: BaseException, longest: int = 200) -> str:
@@ -73,7 +73,7 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
         UserError: The text is not valid JSON, or exceeds a bound.
     """
     if len(text) > largest:
-        raise UserError(f"its JSON is longer than the {largest:,} bytes that are read here")
+        raise UserError(f"its JSON is longer than the limit of {largest:,} bytes")
     try:
         # json detects the UTF encoding of bytes; a byte-order mark is not part of the text.
         decoded = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
@@ -81,7 +81,7 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
-        raise UserError(f"it holds no valid JSON ({summary(error, 100)})") from error
+        raise UserError(f"its JSON is not valid ({summary(error, 100)})") from error
 
 
 def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
@@ -92,9 +92,7 @@ def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
 
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS or abs(int(digits)) > LARGEST_INTEGER:
-        raise UserError(
-            f"its JSON has a whole number of {len(digits)} digits, which is larger than any that is used here"
-        )
+        raise UserError(f"its JSON contains an integer of {len(digits)} digits, which is larger than allowed")
     return int(digits)
 
 
@@ -132,7 +130,7 @@ def check_members(path: str | os.PathLike | IO[bytes], most: int) -> int:
         file = opened.enter_context(open(path, "rb")) if isinstance(path, str | os.PathLike) else path
         size = file.seek(0, io.SEEK_END)
         if (count := _members(file, size)) > most:
-            raise UserError(f"it is a zip file of {count:,} members; at most {most:,} are read here")
+            raise UserError(f"it is a zip file of {count:,} members; at most {most:,} are allowed")
         file.seek(0)
     return size
 
@@ -140,7 +138,7 @@ def check_members(path: str | os.PathLike | IO[bytes], most: int) -> int:
 def check_unpacked(unpacked: int, packed: int) -> None:
     """Raise a UserError if an archive of `packed` bytes unpacks to more than any real one does."""
     if unpacked > max(SMALL_ARCHIVE, UNPACKED * packed):
-        raise UserError(f"it holds {packed:,} bytes that would unpack to {unpacked:,}")
+        raise UserError(f"it contains {packed:,} bytes that would unpack to {unpacked:,}")
 
 
 def _members(file: IO[bytes], size: int) -> int:
@@ -161,7 +159,7 @@ def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     with archive.open(name) as member:
         content = member.read(largest + 1)
     if len(content) > largest:
-        raise UserError(f"its {name} is larger than the {largest:,} bytes that are read here")
+        raise UserError(f"its {name} is larger than the limit of {largest:,} bytes")
     return content
 
 
@@ -190,18 +188,18 @@ def read_array(file: IO[bytes], size: int) -> np.ndarray:
     version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if reader is None:
-        raise UserError(f"it has an array of format {version}, which is not read here")
+        raise UserError(f"it has an array of format {version}, which is not supported")
     try:
         shape, fortran, dtype = reader(file)  # type: ignore[arg-type]
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise UserError("it has an array whose header is damaged") from error
     if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:
-        raise UserError(f"it has an array of {dtype}, where numbers or text are read")
+        raise UserError(f"it has an array of {dtype}, but only numbers and text are supported")
     claimed = prod(shape) * dtype.itemsize if all(side >= 0 for side in shape) else size + 1
     if claimed > size or len(shape) > MOST_DIMENSIONS:
         raise UserError(f"it has an array of shape {str(list(shape))[:100]}, for which the file is too small")
     content = file.read(claimed)
     if len(content) < claimed:
-        raise UserError("it is cut short within an array")
+        raise UserError("it is truncated within an array")
     array = np.frombuffer(bytearray(content), dtype)
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)

@@ -64,7 +64,7 @@ def save(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Metad
         raise CheckpointError(f"the metadata of {str(path)!r} cannot be saved: {error}") from error
     header = _header(dense, text)
     if len(header) > LONGEST_HEADER:
-        raise CheckpointError(f"{str(path)!r} cannot be saved: its names and metadata are longer than can be read")
+        raise CheckpointError(f"{str(path)!r} cannot be saved: its names and metadata are longer than allowed")
     try:
         with atomic_file(path) as file:
             file.write(len(header).to_bytes(8, "little") + header)
@@ -112,7 +112,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{name} is damaged or not a checkpoint of this package ({reason})") from error
     if strange := [key for key, tensor in tensors.items() if tensor.dtype not in DTYPE_NAMES]:
-        raise CheckpointError(f"{name} holds {strange[0]!r} in {tensors[strange[0]].dtype}, which is not read here")
+        raise CheckpointError(f"{name} contains {strange[0]!r} as {tensors[strange[0]].dtype}, which is not supported")
     return tensors, header
 
 
@@ -219,11 +219,11 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata
             damaged.append(str(error))
             continue
         if damaged:
-            print(f"{'; '.join(damaged)}; taking {str(path)!r} instead")
+            print(f"{'; '.join(damaged)}; using {str(path)!r} instead")
         return path, tensors, metadata
     if damaged:
         raise CheckpointError(
-            f"no checkpoint in {str(folder)!r} can be read; move them away to start afresh: {damaged[0]}"
+            f"no checkpoint in {str(folder)!r} can be read; move them away to start from the beginning: {damaged[0]}"
         )
     return None
 
@@ -240,8 +240,8 @@ def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> No
     """Raise a CheckpointError unless the metadata has the keys that a training needs to resume."""
     if any(key not in metadata for key in needed):
         raise CheckpointError(
-            f"{str(path)!r} is a model without the state of this training (exported, or of another script), so that "
-            "training cannot resume from it: move it out of this folder, or use another exp_dir"
+            f"{str(path)!r} contains a model but not the state of this training (it was exported, or written by "
+            f"another script), so training cannot resume from it: move it out of this folder, or use another exp_dir"
         )
 
 

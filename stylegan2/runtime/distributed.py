@@ -161,6 +161,6 @@ def _all_reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
     except RuntimeError as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise UserError(
-            f"process {rank()} stops, because it cannot reach another process, whose output says why: {reason}"
+            f"process {rank()} stops because it cannot reach another process (see the output of that process): {reason}"
         ) from error
     return values

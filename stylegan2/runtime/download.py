@@ -109,7 +109,7 @@ class _Transfer:
         except RequestException as error:
             raise UserError(
                 f"{self._so_far()} arrived from {urlsplit(url).hostname} ({_reason(error)}): "
-                f"run the same command again to go on, or {self._by_hand()}"
+                f"run the same command again to continue, or {self._by_hand()}"
             ) from error
         finally:
             if self.part.is_file() and not self.part.stat().st_size:
@@ -183,7 +183,7 @@ class _Transfer:
             self.part.unlink()
             self.version.unlink(missing_ok=True)
             raise CheckpointError(
-                f"the downloaded {self.entry.file} is damaged or another file (its SHA-256 begins with "
+                f"the downloaded {self.entry.file} is damaged or a different file (its SHA-256 begins with "
                 f"{digest.hexdigest()[:16]}, not {expected[:16]}), and was deleted: try again, or {self._by_hand()}"
             )
 

@@ -123,8 +123,8 @@ class Guard:
         if longest_row >= self.limit:
             row = "a step" if self.limit == 1 else f"{self.limit} steps in a row"
             raise UserError(
-                f"training stops, since {self._terms[term]} was NaN or infinite in {row}: lower learning_rate or "
-                f"look at the data; {self._way_back()}"
+                f"training stops because {self._terms[term]} was NaN or infinite in {row}: lower learning_rate "
+                f"or check the data; {self._way_back()}"
             )
         if new and in_row <= new:  # once a row
             what = "a step was" if new == 1 else f"{new} steps were"
@@ -159,4 +159,4 @@ class Guard:
         if self.checkpoint is None:
             return "there is no checkpoint yet, so the same command starts again from the beginning"
         way = f"the same command resumes from the last good checkpoint, {str(self.checkpoint)!r}"
-        return way if self._worked > 0 else f"{way}; if no step from there works, move it away to use an earlier one"
+        return way if self._worked > 0 else f"{way}; if this happens again, move it away to resume from an earlier one"

@@ -84,7 +84,8 @@ def _beat(heartbeat: Heartbeat) -> None:
         if silent is not None:
             end(
                 f"process {silent} has not answered for {heartbeat.timeout:.0f} s, so process {heartbeat.rank} ends: "
-                "see whether it is stopped or its machine is lost; the same command resumes from the last checkpoint"
+                "check whether it was stopped or its machine cannot be reached; the same command resumes from "
+                "the last checkpoint"
             )
 
 

@@ -54,7 +54,7 @@ class Listing:
     names: list[str] = field(default_factory=list)
     """sorted paths below the folder, with "/", or names in the zip file"""
     passed_over: Counter[str] = field(default_factory=Counter)
-    """{kind: number of files} that are not pictures"""
+    """{kind: number of files} of skipped files"""
     visited: list[str] = field(default_factory=list)
     """the folders that were listed ("" for the top one), and the files whose first bytes were read"""
     members: np.ndarray | None = None
@@ -63,9 +63,9 @@ class Listing:
     """{name with "/": member} of the files of labels (dataset.json) in a zip file"""
 
     def describe(self) -> str:
-        """Return the number of files by kind, such as "2 .jpg, 1 .heic; passed over: 3 .mov, 1 .txt"."""
+        """Return the number of files by kind, such as "2 .jpg, 1 .heic; skipped: 3 .mov, 1 .txt"."""
         kinds = Counter(os.path.splitext(name)[1].lower() or "without an extension" for name in self.names)
-        passed = f"passed over: {_counts(self.passed_over)}" if self.passed_over else ""
+        passed = f"skipped: {_counts(self.passed_over)}" if self.passed_over else ""
         return "; ".join(filter(None, (_counts(kinds), passed)))
 
     def unlike(self) -> str:
@@ -92,7 +92,7 @@ def list_pictures(path: str | os.PathLike) -> Listing:
     if not path.exists():
         raise UserError(f"there is no folder or zip file {str(path)!r}")
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is neither a folder nor a zip file of images: unpack an archive of another kind")
+        raise UserError(f"{path} is neither a folder nor a zip file of images: unpack other kinds of archives first")
     return list_zip(path)
 
 
@@ -207,7 +207,7 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
         try:
             identity = _identity(folder)
             if identity in seen or (prefix and os.path.islink(folder) and identity in above):
-                listing.passed_over["links to a folder that is read already or holds this one"] += 1
+                listing.passed_over["links to a folder that was already read or contains this one"] += 1
                 continue
             seen.add(identity)
             listing.visited.append(prefix)

@@ -152,7 +152,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         if width * height > MAX_PIXELS:
             raise ImageError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels")
     if image.format == "PNG" and data[24] == 16 and image.mode == "RGB" and "transparency" in image.info:
-        raise ImageError("Pillow cannot tell its transparent colour at 16 bits; save it with an alpha channel")
+        raise ImageError("Pillow cannot determine its transparent colour at 16 bits: save it with an alpha channel")
     return image
 
 
@@ -168,7 +168,9 @@ def _heif_reader() -> type[ImageFile.ImageFile]:
     try:
         from pillow_heif import HeifImageFile  # an optional dependency, as its libraries have other licences
     except ImportError as error:
-        raise ImageError("it is a HEIC file, which many phones write: pip install pillow-heif") from error
+        raise ImageError(
+            "it is a HEIC file, as many phones write, and reading it needs pillow-heif: pip install pillow-heif"
+        ) from error
     return HeifImageFile
 
 
@@ -280,18 +282,18 @@ def _white(image: Image.Image, values: np.ndarray) -> float:
         bits = image.tag_v2.get(258, (16,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (16,)
         return 4095.0 if bits == (12,) else 65535.0
     raise ImageError(
-        f"its values go from {low:g} to {high:g}, so that the value of white is unknown; save it with 8 or 16 bits"
+        f"its values go from {low:g} to {high:g}, so the value of white is unknown: save it with 8 or 16 bits"
     )
 
 
 def _labels(image: Image.Image) -> np.ndarray:
     if image.format == "JPEG":
-        raise ImageError("JPEG blurs class indices into one another; save label maps as PNG")
+        raise ImageError("JPEG compression changes class indices: save label maps as PNG")
     values = np.asarray(image)  # [H, W] or [H, W, C]
     if image.mode == "RGB" and (values == values[:, :, :1]).all():
         values = values[:, :, 0]  # [H, W]
     if values.ndim != 2 or image.mode == "F":
-        raise ImageError("it is a colour image, not a label map; save one class index per pixel (palette or gray PNG)")
+        raise ImageError("it is a colour image, not a label map: save one class index per pixel (palette or gray PNG)")
     if values.min() < 0 or values.max() > 255:
         raise ImageError(f"its class indices go up to {values.max()}, beyond 255")
     return values.astype(np.uint8)

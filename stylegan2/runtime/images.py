@@ -46,7 +46,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
         raise ImageError(f"cannot write {str(path)!r}: images are written as .png, .jpg or .jpeg")
     image = pixels.to_pillow(array)
     if image_format == "JPEG" and image.mode == "RGBA":
-        raise ImageError(f"cannot write {str(path)!r}: JPEG has no transparency; write a .png")
+        raise ImageError(f"cannot write {str(path)!r} as JPEG, which has no transparency: write a .png")
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if image_format == "JPEG" else {}
     with writing(path, ImageError), atomic_file(path, durable=False) as file:
         image.save(file, image_format, **options)

@@ -57,8 +57,8 @@ def check_batch(images: int, channels: int, resolution: int) -> None:
     size, total = images * channels * resolution**2 * FLOAT32, total_memory()
     if total is not None and size > total:
         raise UserError(
-            f"batch_size is too large: {images:,} images of {resolution} px are {size / 1e9:,.0f} GB, and this machine "
-            f"has {total / 1e9:,.0f} GB of memory"
+            f"batch_size is too large: {images:,} images of {resolution} px take {size / 1e9:,.0f} GB, but this "
+            f"machine has {total / 1e9:,.0f} GB of memory"
         )
 
 
@@ -92,7 +92,7 @@ def shortage(error: BaseException) -> str | None:
         return None
     text = str(error)
     if SHARED_MEMORY_FULL.search(text) and "DataLoader" in text:
-        return f"the shared memory of the system is too small, see df {os.sep}dev{os.sep}shm: use fewer workers"
+        return f"the shared memory of the system is too small (see `df {os.sep}dev{os.sep}shm`): use fewer workers"
     if isinstance(error, MemoryError) or ALLOCATION_FAILED.search(text):
-        return f"this {_device(error)} has too little memory for that: use a smaller batch or smaller networks"
+        return f"this {_device(error)} has too little memory: use a smaller batch or smaller networks"
     return None

@@ -85,7 +85,7 @@ class Outline:
         for opcode, argument, _ in pickletools.genops(file):
             self._steps += 1
             if self._steps > MOST_STEPS:
-                raise UserError(f"its pickle has more than {MOST_STEPS:,} steps")
+                raise UserError(f"its pickle has more than {MOST_STEPS:,} instructions")
             self._step(opcode.name, argument)
         if self._shown > SHARED * self._held + FREE:
             raise UserError("its tensors repeat the same numbers again and again")
@@ -97,7 +97,7 @@ class Outline:
             stack.append(CONSTANTS[name])
         elif name in NUMBERS:
             if isinstance(argument, int) and abs(argument) > LARGEST_NUMBER:
-                raise UserError("its pickle has a whole number that is larger than any that is used here")
+                raise UserError("its pickle contains an integer that is larger than allowed")
             stack.append(argument)
         elif name in TEXTS:
             stack.append(argument if len(argument) <= LONGEST_TEXT else Made("data"))
@@ -109,7 +109,7 @@ class Outline:
             stack.append(MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
             if not 0 <= int(argument) <= self._steps:  # CPython allocates memory for all indices up to this one
-                raise UserError("its pickle numbers its objects higher than their count")
+                raise UserError("its pickle refers to objects that it does not contain")
             self._memo[int(argument)] = stack[-1]
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = stack[-1]
@@ -154,7 +154,7 @@ class Outline:
             stack.append(Named(str(module), str(attribute)))
         elif name == "BINPERSID":
             if self.storage is None:
-                raise UserError("its pickle refers to something outside of it")
+                raise UserError("its pickle refers to something outside of the file")
             storage = self.storage(stack.pop())
             stack.append(storage)
             self._held += storage.numel
@@ -165,7 +165,7 @@ class Outline:
             state = stack.pop()
             _container(stack[-1]).contain([state])
         else:
-            raise UserError(f"its pickle has the step {name}, which such a file does not need")
+            raise UserError(f"its pickle contains the instruction {name}, which such a file does not need")
 
     def _marked(self) -> list[object]:
         """Pop the objects that were pushed since the last mark, and the mark."""
@@ -201,7 +201,10 @@ class Outline:
         if function == "_rebuild_parameter":
             return
         if function not in ("_rebuild_tensor_v2", "_rebuild_tensor"):
-            raise UserError("it has tensors that are sparse, quantized or hold no numbers, where dense ones are read")
+            raise UserError(
+                "it contains tensors that are sparse, quantized or without numbers, but only dense "
+                "tensors are supported"
+            )
         storage, offset, size, stride = arguments[:4]
         sizes, strides = _whole_numbers(size), _whole_numbers(stride)
         numel = prod(sizes)
@@ -224,7 +227,7 @@ def _check_keys(keys: Iterable[object]) -> None:
     """Raise a UserError unless keys are short texts or small whole numbers, as others may have equal hashes."""
     for key in keys:
         if type(key) is not str and not (type(key) is int and abs(key) <= LARGEST_KEY):
-            raise UserError("it has keys that are neither short texts nor small whole numbers")
+            raise UserError("it has keys that are neither short texts nor small integers")
 
 
 def _whole_numbers(found: object) -> list[int]:

@@ -15,7 +15,7 @@ SECONDS_A_LINE = 60.0
 WARM_UP_SECONDS, WARM_UP_UNITS = 10.0, 3
 """after both, the expected duration of the whole training is printed"""
 Listener = Callable[[str, int, int | None], None]
-"""Gets what is done, how many units of it, and of how many."""
+"""Called with the name of the work, the number of units that are done, and their total number."""
 LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
 SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 

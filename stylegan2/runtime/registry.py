@@ -82,7 +82,7 @@ class Registry(Generic[Part]):
             bound = signature.bind(*args, **settings)
         except TypeError as error:
             raise UserError(
-                f"the {self.kind} {name}: {error}; its settings are {', '.join(signature.parameters)}"
+                f"the {self.kind} {name} cannot be built: {error}; its settings are {', '.join(signature.parameters)}"
             ) from None
         bound.apply_defaults()  # so that a checkpoint outlives a changed default
         return {"name": name, **bound.arguments}

@@ -57,7 +57,7 @@ def check_local(name: str, path: str | os.PathLike) -> None:
     """
     if (url := url_of(path)) is not None:
         raise UserError(
-            f"{name} must be a folder or file of this machine, which {url!r} is not: copy the results there afterwards,"
+            f"{name} must be a folder or file of this machine, not {url!r}: copy the results there afterwards,"
             " or mount it"
         )
 
@@ -195,7 +195,7 @@ def _pictures(url: str) -> dict[str, FileInfo]:
 
     listing, wanted = Listing(), {}
     for name, info in sorted(list_files(url).items()):
-        kind = passed_over_as(name, bytes) if _is_safe(name) else "whose names are no paths in a folder"
+        kind = passed_over_as(name, bytes) if _is_safe(name) else "whose names are not valid paths"
         if kind is None or name.rpartition("/")[2] == LABELS_FILE:
             wanted[name] = info
         if kind is None:
@@ -203,7 +203,7 @@ def _pictures(url: str) -> dict[str, FileInfo]:
         elif kind:
             listing.passed_over[kind] += 1
     if not listing.names:
-        raise UserError(f"the folder {url} holds no images: {listing.describe() or 'it is empty'}")
+        raise UserError(f"the folder {url} contains no images: {listing.describe() or 'it is empty'}")
     listing.say(url)
     return wanted
 
@@ -280,8 +280,8 @@ def _fetch(url: str, target: Path, size: int | None) -> None:
     free = shutil.disk_usage(target.parent).free
     if size is not None and size > free:
         raise UserError(
-            f"{url} has {size / 1e6:,.0f} MB, and the disk of {str(target.parent)!r} has {free / 1e6:,.0f} MB left:"
-            " make room, or set XDG_CACHE_HOME to a folder of another disk"
+            f"{url} has {size / 1e6:,.0f} MB, but the disk of {str(target.parent)!r} has only {free / 1e6:,.0f} MB "
+            f"left: free some space, or set XDG_CACHE_HOME to a folder of another disk"
         )
     file_system, path = _open(url)
     unfinished = target.with_name(PARTIAL_PREFIX + uuid.uuid4().hex)
@@ -305,7 +305,7 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         return _file_system(scheme), url
     except ImportError as error:
-        raise UserError(f"{scheme}:// is read by packages that are not installed here: {EXTRA}") from error
+        raise UserError(f"{scheme}:// needs packages that are not installed: {EXTRA}") from error
     except Exception as error:  # such as a setting in the environment that the package rejects
         raise UserError(f"cannot read {scheme}:// ({_reason(error)})") from error
 
@@ -334,14 +334,14 @@ def _retried(url: str, request: Callable[[], Answer]) -> Answer:
             if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
                 raise RefusedError(f"there is nothing at {url}") from error
             if isinstance(error, PermissionError):
-                sentence = f"{url} is refused ({_reason(error)}): check the credentials of this machine"
+                sentence = f"{url} cannot be accessed ({_reason(error)}): check the credentials of this machine"
                 raise RefusedError(sentence) from error
             if isinstance(error, OSError) and error.filename is not None:  # an error of the local disk
                 raise error from None
             if _is_final(error):
                 raise RefusedError(f"cannot read {url} ({_reason(error)})") from error
             if attempt == TRIES - 1:
-                raise UserError(f"cannot read {url}, {TRIES} times in a row ({_reason(error)})") from error
+                raise UserError(f"cannot read {url} after {TRIES} attempts ({_reason(error)})") from error
             time.sleep(FIRST_PAUSE * 2**attempt)
     raise AssertionError("a request either answers or raises")
 

@@ -57,5 +57,5 @@ def _real(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     if not tensor.isfinite().all():
-        raise CheckpointError(f"its {name} has numbers that are not finite")
+        raise CheckpointError(f"its {name} contains numbers that are not finite")
     return tensor.float()

@@ -48,7 +48,7 @@ def check_module(module: Module, tensors: Mapping[str, Tensor], prefix: str) -> 
     stored = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
     expected = module.state_dict()
     both = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
-    shapes = [f"{name} {list(stored[name].shape)} for {list(expected[name].shape)}" for name in both]
+    shapes = [f"{name} {list(stored[name].shape)} instead of {list(expected[name].shape)}" for name in both]
     problems = {
         "missing": [name for name in expected if name not in stored],
         "extra": [name for name in stored if name not in expected],
@@ -84,7 +84,7 @@ def optimizer_tensors(
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in named_parameters}
     if len(set(names.values())) != len(names):
-        raise ValueError("two parameters share a name: give each module's parameters a prefix of their own")
+        raise ValueError("two parameters share a name: give the parameters of each module a different prefix")
     tensors: dict[str, Tensor] = {}
     state = {
         names[parameter]: _pack(value, f"{prefix}.{names[parameter]}", tensors)

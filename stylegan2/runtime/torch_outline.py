@@ -101,5 +101,5 @@ def _storage(found: object, records: Mapping[str, int] | None) -> tuple[Made, st
         raise UserError("it has a storage that is damaged")
     needed = numel * ITEM_BYTES[kind.name]
     if records is not None and records.get(key.lower(), -1) < needed:
-        raise UserError(f"it claims {numel:,} numbers but holds fewer")
+        raise UserError(f"it claims {numel:,} numbers but contains fewer")
     return Made("storage", numel=numel), key, needed

@@ -152,10 +152,10 @@ class PretrainedFiles:
         if found is not None:
             return found
         entry = self.entries[name]
-        command = f"`psp download {name}` gets it, or " if entry.download else ""
+        command = f"run `psp download {name}`, " if entry.download else ""
         raise UserError(
-            f"{entry.file} ({entry.what}) is not on this machine: {command}{entry.source}, "
-            f"or put it into {weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.instead}"
+            f"{entry.file} ({entry.what}) is not on this machine: {command}{entry.source}, put it into "
+            f"{weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.instead}"
         )
 
 
@@ -171,7 +171,7 @@ def _shipped(package: str) -> Iterator[PretrainedFile]:
             None,  # the file holds its own digest, which stylegan2.runtime.checkpoint.read verifies
             "in the metadata of the file",
             "install this package again",
-            "train a model of your own",
+            "train your own model",
             kind=_kind(path),
         )
 
@@ -205,7 +205,7 @@ def verify(path: str | Path, sha256: str) -> None:
     digest = digest_of(path)
     if not digest.startswith(sha256.lower()):
         raise CheckpointError(
-            f"{path} is damaged or another file (its SHA-256 begins with {digest[: len(sha256)][:16]}, "
+            f"{path} is damaged or a different file (its SHA-256 begins with {digest[: len(sha256)][:16]}, "
             f"not {sha256[:16]}): delete it and get it again"
         )
 
@@ -223,7 +223,7 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
             check_torch(file)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise CheckpointError(f"{path} holds no plain state dict (names and tensors)")
+        raise CheckpointError(f"{path} contains no plain state dict (names and tensors)")
     return dict(tensors)
 
 

@@ -91,7 +91,7 @@ class WorkGroup:
         while not self._call("check", [f"share/{name}"]):
             if self._is_lost(0):
                 raise UserError(
-                    f"process {self.rank} stops, because process 0 has not answered for {self.timeout:.0f} s: run the "
+                    f"process {self.rank} stops because process 0 has not answered for {self.timeout:.0f} s: run the "
                     "same command again"
                 )
             time.sleep(POLL_SECONDS)
@@ -215,8 +215,8 @@ class WorkGroup:
             return getattr(self._store, operation)(*arguments)
         except Exception as error:  # torch raises several kinds of errors when a connection breaks
             raise UserError(
-                f"process {self.rank} stops, because the machine of process 0 does not answer any more: what is done "
-                "is kept, and the same command does the rest"
+                f"process {self.rank} stops because the machine of process 0 no longer answers: finished work "
+                f"is kept, and the same command does the rest"
             ) from error
 
 
@@ -253,4 +253,4 @@ def join_group(timeout: float = TIMEOUT) -> WorkGroup:
 def losses(lost: list[int], missing: int, items: str) -> str:
     """Write the message about lost processes and the number of items that are missing because of them."""
     names = f"process {lost[0]} was" if len(lost) == 1 else f"processes {', '.join(map(str, lost))} were"
-    return f"{names} lost, and {missing:,} {items} are missing: run the same command again, which does only these"
+    return f"{names} lost, and {missing:,} {items} are missing: run the same command again, which processes only these"

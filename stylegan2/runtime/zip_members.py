@@ -34,11 +34,11 @@ class Member(NamedTuple):
     def locked(self) -> str | None:
         """Return why the member cannot be decompressed, or None if it can be."""
         if self.flags & (ENCRYPTED | STRONG):
-            return "encrypted, which have to be unpacked first"
+            return "encrypted files, which must be unpacked first"
         try:
             zipfile._check_compression(self.method)  # type: ignore[attr-defined]
         except (NotImplementedError, RuntimeError):
-            return "packed in a way that Python cannot read (Windows packs large files as Deflate64)"
+            return "files compressed in a way that Python cannot read (Windows compresses large files with Deflate64)"
         return None
 
 
@@ -122,7 +122,7 @@ def open_member(file: BinaryIO, name: str, member: Member) -> zipfile.ZipExtFile
     if member.flags & PATCHED:
         raise zipfile.BadZipFile("compressed patched data (flag bit 5)")
     if why := member.locked:
-        raise RuntimeError(f"it is among files {why}")
+        raise RuntimeError(f"it is one of the {why}")
     name_length, extra_length = struct.unpack_from("<HH", local, 26)
     file.seek(name_length + extra_length, os.SEEK_CUR)
     info = zipfile.ZipInfo(name)

@@ -33,10 +33,10 @@ def test_sizes_shapes_colours_damage_and_copies(tmp_path):
     assert found.aspect == 1.25
     assert not found.shows_faces
     lines = "\n".join(found.lines())
-    assert "pictures: 5, looked at all of them" in lines
+    assert "pictures: 5, all read" in lines
     assert "2 wide" in lines
     assert "3 in colour, 1 gray; 1 with transparency" in lines
-    assert "look the same as another: 1, such as b/smaller.png as a.png" in lines
+    assert "duplicates: 1, such as b/smaller.png of a.png" in lines
 
 
 def test_different_pictures_of_one_colour_are_no_copies(tmp_path):

@@ -148,7 +148,7 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path):
             content[at + offset] |= 1
             at = content.find(signature, at + 1)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="holds no images: .*4 encrypted, which have to be unpacked first"):
+    with pytest.raises(UserError, match="contains no images: .*4 encrypted files, which must be unpacked first"):
         ImageFolder(path, 8)
 
 
@@ -186,9 +186,9 @@ def test_gray_and_transparent_files_among_colour(tmp_path):
     ("make", "words"),
     [
         (lambda path: path, "there is no folder or zip file"),
-        (lambda path: path.mkdir(), "holds no images: give a folder or zip"),
+        (lambda path: path.mkdir(), "contains no images: give a folder or zip"),
         (lambda path: path.write_text("hello"), "is neither a folder nor a zip file of images"),
-        (lambda path: as_zip(path, {"notes.txt": b""}), "holds no images"),
+        (lambda path: as_zip(path, {"notes.txt": b""}), "contains no images"),
         (lambda path: path.write_bytes(as_zip(path, {"a.png": b"x"}).read_bytes()[:-30]), "is neither a folder nor"),
     ],
 )

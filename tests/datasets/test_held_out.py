@@ -172,7 +172,7 @@ def test_the_task_is_that_of_the_checkpoints():
     ("second", "metadata", "words"),
     [
         (3, {"task": "sketch"}, "a was trained for inversion and b for sketch"),
-        (1, {"task": "inversion"}, "b reads 1 channels, and pairs of the task inversion have 3"),
+        (1, {"task": "inversion"}, "b reads 1 channels, but pairs of the task inversion have 3"),
     ],
 )
 def test_models_that_cannot_be_compared(second, metadata, words):

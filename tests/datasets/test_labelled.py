@@ -34,8 +34,8 @@ def test_labels_in_the_usual_notations(tmp_path):
     [
         ("file,smile\na.png,2\n", "row 2 of .* is not a file and 1 times 0 or 1"),
         ("file,smile,hat\na.png,1,0\nb.png,1\n", "row 3"),
-        ("file\na.png\n", "need a header"),
-        ("", "need a header"),
+        ("file\na.png\n", "needs a header"),
+        ("", "needs a header"),
     ],
 )
 def test_bad_labels_are_one_sentence(tmp_path, text, sentence):

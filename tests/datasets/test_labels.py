@@ -99,7 +99,7 @@ def test_images_without_a_label_are_left_out_and_counted():
     found = labels_of(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
     labels, kept, said = encode_labels(found, "data")
     assert (labels.tolist(), kept.tolist()) == ([1], [0])
-    assert said == ["2 of 3 images of data have no label: left out"]
+    assert said == ["2 of 3 images of data have no label and are left out"]
 
 
 def test_names_and_large_numbers_are_numbered_as_they_occur():
@@ -113,10 +113,13 @@ def test_names_and_large_numbers_are_numbered_as_they_occur():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (labels_json([["x.png", 0]]), "gives no label to 'cat/a.png', 'cat/b.png', 'dog/c.png': its names begin with"),
-        (labels_json([[name, -1] for name in NAMES]), "the label -1, where classes are whole numbers from 0 on"),
-        (labels_json([[name, []] for name in NAMES]), r"the label \[\], which is no class"),
-        (labels_json([[name, [True]] for name in NAMES]), "no vector of numbers"),
+        (
+            labels_json([["x.png", 0]]),
+            "contains no label for 'cat/a.png', 'cat/b.png', 'dog/c.png': its names begin with",
+        ),
+        (labels_json([[name, -1] for name in NAMES]), "the label -1, but classes are whole numbers from 0 on"),
+        (labels_json([[name, []] for name in NAMES]), r"the label \[\], which is neither a class"),
+        (labels_json([[name, [True]] for name in NAMES]), "nor a vector of numbers"),
         (labels_json([[name, float("nan")] for name in NAMES]), "the label nan"),
         (labels_json([[name, [1, float("inf")]] for name in NAMES]), "the label .*inf"),
         (labels_json([[name, True] for name in NAMES]), "the label True"),
@@ -221,8 +224,8 @@ def test_labels_for_a_folder(tmp_path, capsys):
     [
         (None, "cannot read the labels of .*No such file"),
         (b"caf\xe9.png,1", "it is not UTF-8 text"),
-        (b"z.png,1\n", "names none of the images: it begins with 'z.png', they with 'cat/a.png'"),
-        (b"", "names none of the images"),
+        (b"z.png,1\n", "contains none of the images: its names begin with 'z.png', they with 'cat/a.png'"),
+        (b"", "contains none of the images"),
     ],
 )
 def test_labels_that_cannot_be_had_are_one_sentence(tmp_path, content, words):

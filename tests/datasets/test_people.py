@@ -54,7 +54,7 @@ def test_parts_share_nobody_and_miss_nobody(tmp_path):
 def test_a_part_without_anybody(tmp_path):
     path = folder(tmp_path / "faces", 1)
     empty = "train" if is_held_out("london/000") else "held_out"
-    with pytest.raises(UserError, match=f"shows nobody of the part {empty}"):
+    with pytest.raises(UserError, match=f"shows no person of the part {empty}"):
         names(path, empty)
     with pytest.raises(UserError, match="choose one of all, train, held_out"):
         names(path, "test")

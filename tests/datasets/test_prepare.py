@@ -169,8 +169,8 @@ def test_conversions_are_counted(tmp_path, photos, channels, notes, capsys):
     assert outcome.notes == notes
     summarize(outcome, tmp_path / "out.zip", recipe)
     printed = capsys.readouterr().out
-    assert ("1 of them are grayscale and now have" in printed) == (channels != 1)
-    assert ("6 of them were in colour and are grayscale now" in printed) == (channels == 1)
+    assert ("1 of them are grayscale and were converted to" in printed) == (channels != 1)
+    assert ("6 of them were in colour and were converted to grayscale" in printed) == (channels == 1)
 
 
 def test_alpha_is_kept_or_laid_on_white(tmp_path, photos):
@@ -258,7 +258,7 @@ def test_every_file_that_is_left_out_is_listed(tmp_path, photos, capsys):
         ["aspect", "wide.png"],
     ]
     assert lines[1:] == [
-        "duplicate: copy.bmp: it shows the same as a.png",
+        "duplicate: copy.bmp: it is a duplicate of a.png",
         "too_small: small.png: 60 x 15 pixels: less than 16",
         "aspect: wide.png: 90 x 20 pixels: its sides differ by more than 4 times",
     ]
@@ -386,7 +386,9 @@ def test_a_grayscale_image_among_colour_is_said_once(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = [pixels[index] for index in (0, 1, 2, 1)]
-    assert [str(w.message) for w in caught] == ["'b.png' is grayscale: it, and others like it, are used as RGB"]
+    assert [str(w.message) for w in caught] == [
+        "'b.png' is grayscale: it and other grayscale images are converted to RGB"
+    ]
     assert all(image.shape == (16, 16, 3) for image in found)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

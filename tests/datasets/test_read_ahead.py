@@ -79,7 +79,7 @@ def test_warnings_come_from_the_process_that_trains():
 
 
 def test_a_process_that_is_killed_is_one_sentence():
-    with pytest.raises(UserError, match=r"a process that reads ahead was ended by SIGKILL: .* use fewer workers"):
+    with pytest.raises(UserError, match=r"a process that reads ahead was terminated by SIGKILL: .* use fewer workers"):
         list(islice(stream(Dying()), 20))
 
 

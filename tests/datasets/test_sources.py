@@ -130,7 +130,7 @@ def test_sources_of_ones_own_are_matched_and_split_with_their_images(tmp_path):
         (
             "inversion",
             {"data": "synthetic", "source_data": "there"},
-            "source_data is for images of your own, whose folder is `data`",
+            "give source_data only for images of your own in `data`",
         ),
     ],
 )

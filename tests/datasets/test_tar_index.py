@@ -81,10 +81,10 @@ def test_what_lies_before_the_damage_is_found():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is cut short at byte 0"),
+        (b"", "it is truncated at byte 0"),
         (b"\x1f\x8b" + bytes(1000), "it is compressed"),
-        (b"no tar" * 200, "it is no tar file"),
-        (b"\xff" * 2048, "it is no tar file"),
+        (b"no tar" * 200, "it is not a tar file"),
+        (b"\xff" * 2048, "it is not a tar file"),
     ],
 )
 def test_what_is_no_tar_file(content, words):

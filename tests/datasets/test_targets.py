@@ -37,10 +37,10 @@ def test_channels_are_the_generators(tmp_path, channels):
 def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         read_targets([tmp_path / "nowhere"], 16, 3)
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="contains no images"):
         read_targets([tmp_path], 16, 3)
     write_image(tmp_path / "a.png", picture(0))
-    with pytest.raises(UserError, match="1, 3 or 4 channels, and this generator's images have 2"):
+    with pytest.raises(UserError, match="1, 3 or 4 channels, but this generator's images have 2"):
         read_targets([tmp_path], 16, 2)
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ImageError, match=r"b.png' cannot be read as an image"):

@@ -117,7 +117,7 @@ def test_faces_rendered_another_way_need_a_cache_of_their_own():
         def render(self, faces, index):
             return Example(faces.image(index, yaw=0.0))
 
-    with pytest.raises(ValueError, match="`rendering` must name that way"):
+    with pytest.raises(ValueError, match="`rendering` must be a name for them"):
         register_task("other")(Other)
     assert "other" not in TASKS
 

@@ -130,7 +130,7 @@ def test_flags_win_over_preset_and_architecture():
             "no preset 'config-a' .it is one of --arch stylegan.: choose one of tiny-cpu",
         ),
         ("--arch stylegan2 --grow_from 8", "full resolution from the beginning: leave out --grow_from"),
-        ("--arch pggan --style_mixing 0.5", "nothing to mix: use --style_mixing 0"),
+        ("--arch pggan --style_mixing 0.5", "styles cannot be mixed: use --style_mixing 0"),
         ("--arch stylegan --resolution 16 --grow_from 32", "--grow_from must be a power of two from 4 to 16, not 32"),
         ("--arch stylegan --normalization group", "invalid choice 'group' for argument '--normalization'"),
         ("--arch pggan --resolution 48", "the resolution must be a power of two from 8 to 4096, not 48"),

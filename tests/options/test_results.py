@@ -97,9 +97,11 @@ def test_the_same_run_goes_on_and_is_listed_again():
 def test_another_command_is_refused_and_changes_nothing():
     drawn(Draw(exp_dir=Path("out")))
     before = Path("out/config.yaml").read_bytes()
-    with pytest.raises(UserError, match=r"'out' holds results of draw, as config.yaml says: give another exp_dir$"):
+    with pytest.raises(
+        UserError, match=r"'out' contains results of draw, according to config.yaml: give another exp_dir$"
+    ):
         record_for(Train(Path("out")), "train")
-    with pytest.raises(UserError, match=r"holds results of draw.*exp_dir, or `overwrite`"):
+    with pytest.raises(UserError, match=r"contains results of draw.*exp_dir, or `overwrite`"):
         record_for(Draw(exp_dir=Path("out")), "sketch")
     assert Path("out/config.yaml").read_bytes() == before
 
@@ -148,7 +150,7 @@ def test_files_of_another_origin_are_kept():
     drawn(Draw(exp_dir=Path("out")))
     Path("mine").mkdir()
     Path("mine/me.png").write_bytes(b"me")
-    with pytest.raises(UserError, match=r"'mine' holds files of another origin, such as 'me.png'"):
+    with pytest.raises(UserError, match=r"'mine' contains files that this command did not write, such as 'me.png'"):
         drawn(Draw(exp_dir=Path("mine")))
     assert sorted(path.name for path in Path("mine").iterdir()) == ["me.png"]
 
@@ -176,7 +178,7 @@ def test_files_that_are_there_are_kept():
     Path("model.pt").write_bytes(b"")
     check_new([Path("other.pt")], False)
     check_new([Path("model.pt")], True)
-    with pytest.raises(UserError, match=r"'model.pt' is there already"):
+    with pytest.raises(UserError, match=r"'model.pt' exists already"):
         check_new([Path("other.pt"), Path("model.pt")], False)
 
 
@@ -222,8 +224,8 @@ def test_flags_win_over_the_file():
     ("text", "sentence"),
     [
         ("sead: 3\n", "'bad.yaml': there is no option --sead: did you mean --seed?"),
-        ("seed: [\n", "'bad.yaml' is no YAML: "),
-        ("- seed\n", "'bad.yaml' is no list of settings"),
+        ("seed: [\n", "'bad.yaml' is not valid YAML: "),
+        ("- seed\n", "'bad.yaml' is not a list of settings"),
         ("seed: many\n", "seed"),
     ],
 )

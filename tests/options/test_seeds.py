@@ -23,13 +23,13 @@ def test_what_is_written_is_read(parts):
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-3", "1,,2", "1-", "1.5", "٣", "9" * 30])
 def test_what_means_nothing_is_one_sentence(text):
-    with pytest.raises(UserError, match="--styles are numbers from 0 on and ranges"):
+    with pytest.raises(UserError, match="--styles must be numbers from 0 on or ranges"):
         parse_seeds(text, "--styles")
 
 
 @pytest.mark.parametrize("text", ["0-100000", "0-99999,5", "0-999999999999999999"])
 def test_too_many_seeds_are_one_sentence(text):
-    with pytest.raises(UserError, match="--seeds names more than 100000 seeds"):
+    with pytest.raises(UserError, match="--seeds contains more than 100000 seeds"):
         parse_seeds(text)
     assert len(parse_seeds("0-99999")) == 100_000
 
@@ -47,5 +47,5 @@ def test_any_text_is_seeds_or_a_user_error(text):
 def test_numbers():
     assert parse_numbers("-3, 0,2.5,1e1", "--strengths") == [-3, 0, 2.5, 10]
     for text in ("", "a", "1,,2", "nan", "1,inf"):
-        with pytest.raises(UserError, match="--strengths are numbers separated by commas"):
+        with pytest.raises(UserError, match="--strengths must be numbers separated by commas"):
             parse_numbers(text, "--strengths")

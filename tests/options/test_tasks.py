@@ -67,7 +67,7 @@ def test_what_is_given_is_of_the_types_of_the_fields():
         "mask_kinds": ("halves", "strokes"),
         "label_nc": 5,
     }
-    with pytest.raises(UserError, match="--resize_factors are whole numbers with commas between them, not '1,x'"):
+    with pytest.raises(UserError, match="--resize_factors must be whole numbers separated by commas, not '1,x'"):
         trained("--resize_factors", "1,x")
 
 

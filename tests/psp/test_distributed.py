@@ -207,7 +207,7 @@ def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path):
     assert in_processes(2, train_tiny, "gradual", torch.float32, {"die": (1, 1)}, tmp_path) == [2, 9]
     assert time.monotonic() - started < 60
     sentence = (tmp_path / "sentence0").read_text()
-    assert sentence.startswith("process 0 stops, because it cannot reach another process")
+    assert sentence.startswith("process 0 stops because it cannot reach another process")
     assert "\n" not in sentence
 
 

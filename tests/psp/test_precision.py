@@ -57,7 +57,7 @@ def test_what_a_cpu_takes():
     cpu = torch.device("cpu")
     found = {precision: pick_precision(precision, cpu) for precision in ("auto", "fp32", "tf32", "bf16")}
     assert found == {"auto": "fp32", "fp32": "fp32", "tf32": "fp32", "bf16": "bf16"}
-    with pytest.raises(UserError, match="float16 is for GPUs of NVIDIA, not for cpu: use fp32 or bf16"):
+    with pytest.raises(UserError, match="float16 needs an NVIDIA GPU, not cpu: use fp32 or bf16"):
         pick_precision("fp16", cpu)
     with pytest.raises(UserError, match="no precision 'fp8'"):
         pick_precision("fp8", cpu)

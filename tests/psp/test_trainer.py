@@ -227,7 +227,9 @@ def test_a_checkpoint_of_something_else_is_one_sentence(finished, model, changes
 @pytest.mark.parametrize("metadata", [{}, {"cur_step": 9, "settings": {"batch_size": 4}}])
 def test_an_exported_model_cannot_go_on(tmp_path, metadata):
     save_model(tmp_path / "checkpoints" / "mine.safetensors", tiny_model(), {"task": "inversion", **metadata})
-    with pytest.raises(UserError, match="mine.safetensors' is a model without the state of this training") as caught:
+    with pytest.raises(
+        UserError, match="mine.safetensors' contains a model but not the state of this training"
+    ) as caught:
         run(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -172,7 +172,7 @@ def test_inspect_generators(script):
         assert code == 0
         assert out.splitlines()[0] == first
         assert f"generator: 16 px, 3 channels, num_ws {rows}, mapping of 2 layers, z 8, w 8" in out
-        assert "generator: no tensor missing or left over" in out
+        assert "generator: no tensor is missing or unexpected" in out
 
 
 def test_to_official_psp_writes_what_the_published_code_can_build(script, monkeypatch, tmp_path):

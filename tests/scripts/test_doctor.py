@@ -20,8 +20,8 @@ def wide(tmp_path):
 def test_pictures_of_no_faces(script, wide):
     code, out, err = script("doctor.py", wide, "--device", "cpu", "--no_estimate", "--search", 2)
     assert (code, err) == (0, "")
-    assert "pictures: 5, looked at all of them" in out
-    assert "faces: in 0 of the 2 pictures that were searched" in out
+    assert "pictures: 5, all read" in out
+    assert "faces: in 0 of the 2 pictures searched" in out
     commands = [line for line in out.splitlines() if line.startswith("psp ")]
     assert commands == [
         "psp prepare --data_path 'my things' --out 'my things.zip' --resolution 64 --crop pad",

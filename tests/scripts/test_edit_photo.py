@@ -45,7 +45,7 @@ def test_a_photo_is_edited_and_the_face_laid_back(edit, me):
     assert change[-15:].mean() < 4  # the rest of the photo, up to JPEG
     code, _, err = edit("me.jpg", "--direction", "smile=+2", "--out", "smile.jpg")
     assert code == 2
-    assert "'smile.jpg' is there already" in err
+    assert "'smile.jpg' exists already" in err
 
 
 def test_an_aligned_picture_and_two_directions(edit, me):
@@ -72,16 +72,16 @@ def test_others_directions_are_taken(edit, me):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["me.jpg"], "say what to edit: --direction NAME=STRENGTH"),
-        (["me.jpg", "--direction", "smile"], "smile=+2, several as smile=+2,yaw=-1"),
+        (["me.jpg"], "give an edit: --direction NAME=STRENGTH"),
+        (["me.jpg", "--direction", "smile"], "such as smile=+2 or smile=+2,yaw=-1"),
         (["me.jpg", "--direction", "wit=1"], "there is no direction 'wit'; there are smile, yaw"),
         (["no.jpg", "--direction", "smile=1"], "there is no file 'no.jpg'"),
         (["sky.png", "--direction", "smile=1"], "no face was found in 'sky.png'"),
         (["text.jpg", "--direction", "smile=1"], "text.jpg"),
-        (["--direction", "smile=1"], "edit a photo or a clip: name one"),
-        (["me.jpg", "--direction", "smile=1", "--paste_back", "--no_align"], "leave --no_align out"),
+        (["--direction", "smile=1"], "are for a photo or a clip: give one"),
+        (["me.jpg", "--direction", "smile=1", "--paste_back", "--no_align"], "leave out --no_align"),
         (["me.jpg", "--direction", "smile=1", "--faces", "all"], "give --paste_back too"),
-        (["me.jpg", "--direction", "smile=1", "--latents", "x.npz"], "give one of them"),
+        (["me.jpg", "--direction", "smile=1", "--latents", "x.npz"], "give only one of them"),
         (["me.jpg", "--direction", "smile=1", "--directions", "other.safetensors"], "found for another generator"),
     ],
 )

@@ -196,7 +196,7 @@ def test_a_mask_that_does_not_fit_is_said_before_the_work(script, pictures):
     arguments = ["--checkpoint_path", "a.safetensors", "--data", pictures, "--latent_mask", "8-17"]
     code, _, err = script("evaluate.py", *arguments)
     assert code == 2
-    assert "names row 17, but the rows of this generator are 0 to 7" in err
+    assert "contains row 17, but the rows of this generator are 0 to 7" in err
     assert err.count("\n") == 1
 
 

@@ -20,7 +20,7 @@ def test_a_part_is_written_and_kept(script, model_file):
     content = Path("graphs/generator.onnx").read_bytes()
     code, _, err = script("export_onnx.py", model_file, "--out", "graphs")
     assert code == 2
-    assert "'graphs/generator.onnx' is there already" in err
+    assert "'graphs/generator.onnx' exists already" in err
     assert Path("graphs/generator.onnx").read_bytes() == content
 
 

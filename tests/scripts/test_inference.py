@@ -132,7 +132,7 @@ def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path, b
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(2, "does not correct itself, so the number of its passes"), (0, "at least 1, not 0")]
+    ("count", "words"), [(2, "makes one pass over an image, so the number of passes"), (0, "at least 1, not 0")]
 )
 def test_passes_that_cannot_be(infer, tmp_path, count, words):
     save(tmp_path / "in" / "a.png", picture())
@@ -319,7 +319,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path, model_file, capsys)
     broken.write_bytes(model_file.read_bytes()[:1000])
     out, good = tmp_path / "out", model_file
     cases = {
-        "holds no images": (tmp_path / "empty", out, good),
+        "contains no images": (tmp_path / "empty", out, good),
         "there is no folder": (tmp_path / "absent", out, good),
         "broken.safetensors": (tmp_path / "in", out, broken),
         "no_such_model": (tmp_path / "in", out, "no_such_model"),

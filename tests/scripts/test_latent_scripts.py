@@ -95,12 +95,12 @@ def test_every_kind_of_picture(script, generator):
     ("flags", "words"),
     [
         (["movie"], "invalid choice 'movie'"),
-        (["samples", "--seeds", "9-1"], "--seeds are numbers from 0 on and ranges"),
-        (["mixing", "--rows", "0-9"], "names row 9, but the rows of this generator are 0 to 5"),
+        (["samples", "--seeds", "9-1"], "--seeds must be numbers from 0 on or ranges"),
+        (["mixing", "--rows", "0-9"], "contains row 9, but the rows of this generator are 0 to 5"),
         (["interpolation", "--fps", "0"], "--fps must be above 0 and at most 50"),
         (["noise", "--noise_draws", "1"], "--noise_draws must be at least 2"),
-        (["truncation", "--psis", "a"], "--psis are numbers"),
-        (["samples", "--label", "1"], "there is no class 1 of images: this one has none"),
+        (["truncation", "--psis", "a"], "--psis must be numbers"),
+        (["samples", "--label", "1"], "there is no class 1: this generator has no classes"),
     ],
 )
 def test_mistakes_in_generate_are_one_sentence(script, generator, flags, words):
@@ -315,9 +315,9 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     ("flags", "words"),
     [
         (["--names", "beard"], "there is no direction 'beard'; there are pca0"),
-        (["--photos", "x"], "--photos are names in a file of codes: give --latents too"),
+        (["--photos", "x"], "--photos selects names in a file of codes: give --latents too"),
         (["--latents", "no.npz"], "there is no file 'no.npz'"),
-        (["--strengths", "strong"], "--strengths are numbers separated by commas"),
+        (["--strengths", "strong"], "--strengths must be numbers separated by commas"),
         (["--generator", "nothing"], "there is no generator 'nothing'"),
     ],
 )

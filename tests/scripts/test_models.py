@@ -74,7 +74,7 @@ def test_a_word_selects(script):
     assert "church" not in out
     code, _, err = script("models.py", "spaceships")
     assert code == 2
-    assert "no model has 'spaceships' in its line" in err
+    assert "no model matches 'spaceships'" in err
 
 
 def test_every_published_file_is_complete():
@@ -93,7 +93,7 @@ def test_every_published_file_is_complete():
 
 
 def test_a_download_asks_and_the_name_then_loads(script, published, monkeypatch, tmp_path):
-    with pytest.raises(UserError, match=r"not on this machine: `psp download psp_ffhq_encode` gets it"):
+    with pytest.raises(UserError, match=r"not on this machine: run `psp download psp_ffhq_encode`,"):
         loading.load("psp_ffhq_encode")
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     code, out, err = script("download.py", "psp_ffhq_encode")
@@ -135,7 +135,7 @@ def test_a_downloaded_generator_loads_by_its_name(tmp_path, build_model):
 def test_mistakes_are_one_sentence(script):
     for arguments, words in (
         (("psp_ffhq_encoder",), "did you mean psp_ffhq_encode?"),
-        ((), "name what to download"),
+        ((), "give the name of a model to download"),
         (("hed", "--yes"), "cannot be downloaded here: install it with"),
     ):
         code, _, err = script("download.py", *arguments)

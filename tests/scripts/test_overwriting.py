@@ -59,7 +59,7 @@ def test_a_folder_of_another_command_is_refused(script, name):
     Path("photos").mkdir()
     code, _, err = script(name, *FOLDERS[name], "--exp_dir", "out")
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("error: 'out' holds results of another, as config.yaml says: give another --exp_dir")
+    assert err.startswith("error: 'out' contains results of another, according to config.yaml: give another --exp_dir")
     assert sorted(path.name for path in Path("out").iterdir()) == ["config.yaml", "latents.npz"]
     assert Path("out/latents.npz").read_bytes() == b"five people"
 
@@ -72,7 +72,7 @@ def test_a_folder_of_a_users_files_is_refused(script, name):
     Path("photos").mkdir()
     code, _, err = script(name, *FOLDERS[name], "--exp_dir", "out")
     assert (code, err.count("\n")) == (2, 1)
-    assert f"'out' holds files of another origin, such as {taken.name!r}" in err
+    assert f"'out' contains files that this command did not write, such as {taken.name!r}" in err
     assert list(Path("out").iterdir()) == [taken]
     assert taken.read_bytes() == b"somebody's"
 

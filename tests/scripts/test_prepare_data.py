@@ -83,10 +83,10 @@ def test_an_empty_folder_and_a_place_among_the_photos_are_one_sentence(prepare_d
     (tmp_path / "empty").mkdir()
     code, _, failures = prepare_data(source=tmp_path / "empty")
     assert (code, failures.count("\n")) == (2, 1)
-    assert "holds no images: give a folder or zip" in failures
+    assert "contains no images: give a folder or zip" in failures
     code, _, failures = prepare_data(out=folder / "prepared")
     assert (code, failures.count("\n")) == (2, 1)
-    assert "--out must not lie in --data_path" in failures
+    assert "--out must not be inside --data_path" in failures
 
 
 def test_parts_hold_people_out(prepare_data, folder, tmp_path):
@@ -128,9 +128,9 @@ def test_procedural_faces_are_rendered_once(script, tmp_path):
     [
         ([], "give either --data_path, your photos, or --synthetic, a number of procedural faces"),
         (["--synthetic", 3, "--data", "in"], "give either --data_path, your photos, or --synthetic"),
-        (["--synthetic", -3], "--synthetic is a number of faces from 1 on, not -3"),
-        (["--synthetic", 3, "--labels", "folders"], "--labels is for photos: leave it out beside --synthetic"),
-        (["--synthetic", 3, "--channels", 1], "--channels is for photos: leave it out beside --synthetic"),
+        (["--synthetic", -3], "--synthetic must be a number of faces from 1 on, not -3"),
+        (["--synthetic", 3, "--labels", "folders"], "--labels is for photos: leave it out with --synthetic"),
+        (["--synthetic", 3, "--channels", 1], "--channels is for photos: leave it out with --synthetic"),
     ],
 )
 def test_photos_or_procedural_faces(script, tmp_path, flags, words):

@@ -200,10 +200,10 @@ def test_an_exif_rotated_photo_is_pasted_upright(script, tmp_path):
     ("flags", "words"),
     [
         (["--latent_mask", "8-17"], "the rows of this generator are 0 to 7"),
-        (["--latent_mask", "rough"], "is not understood"),
+        (["--latent_mask", "rough"], "the latent mask must be"),
         (["--n_outputs", "0"], "--n_outputs must be at least 1"),
         (["--mix_alpha", "2", "--n_outputs", "2"], "from 0 to 1"),
-        (["--paste_back"], "--paste_back puts results where faces were cut out"),
+        (["--paste_back"], "--paste_back needs faces that are cut out"),
         (["--refine", "-1"], "--refine must not be negative"),
         (["--save_generators"], "give --pivotal STEPS too"),
         (["--precision", "fp8"], "fp8"),

@@ -146,7 +146,7 @@ def test_a_generator_is_measured_in_training(script, pictures, tmp_path):
     assert (metadata["best_metric"], metadata["cur_nimg"]) == (min(values), 4 * (1 + values.index(min(values))))
     code, _, err = script("train_stylegan2.py", *arguments, "--metrics", "precision_recall")
     assert (code, err.count("\n")) == (2, 1)
-    assert "precision_recall is not measured during training: choose of fd_effnet, fd_dlib" in err
+    assert "precision_recall cannot be measured during training: choose from fd_effnet, fd_dlib" in err
 
 
 def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
@@ -210,7 +210,7 @@ def assert_stops(ended, folder):
     checkpoint.read(good)
     assert code == 2
     sentence = err.splitlines()[-1]
-    assert re.match(r"error: training stops, since .*loss.* was NaN or infinite in 3 steps in a row: lower ", sentence)
+    assert re.match(r"error: training stops because .*loss.* was NaN or infinite in 3 steps in a row: lower ", sentence)
     assert f"the same command resumes from the last good checkpoint, {str(good)!r}" in sentence
     assert "Traceback" not in err
     assert out.count("a step was skipped") == 1
@@ -235,11 +235,11 @@ MISTAKES = [
     ("train_psp.py", "--preset fast", "there is no preset 'fast': choose one of "),
     ("train_psp.py", "--task toonifi", "there is no task called 'toonifi'"),
     ("train_psp.py", "--label_nc 5", "the task inversion has no setting --label_nc: it has none"),
-    ("train_psp.py", "--task segmentation --label_nc 1", "--label_nc is a number from 2 to 256, not 1"),
+    ("train_psp.py", "--task segmentation --label_nc 1", "--label_nc must be a number from 2 to 256, not 1"),
     (
         "train_psp.py",
         "--task super_resolution --resize_factors 1;2",
-        "whole numbers with commas between them, not '1;2'",
+        "whole numbers separated by commas, not '1;2'",
     ),
     ("train_psp.py", "--task inpainting --mask_kinds boxes", "there is no mask kind boxes; there are rectangles, "),
     ("train_psp.py", "--task inpainting --mask_data nowhere", "there is no folder or zip file 'nowhere'"),
@@ -253,12 +253,12 @@ MISTAKES = [
     ("evaluate.py", "--num_images 0", "--num_images must be at least 1, not 0"),
     ("evaluate.py", "--seed -1", "--seed must not be negative, but is -1"),
     ("evaluate.py", "--refine_steps -1", "--refine_steps must not be negative, but is -1"),
-    ("evaluate.py", "--n_outputs 1", "--n_outputs is 0, or 2 and more, not 1"),
-    ("evaluate.py", "--checkpoint_path mine=", "--checkpoint_path takes paths or NAME=PATH, not 'mine='"),
+    ("evaluate.py", "--n_outputs 1", "--n_outputs must be 0 or at least 2, not 1"),
+    ("evaluate.py", "--checkpoint_path mine=", "--checkpoint_path must be paths or NAME=PATH, not 'mine='"),
     ("evaluate.py", "--checkpoint_path a=nowhere", "there is no pSp model 'nowhere'"),
     ("evaluate.py", "--data nowhere", "there is no folder or zip file 'nowhere'"),
-    ("evaluate.py", "--source_data nowhere", "--source_data is for images of your own"),
-    ("evaluate.py", "--num_images 60000", "--num_images asks for 60000 images, but synthetic holds 50000"),
+    ("evaluate.py", "--source_data nowhere", "give --source_data only for images of your own"),
+    ("evaluate.py", "--num_images 60000", "--num_images is 60000, but synthetic has only 50000 images"),
     ("train_segmenter.py", "--max_steps 0", "--max_steps must be at least 1, not 0"),
     ("train_segmenter.py", "--resolution 60", "cannot halve 60 px that often"),
 ]
@@ -408,7 +408,7 @@ def test_what_shows_no_face_is_not_compared_by_a_network_that_knows_people(scrip
     flags = ["--data", pictures, "--max_steps", 1, "--exp_dir", "run", *ENCODER]
     code, out, err = script("train_psp.py", *flags)
     assert code == 0, err
-    assert "no face in 12 of the images: nothing is compared by a network that knows people (id_lambda 0)" in out
+    assert "no face was found in 12 of the images, so identities are not compared (id_lambda 0)" in out
     assert "loss_id" not in Path("run/metrics.jsonl").read_text()
     assert script("train_psp.py", *flags[: -len(ENCODER) - 1], "asked", *ENCODER, "--id_lambda", 0.1)[0] == 0
     assert "loss_id" in Path("asked/metrics.jsonl").read_text()

@@ -65,7 +65,7 @@ def test_classes_are_the_subfolders(training, pictures):
     assert "left has no labels: give a folder or zip with a subfolder for each class" in err
     code, out, err = training("--data", pictures, "--init_from", "run", "--exp_dir", "other", "--total_nimg", 4)
     assert code == 0, err
-    assert "left there: G.mapping.embedding.linear.weight" in out
+    assert "not used: G.mapping.embedding.linear.weight" in out
     assert stylegan2.load("other")[0].num_classes == 0
 
 

@@ -24,7 +24,7 @@ def test_mistakes_are_one_sentence(script):
         (("--port", "70000"), "--port"),
         (("--queue_size", "0"), "--queue_size"),
         (("--upload_megabytes", "0"), "--upload_megabytes"),
-        (("--family", "synthfaces64", "--host", "256.1.1.1"), "nothing can listen"),
+        (("--family", "synthfaces64", "--host", "256.1.1.1"), "is not available"),
     ):
         code, _, err = script("web.py", "--device", "cpu", *arguments)
         assert code == 2
@@ -40,7 +40,7 @@ def test_a_port_that_is_taken_is_said(script):
         port = taken.getsockname()[1]
         code, _, err = script("web.py", "--family", "synthfaces64", "--device", "cpu", "--port", port)
     assert code == 2
-    assert f"nothing can listen on port {port} of 127.0.0.1: choose another port or host" in err
+    assert f"port {port} of 127.0.0.1 is not available: choose another port or host" in err
 
 
 def test_a_free_port_is_found():

@@ -317,7 +317,7 @@ def test_half_precision_images_are_augmented_in_full():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: augment(noise(channels=2), 0.5), "images of 2 channels cannot be augmented; they must have 1, 3 or 4"),
+        (lambda: augment(noise(channels=2), 0.5), "images of 2 channels cannot be augmented: they must have 1, 3 or 4"),
         (lambda: augment(noise(), 1.5), "the probability of augmentation must be from 0 to 1, not 1.5"),
         (lambda: augment(noise(), 0.5, ("x_flip", "cutout")), "there is no augmentation 'cutout': choose from x_flip"),
     ],

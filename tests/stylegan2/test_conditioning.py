@@ -152,7 +152,7 @@ def test_samples_have_vectors_of_the_data(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(w, G.mapping(seeded_z(G, [0, 1, 2]), labels=VECTORS[[0, 1, 0]]))
     assert torch.equal(seeded_w(again, [0], label=1), G.mapping(seeded_z(G, [0]), labels=VECTORS[1:]).detach())
-    with pytest.raises(UserError, match="those of this one are 0 to 1"):
+    with pytest.raises(UserError, match="the classes of this generator are 0 to 1"):
         seeded_w(again, [0], label=2)
     drawn = classes(again, 100, seed=0)
     assert [int((drawn == row).all(1).sum()) for row in VECTORS] == [50, 50]
@@ -161,5 +161,5 @@ def test_samples_have_vectors_of_the_data(name, tmp_path):
 
 @pytest.mark.parametrize("rows", [5, [], [[1.0, 2.0]], [[1, 2, "x"]], [[1.0, 2.0, float("nan")]], [[True, 1, 2]]])
 def test_vectors_in_a_file_are_checked(rows):
-    with pytest.raises(CheckpointError, match="label_rows are no lists of 3 numbers each"):
+    with pytest.raises(CheckpointError, match="label_rows are not lists of 3 numbers each"):
         keep_label_rows(GENERATORS["stylegan2"](), rows)

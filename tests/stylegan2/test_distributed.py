@@ -257,7 +257,7 @@ def leave_alone(_):
     ("work", "words"),
     [
         (disagree, ["they differ", "they differ"]),
-        (leave_alone, ["process 0 stops, because it cannot reach another process", "one image is damaged"]),
+        (leave_alone, ["process 0 stops because it cannot reach another process", "one image is damaged"]),
     ],
 )
 def test_processes_end_together_with_a_sentence(work, words, tmp_path):

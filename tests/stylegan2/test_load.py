@@ -173,7 +173,7 @@ def test_other_projects_files_come_through_the_same_door(tmp_path):
 def test_other_safetensors_files_are_refused(tmp_path):
     header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(CheckpointError, match="holds no generator 'g_ema', only nothing"):
+    with pytest.raises(CheckpointError, match="contains no generator 'g_ema', only nothing"):
         stylegan2.load(tmp_path / "x.safetensors")
 
 

@@ -191,7 +191,7 @@ test_trainer.run(Path({str(tmp_path)!r}), save_interval={BATCH})
 @pytest.mark.parametrize(
     ("nets", "changes", "words"),
     [
-        ({"channel_max": 4}, {}, "holds another architecture than the one requested"),
+        ({"channel_max": 4}, {}, "has another architecture than the one requested"),
         ({"d_architecture": "skip"}, {}, "the checkpoint's 'D' does not fit this Discriminator"),
         ({}, {"grow_from": None, "fade_nimg": 7}, "was trained with fade nimg 600000: keep it"),
     ],
@@ -264,7 +264,9 @@ def test_resuming_takes_the_learning_rate_that_is_asked_for(finished, tmp_path):
 @pytest.mark.parametrize("metadata", [{}, {"cur_nimg": 48, "settings": {"batch_size": BATCH}}])
 def test_an_exported_generator_cannot_go_on(tmp_path, metadata):
     save_generator(tmp_path / "checkpoints" / "mine.safetensors", networks()[0], metadata)
-    with pytest.raises(UserError, match="mine.safetensors' is a model without the state of this training") as caught:
+    with pytest.raises(
+        UserError, match="mine.safetensors' contains a model but not the state of this training"
+    ) as caught:
         run(tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "metrics.jsonl").exists()

@@ -95,7 +95,7 @@ def test_it_changes_what_is_learned(tmp_path):
     [
         ({"augment": "abc"}, "augment must be none, b or bg or bgc, not 'abc'"),
         ({"augment_p": 1.5}, "augment_p must be from 0 to 1, not 1.5"),
-        ({"loss": "wgan"}, "give augment_p"),
+        ({"loss": "wgan"}, "give a fixed probability augment_p"),
         ({"ada_nimg": 0}, "ada_nimg must be at least 1, not 0"),
     ],
 )

@@ -197,9 +197,9 @@ def test_a_run_may_not_change_its_schedule(finished, tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             run("config-a", run_dir, **change)
-    with pytest.raises(UserError, match="holds another architecture than the one requested"):
+    with pytest.raises(UserError, match="has another architecture than the one requested"):
         run("config-b", run_dir)
-    with pytest.raises(UserError, match="holds another architecture than the one requested"):
+    with pytest.raises(UserError, match="has another architecture than the one requested"):
         run("pggan-logistic", run_dir)
 
 
@@ -385,5 +385,5 @@ def test_a_generator_alone_is_a_start_too(tmp_path):
     assert built_as(generator) == built_as(G)
     last = run("config-f", tmp_path / "run", initial=initial, total_nimg=4, learning_rate=1e-9)
     torch.testing.assert_close(load(last)[0].synthesis.const, G.synthesis.const)
-    with pytest.raises(UserError, match="holds no discriminator, so freeze_d has nothing to freeze"):
+    with pytest.raises(UserError, match="contains no discriminator, so freeze_d has nothing to freeze"):
         transfer.read(tmp_path / "g.safetensors", freeze_d=1)

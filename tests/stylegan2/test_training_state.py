@@ -80,7 +80,7 @@ def test_layers_freeze_from_the_image_inwards(architecture):
         (6, True, True, "grow_from must be a power of two from 4 to 16, not 6"),
         (32, True, True, "grow_from must be a power of two from 4 to 16, not 32"),
         (2, True, True, "grow_from must be a power of two from 4 to 16, not 2"),
-        (None, True, False, "nothing to mix: use style_mixing 0"),
+        (None, True, False, "styles cannot be mixed: use style_mixing 0"),
     ],
 )
 def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, has_styles, words):

@@ -98,9 +98,9 @@ def test_what_is_taken_left_and_new_is_one_line_each(capsys):
     transfer.start(networks(num_classes=2, channels=1), stored(), "old.pt")
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
-        "taken from old.pt",
-        "taken for the classes in common",
-        "left there",
+        "loaded from old.pt",
+        "loaded for the shared classes",
+        "not used",
         "new",
     ]
     assert "tensors of G" in lines[0]

@@ -66,7 +66,7 @@ def test_the_encoder_has_a_channel_for_each_label():
     assert TASK.source_channels == 19
     assert build_task("segmentation", label_nc=5).source_channels == 5
     for label_nc in (1, 257):
-        with pytest.raises(UserError, match=f"label_nc is a number from 2 to 256, not {label_nc}"):
+        with pytest.raises(UserError, match=f"label_nc must be a number from 2 to 256, not {label_nc}"):
             build_task("segmentation", label_nc=label_nc)
 
 

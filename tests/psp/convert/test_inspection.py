@@ -24,13 +24,13 @@ def test_a_published_model(published, lines):
     found = lines(content)
     assert found[0] == "format: encoder4editing, encoder_type Encoder4Editing"
     assert "encoder: e4e, input_channels 3, depth 50, widths [16, 32, 48, 64], num_ws 8, w_dim 32" in found[1]
-    assert "encoder: no tensor missing or left over" in found
+    assert "encoder: no tensor is missing or unexpected" in found
     assert "generator: 32 px, 3 channels, num_ws 8, mapping of 2 layers, z 32, w 32" in found
     assert "generator: widths 4: 16, 8: 16, 16: 16, 32: 16" in found
-    assert "generator: no tensor missing or left over" in found
+    assert "generator: no tensor is missing or unexpected" in found
     assert "latent_avg: [8, 32]" in found
     assert "options: dataset_type ffhq_encode, start_from_latent_avg True" in found
-    assert "beside the model: global_step" in found
+    assert "besides the model: global_step" in found
     assert found[-1].startswith(f"tensors: {len(content['state_dict'])}, ")
 
 
@@ -38,7 +38,7 @@ def test_every_kind(published, lines):
     for kind, (name, *_) in published.kinds.items():
         found = lines(published.content(kind))
         assert any(line.startswith(f"encoder: {name}, ") for line in found), found
-        assert sum(line.endswith("no tensor missing or left over") for line in found) == 2, found
+        assert sum(line.endswith("no tensor is missing or unexpected") for line in found) == 2, found
 
 
 def test_what_is_missing_left_over_and_of_another_shape(published, lines):
@@ -48,10 +48,10 @@ def test_what_is_missing_left_over_and_of_another_shape(published, lines):
     state |= {"encoder.stray": torch.ones(1), "decoder.odd": torch.ones(1), "encoder.latlayer1.bias": torch.ones(3)}
     found = lines(content)
     assert "encoder: 1 tensors missing: body.5.res_layer.4.bias" in found
-    assert "encoder: 1 tensors left over: stray" in found
+    assert "encoder: 1 tensors unexpected: stray" in found
     assert "encoder: of another shape: latlayer1.bias" in found
     assert "generator: 1 tensors missing: convs.1.noise.weight" in found
-    assert "generator: 1 tensors left over: odd" in found
+    assert "generator: 1 tensors unexpected: odd" in found
     assert any(line.startswith("latent_avg: not in the file") for line in found)
 
 
@@ -67,7 +67,7 @@ def test_an_encoder_that_cannot_be_told_is_said_beside_the_rest(published, lines
 def test_extra_heads(published, lines):
     found = lines(published.content("Encoder4Editing", num_ws=10))
     assert "encoder: the generator uses the first 8 of its 10 heads" in found
-    assert "encoder: no tensor missing or left over" in found
+    assert "encoder: no tensor is missing or unexpected" in found
 
 
 def test_generators_and_trunks(layouts, lines):

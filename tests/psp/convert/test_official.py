@@ -228,7 +228,7 @@ def test_further_keys_of_a_training_are_left_alone(published):
             dict,
             "a ReStyle file with a feature pyramid",
         ),
-        ({}, drop("encoder."), "no encoder known here"),
+        ({}, drop("encoder."), "no known encoder"),
         ({"encoder_type": "BackboneEncoder"}, dict, "restyle cannot be built with input_channels"),
         ({"encoder_type": "ResNetBackboneEncoder"}, dict, "but this one has 24"),
         ({"encoder_type": "BackboneEncoderUsingLastLayerIntoW"}, dict, "encoder.linear.bias is missing"),
@@ -283,7 +283,7 @@ def test_incomplete_files_are_named(write, state, average, change, words):
 
 def test_an_average_of_another_kind_is_said(write):
     for average in ([0.0], torch.tensor(0.0), torch.zeros(3, 3, W_DIM), torch.zeros(0), torch.zeros(0, W_DIM)):
-        with pytest.raises(CheckpointError, match="no tensor of one or two dimensions"):
+        with pytest.raises(CheckpointError, match="not a tensor of one or two dimensions"):
             loading.load(write(latent_avg=average))
 
 
@@ -348,7 +348,7 @@ def test_a_damaged_file_is_said(tmp_path, content):
 @pytest.mark.parametrize("content", [torch.ones(3), {"g_ema": {}}, [1, 2]])
 def test_another_pytorch_file_is_said(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no pSp checkpoint, since it has no state_dict"):
+    with pytest.raises(CheckpointError, match="not a pSp checkpoint, because it has no state_dict"):
         loading.load(tmp_path / "other.pt")
 
 

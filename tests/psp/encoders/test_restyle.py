@@ -122,7 +122,7 @@ def test_an_encoder_of_a_single_pass_ignores_where_it_starts():
     model = PSp(ENCODERS.build("light", num_ws=10, w_dim=8, input_size=32), generator()).eval()
     images = torch.randn(1, 3, 32, 32)
     assert model.iterations == 1
-    with pytest.raises(UserError, match="does not correct itself, so the number of its passes cannot be chosen"):
+    with pytest.raises(UserError, match="makes one pass over an image, so the number of passes cannot be chosen"):
         model.iterations = 1
     with torch.no_grad():
         again = model.refine(images, Codes(torch.randn(1, 10, 8)), torch.randn(1, 3, 64, 64)).w_plus

@@ -150,7 +150,7 @@ def test_a_damaged_file_is_measured_again(run, tmp_path, capsys):
     again = Counting()
     run(again)
     assert again.seen == 7
-    assert "is damaged: it is measured again" in capsys.readouterr().out
+    assert "is damaged, so it is measured again" in capsys.readouterr().out
 
 
 def test_another_precision_is_measured_for_itself_and_by_networks_in_full_precision(tmp_path, model, metrics, pairs):

@@ -90,7 +90,7 @@ def test_names_and_groups():
     assert parse_metrics("fd_effnet, ppl,fd_effnet") == ["fd_effnet", *GROUPS["ppl"]]
     assert set(GROUPS["ppl"]) <= set(METRICS)
     for bad in ("fd_inception", "", "fid,ppl_w"):
-        with pytest.raises(UserError, match="choose among fd_effnet"):
+        with pytest.raises(UserError, match="choose from fd_effnet"):
             parse_metrics(bad)
 
 

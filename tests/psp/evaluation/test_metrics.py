@@ -131,6 +131,6 @@ def test_label_maps_keep_their_labels_at_any_size(size):
 def test_a_segmenter_of_other_labels_is_left_out(tmp_path, capsys):
     assert pick_segmenter(None, 19).name == DEFAULT
     assert pick_segmenter(None, 5) is None
-    assert f"{DEFAULT} knows 19 labels and the model 5: mIoU is left out" in capsys.readouterr().out
+    assert f"{DEFAULT} knows 19 labels but the model 5, so mIoU is left out" in capsys.readouterr().out
     save_segmenter(tmp_path / "mine.safetensors", Segmenter(5, 16, (4, 4)), {})
     assert pick_segmenter(str(tmp_path / "mine.safetensors"), 5).name == "mine"

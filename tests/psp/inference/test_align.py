@@ -165,7 +165,11 @@ def test_paste_back_of_a_crop_outside_of_the_photo_changes_nothing():
 
 @pytest.mark.parametrize(
     ("landmarks", "words"),
-    [(np.zeros((5, 2)), "one point"), (np.zeros((4, 2)), "68 or 5"), (np.full((68, 2), np.nan), "one point")],
+    [
+        (np.zeros((5, 2)), "at the same point"),
+        (np.zeros((4, 2)), "68 or 5"),
+        (np.full((68, 2), np.nan), "at the same point"),
+    ],
 )
 def test_impossible_landmarks_are_a_sentence(landmarks, words):
     with pytest.raises(UserError, match=words):

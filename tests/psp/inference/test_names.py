@@ -61,5 +61,5 @@ def test_list_photos(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         list_photos(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="contains no images"):
         list_photos(tmp_path / "empty")

@@ -144,7 +144,7 @@ def test_a_clip_is_edited(clip, tmp_path, model, directions):  # noqa: F811
 
 def test_mistakes_are_one_sentence(clip, tmp_path, model, directions, monkeypatch):  # noqa: F811
     moves = plan_moves([directions], {"smile": 2.0})
-    with pytest.raises(UserError, match=r"a clip is written as \.mp4, \.mov, \.mkv, not as 'out\.gif'"):
+    with pytest.raises(UserError, match=r"a clip must be written as \.mp4, \.mov, \.mkv, not as 'out\.gif'"):
         edit_video(model, clip, tmp_path / "out.gif", Task(), detect, moves)
     with pytest.raises(UserError, match="no face was found in any of the 8 frames"):
         edit_video(model, clip, tmp_path / "out.mp4", Task(), lambda _: [], moves)

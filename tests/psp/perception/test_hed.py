@@ -74,7 +74,7 @@ def test_a_missing_layer_is_named(layers, file, tmp_path):
 
 def test_another_file_is_one_sentence(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"not HDF5")
-    with pytest.raises(CheckpointError, match="no HDF5 file"):
+    with pytest.raises(CheckpointError, match="not an HDF5 file"):
         load_hed(tmp_path / "a.h5")
     with pytest.raises(UserError, match="there is no file"):
         load_hed(tmp_path / "b.h5")

@@ -64,7 +64,7 @@ def test_a_large_photograph_is_reduced(tmp_path):
 def test_without_a_face_the_middle_is_taken(models, tmp_path):
     Image.fromarray(data.astronaut()).resize((30, 20)).save(tmp_path / "small.png")
     photograph = studio.open_photograph(tmp_path / "small.png")
-    assert photograph.notice == "No face was found, so the middle of the picture is taken."
+    assert photograph.notice == "No face was found, so the middle of the picture is used."
     assert photograph.crops[0].quad == ((5, 0), (5, 20), (25, 20), (25, 0))
     assert studio.invert(models["inversion"], photograph, 0).paste_back().size == (30, 20)
 

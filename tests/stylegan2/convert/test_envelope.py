@@ -80,4 +80,4 @@ def test_nvidias_tensors_in_a_pytorch_file(foreign, tmp_path, capsys):
     torch.save({"G_ema": prefixed(state, "module.")}, tmp_path / "x.pt")
     generator, metadata = stylegan2.load(tmp_path / "x.pt")
     assert (metadata["source"], generator.img_resolution) == ("nvidia", 8)
-    assert "holds tensors alone" in capsys.readouterr().out
+    assert "contains only tensors" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from stylegan2.runtime.errors import CheckpointError
 
 WIDTHS = "generator: widths 4: 12, 8: 12, 16: 8, 32: 4"
 SIZES = "generator: 32 px, 3 channels, num_ws 8, mapping of 2 layers, z 16, w 16"
-WHOLE = "generator: no tensor missing or left over"
+WHOLE = "generator: no tensor is missing or unexpected"
 
 
 def opened(path, content):
@@ -30,7 +30,7 @@ def test_rosinality(foreign, tmp_path):
     assert lines[1] == "generator: 32 px, ? channels, num_ws 8, mapping of 2 layers, z ?, w ?"
     assert lines[2] == "generator: widths 4: 12, 8: 12, 16: ?, 32: 4"
     assert "generator: 3 tensors missing: style.1.weight, convs.2.activate.bias, to_rgb1.bias" in lines
-    assert "generator: 1 tensors left over: odd" in lines
+    assert "generator: 1 tensors unexpected: odd" in lines
     assert any(line.startswith("mean of W: not in the file") for line in lines)
     bare = {name: tensor for name, tensor in state.items() if not name.startswith("noises.")}
     lines = describe(opened(tmp_path / "m.pt", {"g_ema": bare}))
@@ -62,7 +62,7 @@ def test_lucidrains(foreign, tmp_path):
     assert lines[1] == "generator: 32 px, 3 channels, num_ws 4, mapping of 2 layers, z 16, w 16"
     assert lines[2:4] == ["generator: widths 4: 32, 8: 16, 16: 8, 32: 4", WHOLE]
     assert "weights: averaged (SE and GE)" in lines
-    assert "lr_mlp: not in the file; 0.1 is taken" in lines
+    assert "lr_mlp: not in the file; 0.1 is used" in lines
     (tmp_path / ".config.json").write_text('{"lr_mlp": 0.01}')
     del content["GAN"]["GE.blocks.1.to_style2.bias"]
     lines = describe(opened(tmp_path / "m.pt", content))

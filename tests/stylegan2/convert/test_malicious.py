@@ -239,7 +239,7 @@ def test_a_module_within_itself(tmp_path, marker):
     module += b"}\x8c\x0aclass_name\x8c\x01Gs\x8c\x05state}\x94s\x85R\x94"  # memo 0: its state, 1: the module
     inside = b"h\x00\x8c\x08_modules}\x8c\x01ah\x01ss0"
     path.write_bytes(b"\x80\x04}\x8c\x05G_ema" + module + inside + b"s.")
-    with pytest.raises(CheckpointError, match="no module"):
+    with pytest.raises(CheckpointError, match="not a module"):
         convert.load_foreign(path)
     assert_refused(path, marker)
 

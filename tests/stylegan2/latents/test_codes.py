@@ -22,11 +22,11 @@ def test_codes_come_back(tmp_path):
     ("content", "words"),
     [
         (None, "there is no file"),
-        (b"no archive", "no file of codes"),
-        ({"names": ["a"]}, "no file of codes"),
+        (b"no archive", "not a file of codes"),
+        ({"names": ["a"]}, "not a file of codes"),
         ({"names": ["a"], "w_plus": np.array([object()])}, "it has an array of object"),
         ({"names": ["a", "b"], "w_plus": np.zeros((1, 6, 8))}, r"w_plus is float64 \[1, 6, 8\]"),
-        ({"names": ["a"], "w_plus": np.full((1, 6, 8), np.nan)}, "no file of codes: w_plus is"),
+        ({"names": ["a"], "w_plus": np.full((1, 6, 8), np.nan)}, "not a file of codes: w_plus is"),
         (
             {"names": ["a"], "w_plus": np.zeros((1, 18, 512))},
             "18 rows of 512 numbers, but this generator takes 6 rows of 8",

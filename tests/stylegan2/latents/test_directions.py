@@ -158,7 +158,7 @@ def test_conditioning_on_one_is_the_papers_formula():
 
 def test_conditioning_on_itself_is_one_sentence():
     vector, other = torch.randn(8), torch.randn(8)
-    with pytest.raises(UserError, match="a combination of the directions that it should leave alone"):
+    with pytest.raises(UserError, match="a combination of the directions that it should keep unchanged"):
         condition(vector, [other, vector - 2 * other])
 
 
@@ -252,7 +252,7 @@ def test_mistakes_are_one_sentence(directions, generator, tmp_path):
     with pytest.raises(UserError, match="w of 4 numbers and 10 rows or more, but this one has 8 and 6"):
         Directions(("x",), torch.ones(1, 4), torch.ones(1), (9,)).check(generator)
     checkpoint.save(tmp_path / "other.safetensors", {}, {"kind": "psp"})
-    with pytest.raises(CheckpointError, match="holds no directions: it is a checkpoint of 'psp'"):
+    with pytest.raises(CheckpointError, match="contains no directions: it is a checkpoint of 'psp'"):
         load_directions(tmp_path / "other.safetensors")
 
 

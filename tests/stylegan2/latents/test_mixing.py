@@ -46,7 +46,7 @@ def test_rows_that_the_generator_has_not(mask):
 
 @pytest.mark.parametrize("mask", ["", "rough", "9-8", "-3", "1..3", "2,", "fine medium", "٣-", "1-2-3"])
 def test_masks_that_mean_nothing(mask):
-    with pytest.raises(UserError, match="is not understood"):
+    with pytest.raises(UserError, match="the latent mask must be"):
         mask_rows(mask, 10)
 
 

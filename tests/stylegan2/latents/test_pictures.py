@@ -92,7 +92,7 @@ def test_generators_with_classes():
         second = generator.mapping(seeded_z(generator, [0]), labels=torch.tensor([2]))
     torch.testing.assert_close(seeded_w(generator, [0], label=2), second)
     torch.testing.assert_close(codes_between(generator, [0, 1], 3, "z", label=2)[:1], second)
-    with pytest.raises(UserError, match="there is no class 3 of images: those of this one are 0 to 2"):
+    with pytest.raises(UserError, match="there is no class 3: the classes of this generator are 0 to 2"):
         seeded_w(generator, [0], label=3)
 
 

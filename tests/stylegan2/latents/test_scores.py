@@ -35,7 +35,9 @@ def test_numbers_and_words(write):
     "text", ["", "seed\n1\n2\n", "file,smile\na,1\nb,0\n", "seed,smile\n1,1\n", "seed,a,a\n1,0,1\n2,0,0\n"]
 )
 def test_a_wrong_header_is_one_sentence(write, text):
-    with pytest.raises(UserError, match="need a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...` and two rows"):
+    with pytest.raises(
+        UserError, match="needs a header `seed,ATTRIBUTE,...` or `name,ATTRIBUTE,...` and at least two rows"
+    ):
         read_scores(write(text))
 
 

@@ -145,7 +145,7 @@ def test_what_a_parser_raises_becomes_one_sentence(tmp_path):
     ):
         with pytest.raises(CheckpointError) as raised, reading(tmp_path / "x", "a file of codes", CheckpointError):
             raise error
-        assert "damaged or no file of codes" in str(raised.value)
+        assert "damaged or not a file of codes" in str(raised.value)
         assert "\n" not in str(raised.value)
     with pytest.raises(UserError, match="there is no file"), reading(tmp_path / "x", "a file"):
         (tmp_path / "x").read_bytes()

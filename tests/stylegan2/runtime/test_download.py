@@ -102,7 +102,9 @@ def test_files_go_where_the_variable_says_and_are_found_there(tmp_path, entry, m
 
 def test_a_broken_download_is_gone_on_with(tmp_path, server, entry):
     server.breaks_after = 1 << 20
-    with pytest.raises(UserError, match=r"only 1\.0 MB of network\.pt arrived .*run the same command again to go on"):
+    with pytest.raises(
+        UserError, match=r"only 1\.0 MB of network\.pt arrived .*run the same command again to continue"
+    ):
         download(entry(), tmp_path)
     assert not (tmp_path / "network.pt").exists()
     server.breaks_after = None
@@ -138,7 +140,7 @@ def test_a_known_digest_is_checked(tmp_path, server, entry, known):
     (tmp_path / "network.pt").unlink()
     (tmp_path / SUMS).unlink()
     server.content = CONTENT[:-1] + b"!"
-    with pytest.raises(CheckpointError, match=rf"damaged or another file .*not {known[:16]}\), and was deleted"):
+    with pytest.raises(CheckpointError, match=rf"damaged or a different file .*not {known[:16]}\), and was deleted"):
         download(entry(known), tmp_path)
     assert list(tmp_path.iterdir()) == []  # nothing wrong stays, under any name
 
@@ -148,10 +150,10 @@ def test_a_recorded_digest_is_expected_the_next_time(tmp_path, server, entry):
     assert check_present(entry(), path) == DIGEST
     path.unlink()
     server.content = CONTENT[::-1]
-    with pytest.raises(CheckpointError, match="damaged or another file"):
+    with pytest.raises(CheckpointError, match="damaged or a different file"):
         download(entry(), tmp_path)
     path.write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match="damaged or another file"):
+    with pytest.raises(CheckpointError, match="damaged or a different file"):
         check_present(entry(), path)
 
 

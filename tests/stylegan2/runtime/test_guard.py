@@ -182,7 +182,7 @@ def test_only_a_row_of_skipped_steps_ends_the_training():
         ([], "there is no checkpoint yet, so the same command starts again from the beginning"),
         (
             ["save", work, "save"],
-            "checkpoint, 'b.safetensors'; if no step from there works, move it away to use an earlier one$",
+            "checkpoint, 'b.safetensors'; if this happens again, move it away to resume from an earlier one$",
         ),
         (["save", work], "the same command resumes from the last good checkpoint, 'a.safetensors'$"),
     ],
@@ -193,10 +193,10 @@ def test_the_sentence_names_the_way_back(happens, words):
         guard.saved(Path(next(names))) if event == "save" else event(guard)
     with pytest.raises(UserError, match=words) as caught:
         fail(guard)
-    assert "in a step: lower learning_rate or look at the data; " in str(caught.value)
+    assert "in a step: lower learning_rate or check the data; " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_goes_on_knows_where_from():
-    with pytest.raises(UserError, match="'a.safetensors'; if no step from there works"):
+    with pytest.raises(UserError, match="'a.safetensors'; if this happens again"):
         fail(Guard(1, [], Path("a.safetensors")))

@@ -39,7 +39,7 @@ def test_pictures_are_sorted_and_the_rest_is_counted_by_kind(tmp_path):
     assert listing.names == ["a.JPG", "b.png", "sub/c.webp", "z.gif"]
     assert listing.passed_over == {LEFT_BEHIND: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
     assert listing.describe() == (
-        "1 .gif, 1 .jpg, 1 .png, 1 .webp; passed over: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
+        "1 .gif, 1 .jpg, 1 .png, 1 .webp; skipped: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
         " 1 without an extension"
     )
     assert find_images(tmp_path / "sub") == [tmp_path / "sub" / "c.webp"]
@@ -61,7 +61,7 @@ def test_what_is_said_is_one_line_and_nothing_where_all_is_plain(tmp_path, capsy
     assert capsys.readouterr().out == ""
     fill(tmp_path, "c.mov")
     list_pictures(tmp_path).say("photos")
-    assert capsys.readouterr().out == "photos: 2 .png; passed over: 1 .mov\n"
+    assert capsys.readouterr().out == "photos: 2 .png; skipped: 1 .mov\n"
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "AVIF"])

@@ -39,7 +39,7 @@ def test_only_what_means_memory_is_taken_for_it(error, words):
 def test_a_batch_whose_images_alone_are_too_large(monkeypatch):
     monkeypatch.setattr(memory, "total_memory", lambda: 10**9)
     check_batch(1_000, 3, 256)
-    with pytest.raises(UserError, match="batch_size is too large: 2,000 images of 256 px are 2 GB, and this machine"):
+    with pytest.raises(UserError, match="batch_size is too large: 2,000 images of 256 px take 2 GB, but this machine"):
         check_batch(2_000, 3, 256)
     monkeypatch.setattr(memory, "total_memory", lambda: None)
     check_batch(10**12, 3, 256)

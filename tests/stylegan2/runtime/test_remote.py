@@ -73,7 +73,7 @@ def test_a_folder_of_a_web_server(web, capsys):
         "deep/b.png": b"deep/b.png",
         "deep/dataset.json": b"deep/dataset.json",
     }
-    assert "1 .jpg, 1 .png; passed over: 1 .txt" in capsys.readouterr().out
+    assert "1 .jpg, 1 .png; skipped: 1 .txt" in capsys.readouterr().out
     asked = len(web.asked)
     (web.folder / "photos" / "a.jpg").unlink()
     (web.folder / "photos" / "c.jpg").write_bytes(b"new")
@@ -95,7 +95,7 @@ def test_an_object_store(store):
         remote.local_model("s3://bucket/faces")
     with pytest.raises(UserError, match="there is nothing at s3://bucket/none"):
         remote.local("s3://bucket/none")
-    with pytest.raises(UserError, match=r"holds no images: passed over: 2 .safetensors, 1 .jsonl"):
+    with pytest.raises(UserError, match=r"contains no images: skipped: 2 .safetensors, 1 .jsonl"):
         remote.local("s3://bucket/run")
 
 
@@ -105,7 +105,7 @@ def test_a_server_that_fails_is_asked_again(web):
     assert remote.local(f"{web.address}/photos/a.jpg").read_bytes() == b"a.jpg"
     assert remote.local(f"{web.address}/photos/deep/b.png").read_bytes() == b"deep/b.png"
     web.failing["/photos/notes.txt"] = [503] * 10
-    with pytest.raises(UserError, match=r"cannot read http://.*, 4 times in a row \(503.*\)") as raised:
+    with pytest.raises(UserError, match=r"cannot read http://.* after 4 attempts \(503.*\)") as raised:
         remote.local(f"{web.address}/photos/notes.txt")
     assert len(str(raised.value).splitlines()) == 1
     assert not list(remote.cache_folder().rglob(".partial-*"))
@@ -121,7 +121,7 @@ def test_a_picture_that_is_refused_does_not_end_the_others(web, capsys):
 
 
 def test_no_network_is_one_sentence():
-    with pytest.raises(UserError, match=r"cannot read http://127.0.0.1:9/a.jpg, 4 times in a row \(.+\)") as raised:
+    with pytest.raises(UserError, match=r"cannot read http://127.0.0.1:9/a.jpg after 4 attempts \(.+\)") as raised:
         remote.local("http://127.0.0.1:9/a.jpg")
     assert len(str(raised.value).splitlines()) == 1
 

@@ -77,7 +77,7 @@ def test_verify_sees_one_changed_bit(tmp_path):
     weights.verify(file, digest)
     weights.verify(file, digest[:8].upper())
     file.write_bytes(b"abb")
-    with pytest.raises(CheckpointError, match="damaged or another file"):
+    with pytest.raises(CheckpointError, match="damaged or a different file"):
         weights.verify(file, digest)
 
 

@@ -45,10 +45,10 @@ def test_the_first_one_gathers_texts():
 
 def test_another_folder_is_refused(tmp_path):
     def work(group):
-        group.check_same("photos", "x" if group.rank < 2 else "y", "finds other photos")
+        group.check_same("photos", "x" if group.rank < 2 else "y", "found other photos")
 
     in_group(2, work)
-    with pytest.raises(UserError, match="process 2 on .* finds other photos"):
+    with pytest.raises(UserError, match="process 2 on .* found other photos"):
         in_group(3, work)
     in_group(3, lambda group: group.check_folder(tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_a_store_that_is_gone_is_a_sentence():
         def add(self, *_):
             raise RuntimeError("Broken pipe")
 
-    with pytest.raises(UserError, match="machine of process 0 does not answer"):
+    with pytest.raises(UserError, match="machine of process 0 no longer answers"):
         list(WorkGroup(1, 2, Gone()).deal("items", 3))
 
 

@@ -94,7 +94,7 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, parts: int = 1, labels: Tensor | None = None) -> Tensor:
         """images [N, img_channels, R, R] -> logits [N, 1]. UserError: labels, for which there is no place."""
         if labels is not None:
-            raise UserError("the plain discriminator knows no classes")
+            raise UserError("the plain discriminator does not support classes")
         x = images
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.2)  # [N, width, r / 2, r / 2]
