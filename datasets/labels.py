@@ -250,7 +250,9 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
     }
     if not labels:
         own, first = min(names, default=""), min(found, default="")
-        raise UserError(f"{source!r} contains none of the images: its names begin with {first!r}, they with {own!r}")
+        raise UserError(
+            f"{source!r} contains none of the images: its names begin with {first!r}, those of the images with {own!r}"
+        )
     if strange := sorted(found.keys() - {name.removeprefix(root) for name in names}):
         print(f"{source} names {listed(strange)}, which are not among the images")
     return labels

@@ -224,7 +224,10 @@ def test_labels_for_a_folder(tmp_path, capsys):
     [
         (None, "cannot read the labels of .*No such file"),
         (b"caf\xe9.png,1", "it is not UTF-8 text"),
-        (b"z.png,1\n", "contains none of the images: its names begin with 'z.png', they with 'cat/a.png'"),
+        (
+            b"z.png,1\n",
+            "contains none of the images: its names begin with 'z.png', those of the images with 'cat/a.png'",
+        ),
         (b"", "contains none of the images"),
     ],
 )
