@@ -17,6 +17,7 @@ from options.commands.edit import Edit
 from options.parse import run
 from options.results import check_new, label, record_for, with_folder
 from psp import loading
+from psp.feature_editing import edited_codes
 from psp.inference.detect import build_detector
 from psp.inference.editing import edit_portraits, find_directions, lay_back, plan_moves
 from psp.inference.photos import build_reader
@@ -89,7 +90,7 @@ def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
 def write_strip(
     generator: Generator, directions: Directions, name: str, captions: list[str], codes: Codes, out: Path, o: Edit
 ) -> dict[str, str]:
-    """Write the pictures of one direction. Corrections of features stay unchanged.
+    """Write the pictures of one direction.
 
     Args:
         generator: The generator.
@@ -104,9 +105,10 @@ def write_strip(
         {name of a picture: reason why it could not be written}.
     """
     moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
-    features = codes.features
+    repeated = codes.map(lambda stored: stored.repeat_interleave(moved.shape[1], dim=0))  # N S codes
+    features = edited_codes(generator, repeated, moved.flatten(0, 1)).features  # [N S, C, r, r]
     if features is not None:
-        features = features[:, None].expand(-1, moved.shape[1], -1, -1, -1)  # [N, S, C, r, r]
+        features = features.unflatten(0, moved.shape[:2])  # [N, S, C, r, r]
     titles = o.titles()
     rows = [list(to_uint8(row)) for row in render(generator, moved, progress=out.name, features=features)]
     failed: dict[str, str] = {}

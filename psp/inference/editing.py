@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psp.feature_editing import edited_codes
 from psp.inference.align import paste_back
 from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
@@ -85,12 +86,12 @@ def plan_moves(sources: Sequence[Directions], strengths: Mapping[str, float]) ->
     return [Move(owners[name], name, strength) for name, strength in strengths.items()]
 
 
-def move_codes(codes: Codes, moves: Sequence[Move]) -> Codes:
-    """Apply all moves to the codes, in order. A correction of features stays unchanged."""
+def move_codes(generator: Generator, codes: Codes, moves: Sequence[Move]) -> Codes:
+    """Apply all moves to the codes, in order. A correction of features follows (see `psp.feature_editing`)."""
     w_plus = codes.w_plus
     for move in moves:
         w_plus = move(w_plus)  # [N, num_ws, w_dim]
-    return Codes(w_plus, codes.features)
+    return edited_codes(generator, codes, w_plus)
 
 
 def edit_portraits(
@@ -121,7 +122,7 @@ def edit_portraits(
     for batch in translate(model, sources, device=device, refinement=refinement, precision=precision):
         generators = batch.generators or [model.generator] * len(batch.images)
         for codes, generator in zip(batch.codes.split(1), generators, strict=True):
-            moved = move_codes(codes, moves)
+            moved = move_codes(generator, codes, moves)
             warnings += [sentence for move in moves if (sentence := move.warning(moved.w_plus))]
             pictures.append(to_uint8(render_codes(generator, moved))[0])  # [R, R, C]
     return pictures, list(dict.fromkeys(warnings))

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from psp import loading
+from psp.feature_editing import edited_codes
 from psp.inference.align import Crop, paste_back
 from psp.inference.editing import find_directions, move_codes, plan_moves, render_codes
 from psp.inference.photos import Portrait
@@ -242,7 +243,9 @@ class Predictor:
     def edit(self, faces: Face | Sequence[Face], **strengths: float) -> Face | list[Face]:
         """Move faces along directions, as in `edit(face, smile=2.0, yaw=-1.0)`.
 
-        If a face leaves the range in which the generator usually has samples, a warning is issued.
+        If a face leaves the range in which the generator usually has samples, a warning is issued. A correction of
+        features gives way where the edit changes something (see `psp.feature_editing`), and the opposite edit does
+        not bring it back: start each edit from the face that `invert` returned.
 
         Args:
             faces: A face from `invert` or `edit`, or a list of faces.
@@ -258,7 +261,7 @@ class Predictor:
         moves = plan_moves(list(self.directions.values()), strengths)
         edited = []
         for face in [faces] if isinstance(faces, Face) else faces:
-            codes = move_codes(face.codes, moves)
+            codes = move_codes(face.generator or self.model.generator, face.codes, moves)
             for sentence in filter(None, (move.warning(codes.w_plus) for move in moves)):
                 warnings.warn(sentence, stacklevel=2)
             edited.append(self._rendered(face, codes))
@@ -278,7 +281,8 @@ class Predictor:
         chosen = mask_rows(rows, self.model.generator.num_ws)
         w_plus = face.w_plus.clone()  # [num_ws, w_dim]
         w_plus[chosen] = style.w_plus[chosen]
-        return self._rendered(face, Codes(w_plus[None], face.codes.features))
+        generator = face.generator or self.model.generator
+        return self._rendered(face, edited_codes(generator, face.codes, w_plus[None]))
 
     @overload
     def generate(self, seeds: int = ..., truncation_psi: float = ...) -> Image.Image: ...
@@ -305,7 +309,8 @@ class Predictor:
         """Return the face with other codes, rendered by the generator of the face if it has one."""
         image = to_uint8(render_codes(face.generator or self.model.generator, codes))[0]  # [R, R, C]
         shown = image if face.region is None else cut_region(image, face.region)  # [H, W, C]
-        return replace(face, image=_to_pillow(shown), w_plus=codes.w_plus[0])
+        features = None if codes.features is None else codes.features[0]  # [C, r, r]
+        return replace(face, image=_to_pillow(shown), w_plus=codes.w_plus[0], features=features)
 
     def _faces(
         self,

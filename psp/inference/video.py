@@ -94,7 +94,7 @@ def edit_video(
     generator: Generator = model.generator
     if refinement is not None and refinement.pivotal_steps:
         generator = _tune(model, source, clip, task, size, found, refinement)
-    edited = (move_codes(codes, moves) for codes in found)
+    edited = (move_codes(generator, codes, moves) for codes in found)
     frames = _edited(_portraits(source, clip, task, size, model.encoder.input_size), edited, generator)
     write_video(source, out, track(frames, "rendering", "frame", total=len(clip.landmarks)))
     return clip

@@ -38,6 +38,17 @@ class SynthesisNetwork(Module, Protocol):
         ...
 
 
+class CorrectableSynthesis(SynthesisNetwork, Protocol):
+    """A synthesis network that takes corrections of its features as `features`."""
+
+    feature_channels: dict[int, int]
+    """{resolution: channels of the feature maps}"""
+
+    def features_at(self, ws: Tensor, side: int, noise_mode: str = "const") -> Tensor:
+        """Compute the feature maps [N, feature_channels[side], side, side] of ws, to which a correction is added."""
+        ...
+
+
 class Generator(Module, Protocol):
     """A generator: `synthesis(mapping(z))`."""
 

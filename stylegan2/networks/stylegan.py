@@ -178,18 +178,43 @@ class Synthesis(nn.Module):
         """
         size, alpha = self.growth.reached if resolution is None else (resolution, alpha)
         last = resolutions(size).index(size)
-        x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
-        x = previous = x.contiguous(memory_format=torch.channels_last)
-        for block, r in enumerate(resolutions(size)):
+        x = previous = self.first_maps(ws)  # [N, C, 4, 4]
+        for block in range(last + 1):
             previous = x
-            x, clamp = self.precision.cast(x, r), self.precision.clamp(None, r)
-            for k in self.rows(block):
-                x = self.layers[k](x, ws[:, k], noise_mode, clamp)  # [N, C, r, r]
-            x = add_correction(x, features)
+            x = add_correction(self.next_maps(x, ws, block, noise_mode), features)  # [N, C, r, r]
         images = self.to_rgb(last, x, ws)  # [N, img_channels, size, size]
         if alpha < 1:
             images = fade(self.to_rgb(last - 1, previous, ws), images, alpha)
         return enlarge_or_average(images, self.img_resolution) if resolution is None else images
+
+    def features_at(self, ws: Tensor, side: int, noise_mode: str = "const") -> Tensor:
+        """Compute the feature maps of one resolution, to which `forward` adds `features`.
+
+        Args:
+            ws: [N, num_ws, w_dim].
+            side: The resolution in pixels, a key of `feature_channels`.
+            noise_mode: As in `forward`.
+
+        Returns:
+            [N, feature_channels[side], side, side], without a correction.
+        """
+        x = self.first_maps(ws)  # [N, C, 4, 4]
+        for block in range(resolutions(side).index(side) + 1):
+            x = self.next_maps(x, ws, block, noise_mode)  # [N, C, r, r]
+        return x
+
+    def first_maps(self, ws: Tensor) -> Tensor:
+        """Repeat the constant input for every code: [N, C, 4, 4]."""
+        x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def next_maps(self, x: Tensor, ws: Tensor, block: int, noise_mode: str) -> Tensor:
+        """Compute a block's feature maps [N, C, r, r] from those of the block before it, or from the constant."""
+        size = 4 << block
+        x, clamp = self.precision.cast(x, size), self.precision.clamp(None, size)
+        for k in self.rows(block):
+            x = self.layers[k](x, ws[:, k], noise_mode, clamp)  # [N, C, r, r]
+        return x
 
     def rows(self, block: int) -> range:
         """Return the indices of a block's layers: two, but one in the first block with demodulation."""

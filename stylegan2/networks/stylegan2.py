@@ -91,23 +91,47 @@ class Synthesis(nn.Module):
             parts = [features[k : k + 1] if features is not None else None for k in range(len(ws))]
             images = [self(w[None], noise_mode, part) for w, part in zip(ws, parts, strict=True)]
             return torch.cat(images)  # [N, img_channels, R, R]
-        clamp = self.conv_clamp
+        x = self.first_maps(ws, noise_mode)  # [N, C, 4, 4]
+        x = add_correction(x, features)
+        image = self.to_rgbs[0](x, ws[:, 1], self.conv_clamp) if self.architecture == "skip" else None
+        for block in range(1, len(self.layers) // 2 + 1):
+            x = add_correction(self.next_maps(x, ws, block, noise_mode), features)  # [N, C, 2H, 2W]
+            if image is not None:
+                clamp = self.precision.clamp(self.conv_clamp, x.shape[2])
+                image = ops.upsample2x(image) + self.to_rgbs[block](x, ws[:, 2 * block + 1], clamp)
+        clamp = self.precision.clamp(self.conv_clamp, self.img_resolution)
+        return self.to_rgbs[-1](x, ws[:, -1], clamp) if image is None else image
+
+    def features_at(self, ws: Tensor, side: int, noise_mode: str = "const") -> Tensor:
+        """Compute the feature maps of one resolution, to which `forward` adds `features`.
+
+        Args:
+            ws: [N, num_ws, w_dim].
+            side: The resolution in pixels, a key of `feature_channels`.
+            noise_mode: As in `forward`.
+
+        Returns:
+            [N, feature_channels[side], side, side], without a correction.
+        """
+        x = self.first_maps(ws, noise_mode)  # [N, C, 4, 4]
+        for block in range(1, resolutions(side).index(side) + 1):
+            x = self.next_maps(x, ws, block, noise_mode)  # [N, C, 2H, 2W]
+        return x
+
+    def first_maps(self, ws: Tensor, noise_mode: str) -> Tensor:
+        """Compute the feature maps of the first block, [N, C, 4, 4]."""
         x = self.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
         x = x.contiguous(memory_format=torch.channels_last)
-        x = add_correction(self.layers[0](x, ws[:, 0], noise_mode, clamp), features)
-        image = self.to_rgbs[0](x, ws[:, 1], clamp) if self.architecture == "skip" else None
-        for block in range(1, len(self.layers) // 2 + 1):
-            first = 2 * block - 1
-            size = 2 * x.shape[2]
-            x, clamp = self.precision.cast(x, size), self.precision.clamp(self.conv_clamp, size)
-            y = self.layers[first](x, ws[:, first], noise_mode, clamp)  # [N, C, 2H, 2W]
-            y = self.layers[first + 1](y, ws[:, first + 1], noise_mode, clamp)
-            # The 1x1 skip convolution commutes with the resampling and is cheaper before it.
-            x = y + ops.upsample2x(self.skips[block - 1](x)) if self.architecture == "residual" else y
-            x = add_correction(x, features)
-            if image is not None:
-                image = ops.upsample2x(image) + self.to_rgbs[block](x, ws[:, first + 2], clamp)
-        return self.to_rgbs[-1](x, ws[:, -1], clamp) if image is None else image
+        return self.layers[0](x, ws[:, 0], noise_mode, self.conv_clamp)
+
+    def next_maps(self, x: Tensor, ws: Tensor, block: int, noise_mode: str) -> Tensor:
+        """Compute a block's feature maps [N, C, 2H, 2W] from those of the block before it, [N, C', H, W]."""
+        first, size = 2 * block - 1, 2 * x.shape[2]
+        x, clamp = self.precision.cast(x, size), self.precision.clamp(self.conv_clamp, size)
+        y = self.layers[first](x, ws[:, first], noise_mode, clamp)  # [N, C, 2H, 2W]
+        y = self.layers[first + 1](y, ws[:, first + 1], noise_mode, clamp)
+        # The 1x1 skip convolution commutes with the resampling and is cheaper before it.
+        return y + ops.upsample2x(self.skips[block - 1](x)) if self.architecture == "residual" else y
 
 
 def auto(resolution: int, batch_size: int | None) -> Settings:

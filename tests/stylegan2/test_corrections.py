@@ -31,6 +31,18 @@ def test_a_correction_changes_the_image_and_zero_does_not(generator, side):
     assert (corrected(generator, ws, side) - plain).abs().mean() > 1e-3
 
 
+def test_without_the_features_of_a_block_no_earlier_code_matters(generator):
+    adds_images = getattr(generator.synthesis, "architecture", "") == "skip"  # of earlier blocks
+    for block in [0] if adds_images else [0, 1, 3]:
+        ws = generator.mapping(torch.randn(2, 8))
+        other = ws.clone()
+        other[:, : 2 * block + 1] += 1.0
+        side = 4 << block
+        rest, same = (generator.synthesis(w, features=-generator.synthesis.features_at(w, side)) for w in (ws, other))
+        torch.testing.assert_close(rest, same)
+        assert (generator.synthesis(ws) - generator.synthesis(other)).abs().mean() > 1e-4
+
+
 def test_a_correction_is_local_to_its_place(generator):
     ws = generator.mapping(torch.randn(1, 8))
     features = torch.zeros(1, generator.synthesis.feature_channels[32], 32, 32)

@@ -8,6 +8,7 @@ import torch
 
 from psp import PSp
 from psp.encoders import ENCODERS
+from psp.feature_editing import edited_codes
 from psp.inference.align import align
 from psp.inference.editing import edit_portraits, find_directions, lay_back, move_codes, plan_moves
 from psp.inference.photos import Portrait
@@ -68,17 +69,21 @@ def test_the_tuned_generator_renders_the_edit(model, directions, portraits):
     moves = plan_moves([directions], {"smile": 1.0})
     pictures, _ = edit_portraits(model, found[:1], moves, refinement)
     [batch] = translate(model, [found[0].source], refinement=refinement)
-    moved = move_codes(batch.codes, moves)
+    moved = move_codes(batch.generators[0], batch.codes, moves)
     tuned = to_uint8(render(batch.generators[0], moved.w_plus))[0]
     plain = to_uint8(render(model.generator, moved.w_plus))[0]
     assert np.abs(pictures[0].astype(int) - tuned).max() <= 1
     assert np.abs(pictures[0].astype(int) - plain).max() > 3
 
 
-def test_a_correction_of_features_stays(directions):
-    features = torch.randn(1, 4, 8, 8)
-    codes = Codes(torch.zeros(1, 8, W_DIM), features)
-    assert move_codes(codes, plan_moves([directions], {"yaw": 1.0})).features is features
+def test_a_correction_of_features_follows_the_moved_codes(model, directions):
+    features = torch.randn(1, model.generator.synthesis.feature_channels[8], 8, 8)
+    codes = Codes(model.generator.w_avg.expand(1, model.generator.num_ws, -1).clone(), features)
+    moved = move_codes(model.generator, codes, plan_moves([directions], {"yaw": 2.0}))
+    assert torch.equal(moved.features, edited_codes(model.generator, codes, moved.w_plus).features)
+    assert moved.features.norm() < 0.99 * features.norm()
+    still = move_codes(model.generator, codes, plan_moves([directions], {"yaw": 0.0}))
+    assert torch.equal(still.features, features)
 
 
 def test_faces_are_laid_back_and_the_rest_of_the_photo_stays(portraits):
