@@ -70,7 +70,7 @@ def epilogue_kernel(
         tl.store(y + base + offsets, value.to(y.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["pixels", "channel_groups", "scale_step"])
+@triton.jit(do_not_specialize=["samples", "pixels", "channel_groups", "scale_step"])
 def epilogue_gradients_kernel(
     grad,
     x,

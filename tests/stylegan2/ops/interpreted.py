@@ -2,9 +2,11 @@
 
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime import interpreter
 
 from stylegan2 import ops
 from stylegan2.ops import fir, kernels, modulated
@@ -71,6 +73,99 @@ def test_memory_outside_is_neither_read_nor_written():
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert ops.blur(x, 2).isfinite().all()
     torch.testing.assert_close(memory, before, equal_nan=True, rtol=0, atol=0)
+
+
+class Extremes:
+    """Run only the first and the last program of each launch, on tensors without memory, and note what they touch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tensors: list[Tensor] = []
+        self.written: dict[int, set[int]] = {}
+        self.convert = interpreter._implicit_cvt
+        builder, executor = interpreter.InterpreterBuilder, interpreter.GridExecutor
+        monkeypatch.setattr(interpreter, "_implicit_cvt", self.address)
+        monkeypatch.setattr(executor, "_init_args_hst", lambda _, arguments, named: (arguments, named))
+        monkeypatch.setattr(executor, "_restore_args_dev", lambda *_: None)
+        monkeypatch.setattr(builder, "create_masked_load", lambda _, *rest: self.load(*rest))
+        monkeypatch.setattr(builder, "create_masked_store", lambda _, *rest: self.store(*rest))
+        for module, name in (
+            (importlib.import_module("stylegan2.ops.kernels.fir"), "fir_kernel"),
+            (importlib.import_module("stylegan2.ops.kernels.epilogue"), "epilogue_kernel"),
+            (importlib.import_module("stylegan2.ops.kernels.epilogue"), "epilogue_gradients_kernel"),
+        ):
+            monkeypatch.setattr(module, name, _Ends(getattr(module, name), monkeypatch))
+
+    def address(self, value: object) -> object:
+        """Place tensors 2^50 bytes apart, so that an address tells its tensor even where its offset is wrong."""
+        if not isinstance(value, Tensor):
+            return self.convert(value)
+        self.tensors.append(value)
+        pointer = self.convert(value)
+        pointer.handle.data[:] = len(self.tensors) << 50
+        return pointer
+
+    def elements(self, pointers, mask) -> tuple[Tensor, int, np.ndarray]:
+        """Return the tensor, its number, and the elements of it that are not masked; all of them must exist."""
+        touched = pointers.data[np.broadcast_to(mask.data, pointers.data.shape)].astype(np.int64)
+        number = int(pointers.data.flat[0] + 2**49) >> 50
+        tensor = self.tensors[number - 1]
+        touched = (touched - (number << 50)) // tensor.element_size()
+        assert not len(touched) or (0 <= touched.min() and touched.max() < tensor.numel())
+        return tensor, number, touched
+
+    def load(self, pointers, mask, other, *_):
+        self.elements(pointers, mask)
+        return interpreter.TensorHandle(np.zeros_like(other.data), other.dtype)
+
+    def store(self, pointers, value, mask, *_):
+        tensor, number, touched = self.elements(pointers, mask)
+        self.written.setdefault(number, set()).update({0, tensor.numel() - 1} & {*map(int, touched)})
+
+    def check(self) -> None:
+        """Each result was written from its first to its last element."""
+        assert self.written
+        for number, ends in self.written.items():
+            assert ends == {0, self.tensors[number - 1].numel() - 1}
+
+
+class _Ends:
+    """A kernel of whose grid two programs run."""
+
+    def __init__(self, kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kernel, self.monkeypatch = kernel, monkeypatch
+
+    def __getitem__(self, grid: tuple[int]):
+        programs = [0, grid[0] - 1]
+
+        def move(builder, x, *_):
+            builder.grid_idx = (programs[x], 0, 0)
+
+        self.monkeypatch.setattr(interpreter.InterpreterBuilder, "set_grid_idx", move)
+        return self.kernel[(2,)]
+
+
+HUGE = [(3, 512, 1024, 2080), (1, 1024, 2064, 1040), (2, 33, 8200, 8200)]  # more than 2^31 elements
+
+
+@pytest.mark.parametrize("shape", HUGE)
+def test_offsets_beyond_32_bits(monkeypatch, shape):
+    """The first and the last program touch no element outside of a tensor, and write its first and last element."""
+    n, c, h, w = shape
+    assert n * c * h * w > 2**31
+    x = torch.empty(shape, dtype=torch.float16, device="meta", memory_format=torch.channels_last)
+    small = x[:, :, : h // 2, : w // 2].contiguous(memory_format=torch.channels_last)
+    scale, bias, noise = (torch.empty(size, device="meta") for size in ((n, c), (c,), (n, 1, h, w)))
+    for work in (
+        lambda: ops.blur(x, 2),
+        lambda: ops.downsample2x(x),
+        lambda: ops.upsample2x(small),
+        lambda: kernels.apply_epilogue(x, scale, noise, bias, 0.2, 256.0),
+        lambda: kernels.epilogue_gradients(x, x, scale, noise, bias, x, 0.2, 256.0),
+    ):
+        with monkeypatch.context() as patch:
+            extremes = Extremes(patch)
+            work()
+            extremes.check()
 
 
 def test_a_filter_s_derivatives():

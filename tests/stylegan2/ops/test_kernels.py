@@ -81,11 +81,7 @@ def check_registers(binary, folder: Path) -> None:
     assert used["REG"] <= 128, used  # sixteen warps on a multiprocessor
 
 
-@pytest.mark.parametrize(
-    ("name", "capability", "dtype"),
-    [("blur", *target) for target in TARGETS]
-    + [(name, *target) for name in ("up", "down") for target in TARGETS if target[0] == 90 or target[1] == "fp16"],
-)
+@pytest.mark.parametrize(("name", "capability", "dtype"), [(name, *target) for name in FILTERS for target in TARGETS])
 def test_filter_compiled(name, capability, dtype, tmp_path):
     """No spills, 16 bytes at a time, each output written once and each input row loaded once for each tap along x."""
     itemsize = ITEMSIZE[dtype]
@@ -133,11 +129,7 @@ def compiled_epilogue(kernel, there: tuple[str, ...], dtype: str, capability: in
     return compiled(kernel, kinds, settings, capability)
 
 
-@pytest.mark.parametrize(
-    ("name", "capability", "dtype"),
-    [("generator", *target) for target in TARGETS]
-    + [(name, 90, dtype) for name in ("discriminator", "styles") for dtype in ITEMSIZE],
-)
+@pytest.mark.parametrize(("name", "capability", "dtype"), [(name, *target) for name in EPILOGUES for target in TARGETS])
 def test_epilogue_compiled(name, capability, dtype, tmp_path):
     """No spills, and one read and one write of the feature maps, 16 bytes at a time."""
     (there, maps), tile = EPILOGUES[name], epilogue.TILES * 16 * tiles.THREADS
