@@ -110,7 +110,7 @@ class Extremes:
         number = int(pointers.data.flat[0] + 2**49) >> 50
         tensor = self.tensors[number - 1]
         touched = (touched - (number << 50)) // tensor.element_size()
-        assert not len(touched) or (0 <= touched.min() and touched.max() < tensor.numel())
+        assert not len(touched) or (touched.min() >= 0 and touched.max() < tensor.numel())
         return tensor, number, touched
 
     def load(self, pointers, mask, other, *_):
