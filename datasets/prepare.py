@@ -21,7 +21,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.archive import Archive, check_out, open_archive
-from datasets.crop import square_box
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
 from datasets.prepared import Prepared, parts_of, prepare_together
@@ -56,7 +55,7 @@ class Recipe:
     channels: int = 3
     """1 for grayscale, 3 for RGB, 4 for RGBA"""
     crop: str = "center"
-    """one of datasets.crop.CROPS, or "pad" to place the whole photo on a black square"""
+    """center, top or none (see `square_box`), or pad to place the whole photo on a black square"""
     min_side: int = 0
     """smallest side of the square in pixels, before it is resized"""
     max_aspect: float = float("inf")
@@ -260,6 +259,24 @@ def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int
     elif box[2] < recipe.min_side:
         item.reason, item.detail = "too_small", f"{width} x {height} pixels: less than {recipe.min_side}"
     return box if item.reason is None else None
+
+
+def square_box(height: int, width: int, crop: str) -> tuple[int, int, int] | None:
+    """Choose the largest square of an image.
+
+    Args:
+        height, width: Size of the image in pixels.
+        crop: "center" for the centre; "top" for the upper end of tall images, where portraits show the face; "none" to
+            accept square images only.
+
+    Returns:
+        (top, left, side) in pixels, or None if `crop` is "none" and the image is not square.
+    """
+    if crop == "none" and height != width:
+        return None
+    side = min(height, width)
+    top = 0 if crop == "top" else (height - side) // 2
+    return top, (width - side) // 2, side
 
 
 def _notes(photo: np.ndarray, channels: int) -> list[str]:

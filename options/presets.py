@@ -80,13 +80,10 @@ def _resolution(given: Mapping[str, str]) -> int | None:
     name = given.get("--stylegan_weights") or given.get("--checkpoint_path") or SHIPPED
     if name == SHIPPED:
         return 64
-    import stylegan2
-    from psp import loading
+    from psp.loading import load_generator
 
     try:
-        if "--stylegan_weights" in given:
-            return stylegan2.load(name)[0].img_resolution
-        return loading.load(name)[0].generator.img_resolution
+        return load_generator(name).img_resolution
     except UserError:
         return None
 

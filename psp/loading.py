@@ -11,7 +11,9 @@ from psp.convert import from_official
 from psp.encoders import ENCODERS, encoder_for, started_from, upgraded, with_input_channels
 from psp.model import PSp
 from psp.pretrained_files import PRETRAINED
+from stylegan2 import loading as generators
 from stylegan2.loading import cast
+from stylegan2.networks.protocols import Generator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.bounded import reading
@@ -50,6 +52,28 @@ def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
         model, metadata = from_official(path)
         return model, model_metadata(model) | metadata
     return _restore(path, *checkpoint.read(path))
+
+
+def load_any(path_or_name: str | Path) -> tuple[PSp | Generator, Metadata]:
+    """Load a pSp model or, if there is none of that name, a generator (see `load` and `stylegan2.load`).
+
+    Raises:
+        CheckpointError: There is neither; the message says why.
+    """
+    try:
+        return load(path_or_name)
+    except UserError as no_model:
+        try:
+            return generators.load(path_or_name)
+        except UserError as no_generator:
+            sentences = dict.fromkeys([str(no_model), str(no_generator)])
+            raise CheckpointError("; ".join(sentences)) from no_generator
+
+
+def load_generator(path_or_name: str | Path) -> Generator:
+    """Load a generator, or that of a pSp model. CheckpointError: there is neither."""
+    model, _ = load_any(path_or_name)
+    return model.generator if isinstance(model, PSp) else model
 
 
 def load_for(path_or_name: str | Path, encoder_name: str, input_channels: int) -> PSp:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stylegan2.runtime.choices import PRECISIONS, parse_reporters
+from stylegan2.runtime.choices import check_precision, parse_reporters
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Share, Weight, check_ranges
 
@@ -70,10 +70,10 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        for name, choices in (("optim_name", OPTIMIZERS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
+        check_precision(self.precision)
         parse_reporters(self.report_to)
+        if self.optim_name not in OPTIMIZERS:
+            raise UserError(f"optim_name must be {' or '.join(OPTIMIZERS)}, not {self.optim_name!r}")
 
     @property
     def generated(self) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-import stylegan2
 from datasets.tasks import task_of
 from options.commands.edit import Edit
 from options.parse import run
@@ -37,17 +36,6 @@ from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
 from stylegan2.runtime.output_names import file_name, printable, unique_paths
 
 DEFAULT_MODEL, DEFAULT_GENERATOR = "portraits64_inversion", "portraits64"
-
-
-def load_generator(name: str) -> Generator:
-    """Load a generator, or the generator of a pSp model, by the name that the user gave."""
-    try:
-        return stylegan2.load(name)[0]
-    except UserError as no_generator:
-        try:
-            return loading.load(name)[0].generator
-        except UserError:
-            raise no_generator from None
 
 
 def own_generator(files: Sequence[Path]) -> str:
@@ -125,7 +113,7 @@ def edit_samples(o: Edit, device: torch.device) -> int:
     """Write a strip of pictures for each direction, and return the exit code."""
     o = with_folder(o, f"edited-{label(o.latents or (o.directions[0] if o.directions else 'samples'))}")
     record = record_for(o, "edit", writes=("*.png",), free=("names",))
-    generator = load_generator(o.generator or own_generator(o.directions))
+    generator = loading.load_generator(o.generator or own_generator(o.directions))
     place(generator, device)
     sources = sources_of(generator, o)
     names = [name for source in sources for name in source.names]

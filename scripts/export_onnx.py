@@ -5,31 +5,16 @@ import _start  # noqa: F401
 # isort: split
 
 
-import stylegan2
 from options.commands.export_onnx import ExportOnnx
 from options.parse import run
 from options.results import check_new
 from psp import loading
 from psp.convert.onnx_export import export_part, metadata_of, parts_of
-from psp.model import PSp
-from stylegan2.networks.protocols import Generator
-from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
 
 
-def load_either(name: str) -> tuple[PSp | Generator, Metadata]:
-    """Load a pSp model or, if there is none of that name, a generator, and return (model, metadata)."""
-    try:
-        return loading.load(name)
-    except UserError as no_model:
-        try:
-            return stylegan2.load(name)
-        except UserError:
-            raise no_model from None
-
-
 def main(o: ExportOnnx) -> None:
-    model, metadata = load_either(o.model)
+    model, metadata = loading.load_any(o.model)
     parts = parts_of(model.requires_grad_(False))
     if o.part != "all" and o.part not in parts:
         raise UserError(f"{o.model!r} has no {o.part}: choose one of all, {', '.join(parts)}")

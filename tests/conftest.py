@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from stylegan2.runtime import weights
 from stylegan2.runtime.images import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -44,6 +46,23 @@ def _seeded():
     random.seed(SEED)
     np.random.seed(SEED)
     torch.manual_seed(SEED)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def empty_machine(tmp_path, monkeypatch):
+    """No cached downloads, no folder of the user, no network."""
+
+    def refuse(*args):
+        raise AssertionError("a network connection was opened")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,15 @@
 """What the tests of both trainers share."""
 
 import json
+import os
+import signal
 from pathlib import Path
+
+import torch
+
+from stylegan2.networks.registry import GENERATORS
+from stylegan2.networks.stylegan2 import Discriminator
+from stylegan2.runtime import checkpoint
 
 
 def records(run_dir: Path) -> list[dict[str, float]]:
@@ -13,3 +21,44 @@ def records(run_dir: Path) -> list[dict[str, float]]:
 def step_records(run_dir: Path) -> list[dict[str, float]]:
     """Read what a run logged of its steps, without the records of validations and sample grids."""
     return [record for record in records(run_dir) if "train/skipped_steps" in record]
+
+
+def stopping(batches, after, stop):
+    """The same batches; before the step after the next `after` ones, `stop()` is called."""
+
+    def from_position(start):
+        for count, batch in enumerate(batches(start)):
+            if count == after:
+                stop()
+            yield batch
+
+    return from_position
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crash():
+    raise RuntimeError("power cut")
+
+
+def assert_equal_checkpoints(path, other):
+    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
+    assert tensors.keys() == others.keys()
+    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
+    assert metadata == other_metadata
+
+
+def difference(before, after):
+    """Return the names of the tensors that differ."""
+    assert before.keys() == after.keys()
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def networks(channel_max=8, d_architecture="residual"):
+    """G, D and G_ema of 16 px, always with the same weights."""
+    torch.manual_seed(0)
+    sizes = {"channel_base": 128, "channel_max": channel_max}
+    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
+    return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema

@@ -1,6 +1,6 @@
 """Convert files, and write only what a formula of the other project confirms."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,9 +14,7 @@ from psp.model import PSp
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.verification import compare, require
-from stylegan2.networks.protocols import Generator
-from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 
 
@@ -38,8 +36,7 @@ def write_rosinality(source: Path, out: Path) -> Iterator[str]:
     Raises:
         UserError: The layout has no place for this generator.
     """
-    model, _, _ = load_any(source)
-    generator = model.generator if isinstance(model, PSp) else model
+    generator = loading.load_generator(source)
     stored = rosinality.store(generator)
     yield from require(compare(generator, stored))
     yield from rosinality.differences(generator)
@@ -51,21 +48,12 @@ def write_ours(source: Path, out: Path) -> Iterator[str]:
     """Write any model or generator as a file of this package, after a comparison with its formula."""
     if source.is_file() and convert.recognise(source) != convert.OURS:
         yield from require(verify(source))
-    model, metadata, save = load_any(source)
-    save(out, model, metadata)
+    model, metadata = loading.load_any(source)
+    if isinstance(model, PSp):
+        psp.save_model(out, model, metadata)
+    else:
+        stylegan2.save_generator(out, model, metadata)
     yield path_and_size(out)
-
-
-def load_any(source: Path) -> tuple[PSp | Generator, Metadata, Callable[..., None]]:
-    """Load an encoder with its generator, or a generator alone: (model, metadata, function that saves it)."""
-    try:
-        return *loading.load(source), psp.save_model
-    except UserError as no_encoder:  # a shipped generator has a name and no file
-        try:
-            return *stylegan2.load(source), stylegan2.save_generator
-        except UserError as no_generator:
-            sentences = dict.fromkeys([str(no_encoder), str(no_generator)])
-            raise CheckpointError("; ".join(sentences)) from no_generator
 
 
 def path_and_size(out: Path) -> str:

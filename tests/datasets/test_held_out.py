@@ -16,13 +16,10 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import resize, to_uint8, write_image
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SIZE = 32
 FACES = SyntheticFaces(SIZE, HELD_OUT_SEED)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def groups_of(name, data="synthetic", source_data=None, **settings):

@@ -19,6 +19,8 @@ from datasets.index import KEPT_FROM, Names, open_index
 from datasets.kept_arrays import Kept, keep, read_kept
 from stylegan2.runtime.errors import ImageError
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 COUNT = KEPT_FROM + 20
 LONG_AGO = time.time() - 3600
 
@@ -30,11 +32,6 @@ def png(value):
 
 
 PICTURES = [png(value) for value in range(4)]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

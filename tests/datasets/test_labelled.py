@@ -8,10 +8,7 @@ from datasets.labelled import face_attributes, open_labelled, read_attributes
 from datasets.synthetic import SyntheticFaces
 from stylegan2.runtime.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_truth_of_a_face_is_its_samples():

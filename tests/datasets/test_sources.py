@@ -10,10 +10,7 @@ from datasets.tasks import build_task
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def folder(path, count, value):

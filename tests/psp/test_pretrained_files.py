@@ -1,6 +1,5 @@
 """Every entry of the table is found where it should be, or its absence is one sentence."""
 
-import socket
 import sys
 
 import pytest
@@ -9,19 +8,9 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("empty_machine")
+
 INSTALLED = ("dlib_resnet", "dlib_landmarks_68", "dlib_landmarks_5", "efficientnet_lite0")
-
-
-@pytest.fixture(autouse=True)
-def _empty_machine(tmp_path, monkeypatch):
-    """No cached downloads, no folder of the user, no network."""
-
-    def refuse(*args):
-        raise AssertionError("a network connection was opened")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.mark.parametrize("name", INSTALLED)

@@ -1,7 +1,5 @@
 """The encoder loop with a 16 px generator and a narrow encoder: what it learns, and that resuming changes nothing."""
 
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +28,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from tests.training import records
+from tests.training import assert_equal_checkpoints, crash, records, stopping, terminate
 
 SETTINGS = TrainingSettings(
     max_steps=9,
@@ -107,33 +105,6 @@ def make_step(state, source, target, losses, averages=None, settings=SETTINGS):
     guard = Guard(9, buffers_of_step(state))
     with guard.step():
         step(state, source, target, losses=losses, settings=settings, guard=guard, averages=averages or Averages())
-
-
-def stopping(batches, after, stop):
-    """The same batches; before the step after the next `after` ones, `stop()` is called."""
-
-    def from_position(start):
-        for count, batch in enumerate(batches(start)):
-            if count == after:
-                stop()
-            yield batch
-
-    return from_position
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def crash():
-    raise RuntimeError("power cut")
-
-
-def assert_equal_checkpoints(path, other):
-    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
-    assert tensors.keys() == others.keys()
-    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
-    assert metadata == other_metadata
 
 
 @pytest.fixture(scope="module")
@@ -492,7 +463,7 @@ def test_learning_rate_is_constant_then_falls_linearly():
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
         ({"seed": -1}, "seed must not be negative"),
         ({"accumulate": 0}, "accumulate must be at least 1"),
-        ({"precision": "fp8"}, "precision must be auto or fp32 or tf32 or bf16 or fp16, not 'fp8'"),
+        ({"precision": "fp8"}, "there is no precision 'fp8': choose one of auto, fp32, tf32, bf16, fp16"),
         ({"generated_share": 1.5}, "generated_share must be from 0 to 1, not 1.5"),
         ({"latent_lambda": -1.0}, "latent_lambda must not be negative"),
     ],

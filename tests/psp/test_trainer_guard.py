@@ -23,7 +23,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from tests.training import step_records
+from tests.training import difference, step_records
 
 HEADS = {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1), "head_width": 8}
 TYPES = {"gradual": HEADS, "e4e": HEADS, "restyle": {**HEADS, "iterations": 2}}
@@ -109,11 +109,6 @@ def everything(state):
         for p, parameter in enumerate(optimizer.param_groups[0]["params"]):
             found |= {f"{n}.{p}.{k}": torch.as_tensor(v) for k, v in optimizer.state[parameter].items()}
     return {k: v.clone() for k, v in found.items()}
-
-
-def difference(before, after):
-    assert before.keys() == after.keys()
-    return {name for name, value in after.items() if not torch.equal(value, before[name])}
 
 
 def guarded_step(state, pair, averages):

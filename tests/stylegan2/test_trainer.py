@@ -1,10 +1,8 @@
 """The GAN loop on 16 px random images: what it optimises, and that stopping and resuming changes nothing."""
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,15 +16,13 @@ import torch
 from datasets.loader import stream_batches
 from datasets.mirrored import MirroredImages
 from stylegan2 import load, save_generator
-from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image
 from stylegan2.trainer import train
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import build_state, resume, schedule_learning_rate
-from tests.training import records
+from tests.training import assert_equal_checkpoints, crash, networks, records, stopping, terminate
 
 BATCH, CPU = 4, torch.device("cpu")
 SIZES = {"channel_base": 128, "channel_max": 8}
@@ -41,13 +37,6 @@ SETTINGS = {
     "image_interval": 6 * BATCH,
     "save_interval": 5 * BATCH,
 }
-
-
-def networks(channel_max=8, d_architecture="residual"):
-    torch.manual_seed(0)
-    sizes = {"channel_base": 128, "channel_max": channel_max}
-    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
-    return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema
 
 
 def image_batches(workers=0, batch=BATCH):
@@ -68,33 +57,6 @@ def run(run_dir, batches=None, nets=None, evaluate=None, **changes):
         device=CPU,
         evaluate=evaluate,
     )
-
-
-def stopping(batches, after, stop):
-    """The same batches; before the step after the next `after` ones, `stop()` is called."""
-
-    def from_position(start):
-        for count, batch in enumerate(batches(start)):
-            if count == after:
-                stop()
-            yield batch
-
-    return from_position
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def crash():
-    raise RuntimeError("power cut")
-
-
-def assert_equal_checkpoints(path, other):
-    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
-    assert tensors.keys() == others.keys()
-    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
-    assert metadata == other_metadata
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ import torch
 
 from stylegan2 import training_step
 from stylegan2.augment import Controller
-from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -19,6 +17,7 @@ from stylegan2.trainer import train
 from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import build_state
 from stylegan2.training_step import step
+from tests.training import networks
 
 BATCH, DEVICE = 4, torch.device("cpu")
 SETTINGS = {
@@ -32,13 +31,6 @@ SETTINGS = {
     "ada_nimg": 64,
     "ada_target": -1.1,  # never met: p rises at every decision
 }
-
-
-def networks():
-    torch.manual_seed(0)
-    sizes = {"channel_base": 128, "channel_max": 8}
-    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
-    return G, Discriminator(16, **sizes), G_ema
 
 
 def batches(start):

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from stylegan2 import losses, trainer
-from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -16,7 +14,7 @@ from stylegan2.trainer import train
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import build_state
 from stylegan2.training_step import step
-from tests.training import records
+from tests.training import difference, networks, records
 
 BATCH = 4
 SETTINGS = {
@@ -30,13 +28,6 @@ SETTINGS = {
     "save_interval": 2 * BATCH,
     "max_nonfinite_steps": 3,
 }
-
-
-def networks():
-    torch.manual_seed(0)
-    sizes = {"channel_base": 128, "channel_max": 8}
-    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
-    return G, Discriminator(16, **sizes), G_ema
 
 
 def stream(bad=()):
@@ -76,11 +67,6 @@ def everything(state):
         for number, parameter in enumerate(optimizer.param_groups[0]["params"]):
             found |= {f"{name}.{number}.{k}": v for k, v in optimizer.state[parameter].items()}
     return {k: v.clone() for k, v in (found | {"path_length_mean": state.path_length_mean}).items()}
-
-
-def difference(before, after):
-    assert before.keys() == after.keys()
-    return {name for name, value in after.items() if not torch.equal(value, before[name])}
 
 
 # --- one step ---

@@ -22,7 +22,7 @@ from stylegan2.trainer import sample_sheet, train
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import build_state
 from stylegan2.training_step import step
-from tests.training import records
+from tests.training import assert_equal_checkpoints, crash, records, stopping
 
 # 4 px: a step of 8 images; 8 px fades in over 8 (2 steps of 4) and stays for 8; 16 px fades in over 8 (4 steps of 2).
 BASE = {
@@ -77,7 +77,7 @@ def run(system, run_dir, nets=None, stop_after=None, labels=None, initial=None, 
     settings = settings_of(system, **changes)
     stream = batches(settings, labels, workers)
     if stop_after is not None:
-        stream = crashing(stream, stop_after)
+        stream = stopping(stream, stop_after, crash)
     nets = nets or networks(system, num_classes=0 if labels is None else 3)
     G, D, G_ema = nets
     return train(
@@ -90,23 +90,6 @@ def run(system, run_dir, nets=None, stop_after=None, labels=None, initial=None, 
         device=torch.device("cpu"),
         initial=initial,
     )
-
-
-def crashing(stream, after):
-    def from_position(start):
-        for count, batch in enumerate(stream(start)):
-            if count == after:
-                raise RuntimeError("power cut")
-            yield batch
-
-    return from_position
-
-
-def assert_equal_checkpoints(path, other):
-    (tensors, metadata), (others, other_metadata) = checkpoint.read(path), checkpoint.read(other)
-    assert tensors.keys() == others.keys()
-    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
-    assert metadata == other_metadata
 
 
 # --- growing and resuming ---

@@ -4,23 +4,15 @@ import pytest
 import torch
 
 from stylegan2 import training_step
-from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import build_state
 from stylegan2.training_step import map_with_mixing, step, track_w_avg, update_ema
+from tests.training import networks
 
 BATCH = 4
 SETTINGS = {"batch_size": BATCH, "r1_gamma": 1.0, "r1_interval": 4, "path_length_interval": 3, "ema_nimg": 40}
-
-
-def networks(channel_max=8, d_architecture="residual"):
-    torch.manual_seed(0)
-    sizes = {"channel_base": 128, "channel_max": channel_max}
-    G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
-    return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ from datasets.labelled import LabelledFaces, open_labelled
 from psp.evaluation import attributes
 from psp.evaluation.attributes import attribute_classifier, classifier_side
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_a_classifier_of_ones_own_images_is_trained_once(own_images, monkeypatch):

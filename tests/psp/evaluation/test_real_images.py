@@ -12,10 +12,7 @@ from psp.evaluation.features import FeatureNetwork
 from psp.evaluation.real_images import RealImages
 from stylegan2.runtime.images import write_image
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pretrained files are found where they should be, and nothing else is taken for them."""
 
 import pickle
-import socket
 
 import pytest
 import torch
@@ -10,6 +9,8 @@ from torch import nn
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 
+pytestmark = pytest.mark.usefixtures("empty_machine")
+
 TABLE = (
     weights.PretrainedFile("alexnet", "alexnet-owt-7be5be79.pth", "AlexNet", "torchvision:", "7be5be79", "l", "s", "i"),
     weights.PretrainedFile("facenet", "vggface2.pt", "FaceNet", "facenet:", None, "l", "s", "i"),
@@ -17,18 +18,6 @@ TABLE = (
     weights.PretrainedFile("gone", "x.dat", "a thing", "package:no-such-distribution", None, "l", "get it", "leave it"),
 )
 FILES = weights.PretrainedFiles("no_such_package", TABLE)
-
-
-@pytest.fixture(autouse=True)
-def _empty_machine(tmp_path, monkeypatch):
-    """No cached downloads, no folder of the user, no network."""
-
-    def refuse(*args):
-        raise AssertionError("a network connection was opened")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 def test_a_missing_file_is_one_sentence():
