@@ -5,25 +5,24 @@ reads them instead of rendering them.
 """
 
 import hashlib
-import io
 import json
 import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from datasets.archive import Archive, check_out, open_archive
+from datasets.encoded import EncodedFaces, encode_png
 from datasets.folder import MODES, ImageFiles
 from datasets.labels import DATASET_JSON, format_dataset_json, numbered
 from datasets.prepared import Prepared, parts_of, prepare_together
+from datasets.read_ahead import read_ahead, read_here
 from datasets.shard_writer import Number, by_kind, numbered_labels, open_shards
 from datasets.shards import ShardFiles
 from datasets.synthetic import SyntheticFaces
@@ -287,14 +286,6 @@ def _notes(photo: np.ndarray, channels: int) -> list[str]:
     return found + (["transparent"] if channels != 4 and int(alpha.min()) < 255 else [])
 
 
-def encode_png(picture: np.ndarray) -> bytes:
-    """Encode uint8 [R, R, C] as the bytes of a PNG file."""
-    file = io.BytesIO()
-    array = picture[..., 0] if picture.shape[2] == 1 else picture
-    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
-    return file.getvalue()
-
-
 # ---------------------------------------------------------------------------------------- procedural faces
 
 
@@ -329,22 +320,11 @@ def prepare_faces(
 
 def _render(faces: SyntheticFaces, workers: int, numbers: Iterable[int]) -> Iterator[Prepared]:
     """Render faces in order, with processes instead of threads, because rendering consists of many steps in Python."""
-    loader = DataLoader(EncodedFaces(faces), batch_size=None, sampler=numbers, num_workers=workers)
-    for index, png in loader:
-        yield Prepared(index, f"{index:06d}.png", png)
-
-
-class EncodedFaces(Dataset):
-    """Procedural faces as PNG files: `[index]` returns the index and the bytes of the file of an image [R, R, 3]."""
-
-    def __init__(self, faces: SyntheticFaces) -> None:
-        self.faces = faces
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, index: int) -> tuple[int, bytes]:
-        return index, encode_png(self.faces.image(index))
+    keys = ([(number, number)] for number in numbers)
+    rendered = read_ahead(EncodedFaces(faces), keys, workers) if workers else read_here(EncodedFaces(faces), keys)
+    with closing(rendered):
+        for index, png in rendered:  # [1], [1, L]
+            yield Prepared(int(index), f"{int(index):06d}.png", png.numpy().tobytes())
 
 
 # ---------------------------------------------------------------------------------------------- summary

@@ -71,7 +71,7 @@ def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Gen
         dataset: `[key]` returns an array or a tensor, or a tuple of them. It is pickled, and its arrays are shared by
             all workers. The modules that its attribute `preload` names, such as `torch`, are imported once for all
             workers.
-        keys: Endless lists of (index, position), one per batch.
+        keys: Lists of (index, position), one per batch; they may be endless.
         workers: Number of worker processes, at least 1.
 
     Raises:
@@ -83,21 +83,27 @@ def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Gen
     reader = threading.Thread(target=_receive_all, args=(team, ready, device), daemon=True)
     try:
         reader.start()
-        for worker in team * AHEAD:
-            _ask(worker, next(keys))
+        due = sum(_ask(worker, keys) for worker in team * AHEAD)  # batches that were asked for and not yielded
         for worker in cycle(team):
+            if due == 0:
+                break
             batch, said = _checked(ready.get(), worker)
             for sentence in said:
                 warnings.warn(sentence, stacklevel=2)
-            _ask(worker, next(keys))
+            due += _ask(worker, keys) - 1
             yield batch
     finally:
         _end(team, reader)
 
 
-def _ask(worker: Worker, keys: Sequence[Key]) -> None:
+def _ask(worker: Worker, keys: Iterator[list[Key]]) -> bool:
+    """Ask a worker for the next batch; return False if there is none."""
+    batch = next(keys, None)
+    if batch is None:
+        return False
     with contextlib.suppress(BrokenPipeError, ConnectionError):  # a dead worker is reported when its batch is due
-        worker.keys.send_bytes(np.array(keys, np.int64).tobytes())
+        worker.keys.send_bytes(np.array(batch, np.int64).tobytes())
+    return True
 
 
 def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:

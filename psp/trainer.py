@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -39,12 +40,13 @@ from stylegan2 import ops
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
+from stylegan2.runtime.activations import check_step, kept_bytes
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
-from stylegan2.runtime.memory import advising, check_batch
+from stylegan2.runtime.memory import FLOAT32, advising, check_batch
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
 from stylegan2.runtime.stats import Averages, StatsWriter
@@ -137,6 +139,16 @@ def step(
         averages.add(f"train/{name}", value, skip=guard.found_inf)
 
 
+def bytes_per_image(model: PSp) -> int:
+    """Return how many bytes the encoder and the generator keep of an image for the backward pass, at least."""
+    encoder, trains = model.encoder, model.encoder.training
+    x = torch.zeros(1, encoder.input_channels, encoder.input_size, encoder.input_size)  # [1, C, S, S]
+    encoder.eval()  # statistics of batches do not count this image
+    kept = kept_bytes(lambda: model.decode(model.refine(x), noise_mode="random"), model.parameters())
+    encoder.train(trains)
+    return kept
+
+
 def unlocked_rows(model: PSp, w_plus: Tensor) -> Tensor:
     """Return the rows of codes that learn, [N, rows, w_dim]: all rows, except deltas that are not unlocked yet."""
     unlocked = model.encoder.unlocked
@@ -207,6 +219,11 @@ def train(
     if precision == "fp16":
         set_precision(model.generator, torch.float16)  # keeps its activations within the range of float16
     distributed.broadcast([*model.parameters(), *model.buffers()])
+    images_at_once, _ = smaller_parts(s.batch_size // distributed.world_size(), s.accumulate)
+    image_bytes = FLOAT32 * model.encoder.input_channels * model.encoder.input_size**2
+    check_step(
+        partial(bytes_per_image, model), image_bytes, images_at_once, "lower batch_size or raise `accumulate`", device
+    )
     state = build_state(model, s)
     guard = Guard(s.max_nonfinite_steps, buffers_of_step(state), resume(state, run_dir, s, description), device)
     distributed.check_equal(

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,11 +21,12 @@ from stylegan2.networks.growing import growth_of
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.runtime import distributed, images
+from stylegan2.runtime.activations import check_step
 from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
-from stylegan2.runtime.memory import advising, check_batch
+from stylegan2.runtime.memory import FLOAT32, advising, check_batch
 from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
@@ -42,7 +44,7 @@ from stylegan2.training_state import (
     schedule_learning_rate,
     smaller_rounds,
 )
-from stylegan2.training_step import step
+from stylegan2.training_step import bytes_per_image, step
 
 USAGE_SAMPLES = 64
 Batch = Tensor | list[Tensor]
@@ -99,6 +101,10 @@ def train(
         distributed.broadcast([*module.parameters(), *module.buffers()])
     for module in (G, D):  # G_ema renders samples and is measured in float32
         set_precision(module, dtype)
+    share = s.batch_size // distributed.world_size()
+    images_at_once, _ = smaller_rounds(share, s.batch_gpu, math.gcd(D.mbstd_group, s.batch_size))
+    image_bytes = FLOAT32 * G.img_channels * G.img_resolution**2
+    check_step(partial(bytes_per_image, G, D, s), image_bytes, images_at_once, "lower batch_size or batch_gpu", device)
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)

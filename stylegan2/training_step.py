@@ -12,6 +12,7 @@ from stylegan2.networks.growing import fade_real, growth_of
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.sizes import num_ws_at
 from stylegan2.runtime import distributed
+from stylegan2.runtime.activations import kept_bytes
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.module import Module
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds
@@ -171,6 +172,17 @@ def run_G(  # noqa: N802
     ws = map_with_mixing(G, z, s.style_mixing, labels, stage.resolution if G.grows else None)  # [count, num_ws, w_dim]
     growth = {"resolution": stage.resolution, "alpha": stage.alpha} if G.grows else {}
     return G.synthesis(ws, noise_mode="random", **growth), ws
+
+
+def bytes_per_image(G: Generator, D: Discriminator, s: TrainingSettings) -> int:
+    """Return how many bytes the step of the generator keeps of an image for the backward pass, at least."""
+    stage, classes = s.stage(0, G.img_resolution), torch.zeros(1, dtype=torch.int64) if G.num_classes else None
+
+    def forward() -> Tensor:
+        fake, _ = run_G(G, 1, classes, stage, s)  # [1, C, r, r]
+        return run_D(D, fake, classes, stage, s, p=0.0)  # [1, 1]
+
+    return kept_bytes(forward, [*G.parameters(), *D.parameters()])
 
 
 def run_D(  # noqa: N802

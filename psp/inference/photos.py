@@ -14,6 +14,7 @@ from psp.inference.align import Crop, align, extract
 from psp.inference.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.image_reader import shrink_factor
 from stylegan2.runtime.threads import ordered_map
 
 THUMBNAIL = 160  # px, longer side of a picture on the contact sheet
@@ -55,6 +56,8 @@ class Portrait:
     crop: Crop | None = None
     region: images.Region | None = None
     """position of the original picture in the square to which it was padded; None without padding"""
+    shrunk: float = 1.0
+    """factor by which the photo was reduced when it was read; face and crop are in pixels of the reduced photo"""
 
     def shown(self, square: np.ndarray) -> np.ndarray:
         """Cut the padding off a picture [R, R, C], if there is any: [H, W, C]."""
@@ -90,18 +93,18 @@ class FaceReader:
     def __call__(self, file: Path) -> Photo:
         photo = self.task.read_file(file)  # [H, W, C]
         thumbnail = shrink(photo, THUMBNAIL)
-        portraits = self._portraits(photo)
+        portraits = self._portraits(photo, shrink_factor(file, photo))
         if not portraits:
             return Photo(file, "no_face", "no face was found", thumbnail)
         return Photo(file, "ok", None, thumbnail, portraits if self.every_face else portraits[:1])
 
-    def _portraits(self, photo: np.ndarray) -> list[Portrait]:
+    def _portraits(self, photo: np.ndarray, shrunk: float) -> list[Portrait]:
         portraits = []
         for face in find_faces(np.ascontiguousarray(photo[..., :3]), self.detector):
             with contextlib.suppress(UserError):  # a false detection: landmarks outside of the photo, or in one point
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, C]
                 source, picture = self.task.read_source(picture, self.input_size or self.size, crop.side)
-                portraits.append(Portrait(source, picture, face, crop))
+                portraits.append(Portrait(source, picture, face, crop, shrunk=shrunk))
         return portraits
 
 

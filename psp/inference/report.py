@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from psp.inference.align import Point
 from psp.inference.aligned import Entry
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
@@ -160,7 +161,7 @@ class Report:
         portrait, record, entry = pending.portrait, pending.record, pending.record.entry
         results = [portrait.shown(image) for image in results]  # [H, W, C], smaller than R x R after padding
         colours, picture = [_rgb(image) for image in results], portrait.shown(portrait.picture)
-        shared = {"box": _box(portrait), "quad": portrait.crop.quad if portrait.crop else None}
+        shared = {"box": _box(portrait), "quad": _quad(portrait)}
         if portrait.region is not None:
             shared["region"] = portrait.region
         if self.couple:
@@ -226,7 +227,13 @@ def _check_writable(folder: Path) -> None:
 
 
 def _box(portrait: Portrait) -> list[float] | None:
-    return [round(v, 1) for v in portrait.face.box] if portrait.face else None
+    """Return the box of a face, (x0, y0, x1, y1) in pixels of the file."""
+    return [round(v * portrait.shrunk, 1) for v in portrait.face.box] if portrait.face else None
+
+
+def _quad(portrait: Portrait) -> tuple[Point, Point, Point, Point] | None:
+    """Return the corners of the aligned picture (see `Crop`), in pixels of the file."""
+    return portrait.crop.moved(0, 0, portrait.shrunk).quad if portrait.crop else None
 
 
 def _bytes(parts: list[np.ndarray], dtype: str) -> bytes:

@@ -112,6 +112,19 @@ def read_picture(
         raise ImageError(f"{_name(source)} cannot be read as an image: {_reason(error)}") from error
 
 
+def shrink_factor(path: str | os.PathLike, pixels: np.ndarray) -> float:
+    """Return the factor by which `read_image` reduced a photo of too many pixels, to convert coordinates.
+
+    Args:
+        path: The image file.
+        pixels: What `read_image` returned for it, [H, W, C].
+    """
+    longer = max(pixels.shape[:2])
+    if 4 * longer**2 < MAX_DECODED_PIXELS:  # halved at least once, its longer side would be larger
+        return 1.0
+    return max(_open(_read_bytes(path)).size) / longer
+
+
 def _name(source: object) -> str:
     if isinstance(source, str | os.PathLike):
         return repr(os.fsdecode(source))

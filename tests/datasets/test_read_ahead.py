@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from datasets.loader import stream_batches
+from datasets.read_ahead import AHEAD, read_ahead
 from datasets.worker import open_packed, pack, places
 from stylegan2.runtime.errors import ImageError, UserError
 from tests.datasets.sample_sets import Dying, Failing, Numbers, Sizes, Warns
@@ -54,6 +55,19 @@ def test_large_samples_of_several_types_arrive_whole():
         assert torch.equal(images, classes.float().view(4, 1, 1, 1).expand_as(images))
         assert torch.equal(pairs, torch.stack([classes, classes], 1))
         assert nothing.shape == (4, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 11])
+def test_work_may_end(count):
+    """As a preparation does, whose keys are given out as they are asked for."""
+    asked = []
+    keys = ([(number, number)] for number in range(count) if asked.append(number) is None)
+    found = read_ahead(Sizes(), keys, 2)
+    classes = []
+    for _, own, _, _ in found:
+        classes += own.tolist()
+        assert len(asked) <= len(classes) + 2 * AHEAD
+    assert classes == list(range(count))
 
 
 @pytest.mark.parametrize("error", [UserError("wrong file"), ImageError("bad"), KeyError("k"), OSError(28, "full")])
@@ -104,6 +118,7 @@ import sys, time
 from itertools import islice
 import numpy as np
 from datasets.loader import stream_batches
+from datasets.read_ahead import AHEAD, read_ahead
 from datasets.mirrored import MirroredImages
 import multiprocessing
 
@@ -137,6 +152,7 @@ DEFINES_ITS_OWN = """
 import numpy as np, sys
 sys.path.insert(0, {root!r})
 from datasets.loader import stream_batches
+from datasets.read_ahead import AHEAD, read_ahead
 
 class Squares:
     def __getitem__(self, key):

@@ -21,7 +21,7 @@ from psp import PSp, loading
 from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
 from scripts.inference import Inference, main
-from stylegan2.runtime import images
+from stylegan2.runtime import image_reader, images
 from stylegan2.runtime.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "inference.py"
@@ -177,6 +177,17 @@ def test_all_faces_of_a_photo(infer, tmp_path):
     (entry,) = read_manifest(tmp_path / "largest")
     assert len(entry["outputs"]) == 1
     assert entry["box"][0] > 400
+
+
+def test_the_manifest_counts_the_pixels_of_the_file(infer, tmp_path, monkeypatch):
+    """As a photo of a 200-megapixel phone is read at half its size or less, here one of 512 x 512 pixels."""
+    save(tmp_path / "in" / "astronaut.png", Image.fromarray(data.astronaut()))
+    assert infer(tmp_path / "in", out=tmp_path / "whole") == 0
+    monkeypatch.setattr(image_reader, "MAX_DECODED_PIXELS", 512 * 512 // 3)
+    assert infer(tmp_path / "in", out=tmp_path / "halved") == 0
+    (whole,), (halved,) = (read_manifest(tmp_path / name)[0]["outputs"] for name in ("whole", "halved"))
+    for name in ("box", "quad"):
+        np.testing.assert_allclose(halved[name], whole[name], atol=25)  # what is found differs by some pixels
 
 
 def test_a_gray_encoder_and_a_segmentation_encoder(infer, tmp_path, build_model, save_model):
