@@ -26,6 +26,7 @@ MOST_BYTES = 2**30
 MOST_HEADER = 2**20
 DTYPES = ("|u1", "<i8", "<f4")
 MOST_DIMENSIONS = 2
+LONGEST_TEXT = 10_000
 Name = TypeVar("Name")
 
 
@@ -123,9 +124,9 @@ def _checksum(arrays: Iterable[np.ndarray]) -> int:
     return checksum
 
 
-def as_text(kept: Mapping[Name, object], name: Name, longest: int = 10_000) -> str:
+def as_text(kept: Mapping[Name, object], name: Name) -> str:
     """Return a text of the header that is safe to print. UserError: it is not a text, too long or not printable."""
     text = kept[name]
-    if not isinstance(text, str) or len(text) > longest or not text.isprintable():
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable():
         raise UserError(f"its {name} is not a text")
     return text

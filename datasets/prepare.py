@@ -111,7 +111,7 @@ def prepare_folder(
     """
     names = [files.relative(index) for index in range(len(files))]
     outcome, seen = Outcome(len(files)), {}
-    work = partial(_prepare_many, files, recipe, labels, workers)
+    work = partial(ordered_map, partial(prepare, files, recipe=recipe, labels=labels), workers=workers)
     items = _prepare_all(names, work, out, partial(_key, files, recipe, labels), group, "preparing")
     if items is None:
         return None
@@ -165,16 +165,6 @@ def _key(
 ) -> list[object]:
     """Return everything that determines the prepared images, as JSON."""
     return [asdict(recipe), files.digest(), None if labels is None else sorted(labels.items())]
-
-
-def _prepare_many(
-    files: ImageFiles | ShardFiles,
-    recipe: Recipe,
-    labels: Mapping[str, str | tuple[float, ...]] | None,
-    workers: int,
-    numbers: Iterable[int],
-) -> Iterator[Prepared]:
-    return ordered_map(partial(prepare, files, recipe=recipe, labels=labels), numbers, workers)
 
 
 def _dataset_json(labels: Mapping[str, str | tuple[float, ...]], outcome: Outcome) -> str:

@@ -16,17 +16,14 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 GIT_SECONDS = 10
 
 
-def provenance(argv: Sequence[str] | None = None) -> dict[str, str | dict[str, str]]:
+def provenance() -> dict[str, str | dict[str, str]]:
     """Return the information that is needed to reproduce a result.
-
-    Args:
-        argv: Words of the command line; by default those of the process.
 
     Returns:
         A dictionary with "command_line", "started" (UTC), "revision" and "versions".
     """
     return {
-        "command_line": command_line(sys.argv if argv is None else argv),
+        "command_line": command_line(sys.argv),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": git_revision(),
         "versions": versions(),
@@ -50,11 +47,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_revision(checkout: Path = CHECKOUT) -> str:
+def git_revision() -> str:
     """Return the commit of this code, with `-dirty` if files differ from it, or `unknown` outside of a checkout."""
-    if not (checkout / ".git").exists():
+    if not (CHECKOUT / ".git").exists():
         return "unknown"
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,5 @@
 """Write our models in the layout of the published code: {"state_dict": tensors, "opts": dict, "latent_avg": tensor}."""
 
-from torch import Tensor
-
 from psp.convert import layout
 from psp.model import PSp
 from stylegan2.convert.rosinality import to_rosinality
@@ -92,7 +90,7 @@ def export_problems(model: PSp) -> list[str]:
         found.append(
             f"the generator has channel_base {base} and channel_max {most}, not {CHANNELS[0]} and {CHANNELS[1]}"
         )
-    if name == "w" and not _one_row(model.latent_avg):
+    if name == "w" and bool((model.latent_avg != model.latent_avg[:1]).any()):
         found.append("the rows of its latent average differ")
     return found
 
@@ -107,7 +105,3 @@ def _differences(config: Config, wanted: Config, part: str) -> list[str]:
         for key, value in wanted.items()
         if key in config and config[key] != value
     ]
-
-
-def _one_row(average: Tensor) -> bool:
-    return bool((average == average[:1]).all())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from psp.convert import formula, layout
 from psp.convert.official import ANCHORS, DECODER, from_content, parts
-from psp.model import Codes, PSp
+from psp.model import Codes
 from stylegan2 import convert
 from stylegan2.convert import verification
 from stylegan2.convert.envelope import unwrap
@@ -52,7 +52,7 @@ def _compare_model(content: object, dtype: torch.dtype) -> Iterator[Check]:
         yield Check(True, note)
     images = picture(encoder.input_channels, encoder.input_size)  # [1, C, S, S]
     passes = model.iterations if layout.is_iterative(name) else 0
-    state = _with_noise(state, model)
+    state = verification.noise_maps(generator, DECODER) | state  # the maps that were drawn for a file without any
     codes = rendering = None
     expected = formula.inversions(state, images, model.latent_avg, name.endswith("e4e"), passes, dtype)
     for number, (next_codes, next_rendering) in enumerate(expected, start=1):
@@ -68,8 +68,3 @@ def picture(channels: int, size: int) -> Tensor:
     source = torch.Generator().manual_seed(0)
     blobs = F.interpolate(torch.randn(1, channels, 6, 6, generator=source), (size, size), mode="bicubic")
     return (blobs + 0.1 * torch.randn(1, channels, size, size, generator=source)).clamp(-1, 1)
-
-
-def _with_noise(state: dict[str, Tensor], model: PSp) -> dict[str, Tensor]:
-    """Add the noise maps that were drawn for a file that has none."""
-    return verification.noise_maps(model.generator, DECODER) | state

@@ -4,14 +4,13 @@ As in Stitch it in Time (Tzaban et al. 2022, arXiv 2201.08361), landmarks are sm
 face does not tremble, and one generator is tuned for the whole clip (section 4.2), so that the face does not flicker.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from psp.inference.align import align
 from psp.inference.detect import Detector, Face
@@ -268,11 +267,8 @@ def _tune(
     pivots = [codes[n] for n in sorted(chosen)]
     features = [pivot.features for pivot in pivots if pivot.features is not None]
     pivot = Codes(torch.cat([pivot.w_plus for pivot in pivots]), torch.cat(features) if features else None)
-    return tune_for(model.generator, sources, pivot.map(_on(model.generator)), r)
-
-
-def _on(generator: Generator) -> Callable[[Tensor], Tensor]:
-    return lambda stored: stored.to(generator.w_avg.device)
+    device = model.latent_avg.device
+    return tune_for(model.generator, sources, pivot.map(lambda stored: stored.to(device)), r)
 
 
 def _edited(

@@ -1,7 +1,7 @@
 """Processing of photographs for the page, from Pillow images to Pillow images, independent of the page itself."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,22 +208,21 @@ def people(model: Predictor, first_seed: int, count: int, truncation_psi: float)
 # ---------------------------------------------------------------------------------------------- examples
 
 
-def write_examples(model: Predictor, folder: Path, seeds: Sequence[int] = EXAMPLES) -> list[str]:
+def write_examples(model: Predictor, folder: Path) -> list[str]:
     """Write example photographs: an astronaut, generated people, and a photograph with two of them.
 
     Args:
         model: The inversion model, whose generator is used.
         folder: Folder for the files.
-        seeds: Seeds of the generated people.
 
     Returns:
         The paths of the files.
     """
-    made = [image.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS) for image in model.generate(list(seeds))]
+    made = [image.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS) for image in model.generate(EXAMPLES)]
     two = Image.new("RGB", (2 * SHOWN, SHOWN))
     for number, image in enumerate(made[-2:]):
         two.paste(image, (number * SHOWN, 0))
-    portraits = {f"person_{seed}": image for seed, image in zip(seeds, made, strict=True)}
+    portraits = {f"person_{seed}": image for seed, image in zip(EXAMPLES, made, strict=True)}
     pictures = {"astronaut": Image.fromarray(data.astronaut()), **portraits, "two_people": two}
     for name, picture in pictures.items():
         picture.save(folder / f"{name}.jpg", quality=95)

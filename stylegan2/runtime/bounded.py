@@ -103,14 +103,14 @@ def _float(digits: str) -> float:
 # --------------------------------------------------------------------------------------------- archives
 
 
-def open_zip(path: str | os.PathLike | IO[bytes], most_members: int = MOST_MEMBERS) -> zipfile.ZipFile:
+def open_zip(path: str | os.PathLike | IO[bytes]) -> zipfile.ZipFile:
     """Open a zip file whose members are not too many and do not unpack to far more than the file holds.
 
     Raises:
         UserError: The file exceeds these bounds.
         zipfile.BadZipFile: The file is damaged.
     """
-    size = check_members(path, most_members)
+    size = check_members(path, MOST_MEMBERS)
     archive = zipfile.ZipFile(path)
     try:
         check_unpacked(sum(member.file_size for member in archive.infolist()), size)

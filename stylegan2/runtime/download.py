@@ -6,18 +6,14 @@ Nothing else in the packages opens a network connection.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import make_folder, write_text, writing
 from stylegan2.runtime.weights import Download, PretrainedFile, digest_of, verify, weights_folder
-
-if TYPE_CHECKING:
-    from requests import Response
 
 SUMS = "SHA256SUMS"  # file in the folder of weights, in the format of `sha256sum --check`
 CHUNK = 1 << 16  # bytes at a time: a broken connection loses less than that
@@ -134,7 +130,7 @@ class _Transfer:
                 file.truncate()
             _write_version(self.version, response.headers)
             size = self._check_room(file.tell(), response.headers)
-            for chunk in _chunks(response):
+            for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 file.flush()  # raises here on a full disk, not when the file is closed
                 self.progress(file.tell(), size)
@@ -193,10 +189,6 @@ class _Transfer:
     def _so_far(self) -> str:
         present = self.part.stat().st_size if self.part.is_file() else 0
         return f"only {present / 1e6:.1f} MB of {self.entry.file}" if present else f"nothing of {self.entry.file}"
-
-
-def _chunks(response: "Response") -> Iterator[bytes]:
-    return (chunk for chunk in response.iter_content(CHUNK) if chunk)
 
 
 def _write_version(path: Path, headers: Mapping[str, str]) -> None:

@@ -22,28 +22,24 @@ DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
 }
 
 
-def file_name(text: str, longest: int = LONGEST) -> str:
+def file_name(text: str) -> str:
     """Turn any text into one part of a path: a readable name that every file system accepts.
 
     Characters that cannot be shown or are forbidden become underscores; a longer text is cut and ends in `~` and a
     digest of the whole text. A harmless name does not change.
-
-    Args:
-        text: Any text.
-        longest: Most bytes in UTF-8, without the ending that the caller adds.
     """
-    return _part(text, longest).rstrip(". ") or "_"
+    return _part(text).rstrip(". ") or "_"
 
 
-def _part(text: str, longest: int = LONGEST) -> str:
+def _part(text: str) -> str:
     """Return `file_name` of a part to which an ending is added, so that dots and blanks at its end may stay."""
-    name = "".join("_" if _is_hidden(c) or c in FORBIDDEN else c for c in text[: 4 * longest])
+    name = "".join("_" if _is_hidden(c) or c in FORBIDDEN else c for c in text[: 4 * LONGEST])
     if name.startswith("."):
         name = "_" + name[1:]
     if name.partition(".")[0].rstrip(" ").lower() in DEVICES:
         name = "_" + name
-    if len(text) > 4 * longest or len(name.encode()) > longest:
-        return _cut(name, longest - DIGITS - 1) + "~" + _digest(text)
+    if len(text) > 4 * LONGEST or len(name.encode()) > LONGEST:
+        return _cut(name, LONGEST - DIGITS - 1) + "~" + _digest(text)
     return name if name.strip() else "_"
 
 

@@ -225,11 +225,8 @@ def was_launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def join_group(timeout: float = TIMEOUT) -> WorkGroup:
+def join_group() -> WorkGroup:
     """Join the group of processes that torchrun started; all but the first discard their standard output.
-
-    Args:
-        timeout: Seconds without a heartbeat after which a process counts as lost.
 
     Returns:
         The group; a group of one if torchrun started no other processes.
@@ -247,7 +244,7 @@ def join_group(timeout: float = TIMEOUT) -> WorkGroup:
         raise UserError(f"the other processes cannot be reached: {str(error).splitlines()[0]}") from error
     if rank:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    return WorkGroup(rank, size, store, timeout)
+    return WorkGroup(rank, size, store)
 
 
 def losses(lost: list[int], missing: int, items: str) -> str:

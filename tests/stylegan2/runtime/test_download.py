@@ -115,7 +115,7 @@ def test_a_broken_download_is_gone_on_with(tmp_path, server, entry):
 @pytest.mark.parametrize("change", ["the file has changed", "ranges are not known", "no version"])
 def test_two_states_of_a_file_are_never_joined(tmp_path, server, entry, change):
     server.breaks_after, server.content = 1 << 20, b"\1" * len(CONTENT)
-    with pytest.raises(UserError, match="go on"):
+    with pytest.raises(UserError, match="to continue"):
         download(entry(), tmp_path)
     server.breaks_after, server.content = None, CONTENT
     if change == "the file has changed":
