@@ -1,4 +1,4 @@
-"""Speed of two forms of convolution on a CPU, and whether `stylegan2.ops.convolution` chooses the faster one.
+"""Speed of the forms of a convolution on a CPU, and whether `stylegan2.ops.convolution` chooses the faster one.
 
 python -m benchmarks.convolution [--repetitions 4]
 
@@ -10,11 +10,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from stylegan2.ops import convolution
+from stylegan2.ops import columns, convolution
 from stylegan2.runtime.device import tune_process
 
 # (samples, input channels, output channels, side, kernel, stride); stride 2 with kernel 3 is a transposed convolution
@@ -45,6 +46,17 @@ TRANSPOSED = [
     (4, 128, 64, 128, 3, 2),
     (8, 64, 64, 32, 3, 2),
 ]
+FEW_PIXELS = [
+    (1, 512, 512, 64, 3, 2),
+    (1, 512, 512, 32, 3, 2),
+    (1, 512, 512, 16, 3, 2),
+    (1, 512, 512, 8, 3, 2),
+    (1, 512, 512, 4, 3, 2),
+    (4, 512, 512, 16, 3, 2),
+    (4, 512, 512, 8, 3, 2),
+    (1, 256, 256, 32, 3, 2),
+    (8, 128, 128, 8, 3, 2),
+]
 Shape = tuple[int, int, int, int, int, int]
 
 
@@ -58,6 +70,8 @@ def main(arguments: list[str]) -> None:
     for heading, shapes, work in (
         ("gradient of the weights: channels_last, dense copies", GRADIENTS, weight_gradients),
         ("transposed, stride 2: as such, as four phases", TRANSPOSED, transposed_forms),
+        ("few pixels: as such, as columns", FEW_PIXELS, column_forms),
+        ("both gradients of few pixels: as such, as columns", FEW_PIXELS, column_gradients),
     ):
         print(heading)
         for shape in shapes:
@@ -74,10 +88,12 @@ def measured(
     Returns:
         The speed of each form in GFLOP/s, from its fastest repetition, and the number of the chosen form.
     """
-    n, i, o, side, kernel, _ = shape
+    n, i, o, side, kernel, stride = shape
     forms, chosen = work(shape)
     seconds = [[_seconds(form) for form in forms] for _ in range(repetitions + 1)][1:]
     products = 2 * n * i * o * kernel**2 * side**2 / 1e9
+    if work in (column_forms, column_gradients):  # the side of the result is that of the input over the stride
+        products *= (1 if work is column_forms else 2) / stride**2
     return [products / min(column) for column in zip(*seconds, strict=True)], chosen
 
 
@@ -111,6 +127,38 @@ def transposed_forms(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
         return torch.nn.functional.conv_transpose2d(x, dense, stride=stride)
 
     return [as_such, lambda: convolution.conv_transpose2d_by_phases(x, weight)], int(convolution.phases_pay(x))
+
+
+def column_forms(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
+    x, weight, settings = _strided(shape)
+    as_columns = partial(columns.convolve_columns, x, weight, None, *settings)
+    return [partial(torch.nn.functional.conv2d, x, weight, None, *settings), as_columns], _columns_chosen(
+        shape, gradients=False
+    )
+
+
+def column_gradients(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
+    x, weight, settings = _strided(shape)
+    grad = torch.nn.functional.conv2d(x, weight, None, *settings)
+
+    def as_such() -> Tensor:
+        return convolution._gradients(grad, x, weight, *settings, False, (True, True))[1]
+
+    def as_columns() -> Tensor:
+        columns.input_gradient(grad, x, weight, *settings)
+        return columns.weight_gradient(grad, x, weight, *settings)
+
+    return [as_such, as_columns], _columns_chosen(shape, gradients=True)
+
+
+def _strided(shape: Shape) -> tuple[Tensor, Tensor, tuple[tuple[int, int], tuple[int, int]]]:
+    n, i, o, side, kernel, stride = shape
+    return _random(n, i, side, side), _random(o, i, kernel, kernel), ((stride, stride), (kernel // 2, kernel // 2))
+
+
+def _columns_chosen(shape: Shape, gradients: bool) -> int:
+    x, weight, settings = _strided(shape)
+    return int(columns.columns_pay(x, weight, *settings, gradients=gradients))
 
 
 def _random(*size: int) -> Tensor:

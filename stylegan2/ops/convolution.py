@@ -2,8 +2,9 @@
 
 Feature maps are stored in channels_last, which suits the forward pass and the gradient of the input. oneDNN's gradient
 of the weights is often so much faster on dense [N, C, H, W] that it pays to copy both operands, and its transposed
-convolution of a single image takes longer than four ordinary ones. `benchmarks/convolution.py` measures both, and how
-well the rules below decide. Fixed rules decide instead of measurements at run time, so that a run is reproducible.
+convolution of a single image takes longer than four ordinary ones. For few pixels, `stylegan2.ops.columns` is faster.
+`benchmarks/convolution.py` measures all forms, and how well the rules below decide. Fixed rules decide instead of
+measurements at run time, so that a run is reproducible.
 """
 
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylegan2.ops import columns
+from stylegan2.ops.columns import Pair, columns_pay
+from stylegan2.ops.dispatch import PLAIN_TYPES
+
 ISA = torch.backends.cpu.get_cpu_capability()
-Pair = tuple[int, ...]
-"""(for the height, for the width)"""
 
 
 class Conv2d(nn.Conv2d):
@@ -31,8 +34,14 @@ def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1, padding: int | Pair = 0
 ) -> Tensor:
     """Compute `torch.nn.functional.conv2d` of x [N, I, H, W] with weight [O, I, k, k] and bias [O]."""
-    if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], _pair(stride), transposed=False):
-        return _convolve(x, weight, bias, _pair(stride), _pair(padding), False)
+    pairs = _pair(stride), _pair(padding)
+    if not torch.is_grad_enabled() and columns_pay(x, weight, *pairs):
+        return columns.convolve_columns(x, weight, bias, *pairs)
+    if _is_trained(x, weight) and (
+        columns_pay(x, weight, *pairs, gradients=True)
+        or copies_pay(weight, x.shape[2] * x.shape[3], pairs[0], transposed=False)
+    ):
+        return _convolve(x, weight, bias, *pairs, False)
     return F.conv2d(x, weight, bias, stride, padding)
 
 
@@ -88,8 +97,18 @@ def conv_transpose2d_by_phases(x: Tensor, weight: Tensor) -> Tensor:
             phase = taps[:, :, row::2, column::2].contiguous(
                 memory_format=torch.channels_last
             )  # [O, I, 2 or 1, 2 or 1]
-            y[:, :, row::2, column::2] = F.conv2d(x, phase, padding=(1 - row, 1 - column))
+            y[:, :, row::2, column::2] = _ordinary(x, phase, (1 - row, 1 - column))
     return y
+
+
+def _ordinary(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+    """Convolve without gradients by oneDNN, which with one thread PyTorch does not use for 1x1 kernels.
+
+    It then takes more than twice as long.
+    """
+    if type(x) in PLAIN_TYPES and torch.backends.mkldnn.is_available() and x.dtype == torch.float32:
+        return torch.ops.aten.mkldnn_convolution(x, weight, None, padding, (1, 1), (1, 1), 1)
+    return F.conv2d(x, weight, padding=padding)
 
 
 def _pair(value: int | Pair) -> Pair:
@@ -118,6 +137,8 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.settings = stride, padding, transposed
+        if not transposed and columns_pay(x, weight, stride, padding):
+            return columns.convolve_columns(x, weight, bias, stride, padding)
         return torch.ops.aten.convolution(x, weight, bias, stride, padding, (1, 1), transposed, (0, 0), 1)
 
     @staticmethod
@@ -138,6 +159,8 @@ class _InputGradient(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(grad, weight)
         ctx.settings = stride, padding, transposed
+        if not transposed and columns_pay(x, weight, stride, padding, gradients=True):
+            return columns.input_gradient(grad, x, weight, stride, padding)
         return _gradients(grad, x, weight, stride, padding, transposed, (True, False))[0]
 
     @staticmethod
@@ -160,8 +183,10 @@ def _is_wanted(ctx: Any, k: int) -> bool:
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
     """Compute the gradient of the weights from dense copies; if needed, it is differentiable by PyTorch's formula."""
-    grad, x, weight = (tensor.contiguous() for tensor in (grad, x, weight))
-    return _gradients(grad, x, weight, stride, padding, transposed, (False, True))[1]
+    if not (transposed or torch.is_grad_enabled()) and columns_pay(x, weight, stride, padding, gradients=True):
+        return columns.weight_gradient(grad, x, weight, stride, padding)
+    shape = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)  # of the weight nothing else matters
+    return _gradients(grad.contiguous(), x.contiguous(), shape, stride, padding, transposed, (False, True))[1]
 
 
 def _gradients(

@@ -1,0 +1,98 @@
+"""Convolutions of few pixels on a CPU as products of two matrices.
+
+For a convolution of few pixels and many channels, oneDNN spends most of its time on rearranging the weights. Its
+product of matrices takes them as they lie in channels_last, [O, k * k * I], if the pixels under each position of the
+kernel are gathered into a row, [N * H * W, k * k * I]. `benchmarks/convolution.py` measures both forms.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan2.ops.dispatch import PLAIN_TYPES
+
+ISA = torch.backends.cpu.get_cpu_capability()
+MOST_PIXELS = 32**2  # of all results together
+FEWEST_CHANNELS = 256
+Pair = tuple[int, ...]
+"""(for the height, for the width)"""
+
+
+def columns_pay(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, gradients: bool = False) -> bool:
+    """Return whether a convolution of x [N, I, H, W] with weight [O, I, k, k], or its gradients, are faster here.
+
+    Gradients become 1.4 to 2.9 times as fast with AVX2 and AVX-512. With AVX2 the convolution itself gains nothing.
+    """
+    if ISA != "AVX512" and not (gradients and ISA == "AVX2"):
+        return False
+    if type(x) not in PLAIN_TYPES or type(weight) not in PLAIN_TYPES or x.device.type != "cpu":
+        return False
+    if not x.dtype == weight.dtype == torch.float32 or min(weight.shape[:2]) < FEWEST_CHANNELS:
+        return False
+    if stride == (1, 1) or weight.shape[-1] == 1 or not weight.is_contiguous(memory_format=torch.channels_last):
+        return False
+    height, width = _size(x, weight, stride, padding)
+    return 0 < len(x) * height * width <= MOST_PIXELS and has_linear() and not torch.is_autocast_enabled("cpu")
+
+
+def has_linear() -> bool:
+    """Return whether this PyTorch can use oneDNN's product of matrices."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def convolve_columns(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    """Compute `torch.nn.functional.conv2d` of x [N, I, H, W] with weight [O, I, k, k] and bias [O]."""
+    height, width = _size(x, weight, stride, padding)
+    y = _linear(_columns(x, weight, stride, padding), _matrix(weight), bias)  # [N H' W', O]
+    return y.view(len(x), height, width, len(weight)).permute(0, 3, 1, 2)  # [N, O, H', W']
+
+
+def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Return the gradient of x [N, I, H, W] from that of the result [N, O, H', W']; only the shape of x matters."""
+    n, channels, rows, columns = x.shape
+    height, width = grad.shape[2:]
+    size = (n, height, width, *weight.shape[2:], channels)
+    of_columns = _linear(_pixels(grad), _matrix(weight).t(), None).view(size)  # [N, H', W', k, k, I]
+    padded = grad.new_zeros(n, rows + 2 * padding[0], columns + 2 * padding[1], channels)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            last = i + (height - 1) * stride[0] + 1, j + (width - 1) * stride[1] + 1
+            padded[:, i : last[0] : stride[0], j : last[1] : stride[1]] += of_columns[:, :, :, i, j]
+    inner = padded[:, padding[0] : padding[0] + rows, padding[1] : padding[1] + columns]  # [N, H, W, I]
+    return inner.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)  # [N, I, H, W]
+
+
+def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Return the gradient of weight [O, I, k, k] in channels_last; only its shape matters."""
+    outputs, channels, height, width = weight.shape
+    of_matrix = _linear(_pixels(grad).t(), _columns(x, weight, stride, padding).t(), None)  # [O, k k I]
+    return of_matrix.view(outputs, height, width, channels).permute(0, 3, 1, 2)  # [O, I, k, k]
+
+
+def _size(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> tuple[int, int]:
+    """Return the height and width of the result."""
+    height, width = ((x.shape[2 + k] + 2 * padding[k] - weight.shape[2 + k]) // stride[k] + 1 for k in (0, 1))
+    return height, width
+
+
+def _columns(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Gather the pixels of x [N, I, H, W] under each position of the kernel: [N H' W', k k I]."""
+    height, width = weight.shape[2:]
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))  # [N, H+2p, W+2p, I]
+    x = x.unfold(1, height, stride[0]).unfold(2, width, stride[1])  # [N, H', W', I, k, k]
+    return x.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * x.shape[3])  # [N H' W', k k I]
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """View a weight [O, I, k, k] in channels_last as a matrix [O, k k I]."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """Turn x [N, C, H, W] into a matrix [N H W, C]."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute x [M, K] times weight [N, K] plus bias [N] by oneDNN, which `torch.nn.functional.linear` does not use."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # [M, N]
