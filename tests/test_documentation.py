@@ -63,7 +63,7 @@ def settings_of(script, words):
     """Return what a script hands to `options.parse.run` on a command line: its settings and presets."""
     taken = []
 
-    def take(main, settings, presets=None):
+    def take(main, settings, presets=None, shares=False):
         taken.append((settings, presets))
         raise SystemExit
 
