@@ -23,8 +23,8 @@ def milliseconds(call: Callable[[], object], device: torch.device, seconds: floa
     start = time.perf_counter()
     call()
     synchronize(device)
-    took = time.perf_counter() - start
-    count = min(50, max(3, int(seconds / max(took, 1e-6))))
+    elapsed = time.perf_counter() - start
+    count = min(50, max(3, int(seconds / max(elapsed, 1e-6))))
     if device.type != "cuda":
         return statistics.median(_wall(call) for _ in range(count)) * 1000
     events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]

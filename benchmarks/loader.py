@@ -118,9 +118,9 @@ def rate(pixels: Any, batch_size: int, workers: int, seconds: float) -> float:
         count, start = 0, time.perf_counter()
         while True:
             count += len(next(stream))
-            took = time.perf_counter() - start
-            if took >= seconds and count >= 4 * workers * batch_size:
-                return count / took
+            elapsed = time.perf_counter() - start
+            if elapsed >= seconds and count >= 4 * workers * batch_size:
+                return count / elapsed
     finally:
         stream.close()
 

@@ -34,12 +34,16 @@ def parts(steps: Mapping[str, float], phases: Mapping[str, Phase]) -> dict[str, 
 
     The cost of a phase is the difference between the step with the phase and the step without it.
     """
-    return {name: took - steps[phases[name].without] if name in phases else took for name, took in steps.items()}
+    return {
+        name: elapsed - steps[phases[name].without] if name in phases else elapsed for name, elapsed in steps.items()
+    }
 
 
 def amortised(steps: Mapping[str, float], phases: Mapping[str, Phase]) -> float:
     """Return the average cost of a step from the cost of each step, with phases weighted by their frequency."""
-    return sum(took / (phases[name].interval if name in phases else 1) for name, took in parts(steps, phases).items())
+    return sum(
+        elapsed / (phases[name].interval if name in phases else 1) for name, elapsed in parts(steps, phases).items()
+    )
 
 
 def count_parameters(*modules: nn.Module) -> int:

@@ -28,7 +28,7 @@ import _start  # noqa: F401
 import numpy as np
 from PIL import Image
 
-from datasets.kept_arrays import places
+from datasets.cached_arrays import cache_paths
 from options.parse import run
 from stylegan2.runtime.errors import UserError
 
@@ -170,7 +170,7 @@ def _has_stepped(records: Path) -> bool:
 def forget(data: Path) -> None:
     """Delete the cached index and labels of a data set."""
     for kind in KEPT:
-        for path in places(data, kind):
+        for path in cache_paths(data, kind):
             path.unlink(missing_ok=True)
 
 

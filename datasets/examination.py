@@ -28,7 +28,7 @@ SEARCHED_SIDE = 768
 
 
 @dataclass(frozen=True)
-class Look:
+class ExaminedImage:
     """What was found in one image; the fields after `name` keep their defaults if it cannot be read."""
 
     name: str
@@ -50,48 +50,48 @@ class Examination:
 
     count: int
     """number of images in the data set"""
-    looks: tuple[Look, ...]
+    examined_images: tuple[ExaminedImage, ...]
     """the images that were read"""
     searched: int
     """number of images that were searched for faces"""
-    with_face: int
+    images_with_face: int
     """number of searched images that show a face"""
     aligned: int
     """number of searched images whose face is aligned as in FFHQ"""
 
     @property
-    def readable(self) -> list[Look]:
-        return [look for look in self.looks if not look.reason]
+    def readable(self) -> list[ExaminedImage]:
+        return [image for image in self.examined_images if not image.reason]
 
     @property
-    def broken(self) -> list[Look]:
-        return [look for look in self.looks if look.reason]
+    def broken(self) -> list[ExaminedImage]:
+        return [image for image in self.examined_images if image.reason]
 
     @property
     def copies(self) -> list[tuple[str, str]]:
         """Return the pairs (image, earlier image that looks the same), by name."""
-        looks, pairs = self.readable, []
-        hashes = np.array([look.hash for look in looks])  # [N, 32]
-        colours = np.array([look.colours for look in looks])  # [N, 2, 2, 3]
-        for n in range(1, len(looks)):
+        examined_images, pairs = self.readable, []
+        hashes = np.array([image.hash for image in examined_images])  # [N, 32]
+        colours = np.array([image.colours for image in examined_images])  # [N, 2, 2, 3]
+        for n in range(1, len(examined_images)):
             distance = BITS[hashes[:n] ^ hashes[n]].sum(1)  # [n]
             shade = np.abs(colours[:n] - colours[n]).max((1, 2, 3))  # [n]
             same = np.flatnonzero((distance <= SAME_BITS) & (shade <= SAME_SHADE))
-            pairs += [(looks[n].name, looks[first].name) for first in same[:1]]
+            pairs += [(examined_images[n].name, examined_images[first].name) for first in same[:1]]
         return pairs
 
     @property
     def shows_faces(self) -> bool:
-        return self.searched > 0 and self.with_face >= FACE_SHARE * self.searched
+        return self.searched > 0 and self.images_with_face >= FACE_SHARE * self.searched
 
     @property
     def is_aligned(self) -> bool:
-        return self.shows_faces and self.aligned >= FACE_SHARE * self.with_face
+        return self.shows_faces and self.aligned >= FACE_SHARE * self.images_with_face
 
     @property
     def aspect(self) -> float:
         """Return the median of width / height."""
-        return float(np.median([look.width / look.height for look in self.readable]))
+        return float(np.median([image.width / image.height for image in self.readable]))
 
     def side(self, quantile: float, longer: bool = False) -> int:
         """Return a quantile of the shorter sides, or of the longer sides, in pixels.
@@ -101,24 +101,24 @@ class Examination:
             longer: Whether to take the longer side of each image.
         """
         pick = max if longer else min
-        return int(np.quantile([pick(look.width, look.height) for look in self.readable], quantile))
+        return int(np.quantile([pick(image.width, image.height) for image in self.readable], quantile))
 
     def lines(self) -> list[str]:
         """Describe the data set in lines of text."""
-        shapes = Counter(_shape(look) for look in self.readable)
-        gray, transparent = (sum(getattr(look, what) for look in self.readable) for what in ("gray", "transparent"))
-        looked = "all" if len(self.looks) == self.count else f"{len(self.looks):,}"
+        shapes = Counter(_shape(image) for image in self.readable)
+        gray, transparent = (sum(getattr(image, what) for image in self.readable) for what in ("gray", "transparent"))
+        read_count = "all" if len(self.examined_images) == self.count else f"{len(self.examined_images):,}"
         lines = [
-            f"pictures: {self.count:,}, {looked} read",
+            f"pictures: {self.count:,}, {read_count} read",
             f"shorter sides: {self.side(0)} to {self.side(1)} px, median {self.side(0.5)} px",
             f"shapes: {', '.join(f'{n:,} {shape}' for shape, n in shapes.most_common())}; median width / height"
             f" {self.aspect:.2f}",
             f"colours: {len(self.readable) - gray:,} in colour, {gray:,} gray; {transparent:,} with transparency",
-            f"cannot be read: {_counted([f'{look.name} ({look.reason})' for look in self.broken])}",
+            f"cannot be read: {_counted([f'{image.name} ({image.reason})' for image in self.broken])}",
             f"duplicates: {_counted([f'{name} of {earlier}' for name, earlier in self.copies])}",
         ]
-        of_faces = f", {self.aligned} of them aligned as in FFHQ" if self.with_face else ""
-        return [*lines, f"faces: in {self.with_face} of the {self.searched} pictures searched{of_faces}"]
+        of_faces = f", {self.aligned} of them aligned as in FFHQ" if self.images_with_face else ""
+        return [*lines, f"faces: in {self.images_with_face} of the {self.searched} pictures searched{of_faces}"]
 
 
 def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> Examination:
@@ -134,15 +134,20 @@ def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> E
         UserError: None of the images can be read.
     """
     indices = spread(len(files), look_at)
-    found = ordered_map(partial(_look, files), indices, workers)
-    looks = tuple(track(found, "looking", "picture", total=len(indices)))
-    readable = [index for index, look in zip(indices, looks, strict=True) if not look.reason]
+    found = ordered_map(partial(_examine_image, files), indices, workers)
+    examined_images = tuple(track(found, "reading", "picture", total=len(indices)))
+    readable = [index for index, image in zip(indices, examined_images, strict=True) if not image.reason]
     if not readable:
-        raise UserError(f"none of the {len(looks)} pictures can be read: {looks[0].name} ({looks[0].reason})")
+        raise UserError(
+            f"none of the {len(examined_images)} pictures can be read: "
+            f"{examined_images[0].name} ({examined_images[0].reason})"
+        )
     searched = [readable[place] for place in spread(len(readable), search)]
     detect = DlibDetector((SEARCHED_SIDE,))
     shows = [face_in(files.read(index, "rgb"), detect) for index in track(searched, "searching faces", "picture")]
-    return Examination(len(files), looks, len(searched), sum(map(any, shows)), sum(aligned for _, aligned in shows))
+    return Examination(
+        len(files), examined_images, len(searched), sum(map(any, shows)), sum(aligned for _, aligned in shows)
+    )
 
 
 def face_in(picture: np.ndarray, detect: Callable[[np.ndarray], list[Face]]) -> tuple[bool, bool]:
@@ -162,19 +167,19 @@ def spread(count: int, most: int) -> list[int]:
     return sorted({place * count // min(count, most) for place in range(min(count, most))})
 
 
-def _look(files: ImageFiles, index: int) -> Look:
+def _examine_image(files: ImageFiles, index: int) -> ExaminedImage:
     name = files.relative(index)
     try:
         photo = files.read(index, "rgba")  # [H, W, 4]
     except ImageError as error:
-        return Look(name, reason=str(error))
+        return ExaminedImage(name, reason=str(error))
     colours = photo[..., :3]
     small = images.resize(colours, (HASH_SIDE, HASH_SIDE + 1)).astype(np.int64).sum(2)  # [S, S + 1]
     bits = np.packbits(np.diff(small, axis=1) > 0)  # [S * S / 8]
     quarters = images.resize(colours, (2, 2)).astype(np.int64)  # [2, 2, 3]
     gray = bool((colours == colours[..., :1]).all())
     height, width, _ = photo.shape
-    return Look(name, height, width, gray, int(photo[..., 3].min()) < 255, bits, quarters)
+    return ExaminedImage(name, height, width, gray, int(photo[..., 3].min()) < 255, bits, quarters)
 
 
 def _fills_frame(face: Face, height: int, width: int) -> bool:
@@ -186,8 +191,8 @@ def _fills_frame(face: Face, height: int, width: int) -> bool:
     return bool(np.abs(quad - frame).max() < FRAME_TOLERANCE * max(height, width))
 
 
-def _shape(look: Look) -> str:
-    aspect = math.log(look.width / look.height)
+def _shape(image: ExaminedImage) -> str:
+    aspect = math.log(image.width / image.height)
     return "square" if abs(aspect) < math.log(1.05) else "wide" if aspect > 0 else "tall"
 
 

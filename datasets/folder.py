@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets.index import KEPT_FROM, Index, Names, open_index
-from datasets.kept_labels import keep_labels, read_labels_kept
+from datasets.cached_labels import read_cached_labels, save_cached_labels
+from datasets.index import CACHED_FROM, Index, Names, open_index
 from datasets.labels import DATASET_JSON, EncodedLabels, Label, encode_labels, labels_of, roots
 from datasets.shards import ShardFiles, is_shards
-from stylegan2.runtime.bounded import MOST_TEXT
+from stylegan2.runtime.bounded import MAX_TEXT
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_files import inner_name, is_picture_file
 from stylegan2.runtime.image_reader import read_image
@@ -45,8 +45,8 @@ class ImageFiles:
             self.index = Index(Names.of([self.path.name]), None, {}, "", None)
         else:
             self.index = open_index(self.path)
-            if self.index.unlike:
-                print(f"{self.path}: {self.index.unlike}")
+            if self.index.file_kinds:
+                print(f"{self.path}: {self.index.file_kinds}")
 
     @property
     def names(self) -> list[str]:
@@ -118,15 +118,15 @@ class ImageFiles:
 
         Labels of large data sets are cached, and are read from the cache as long as the data set has not changed.
         """
-        whole = self._kept is None and self.index.fingerprint is not None and len(self) >= KEPT_FROM
-        encoded = read_labels_kept(self.path, self.index.fingerprint, len(self)) if whole else None
+        whole = self._kept is None and self.index.fingerprint is not None and len(self) >= CACHED_FROM
+        encoded = read_cached_labels(self.path, self.index.fingerprint, len(self)) if whole else None
         if encoded is None:
             found = self.dataset_json()
             root, content = found or ("", None)
             labels = labels_of(self.relatives(), content, str(self.path), root)
             encoded = None if labels is None else encode_labels(labels, str(self.path))
             if whole and encoded is not None:
-                keep_labels(self.path, self.index.fingerprint, None if found is None else root, encoded)
+                save_cached_labels(self.path, self.index.fingerprint, None if found is None else root, encoded)
         return encoded
 
     def dataset_json(self) -> tuple[str, bytes] | None:
@@ -146,11 +146,11 @@ class ImageFiles:
         try:
             if self._folder is not None:
                 with (self._folder / name).open("rb") as file:
-                    return file.read(MOST_TEXT + 1)  # the parser rejects longer files
+                    return file.read(MAX_TEXT + 1)  # the parser rejects longer files
             if name not in self.index.labels_files:
                 return None
             with open_member(self._opened(), name, self.index.labels_files[name]) as member:
-                return member.read(MOST_TEXT + 1)
+                return member.read(MAX_TEXT + 1)
         except FileNotFoundError:
             return None
         except Exception as error:  # disk errors and damaged zip files raise several kinds
@@ -192,7 +192,7 @@ def open_files(path: str | Path) -> ImageFiles | ShardFiles:
     return ShardFiles(path) if is_shards(path) else ImageFiles(local(path))
 
 
-class LeftOut:
+class UnreadableItems:
     """A record of the items that cannot be read: a few of them are tolerated, more than that raise a UserError.
 
     Args:
@@ -240,7 +240,7 @@ class ImageFolder:
             raise UserError(f"images have {' or '.join(map(str, MODES))} channels, not {channels}")
         self.mode, self.resolution = MODES[channels], resolution
         self.files = open_files(path)
-        self.left_out = LeftOut(len(self.files), str(self.files.path))
+        self.left_out = UnreadableItems(len(self.files), str(self.files.path))
         self._labels: np.ndarray | None = None
         self._said_gray = False
 
@@ -256,9 +256,9 @@ class ImageFolder:
         encoded = self.files.encoded_labels() if self._labels is None else None
         if encoded is not None:
             self._labels = encoded.values
-            self.files.keep(encoded.kept)
-            self.left_out.length = len(encoded.kept)
-            for sentence in encoded.said:
+            self.files.keep(encoded.indices)
+            self.left_out.length = len(encoded.indices)
+            for sentence in encoded.messages:
                 print(sentence)
         return self._labels
 
@@ -269,7 +269,7 @@ class ImageFolder:
             except ImageError as error:
                 self.left_out.add(candidate, error)
                 continue
-            self._say_gray(candidate, image)
+            self._report_gray(candidate, image)
             return image
         raise UserError(f"no image of {self.files.path} can be read{'' if self._labels is None else ' for one class'}")
 
@@ -279,7 +279,7 @@ class ImageFolder:
             if self._labels is None or np.array_equal(self._labels[candidate], self._labels[index]):
                 yield candidate
 
-    def _say_gray(self, index: int, image: np.ndarray) -> None:
+    def _report_gray(self, index: int, image: np.ndarray) -> None:
         if self.mode != "gray" and not self._said_gray and (image[..., :3] == image[..., :1]).all():
             self._said_gray = True
             name = self.files.relative(index)

@@ -14,13 +14,13 @@ from typing import overload
 
 import numpy as np
 
-from datasets.kept_arrays import Kept, as_text, keep, read_kept
+from datasets.cached_arrays import CachedArrays, as_text, read_cached, save_cached
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.image_files import Listing, list_pictures
 from stylegan2.runtime.zip_members import Member, read_directory
 
 KIND = "index"  # kind of the cached arrays
-KEPT_FROM = 1_000  # images; listing fewer of them takes no noticeable time
+CACHED_FROM = 1_000  # images; listing fewer of them takes no noticeable time
 SETTLED = 2 * 10**9  # ns for which a folder must be unchanged, because some file systems record times this coarsely
 SEPARATOR = 0  # byte after each name, which cannot occur in a name
 # Matches a name that leads out of the folder: it is absolute or has a part "..", with "/" or in the form of Windows.
@@ -74,7 +74,7 @@ class Index:
     """int64 [len(names), 6], one `Member` per row, for a zip file; None for a folder"""
     labels_files: dict[str, Member]
     """{name with "/": member} of the dataset.json files in a zip file"""
-    unlike: str
+    file_kinds: str
     """how many files of each kind were found or skipped; "" if all files are images of one kind"""
     fingerprint: str | None
     """a text that changes whenever the data change; None if they changed so recently that a change could be missed"""
@@ -87,32 +87,32 @@ def open_index(path: Path) -> Index:
         ImageError, UserError: The data cannot be listed (see `list_pictures`), or there are no images.
     """
     state = None if path.is_dir() else _state_of_zip(path)
-    for kept in read_kept(path, KIND):
+    for kept in read_cached(path, KIND):
         index = _checked(kept, path, state)
         if index is not None:
             return index
     started = time.time_ns()
     listing = list_pictures(path)
     if not listing.names:
-        found = f" ({listing.describe()})" if listing.passed_over else ""
+        found = f" ({listing.describe()})" if listing.skipped else ""
         raise UserError(f"{path} contains no images: give a folder or zip with pictures{found}")
     visited = Names.of(listing.visited)
     fingerprint = state if listing.members is not None else _state_of_folder(path, visited, started)
     names = Names.of(listing.names)
-    index = Index(names, listing.members, listing.labels_files, listing.unlike(), fingerprint)
-    if fingerprint is not None and len(names) >= KEPT_FROM:
+    index = Index(names, listing.members, listing.labels_files, listing.file_kinds(), fingerprint)
+    if fingerprint is not None and len(names) >= CACHED_FROM:
         _keep(path, index, visited, listing)
     return index
 
 
 def _keep(path: Path, index: Index, visited: Names, listing: Listing) -> None:
-    about = {"unlike": index.unlike, "labels_files": [[name, *row] for name, row in listing.labels_files.items()]}
+    about = {"unlike": index.file_kinds, "labels_files": [[name, *row] for name, row in listing.labels_files.items()]}
     arrays = {"names": index.names.text, "visited": visited.text}
     arrays |= {} if index.members is None else {"members": index.members}
-    keep(path, KIND, Kept(str(index.fingerprint), about, arrays))
+    save_cached(path, KIND, CachedArrays(str(index.fingerprint), about, arrays))
 
 
-def _checked(kept: Kept, path: Path, state: str | None) -> Index | None:
+def _checked(kept: CachedArrays, path: Path, state: str | None) -> Index | None:
     """Return a cached index; None if the data have changed since, or if the index is invalid for these data."""
     try:
         folder, members = path.is_dir(), kept.arrays.get("members")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan2.runtime.bounded import MOST_TEXT, parse_json
+from stylegan2.runtime.bounded import MAX_TEXT, parse_json
 from stylegan2.runtime.errors import UserError
 
 DATASET_JSON = "dataset.json"  # {"labels": [[name, class or vector], ...]}, next to the images or in a parent folder
@@ -95,9 +95,9 @@ class EncodedLabels(NamedTuple):
 
     values: np.ndarray
     """classes as int64 [M], or vectors as float32 [M, K]"""
-    kept: np.ndarray
+    indices: np.ndarray
     """int64 [M], the indices of the M images that have a label"""
-    said: list[str]
+    messages: list[str]
     """messages for the user: how many images have no label, and the order in which classes were numbered"""
 
 
@@ -114,22 +114,24 @@ def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
     Raises:
         UserError: Some labels are classes and others vectors, or vectors differ in length.
     """
-    kept = np.array([index for index, label in enumerate(labels) if label is not None], np.int64)  # [M]
+    indices = np.array([index for index, label in enumerate(labels) if label is not None], np.int64)  # [M]
     given: list[Any] = [label for label in labels if label is not None]
-    said = []
-    if len(kept) < len(labels):
-        said.append(f"{len(labels) - len(kept):,} of {len(labels):,} images of {where} have no label and are left out")
+    messages = []
+    if len(indices) < len(labels):
+        messages.append(
+            f"{len(labels) - len(indices):,} of {len(labels):,} images of {where} have no label and are left out"
+        )
     if any(isinstance(label, tuple) for label in given):
         if len({len(label) if isinstance(label, tuple) else 0 for label in given}) > 1:
             raise UserError(
                 f"the labels of {where} are classes for some images and vectors for others, or of several lengths"
             )
-        return EncodedLabels(np.array(given, np.float32), kept, said)  # [M, K]
+        return EncodedLabels(np.array(given, np.float32), indices, messages)  # [M, K]
     if any(isinstance(label, str) for label in given) or max(given, default=0) >= len(labels):
         number = {name: k for k, name in enumerate(in_order({str(label) for label in given}))}
-        said.append(f"{len(number)} classes of {where}: {listed(list(number))}")
+        messages.append(f"{len(number)} classes of {where}: {listed(list(number))}")
         given = [number[str(label)] for label in given]
-    return EncodedLabels(np.array(given, np.int64), kept, said)  # [M]
+    return EncodedLabels(np.array(given, np.int64), indices, messages)  # [M]
 
 
 def number_of_classes(labels: np.ndarray | None) -> int:
@@ -234,9 +236,9 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
     path = Path(source)
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_TEXT + 1)
-        if len(content) > MOST_TEXT:
-            raise UserError(f"the labels of {source!r} are longer than the limit of {MOST_TEXT:,} bytes")
+            content = file.read(MAX_TEXT + 1)
+        if len(content) > MAX_TEXT:
+            raise UserError(f"the labels of {source!r} are longer than the limit of {MAX_TEXT:,} bytes")
         json_file = path.suffix.lower() == ".json"
         text = "" if json_file else content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig")
     except (OSError, ValueError) as error:

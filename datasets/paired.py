@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.examples import Example
-from datasets.folder import ImageFiles, LeftOut, square
+from datasets.folder import ImageFiles, UnreadableItems, square
 from stylegan2.runtime.errors import ImageError, UserError
 
 SHOWN_ORPHANS = 5
@@ -36,7 +36,7 @@ class PairedFolders:
         by_name = by_stem(self.targets), by_stem(self.sources)
         _check_orphans(*by_name, data, source_data)
         self.pairs = np.array([(by_name[0][stem], by_name[1][stem]) for stem in by_name[0]], np.int64)  # [N, 2]
-        self.left_out = LeftOut(len(self.pairs), f"{data} and {source_data}")
+        self.left_out = UnreadableItems(len(self.pairs), f"{data} and {source_data}")
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -56,10 +56,10 @@ def read_here(dataset: Samples, keys: Iterator[list[Key]]) -> Generator[Any, Non
         keys: Lists of (index, position), one per batch.
     """
     for batch in keys:
-        arrays, alone = collate([dataset[key] for key in batch])
+        arrays, is_single = collate([dataset[key] for key in batch])
         tensors = [torch.from_numpy(array) for array in arrays]
         tensors = [tensor.pin_memory() for tensor in tensors] if torch.cuda.is_available() else tensors
-        yield tensors[0] if alone else tuple(tensors)
+        yield tensors[0] if is_single else tuple(tensors)
 
 
 def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Generator[Any, None, None]:
@@ -87,8 +87,8 @@ def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Gen
         for worker in cycle(team):
             if due == 0:
                 break
-            batch, said = _checked(ready.get(), worker)
-            for sentence in said:
+            batch, warnings_raised = _checked(ready.get(), worker)
+            for sentence in warnings_raised:
                 warnings.warn(sentence, stacklevel=2)
             due += _ask(worker, keys) - 1
             yield batch
@@ -115,8 +115,10 @@ def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
     if isinstance(found, EOFError | OSError):
         worker.process.join(PATIENCE)
         code = worker.process.exitcode
-        how = f" by {signal.Signals(-code).name}" if code is not None and -code in set(signal.Signals) else ""
-        raise UserError(f"a process that reads ahead was terminated{how}: if memory is short, use fewer workers")
+        signal_name = f" by {signal.Signals(-code).name}" if code is not None and -code in set(signal.Signals) else ""
+        raise UserError(
+            f"a process that reads ahead was terminated{signal_name}: if memory is short, use fewer workers"
+        )
     if isinstance(found, BaseException):
         raise found
     return found
@@ -203,4 +205,4 @@ def _receive(batches: Connection, pinned: bool) -> object:
         kind = torch.from_numpy(np.empty(0, dtype)).dtype
         tensors.append(torch.empty(shape, dtype=kind, pin_memory=pinned))
         receive_bytes(batches, tensors[-1].numpy())
-    return tensors[0] if head.alone else tuple(tensors), head.said
+    return tensors[0] if head.is_single else tuple(tensors), head.warnings_raised

@@ -23,7 +23,7 @@ from stylegan2.runtime.threads import ordered_map
 
 INDEX = "shards.npz"  # file next to the shards, written by `prepare_data.py --shards`
 LARGEST_SHARD = 2**50  # bytes
-MOST_LABEL = 2**16  # bytes of a .cls or .json member
+MAX_LABEL = 2**16  # bytes of a .cls or .json member
 AT_A_TIME = 8  # number of shards that are downloaded and indexed concurrently
 WITHOUT_PICTURE = "samples without a picture"
 
@@ -175,9 +175,9 @@ class Scan:
     """size of each image in bytes"""
     labels: list[Label | None] = field(default_factory=list)
     """label of each image"""
-    passed_over: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     """{kind: number of skipped samples or members}"""
-    complaint: str = ""
+    error_text: str = ""
     """why the shard could not be read to its end, or "" """
 
 
@@ -189,19 +189,19 @@ def scan(shards: ShardCache) -> ShardIndex:
     """
     # Python's threads share one core, so they are useful only for waiting for downloads.
     work = ordered_map(partial(scan_shard, shards), range(len(shards)), AT_A_TIME if shards.remote else 1)
-    counts, starts, sizes, labels, passed_over = [], [], [], [], Counter()
+    counts, starts, sizes, labels, skipped = [], [], [], [], Counter()
     for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
-        if found.complaint:
+        if found.error_text:
             write_line(
-                f"{shards.name(number)}: {found.complaint}; the {len(found.starts):,} pictures before that are used"
+                f"{shards.name(number)}: {found.error_text}; the {len(found.starts):,} pictures before that are used"
             )
         counts.append(len(found.starts))
         starts.append(np.array(found.starts, np.int64))
         sizes.append(np.array(found.sizes, np.int32))
         labels += found.labels
-        passed_over += found.passed_over
-    if passed_over:
-        write_line("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items())))
+        skipped += found.skipped
+    if skipped:
+        write_line("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items())))
     return ShardIndex(np.array(counts), np.concatenate(starts), np.concatenate(sizes), _of_one_kind(labels))
 
 
@@ -237,7 +237,7 @@ def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
     from webdataset.tariterators import group_by_keys
 
     def twice(error: Exception) -> bool:  # of members of the same name, the first is used
-        found.passed_over["members whose name occurs twice in their sample"] += 1
+        found.skipped["members whose name occurs twice in their sample"] += 1
         return True
 
     yield from group_by_keys(_named(file, found), handler=twice)
@@ -250,7 +250,7 @@ def _named(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
             if not own.startswith((".", "__")):  # files of macOS and metadata of webdataset
                 yield {"fname": member.name, "data": (member.start, member.size), "__url__": ""}
     except DamagedTarError as error:
-        found.complaint = str(error)
+        found.error_text = str(error)
     except UserError as error:
         raise UserError(f"{Path(str(file.name)).name}: {error}") from error
 
@@ -259,11 +259,11 @@ def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> Non
     contents = {extension: place for extension, place in sample.items() if not extension.startswith("__")}
     pictures = [extension for extension in contents if "." + extension.rpartition(".")[2] in EXTENSIONS]
     if not pictures:
-        found.passed_over[WITHOUT_PICTURE] += 1
+        found.skipped[WITHOUT_PICTURE] += 1
         return
     plain = next((extension for extension in pictures if "." not in extension), pictures[0])
     if len(pictures) > 1:
-        found.passed_over["further pictures of samples that have several"] += len(pictures) - 1
+        found.skipped["further pictures of samples that have several"] += len(pictures) - 1
     start, size = contents[plain]
     found.starts.append(start)
     found.sizes.append(min(size, np.iinfo(np.int32).max))  # too large, rejected when it is read
@@ -271,7 +271,7 @@ def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> Non
         found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
     except (UserError, UnicodeDecodeError):
         found.labels.append(None)
-        found.passed_over[".cls and .json members that are not labels"] += 1
+        found.skipped[".cls and .json members that are not labels"] += 1
 
 
 def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:
@@ -291,7 +291,7 @@ def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> 
 
 
 def _read_text(file: BinaryIO, start: int, size: int) -> str:
-    if size > MOST_LABEL:
-        raise UserError(f"it is larger than the {MOST_LABEL:,} bytes that are the limit for a label")
+    if size > MAX_LABEL:
+        raise UserError(f"it is larger than the {MAX_LABEL:,} bytes that are the limit for a label")
     file.seek(start)
     return file.read(size).decode("utf-8")

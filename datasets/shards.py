@@ -27,7 +27,7 @@ from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_reader import MAX_FILE_BYTES, read_image
 
 EXTRA = 'pip install "psp-translate[shards]"'
-MOST_SHARDS = 100_000
+MAX_SHARDS = 100_000
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 FEW_SHARDS = 2  # smallest number of shards from which images are held out
 OPEN_FILES = 16  # number of shards that a process keeps open
@@ -157,12 +157,12 @@ def expand(data: str) -> list[str]:
     found: list[str] = []
     for part in data.split("::"):
         ranges = [abs(int(last[:18]) - int(first[:18])) + 1 for first, last in RANGE.findall(part)]
-        if math.prod(ranges) > MOST_SHARDS:  # checked before braceexpand lists them
-            raise UserError(f"{part!r} stands for more than {MOST_SHARDS:,} shards")
+        if math.prod(ranges) > MAX_SHARDS:  # checked before braceexpand lists them
+            raise UserError(f"{part!r} stands for more than {MAX_SHARDS:,} shards")
         try:
-            found += islice(braceexpand.braceexpand(part), MOST_SHARDS + 1 - len(found))
+            found += islice(braceexpand.braceexpand(part), MAX_SHARDS + 1 - len(found))
         except ValueError as error:  # braces that do not close
             raise UserError(f"{part!r} is not a pattern of shards ({error}), such as {{000000..000999}}.tar") from error
-    if len(found) > MOST_SHARDS:
-        raise UserError(f"{data!r} stands for more than {MOST_SHARDS:,} shards")
+    if len(found) > MAX_SHARDS:
+        raise UserError(f"{data!r} stands for more than {MAX_SHARDS:,} shards")
     return found

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from stylegan2.runtime.errors import UserError
 
 BLOCK = 512  # bytes of a header; contents are padded to multiples of it
-MOST_HEADER = 2**16  # bytes of a long name or of PAX records
+MAX_HEADER = 2**16  # bytes of a long name or of PAX records
 LONGEST_NAME = 255  # characters
 REGULAR = (b"0", b"\0", b"7")
 WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders and pipes, whose sizes are ignored
@@ -51,7 +51,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
         start = place + BLOCK
         if kind in (LONG_NAME, PAX):
             _check_extent(start, claimed, end, place)
-            content = _read(file, start, claimed) if claimed <= MOST_HEADER else b""
+            content = _read(file, start, claimed) if claimed <= MAX_HEADER else b""
             if kind == LONG_NAME:
                 name = content.partition(b"\0")[0]
             else:
@@ -59,7 +59,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
                 name = records.get(b"path", name)
                 size = _decimal(records[b"size"], place) if b"size" in records else size
                 sparse = any(key.startswith(b"GNU.sparse.") for key in records)
-            if claimed > MOST_HEADER:
+            if claimed > MAX_HEADER:
                 name = b""
         if kind in (LONG_NAME, PAX, LONG_LINK, PAX_GLOBAL):  # these precede the member that they describe
             place = start + _whole(claimed)

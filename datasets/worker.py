@@ -35,9 +35,9 @@ class Batch(NamedTuple):
 
     arrays: list[tuple[str, tuple[int, ...]]]
     """(type, shape) of each array"""
-    alone: bool
+    is_single: bool
     """whether each sample is one array instead of a tuple of arrays"""
-    said: list[str]
+    warnings_raised: list[str]
     """warnings that were raised while the batch was read"""
 
 
@@ -68,19 +68,19 @@ def serve(
     os.environ.update(environment)
     asked: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(keys, asked), daemon=True).start()
-    said: list[str] = []
-    warnings.showwarning = lambda message, *_: said.append(str(message))  # type: ignore[assignment]
+    warnings_raised: list[str] = []
+    warnings.showwarning = lambda message, *_: warnings_raised.append(str(message))  # type: ignore[assignment]
     opened = None
     while True:
         wanted = [(int(index), int(position)) for index, position in asked.get()]
         try:
             opened = open_packed(dataset, sizes, shared) if opened is None else opened
-            arrays, alone = collate([opened[key] for key in wanted])
+            arrays, is_single = collate([opened[key] for key in wanted])
         except Exception as error:  # the training process raises it
             batches.send(sendable(error))
             continue
-        batches.send(Batch([(array.dtype.str, array.shape) for array in arrays], alone, said[:]))
-        said.clear()
+        batches.send(Batch([(array.dtype.str, array.shape) for array in arrays], is_single, warnings_raised[:]))
+        warnings_raised.clear()
         for array in arrays:
             send_bytes(batches, array)
 
@@ -102,9 +102,9 @@ def collate(samples: Sequence[object]) -> tuple[list[np.ndarray], bool]:
     Returns:
         Arrays [N, ...], and whether each sample is one array instead of a tuple.
     """
-    alone = not isinstance(samples[0], tuple | list)
-    columns: Iterable[Sequence[object]] = [samples] if alone else zip(*samples, strict=True)
-    return [np.stack([np.asarray(value) for value in column]) for column in columns], alone  # [N, ...] each
+    is_single = not isinstance(samples[0], tuple | list)
+    columns: Iterable[Sequence[object]] = [samples] if is_single else zip(*samples, strict=True)
+    return [np.stack([np.asarray(value) for value in column]) for column in columns], is_single  # [N, ...] each
 
 
 def sendable(error: BaseException) -> Failure:

@@ -111,7 +111,7 @@ def run(
         shares: Whether several processes that torchrun starts share the work of the command. Other commands refuse
             them, because each process would do the same work.
     """
-    _hear_interrupts()
+    _handle_interrupts()
     with exit_on_user_error(settings):
         given = parse(settings, presets)
         if was_launched() and not shares:
@@ -170,7 +170,7 @@ def exit_on_user_error(settings: type | None = None) -> Iterator[None]:
         _stop(f"error: {printable(sentence)}", 2)
 
 
-def _hear_interrupts() -> None:
+def _handle_interrupts() -> None:
     """Let Ctrl-C raise a KeyboardInterrupt again, unless it is ignored (`scripts/_start.py` changes it for imports)."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -69,7 +69,7 @@ def psp_settings(given: Mapping[str, str]) -> dict[str, Any]:
     if encoder != "auto" and not encoder.startswith("light"):
         return {}
     resolution = _resolution(given)
-    if resolution is None or resolution > LARGEST_LIGHT or _goes_on(given):
+    if resolution is None or resolution > LARGEST_LIGHT or _resumes(given):
         return {}
     fitting = PSP["light-e4e" if encoder == "light_e4e" else "light"]
     return {field: value for field, value in fitting.items() if field != "encoder_type"}
@@ -88,7 +88,7 @@ def _resolution(given: Mapping[str, str]) -> int | None:
         return None
 
 
-def _goes_on(given: Mapping[str, str]) -> bool:
+def _resumes(given: Mapping[str, str]) -> bool:
     """Return whether the run to resume began with the paper's 300,000 steps, the default of earlier versions."""
     if "--exp_dir" not in given or not Path(given["--exp_dir"], "checkpoints").is_dir():
         return False

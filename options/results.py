@@ -26,7 +26,7 @@ OF_THE_CALL = ("config", "overwrite", "dry_run")
 """settings that are not written to config.yaml, because they are not properties of a run"""
 OF_THE_MACHINE = ("device", "tune_malloc", "workers", "exp_dir")
 """settings on which results do not depend"""
-LONGEST_CONFIG, MOST_VALUES = 2**20, 10_000  # largest number of bytes and of values in a file of settings
+LONGEST_CONFIG, MAX_VALUES = 2**20, 10_000  # largest number of bytes and of values in a file of settings
 NO_RESULTS = (".txt", ".log", ".out", ".err", ".yaml", ".yml", ".sh")
 """suffixes of files that may be in a folder before its first run"""
 
@@ -200,8 +200,8 @@ def _count_values(config: object, path: Path) -> None:
     waiting = [config]
     for value in waiting:
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | set) else ()
-        if len(waiting) > MOST_VALUES:
-            raise UserError(f"{str(path)!r} is not a list of settings: it has more than {MOST_VALUES:,} values")
+        if len(waiting) > MAX_VALUES:
+            raise UserError(f"{str(path)!r} is not a list of settings: it has more than {MAX_VALUES:,} values")
 
 
 def is_first_process() -> bool:

@@ -5,7 +5,7 @@ import re
 
 from stylegan2.runtime.errors import UserError
 
-MOST = 100_000
+MAX_SEEDS = 100_000
 
 
 def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
@@ -27,8 +27,8 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if first > last:
             raise UserError(f"{flag} must be numbers from 0 on or ranges such as 0-63 or 1,5,9-12, not {text!r}")
-        if last - first >= MOST - len(seeds):
-            raise UserError(f"{flag} contains more than {MOST} seeds: {text!r}")
+        if last - first >= MAX_SEEDS - len(seeds):
+            raise UserError(f"{flag} contains more than {MAX_SEEDS} seeds: {text!r}")
         seeds += range(first, last + 1)
     return seeds
 

@@ -18,7 +18,7 @@ from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
 
-MOST_STEPS = 20
+MAX_STEPS = 20
 
 
 def estimate(
@@ -58,4 +58,4 @@ def estimate(
             )
         return len(source)
 
-    return time_steps(take, device, MOST_STEPS)
+    return time_steps(take, device, MAX_STEPS)

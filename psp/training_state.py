@@ -85,7 +85,7 @@ def schedule(state: TrainingState, s: TrainingSettings) -> None:
         )
 
 
-def learning_part(model: PSp, s: TrainingSettings) -> nn.Module:
+def trainable_module(model: PSp, s: TrainingSettings) -> nn.Module:
     """Return the part of the encoder that learns: the whole encoder, or its corrector.
 
     Raises:
@@ -104,9 +104,9 @@ def build_state(model: PSp, s: TrainingSettings) -> TrainingState:
     The generator is frozen unless it is trained too; the encoder learns its batch statistics.
     """
     model.requires_grad_(False).eval()
-    trained = model if s.train_decoder else learning_part(model, s)
+    trained = model if s.train_decoder else trainable_module(model, s)
     trained.requires_grad_(True)
-    learning_part(model, s).train()
+    trainable_module(model, s).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = build_optimizer(s.optim_name, parameters, s.learning_rate)
     weight = s.w_discriminator_lambda

@@ -12,7 +12,7 @@ from dataclasses import replace
 from options.commands.align_faces import AlignFaces
 from options.parse import run
 from options.results import record_for
-from psp.inference.aligned import MANIFEST, Aligner, Detected, Given, align_folder, summarize
+from psp.inference.aligned_folder import MANIFEST, Aligner, DetectedFaces, GivenFaces, align_folder, summarize
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.landmarks import read_landmarks
 from psp.inference.names import list_photos
@@ -21,7 +21,7 @@ from stylegan2.runtime.remote import local
 from stylegan2.runtime.work_group import join_group
 
 
-def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
+def face_source(o: AlignFaces, names: set[str]) -> DetectedFaces | GivenFaces:
     """Choose the source of the faces: a detector, or a file of landmarks.
 
     Args:
@@ -33,7 +33,7 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
     """
     if o.landmarks is None:
         sides = SEARCH_SIDES[-1:] if o.faces == "all" else SEARCH_SIDES
-        return Detected(build_detector(o.detector, sides), o.faces == "all", o.detector)
+        return DetectedFaces(build_detector(o.detector, sides), o.faces == "all", o.detector)
     given = read_landmarks(o.landmarks)
     if not names & given.keys():
         raise UserError(
@@ -43,7 +43,7 @@ def finder(o: AlignFaces, names: set[str]) -> Detected | Given:
         )
     if unknown := given.keys() - names:
         print(f"{len(unknown)} files in {o.landmarks} are not among the photos, such as {min(unknown)}")
-    return Given(given)
+    return GivenFaces(given)
 
 
 def main(o: AlignFaces) -> int:
@@ -53,7 +53,7 @@ def main(o: AlignFaces) -> int:
     files = list_photos(o.data_path, [o.exp_dir])
     root = o.data_path if o.data_path.is_dir() else o.data_path.parent
     names = {file.relative_to(root).as_posix() for file in files}
-    aligner = Aligner(root, o.output_size, finder(o, names))
+    aligner = Aligner(root, o.output_size, face_source(o, names))
     record.write()
     group.check_folder(o.exp_dir)
     summary = align_folder(files, aligner, o.exp_dir, o.workers, group)

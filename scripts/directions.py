@@ -49,8 +49,8 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
     names = [f"{o.method}{k}" for k in range(o.count)]
     if o.method == "boundary":
         x, y = (w, scores) if o.labels is None else scored_latents(generator, o.labels, o.latents)
-        names = o.wanted(list(y))
-        vectors = boundaries(x, y, {name: o.left_alone(name, list(y)) for name in names}, w, o.keep)
+        names = o.selected_attributes(list(y))
+        vectors = boundaries(x, y, {name: o.conditioned_attributes(name, list(y)) for name in names}, w, o.keep)
     elif o.method == "pca":
         vectors, _ = principal_components(w, o.count)
     else:

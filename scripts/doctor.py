@@ -99,7 +99,7 @@ def trainings(domain: Domain, device: torch.device) -> tuple[list[str], list[str
     return [f"  # {line}" for line in of_generator], [f"  # {line}" for line in of_encoder]
 
 
-def why(domain: Domain) -> list[str]:
+def explanations(domain: Domain) -> list[str]:
     """Return sentences that explain the proposed commands."""
     reasons = []
     if domain.faces:
@@ -125,7 +125,7 @@ def main(o: Doctor) -> None:
     found = examine(ImageFiles(o.data), o.look_at, o.search, o.workers)
     print("\n".join([*found.lines(), ""]))
     domain = domain_of(o, found, device.type == "cuda")
-    print("\n".join(why(domain)), end="\n\n")
+    print("\n".join(explanations(domain)), end="\n\n")
     of_generator, of_encoder = trainings(domain, device) if o.estimate else ([], [])
     commented = [*preparation(domain), generator_training(domain), *of_generator, encoder_training(domain), *of_encoder]
     print("\n".join([*commented, use(domain)]))

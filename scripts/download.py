@@ -36,14 +36,14 @@ def describe(entry: PretrainedFile, path: Path) -> None:
     if source is None:
         raise UserError(f"{entry.name} cannot be downloaded here: {entry.source}")
     size = f"about {source.megabytes} MB" if source.megabytes else "of unknown size"
-    print(f"{entry.name}: {entry.what}, {size}")
+    print(f"{entry.name}: {entry.description}, {size}")
     print(f"  from      {source.url}")
     print(f"  page      {source.page}")
     print(f"  licence   {entry.licence}")
     print(f"  to        {path}", flush=True)
 
 
-def agreed() -> bool:
+def confirmed() -> bool:
     """Ask the user for confirmation.
 
     Raises:
@@ -78,7 +78,7 @@ def main(o: DownloadModels) -> int:
             print(f"{entry.name} is here and intact: {found} (SHA-256 {check_present(entry, found)})")
             continue
         describe(entry, target(entry, o.folder))
-        if not (o.yes or agreed()):
+        if not (o.yes or confirmed()):
             print("nothing was downloaded", file=sys.stderr)
             return 1
         fetch(entry, o)

@@ -38,7 +38,7 @@ from stylegan2.runtime.output_names import file_name, printable, unique_paths
 DEFAULT_MODEL, DEFAULT_GENERATOR = "portraits64_inversion", "portraits64"
 
 
-def own_generator(files: Sequence[Path]) -> str:
+def generator_of_directions(files: Sequence[Path]) -> str:
     """Return the name of the shipped generator for which directions were found.
 
     If a file of directions names another generator, this is only reported, because a path in a file from elsewhere
@@ -52,10 +52,10 @@ def own_generator(files: Sequence[Path]) -> str:
     found_for = None if files[0].suffix in READERS else load_directions(files[0])[1].get("generator")
     if isinstance(found_for, str) and found_for in PRETRAINED.shipped_as("generator"):
         return found_for
-    said = (
+    origin = (
         f"were found for {printable(found_for, 200)!r}" if isinstance(found_for, str) else "do not name their generator"
     )
-    raise UserError(f"the directions of {str(files[0])!r} {said}: give the generator to use with --generator")
+    raise UserError(f"the directions of {str(files[0])!r} {origin}: give the generator to use with --generator")
 
 
 def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
@@ -113,7 +113,7 @@ def edit_samples(o: Edit, device: torch.device) -> int:
     """Write a strip of pictures for each direction, and return the exit code."""
     o = with_folder(o, f"edited-{label(o.latents or (o.directions[0] if o.directions else 'samples'))}")
     record = record_for(o, "edit", writes=("*.png",), free=("names",))
-    generator = loading.load_generator(o.generator or own_generator(o.directions))
+    generator = loading.load_generator(o.generator or generator_of_directions(o.directions))
     place(generator, device)
     sources = sources_of(generator, o)
     names = [name for source in sources for name in source.names]

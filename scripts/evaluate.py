@@ -24,7 +24,7 @@ from psp.evaluation.encoders import compare_diversity, compare_methods, diversit
 from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
-from psp.evaluation.together import measure_together, waits
+from psp.evaluation.shared_jobs import measure_together, waits
 from psp.losses import build_losses
 from psp.mixing import mask_rows
 from psp.model import LOSS_SIZE, PSp
@@ -151,15 +151,15 @@ def main(o: Evaluate) -> int:
         jobs += diversity_jobs(sets, models, metrics.perceptual, mixing, o.folder)
     if not group.is_alone or waits(jobs):
         measure_together(jobs, group)  # the results are stored, and the tables below are made from them
-    passed_over = group.gather("left out", "\n".join(left_out([held_out.pairs for held_out in sets])))
+    skipped_lines = group.gather("left out", "\n".join(left_out([held_out.pairs for held_out in sets])))
     if not group.is_first:
         return 0
     show_sources = paired or task.pictures_source
     report = compare_methods(rows, metrics, o.folder, header, titles, SHOWN, show_sources, precision)
     if mixing is not None:
         compare_diversity(sets, models, metrics.perceptual, mixing, o.folder, report)
-    passed_over.append("\n".join(left_out([held_out.pairs for held_out in sets])))  # the tables read more
-    lost = sorted({line for lines in passed_over for line in lines.splitlines()})
+    skipped_lines.append("\n".join(left_out([held_out.pairs for held_out in sets])))  # the tables read more
+    lost = sorted({line for lines in skipped_lines for line in lines.splitlines()})
     if lost:  # other images were used in place of these
         write_text(o.folder / "left_out.txt", "".join(f"{printable(reason)}\n" for reason in lost))
         print(f"{len(lost)} files could not be read, see {o.folder}{os.sep}left_out.txt", file=sys.stderr)

@@ -26,7 +26,7 @@ def codes_of(generator: Generator, seeds: list[int], o: Generate) -> Tensor:
     return seeded_w(generator, seeds, o.truncation_psi, o.truncation_cutoff, o.label)
 
 
-def named(seeds: list[int]) -> str:
+def seed_names(seeds: list[int]) -> str:
     """Return a caption for the seeds of a row of pictures, such as 8-15."""
     follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]}-{seeds[-1]}" if follow and len(seeds) > 1 else ", ".join(map(str, seeds))
@@ -39,7 +39,7 @@ def samples(generator: Generator, o: Generate) -> None:
     for seed, picture in zip(o.row_seeds(), to_uint8(images), strict=True):
         write_image(o.folder / "samples" / f"seed{seed:04d}.png", picture)
     rows = [list(to_uint8(part)) for part in images.split(COLUMNS)]
-    captions = [named(o.row_seeds()[start : start + COLUMNS]) for start in range(0, len(images), COLUMNS)]
+    captions = [seed_names(o.row_seeds()[start : start + COLUMNS]) for start in range(0, len(images), COLUMNS)]
     write_image(o.folder / "samples.png", labelled_sheet(rows, captions=captions))
 
 

@@ -24,11 +24,11 @@ from options.results import record_for
 from options.tasks import given_settings
 from psp import PSp
 from psp.evaluation.methods import fingerprint
-from psp.inference.joined import TranslatedFolder, summarize
 from psp.inference.names import list_photos
 from psp.inference.photos import Photo, build_reader, read_photos
 from psp.inference.report import Pending, Report, own_outputs
 from psp.inference.translate import translate
+from psp.inference.translated_folder import TranslatedFolder, summarize
 from psp.loading import load
 from psp.mixing import Variants
 from stylegan2 import save_generator
@@ -40,7 +40,7 @@ from stylegan2.runtime.remote import local
 from stylegan2.runtime.work_group import join_group
 
 WRITES = ("manifest.json", "latents.npz", "contact_sheet*", "inference_*", "generators")
-NO_MATTER = ("device", "tune_malloc", "workers", "exp_dir", "data_path", "test_batch_size")
+FREE_SETTINGS = ("device", "tune_malloc", "workers", "exp_dir", "data_path", "test_batch_size")
 """settings on which the result for a photo does not depend"""
 WITHOUT_FACES = 3
 NO_FACES = (
@@ -131,7 +131,7 @@ def main(o: Inference) -> int:
     started = time.perf_counter()
     record.write()
     group.check_folder(o.exp_dir)
-    key = [{k: v for k, v in record.settings.items() if k not in NO_MATTER}, fingerprint(model.state_dict())]
+    key = [{k: v for k, v in record.settings.items() if k not in FREE_SETTINGS}, fingerprint(model.state_dict())]
     results = TranslatedFolder(o.exp_dir, files, root, tuple(model.latent_avg.shape), key)
     todo = results.todo(group, o.overwrite)
     if len(todo) < len(files):

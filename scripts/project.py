@@ -33,7 +33,7 @@ WRITES = ("projections.json", "latents.npz", "sheet.png", "projected", "videos")
 Batch = list[tuple[str, np.ndarray]]  # (name, target uint8 [R, R, C]) of each picture
 
 
-def watched(
+def project_batch(
     generator: Generator, batch: Batch, distance: Distance, o: Project, bar: Progress
 ) -> tuple[Projection, np.ndarray]:
     """Project a batch of N pictures, and keep frames of the optimisation for an animation.
@@ -93,7 +93,7 @@ def main(o: Project) -> int:
     with Progress(len(targets) * o.steps, "projecting", "step") as bar:
         for start in range(0, len(targets), o.batch_size):
             batch = list(targets.items())[start : start + o.batch_size]
-            found, seen = watched(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
+            found, seen = project_batch(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
             write(batch, seen, o, failed)
             rows += [[picture, seen[-1, n]] for n, (_, picture) in enumerate(batch)]
             codes.append(found.w_plus.cpu())

@@ -34,7 +34,7 @@ from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.estimate import parameter_counts
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
@@ -89,7 +89,7 @@ def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Examp
     first = islice(sampler_of(examples)(len(examples), o.training.seed), min(SEARCHED, len(examples)))
     if any_face([examples[index].target for index, _ in first]):
         return lambdas
-    say_once(f"no face was found in {SEARCHED} of the images, so identities are not compared (id_lambda 0)")
+    print_once(f"no face was found in {SEARCHED} of the images, so identities are not compared (id_lambda 0)")
     return {**lambdas, "id": 0.0}
 
 

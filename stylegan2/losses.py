@@ -41,8 +41,8 @@ def hinge_d(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     return (F.relu(1 + fake_logits) + F.relu(1 - real_logits)).mean(1)  # [N]
 
 
-OF_D = {"logistic": logistic_d, "wgan": wgan_d, "hinge": hinge_d}
-OF_G = {"logistic": logistic_g, "wgan": wgan_g, "hinge": hinge_g}
+D_LOSSES = {"logistic": logistic_d, "wgan": wgan_d, "hinge": hinge_d}
+G_LOSSES = {"logistic": logistic_g, "wgan": wgan_g, "hinge": hinge_g}
 
 
 def drift(real_logits: Tensor) -> Tensor:

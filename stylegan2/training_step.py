@@ -64,7 +64,7 @@ def step(
             fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
         both, twice = torch.cat([fake, images]), None if classes is None else torch.cat([classes, classes])
         fake_logits, real_logits = run_D(D, both, twice, stage, s, state.control.p, parts=2).chunk(2)  # [M, 1] each
-        loss = losses.OF_D[s.loss](fake_logits, real_logits)  # [M]
+        loss = losses.D_LOSSES[s.loss](fake_logits, real_logits)  # [M]
         seen["loss/D"].append(loss.detach())
         if s.loss == "wgan":
             between = losses.interpolate(fake, images)  # [M, C, r, r]
@@ -101,7 +101,7 @@ def step(
     for k in rounds(count, device):
         classes = rows(labels, k, count)
         fake, ws = run_G(G, n // count, classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
-        loss = losses.OF_G[s.loss](run_D(D, fake, classes, stage, s, state.control.p))  # [M]
+        loss = losses.G_LOSSES[s.loss](run_D(D, fake, classes, stage, s, state.control.p))  # [M]
         terms.append(accumulate(loss, n))
         seen["loss/G"].append(loss.detach())
         w.append(ws[:, 0].detach())

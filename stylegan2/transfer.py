@@ -1,7 +1,7 @@
 """Start a training from a given generator, optionally with frozen layers of D: Freeze-D (Mo et al. 2020).
 
-The new networks may have another resolution, other channels or other classes. Weights that fit are taken over, and the
-user is told which weights were taken, which were left in the file and which are new.
+The new networks may have another resolution, other channels or other classes. Weights that fit are loaded. The
+names of loaded, unused and new weights are printed.
 """
 
 import math
@@ -59,11 +59,11 @@ class Fit:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """all tensors of the network, including new ones"""
-    taken: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    partly_loaded: list[str] = field(default_factory=list)
     """names of tensors that were loaded for the shared classes"""
     new: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
 
 def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
@@ -84,25 +84,25 @@ def fit(network: nn.Module, stored: Mapping[str, Tensor]) -> Fit:
         adapted = None if old is None or old.shape == new.shape else _adapted(name, old, new)
         if name.endswith("_extra_state"):  # the state of growing: the new network is fully grown to its own resolution
             result.tensors[name] = new
-            result.taken.append(name)
+            result.loaded.append(name)
         elif old is not None and old.shape == new.shape:
             result.tensors[name] = old
-            result.taken.append(name)
+            result.loaded.append(name)
         elif adapted is not None:
             result.tensors[name] = adapted
-            result.changed.append(name)
+            result.partly_loaded.append(name)
         else:
             result.tensors[name] = new
             result.new.append(name)
-            result.left += [name] if old is not None else []
-    result.left += list(stored)
+            result.unused += [name] if old is not None else []
+    result.unused += list(stored)
     return result
 
 
 def start(
     networks: Mapping[str, nn.Module], stored: Mapping[str, Tensor], source: str, freeze_d: int = 0
 ) -> dict[str, Tensor]:
-    """Take over the weights that fit, and print which were taken, which were left in the file and which are new.
+    """Load the weights that fit, and print which were loaded, which were not used and which are new.
 
     Args:
         networks: G, D and G_ema by these names, which are not changed.
@@ -127,21 +127,21 @@ def start(
         )
     print(f"loaded from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
     for title, lists in (
-        ("loaded for the shared classes", {name: found.changed for name, found in shown.items()}),
-        ("not used", {name: found.left for name, found in shown.items() if found.taken}),
-        ("new", {name: found.new for name, found in shown.items() if found.taken}),
+        ("loaded for the shared classes", {name: found.partly_loaded for name, found in shown.items()}),
+        ("not used", {name: found.unused for name, found in shown.items() if found.loaded}),
+        ("new", {name: found.new for name, found in shown.items() if found.loaded}),
     ):
         if any(lists.values()):
             print(f"{title}: " + ", ".join(f"{name}.{part}" for name, found in lists.items() for part in _parts(found)))
     for name, found in shown.items():
-        if not found.taken:
-            reason = "the one in the file is of another kind" if found.left else "the file contains none"
+        if not found.loaded:
+            reason = "the one in the file is of another kind" if found.unused else "the file contains none"
             print(f"new: all of {name}, because {reason}")
     return {f"{name}.{key}": tensor for name, found in fits.items() for key, tensor in found.tensors.items()}
 
 
 def _share(name: str, found: Fit) -> str:
-    return f"{len(found.taken) + len(found.changed)} of {len(found.tensors)} tensors of {name}"
+    return f"{len(found.loaded) + len(found.partly_loaded)} of {len(found.tensors)} tensors of {name}"
 
 
 def _parts(names: Sequence[str]) -> list[str]:

@@ -58,8 +58,8 @@ class Segmentation(Task):
         """Make a pair of one-hot labels and the photo, never mirrored because left and right have different labels."""
         if example.source is None:
             raise UserError("the task segmentation needs label maps: give their folder as source_data")
-        if complaint := out_of_range(example.source, self.label_nc):
-            raise UserError(f"{example.name or 'a label map'} {complaint}")
+        if problem := out_of_range(example.source, self.label_nc):
+            raise UserError(f"{example.name or 'a label map'} {problem}")
         return one_hot(example.source, self.label_nc, source_size), to_size(example.target, target_size)
 
     def show_source(self, source: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def help_text() -> str:
     )
 
 
-def meant(name: str, args: Sequence[str]) -> tuple[str, Sequence[str]]:
+def resolved(name: str, args: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return the name of the command to run and its arguments, some of which select another command."""
     flags = {arg.partition("=")[0] for arg in args}
     if name == "export" and args[:1] == ["onnx"]:
@@ -115,9 +115,9 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "psp --help lists them"
         raise UserError(f"there is no command {name!r}: {hint}")
-    name, args = meant(name, args)
+    name, args = resolved(name, args)
     command = COMMANDS[name]
-    args = with_first(command, args)
+    args = with_positional(command, args)
     module = importlib.import_module(f"options.commands.{command.script}")
     settings = getattr(module, command.settings)
     sys.argv = [f"psp {name}", *args]  # the name of the program in the help text and in config.yaml
@@ -127,7 +127,7 @@ def run(name: str, args: Sequence[str]) -> NoReturn:
         sys.exit(script.main(given) or 0)
 
 
-def with_first(command: Command, args: Sequence[str]) -> list[str]:
+def with_positional(command: Command, args: Sequence[str]) -> list[str]:
     """Put the flag that the first words belong to before them, if they are not flags."""
     stands = command.first and args and not args[0].startswith("-")
     return [f"--{command.first}", *args] if stands else list(args)

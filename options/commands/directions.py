@@ -68,7 +68,7 @@ class FindDirections(Machine, Results):
         if self.latents is not None and self.labels is None:
             raise UserError("--latents needs a CSV file of labels: give --labels too")
 
-    def wanted(self, labelled: list[str]) -> list[str]:
+    def selected_attributes(self, labelled: list[str]) -> list[str]:
         """Return the attributes to find directions for.
 
         Args:
@@ -79,7 +79,7 @@ class FindDirections(Machine, Results):
         """
         return _named("--attributes", self.attributes, labelled)
 
-    def left_alone(self, attribute: str, labelled: list[str]) -> list[str]:
+    def conditioned_attributes(self, attribute: str, labelled: list[str]) -> list[str]:
         """Return the attributes that the direction of `attribute` should not change.
 
         Args:

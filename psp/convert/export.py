@@ -80,8 +80,8 @@ def export_problems(model: PSp) -> list[str]:
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
     settings = built_as(encoder)
-    wanted = {key: value for key, value in ENCODER.items() if key != "units" or "depth" in settings}
-    found = _differences(settings, wanted, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
+    expected = {key: value for key, value in ENCODER.items() if key != "units" or "depth" in settings}
+    found = _differences(settings, expected, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
     if list(settings["widths"]) != WIDTHS:
         found.append(f"the encoder's widths are {list(settings['widths'])}, not {WIDTHS}")
     sizes = resolutions(generator.img_resolution)
@@ -99,9 +99,9 @@ def encoder_name(model: PSp) -> str:
     return built_as(model.encoder)["name"]
 
 
-def _differences(config: Config, wanted: Config, part: str) -> list[str]:
+def _differences(config: Config, expected: Config, part: str) -> list[str]:
     return [
         f"the {part}'s {key} is {config[key]}, not {value}"
-        for key, value in wanted.items()
+        for key, value in expected.items()
         if key in config and config[key] != value
     ]

@@ -92,12 +92,12 @@ def _published(content: dict[str, object]) -> list[str]:
         lines.append(f"encoder: {error}")
     lines += _generator({key.removeprefix(DECODER): value for key, value in state.items() if key.startswith(DECODER)})
     lines.append(_average(average))
-    said = {
+    options_shown = {
         key: options[key] for key in ("dataset_type", "start_from_latent_avg", layout.RESTYLE_OPTION) if key in options
     }
     known = ("state_dict", "opts", "latent_avg")
     further = [key for key, value in content.items() if key not in known and not isinstance(value, Tensor)]
-    lines.append(f"options: {settings(said) or 'none'}")
+    lines.append(f"options: {settings(options_shown) or 'none'}")
     lines += [f"besides the model: {', '.join(map(str, further))}"] * bool(further)
     return [*lines, amount(state)]
 

@@ -20,8 +20,8 @@ from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.metrics import Metrics
 from psp.evaluation.per_image import PerImageValues
+from psp.evaluation.shared_jobs import Job
 from psp.evaluation.tables import sheet, table, tables
-from psp.evaluation.together import Job
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
 from psp.precision import autocast

@@ -78,11 +78,11 @@ def build_detector(name: str, sides: Sequence[int] = SEARCH_SIDES) -> Detector:
     if name == "mtcnn":
         return MtcnnDetector(max(sides))
     if name == "auto":
-        return FirstOf(DlibDetector(sides), lambda image: build_detector("mtcnn", sides)(image))
+        return FallbackDetector(DlibDetector(sides), lambda image: build_detector("mtcnn", sides)(image))
     raise UserError(f"there is no face detector {name!r}: choose one of auto, dlib, mtcnn")
 
 
-class FirstOf:
+class FallbackDetector:
     """A detector that tries several detectors in order until one finds a face."""
 
     def __init__(self, *detectors: Detector) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stylegan2.runtime.bounded import MOST_TEXT, read_arrays, read_json, reading
+from stylegan2.runtime.bounded import MAX_TEXT, read_arrays, read_json, reading
 from stylegan2.runtime.errors import UserError
 
 SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # {count of numbers: shape of the array}
-MOST_FACES = 500  # per photo
+MAX_FACES = 500  # per photo
 FARTHEST = 1e6  # px, more than the width of any photo
 Faces = dict[str, list[np.ndarray]]
 
@@ -39,14 +39,12 @@ def read_landmarks(path: Path) -> Faces:
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r} of landmarks")
     with reading(path, "a file of landmarks"):
-        if path.stat().st_size > MOST_TEXT:
-            raise UserError(f"it is larger than the {MOST_TEXT:,} bytes that are allowed")
+        if path.stat().st_size > MAX_TEXT:
+            raise UserError(f"it is larger than the {MAX_TEXT:,} bytes that are allowed")
         found = readers[path.suffix.lower()](path)
         for name, faces in found.items():
-            if len(faces) > MOST_FACES:
-                raise UserError(
-                    f"{name[:200]!r} has {len(faces):,} faces; at most {MOST_FACES} are allowed for a photo"
-                )
+            if len(faces) > MAX_FACES:
+                raise UserError(f"{name[:200]!r} has {len(faces):,} faces; at most {MAX_FACES} are allowed for a photo")
     if not found:
         raise UserError(f"{str(path)!r} contains no file names")
     return found

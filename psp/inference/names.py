@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.image_files import list_folder
-from stylegan2.runtime.output_names import Taken, file_name, key, relative_path
+from stylegan2.runtime.output_names import UsedPaths, file_name, key, relative_path
 
 
 def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
@@ -33,7 +33,7 @@ def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
     listing.names = [name for name in listing.names if not _under(os.path.realpath(source / name), own)]
     if not listing.names:
         raise UserError(f"the folder {str(source)!r} contains no images: {listing.describe() or 'it is empty'}")
-    listing.say(source)
+    listing.print_summary(source)
     return [source / name for name in listing.names]
 
 
@@ -54,7 +54,7 @@ class Names:
     def __init__(self, files: Iterable[Path], root: Path, reserved: Iterable[str] = ()) -> None:
         relative = {file: Path(os.path.relpath(file, root)) for file in files}
         plain = {file: relative_path(path.with_suffix("")) for file, path in relative.items()}
-        self.taken = Taken(name + ".png" for name in reserved)
+        self.taken = UsedPaths(name + ".png" for name in reserved)
         # A result must not have the name of a folder that is needed, as with a photo `b.jpg` next to a folder `b.png`.
         self.taken.add_folders(plain.values())
         wanted: dict[str, list[Path]] = {}

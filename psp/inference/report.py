@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from psp.inference.align import Point
-from psp.inference.aligned import Entry
+from psp.inference.aligned_folder import Entry
 from psp.inference.names import Names
 from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
@@ -70,8 +70,8 @@ class Pending:
 class Report:
     """A writer of results, which writes pictures as they arrive and a record of each photo after its last picture.
 
-    The memory that is used does not grow with the number of photos. `psp.inference.joined` makes the manifest, the
-    latents and the contact sheets from the records.
+    The memory that is used does not grow with the number of photos. `psp.inference.translated_folder`
+    makes the manifest, the latents and the contact sheets from the records.
 
     Args:
         folder: Folder for the results.

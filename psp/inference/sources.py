@@ -146,8 +146,8 @@ class LabelMaps:
             ImageError: The picture cannot be read, or contains labels that the model does not have.
         """
         labels = read_picture(path, "labels")  # [H, W]
-        if complaint := out_of_range(labels, self.label_nc):
-            raise ImageError(f"{describe(path)} {complaint}")
+        if problem := out_of_range(labels, self.label_nc):
+            raise ImageError(f"{describe(path)} {problem}")
         return labels
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:

@@ -17,7 +17,7 @@ from psp.perception.facenet import FaceNet, load_facenet
 from psp.pretrained_files import PRETRAINED
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 
 IdentityNetwork = ArcFace | DlibResNet | FaceNet
 LOADERS = {"arcface": load_arcface, "dlib": load_dlib, "facenet": load_facenet}
@@ -39,7 +39,7 @@ def identity_network(network: str = "auto", path: str | Path | None = None) -> I
     if network == "auto":
         network = "arcface" if PRETRAINED.find("arcface_ir_se50", path) else "dlib"
         because = "" if network == "arcface" else ", because no model_ir_se50.pth was given for arcface"
-        say_once(f"identity network: {network}{because}")
+        print_once(f"identity network: {network}{because}")
     if network not in LOADERS:
         raise UserError(f"there is no identity network {network!r}; there are auto, {', '.join(LOADERS)}")
     return LOADERS[network](path)

@@ -16,7 +16,7 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 """{name of a backbone in LPIPS: name of its file in the table of pretrained files}"""
@@ -86,7 +86,7 @@ def build_perceptual(network: str = "auto", path: Path | None = None) -> nn.Modu
     if network == "auto":
         network = "alex" if PRETRAINED.find("alexnet", path) else "effnet"
         because = "" if network == "alex" else ", because the AlexNet file of LPIPS is not on this machine"
-        say_once(f"perceptual network: {network}{because}")
+        print_once(f"perceptual network: {network}{because}")
     return EffNet(path) if network == "effnet" else LPIPS(network, path)
 
 

@@ -38,13 +38,13 @@ def sentence_for_mistakes(function: Callable[..., object]) -> Callable[..., obje
     """Wrap a function so that its `UserError` is shown on the page as one sentence."""
 
     @functools.wraps(function)
-    def said(*arguments: object) -> object:
+    def call(*arguments: object) -> object:
         try:
             return function(*arguments)
         except UserError as error:
             raise gr.Error(as_sentence(str(error)), duration=None, print_exception=False) from error
 
-    return said
+    return call
 
 
 def as_sentence(message: str) -> str:

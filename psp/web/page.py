@@ -94,10 +94,10 @@ def open_upload(file: str | None, opened: int) -> tuple[object, ...]:
     try:
         photograph = studio.open_photograph(file)
     except UserError as error:
-        return None, None, said(as_sentence(str(error))), gr.Gallery(None, visible=False), 0, opened + 1
+        return None, None, show_message(as_sentence(str(error))), gr.Gallery(None, visible=False), 0, opened + 1
     several = len(photograph.crops) > 1
     faces = gr.Gallery(studio.thumbnails(photograph) if several else None, visible=several, selected_index=None)
-    return photograph, photograph.image, said(photograph.notice), faces, 0, opened + 1
+    return photograph, photograph.image, show_message(photograph.notice), faces, 0, opened + 1
 
 
 def open_selected(gallery: list[tuple[str, str | None]], opened: int, event: gr.SelectData) -> tuple[object, ...]:
@@ -107,10 +107,10 @@ def open_selected(gallery: list[tuple[str, str | None]], opened: int, event: gr.
 
 def forget(opened: int) -> tuple[object, ...]:
     """Remove the photograph; returns the values of `open_upload`."""
-    return None, None, said(""), gr.Gallery(None, visible=False), 0, opened + 1
+    return None, None, show_message(""), gr.Gallery(None, visible=False), 0, opened + 1
 
 
-def said(sentence: str) -> gr.Markdown:
+def show_message(sentence: str) -> gr.Markdown:
     """Return a message for the page, which is hidden if the sentence is empty."""
     return gr.Markdown(sentence, visible=bool(sentence))
 

@@ -89,12 +89,12 @@ def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
 
 
 def gaps(
-    state: Mapping[str, object], wanted: Iterable[str], ignored: Iterable[str] = ()
+    state: Mapping[str, object], expected: Iterable[str], ignored: Iterable[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Return (names that `state` lacks, names that it has beyond `wanted` and `ignored`)."""
-    wanted = list(wanted)
-    known = {*wanted, *ignored}
-    return [name for name in wanted if name not in state], [name for name in state if name not in known]
+    """Return (names that `state` lacks, names that it has beyond `expected` and `ignored`)."""
+    expected = list(expected)
+    known = {*expected, *ignored}
+    return [name for name in expected if name not in state], [name for name in state if name not in known]
 
 
 def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
@@ -128,9 +128,9 @@ def matrix(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def check_names(state: Mapping[str, Tensor], wanted: Iterable[str], ignored: Iterable[str] = ()) -> None:
-    """Raise a CheckpointError that names what `state` lacks, and what it has beyond `wanted` and `ignored`."""
-    missing, extra = gaps(state, wanted, ignored)
+def check_names(state: Mapping[str, Tensor], expected: Iterable[str], ignored: Iterable[str] = ()) -> None:
+    """Raise a CheckpointError that names what `state` lacks, and what it has beyond `expected` and `ignored`."""
+    missing, extra = gaps(state, expected, ignored)
     problems = {"missing": missing, "not known": extra}
     text = "; ".join(f"{len(names)} tensors are {kind}: {_some(names)}" for kind, names in problems.items() if names)
     if text:

@@ -177,8 +177,11 @@ def outline(stored: Stored) -> layout.Outline:
     gaps = layout.gaps(state, [name for name in names.values() if name != NOISE], filters)
     missing, extra = ([f"{name[0]}{averaged}{name[1:]}" for name in found] for found in gaps)
     lr_mlp = stored.settings["lr_mlp"]
-    said = f"not in the file; {LR_MULTIPLIER} is used" if lr_mlp is None else f"{lr_mlp:g}, from {SETTINGS_FILE}"
-    remarks = [f"weights: {'averaged (SE and GE)' if averaged else 'of the training (S and G)'}", f"lr_mlp: {said}"]
+    description = f"not in the file; {LR_MULTIPLIER} is used" if lr_mlp is None else f"{lr_mlp:g}, from {SETTINGS_FILE}"
+    remarks = [
+        f"weights: {'averaged (SE and GE)' if averaged else 'of the training (S and G)'}",
+        f"lr_mlp: {description}",
+    ]
     reason = unsupported(state)
     return layout.Outline(
         {4 * 2**j: layout.size(state, f"G.blocks.{j}.to_noise1.bias", 0) for j in range(blocks)},

@@ -19,7 +19,7 @@ TO_RGB = ("weight", "bias", "affine.weight", "affine.bias")
 CONST = "synthesis.b4.const"
 EMBEDDING = "mapping.embed.weight"
 DEEPEST = 8  # modules within modules; a generator has 4 levels
-MOST_MODULES = 10_000  # a generator of 1024 px has 60; a hostile file can repeat one module in a few bytes
+MAX_MODULES = 10_000  # a generator of 1024 px has 60; a hostile file can repeat one module in a few bytes
 LARGEST_SETTING = 1e6
 LR_MULTIPLIER = 0.01
 BARE_NOTE = (
@@ -122,7 +122,7 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
             if isinstance(value, str) or value is None or (isinstance(value, int | float) and abs(value) < 2**63):
                 settings[f"{prefix}{name}"] = value
         waiting += [(child, f"{prefix}{name}.", depth + 1) for name, child in _dict(module, "_modules").items()]
-        if max(len(waiting), len(tensors), len(settings) // 10) > MOST_MODULES:
+        if max(len(waiting), len(tensors), len(settings) // 10) > MAX_MODULES:
             raise CheckpointError("it has more modules than any known generator")
     return tensors, settings
 

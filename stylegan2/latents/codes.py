@@ -17,7 +17,7 @@ from stylegan2.runtime.bounded import LONGEST_NAME, read_arrays, reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
 
-MOST_FEATURES = 2**24  # numbers that correct the features of one code
+MAX_FEATURES = 2**24  # numbers that correct the features of one code
 PART = 2**20  # bytes that are copied at a time
 DTYPES = {"w_plus": "<f4", "features": "<f2"}
 
@@ -129,7 +129,7 @@ def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[s
         features.ndim != 4
         or features.dtype.kind != "f"
         or len(features) != len(names)
-        or features.size > MOST_FEATURES * len(names)
+        or features.size > MAX_FEATURES * len(names)
         or not np.isfinite(features).all()
     ):
         raise UserError(f"{str(path)!r} is not a file of codes: features is {features.dtype} {list(features.shape)}")

@@ -24,7 +24,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 
 Item = TypeVar("Item")
 KIND = "directions"
-MOST, MOST_ROWS = 1024, 64  # directions in a file, and rows of w_plus
+MAX_DIRECTIONS, MAX_ROWS = 1024, 64  # directions in a file, and rows of w_plus
 THINNEST = 1e-2  # smaller deviations of W along a direction, as shares of the largest one, count as noise
 SPENT = 1e-3  # a unit vector that conditioning has made shorter than this consists of rounding errors
 USUAL = (0.005, 0.995)  # edits should end between these quantiles of the samples
@@ -166,11 +166,11 @@ def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
 def boundaries(
     w: Tensor,
     scores: Mapping[str, Tensor],
-    left_alone: Mapping[str, Sequence[str]],
+    conditioned_attributes: Mapping[str, Sequence[str]],
     samples: Tensor,
     keep: float = 0.2,
 ) -> Tensor:
-    """Find, for each attribute of `left_alone`, the direction that crosses its boundary and no boundary of the others.
+    """Find for each attribute the direction that crosses its boundary, but not those of its `conditioned_attributes`.
 
     InterFaceGAN works in Z, whose distribution is isotropic. That of W is not: a normal there favours axes along which
     samples hardly differ, and following it leads away from the samples. The planes are therefore found and conditioned
@@ -179,7 +179,7 @@ def boundaries(
     Args:
         w: [N, w_dim].
         scores: {attribute: [N]} for all attributes that are named.
-        left_alone: {attribute: other attributes whose planes are not crossed}.
+        conditioned_attributes: {attribute: other attributes whose planes are not crossed}.
         samples: [M, w_dim], samples of the generator from which the covariance of W is estimated.
         keep: Share of the samples that a plane is fitted to, as in `boundary`.
 
@@ -188,9 +188,9 @@ def boundaries(
     """
     shape = covariance_root(samples)  # [w_dim, w_dim]
     u = torch.linalg.solve(shape, (w - samples.mean(0)).double().T).T  # [N, w_dim], of variance 1 in all directions
-    needed = {name for own, others in left_alone.items() for name in (own, *others)}
+    needed = {name for own, others in conditioned_attributes.items() for name in (own, *others)}
     normals = {name: boundary(u, scores[name], keep) for name in sorted(needed)}
-    round_ = [condition(normals[own], [normals[b] for b in others]) for own, others in left_alone.items()]
+    round_ = [condition(normals[own], [normals[b] for b in others]) for own, others in conditioned_attributes.items()]
     return F.normalize(torch.stack(round_) @ shape, dim=1).to(w.dtype)
 
 
@@ -351,10 +351,11 @@ def load_directions(path_or_name: str | Path) -> tuple[Directions, Metadata]:
 def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
     """Build directions from a file. UserError: something is missing, of another type or shape, or not finite."""
     names, rows = metadata.get("names"), metadata.get("rows")
-    if not _is_list(names, str, MOST) or len(set(names)) < len(names) or any(len(n) > LONGEST_NAME for n in names):
+    unique = _is_list(names, str, MAX_DIRECTIONS) and len(set(names)) == len(names)
+    if not unique or names is None or any(len(name) > LONGEST_NAME for name in names):
         raise UserError("its directions have no names, or two have the same name")
-    if not _is_list(rows, int, MOST_ROWS) or any(not 0 <= row < MOST_ROWS for row in rows):
-        raise UserError(f"the rows that its directions move must be whole numbers from 0 to {MOST_ROWS - 1}")
+    if not _is_list(rows, int, MAX_ROWS) or any(not 0 <= row < MAX_ROWS for row in rows):
+        raise UserError(f"the rows that its directions move must be whole numbers from 0 to {MAX_ROWS - 1}")
     fingerprint = metadata.get("fingerprint")
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise UserError("its fingerprint is not a text")

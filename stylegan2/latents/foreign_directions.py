@@ -28,7 +28,7 @@ from stylegan2.runtime.bounded import read_array, read_arrays, reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 SAMPLES = 10_000  # samples of W, from which the unit of strengths and the useful range are measured
-MOST = 10_000  # directions in a file
+MAX_DIRECTIONS = 10_000  # directions in a file
 COMPONENTS = ("lat_comp", "comp")  # GANSpace's own name, and the name that other projects use
 FACTORS = "eigvec"
 
@@ -84,7 +84,7 @@ def _vectors(content: object, w_dim: int) -> Tensor:
         array = array[:, 0]  # [K, w_dim]
     if array.ndim == 1:
         array = array[None]  # [1, w_dim]
-    if array.ndim != 2 or not 1 <= len(array) <= MOST:
+    if array.ndim != 2 or not 1 <= len(array) <= MAX_DIRECTIONS:
         raise UserError(f"directions must be rows [K, w_dim], not an array of shape {list(array.shape)}")
     if array.shape[1] != w_dim:
         raise UserError(

@@ -19,13 +19,13 @@ import numpy as np
 
 from stylegan2.runtime.errors import UserError
 
-MOST_TEXT = 64 * 2**20  # bytes of JSON: the labels of two million images; its objects take 25 times as much memory
-MOST_DIGITS = 40  # digits of a number: a float64 has 17
+MAX_TEXT = 64 * 2**20  # bytes of JSON: the labels of two million images; its objects take 25 times as much memory
+MAX_DIGITS = 40  # digits of a number: a float64 has 17
 LARGEST_INTEGER = 2**63
 SMALL_ARCHIVE = 256 * 2**20  # bytes to which any archive may unpack
 UNPACKED = 20  # times its own size to which a larger archive may unpack
-MOST_MEMBERS = 100_000  # members of an archive of tensors or arrays
-MOST_DIMENSIONS = 8
+MAX_MEMBERS = 100_000  # members of an archive of tensors or arrays
+MAX_DIMENSIONS = 8
 LONGEST_NAME = 1000  # characters
 END, END_64 = b"PK\x05\x06", b"PK\x06\x06"  # signatures of the records that end the list of members of a zip file
 
@@ -43,8 +43,8 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
     try:
         yield
     except UserError as error:
-        said = str(error)
-        raise (error if os.fspath(path) in said else error_class(f"{name}: {said}")) from error
+        message = str(error)
+        raise (error if os.fspath(path) in message else error_class(f"{name}: {message}")) from error
     except FileNotFoundError as error:
         raise error_class(f"there is no file {name}") from error
     except MemoryError as error:
@@ -62,7 +62,7 @@ def summary(error: BaseException, longest: int = 200) -> str:
 # ------------------------------------------------------------------------------------------------- JSON
 
 
-def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
+def parse_json(text: str | bytes, largest: int = MAX_TEXT) -> Any:
     """Parse JSON whose size and numbers are within bounds; its depth is bounded by Python's own parser.
 
     Args:
@@ -84,14 +84,14 @@ def parse_json(text: str | bytes, largest: int = MOST_TEXT) -> Any:
         raise UserError(f"its JSON is not valid ({summary(error, 100)})") from error
 
 
-def read_json(path: str | os.PathLike, largest: int = MOST_TEXT) -> Any:
+def read_json(path: str | os.PathLike, largest: int = MAX_TEXT) -> Any:
     """Parse a JSON file. UserError: as `parse_json`; OSError: the file cannot be read."""
     with open(path, "rb") as file:
         return parse_json(file.read(largest + 1), largest)
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MOST_DIGITS or abs(int(digits)) > LARGEST_INTEGER:
+    if len(digits) > MAX_DIGITS or abs(int(digits)) > LARGEST_INTEGER:
         raise UserError(f"its JSON contains an integer of {len(digits)} digits, which is larger than allowed")
     return int(digits)
 
@@ -196,7 +196,7 @@ def read_array(file: IO[bytes], size: int) -> np.ndarray:
     if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:
         raise UserError(f"it has an array of {dtype}, but only numbers and text are supported")
     claimed = prod(shape) * dtype.itemsize if all(side >= 0 for side in shape) else size + 1
-    if claimed > size or len(shape) > MOST_DIMENSIONS:
+    if claimed > size or len(shape) > MAX_DIMENSIONS:
         raise UserError(f"it has an array of shape {str(list(shape))[:100]}, for which the file is too small")
     content = file.read(claimed)
     if len(content) < claimed:

@@ -43,16 +43,16 @@ def place(module: Module, device: torch.device) -> None:
     module.to(memory_format=torch.channels_last)
 
 
-def set_deterministic(wanted: bool) -> None:
+def set_deterministic(enabled: bool) -> None:
     """Choose whether a GPU computes the same numbers, bit for bit, in every run, or cuDNN searches fast kernels.
 
     cuBLAS reads its variable when it is first used, so call this before anything runs on a GPU.
     """
-    if wanted:
+    if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
-    torch.backends.cudnn.deterministic = wanted
-    torch.backends.cudnn.benchmark = not wanted
+    torch.use_deterministic_algorithms(enabled)
+    torch.backends.cudnn.deterministic = enabled
+    torch.backends.cudnn.benchmark = not enabled
 
 
 def peak_memory_mb(device: torch.device) -> float | None:

@@ -42,7 +42,7 @@ FOREIGN_FOLDERS = {
 FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 LABELS_FILE = "dataset.json"
 LEFT_BEHIND = "hidden or left by other programs"
-MOST_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
+MAX_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
 HEAD = 16  # first bytes, which tell the type of a file
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -53,7 +53,7 @@ class Listing:
 
     names: list[str] = field(default_factory=list)
     """sorted paths below the folder, with "/", or names in the zip file"""
-    passed_over: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     """{kind: number of files} of skipped files"""
     visited: list[str] = field(default_factory=list)
     """the folders that were listed ("" for the top one), and the files whose first bytes were read"""
@@ -65,17 +65,17 @@ class Listing:
     def describe(self) -> str:
         """Return the number of files by kind, such as "2 .jpg, 1 .heic; skipped: 3 .mov, 1 .txt"."""
         kinds = Counter(os.path.splitext(name)[1].lower() or "without an extension" for name in self.names)
-        passed = f"skipped: {_counts(self.passed_over)}" if self.passed_over else ""
+        passed = f"skipped: {_counts(self.skipped)}" if self.skipped else ""
         return "; ".join(filter(None, (_counts(kinds), passed)))
 
-    def unlike(self) -> str:
+    def file_kinds(self) -> str:
         """Return the number of files by kind; "" where all files are pictures of one kind."""
         kinds = {os.path.splitext(name)[1].lower() for name in self.names}
-        return self.describe() if self.passed_over or len(kinds) > 1 else ""
+        return self.describe() if self.skipped or len(kinds) > 1 else ""
 
-    def say(self, where: str | os.PathLike) -> None:
+    def print_summary(self, where: str | os.PathLike) -> None:
         """Print the number of files by kind, unless all files are pictures of one kind."""
-        if found := self.unlike():
+        if found := self.file_kinds():
             print(f"{os.fspath(where)}: {found}")
 
 
@@ -106,11 +106,11 @@ def list_folder(folder: str | os.PathLike) -> Listing:
     listing, top = Listing(), os.fspath(folder)
     for prefix, entry in _walk(top, listing):
         name = prefix + entry.name
-        kind = passed_over_as(name, lambda name=name, path=entry.path: _look_into(listing, name, path))
+        kind = skipped_kind(name, lambda name=name, path=entry.path: _look_into(listing, name, path))
         if kind is None:
             listing.names.append(name)
         elif kind:
-            listing.passed_over[kind] += 1
+            listing.skipped[kind] += 1
     listing.names.sort()
     return listing
 
@@ -119,7 +119,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
     """List the pictures of a zip file. UserError: it is damaged."""
     listing = Listing()
     try:
-        check_members(path, MOST_PICTURES)
+        check_members(path, MAX_PICTURES)
         found, numbers = dict[str, int](), array("q")
         for number, (name, member, attributes) in enumerate(members(*read_directory(path))):
             found[name] = number  # the last one of a name counts
@@ -129,7 +129,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
             for name, number in found.items():
                 *row, attributes = rows[number].tolist()
                 if not name.endswith(("/", "\\")) and not stat.S_ISLNK(attributes >> 16):
-                    _sort_in(listing, name, Member(*row), file)
+                    _add_file(listing, name, Member(*row), file)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error, UserError) as error:
         raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
     listing.names.sort()
@@ -137,14 +137,14 @@ def list_zip(path: str | os.PathLike) -> Listing:
     return listing
 
 
-def _sort_in(listing: Listing, name: str, member: Member, file: BinaryIO) -> None:
+def _add_file(listing: Listing, name: str, member: Member, file: BinaryIO) -> None:
     """Add a member of a zip file to the pictures, to the files of labels, or to the skipped files."""
-    kind = passed_over_as(inner_name(name), lambda: _head_of_member(file, name, member))
+    kind = skipped_kind(inner_name(name), lambda: _head_of_member(file, name, member))
     kind = member.locked if kind is None else kind
     if kind is None:
         listing.names.append(name)
     elif kind:
-        listing.passed_over[kind] += 1
+        listing.skipped[kind] += 1
     else:
         listing.labels_files.setdefault(inner_name(name), member)
 
@@ -154,7 +154,7 @@ def inner_name(member: str) -> str:
     return member.replace("\\", "/").removeprefix("./")
 
 
-def passed_over_as(name: str, head: Callable[[], bytes]) -> str | None:
+def skipped_kind(name: str, head: Callable[[], bytes]) -> str | None:
     """Return the kind under which a file is skipped; None for a picture, "" for the labels of the pictures.
 
     Args:
@@ -207,7 +207,7 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
         try:
             identity = _identity(folder)
             if identity in seen or (prefix and os.path.islink(folder) and identity in above):
-                listing.passed_over["links to a folder that was already read or contains this one"] += 1
+                listing.skipped["links to a folder that was already read or contains this one"] += 1
                 continue
             seen.add(identity)
             listing.visited.append(prefix)
@@ -218,7 +218,7 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
             if not entry.is_dir():
                 yield prefix, entry
             elif _is_foreign(entry.name):
-                listing.passed_over[LEFT_BEHIND] += 1
+                listing.skipped[LEFT_BEHIND] += 1
             else:
                 (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/"))
 

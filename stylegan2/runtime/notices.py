@@ -6,7 +6,7 @@ from stylegan2.runtime import distributed
 
 
 @cache
-def say_once(text: str) -> None:
+def print_once(text: str) -> None:
     """Print a line unless this process has printed it before; of several processes only the first one prints."""
     if distributed.is_first():
         print(text)

@@ -74,12 +74,12 @@ def unique_paths(
         The paths, without endings, in the order of `texts`.
     """
     paths = [relative_path(text) for text in texts]
-    taken = Taken(reserved)
+    taken = UsedPaths(reserved)
     taken.add_folders(paths)
     return [taken.take(path, endings) for path in paths]
 
 
-class Taken:
+class UsedPaths:
     """The paths that are in use inside a folder.
 
     Args:

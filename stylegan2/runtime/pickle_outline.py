@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from stylegan2.runtime.errors import UserError
 
-MOST_STEPS = 1_000_000  # steps of the program of a pickle: G, D and G_ema of 1024 px take 30,000
+MAX_STEPS = 1_000_000  # steps of the program of a pickle: G, D and G_ema of 1024 px take 30,000
 DEEPEST = 100  # containers within containers
 LONGEST_TEXT = 1000  # characters of a key or a name
 LARGEST_KEY = 2**31
@@ -30,14 +30,14 @@ PAIRS = {"OrderedDict", "dict", "EasyDict"}
 MARK = object()
 
 
-class Named(NamedTuple):
+class GlobalReference(NamedTuple):
     """A function or class that the pickle names."""
 
     module: str
     name: str
 
 
-class Made:
+class ConstructedObject:
     """The outline of a container, a storage, data, or the result of a function.
 
     Attributes:
@@ -55,7 +55,9 @@ class Made:
 
     def contain(self, items: Iterable[object]) -> None:
         """Update the depth for items that were added. UserError: they nest deeper than in any real file."""
-        self.depth = max(self.depth, 1 + max((item.depth for item in items if isinstance(item, Made)), default=0))
+        self.depth = max(
+            self.depth, 1 + max((item.depth for item in items if isinstance(item, ConstructedObject)), default=0)
+        )
         if self.depth > DEEPEST:
             raise UserError(f"its pickle nests deeper than {DEEPEST} levels")
 
@@ -67,7 +69,7 @@ class Outline:
         storage: Makes the outline of a storage from the outline of a persistent id, as PyTorch's files have them.
     """
 
-    def __init__(self, storage: Callable[[object], Made] | None = None) -> None:
+    def __init__(self, storage: Callable[[object], ConstructedObject] | None = None) -> None:
         self.storage = storage
         self._shown, self._held = 0, 0  # how many numbers all tensors and all storages have
         self._stack: list[object] = []
@@ -84,8 +86,8 @@ class Outline:
         self._stack, self._memo = [], {}
         for opcode, argument, _ in pickletools.genops(file):
             self._steps += 1
-            if self._steps > MOST_STEPS:
-                raise UserError(f"its pickle has more than {MOST_STEPS:,} instructions")
+            if self._steps > MAX_STEPS:
+                raise UserError(f"its pickle has more than {MAX_STEPS:,} instructions")
             self._step(opcode.name, argument)
         if self._shown > SHARED * self._held + FREE:
             raise UserError("its tensors repeat the same numbers again and again")
@@ -100,11 +102,11 @@ class Outline:
                 raise UserError("its pickle contains an integer that is larger than allowed")
             stack.append(argument)
         elif name in TEXTS:
-            stack.append(argument if len(argument) <= LONGEST_TEXT else Made("data"))
+            stack.append(argument if len(argument) <= LONGEST_TEXT else ConstructedObject("data"))
         elif name in BYTES:
-            stack.append(Made("data"))
+            stack.append(ConstructedObject("data"))
         elif name in EMPTY:
-            stack.append(Made(EMPTY[name]))
+            stack.append(ConstructedObject(EMPTY[name]))
         elif name == "MARK":
             stack.append(MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -128,9 +130,9 @@ class Outline:
         """Follow a step that combines objects into one."""
         stack = self._stack
         if name in TUPLES:
-            stack.append(Made("tuple", [stack.pop() for _ in range(TUPLES[name])][::-1]))
+            stack.append(ConstructedObject("tuple", [stack.pop() for _ in range(TUPLES[name])][::-1]))
         elif name in ("TUPLE", "LIST"):
-            stack.append(Made(name.lower(), self._marked()))
+            stack.append(ConstructedObject(name.lower(), self._marked()))
         elif name in ("APPEND", "APPENDS"):
             items = [stack.pop()] if name == "APPEND" else self._marked()
             container = _container(stack[-1])
@@ -138,7 +140,7 @@ class Outline:
             container.contain(items)
         elif name == "DICT":
             items = self._marked()
-            stack.append(Made("dict"))
+            stack.append(ConstructedObject("dict"))
             self._fill(items)
         elif name in ("SETITEM", "SETITEMS"):
             self._fill([stack.pop(), stack.pop()][::-1] if name == "SETITEM" else self._marked())
@@ -146,12 +148,12 @@ class Outline:
             items = self._marked()
             _check_keys(items)
             if name == "FROZENSET":
-                stack.append(Made("set"))
+                stack.append(ConstructedObject("set"))
         elif name == "GLOBAL":
-            stack.append(Named(*argument.split(" ", 1)))
+            stack.append(GlobalReference(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(Named(str(module), str(attribute)))
+            stack.append(GlobalReference(str(module), str(attribute)))
         elif name == "BINPERSID":
             if self.storage is None:
                 raise UserError("its pickle refers to something outside of the file")
@@ -183,8 +185,8 @@ class Outline:
         _check_keys(items[::2])
         _container(self._stack[-1]).contain(items)
 
-    def _called(self, function: object, arguments: Made) -> Made:
-        if not isinstance(function, Named):
+    def _called(self, function: object, arguments: ConstructedObject) -> ConstructedObject:
+        if not isinstance(function, GlobalReference):
             raise UserError("its pickle calls something that is not a function")
         if function.module == "torch._utils":
             self._check_tensor(function.name, arguments.items)
@@ -194,7 +196,7 @@ class Outline:
         elif function.name in PAIRS:
             for given in arguments.items:
                 _check_keys([_container(pair).items[0] for pair in _container(given).items])
-        return Made("object", [arguments])
+        return ConstructedObject("object", [arguments])
 
     def _check_tensor(self, function: str, arguments: list[object]) -> None:
         """Raise a UserError unless a tensor is dense and its storage holds all of its numbers."""
@@ -208,7 +210,7 @@ class Outline:
         storage, offset, size, stride = arguments[:4]
         sizes, strides = _whole_numbers(size), _whole_numbers(stride)
         numel = prod(sizes)
-        if isinstance(storage, Made) and storage.kind == "storage":
+        if isinstance(storage, ConstructedObject) and storage.kind == "storage":
             span = sum((side - 1) * step for side, step in zip(sizes, strides, strict=True))
             if not isinstance(offset, int) or offset < 0:
                 raise UserError("it has a tensor whose offset is damaged")
@@ -217,8 +219,8 @@ class Outline:
             self._shown += numel
 
 
-def _container(found: object) -> Made:
-    if not isinstance(found, Made):
+def _container(found: object) -> ConstructedObject:
+    if not isinstance(found, ConstructedObject):
         raise UserError("its pickle is damaged: it puts something into an object that is not a container")
     return found
 

@@ -77,7 +77,7 @@ class Progress:
         now = time.monotonic()
         if self._expects and now - self._start[0] >= WARM_UP_SECONDS and self.done - self._start[1] >= WARM_UP_UNITS:
             self._expects = False
-            self._say_expected_time(self._speed(self._start, now))
+            self._print_expected_time(self._speed(self._start, now))
         if self._bar is None and now - self._mark[0] >= SECONDS_A_LINE:
             print(self._line(self._speed(self._mark, now)), file=sys.stderr, flush=True)
             self._mark = (now, self.done)
@@ -107,7 +107,7 @@ class Progress:
         values = "".join(f", {name} {value}" for name, value in self._values.items())
         return f"{self.desc}: {self.done:,}{of} {self.unit}s, {self._rate(speed)}{left}{values}"
 
-    def _say_expected_time(self, speed: float) -> None:
+    def _print_expected_time(self, speed: float) -> None:
         left = (self.total or 0) - self.done
         write_line(f"{self.desc}: {left:,} {self.unit}s to go, about {duration(left / speed)} at {self._rate(speed)}")
 

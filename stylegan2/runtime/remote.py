@@ -181,30 +181,30 @@ def fetch_folder(url: str) -> Path:
         missing = [name for name in wanted if name not in same or not (folder / name).is_file()]
         with record.open("a", encoding="utf-8") as lines:
             work = ordered_map(lambda name: _fetch_one(url, name, folder, wanted[name]), missing, FETCHED_AT_A_TIME)
-            for name, complaint in track(work, "fetching", "file", total=len(missing)):
-                if complaint is None:
+            for name, error_message in track(work, "fetching", "file", total=len(missing)):
+                if error_message is None:
                     lines.write(json.dumps([name, state_of(wanted[name])]) + "\n")
                 else:
-                    write_line(complaint)
+                    write_line(error_message)
     return folder
 
 
 def _pictures(url: str) -> dict[str, FileInfo]:
     # Here, since it imports NumPy: the help of a command, which knows what a URL is, does not wait for that.
-    from stylegan2.runtime.image_files import LABELS_FILE, Listing, passed_over_as
+    from stylegan2.runtime.image_files import LABELS_FILE, Listing, skipped_kind
 
     listing, wanted = Listing(), {}
     for name, info in sorted(list_files(url).items()):
-        kind = passed_over_as(name, bytes) if _is_safe(name) else "whose names are not valid paths"
+        kind = skipped_kind(name, bytes) if _is_safe(name) else "whose names are not valid paths"
         if kind is None or name.rpartition("/")[2] == LABELS_FILE:
             wanted[name] = info
         if kind is None:
             listing.names.append(name)
         elif kind:
-            listing.passed_over[kind] += 1
+            listing.skipped[kind] += 1
     if not listing.names:
         raise UserError(f"the folder {url} contains no images: {listing.describe() or 'it is empty'}")
-    listing.say(url)
+    listing.print_summary(url)
     return wanted
 
 

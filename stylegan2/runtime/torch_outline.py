@@ -9,7 +9,7 @@ from typing import IO
 
 from stylegan2.runtime.bounded import open_zip, read_member
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.pickle_outline import Made, Named, Outline
+from stylegan2.runtime.pickle_outline import ConstructedObject, GlobalReference, Outline
 
 ITEM_BYTES = {
     "DoubleStorage": 8,
@@ -65,7 +65,7 @@ def _check_legacy(file: IO[bytes]) -> None:
     file.seek(0)
     claimed: dict[str, int] = {}
 
-    def storage(found: object) -> Made:
+    def storage(found: object) -> ConstructedObject:
         made, key, needed = _storage(found, None)
         claimed[key] = max(claimed.get(key, 0), needed)
         if sum(claimed.values()) > size:
@@ -77,7 +77,7 @@ def _check_legacy(file: IO[bytes]) -> None:
         outline.follow(file)
 
 
-def _storage(found: object, records: Mapping[str, int] | None) -> tuple[Made, str, int]:
+def _storage(found: object, records: Mapping[str, int] | None) -> tuple[ConstructedObject, str, int]:
     """Make the outline of a storage from its persistent id, ("storage", class, key, device, numel, ...).
 
     Args:
@@ -90,10 +90,10 @@ def _storage(found: object, records: Mapping[str, int] | None) -> tuple[Made, st
     Raises:
         UserError: The id is damaged, or its record holds fewer bytes.
     """
-    if not isinstance(found, Made) or len(found.items) < 5 or found.items[0] != "storage":
+    if not isinstance(found, ConstructedObject) or len(found.items) < 5 or found.items[0] != "storage":
         raise UserError("it has a storage that is damaged")
     kind, key, _, numel = found.items[1:5]
-    if not isinstance(kind, Named) or kind.name not in ITEM_BYTES:
+    if not isinstance(kind, GlobalReference) or kind.name not in ITEM_BYTES:
         raise UserError(
             f"it has a storage of {getattr(kind, 'name', 'no type')[:50]}, but only plain numbers can be read"
         )
@@ -102,4 +102,4 @@ def _storage(found: object, records: Mapping[str, int] | None) -> tuple[Made, st
     needed = numel * ITEM_BYTES[kind.name]
     if records is not None and records.get(key.lower(), -1) < needed:
         raise UserError(f"it claims {numel:,} numbers but contains fewer")
-    return Made("storage", numel=numel), key, needed
+    return ConstructedObject("storage", numel=numel), key, needed

@@ -56,7 +56,7 @@ class PretrainedFile:
     """key in the table"""
     file: str
     """name of the file, without a folder"""
-    what: str
+    description: str
     """description of the content"""
     found: str
     """place where the file is looked for, one of those above"""
@@ -135,7 +135,7 @@ class PretrainedFiles:
         entry = self.entries[name]
         if path is not None:
             if not Path(path).is_file():
-                raise UserError(f"there is no file {path}, which was given for {entry.what}")
+                raise UserError(f"there is no file {path}, which was given for {entry.description}")
             return Path(path)
         candidate = next((place for place in _places(entry) if place.is_file()), None)
         if candidate is not None and entry.sha256 is not None:
@@ -154,7 +154,7 @@ class PretrainedFiles:
         entry = self.entries[name]
         command = f"run `psp download {name}`, " if entry.download else ""
         raise UserError(
-            f"{entry.file} ({entry.what}) is not on this machine: {command}{entry.source}, put it into "
+            f"{entry.file} ({entry.description}) is not on this machine: {command}{entry.source}, put it into "
             f"{weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.instead}"
         )
 

@@ -50,7 +50,7 @@ def test_faces_are_found_and_their_frame_told(photos, tmp_path, folder, aligned)
     for file in sorted((photos / folder).glob("*.jpg"))[:6]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     found = examine(ImageFiles(tmp_path), 6, 4, workers=2)
-    assert (found.searched, found.with_face) == (4, 4)
+    assert (found.searched, found.images_with_face) == (4, 4)
     assert found.shows_faces
     assert found.is_aligned == aligned
 

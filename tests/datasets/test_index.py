@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import index, kept_arrays
+from datasets import cached_arrays, index
+from datasets.cached_arrays import CachedArrays, read_cached, save_cached
 from datasets.folder import ImageFiles, ImageFolder
-from datasets.index import KEPT_FROM, Names, open_index
-from datasets.kept_arrays import Kept, keep, read_kept
+from datasets.index import CACHED_FROM, Names, open_index
 from stylegan2.runtime.errors import ImageError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-COUNT = KEPT_FROM + 20
+COUNT = CACHED_FROM + 20
 LONG_AGO = time.time() - 3600
 
 
@@ -47,7 +47,7 @@ def listed(monkeypatch):
 def settled(monkeypatch):
     """Folders do not have to be two seconds old."""
     monkeypatch.setattr(index, "SETTLED", -(10**12))
-    monkeypatch.setattr("datasets.kept_labels.SETTLED", -(10**12))
+    monkeypatch.setattr("datasets.cached_labels.SETTLED", -(10**12))
 
 
 def names(count=COUNT, classes=("cat", "dog")):
@@ -76,7 +76,11 @@ def same(one, other):
     assert list(one.names) == list(other.names)
     assert (one.members is None) == (other.members is None)
     assert one.members is None or np.array_equal(one.members, other.members)
-    assert (one.labels_files, one.unlike, one.fingerprint) == (other.labels_files, other.unlike, other.fingerprint)
+    assert (one.labels_files, one.file_kinds, one.fingerprint) == (
+        other.labels_files,
+        other.file_kinds,
+        other.fingerprint,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ kept
@@ -109,20 +113,20 @@ def test_pictures_and_labels_are_those_of_a_fresh_list(tmp_path, listed, settled
 
 
 def test_a_small_set_leaves_nothing_behind(tmp_path, settled):
-    open_index(as_folder(tmp_path / "faces", names(KEPT_FROM - 1)))
+    open_index(as_folder(tmp_path / "faces", names(CACHED_FROM - 1)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces"]
 
 
 def test_where_nothing_can_be_written_beside_it_the_users_cache_is_used(tmp_path, listed, monkeypatch):
     data = as_zip(tmp_path / "faces.zip", names())
-    original = kept_arrays.atomic_file
+    original = cached_arrays.atomic_file
 
     def refuses(path, durable=True):
         if Path(path).parent == tmp_path:
             raise PermissionError(13, "Permission denied")
         return original(path, durable)
 
-    monkeypatch.setattr(kept_arrays, "atomic_file", refuses)
+    monkeypatch.setattr(cached_arrays, "atomic_file", refuses)
     first = open_index(data)
     assert len(list((tmp_path / "cache" / "psp").iterdir())) == 1
     same(first, open_index(data))
@@ -131,7 +135,7 @@ def test_where_nothing_can_be_written_beside_it_the_users_cache_is_used(tmp_path
 
 def test_where_nothing_can_be_written_it_is_listed_each_time(tmp_path, listed, monkeypatch):
     data = as_zip(tmp_path / "faces.zip", names())
-    monkeypatch.setattr(kept_arrays, "places", lambda data, kind: [tmp_path / "no file" / "x" / "\0"][:0])
+    monkeypatch.setattr(cached_arrays, "cache_paths", lambda data, kind: [tmp_path / "no file" / "x" / "\0"][:0])
     same(open_index(data), open_index(data))
     assert len(listed) == 2
 
@@ -231,16 +235,17 @@ def noise(content):
 
 
 def huge_header(content):
-    return kept_arrays.MAGIC + b"[" * 2_000_000
+    return cached_arrays.MAGIC + b"[" * 2_000_000
 
 
 def deep_header(content):
-    return kept_arrays.MAGIC + b"[" * 100_000 + b"\n"
+    return cached_arrays.MAGIC + b"[" * 100_000 + b"\n"
 
 
 def claims_much(content):
     return (
-        kept_arrays.MAGIC + json.dumps({"fingerprint": "", "about": {}, "arrays": [["names", "|u1", [2**29]]]}).encode()
+        cached_arrays.MAGIC
+        + json.dumps({"fingerprint": "", "about": {}, "arrays": [["names", "|u1", [2**29]]]}).encode()
     )
 
 
@@ -272,7 +277,7 @@ def test_a_pipe_in_its_place_is_not_waited_for(tmp_path):
 
 
 def forged(original, **arrays):
-    return Kept(original.fingerprint, original.about, original.arrays | arrays)
+    return CachedArrays(original.fingerprint, original.about, original.arrays | arrays)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "cat/../../secret.png"])
@@ -280,8 +285,8 @@ def test_no_name_leads_out_of_a_folder(tmp_path, settled, name):
     data = as_folder(tmp_path / "faces", names())
     (tmp_path / "secret.png").write_bytes(PICTURES[3])
     expected = list(open_index(data).names)
-    (kept,) = read_kept(data, "index")
-    keep(data, "index", forged(kept, names=Names.of([name] * COUNT).text))
+    (kept,) = read_cached(data, "index")
+    save_cached(data, "index", forged(kept, names=Names.of([name] * COUNT).text))
     assert list(open_index(data).names) == expected
 
 
@@ -290,10 +295,10 @@ def test_no_name_leads_out_of_a_folder(tmp_path, settled, name):
 def test_members_that_cannot_be_are_not_believed_or_not_read(tmp_path, column, number):
     data = as_zip(tmp_path / "faces.zip", names())
     open_index(data)
-    (kept,) = read_kept(data, "index")
+    (kept,) = read_cached(data, "index")
     members = kept.arrays["members"].copy()
     members[:, column] = number
-    keep(data, "index", forged(kept, members=members))
+    save_cached(data, "index", forged(kept, members=members))
     files = ImageFiles(data)
     with contextlib.suppress(ImageError):
         assert files.read(0, "rgb").shape == (2, 2, 3)
@@ -314,8 +319,8 @@ def test_members_that_cannot_be_are_not_believed_or_not_read(tmp_path, column, n
 def test_labels_that_cannot_be_are_not_believed(tmp_path, arrays):
     data = as_zip(tmp_path / "faces.zip", names())
     expected = ImageFolder(data, 2).labels()
-    (kept,) = read_kept(data, "labels")
-    keep(data, "labels", forged(kept, **arrays))
+    (kept,) = read_cached(data, "labels")
+    save_cached(data, "labels", forged(kept, **arrays))
     assert np.array_equal(ImageFolder(data, 2).labels(), expected)
 
 
@@ -328,8 +333,8 @@ def test_processes_may_write_it_at_once(tmp_path):
 
     def work():
         for _ in range(10):
-            (kept,) = read_kept(data, "index")
-            keep(data, "index", kept)
+            (kept,) = read_cached(data, "index")
+            save_cached(data, "index", kept)
             found.append(open_index(data))
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -24,7 +24,7 @@ def test_installed_files_are_found_and_verified(name):
 def test_every_entry_is_complete():
     for name, entry in PRETRAINED.entries.items():
         assert entry.name == name
-        assert all((entry.file, entry.what, entry.licence, entry.source, entry.instead))
+        assert all((entry.file, entry.description, entry.licence, entry.source, entry.instead))
         assert entry.found.partition(":")[0] in ("package", "torchvision", "facenet", "user", "shipped")
         assert entry.sha256 is None or set(entry.sha256) <= set("0123456789abcdef")
 

@@ -13,7 +13,7 @@ import psp
 from datasets.prepare import prepare_faces
 from datasets.synthetic import SyntheticFaces
 from options.parse import parse
-from psp.inference.aligned import PARTS, Aligner, Given, align_folder, summarize
+from psp.inference.aligned_folder import PARTS, Aligner, GivenFaces, align_folder, summarize
 from scripts import align_faces, evaluate, inference, prepare_data
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
@@ -62,7 +62,7 @@ def align(photos, out, group=None, wrong=("0007.png",)):
     """Align photos but one by landmarks that are given."""
     files = sorted(photos.iterdir())
     given = {file.name: [FIVE + (10_000 if file.name in wrong else n)] for n, file in enumerate(files)}
-    return align_folder(files, Aligner(photos, 32, Given(given)), out, 2, group)
+    return align_folder(files, Aligner(photos, 32, GivenFaces(given)), out, 2, group)
 
 
 def test_a_group_aligns_as_one_process_does(photos, tmp_path):
@@ -95,7 +95,7 @@ class Dying(Aligner):
 def test_what_a_lost_process_left_is_done_by_the_next_run(photos, tmp_path, capsys):
     """The others do the rest, and a further run what the lost one had taken."""
     files, out = sorted(photos.iterdir()), tmp_path / "out"
-    given = Given({file.name: [FIVE + n] for n, file in enumerate(files)})
+    given = GivenFaces({file.name: [FIVE + n] for n, file in enumerate(files)})
 
     def work(group):
         aligner = Dying(group.rank == 1, photos, 32, given)
@@ -240,7 +240,7 @@ def test_records_of_other_settings_do_not_count(in_this_group, photos, model_fil
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patched, pytest.raises(UserError):
-        patched.setattr("psp.inference.joined.Sheets.finish", full)
+        patched.setattr("psp.inference.translated_folder.Sheets.finish", full)
         in_this_group(1, inference, inference.Inference, words)
     (part,) = (out / ".parts").iterdir()
     assert in_this_group(1, inference, inference.Inference, [*words, "--seed", 1, "--overwrite"]) == [0]

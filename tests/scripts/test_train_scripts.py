@@ -20,7 +20,7 @@ from psp import loading
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("[!_]*.py"))
@@ -404,7 +404,7 @@ def test_settings_of_a_run_repeat_it(script, gan):
 
 
 def test_what_shows_no_face_is_not_compared_by_a_network_that_knows_people(script, pictures):
-    say_once.cache_clear()
+    print_once.cache_clear()
     flags = ["--data", pictures, "--max_steps", 1, "--exp_dir", "run", *ENCODER]
     code, out, err = script("train_psp.py", *flags)
     assert code == 0, err

@@ -107,7 +107,7 @@ def test_the_term_is_named_and_nothing_moves_from_there_on(prepared, monkeypatch
         return intact(*args) * math.inf
 
     monkeypatch.setattr(losses, name, broken)
-    for table in (losses.OF_D, losses.OF_G):
+    for table in (losses.D_LOSSES, losses.G_LOSSES):
         if table["logistic"] is intact:
             monkeypatch.setitem(table, "logistic", broken)
     before, averages = everything(state), Averages()

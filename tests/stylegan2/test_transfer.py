@@ -26,7 +26,7 @@ def test_equal_networks_are_taken_whole(arch):
     for build in (generator, discriminator):
         stored = build(arch).state_dict()
         found = transfer.fit(build(arch), stored)
-        assert (found.new, found.left, found.changed) == ([], [], [])
+        assert (found.new, found.unused, found.partly_loaded) == ([], [], [])
         assert all(torch.equal(found.tensors[name], stored[name]) for name in stored)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from skimage import data
 
 from psp.inference.align import align, ffhq_crop
-from psp.inference.detect import DlibDetector, Face, FirstOf, MtcnnDetector, build_detector, find_faces
+from psp.inference.detect import DlibDetector, Face, FallbackDetector, MtcnnDetector, build_detector, find_faces
 from stylegan2.runtime.errors import UserError
 
 EYES = np.array([[203.0, 101.0], [247.0, 103.0]])  # of the astronaut, read off the photo
@@ -79,7 +79,7 @@ def test_first_of_stops_at_the_first_success():
         return lambda image: asked.append(name) or result
 
     face = Face((0, 0, 1, 1), np.zeros((5, 2)), 1.0)
-    both = FirstOf(detector("a", []), detector("b", [face]), detector("c", [face]))
+    both = FallbackDetector(detector("a", []), detector("b", [face]), detector("c", [face]))
     assert both(np.zeros((4, 4, 3), np.uint8)) == [face]
     assert asked == ["a", "b"]
 

@@ -14,7 +14,7 @@ from psp.perception.crop import crop_resize
 from psp.perception.facenet import CHIP, load_facenet
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 
 PEOPLE = 8
 
@@ -81,7 +81,7 @@ def test_small_images_are_warned_about_once():
 
 
 def test_auto_says_what_it_takes(no_downloads, arcface_file, capsys):
-    say_once.cache_clear()
+    print_once.cache_clear()
     assert Identity().name == Identity().name == "id_dlib"
     assert capsys.readouterr().out == "identity network: dlib, because no model_ir_se50.pth was given for arcface\n"
     assert Identity(path=arcface_file).name == "id_arcface"

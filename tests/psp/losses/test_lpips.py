@@ -12,7 +12,7 @@ from psp.losses.lpips import BACKBONES, LPIPS, build_perceptual, perceptual_loss
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.notices import say_once
+from stylegan2.runtime.notices import print_once
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29), "squeeze": (1, 4, 7, 9, 10, 11, 12)}
 SLOW_VGG = pytest.param("vgg", marks=pytest.mark.slow)
@@ -76,7 +76,7 @@ def test_another_networks_file_is_refused(backbone):
 
 
 def test_auto_says_what_it_takes(no_downloads, backbone, capsys):
-    say_once.cache_clear()
+    print_once.cache_clear()
     name, loss = perceptual_loss()
     assert (name, loss.name) == ("effnet", "effnet")
     assert "effnet, because the AlexNet file of LPIPS is not on this machine" in capsys.readouterr().out

@@ -37,7 +37,7 @@ def test_pictures_are_sorted_and_the_rest_is_counted_by_kind(tmp_path):
     fill(tmp_path, ".DS_Store", "Thumbs.db", "@eaDir/a.JPG/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/._a.JPG", ".git/x.png")
     listing = list_pictures(tmp_path)
     assert listing.names == ["a.JPG", "b.png", "sub/c.webp", "z.gif"]
-    assert listing.passed_over == {LEFT_BEHIND: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
+    assert listing.skipped == {LEFT_BEHIND: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
     assert listing.describe() == (
         "1 .gif, 1 .jpg, 1 .png, 1 .webp; skipped: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
         " 1 without an extension"
@@ -52,15 +52,15 @@ def test_the_same_is_said_of_a_zip_file(tmp_path):
     names = ["b.png", "a.JPG", "notes.txt", "__MACOSX/._b.png", "@eaDir/b.png", ".DS_Store", "inner.zip", "d.heic"]
     listing = list_pictures(packed(tmp_path / "a.zip", *names))
     assert listing.names == ["a.JPG", "b.png", "d.heic"]
-    assert listing.passed_over == {LEFT_BEHIND: 3, ".txt": 1, ".zip": 1}
+    assert listing.skipped == {LEFT_BEHIND: 3, ".txt": 1, ".zip": 1}
 
 
 def test_what_is_said_is_one_line_and_nothing_where_all_is_plain(tmp_path, capsys):
     fill(tmp_path, "a.png", "b.png")
-    list_pictures(tmp_path).say(tmp_path)
+    list_pictures(tmp_path).print_summary(tmp_path)
     assert capsys.readouterr().out == ""
     fill(tmp_path, "c.mov")
-    list_pictures(tmp_path).say("photos")
+    list_pictures(tmp_path).print_summary("photos")
     assert capsys.readouterr().out == "photos: 2 .png; skipped: 1 .mov\n"
 
 
@@ -92,7 +92,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     for top in ("set", "link"):
         listing = list_pictures(tmp_path / top)
         assert listing.names == ["birds/b.png", "cats/c.png", "dogs/d.png", "e.png"]
-        assert listing.passed_over.total() == 4
+        assert listing.skipped.total() == 4
 
 
 def test_zip_files_of_windows_and_of_other_tools(tmp_path):
@@ -128,7 +128,7 @@ def test_what_is_neither_a_folder_nor_a_zip_file_is_named(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX thing")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert list_pictures(tmp_path).passed_over == {"without an extension": 1}
+    assert list_pictures(tmp_path).skipped == {"without an extension": 1}
 
 
 def test_extensions_are_those_that_can_be_read():

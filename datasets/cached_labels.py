@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.cached_arrays import CachedArrays, as_text, read_cached, save_cached
 from datasets.index import SETTLED
-from datasets.kept_arrays import Kept, as_text, keep, read_kept
 from datasets.labels import DATASET_JSON, EncodedLabels
 from stylegan2.runtime.errors import UserError
 
 KIND = "labels"  # kind of the cached arrays
-MOST_SENTENCES = 2
+MAX_SENTENCES = 2
 
 
-def keep_labels(path: Path, fingerprint: str | None, root: str | None, labels: EncodedLabels) -> None:
+def save_cached_labels(path: Path, fingerprint: str | None, root: str | None, labels: EncodedLabels) -> None:
     """Write the labels of a folder or zip file to the cache.
 
     Args:
@@ -26,13 +26,13 @@ def keep_labels(path: Path, fingerprint: str | None, root: str | None, labels: E
     """
     state = _state(path, fingerprint, root, before=time.time_ns())
     if state is not None:
-        arrays = {"values": labels.values, "kept": labels.kept}
-        keep(path, KIND, Kept(state, {"root": root, "said": labels.said}, arrays))
+        arrays = {"values": labels.values, "kept": labels.indices}
+        save_cached(path, KIND, CachedArrays(state, {"root": root, "said": labels.messages}, arrays))
 
 
-def read_labels_kept(path: Path, fingerprint: str | None, count: int) -> EncodedLabels | None:
+def read_cached_labels(path: Path, fingerprint: str | None, count: int) -> EncodedLabels | None:
     """Return the cached labels of a folder or zip file of `count` images; None if there are none or they changed."""
-    for kept in read_kept(path, KIND):
+    for kept in read_cached(path, KIND):
         try:
             root = kept.about["root"]
             if kept.fingerprint == _state(path, fingerprint, root if root is None else as_text(kept.about, "root")):
@@ -42,11 +42,11 @@ def read_labels_kept(path: Path, fingerprint: str | None, count: int) -> Encoded
     return None
 
 
-def _checked(kept: Kept, count: int) -> EncodedLabels:
+def _checked(kept: CachedArrays, count: int) -> EncodedLabels:
     """Validate labels from a cache file. UserError: they are damaged or do not fit `count` images."""
     values, indices = kept.arrays["values"], kept.arrays["kept"]
-    said = dict(enumerate(kept.about["said"][:MOST_SENTENCES]))
-    sentences = [as_text(said, number) for number in said]
+    messages = dict(enumerate(kept.about["said"][:MAX_SENTENCES]))
+    sentences = [as_text(messages, number) for number in messages]
     ascending = indices.dtype == np.int64 and indices.ndim == 1 and bool((np.diff(indices) > 0).all())
     within = len(indices) > 0 and indices[0] >= 0 and indices[-1] < count and len(values) == len(indices)
     if values.dtype == np.int64 and values.ndim == 1:

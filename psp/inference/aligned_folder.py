@@ -32,7 +32,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Detected:
+class DetectedFaces:
     """A source of faces that detects the largest face of a photo, or all faces."""
 
     detector: Detector
@@ -50,7 +50,7 @@ class Detected:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenFaces:
     """A source of faces that takes them from a file of the user (see `psp.inference.landmarks`)."""
 
     faces: Faces
@@ -75,7 +75,7 @@ def _face(photo: np.ndarray, numbers: np.ndarray) -> Face:
 
 
 @dataclass
-class Aligned:
+class AlignedPhoto:
     """The result for one photo."""
 
     entry: Entry
@@ -92,7 +92,7 @@ class Aligner:
         find: Source of the faces.
     """
 
-    def __init__(self, root: Path, size: int, find: Detected | Given) -> None:
+    def __init__(self, root: Path, size: int, find: DetectedFaces | GivenFaces) -> None:
         self.root, self.size, self.find = root, size, find
 
     def name(self, file: Path) -> str:
@@ -109,9 +109,9 @@ class Aligner:
             "faces": self.find.settings(self.name(file)),
         }
 
-    def __call__(self, file: Path) -> Aligned:
+    def __call__(self, file: Path) -> AlignedPhoto:
         entry: Entry = {"file": self.name(file), "status": "ok", "reason": None, "outputs": []}
-        result = Aligned(entry)
+        result = AlignedPhoto(entry)
         try:
             entry["state"] = self.state(file)
             read = read_picture(file)
@@ -126,7 +126,7 @@ class Aligner:
             return _failed(result, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return self._align(result, photo, faces, read.shrunk)
 
-    def _align(self, result: Aligned, photo: np.ndarray, faces: list[Face], shrunk: float) -> Aligned:
+    def _align(self, result: AlignedPhoto, photo: np.ndarray, faces: list[Face], shrunk: float) -> AlignedPhoto:
         refused = None
         for face in faces:
             try:
@@ -136,16 +136,16 @@ class Aligner:
                 continue
             result.pictures.append(picture)
             result.entry["outputs"].append(_output(face, crop, shrunk))
-        if refused and (isinstance(self.find, Given) or not result.pictures):
+        if refused and (isinstance(self.find, GivenFaces) or not result.pictures):
             return _failed(result, "bad_landmarks", refused)
         if result.pictures:
             return result
-        if isinstance(self.find, Given):
+        if isinstance(self.find, GivenFaces):
             return _failed(result, "not_listed", "the file of landmarks does not contain it")
         return _failed(result, "no_face", "no face was found")
 
 
-def _failed(result: Aligned, status: str, reason: str) -> Aligned:
+def _failed(result: AlignedPhoto, status: str, reason: str) -> AlignedPhoto:
     result.entry.update(status=status, reason=reason)
     return result
 
@@ -225,7 +225,7 @@ def align_folder(
     return replace(_join(numbers, folder), lost=lost) if group.is_first else None
 
 
-def _write_or_list(result: Aligned, file: Path, names: Names, folder: Path) -> None:
+def _write_or_list(result: AlignedPhoto, file: Path, names: Names, folder: Path) -> None:
     """Write the pictures of a file, or record in its entry that they cannot be written.
 
     Raises:
@@ -240,7 +240,7 @@ def _write_or_list(result: Aligned, file: Path, names: Names, folder: Path) -> N
         _failed(result, "not_written", str(error))
 
 
-def _write_pictures(result: Aligned, file: Path, names: Names, folder: Path) -> None:
+def _write_pictures(result: AlignedPhoto, file: Path, names: Names, folder: Path) -> None:
     for index, (picture, output) in enumerate(zip(result.pictures, result.entry["outputs"], strict=True)):
         output["aligned"] = f"{names.of_face(file, index)}.png"
         images.write_image(folder / output["aligned"], picture)

@@ -10,7 +10,7 @@ import torch
 
 from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.per_image import PerImageValues
-from psp.evaluation.together import Job, measure_together, waits
+from psp.evaluation.shared_jobs import Job, measure_together, waits
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.work_group import WorkGroup
 from tests.groups import in_group

@@ -22,15 +22,15 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, cache_folder
 
 MAGIC = b"psp arrays 1\n"
-MOST_BYTES = 2**30
-MOST_HEADER = 2**20
+MAX_BYTES = 2**30
+MAX_HEADER = 2**20
 DTYPES = ("|u1", "<i8", "<f4")
-MOST_DIMENSIONS = 2
+MAX_DIMENSIONS = 2
 LONGEST_TEXT = 10_000
 Name = TypeVar("Name")
 
 
-class Kept(NamedTuple):
+class CachedArrays(NamedTuple):
     """The cached arrays and values about a data set."""
 
     fingerprint: str
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
     """arrays of type uint8, int64 or float32, with one or two dimensions"""
 
 
-def places(data: Path, kind: str) -> list[Path]:
+def cache_paths(data: Path, kind: str) -> list[Path]:
     """Return the possible paths of a cache file: a hidden file next to the data set, and one in the user's cache."""
     data = Path(os.path.abspath(data))
     name = f"{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}.{kind}"
@@ -49,7 +49,7 @@ def places(data: Path, kind: str) -> list[Path]:
     return [*beside, cache_folder() / name]
 
 
-def keep(data: Path, kind: str, kept: Kept) -> None:
+def save_cached(data: Path, kind: str, kept: CachedArrays) -> None:
     """Write a cache file next to a data set, or else to the user's cache folder.
 
     If neither can be written, nothing happens, since the arrays can be computed again.
@@ -66,9 +66,9 @@ def keep(data: Path, kind: str, kept: Kept) -> None:
         "checksum": _checksum(kept.arrays.values()),
     }
     line = json.dumps(header).encode() + b"\n"
-    if len(line) > MOST_HEADER or sum(array.nbytes for array in kept.arrays.values()) > MOST_BYTES - MOST_HEADER:
+    if len(line) > MAX_HEADER or sum(array.nbytes for array in kept.arrays.values()) > MAX_BYTES - MAX_HEADER:
         return
-    for path in places(data, kind):
+    for path in cache_paths(data, kind):
         with contextlib.suppress(OSError), atomic_file(path, durable=False) as file:
             file.write(MAGIC + line)
             for array in kept.arrays.values():
@@ -76,25 +76,25 @@ def keep(data: Path, kind: str, kept: Kept) -> None:
             return
 
 
-def read_kept(data: Path, kind: str) -> list[Kept]:
+def read_cached(data: Path, kind: str) -> list[CachedArrays]:
     """Read the cache files about a data set from all possible paths; missing and damaged files are left out."""
     found = []
-    for path in places(data, kind):
+    for path in cache_paths(data, kind):
         with contextlib.suppress(OSError, UserError, ValueError, TypeError, KeyError, MemoryError):
             found.append(_read(path))
     return found
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> CachedArrays:
     """Read one cache file. UserError and others: the file is damaged or too large."""
     state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode) or state.st_size > MOST_BYTES:  # opening a pipe could block for ever
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:  # opening a pipe could block for ever
         raise UserError("it is not a file of arrays")
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise UserError("it is not a file of arrays")
-        line = file.readline(MOST_HEADER + 1)
-        header = parse_json(line, MOST_HEADER)
+        line = file.readline(MAX_HEADER + 1)
+        header = parse_json(line, MAX_HEADER)
         fingerprint, about = header["fingerprint"], header["about"]
         shapes = [(name, dtype, tuple(shape)) for name, dtype, shape in header["arrays"]]
         if not isinstance(fingerprint, str) or not isinstance(about, dict) or not all(map(_is_plain, shapes)):
@@ -108,13 +108,13 @@ def _read(path: Path) -> Kept:
                 raise UserError("it is truncated")
     if _checksum(arrays.values()) != header["checksum"]:
         raise UserError("it is damaged")
-    return Kept(fingerprint, about, arrays)
+    return CachedArrays(fingerprint, about, arrays)
 
 
 def _is_plain(entry: tuple[object, object, tuple]) -> bool:
     name, dtype, shape = entry
-    sides = all(type(side) is int and 0 <= side < MOST_BYTES for side in shape)
-    return isinstance(name, str) and dtype in DTYPES and 1 <= len(shape) <= MOST_DIMENSIONS and sides
+    sides = all(type(side) is int and 0 <= side < MAX_BYTES for side in shape)
+    return isinstance(name, str) and dtype in DTYPES and 1 <= len(shape) <= MAX_DIMENSIONS and sides
 
 
 def _checksum(arrays: Iterable[np.ndarray]) -> int:

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 import torch
 
-from psp.inference.aligned import Entry
+from psp.inference.aligned_folder import Entry
 from psp.inference.names import Names
 from psp.inference.report import file_state, relative_name
 from psp.inference.sheets import Sheets
