@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cached_arrays import CachedArrays, as_text, read_cached, save_cached
-from datasets.index import SETTLED
+from datasets.index import MIN_AGE_NS
 from datasets.labels import DATASET_JSON, EncodedLabels
 from stylegan2.runtime.errors import UserError
 
@@ -79,6 +79,6 @@ def _state(path: Path, fingerprint: str | None, root: str | None, before: int | 
     if root is None or not path.is_dir():
         return f"{fingerprint} {root}"
     state = os.stat(path / (root + DATASET_JSON))
-    if before is not None and max(state.st_mtime_ns, state.st_ctime_ns) > before - SETTLED:
+    if before is not None and max(state.st_mtime_ns, state.st_ctime_ns) > before - MIN_AGE_NS:
         return None
     return f"{fingerprint} {root} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"

@@ -21,10 +21,10 @@ from stylegan2.runtime.zip_members import Member, read_directory
 
 KIND = "index"  # kind of the cached arrays
 CACHED_FROM = 1_000  # images; listing fewer of them takes no noticeable time
-SETTLED = 2 * 10**9  # ns for which a folder must be unchanged, because some file systems record times this coarsely
+MIN_AGE_NS = 2 * 10**9  # ns for which a folder must be unchanged, because some file systems record times this coarsely
 SEPARATOR = 0  # byte after each name, which cannot occur in a name
 # Matches a name that leads out of the folder: it is absolute or has a part "..", with "/" or in the form of Windows.
-LEADS_OUT = re.compile(rb"(^|\0)/|(^|[\0/])\.\.(/|\0)" + (rb"|[\\:]" if os.name == "nt" else rb""))
+OUTSIDE_PATH = re.compile(rb"(^|\0)/|(^|[\0/])\.\.(/|\0)" + (rb"|[\\:]" if os.name == "nt" else rb""))
 
 
 class Names(Sequence[str]):
@@ -134,7 +134,7 @@ def _checked(kept: CachedArrays, path: Path, state: str | None) -> Index | None:
 def _text(text: np.ndarray, paths: bool) -> np.ndarray:
     """Validate names from a cache file. UserError: they are damaged, or a path leads out of the folder."""
     is_text = text.dtype == np.uint8 and text.ndim == 1 and (not len(text) or text[-1] == SEPARATOR)
-    if not is_text or (paths and LEADS_OUT.search(text.data)):
+    if not is_text or (paths and OUTSIDE_PATH.search(text.data)):
         raise UserError("its names are damaged")
     return text
 
@@ -183,4 +183,4 @@ def _state_of_folder(path: Path, visited: Names, before: int | None = None) -> s
         state = os.stat(os.path.join(top, name))
         digest.update(f"{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
         latest = max(latest, state.st_mtime_ns, state.st_ctime_ns)
-    return None if before is not None and latest > before - SETTLED else f"folder {digest.hexdigest()}"
+    return None if before is not None and latest > before - MIN_AGE_NS else f"folder {digest.hexdigest()}"

@@ -10,7 +10,7 @@ from datasets.examples import Indexed
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import cache_folder
 
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+DISK_FULL_ERRORS = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 ELSEWHERE = "set XDG_CACHE_HOME to a folder"
 
 
@@ -79,6 +79,6 @@ def _write(path: Path, start: int, content: bytes) -> None:
 
 def _refused(error: OSError) -> UserError:
     where = f"cannot use the cache in {str(cache_folder())!r}"
-    if error.errno in FULL:
+    if error.errno in DISK_FULL_ERRORS:
         return UserError(f"{where}: the disk is full; {ELSEWHERE} on another disk")
     return UserError(f"{where}: {error.strerror}; {ELSEWHERE}")

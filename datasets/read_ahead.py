@@ -32,8 +32,8 @@ from datasets.worker import (
 )
 from stylegan2.runtime.errors import UserError
 
-AHEAD = 2  # number of batches that each worker reads ahead
-PATIENCE = 5.0  # seconds that a worker has to end by itself
+BATCHES_AHEAD = 2  # number of batches that each worker reads ahead
+EXIT_SECONDS = 5.0  # seconds that a worker has to end by itself
 # Workers are forked from a server process that has imported little and computed nothing. A fork of the trainer itself
 # would share all of its memory, and could hang because CUDA or threads are in use.
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -83,7 +83,7 @@ def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Gen
     reader = threading.Thread(target=_receive_all, args=(team, ready, device), daemon=True)
     try:
         reader.start()
-        due = sum(_ask(worker, keys) for worker in team * AHEAD)  # batches that were asked for and not yielded
+        due = sum(_ask(worker, keys) for worker in team * BATCHES_AHEAD)  # batches that were asked for and not yielded
         for worker in cycle(team):
             if due == 0:
                 break
@@ -113,7 +113,7 @@ def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
             raise found.error
         raise found.error from RuntimeError(f"in a process that reads ahead:\n{found.report}")
     if isinstance(found, EOFError | OSError):
-        worker.process.join(PATIENCE)
+        worker.process.join(EXIT_SECONDS)
         code = worker.process.exitcode
         signal_name = f" by {signal.Signals(-code).name}" if code is not None and -code in set(signal.Signals) else ""
         raise UserError(
@@ -170,11 +170,11 @@ def _end(team: Sequence[Worker], reader: threading.Thread) -> None:
     for worker in team:
         worker.keys.close()
     for worker in team:
-        worker.process.join(PATIENCE)
+        worker.process.join(EXIT_SECONDS)
         if worker.process.is_alive():
             worker.process.kill()
-            worker.process.join(PATIENCE)
-    reader.join(PATIENCE)
+            worker.process.join(EXIT_SECONDS)
+    reader.join(EXIT_SECONDS)
     if not reader.is_alive():
         for worker in team:
             worker.batches.close()

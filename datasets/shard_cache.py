@@ -20,10 +20,10 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import cache_folder, writing
 from stylegan2.runtime.threads import ordered_map
 
-ROOM = 32  # upper bound on the shards that a training and its workers need at once
+MIN_CACHED_SHARDS = 32  # upper bound on the shards that a training and its workers need at once
 LIMIT_VARIABLE, LIMIT = "PSP_SHARD_CACHE_GB", 100.0
 TRIES = 3  # attempts to open a shard that another process may delete
-ASKED_AT_A_TIME = 16  # number of concurrent requests for the sizes of shards
+SIZE_REQUESTS = 16  # number of concurrent requests for the sizes of shards
 
 
 class ShardCache:
@@ -42,7 +42,7 @@ class ShardCache:
             raise UserError("the pattern of shards contains some of them twice")
         self.folder = cache_folder() / "shards"
         self.remote = any(remote.url_of(place) for place in self.places)
-        self._infos = list(ordered_map(_described, self.places, ASKED_AT_A_TIME))
+        self._infos = list(ordered_map(_described, self.places, SIZE_REQUESTS))
         self._top = _common_folder(self.places)
         self._ahead: ThreadPoolExecutor | None = None
         self._fetching: dict[int, Future] = {}
@@ -91,7 +91,8 @@ class ShardCache:
             except OSError as error:
                 raise UserError(f"cannot read the shard {self.places[number]!r} ({error.strerror})") from error
         raise UserError(
-            f"{self.places[number]} does not stay in {str(self.folder)!r}: let {LIMIT_VARIABLE} fit {ROOM} shards"
+            f"{self.places[number]} is deleted from {str(self.folder)!r} before it is read: "
+            f"set {LIMIT_VARIABLE} to the size of at least {MIN_CACHED_SHARDS} shards"
         )
 
     def fetch(self, number: int) -> Path:
@@ -136,7 +137,7 @@ class ShardCache:
 
 def _described(place: str) -> remote.FileInfo:
     if remote.url_of(place) is not None:
-        return remote.describe(place)
+        return remote.remote_info(place)
     try:
         state = os.stat(place)
     except OSError as error:

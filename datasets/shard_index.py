@@ -24,7 +24,7 @@ from stylegan2.runtime.threads import ordered_map
 INDEX = "shards.npz"  # file next to the shards, written by `prepare_data.py --shards`
 LARGEST_SHARD = 2**50  # bytes
 MAX_LABEL = 2**16  # bytes of a .cls or .json member
-AT_A_TIME = 8  # number of shards that are downloaded and indexed concurrently
+PARALLEL_SHARDS = 8  # number of shards that are downloaded and indexed concurrently
 WITHOUT_PICTURE = "samples without a picture"
 
 
@@ -188,7 +188,7 @@ def scan(shards: ShardCache) -> ShardIndex:
         UserError: A shard is no tar file, or cannot be downloaded or read.
     """
     # Python's threads share one core, so they are useful only for waiting for downloads.
-    work = ordered_map(partial(scan_shard, shards), range(len(shards)), AT_A_TIME if shards.remote else 1)
+    work = ordered_map(partial(scan_shard, shards), range(len(shards)), PARALLEL_SHARDS if shards.remote else 1)
     counts, starts, sizes, labels, skipped = [], [], [], [], Counter()
     for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
         if found.error_text:

@@ -8,7 +8,7 @@ from datasets.sampler import StreamSampler
 from datasets.shard_cache import ShardCache
 
 WINDOW = 16  # number of shards over which the samples of one shard are spread
-AHEAD = 2  # number of shards that are downloaded before their first sample is due
+SHARDS_AHEAD = 2  # number of shards that are downloaded before their first sample is due
 
 
 class ShardSampler(StreamSampler):
@@ -70,10 +70,10 @@ class ShardSampler(StreamSampler):
         needed, first = np.unique(shown, return_index=True)  # [S'], [S']
         by_first = np.argsort(first)
         needed, first = needed[by_first], first[by_first]
-        begin = np.concatenate([np.zeros(min(AHEAD, len(first)), np.int64), first[:-AHEAD]])  # [S']
+        begin = np.concatenate([np.zeros(min(SHARDS_AHEAD, len(first)), np.int64), first[:-SHARDS_AHEAD]])  # [S']
         last = self.length - 1 - np.unique(shown[::-1], return_index=True)[1][by_first]  # [S'], last offset of each
         for number in np.flatnonzero(last >= offset):
             yield int(begin[number]), int(needed[number])
         following = np.argsort(self._places(np.random.default_rng([self.seed, epoch + 1])))
-        for number in following[:AHEAD]:
+        for number in following[:SHARDS_AHEAD]:
             yield int(first[-1]), int(number)

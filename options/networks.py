@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NETWORKS = "stylegan2.networks"
 DEFAULT_ARCH = "stylegan2"
-SET_OTHERWISE = ("img_resolution", "img_channels", "num_classes", "architecture")  # arguments without a flag
+WITHOUT_FLAG = ("img_resolution", "img_channels", "num_classes", "architecture")  # arguments without a flag
 DISCRIMINATOR_KINDS = ("own", "projected")
 SMALLEST_SIDE, LARGEST_SIDE = 128, 224  # px, default side of images for the features of the projected discriminator
 # Training settings of --d projected for all architectures (Sauer et al. 2021).
@@ -207,7 +207,7 @@ def chosen_settings(given: Mapping[str, str]) -> Settings:
 def _arguments(arch: str) -> dict[str, Parameter]:
     """Return {name: argument} of the arguments of a generator and its discriminator that have a flag."""
     of_D, of_G = ({p.name: p for p in parts[arch].parameters} for parts in (_discriminators(), _generators()))
-    return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in SET_OTHERWISE}
+    return {name: parameter for name, parameter in {**of_G, **of_D, **of_G}.items() if name not in WITHOUT_FLAG}
 
 
 def _other_defaults(arch: str) -> Iterator[tuple[str, object]]:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from options.checks import check_settings
-from options.results import ABOUT, RUNS, read_config
+from options.results import NON_SETTINGS, RUNS, read_config
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
 from stylegan2.runtime.heartbeat import tell_launcher
@@ -129,7 +129,7 @@ def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
     found = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
     if "--config" in words[:-1]:
         config = read_config(Path(words[words.index("--config") + 1]))
-        found |= given_fields(settings, _command_of(config)) if config.get(RUNS) else config.keys() - set(ABOUT)
+        found |= given_fields(settings, _command_of(config)) if config.get(RUNS) else config.keys() - set(NON_SETTINGS)
     return found
 
 
@@ -291,7 +291,9 @@ def _of_config(args: list[str], flags: dict[str, Flag]) -> list[str]:
     if "--config" not in flags or "--config" not in given:
         return []
     path = Path(given["--config"])
-    named = {name: value for name, value in read_config(path).items() if name not in ABOUT and value not in (None, [])}
+    named = {
+        name: value for name, value in read_config(path).items() if name not in NON_SETTINGS and value not in (None, [])
+    }
     placed = [name for name in named if f"--{name}" in flags and flags[f"--{name}"].positional]
     first = [word for name in placed for word in _words(named.pop(name)) if args[0].startswith("--")]
     try:

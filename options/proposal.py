@@ -7,9 +7,9 @@ from options.results import label
 
 SMALLEST, LARGEST_ON_CPU, LARGEST_ON_GPU = 32, 64, 256
 """px; a GPU can train larger sizes, in four times the time for each doubling"""
-SQUARE = 1.1
+SQUARE_ASPECT = 1.1
 """aspect ratio up to which pictures lose little if they are cropped to the central square"""
-FEW = 50_000
+FEW_IMAGES = 50_000
 """number of images below which adaptive augmentation (ADA) prevents the discriminator from overfitting"""
 
 
@@ -33,7 +33,7 @@ class Domain:
     @property
     def pads(self) -> bool:
         """Return whether pictures are padded to squares instead of being cropped."""
-        return not self.faces and max(self.aspect, 1 / self.aspect) > SQUARE
+        return not self.faces and max(self.aspect, 1 / self.aspect) > SQUARE_ASPECT
 
 
 def fitting_resolution(side: int, on_gpu: bool) -> int:
@@ -57,7 +57,7 @@ def generator_training(d: Domain) -> str:
     """Return the command that trains a generator."""
     preset = "tiny-cpu" if not d.on_gpu else "paper256" if d.resolution == 256 else "auto"
     settings = {"data": f"{label(d.data)}.zip", "resolution": d.resolution, "preset": preset, "mirror": None}
-    few = {"augment": "bgc"} if d.count < FEW else {}
+    few = {"augment": "bgc"} if d.count < FEW_IMAGES else {}
     return _typed("train-gan", **settings, **few, exp_dir=f"runs/{label(d.data)}-generator")
 
 

@@ -20,14 +20,14 @@ from stylegan2.runtime.files import hold_folder, write_text
 
 Settings = TypeVar("Settings")
 COMMAND, RUNS = "command", "runs"
-ABOUT = (COMMAND, RUNS)
+NON_SETTINGS = (COMMAND, RUNS)
 """entries of config.yaml that are not settings"""
-OF_THE_CALL = ("config", "overwrite", "dry_run")
+CALL_SETTINGS = ("config", "overwrite", "dry_run")
 """settings that are not written to config.yaml, because they are not properties of a run"""
-OF_THE_MACHINE = ("device", "tune_malloc", "workers", "exp_dir")
+MACHINE_SETTINGS = ("device", "tune_malloc", "workers", "exp_dir")
 """settings on which results do not depend"""
 LONGEST_CONFIG, MAX_VALUES = 2**20, 10_000  # largest number of bytes and of values in a file of settings
-NO_RESULTS = (".txt", ".log", ".out", ".err", ".yaml", ".yml", ".sh")
+NON_RESULT_SUFFIXES = (".txt", ".log", ".out", ".err", ".yaml", ".yml", ".sh")
 """suffixes of files that may be in a folder before its first run"""
 
 
@@ -141,7 +141,7 @@ def record_for(
         raise UserError(
             f"{str(folder)!r} contains files that this command did not write, such as {results[0]!r}: {hint}"
         )
-    names = [name for name in settings if name not in OF_THE_MACHINE] if fixed is None else fixed
+    names = [name for name in settings if name not in MACHINE_SETTINGS] if fixed is None else fixed
     before = earlier.get(path, {})
     changed = _changed(settings, before, [name for name in names if name not in free], growing)
     if changed:
@@ -164,7 +164,7 @@ def plain_settings(o: Any) -> dict[str, Any]:
     """Return {setting: value} of a dataclass and its nested dataclasses, in types of YAML and JSON."""
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(o):
-        if field.name in OF_THE_CALL:
+        if field.name in CALL_SETTINGS:
             continue
         value = getattr(o, field.name)
         plain |= plain_settings(value) if is_dataclass(value) else {field.name: _plain(value)}
@@ -228,7 +228,7 @@ def _plain(value: object) -> object:
 def _results_in(folder: Path, patterns: Sequence[str]) -> list[str]:
     """List the files and folders at the top of a folder that match the patterns and may be results, unlike logs."""
     found = {entry for pattern in patterns for entry in folder.glob(pattern) if not entry.name.startswith(".")}
-    return sorted(entry.name for entry in found if entry.suffix.lower() not in NO_RESULTS)
+    return sorted(entry.name for entry in found if entry.suffix.lower() not in NON_RESULT_SUFFIXES)
 
 
 def _changed(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 Definition = ast.ClassDef | ast.FunctionDef
-RUN = ("annotated_types", "datasets.setting", "stylegan2.runtime.ranges")
+RUNTIME_MODULES = ("annotated_types", "datasets.setting", "stylegan2.runtime.ranges")
 """modules that describe settings and are cheap to import"""
 
 
@@ -86,7 +86,7 @@ class _Names(dict):
 def _imported(module: str, name: str) -> Any:
     """Return the value that `from module import name` imports, or the module if the name is ""."""
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or module in RUN:
+    if top in sys.stdlib_module_names or module in RUNTIME_MODULES:
         found = importlib.import_module(module)
         return getattr(found, name) if name else found
     if not name:

@@ -12,7 +12,7 @@ from stylegan2.runtime.precision import DTYPES, check_precision
 LIMIT = 1.0
 """Largest mean difference between the renderings of both precisions, in steps of the 8-bit range 0..255. Writing 8 bits
 makes differences of 0.25 by itself; JPEG of quality 95 makes about 1."""
-CHECKED = 4  # images of the first batch that are rendered in both precisions
+CHECKED_IMAGES = 4  # images of the first batch that are rendered in both precisions
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
@@ -55,7 +55,7 @@ def safe_precision(model: Callable[[Tensor], Tensor], images: Tensor, precision:
     precision = pick_precision(precision, images.device)
     if precision not in DTYPES:
         return precision
-    images = images[:CHECKED]
+    images = images[:CHECKED_IMAGES]
     reference, seconds = _timed(model, images, "fp32")
     _timed(model, images, precision)  # the first pass of a precision prepares its kernels
     rendered, sixteen = _timed(model, images, precision)

@@ -98,17 +98,17 @@ def step(
         codes = rendering = None
         if s.freeze_w_plus:
             with torch.no_grad(), autocast(device, precision):
-                codes = model.refine(x).map(widened)
-                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
+                codes = model.refine(x).map(to_float32)
+                rendering = to_float32(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
         for _ in range(model.iterations - s.freeze_w_plus):
             with autocast(device, precision):
-                codes = model.refine(x, codes, rendering).map(widened)
-                rendering = widened(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
+                codes = model.refine(x, codes, rendering).map(to_float32)
+                rendering = to_float32(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
                 output, wanted = comparable(shrink(rendering, y.shape[-1]), y)  # [M, 3, T, T] each
                 images = {"source": x, "target": wanted, "output": output}
                 values = losses(**images, **codes._asdict(), latent_avg=model.latent_avg)
             w_plus = codes.w_plus  # [M, num_ws, w_dim]
-            values = {name: widened(value) for name, value in values.items()}  # [M] each
+            values = {name: to_float32(value) for name, value in values.items()}  # [M] each
             loss = losses.total(values)
             if known is not None:
                 values["latent"] = latent_loss(w_plus[: len(known)], known)  # [G]
@@ -155,7 +155,7 @@ def unlocked_rows(model: PSp, w_plus: Tensor) -> Tensor:
     return w_plus if unlocked is None else w_plus[:, : unlocked + 1]  # [N, rows, w_dim]
 
 
-def widened(x: Tensor) -> Tensor:
+def to_float32(x: Tensor) -> Tensor:
     """Convert 16-bit numbers to float32, and leave other types unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
@@ -346,11 +346,11 @@ def validate(
     for source, target in held_out:
         source, target = source.to(device), target.to(device)
         with autocast(device, precision):
-            codes = model.encode(source).map(widened)
-            output = shrink(widened(model.decode(codes)), target.shape[-1])  # [N, img_channels, T, T]
+            codes = model.encode(source).map(to_float32)
+            output = shrink(to_float32(model.decode(codes)), target.shape[-1])  # [N, img_channels, T, T]
             output, target = comparable(output, target)  # [N, 3, T, T] each
             values = losses(source=source, target=target, output=output, **codes._asdict(), latent_avg=model.latent_avg)
-        values = {name: widened(value) for name, value in values.items()}  # [N] each
+        values = {name: to_float32(value) for name, value in values.items()}  # [N] each
         averages.add("val/loss", losses.total(values).repeat(len(source)))
         for name, value in values.items():
             averages.add(f"val/loss_{name}", value)

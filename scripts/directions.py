@@ -19,8 +19,8 @@ from psp.evaluation.similarity import FaceSimilarity
 from stylegan2.latents.directions import (
     Directions,
     boundaries,
+    build_directions,
     closed_form,
-    measured,
     principal_components,
     save_directions,
 )
@@ -32,8 +32,8 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
 
-RARE = 0.01  # share of the samples below which an attribute is too rare to find a reliable direction
-SCORED = 1000  # number of samples for the standard deviation of the classifier's scores, if only this needs them
+MIN_ATTRIBUTE_SHARE = 0.01  # share of the samples below which an attribute is too rare to find a reliable direction
+SCORE_SAMPLES = 1000  # number of samples for the standard deviation of the classifier's scores, if only this needs them
 
 
 def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
@@ -55,7 +55,7 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
         vectors, _ = principal_components(w, o.count)
     else:
         vectors, _ = closed_form(generator, rows, o.count)
-    return measured(generator, names, vectors, rows, w)
+    return build_directions(generator, names, vectors, rows, w)
 
 
 def write_effects(
@@ -80,7 +80,7 @@ def write_effects(
     print(f"changes in standard deviations of the classifier's scores; similarity by {similarity.name}\n")
     print(table(effects))
     for name, effect in effects.items():
-        if effect.share is not None and min(effect.share, 1 - effect.share) < RARE:
+        if effect.share is not None and min(effect.share, 1 - effect.share) < MIN_ATTRIBUTE_SHARE:
             print(f"{name}: {effect.share:.1%} of the samples have it, which is too few for a reliable direction")
 
 
@@ -113,7 +113,8 @@ def main(o: FindDirections) -> None:
         classifier, accuracy = attribute_classifier(labelled, device)
         print("balanced accuracy on held-out images: " + ", ".join(f"{k} {v:.2f}" for k, v in accuracy.items()))
         classify = classifier.by_name
-        scored = (w if by_classifier else w[:SCORED])[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
+        scored = w if by_classifier else w[:SCORE_SAMPLES]  # [n, w_dim]
+        scored = scored[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
     if found is None:
         found = keep(find(generator, o, w, scores), record, o)

@@ -37,7 +37,7 @@ from stylegan2.networks.protocols import Generator
 
 SHARE_OF_A_FACE = 0.5
 """typical side of the square around a face, as a share of the shorter side of its photo"""
-OF_TRAINING = ("batch_size", "learning_rate", "decay_from", "max_steps")
+TRAINING_FIELDS = ("batch_size", "learning_rate", "decay_from", "max_steps")
 
 
 def domain_of(o: Doctor, found: Examination, on_gpu: bool) -> Domain:
@@ -83,7 +83,7 @@ def generator_needs(domain: Domain, device: torch.device) -> tuple[Generator, li
 def encoder_needs(domain: Domain, generator: Generator, device: torch.device) -> list[str]:
     """Return sentences about the time and memory of training an encoder."""
     fitting = PSP["light"] if domain.resolution <= LARGEST_LIGHT else {}
-    s = TrainingSettings(**{name: value for name, value in fitting.items() if name in OF_TRAINING})
+    s = TrainingSettings(**{name: value for name, value in fitting.items() if name in TRAINING_FIELDS})
     model = PSp(encoder_for(generator, "auto", 3), generator)
     losses = build_losses(build_task("inversion").lambdas | ({} if domain.faces else {"id": 0.0}))
     sources = noise(model.encoder.input_size, s.batch_size)

@@ -26,7 +26,7 @@ def present(entry: PretrainedFile, o: DownloadModels) -> Path | None:
     return path if path.is_file() else None
 
 
-def describe(entry: PretrainedFile, path: Path) -> None:
+def print_source(entry: PretrainedFile, path: Path) -> None:
     """Print what the user needs to know before a download.
 
     Raises:
@@ -77,7 +77,7 @@ def main(o: DownloadModels) -> int:
         if found is not None:
             print(f"{entry.name} is here and intact: {found} (SHA-256 {check_present(entry, found)})")
             continue
-        describe(entry, target(entry, o.folder))
+        print_source(entry, target(entry, o.folder))
         if not (o.yes or confirmed()):
             print("nothing was downloaded", file=sys.stderr)
             return 1

@@ -12,7 +12,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.weights import weights_folder
 
 TITLES = ("name", "kind", "domain", "px", "task", "MB", "where", "licence")
-OF_KIND = {"psp": "pSp model"}  # {value of --kind: kind in the table}, where they differ
+TABLE_KINDS = {"psp": "pSp model"}  # {value of --kind: kind in the table}, where they differ
 
 
 def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def cells(line: Listed, notes: list[str]) -> tuple[str, ...]:
 
 def main(o: Models) -> None:
     notes: list[str] = []
-    lines = [line for line in catalogue() if o.kind == "all" or line.entry.kind == OF_KIND.get(o.kind, o.kind)]
+    lines = [line for line in catalogue() if o.kind == "all" or line.entry.kind == TABLE_KINDS.get(o.kind, o.kind)]
     lines = [line for line in lines if o.word.lower() in " ".join((*cells(line, []), line.licence)).lower()]
     if not lines:
         raise UserError(f"no model matches {o.word!r}")

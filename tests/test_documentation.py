@@ -11,7 +11,7 @@ import pytest
 
 from options import parse
 from options.commands import COMMANDS as BY_NAME
-from options.commands import meant, with_positional
+from options.commands import resolved, with_positional
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +52,7 @@ def commands_of(document):
 
 def as_script(name, rest):
     """Return the script that `psp NAME` runs, and the words after it as the script takes them."""
-    name, words = meant(name, shlex.split(rest))
+    name, words = resolved(name, shlex.split(rest))
     return f"scripts/{BY_NAME[name].script}.py", " " + shlex.join(with_positional(BY_NAME[name], words))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psp.mixing import Mixing
 
 TaskSettings = task_settings("inference")
-FEW_THREADS = min(4, os.cpu_count() or 1)
+DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Inference(Machine, Results):
     """also write inference_coupled/, with aligned source and output side by side"""
     test_batch_size: Annotated[Count, tyro.conf.arg(aliases=["--batch_size"])] = 8
     """number of images that are translated at a time"""
-    workers: Threads = FEW_THREADS
+    workers: Threads = DEFAULT_THREADS
     """number of threads that read and align photos; the results do not depend on it"""
     noise_mode: Literal["const", "random", "none"] = "const"
     """noise of the generator: the stored maps, new random maps, or none"""

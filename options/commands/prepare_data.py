@@ -14,7 +14,7 @@ from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, NotNegative, Threads
 
-OF_PHOTOS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
+PHOTO_SETTINGS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
 
 
 """settings that apply to photos but not to procedural faces"""
@@ -72,6 +72,6 @@ class PrepareData(Configured):
     def _check_synthetic(self) -> None:
         if self.synthetic < 1:
             raise UserError(f"--synthetic must be a number of faces from 1 on, not {self.synthetic}")
-        changed = [f.name for f in fields(self) if f.name in OF_PHOTOS and getattr(self, f.name) != f.default]
+        changed = [f.name for f in fields(self) if f.name in PHOTO_SETTINGS and getattr(self, f.name) != f.default]
         if changed:
             raise UserError(f"--{changed[0]} is for photos: leave it out with --synthetic")

@@ -241,7 +241,7 @@ def _separability(inputs: MetricInputs, name: str) -> Result:
     departures = inputs.departures(
         separation.PAPER_SAMPLES,
         f"{len(attributes)} attributes, one small classifier for all of them",
-        _few(int(inputs.num_samples * separation.KEPT), separation.ENOUGH * z.shape[1])
+        _few(int(inputs.num_samples * separation.CONFIDENT_SHARE), separation.SAMPLES_PER_DIMENSION * z.shape[1])
         and "few samples for an SVM of that many dimensions: trust the held-out score",
     )
     details = {

@@ -20,7 +20,7 @@ from stylegan2.runtime.errors import UserError
 
 SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # {count of numbers: shape of the array}
 MAX_FACES = 500  # per photo
-FARTHEST = 1e6  # px, more than the width of any photo
+MAX_COORDINATE = 1e6  # px, more than the width of any photo
 Faces = dict[str, list[np.ndarray]]
 
 
@@ -113,7 +113,7 @@ def _face(name: str, value: object) -> np.ndarray:
         raise UserError(f"a face of {name!r} has values that are not numbers") from None
     if numbers.size not in SHAPES:
         raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
-    if not (np.abs(numbers) <= FARTHEST).all():  # also true for NaN
+    if not (np.abs(numbers) <= MAX_COORDINATE).all():  # also true for NaN
         raise UserError(f"a face of {name!r} has numbers that are not finite, or are outside of any photo")
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
         raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")

@@ -60,7 +60,7 @@ def as_file(picture: Image.Image) -> bytes:
     try:
         upright.save(file, "TIFF", icc_profile=picture.info.get("icc_profile"))
     except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"{describe(picture)}, of mode {picture.mode}, cannot be read: {error}") from error
+        raise ImageError(f"{picture_name(picture)}, of mode {picture.mode}, cannot be read: {error}") from error
     return file.getvalue()
 
 
@@ -147,7 +147,7 @@ class LabelMaps:
         """
         labels = read_picture(path, "labels")  # [H, W]
         if problem := out_of_range(labels, self.label_nc):
-            raise ImageError(f"{describe(path)} {problem}")
+            raise ImageError(f"{picture_name(path)} {problem}")
         return labels
 
     def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
@@ -226,7 +226,7 @@ def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
     return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
 
 
-def describe(picture: Picture) -> str:
+def picture_name(picture: Picture) -> str:
     """Return a name of a picture for messages."""
     if isinstance(picture, Image.Image):
         return getattr(picture, "filename", "") or f"an image of {picture.width} x {picture.height} pixels"
@@ -236,6 +236,6 @@ def describe(picture: Picture) -> str:
 def first_face_missing(picture: Picture) -> UserError:
     """Build the error for a picture in which no face was found."""
     return UserError(
-        f"no face was found in {describe(picture)}: give align=False for a picture that is aligned already, "
+        f"no face was found in {picture_name(picture)}: give align=False for a picture that is aligned already, "
         f"or that shows no face"
     )

@@ -143,10 +143,10 @@ def find_codes(
     """
     if photograph is None:
         return None, turn + 1
-    with listening(partial(report, progress)):
+    with listening(partial(show_progress, progress)):
         return studio.invert(model, photograph, number, likeness), turn + 1
 
 
-def report(progress: gr.Progress, what: str, done: int, total: int | None) -> None:
+def show_progress(progress: gr.Progress, what: str, done: int, total: int | None) -> None:
     """Show the progress of a computation on the page."""
     progress((done, total), desc=what)

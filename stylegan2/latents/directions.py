@@ -25,9 +25,9 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 Item = TypeVar("Item")
 KIND = "directions"
 MAX_DIRECTIONS, MAX_ROWS = 1024, 64  # directions in a file, and rows of w_plus
-THINNEST = 1e-2  # smaller deviations of W along a direction, as shares of the largest one, count as noise
-SPENT = 1e-3  # a unit vector that conditioning has made shorter than this consists of rounding errors
-USUAL = (0.005, 0.995)  # edits should end between these quantiles of the samples
+MIN_RELATIVE_DEVIATION = 1e-2  # smaller deviations of W along a direction, as shares of the largest one, count as noise
+MIN_NORM = 1e-3  # a unit vector that conditioning has made shorter than this consists of rounding errors
+USEFUL_QUANTILES = (0.005, 0.995)  # edits should end between these quantiles of the samples
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Directions:
         return low, high
 
 
-def measured(
+def build_directions(
     generator: Generator, names: Sequence[str], vectors: Tensor, rows: Sequence[int], w: Tensor, known: bool = True
 ) -> Directions:
     """Measure directions on samples of the generator: the unit of strengths, the mean, and the useful range.
@@ -115,7 +115,7 @@ def measured(
     along, scales = w @ vectors.T, spread(w, vectors)  # [N, K], [K]
     centres = along.mean(0)  # [K]
     places = (along - centres) / scales.clamp(min=torch.finfo(w.dtype).tiny)  # [N, K]
-    ranges = torch.quantile(places, torch.tensor(USUAL, dtype=w.dtype), dim=0).T.contiguous()  # [K, 2]
+    ranges = torch.quantile(places, torch.tensor(USEFUL_QUANTILES, dtype=w.dtype), dim=0).T.contiguous()  # [K, 2]
     owner = fingerprint(generator) if known else None
     return Directions(tuple(names), vectors, scales, tuple(rows), owner, centres, ranges)
 
@@ -197,7 +197,7 @@ def boundaries(
 def covariance_root(samples: Tensor) -> Tensor:
     """Return the symmetric square root [D, D] of the covariance of samples [M, D], with a floor for small variances."""
     values, vectors = torch.linalg.eigh(torch.cov(samples.double().T))  # [D], [D, D]
-    values = values.clamp(min=THINNEST**2 * float(values[-1]))
+    values = values.clamp(min=MIN_RELATIVE_DEVIATION**2 * float(values[-1]))
     return vectors @ torch.diag(values.sqrt()) @ vectors.T
 
 
@@ -293,7 +293,7 @@ def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
     if others:
         basis, _ = torch.linalg.qr(torch.stack(list(others), 1).double())  # [w_dim, M]
         unit = unit - basis @ (basis.T @ unit)  # [w_dim]
-    if unit.norm() < SPENT:
+    if unit.norm() < MIN_NORM:
         raise UserError(
             "a direction is a combination of the directions that it should keep unchanged: list fewer of those"
         )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stylegan2.convert.numpy_pickle import read_numpy_pickle
 from stylegan2.convert.safe import read_torch
-from stylegan2.latents.directions import Directions, load_directions, measured
+from stylegan2.latents.directions import Directions, build_directions, load_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.bounded import read_array, read_arrays, reading
@@ -64,7 +64,7 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
     names = [path.stem] if len(vectors) == 1 else [f"{path.stem}{k}" for k in range(len(vectors))]
     w = random_w(generator, SAMPLES, seed=0)  # [N, w_dim]
     moved = range(generator.num_ws) if rows is None else rows
-    return measured(generator, names, vectors, moved, w, known=False)
+    return build_directions(generator, names, vectors, moved, w, known=False)
 
 
 def _vectors(content: object, w_dim: int) -> Tensor:

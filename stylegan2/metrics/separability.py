@@ -17,8 +17,8 @@ PROTOCOL = (
     " label and X the SVM's, on the samples it was fitted to; 40 CelebA attributes, classifiers as large as D"
 )
 PAPER_SAMPLES = 200_000
-KEPT = 0.5
-ENOUGH = 10  # with this many samples per latent dimension, the SVM's training samples are an honest test
+CONFIDENT_SHARE = 0.5
+SAMPLES_PER_DIMENSION = 10  # with this many samples per latent dimension, the SVM's training samples are an honest test
 
 
 class Separability(TypedDict):
@@ -65,7 +65,7 @@ def separability(latents: Tensor, logits: Tensor, names: Sequence[str]) -> Separ
     }
 
 
-def most_confident(logits: Tensor, share: float = KEPT) -> Tensor:
+def most_confident(logits: Tensor, share: float = CONFIDENT_SHARE) -> Tensor:
     """Return the indices, in ascending order, of the share of samples whose |logit| is largest; logits are [N]."""
     count = max(1, int(len(logits) * share))
     return logits.abs().topk(count).indices.sort().values

@@ -14,7 +14,7 @@ from stylegan2.runtime.module import Module
 
 CONV_CLAMP = 256.0  # activations of 16-bit layers stay within it, so that sums over 4,608 products fit into float16
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-LOWEST = 8  # 4x4 pixels with their statistics over the batch are always computed in full precision
+MIN_REDUCED_RESOLUTION = 8  # 4x4 pixels with their statistics over the batch are always computed in full precision
 
 
 class Precision:
@@ -63,7 +63,7 @@ def set_precision(network: Module, dtype: torch.dtype, num_resolutions: int = 4)
         precision = getattr(module, "precision", None)
         if isinstance(precision, Precision):
             precision.dtype = dtype
-            lowest = max(precision.img_resolution >> max(0, num_resolutions - 1), LOWEST)
+            lowest = max(precision.img_resolution >> max(0, num_resolutions - 1), MIN_REDUCED_RESOLUTION)
             precision.lowest = lowest if dtype != torch.float32 and num_resolutions > 0 else math.inf
 
 

@@ -28,7 +28,7 @@ from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 
-ALONE_FROM = 512  # px: from here on a CPU renders one image after the other (see `ops.single_samples_pay`)
+SINGLE_FROM = 512  # px: from here on a CPU renders one image after the other (see `ops.single_samples_pay`)
 
 
 class Synthesis(nn.Module):
@@ -87,7 +87,7 @@ class Synthesis(nn.Module):
         Returns:
             [N, img_channels, R, R], about in [-1, 1] but not clamped.
         """
-        if self.img_resolution >= ALONE_FROM and noise_mode != "random" and ops.single_samples_pay(ws):
+        if self.img_resolution >= SINGLE_FROM and noise_mode != "random" and ops.single_samples_pay(ws):
             parts = [features[k : k + 1] if features is not None else None for k in range(len(ws))]
             images = [self(w[None], noise_mode, part) for w, part in zip(ws, parts, strict=True)]
             return torch.cat(images)  # [N, img_channels, R, R]

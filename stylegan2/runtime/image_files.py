@@ -41,7 +41,7 @@ FOREIGN_FOLDERS = {
 }
 FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 LABELS_FILE = "dataset.json"
-LEFT_BEHIND = "hidden or left by other programs"
+HIDDEN_FILES = "hidden or left by other programs"
 MAX_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
 HEAD = 16  # first bytes, which tell the type of a file
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -163,7 +163,7 @@ def skipped_kind(name: str, head: Callable[[], bytes]) -> str | None:
     """
     *folders, own = [part for part in name.split("/") if part not in ("", ".")] or [name]
     if any(_is_foreign(folder) for folder in folders) or own.lower() in FOREIGN_FILES or own.startswith("."):
-        return LEFT_BEHIND
+        return HIDDEN_FILES
     if own == LABELS_FILE:
         return ""
     extension = os.path.splitext(own)[1].lower()
@@ -218,7 +218,7 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
             if not entry.is_dir():
                 yield prefix, entry
             elif _is_foreign(entry.name):
-                listing.skipped[LEFT_BEHIND] += 1
+                listing.skipped[HIDDEN_FILES] += 1
             else:
                 (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/"))
 

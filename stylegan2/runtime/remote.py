@@ -31,7 +31,7 @@ FileInfo = dict[str, Any]
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])(.*)", re.DOTALL)
 TRIES, FIRST_PAUSE = 4, 0.5  # attempts per request; seconds before the second attempt, doubled for each further one
-SILENCE = 60.0  # seconds without receiving a byte after which a request is retried
+READ_TIMEOUT = 60.0  # seconds without receiving a byte after which a request is retried
 FETCHED_AT_A_TIME = 8
 LONGEST_PART = 200  # bytes of one component of a path
 EXTRA = 'pip install "psp-translate[remote]"'
@@ -97,7 +97,7 @@ def local_model(path: str | os.PathLike) -> Path:
     return fetch_file(f"{place.rstrip('/')}/{max(names, key=_number)}")
 
 
-def describe(url: str) -> FileInfo:
+def remote_info(url: str) -> FileInfo:
     """Return what a file system reports about a file: at least "size" in bytes, which is None if it is not known.
 
     Raises:
@@ -133,7 +133,7 @@ def fetch_file(url: str, folder: Path | None = None, info: FileInfo | None = Non
     Args:
         url: URL of the file.
         folder: Folder for the downloaded file, by default `remote` in the cache folder.
-        info: What `describe` returned for the URL, if that is known already.
+        info: What `remote_info` returned for the URL, if that is known already.
 
     Returns:
         Path of the file on this machine, with the file name of the URL.
@@ -141,7 +141,7 @@ def fetch_file(url: str, folder: Path | None = None, info: FileInfo | None = Non
     Raises:
         UserError: The file cannot be downloaded, or the disk is full.
     """
-    info = describe(url) if info is None else info
+    info = remote_info(url) if info is None else info
     target = cached(url, folder or cache_folder() / "remote", info)
     if target.is_file():
         return target
@@ -318,9 +318,11 @@ def _file_system(scheme: str) -> Any:
     if scheme in ("http", "https"):
         import aiohttp
 
-        settings["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(sock_connect=SILENCE / 3, sock_read=SILENCE)}
+        settings["client_kwargs"] = {
+            "timeout": aiohttp.ClientTimeout(sock_connect=READ_TIMEOUT / 3, sock_read=READ_TIMEOUT)
+        }
     elif scheme in ("s3", "s3a"):
-        settings["config_kwargs"] = {"connect_timeout": SILENCE / 3, "read_timeout": SILENCE}
+        settings["config_kwargs"] = {"connect_timeout": READ_TIMEOUT / 3, "read_timeout": READ_TIMEOUT}
     return fsspec.filesystem(scheme, **settings)
 
 

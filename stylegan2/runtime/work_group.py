@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TIMEOUT = 60.0  # seconds without a heartbeat after which a process counts as lost
 SIGNS = 12  # heartbeats within the timeout
 POLL_SECONDS = 0.05
-SEEN_SECONDS = 30.0  # a file that one machine wrote has to be visible to the others within this time
+VISIBLE_SECONDS = 30.0  # a file that one machine wrote has to be visible to the others within this time
 
 
 class WorkGroup:
@@ -123,7 +123,7 @@ class WorkGroup:
             seen.unlink(missing_ok=True)
             return
         self.share("folder is marked")
-        until = time.monotonic() + SEEN_SECONDS
+        until = time.monotonic() + VISIBLE_SECONDS
         while not seen.exists():
             if time.monotonic() > until:
                 raise UserError(

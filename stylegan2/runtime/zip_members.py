@@ -14,7 +14,7 @@ ENTRY = struct.Struct("<4s4xHH4xIIIHHH4xII")  # an entry of the central director
 ENTRY_SIGNATURE, LOCAL_SIGNATURE, END_64_SIGNATURE = b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x06"
 LOCAL_SIZE = 30
 ENDS_64 = 56 + 20  # bytes of the two zip64 records between the central directory and its end record
-FULL = 0xFFFFFFFF  # marks a number that the zip64 extra field holds instead
+ZIP64_MARKER = 0xFFFFFFFF  # marks a number that the zip64 extra field holds instead
 ZIP64 = 1
 UTF_8 = 0x800
 ENCRYPTED, PATCHED, STRONG = 0x1, 0x20, 0x40
@@ -86,7 +86,7 @@ def members(directory: bytes, shift: int) -> Iterator[tuple[str, Member, int]]:
         name_at = at + ENTRY.size
         extra_at = name_at + name_length
         name = directory[name_at:extra_at].decode("utf-8" if flags & UTF_8 else "cp437").partition("\0")[0]
-        if FULL in (packed, size, offset):
+        if ZIP64_MARKER in (packed, size, offset):
             extra = directory[extra_at : extra_at + extra_length]
             size, packed, offset = _from_extra(extra, size, packed, offset)
         yield name, Member(offset + shift, packed, size, checksum, method, flags), attributes
@@ -101,7 +101,7 @@ def _from_extra(extra: bytes, *numbers: int) -> list[int]:
         if tag == ZIP64:
             given = iter(struct.unpack_from(f"<{min(length // 8, 3)}Q", extra, at + 4))
             try:
-                return [next(given) if number == FULL else number for number in numbers]
+                return [next(given) if number == ZIP64_MARKER else number for number in numbers]
             except StopIteration:
                 break
         at += 4 + length

@@ -46,8 +46,8 @@ def listed(monkeypatch):
 @pytest.fixture
 def settled(monkeypatch):
     """Folders do not have to be two seconds old."""
-    monkeypatch.setattr(index, "SETTLED", -(10**12))
-    monkeypatch.setattr("datasets.cached_labels.SETTLED", -(10**12))
+    monkeypatch.setattr(index, "MIN_AGE_NS", -(10**12))
+    monkeypatch.setattr("datasets.cached_labels.MIN_AGE_NS", -(10**12))
 
 
 def names(count=COUNT, classes=("cat", "dog")):

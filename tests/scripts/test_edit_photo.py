@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from psp import loading
-from stylegan2.latents.directions import load_directions, measured, save_directions
+from stylegan2.latents.directions import build_directions, load_directions, save_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.loading import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
@@ -20,7 +20,7 @@ def edit(script, model_file, tmp_path, build_model):
     """Run the command with a small model and directions of its generator: (exit code, stdout, stderr)."""
     generator = build_model().generator
     w = random_w(generator, 500, seed=0)
-    found = measured(generator, ["smile", "yaw"], torch.eye(16)[:2], range(generator.num_ws), w)
+    found = build_directions(generator, ["smile", "yaw"], torch.eye(16)[:2], range(generator.num_ws), w)
     save_directions(tmp_path / "d.safetensors", found, {"generator": str(model_file)})
     common = ["--generator", model_file, "--directions", "d.safetensors", "--device", "cpu"]
     return lambda *arguments: script("edit.py", *arguments, *common)
@@ -90,7 +90,9 @@ def test_mistakes_are_one_sentence(edit, me, arguments, words):
     (me.parent / "text.jpg").write_text("no picture")
     torch.manual_seed(1)
     other = GENERATORS.build("stylegan2", 32, z_dim=16, w_dim=16, channel_base=256, channel_max=16)
-    save_directions(me.parent / "other.safetensors", measured(other, ["x"], torch.eye(16)[:1], [0], torch.eye(16)), {})
+    save_directions(
+        me.parent / "other.safetensors", build_directions(other, ["x"], torch.eye(16)[:1], [0], torch.eye(16)), {}
+    )
     code, _, err = edit(*arguments)
     assert code == 2
     assert words in err

@@ -211,7 +211,7 @@ def test_large_images_are_rendered_alone_where_no_gradient_is_wanted(monkeypatch
     features = torch.randn(3, generator.synthesis.feature_channels[16], 16, 16) if corrected else None
     with torch.no_grad():
         together = generator.synthesis(ws, features=features)
-        monkeypatch.setattr("stylegan2.networks.stylegan2.ALONE_FROM", 32)
+        monkeypatch.setattr("stylegan2.networks.stylegan2.SINGLE_FROM", 32)
         batches = []
         generator.synthesis.layers[0].register_forward_pre_hook(lambda layer, inputs: batches.append(len(inputs[0])))
         torch.testing.assert_close(generator.synthesis(ws, features=features), together, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
 from psp.losses import build_losses
 from psp.model import Codes
-from stylegan2.latents.directions import measured, save_directions
+from stylegan2.latents.directions import build_directions, save_directions
 from stylegan2.latents.sampling import random_w, render
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -36,7 +36,7 @@ def model():
 @pytest.fixture(scope="module")
 def directions(model):
     w = random_w(model.generator, 2000, seed=0)
-    return measured(model.generator, ["smile", "yaw"], torch.eye(W_DIM)[:2], range(model.generator.num_ws), w)
+    return build_directions(model.generator, ["smile", "yaw"], torch.eye(W_DIM)[:2], range(model.generator.num_ws), w)
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from stylegan2.latents.directions import (
     Directions,
     boundaries,
     boundary,
+    build_directions,
     closed_form,
     condition,
     covariance_root,
     extremes,
     fingerprint,
     load_directions,
-    measured,
     principal_components,
     save_directions,
     spread,
@@ -268,7 +268,7 @@ def pair():
 
 def test_directions_of_another_generator_are_refused(pair, tmp_path):
     own, other = pair
-    found = measured(own, ["a"], unit(torch.randn(8))[None], range(6), torch.randn(100, 8))
+    found = build_directions(own, ["a"], unit(torch.randn(8))[None], range(6), torch.randn(100, 8))
     save_directions(tmp_path / "d.safetensors", found, {})
     loaded, _ = load_directions(tmp_path / "d.safetensors")
     loaded.check(own)
@@ -292,7 +292,7 @@ def test_the_fingerprint_is_that_of_w(pair, tmp_path):
 
 def test_positions_and_ranges_are_those_of_the_samples(pair):
     w = torch.randn(20_000, 8) * torch.arange(1, 9) + 5
-    found = measured(pair[0], ["narrow", "wide"], torch.eye(8)[[0, 7]], (2, 3), w)
+    found = build_directions(pair[0], ["narrow", "wide"], torch.eye(8)[[0, 7]], (2, 3), w)
     torch.testing.assert_close(found.scales, torch.tensor([1.0, 8.0]), atol=0.1, rtol=0.02)
     low, high = found.range_of("wide")
     assert (low, high) == (pytest.approx(-2.58, abs=0.1), pytest.approx(2.58, abs=0.1))  # of a normal distribution

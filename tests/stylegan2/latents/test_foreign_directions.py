@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.latents.directions import fingerprint, measured, save_directions
+from stylegan2.latents.directions import build_directions, fingerprint, save_directions
 from stylegan2.latents.foreign_directions import SAMPLES, read_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.registry import GENERATORS
@@ -83,7 +83,7 @@ def test_fortran_order_and_byte_order_are_kept(tmp_path, generator, rows):
 def test_ours_are_read_for_their_generator_alone(tmp_path, generator, rows):
     w = random_w(generator, 500, seed=0)
     path = tmp_path / "ours.safetensors"
-    save_directions(path, measured(generator, ["a", "b", "c"], rows, range(3), w), {})
+    save_directions(path, build_directions(generator, ["a", "b", "c"], rows, range(3), w), {})
     assert read_directions(path, generator).fingerprint == fingerprint(generator)
     torch.manual_seed(1)
     other = GENERATORS.build("stylegan2", 16, z_dim=W_DIM, w_dim=W_DIM, channel_base=256, channel_max=16)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.image_files import EXTENSIONS, HEAD, LEFT_BEHIND, find_images, list_pictures, list_zip
+from stylegan2.runtime.image_files import EXTENSIONS, HEAD, HIDDEN_FILES, find_images, list_pictures, list_zip
 
 
 def encoded(image_format: str = "PNG") -> bytes:
@@ -37,7 +37,7 @@ def test_pictures_are_sorted_and_the_rest_is_counted_by_kind(tmp_path):
     fill(tmp_path, ".DS_Store", "Thumbs.db", "@eaDir/a.JPG/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/._a.JPG", ".git/x.png")
     listing = list_pictures(tmp_path)
     assert listing.names == ["a.JPG", "b.png", "sub/c.webp", "z.gif"]
-    assert listing.skipped == {LEFT_BEHIND: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
+    assert listing.skipped == {HIDDEN_FILES: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
     assert listing.describe() == (
         "1 .gif, 1 .jpg, 1 .png, 1 .webp; skipped: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
         " 1 without an extension"
@@ -52,7 +52,7 @@ def test_the_same_is_said_of_a_zip_file(tmp_path):
     names = ["b.png", "a.JPG", "notes.txt", "__MACOSX/._b.png", "@eaDir/b.png", ".DS_Store", "inner.zip", "d.heic"]
     listing = list_pictures(packed(tmp_path / "a.zip", *names))
     assert listing.names == ["a.JPG", "b.png", "d.heic"]
-    assert listing.skipped == {LEFT_BEHIND: 3, ".txt": 1, ".zip": 1}
+    assert listing.skipped == {HIDDEN_FILES: 3, ".txt": 1, ".zip": 1}
 
 
 def test_what_is_said_is_one_line_and_nothing_where_all_is_plain(tmp_path, capsys):

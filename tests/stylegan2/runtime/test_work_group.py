@@ -55,7 +55,7 @@ def test_another_folder_is_refused(tmp_path):
 
 
 def test_a_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("stylegan2.runtime.work_group.SEEN_SECONDS", 0.2)
+    monkeypatch.setattr("stylegan2.runtime.work_group.VISIBLE_SECONDS", 0.2)
     for rank in range(2):
         (tmp_path / str(rank)).mkdir()
     with pytest.raises(UserError, match="does not see what process 0 writes"):
