@@ -366,7 +366,7 @@ def test_a_picture_that_stands_in_for_another_is_of_its_class(tmp_path):
         save(tmp_path / f"{name}.png", np.full((8, 8, 3), [index, 9, 99], np.uint8))
     (tmp_path / "a" / "2.png").write_bytes(b"")
     (tmp_path / "b" / "0.png").write_bytes(b"")
-    # Two of six are more than LeftOut allows: a hundred more of class c.
+    # Two of six are more than UnreadableItems allows: a hundred more of class c.
     for index in range(200):
         save(tmp_path / "c" / f"{index}.png", np.full((8, 8, 3), [index, 50, 99], np.uint8))
     pixels = ImageFolder(tmp_path, 8)
