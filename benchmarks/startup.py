@@ -33,7 +33,7 @@ from options.parse import run
 from stylegan2.runtime.errors import UserError
 
 SIDE, PICTURES, CLASSES = 32, 64, 100
-MOST_LINKS = 60_000  # number of hard links to one file; ext4 allows 65,000
+MAX_LINKS = 60_000  # number of hard links to one file; ext4 allows 65,000
 KEPT = ("index", "labels")
 TRAIN = (
     *("--preset", "tiny-cpu", "--device", "cpu", "--resolution", str(SIDE), "--channel_base", "256"),
@@ -97,7 +97,7 @@ def write_folder(path: Path, count: int) -> None:
         target = str(path / name)
         if number < CLASSES:
             os.makedirs(os.path.dirname(target))
-        kind = number % PICTURES + PICTURES * (number // (PICTURES * MOST_LINKS))
+        kind = number % PICTURES + PICTURES * (number // (PICTURES * MAX_LINKS))
         if kind in originals:
             os.link(originals[kind], target)
         else:

@@ -24,7 +24,7 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks of UTF-16, which Windows writes
 LONGEST_NUMBER = 18  # digits of a class number; longer ones are treated as names
 DEEPEST = 32  # number of parent folders that are searched for labels
-MOST_KEPT, MOST_KEPT_NUMBERS = 1000, 50_000  # largest number of vectors, and of their values, that a generator keeps
+MAX_KEPT, MAX_KEPT_NUMBERS = 1000, 50_000  # largest number of vectors, and of their values, that a generator keeps
 SHOWN = 3  # number of names in a message
 Label = int | str | tuple[float, ...]
 """the number or the name of a class, or a vector"""
@@ -158,7 +158,7 @@ def rows_to_keep(labels: np.ndarray | None) -> np.ndarray | None:
     """
     if labels is None or labels.ndim == 1:
         return None
-    count = min(len(labels), MOST_KEPT, max(1, MOST_KEPT_NUMBERS // labels.shape[1]))
+    count = min(len(labels), MAX_KEPT, max(1, MAX_KEPT_NUMBERS // labels.shape[1]))
     return labels[np.random.default_rng(0).permutation(len(labels))[:count]]  # [K, C]
 
 

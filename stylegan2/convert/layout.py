@@ -15,7 +15,7 @@ from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError
 from stylegan2.runtime.registry import Config
 
-MOST_TENSORS, MOST_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # limits of a network, far beyond all published ones
+MAX_TENSORS, MAX_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # limits of a network, far beyond all published ones
 W_AVG_SAMPLES = 10_000
 CHUNK = 1_000
 W_AVG = "mapping.w_avg"
@@ -59,14 +59,14 @@ def count(state: Mapping[str, object], prefix: str) -> int:
     """
     start = f"{prefix}."
     found = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
-    if found > MOST_NUMBERED:
+    if found > MAX_NUMBERED:
         raise CheckpointError(f"it has {found:,} modules {start}*, more than any known network")
     return found
 
 
 def check_state(state: Mapping[str, object]) -> None:
     """Raise a CheckpointError unless these are names and finite dense tensors, as a network has them."""
-    if len(state) > MOST_TENSORS:
+    if len(state) > MAX_TENSORS:
         raise CheckpointError(f"it has {len(state):,} tensors, more than any known network")
     for name, tensor in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or re.search(r"\d{5}", name):

@@ -110,7 +110,7 @@ def open_zip(path: str | os.PathLike | IO[bytes]) -> zipfile.ZipFile:
         UserError: The file exceeds these bounds.
         zipfile.BadZipFile: The file is damaged.
     """
-    size = check_members(path, MOST_MEMBERS)
+    size = check_members(path, MAX_MEMBERS)
     archive = zipfile.ZipFile(path)
     try:
         check_unpacked(sum(member.file_size for member in archive.infolist()), size)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
 LONGEST = 200  # bytes of one part of a path: file systems allow 255, and commands add endings such as _face1_mix3.png
-LONGEST_PATH, MOST_LEVELS = (
+LONGEST_PATH, MAX_LEVELS = (
     1000,
     32,
 )  # bytes and parts of a whole path: Linux allows 4,096 bytes, which include the folder
@@ -53,7 +53,7 @@ def relative_path(text: str | PurePath) -> str:
     *folders, last = short.split("/")
     parts = [file_name(part) for part in folders if part.strip(" .")]
     parts += [_part(last)] if last.strip(" .") or not parts else []
-    if short != whole or len(parts) > MOST_LEVELS or len("/".join(parts).encode()) > LONGEST_PATH:
+    if short != whole or len(parts) > MAX_LEVELS or len("/".join(parts).encode()) > LONGEST_PATH:
         parts = [f"~{_digest(whole)}", *parts[-1:]]
     return "/".join(parts) or "_"
 

@@ -32,7 +32,7 @@ def test_a_table_and_a_file(tmp_path):
 
 
 def test_both_kinds_hold_the_same_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(startup, "MOST_LINKS", 2)
+    monkeypatch.setattr(startup, "MAX_LINKS", 2)
     startup.write_zip(tmp_path / "a.zip", 300)
     startup.write_folder(tmp_path / "a", 300)
     listed = list_pictures(tmp_path / "a").names

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from datasets.loader import stream_batches
-from datasets.read_ahead import AHEAD, read_ahead
+from datasets.read_ahead import BATCHES_AHEAD, read_ahead
 from datasets.worker import open_packed, pack, places
 from stylegan2.runtime.errors import ImageError, UserError
 from tests.datasets.sample_sets import Dying, Failing, Numbers, Sizes, Warns
@@ -66,7 +66,7 @@ def test_work_may_end(count):
     classes = []
     for _, own, _, _ in found:
         classes += own.tolist()
-        assert len(asked) <= len(classes) + 2 * AHEAD
+        assert len(asked) <= len(classes) + 2 * BATCHES_AHEAD
     assert classes == list(range(count))
 
 
@@ -118,7 +118,7 @@ import sys, time
 from itertools import islice
 import numpy as np
 from datasets.loader import stream_batches
-from datasets.read_ahead import AHEAD, read_ahead
+from datasets.read_ahead import BATCHES_AHEAD, read_ahead
 from datasets.mirrored import MirroredImages
 import multiprocessing
 
@@ -152,7 +152,7 @@ DEFINES_ITS_OWN = """
 import numpy as np, sys
 sys.path.insert(0, {root!r})
 from datasets.loader import stream_batches
-from datasets.read_ahead import AHEAD, read_ahead
+from datasets.read_ahead import BATCHES_AHEAD, read_ahead
 
 class Squares:
     def __getitem__(self, key):
