@@ -22,7 +22,7 @@ from stylegan2.runtime.images import labelled_sheet, resize, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
-EDITS = {"smiling": ("smile", 2.0), "older": ("age", 2.0), "turned": ("yaw", -1.5)}
+EDITS = {"smiling": ("smile", 2.5), "older": ("age", 2.5), "turned": ("yaw", -2.0)}
 """{column of the picture: (direction, strength)}"""
 TASKS: dict[str, tuple[str, ...]] = {
     "completed": ("portraits64_inpainting", "--mask_data", "hole.png", "--paste_known"),
