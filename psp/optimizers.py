@@ -121,39 +121,17 @@ class Ranger(torch.optim.Optimizer):
         for state in states:
             state["step"] = step
         means, squares, slow = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "slow"))
-        beta1, beta2 = group["betas"]
-        keep1: float | Tensor = beta1
-        keep2: float | Tensor = beta2
+        beta2 = group["betas"][1]
         grads = [laid_out_like(centralize(p.grad), p) for p in parameters if p.grad is not None]
-        if skip is not None:
-            bad = skip > 0
-            for grad in grads:
-                grad.masked_fill_(bad, 0)
-            keep1, keep2 = (torch.where(bad, 1.0, beta) for beta in (beta1, beta2))
-
-        if skip is None:
-            torch._foreach_lerp_(means, grads, 1 - beta1)
-        else:
-            torch._foreach_mul_(means, keep1)
-            torch._foreach_add_(means, grads, alpha=1 - beta1)
-        torch._foreach_mul_(squares, keep2)
-        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
-
-        step_size = group["lr"] / (1 - beta1**step)
+        bad = None if skip is None else skip > 0
         scale = rectification(step, beta2, group["n_sma_threshold"])
-        if scale is not None:
-            roots = torch._foreach_sqrt(squares)
-            torch._foreach_add_(roots, group["eps"])
-            if skip is not None:
-                torch._foreach_mul_(roots, torch.where(bad, math.inf, 1.0))  # so that nothing is added
-            torch._foreach_addcdiv_(parameters, means, roots, value=-step_size * scale)
-        elif skip is None:
-            torch._foreach_add_(parameters, means, alpha=-step_size)
+        if scale is not None and _lie_alike(parameters, grads, means, squares):
+            _adaptive_step(parameters, grads, means, squares, step, scale, group, bad)
         else:
-            torch._foreach_add_(parameters, torch._foreach_mul(means, torch.where(bad, 0.0, -step_size)))
+            _plain_step(parameters, grads, means, squares, step, scale, group, bad)
 
         if step % group["k"] == 0:  # Lookahead, algorithm 1
-            if skip is None:
+            if bad is None:
                 torch._foreach_lerp_(slow, parameters, group["alpha"])
                 torch._foreach_copy_(parameters, slow)
             else:
@@ -161,6 +139,71 @@ class Ranger(torch.optim.Optimizer):
                 for kept, parameter in zip(slow, parameters, strict=True):
                     kept.lerp_(parameter, weight)
                     parameter.copy_(torch.where(bad, parameter, kept))
+
+
+def _adaptive_step(
+    parameters: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    step: int,
+    scale: float,
+    group: dict[str, Any],
+    bad: Tensor | None,
+) -> None:
+    """Compute RAdam's rectified step in one pass over memory, by PyTorch's Adam with another step size and eps.
+
+    Adam divides by sqrt(v / c) + eps, where c corrects the bias of the second moment v, and RAdam by sqrt(v) + eps.
+    """
+    beta1, beta2 = group["betas"]
+    correction = math.sqrt(1 - beta2**step)
+    count = torch.full([], float(step), device=parameters[0].device)
+    torch._fused_adam_(
+        parameters, grads, means, squares, [], [count] * len(parameters), lr=group["lr"] * scale / correction,
+        beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"] / correction, amsgrad=False, maximize=False,
+        found_inf=None if bad is None else bad.float(),
+    )  # fmt: skip
+
+
+def _plain_step(
+    parameters: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    step: int,
+    scale: float | None,
+    group: dict[str, Any],
+    bad: Tensor | None,
+) -> None:
+    """Compute RAdam's step of any kind and for tensors of any layout, one operation after the other."""
+    beta1, beta2 = group["betas"]
+    step_size = group["lr"] / (1 - beta1**step)
+    if bad is None:
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+    else:
+        for grad in grads:
+            grad.masked_fill_(bad, 0)
+        torch._foreach_mul_(means, torch.where(bad, 1.0, beta1))
+        torch._foreach_add_(means, grads, alpha=1 - beta1)
+        torch._foreach_mul_(squares, torch.where(bad, 1.0, beta2))
+    torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
+
+    if scale is not None:
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, group["eps"])
+        if bad is not None:
+            torch._foreach_mul_(roots, torch.where(bad, math.inf, 1.0))  # so that nothing is added
+        torch._foreach_addcdiv_(parameters, means, roots, value=-step_size * scale)
+    elif bad is None:
+        torch._foreach_add_(parameters, means, alpha=-step_size)
+    else:
+        torch._foreach_add_(parameters, torch._foreach_mul(means, torch.where(bad, 0.0, -step_size)))
+
+
+def _lie_alike(*groups: list[Tensor]) -> bool:
+    """Return whether each parameter has the strides of its gradient and moments, which a fused step does not check."""
+    return all(len({tensor.stride() for tensor in tensors}) == 1 for tensors in zip(*groups, strict=True))
 
 
 def centralize(grad: Tensor) -> Tensor:

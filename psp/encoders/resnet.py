@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.encoder import check_images, check_input_size, middle_rows
+from psp.encoders.prelu import PReLU
 from stylegan2 import ops
 
 RESNET34_UNITS = (3, 4, 6, 3)
@@ -66,7 +67,7 @@ class ResNetTrunk(nn.Module):
         self.input_channels, self.input_size = input_channels, input_size
         self.conv1 = nn.Conv2d(input_channels + extra_channels, widths[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.relu = nn.PReLU(widths[0])
+        self.relu = PReLU(widths[0])
         self.body = nn.Sequential(*_blocks(widths, units))
 
     def last_map(self, images: Tensor, *others: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, paddin
             last = i + (height - 1) * stride[0] + 1, j + (width - 1) * stride[1] + 1
             padded[:, i : last[0] : stride[0], j : last[1] : stride[1]] += of_columns[:, :, :, i, j]
     inner = padded[:, padding[0] : padding[0] + rows, padding[1] : padding[1] + columns]  # [N, H, W, I]
-    return inner.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)  # [N, I, H, W]
+    return inner.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)  # [N, I, H, W]
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:

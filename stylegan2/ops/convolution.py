@@ -138,7 +138,8 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.settings = stride, padding, transposed
         if not transposed and columns_pay(x, weight, stride, padding):
-            return columns.convolve_columns(x, weight, bias, stride, padding)
+            # A view could not be overwritten, as activations do.
+            return columns.convolve_columns(x, weight, bias, stride, padding).clone()
         return torch.ops.aten.convolution(x, weight, bias, stride, padding, (1, 1), transposed, (0, 0), 1)
 
     @staticmethod

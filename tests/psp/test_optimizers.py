@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from psp.optimizers import Ranger, laid_out_like
+from psp.optimizers import Ranger, _lie_alike, laid_out_like
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.tensors import load_optimizer, optimizer_tensors
 
@@ -189,3 +189,19 @@ def test_parameters_that_start_later_have_their_own_count():
         optimizer.step()
     run(Ranger([alone], lr=0.03), [alone], [[step[1]] for step in gradients[4:12]])
     assert torch.equal(late, alone)
+
+
+def test_moments_of_another_layout_are_updated_in_theirs():
+    """As of a checkpoint that another program wrote: only where all tensors lie alike is a step a single pass."""
+    own = torch.nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    other = torch.nn.Parameter(own.detach().clone())
+    gradients = [[torch.randn(4, 3, 2, 2)] for _ in range(12)]
+    optimizers = Ranger([own], lr=0.03), Ranger([other], lr=0.03)
+    for optimizer, parameter in zip(optimizers, (own, other), strict=True):
+        run(optimizer, [parameter], gradients[:3])
+    for key in ("exp_avg", "exp_avg_sq"):
+        optimizers[1].state[other][key] = optimizers[1].state[other][key].contiguous()
+    assert not _lie_alike([other], [optimizers[1].state[other]["exp_avg"]])
+    for optimizer, parameter in zip(optimizers, (own, other), strict=True):
+        run(optimizer, [parameter], gradients[3:])
+    torch.testing.assert_close(own, other)

@@ -45,6 +45,17 @@ def test_values_and_derivatives(sides, stride, padding, kernel):
     assert torch.autograd.gradgradcheck(lambda *inputs: conv2d(*inputs, stride, padding), leaves)
 
 
+@pytest.mark.usefixtures("_always")
+def test_the_result_may_be_overwritten():
+    x, weight = (drawn(*shape, dtype=torch.float64).requires_grad_() for shape in ((2, 2, 5, 4), (3, 2, 3, 3)))
+    found, expected = (
+        torch.autograd.grad(F.leaky_relu(call(x, weight, None, 2, 1), 0.2, inplace=True).square().sum(), [x, weight])
+        for call in (conv2d, F.conv2d)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.skipif(not columns.has_linear(), reason="this PyTorch has no oneDNN")
 def test_by_onednn():
     """As it is computed where it pays, with the strides of the parameters."""
