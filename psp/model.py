@@ -111,7 +111,7 @@ class PSp(nn.Module):
         with torch.no_grad():
             for _ in range(self.iterations - 1):
                 codes = self.refine(images, codes, rendering)
-                rendering = self.decode(codes)
+                rendering = None if self.encoder.reads_gradient else self.decode(codes)
         return self.refine(images, codes, rendering)
 
     def refine(self, images: Tensor, codes: Codes | None = None, rendering: Tensor | None = None) -> Codes:
@@ -120,7 +120,8 @@ class PSp(nn.Module):
         Args:
             images: [N, C, S, S] in [-1, 1].
             codes: Result of the pass before, which gets no gradient.
-            rendering: Rendering of these codes, [N, img_channels, R, R], which gets no gradient.
+            rendering: Rendering of these codes, [N, img_channels, R, R], which gets no gradient. An encoder that reads
+                gradients renders by itself.
 
         Returns:
             The new codes. A single-pass encoder ignores the given codes; a feature encoder keeps their w_plus and
@@ -129,6 +130,11 @@ class PSp(nn.Module):
         encoder = self.encoder
         if not encoder.reads_rendering and (codes is None or not encoder.corrects_features):
             return Codes(encoder(images) + self.latent_avg)
+        if encoder.reads_gradient:
+            w_plus = codes.w_plus.detach()
+            features, seen, gradient = self.error_gradient(images, codes)
+            correction = encoder.correction(images, seen, w_plus - self.latent_avg, gradient)  # [N, C, r, r]
+            return Codes(w_plus, features + correction)
         if codes is None or rendering is None:
             codes = Codes(self.latent_avg.expand(images.shape[0], -1, -1))  # [N, num_ws, w_dim]
             rendering = self.decode(self.latent_avg[None]).expand(
@@ -140,6 +146,26 @@ class PSp(nn.Module):
             correction = encoder.correction(images, seen, w_plus - self.latent_avg)  # [N, C, r, r]
             return Codes(w_plus, correction if codes.features is None else codes.features.detach() + correction)
         return Codes(w_plus + encoder(images, seen))
+
+    def error_gradient(self, images: Tensor, codes: Codes) -> tuple[Tensor, Tensor, Tensor]:
+        """Differentiate the squared error of a rendering by the features.
+
+        Args:
+            images: [N, C, S, S] in [-1, 1], of which the first channels are compared with the rendering.
+            codes: Codes, with features or without.
+
+        Returns:
+            The features [N, C', r, r], which are 0 where the codes have none, the rendering [N, img_channels, S, S],
+            and the gradient [N, C', r, r]; none of them is differentiable.
+        """
+        side, channels = self.encoder.feature_side, self.encoder.feature_channels
+        features = images.new_zeros(len(images), channels, side, side) if codes.features is None else codes.features
+        with torch.enable_grad():
+            features = features.detach().requires_grad_()  # [N, C', r, r]
+            seen = fit(self.decode(Codes(codes.w_plus.detach(), features)).float(), self.encoder.input_size)
+            error = (seen - images[:, : seen.shape[1]]).square().sum()  # []
+            (gradient,) = torch.autograd.grad(error, features)  # [N, C', r, r]
+        return features.detach(), seen.detach(), gradient
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
         """Render codes or w_plus [N, num_ws, w_dim]: [N, img_channels, R, R], about in [-1, 1] but not clamped."""

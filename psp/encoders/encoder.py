@@ -57,6 +57,8 @@ class Encoder(Module, Protocol):
     corrects_features: bool
     corrector: nn.Module  # the part that corrects features, in an encoder that does
     """whether later passes correct the generator's features, by `correction(images, rendering, offsets)`"""
+    reads_gradient: bool
+    """whether `correction` also takes the gradient of the rendering's error with respect to the features"""
     unlocked: int | None
     """how many rows after the first learn, where these are deltas on the first (e4e); None elsewhere"""
     aspect: float
@@ -70,7 +72,7 @@ class Encoder(Module, Protocol):
         """Encode images [N, input_channels, S, S] in [-1, 1] to offsets [N, num_ws, w_dim]."""
         ...
 
-    def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor) -> Tensor:
+    def correction(self, *inputs: Tensor) -> Tensor:
         """Return a correction of the generator's features [N, C, r, r] (see `psp.encoders.feature`)."""
         ...
 
@@ -79,6 +81,7 @@ DEFAULTS: dict[str, object] = {
     "reads_rendering": False,
     "iterations": 1,
     "corrects_features": False,
+    "reads_gradient": False,
     "unlocked": None,
     "aspect": 1.0,
     "default_lambdas": {},

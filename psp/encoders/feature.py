@@ -74,14 +74,20 @@ class Corrector(nn.Module):
             x: Image and rendering.
             offsets: Offsets of the codes from the latent average, [N, num_ws, w_dim].
         """
-        offsets = offsets.flatten(1) / math.sqrt(
-            offsets[0].numel()
-        )  # [N, codes], scaled so that steps of Adam stay small
+        gain_in, gain_out = self.gains(offsets)  # [N, C, 1, 1] each
+        x = self.reduced(x) * gain_in  # [N, width, r, r]
+        return self.out(F.leaky_relu(self.blocks(x), SLOPE)) * gain_out  # [N, out_channels, r, r]
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """Reduce image and rendering [N, in_channels, S, S] to the resolution of the features, [N, width, r, r]."""
         for conv in self.down:
             x = F.leaky_relu(conv(x), SLOPE)  # [N, C', H / 2, W / 2]; the first keeps H and W
-        x = x * (1 + self.gain_in(offsets)[:, :, None, None])
-        x = self.out(F.leaky_relu(self.blocks(x), SLOPE))  # [N, out_channels, r, r]
-        return x * (1 + self.gain_out(offsets)[:, :, None, None])
+        return x
+
+    def gains(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute from [N, num_ws, w_dim] the gains before the blocks [N, width, 1, 1] and after them."""
+        offsets = offsets.flatten(1) / math.sqrt(offsets[0].numel())  # [N, codes]; scaled, so Adam's steps stay small
+        return 1 + self.gain_in(offsets)[:, :, None, None], 1 + self.gain_out(offsets)[:, :, None, None]
 
 
 @ENCODERS.register("feature")
