@@ -17,6 +17,9 @@ from psp.encoders.feature import SLOPE, Corrector, FeatureStyleEncoder
 from psp.encoders.light import HEAD_SLOPE, HEAD_WIDTH, TRUNK
 from stylegan2.runtime.errors import UserError
 
+GRADIENT_SCALE = 0.3  # small, since the new layers start from 0 and Adam changes all their weights at once
+LARGEST_ERROR = 0.5  # root mean square, of images in [-1, 1]
+
 
 class GradientCorrector(Corrector):
     """A corrector that also maps the gradient of the error to a correction.
@@ -129,10 +132,15 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
         check_images(rendering, self.img_channels, self.input_size)
         images = self.checked(images)
         error = images[:, : self.img_channels] - rendering  # [N, img_channels, S, S]
-        # Its direction is the gradient's and its size the error's: gradients of other generators differ by decades.
-        length = gradient.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-12  # [N, 1, 1, 1]
-        gradient = gradient / length * error.square().mean((1, 2, 3), keepdim=True).sqrt()
-        return self.corrector(torch.cat([images, rendering], dim=1), offsets, gradient)
+        # Gradients of different generators differ by orders of magnitude, so only the direction is kept. The length
+        # follows the error, which has a limit: otherwise one bad step makes the next one worse.
+        length = GRADIENT_SCALE * rms(error).clamp(max=LARGEST_ERROR) / (rms(gradient) + 1e-12)  # [N, 1, 1, 1]
+        return self.corrector(torch.cat([images, rendering], dim=1), offsets, gradient * length)
+
+
+def rms(x: Tensor) -> Tensor:
+    """Return the root mean square of each example: [N, C, H, W] -> [N, 1, 1, 1]."""
+    return x.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 @ENCODERS.register("light_feature_gradient")
