@@ -151,21 +151,26 @@ class PSp(nn.Module):
         """Differentiate the squared error of a rendering by the features.
 
         Args:
-            images: [N, C, S, S] in [-1, 1], of which the first channels are compared with the rendering.
+            images: [N, C, S, S] in [-1, 1]; a mask may follow the channels of the picture.
             codes: Codes, with features or without.
 
         Returns:
             The features [N, C', r, r], which are 0 where the codes have none, the rendering [N, img_channels, S, S],
-            and the gradient [N, C', r, r]; none of them is differentiable.
+            and the direction [N, C', r, r] in which the error grows, with the root mean square of the error as its own.
+            None of them is differentiable.
         """
         side, channels = self.encoder.feature_side, self.encoder.feature_channels
-        features = images.new_zeros(len(images), channels, side, side) if codes.features is None else codes.features
+        features = codes.features
+        if features is None:
+            features = images.new_zeros(images.shape[0], channels, side, side)  # [N, C', r, r]
         with torch.enable_grad():
-            features = features.detach().requires_grad_()  # [N, C', r, r]
-            seen = fit(self.decode(Codes(codes.w_plus.detach(), features)).float(), self.encoder.input_size)
-            error = (seen - images[:, : seen.shape[1]]).square().sum()  # []
-            (gradient,) = torch.autograd.grad(error, features)  # [N, C', r, r]
-        return features.detach(), seen.detach(), gradient
+            features = features.detach().requires_grad_()
+            seen = self.decode(Codes(codes.w_plus.detach(), features)).to(images.dtype)
+            seen = fit(seen, self.encoder.input_size)  # [N, img_channels, S, S]
+            error = torch.sub(*comparable(seen, picture(images, seen.shape[1])))  # [N, 3, S, S]
+            (gradient,) = torch.autograd.grad(error.square().sum(), features)  # [N, C', r, r]
+        # Gradients of different generators differ by orders of magnitude, so only their direction is kept.
+        return features.detach(), seen.detach(), gradient * (rms(error.detach()) / (rms(gradient) + TINY))
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
         """Render codes or w_plus [N, num_ws, w_dim]: [N, img_channels, R, R], about in [-1, 1] but not clamped."""
@@ -182,6 +187,7 @@ def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> T
     return generator.synthesis(codes.w_plus, noise_mode=noise_mode, **corrected)
 
 
+TINY = 1e-12
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
 
 
@@ -202,6 +208,17 @@ def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.shape[1] == 1 and target.shape[1] == 3:
         target = (target * target.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)  # [N, 1, H, W]
     return as_rgb(output), as_rgb(target)
+
+
+def picture(source: Tensor, img_channels: int) -> Tensor:
+    """Return the channels of a source [N, C, S, S] that show what the generator renders: without a mask after them."""
+    colours = 3 if source.shape[1] == 3 else img_channels  # an RGB source is compared with any rendering
+    return source[:, :colours]  # [N, 1, 3 or 4, S, S]
+
+
+def rms(x: Tensor) -> Tensor:
+    """Return the root mean square of each example: [N, C, H, W] -> [N, 1, 1, 1]."""
+    return x.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 LOSS_SIZE = 256  # px; larger images are reduced to this size for the losses, as in the paper

@@ -187,6 +187,8 @@ def _graph(part: Part, about: Mapping[str, object], half: bool) -> bytes:
     """Trace the network and return the content of the file."""
     batch = torch.export.Dim("batch")
     module = _in_half(part.module) if half else part.module
+    if any(isinstance(found, PSp) and found.encoder.reads_gradient for found in module.modules()):
+        module = _differentiated(module, tuple(part.inputs.values()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -207,6 +209,52 @@ def _graph(part: Part, about: Mapping[str, object], half: bool) -> bytes:
     if proto.ByteSize() >= LARGEST:
         raise CheckpointError(f"the graph of the {part.name} has more than 2 GB, which no ONNX file can hold")
     return proto.SerializeToString()
+
+
+def _differentiated(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
+    """Return a copy in which the gradients that the module computes are forward operators, as `torch.export` needs."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    table = {torch.ops.aten.convolution_backward.default: _gradient_of_input}
+    graph = make_fx(module, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
+    return Wrapped(graph).eval()
+
+
+class Wrapped(nn.Module):
+    """A traced graph as a module whose inputs have no names, so that their dynamic shapes can be given in order."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Run the graph."""
+        return self.graph(*inputs)
+
+
+def _gradient_of_input(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    output_mask: list[bool],
+) -> tuple[Tensor, None, None]:
+    """Write the gradient of a convolution as a transposed convolution, and that of a transposed one as a convolution.
+
+    The gradients of weight and bias are not needed, since only features are differentiated by.
+    """
+    convolution = torch.ops.aten.convolution.default
+    if transposed:
+        return convolution(grad, weight, None, stride, padding, dilation, False, [0, 0], groups), None, None
+    extents = [dilation[i] * (weight.shape[2 + i] - 1) + 1 for i in range(2)]
+    rests = [x.shape[2 + i] - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + extents[i]) for i in range(2)]
+    return convolution(grad, weight, None, stride, padding, dilation, True, rests, groups), None, None
 
 
 def _in_half(module: nn.Module) -> nn.Module:

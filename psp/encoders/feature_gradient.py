@@ -56,14 +56,13 @@ class GradientCorrector(Corrector):
 class FeatureGradientEncoder(FeatureStyleEncoder):
     """The feature encoder with a corrector that also reads a gradient.
 
-    It is meant for sources that the rendering should resemble pixel by pixel: the error is measured between the
-    rendering and the first channels of the source.
+    It is meant for sources that the rendering should resemble pixel by pixel.
 
     Args:
         others: As in `FeatureStyleEncoder`.
 
     Raises:
-        UserError: The source has fewer channels than the rendering.
+        UserError: The source has fewer channels than a picture.
     """
 
     reads_gradient = True
@@ -84,7 +83,7 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
         feature_side: int = 64,
         feature_channels: int = 512,
         corrector_width: int = 256,
-        corrections: int = 4,
+        corrections: int = 3,
     ) -> None:
         super().__init__(
             num_ws,
@@ -103,9 +102,9 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
             corrector_width,
             corrections,
         )
-        if input_channels < img_channels:
+        if input_channels < min(3, img_channels):
             raise UserError(
-                f"a feature_gradient encoder compares the source with its rendering, but the source has "
+                "a feature_gradient encoder compares the source with its rendering, but the source has "
                 f"{input_channels} channels and the rendering {img_channels}: use the encoder type feature"
             )
         self.corrector = GradientCorrector(
@@ -116,31 +115,24 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
             num_ws * w_dim,
         )
 
-    def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor, gradient: Tensor | None = None) -> Tensor:
+    def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
         """Correct the generator's features.
 
         Args:
             images: [N, input_channels, S, S] in [-1, 1].
             rendering: Rendering of the present codes, [N, img_channels, S, S] in [-1, 1].
             offsets: Offsets of w_plus from the latent average, [N, num_ws, w_dim].
-            gradient: Gradient of the squared error of the rendering with respect to the features,
-                [N, feature_channels, r, r], of any length.
+            gradient: Direction in which the error of the rendering grows, [N, feature_channels, r, r], with the root
+                mean square of the error as its own.
 
         Raises:
             UserError: Images or rendering have another size or number of channels.
         """
         check_images(rendering, self.img_channels, self.input_size)
-        images = self.checked(images)
-        error = images[:, : self.img_channels] - rendering  # [N, img_channels, S, S]
-        # Gradients of different generators differ by orders of magnitude, so only the direction is kept. The length
-        # follows the error, which has a limit: otherwise one bad step makes the next one worse.
-        length = GRADIENT_SCALE * rms(error).clamp(max=LARGEST_ERROR) / (rms(gradient) + 1e-12)  # [N, 1, 1, 1]
-        return self.corrector(torch.cat([images, rendering], dim=1), offsets, gradient * length)
-
-
-def rms(x: Tensor) -> Tensor:
-    """Return the root mean square of each example: [N, C, H, W] -> [N, 1, 1, 1]."""
-    return x.square().mean((1, 2, 3), keepdim=True).sqrt()
+        length = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()  # [N, 1, 1, 1]
+        # The limit keeps one bad correction from making the next one worse.
+        gradient = gradient * (GRADIENT_SCALE / (length / LARGEST_ERROR).clamp(min=1))
+        return self.corrector(torch.cat([self.checked(images), rendering], dim=1), offsets, gradient)
 
 
 @ENCODERS.register("light_feature_gradient")
@@ -154,7 +146,7 @@ def light_feature_gradient(
     feature_side: int = 16,
     feature_channels: int = 128,
     corrector_width: int = 160,
-    corrections: int = 4,
+    corrections: int = 3,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureGradientEncoder:
     """Build a narrow and shallow feature encoder that reads gradients."""

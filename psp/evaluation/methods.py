@@ -108,9 +108,19 @@ FAMILIES = {
     "light_e4e": "e4e",
     "feature": "feature",
     "light_feature": "feature",
+    "feature_gradient": "feature, by gradients",
+    "light_feature_gradient": "feature, by gradients",
 }
 """names of single-pass encoders in the papers"""
-PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature")  # the name in the papers identifies these
+PUBLISHED = (
+    "gradual",
+    "w",
+    "w_plus_naive",
+    "e4e",
+    "restyle",
+    "feature",
+    "feature_gradient",
+)  # the name in the papers identifies these
 
 
 def encoder_name(model: PSp) -> str:

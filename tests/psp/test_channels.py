@@ -53,7 +53,7 @@ def test_networks_see_gray_and_transparent_images(loss):
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("name", ["light", "light_restyle", "light_feature"])
+@pytest.mark.parametrize("name", ["light", "light_restyle", "light_feature", "light_feature_gradient"])
 def test_an_encoder_learns(channels, name):
     generator = generator_of(channels)
     model = PSp(encoder_for(generator, name, 3), generator)

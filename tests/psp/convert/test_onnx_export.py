@@ -43,7 +43,7 @@ def run(path, inputs, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["light", "light_restyle", "light_feature"])
+@pytest.mark.parametrize("name", ["light", "light_restyle", "light_feature", "light_feature_gradient"])
 def test_encoder_generator_and_both_agree_for_any_batch(tmp_path, name):
     model = model_of(name)
     parts = parts_of(model)
