@@ -130,7 +130,7 @@ class PSp(nn.Module):
         encoder = self.encoder
         if not encoder.reads_rendering and (codes is None or not encoder.corrects_features):
             return Codes(encoder(images) + self.latent_avg)
-        if encoder.reads_gradient:
+        if encoder.reads_gradient and codes is not None:
             w_plus = codes.w_plus.detach()
             features, seen, gradient = self.error_gradient(images, codes)
             correction = encoder.correction(images, seen, w_plus - self.latent_avg, gradient)  # [N, C, r, r]

@@ -55,10 +55,12 @@ class Encoder(Module, Protocol):
     iterations: int
     """passes over an image; more than one where the encoder reads the rendering or corrects features"""
     corrects_features: bool
-    corrector: nn.Module  # the part that corrects features, in an encoder that does
     """whether later passes correct the generator's features, by `correction(images, rendering, offsets)`"""
     reads_gradient: bool
     """whether `correction` also takes the gradient of the rendering's error with respect to the features"""
+    corrector: nn.Module  # the part that corrects features, and the size of these, in encoders that have one
+    feature_side: int
+    feature_channels: int
     unlocked: int | None
     """how many rows after the first learn, where these are deltas on the first (e4e); None elsewhere"""
     aspect: float
