@@ -217,19 +217,19 @@ def _differentiated(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
 
     table = {torch.ops.aten.convolution_backward.default: _gradient_of_input}
     graph = make_fx(module, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
-    return Wrapped(graph).eval()
+    return Traced(graph).eval()
 
 
-class Wrapped(nn.Module):
-    """A traced graph as a module whose inputs have no names, so that their dynamic shapes can be given in order."""
+class Traced(nn.Module):
+    """A traced graph of one input, which has a name here."""
 
-    def __init__(self, graph: nn.Module) -> None:
+    def __init__(self, operators: nn.Module) -> None:
         super().__init__()
-        self.graph = graph
+        self.operators = operators
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the graph."""
-        return self.graph(*inputs)
+    def forward(self, source: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Run the graph on images [N, C, S, S]."""
+        return self.operators(source)
 
 
 def _gradient_of_input(
