@@ -107,10 +107,14 @@ setup(
     ],
     extras_require={
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
-        "video": ["av>=15"],  # its wheels hold FFmpeg with GPL libraries
-        "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels hold LGPL and GPL libraries
+        "video": ["av>=15"],  # its wheels contain FFmpeg with GPL libraries
+        "heic": ["pillow-heif>=1.1"],  # pictures of iPhones; its wheels contain LGPL and GPL libraries
         "shards": ["webdataset>=1.0"],
-        "remote": ["fsspec>=2024.6", "s3fs>=2024.6", "aiohttp>=3.9"],  # s3:// and https://; other kinds need their own
+        "remote": [
+            "fsspec>=2024.6",
+            "s3fs>=2024.6",
+            "aiohttp>=3.9",
+        ],  # s3:// and https://; other kinds need further packages
         "web": ["gradio>=6.20,<7", "starlette>=1.0"],
         "wandb": ["wandb>=0.18"],
         "sketch": ["h5py>=3.11"],  # reads HED's weights, which draw the paper's sketches
@@ -124,7 +128,7 @@ setup(
             "gradio>=6.20,<7",
             "ipykernel>=7.0",
             "nbclient>=0.10",
-            "playwright>=1.50",  # drives the Chromium of the system; it need not download its own
+            "playwright>=1.50",  # drives the Chromium of the system; so no browser is downloaded
             "h5py>=3.11",
             "onnx>=1.17",
             "onnxruntime>=1.20",

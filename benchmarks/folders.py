@@ -32,7 +32,7 @@ from stylegan2.runtime.errors import UserError
 
 FEW = 20  # number of photos in the run that is subtracted
 SIDE = 32  # side of a photo in pixels
-DIFFERENT = 50  # number of different photos; further ones are hard links to them
+DIFFERENT = 50  # number of different photos; all others are hard links to these
 FACE = [[9.0, 12.0], [21.0, 12.0], [15.0, 17.0], [11.0, 22.0], [19.0, 22.0]]  # eyes, nose and mouth
 COMMANDS = ("inference", "align_faces", "prepare_data")
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import track
 
 FACES, HELD_OUT_FACES = 10_000, 1_000  # procedural faces to train and to test on
-HELD_OUT_EVERY = 10  # one in so many of the user's images is held out
+HELD_OUT_EVERY = 10  # one of this many images of the user is held out
 VALUES = {
     **dict.fromkeys(("1", "true", "yes"), 1.0),
     **dict.fromkeys(("0", "-1", "false", "no"), 0.0),

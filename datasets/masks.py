@@ -30,7 +30,7 @@ def strokes(size: int, rng: np.random.Generator) -> Mask:
         point, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
         width = rng.uniform(0.05, 0.14) * side
         for turn in range(rng.integers(3, 9)):
-            angle += rng.uniform(0.3, 1.2) * (1 if turn % 2 else -1)  # alternating turns, as a hand moves
+            angle += rng.uniform(0.3, 1.2) * (1 if turn % 2 else -1)  # alternating turns, like the movement of a hand
             end = point + rng.uniform(0.1, 0.3) * side * np.array([np.cos(angle), np.sin(angle)])
             draw.line([*point, *end], fill=1, width=round(width))
             for x, y in (point, end):

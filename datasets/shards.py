@@ -161,7 +161,7 @@ def expand(data: str) -> list[str]:
             raise UserError(f"{part!r} stands for more than {MAX_SHARDS:,} shards")
         try:
             found += islice(braceexpand.braceexpand(part), MAX_SHARDS + 1 - len(found))
-        except ValueError as error:  # braces that do not close
+        except ValueError as error:  # unclosed braces
             raise UserError(f"{part!r} is not a pattern of shards ({error}), such as {{000000..000999}}.tar") from error
     if len(found) > MAX_SHARDS:
         raise UserError(f"{data!r} stands for more than {MAX_SHARDS:,} shards")

@@ -1,6 +1,6 @@
 """Edits of codes whose correction of features was found for the unedited image.
 
-A correction holds on to what it has drawn, such as a closed mouth or the place of a chin. So it has to follow the
+A correction preserves what it has drawn, such as a closed mouth or the position of a chin. Therefore it must follow the
 generator's own features under the edit, F(w') - F(w). StyleFeatureEditor (Bobkov et al. 2024, arXiv 2406.10601,
 section 3.3) learns a network for this. Here the correction c is damped, without training, in each cell of the map where
 the features change: c' = c / (1 + (k |F(w') - F(w)| / |c|)^2). Feature-Style Encoder (Yao et al. 2022, arXiv
@@ -16,14 +16,14 @@ from psp.model import Codes
 from stylegan2.latents.sampling import at_once
 from stylegan2.networks.protocols import CorrectableSynthesis, Generator
 
-DAMPING = 2.0  # k, from photographs of the training set: the more, the more attributes change and the less is kept
+DAMPING = 2.0  # k, chosen on training photographs: a larger k changes attributes more and preserves the identity less
 
 
 @torch.no_grad()
 def edited_codes(generator: Generator, codes: Codes, w_plus: Tensor) -> Codes:
     """Replace the w_plus of codes by edited ones, and damp the correction of features where these change.
 
-    An edit is not undone by the opposite edit, since what was damped is lost: start from the unedited codes instead.
+    The opposite edit does not undo an edit, because the damping loses information: start from the unedited codes.
 
     Args:
         generator: The generator that renders the codes.

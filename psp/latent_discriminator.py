@@ -46,7 +46,7 @@ class LatentPool(nn.Module):
     """
 
     codes: Tensor  # [size, w_dim]
-    count: Tensor  # [], how many codes the pool holds
+    count: Tensor  # [], number of codes in the pool
 
     def __init__(self, size: int, w_dim: int) -> None:
         super().__init__()

@@ -188,7 +188,7 @@ def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> T
 
 
 TINY = 1e-12
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, like Pillow's conversion to gray
 
 
 def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

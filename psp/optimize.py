@@ -11,7 +11,7 @@ from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
 
-LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight}, as pSp trains inversion
+LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight}, as in pSp's training for inversion
 
 
 def optimize_codes(

@@ -14,7 +14,7 @@ from psp.model import Codes, comparable, fit, rendered
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
-DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: how far from the pivot locality is asked for
+DISTANCE = 30.0  # alpha of the paper's eq. 4, over all rows together: distance from the pivot of the codes for locality
 
 
 def tune_generator(

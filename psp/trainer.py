@@ -249,7 +249,7 @@ def train(
 
     with Interrupt() as interrupt, closing(stats), closing(progress):
         while state.cur_step < s.max_steps and not is_asked_to_stop(interrupt):
-            # Fetch, then step; every step has a seed of its own.
+            # Fetch, then step; every step has its own seed.
             asked = time.perf_counter()
             source, target = (batch.to(device, non_blocking=True) for batch in next(stream))
             waited += time.perf_counter() - asked
@@ -287,7 +287,7 @@ def train(
             if first and state.cur_step % s.image_interval == 0:
                 stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
 
-            # Validate and save, but do not save while steps fail, as the state may be the reason.
+            # Validate and save, but do not save while steps fail, because the state may be the cause.
             if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
                 means = validate(
                     model,

@@ -30,7 +30,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "drawn": ("portraits64_toonify",),
 }
 """{column of the picture: (model, *flags)}; files are in the folder of the demo"""
-SHOWS_SOURCE = ("completed", "restored")  # the sources of these models are shown in a column of their own
+SHOWS_SOURCE = ("completed", "restored")  # the sources of these models are shown in a separate column
 SIDE = 128  # px, side of a picture on the sheet
 NOT_ALL_READ = (0, 1)  # exit codes of inference; 1 means that a file was left out, like the broken sample photo
 

@@ -114,7 +114,7 @@ def _sometimes(p: float, values: Tensor, neutral: float) -> Tensor:
 
 def _draw_place(count: int, resolution: int, p: Mapping[str, float]) -> Tensor:
     """Draw an integer shift and the general geometric transforms, one after the other: [N, 3, 3]."""
-    # One of two rotations, before and after the anisotropic scale; with probability p at least one of them happens.
+    # One of two rotations, before and after the anisotropic scale; with probability p at least one of them is applied.
     p_rotation = 1 - math.sqrt(1 - p["rotation"])
     shift = (_uniform(count, 2) * MAX_INTEGER_SHIFT * resolution).round()  # [N, 2]
     place = _translation(_sometimes(p["integer_shift"], shift, 0.0))
@@ -324,7 +324,7 @@ def _bilinear_adjoint(grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tens
     result = grad.new_zeros(c, n * height * width)
     for column, horizontal in ((left, 1 - (x - left)), (left + 1, x - left)):
         for row, vertical in ((top, 1 - (y - top)), (top + 1, y - top)):
-            # Beyond the border the weight is 0, so that any pixel may stand there.
+            # Beyond the border the weight is 0, so any pixel may be used there.
             pixel = first + row.long().clamp(max=height - 1) * width + column.long().clamp(max=width - 1)  # [N, h * w]
             result.index_add_(1, pixel.flatten(), (values * (horizontal * vertical)).flatten(1))
     return result.view(c, n, height, width).transpose(0, 1)  # [N, C, H, W]

@@ -8,7 +8,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import Config, built_as
 from stylegan2.runtime.tensors import module_tensors
 
-# The published code always builds these, whatever the file says.
+# The published code always builds these, regardless of the file.
 ENCODER = {
     "depth": 50,
     "units": None,

@@ -59,7 +59,7 @@ RESTYLE_OPTION = "n_iters_per_batch"
 Options = Mapping[str, object]
 """`opts` of a file, which describe the training that wrote it"""
 HYPERSTYLE = "a HyperStyle file: it predicts changes to the generator's weights, not codes"
-PUBLISHED_SIZE = 256  # input size of the baselines, whose tensors do not tell it
+PUBLISHED_SIZE = 256  # input size of the baselines, which their tensors do not show
 
 
 def project(name: str) -> str:

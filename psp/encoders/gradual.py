@@ -13,7 +13,7 @@ from psp.encoders.irse import TrunkEncoder
 from stylegan2 import ops
 
 # The pyramid has levels 0, 1, 2 at 1/16, 1/8, 1/4 of the input size. Rows 0-2 of w+ (coarse) are read from level 0,
-# rows 3-6 (medium) from level 1 and all others (fine) from level 2, whatever the size of the generator.
+# rows 3-6 (medium) from level 1 and all others (fine) from level 2, for generators of any size.
 MEDIUM_START, FINE_START = 3, 7
 
 

@@ -15,7 +15,7 @@ from stylegan2.runtime.tensors import load_module, module_tensors
 
 CLASSIFIER_VERSION = 2  # names kept classifiers: raise it whenever their training changes
 KIND = "attributes"
-PROBE_BELOW = 5_000  # labelled images, of which a network learned from nothing would remember each
+PROBE_BELOW = 5_000  # with fewer labelled images than this, a network trained from scratch would memorise them
 SMALLEST_SIDE, LARGEST_SIDE = 32, 64
 
 

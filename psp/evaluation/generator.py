@@ -192,7 +192,7 @@ def _kernel(inputs: MetricInputs, name: str) -> Result:
 @register_metric("precision_recall", "precision_recall_dlib")
 def _precision_recall(inputs: MetricInputs, name: str) -> Result:
     network, real, fake = inputs.statistics(NETWORKS[name])
-    real_features, fake_features = (f[: inputs.num_samples] for f in _kept(real, fake))  # as many of either
+    real_features, fake_features = (f[: inputs.num_samples] for f in _kept(real, fake))  # the same number of both
     precision, recall = precision_recall.precision_recall(real_features, fake_features)
     departures = inputs.departures(precision_recall.PAPER_SAMPLES, f"features of {network.what} instead of VGG-16's")
     values = {"precision": precision, "recall": recall}

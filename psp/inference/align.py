@@ -120,7 +120,7 @@ def paste_back(photo: np.ndarray, aligned: np.ndarray, crop: Crop, feather: floa
     """
     left, upper, right, lower = _bounding_box(crop, margin=1, photo=photo)
     if left >= right or upper >= lower:
-        return photo.copy()  # the crop lies outside of the photo
+        return photo.copy()  # the crop is outside of the photo
     side = max(1, round(crop.side))
     face = Image.fromarray(aligned)
     if side < face.width:  # antialias, because the rotation below samples at points

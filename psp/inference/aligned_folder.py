@@ -131,7 +131,9 @@ class Aligner:
         for face in faces:
             try:
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, 3]
-            except UserError as error:  # the landmarks are no face: they lie outside of the photo or coincide
+            except (
+                UserError
+            ) as error:  # the landmarks are not those of a face: they are outside of the photo or coincide
                 refused = str(error)
                 continue
             result.pictures.append(picture)
@@ -321,7 +323,7 @@ def summarize(summary: Summary, folder: Path) -> int:
     Raises:
         UserError: Photos are missing because processes were lost.
     """
-    lines = [printable(line) for line in summary.failures]  # names may contain bytes that are no text
+    lines = [printable(line) for line in summary.failures]  # names may contain bytes that are not valid text
     for line in lines:
         print(line, file=sys.stderr)
     (folder / FAILURES).unlink(missing_ok=True)

@@ -170,7 +170,7 @@ def build(
     checked = GENERATORS.checked({"name": network, **config})
     with torch.device("meta"):
         _check_shapes(GENERATORS.build(**checked), names, state)
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+    with torch.random.fork_rng(devices=[]):  # reading a file must not change the caller's random state
         generator = GENERATORS.build(**checked)
     tensors = {}
     for ours, own in generator.state_dict().items():

@@ -18,7 +18,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 
 SOURCE = "lucidrains"
 LR_MULTIPLIER = 0.1  # that project's default for lr_mlp
-SETTINGS_FILE = ".config.json"  # that project writes it beside its models
+SETTINGS_FILE = ".config.json"  # that project writes it next to its models
 NOISE = "noise"
 BLUR = "to_rgb.upsample.1.f"
 LAYER = {

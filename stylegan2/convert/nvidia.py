@@ -215,7 +215,7 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
     resolutions = [4 * 2**block for block in range(blocks + 1)]
     widths = {r: state[f"synthesis.b{r}.conv1.bias"].numel() for r in resolutions}
     w_dim, inputs = layout.matrix(state, "mapping.fc0.weight")
-    conditional = EMBEDDING in state  # then the label's embedding, as wide as w, stands beside z
+    conditional = EMBEDDING in state  # then the label's embedding, as wide as w, is concatenated with z
     return {
         "img_resolution": resolutions[-1],
         "img_channels": state[f"synthesis.b{resolutions[-1]}.torgb.bias"].numel(),

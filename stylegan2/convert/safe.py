@@ -97,7 +97,7 @@ def read_persistence_pickle(path: str | os.PathLike) -> object:
         raise CheckpointError(f"{str(path)!r}: {error}; nothing in it was executed") from error
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
-    except Exception as error:  # a damaged pickle can fail in any opcode, and in whatever it called
+    except Exception as error:  # a damaged pickle can fail in any opcode, and in any function that it calls
         raise CheckpointError(
             f"{str(path)!r} is damaged, truncated or not the pickle of a generator ({type(error).__name__})"
         ) from error

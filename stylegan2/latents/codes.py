@@ -62,7 +62,7 @@ class CodesWriter:
 
     def __exit__(self, *_: object) -> None:
         for file in self._waiting.values():
-            with contextlib.suppress(OSError):  # a full disk takes not even what was buffered
+            with contextlib.suppress(OSError):  # on a full disk, not even the buffered data can be written
                 file.close()
 
     def append(self, names: Sequence[str], w_plus: Tensor, features: Tensor | None = None) -> None:
@@ -70,7 +70,7 @@ class CodesWriter:
         self._append("w_plus", w_plus.detach().float().cpu().numpy())
         if features is not None:
             self._append("features", features.detach().half().cpu().numpy())
-        self.names += names  # last, so that codes which were written only in part do not count
+        self.names += names  # last, so that partly written codes do not count
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with writing(self.path):

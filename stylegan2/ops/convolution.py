@@ -178,7 +178,7 @@ def _is_wanted(ctx: Any, k: int) -> bool:
         return False
     try:
         return torch._C._will_engine_execute_node(ctx.next_functions[k][0])
-    except RuntimeError:  # it cannot say
+    except RuntimeError:  # it cannot be known
         return True
 
 
@@ -186,7 +186,7 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padd
     """Compute the gradient of the weights from dense copies; if needed, it is differentiable by PyTorch's formula."""
     if not (transposed or torch.is_grad_enabled()) and columns_pay(x, weight, stride, padding, gradients=True):
         return columns.weight_gradient(grad, x, weight, stride, padding)
-    shape = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)  # of the weight nothing else matters
+    shape = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)  # nothing else of the weight matters
     return _gradients(grad.contiguous(), x.contiguous(), shape, stride, padding, transposed, (False, True))[1]
 
 

@@ -8,7 +8,10 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-PLAIN_TYPES = (Tensor, nn.Parameter)  # only these have memory; fake tensors and other subclasses take the plain form
+PLAIN_TYPES = (
+    Tensor,
+    nn.Parameter,
+)  # only these have memory; fake tensors and other subclasses use the plain implementation
 OLDEST_CAPABILITY = (7, 5)  # the oldest GPU for which the kernels are compiled in the tests
 
 

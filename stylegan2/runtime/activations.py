@@ -9,7 +9,7 @@ from torch import Tensor
 from stylegan2.runtime import memory
 from stylegan2.runtime.errors import UserError
 
-CLEARLY_MORE = 1.2  # times the memory of the machine, as what is kept is an estimate
+CLEARLY_MORE = 1.2  # times the memory of the machine, because the need is an estimate
 LEAST_IMAGES = 1_000  # a step is taken to need less memory than this many times its images
 
 

@@ -108,7 +108,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
             header = file.metadata() or {}
             # Memory-mapped tensors would change, or crash the process, when the file changes; so they are copied.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except Exception as error:  # the parser, the disk and memory fail in their own ways on a damaged file
+    except Exception as error:  # the parser, the disk and memory raise different errors for a damaged file
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{name} is damaged or not a checkpoint of this package ({reason})") from error
     if strange := [key for key, tensor in tensors.items() if tensor.dtype not in DTYPE_NAMES]:
@@ -124,7 +124,7 @@ def is_of_others(path: str | os.PathLike) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
             return FORMAT_KEY not in (file.metadata() or {})
-    except Exception:  # damaged: as `read` says in its own words
+    except Exception:  # damaged: `read` raises the error for this
         return False
 
 

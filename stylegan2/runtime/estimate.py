@@ -42,7 +42,7 @@ def time_steps(step: Callable[[], int], device: torch.device, most_steps: int) -
         device: The device on which the steps run.
         most_steps: Largest number of measured steps, such as the interval of the lazy phases.
     """
-    peak_memory_mb(device)  # begins again
+    peak_memory_mb(device)  # starts a new measurement
     step()
     _wait_for(device)
     started, steps, shown = time.perf_counter(), 0, 0

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from stylegan2.runtime.errors import UserError
 
-PARTIAL_PREFIX = ".partial-"  # begins the name of a file that is not complete yet
+PARTIAL_PREFIX = ".partial-"  # prefix of the names of incomplete files
 LOCK = ".lock"
 _OF_ONE_FILE = {
     errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM,
@@ -90,7 +90,7 @@ def hold_folder(folder: str | Path) -> None:
     with writing(folder):
         try:
             lock.acquire()
-        except Timeout:  # must come first, as it is an OSError too
+        except Timeout:  # must come first, because it is also an OSError
             sentence = f"another process is writing to {str(folder)!r}: wait for it, or use another exp_dir"
             raise UserError(sentence) from None
         except NotImplementedError:  # the file system has no locks

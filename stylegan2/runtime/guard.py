@@ -55,7 +55,7 @@ class Guard:
             torch.zeros([], dtype=torch.int64, device=self.device) for _ in range(5)
         )
         self._reported = 0  # how many skipped steps `pop` has returned
-        self._announced = 0  # how many skipped steps `look` has announced
+        self._announced = 0  # number of skipped steps that `look` has reported
 
     @property
     def failing(self) -> bool:

@@ -43,7 +43,7 @@ FOREIGN_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.in
 LABELS_FILE = "dataset.json"
 HIDDEN_FILES = "hidden or left by other programs"
 MAX_PICTURES = 2_000_000  # in a zip file, whose list of members is in memory
-HEAD = 16  # first bytes, which tell the type of a file
+HEAD = 16  # first bytes, which show the type of a file
 ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -122,7 +122,7 @@ def list_zip(path: str | os.PathLike) -> Listing:
         check_members(path, MAX_PICTURES)
         found, numbers = dict[str, int](), array("q")
         for number, (name, member, attributes) in enumerate(members(*read_directory(path))):
-            found[name] = number  # the last one of a name counts
+            found[name] = number  # the last member of a name counts
             numbers.extend((*member, attributes))
         rows = np.frombuffer(numbers, np.int64).reshape(-1, len(Member._fields) + 1)  # [M, 7]
         with open(path, "rb") as file:

@@ -179,7 +179,7 @@ def _reader_of(data: bytes) -> type[ImageFile.ImageFile] | None:
 
 def _heif_reader() -> type[ImageFile.ImageFile]:
     try:
-        from pillow_heif import HeifImageFile  # an optional dependency, as its libraries have other licences
+        from pillow_heif import HeifImageFile  # an optional dependency, because its libraries have other licences
     except ImportError as error:
         raise ImageError(
             "it is a HEIC file, as many phones write, and reading it needs pillow-heif: pip install pillow-heif"
@@ -191,7 +191,7 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation that has yet to be undone; Pillow turns TIFF images itself and drops the tag."""
     try:
         return image.getexif().get(274, 1)
-    except Exception:  # damaged EXIF data is no reason to lose the picture
+    except Exception:  # damaged EXIF data must not prevent reading the picture
         return 1
 
 
@@ -209,7 +209,7 @@ def _decode(image: ImageFile.ImageFile, mode: str, matte: tuple[int, int, int]) 
         return _colours(decoded, mode, matte, to_srgb)
     height = (
         max(1, BAND_PIXELS // decoded.width // factor) * factor
-    )  # in bands, as the whole image would fill the memory
+    )  # in bands, because the whole image may not fit in memory
     bands = [
         decoded.crop((0, y, decoded.width, min(y + height, decoded.height))) for y in range(0, decoded.height, height)
     ]
@@ -261,7 +261,7 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
             return None
         intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
         return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), stored, "RGB", intent, flags)
-    except Exception:  # a damaged profile is no reason to lose the picture
+    except Exception:  # a damaged profile must not prevent reading the picture
         return None
 
 

@@ -26,7 +26,7 @@ from stylegan2.runtime.pixels import pad_square as pad_square
 from stylegan2.runtime.pixels import resize as resize
 
 JPEG_QUALITY = 95
-LONGEST_TEXT = 400  # characters of a caption: a longer one does not fit beside a picture
+LONGEST_TEXT = 400  # characters of a caption: a longer one does not fit next to a picture
 
 
 # --------------------------------------------------------------------------------------------- writing

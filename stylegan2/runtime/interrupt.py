@@ -50,7 +50,7 @@ class Interrupt:
 
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._earlier.items():
-            signal.signal(signum, handler or signal.SIG_DFL)  # None stands for a handler that was not set from Python
+            signal.signal(signum, handler or signal.SIG_DFL)  # None means a handler that was not set from Python
         self._earlier.clear()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -61,7 +61,7 @@ class Interrupt:
         self.signum = int(signum)
         if os.getpid() == self._process:  # forked data workers inherit this handler and stay silent
             with contextlib.suppress(OSError):
-                os.write(2, MESSAGE)  # print is not safe here, as the signal may have interrupted a print
+                os.write(2, MESSAGE)  # print is not safe here, because the signal may have interrupted a print
 
 
 def is_asked_to_stop(interrupt: Interrupt) -> bool:

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt
 from stylegan2.runtime.errors import UserError
 
 Bound = Ge | Gt | Le | Lt
-LARGEST = 2**63 - 1  # largest whole number that tensors and files hold
+LARGEST = 2**63 - 1  # largest whole number in tensors and files
 
 Count = Annotated[int, Ge(1)]
 NotNegative = Annotated[int, Ge(0)]

@@ -30,7 +30,7 @@ class Registry(Generic[Part]):
 
     def __init__(self, kind: str, package: str, ranges: Ranges | None = None) -> None:
         self.kind, self.package, self.ranges = kind, package, ranges or {}
-        self._builders: dict[str, Callable[..., Any]] = {}  # build a Part; a decorator's type cannot say so
+        self._builders: dict[str, Callable[..., Any]] = {}  # build a Part, which the type of a decorator cannot express
         self._imported = False
 
     def register(self, name: str) -> Callable[[Builder], Builder]:

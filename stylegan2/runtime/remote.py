@@ -190,7 +190,7 @@ def fetch_folder(url: str) -> Path:
 
 
 def _pictures(url: str) -> dict[str, FileInfo]:
-    # Here, since it imports NumPy: the help of a command, which knows what a URL is, does not wait for that.
+    # Imported here because it imports NumPy, for which the help of a command should not wait.
     from stylegan2.runtime.image_files import LABELS_FILE, Listing, skipped_kind
 
     listing, wanted = Listing(), {}
@@ -331,7 +331,7 @@ def _retried(url: str, request: Callable[[], Answer]) -> Answer:
     for attempt in range(TRIES):
         try:
             return request()
-        except Exception as raised:  # each kind of file system raises errors of its own
+        except Exception as raised:  # each kind of file system raises different errors
             error = _cause(raised)
             if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
                 raise RefusedError(f"there is nothing at {url}") from error

@@ -32,7 +32,7 @@ def build_stored(registry: Registry[Part], description: object, tensors: Mapping
     check_module(outline_of(registry, description), tensors, prefix)
     start = prefix + "."
     own = {name: _real(name, tensor) for name, tensor in tensors.items() if name.startswith(start)}
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's randomness alone
+    with torch.random.fork_rng(devices=[]):  # reading a file must not change the caller's random state
         part = registry.build(**registry.checked(description))
     load_module(part, own, prefix)
     return part

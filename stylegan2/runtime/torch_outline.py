@@ -24,7 +24,7 @@ ITEM_BYTES = {
     "BoolStorage": 1,
 }
 ZIP = b"PK\x03\x04"
-LARGEST_PICKLE = 256 * 2**20  # bytes of the pickle in a file, which holds names and settings and no numbers
+LARGEST_PICKLE = 256 * 2**20  # bytes of the pickle in a file, which contains names and settings but no numbers
 
 
 def check_torch(file: IO[bytes]) -> None:
