@@ -38,8 +38,7 @@ def face_source(o: AlignFaces, names: set[str]) -> DetectedFaces | GivenFaces:
     if not names & given.keys():
         raise UserError(
             f"{str(o.landmarks)!r} contains none of the photos: its names begin with "
-            f"{next(iter(given))!r}, the photos with "
-            f"{min(names)!r}"
+            f"{next(iter(given))!r}, those of the photos with {min(names)!r}"
         )
     if unknown := given.keys() - names:
         print(f"{len(unknown)} files in {o.landmarks} are not among the photos, such as {min(unknown)}")

@@ -145,7 +145,7 @@ def test_the_number_of_images(folder):
     pairs = [HeldOutPairs(group, SIZE, 0)]
     assert [count_images(asked, pairs, "photos", 512) for asked in (None, 3, 5)] == [5, 3, 5]
     assert count_images(None, pairs, "photos", 4) == 4
-    with pytest.raises(UserError, match="num_images asks for 6 images, but photos holds 5"):
+    with pytest.raises(UserError, match="num_images is 6, but photos has only 5 images"):
         count_images(6, pairs, "photos", 512)
 
 

@@ -60,7 +60,7 @@ def test_one_name_twice_is_an_error(tmp_path):
 def test_pictures_of_other_proportions_are_an_error(tmp_path):
     data = write(tmp_path / "data", ["a.png"], size=(80, 100))
     PairedFolders(data, write(tmp_path / "half", ["a.png"], size=(40, 50)), 8, "rgb")[0]
-    with pytest.raises(UserError, match=r"a.png has 80 x 80 pixels and its target 100 x 80"):
+    with pytest.raises(UserError, match=r"a.png has 80 x 80 pixels but its target 100 x 80"):
         PairedFolders(data, write(tmp_path / "sources", ["a.png"], size=(80, 80)), 8, "rgb")[0]
 
 

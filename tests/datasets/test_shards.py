@@ -110,7 +110,7 @@ def test_what_is_no_label_is_counted_and_left_out(tmp_path, write_shards, number
     images = ImageFolder(write_shards(tmp_path / "s", samples, 5), 16)
     assert images.labels().tolist() == [0, 1]
     assert numbers(images) == [0, 4]
-    assert "3 .cls and .json members that are no labels" in capsys.readouterr().out
+    assert "3 .cls and .json members that are not labels" in capsys.readouterr().out
 
 
 def test_one_bad_picture_is_counted_and_replaced_by_its_neighbour(tmp_path, write_shards, numbered_samples):
@@ -269,7 +269,7 @@ def test_the_cache_keeps_to_its_limit(tmp_path, write_shards, numbered_samples, 
     assert len(list((cache / "shards").glob("*/*.tar"))) <= 8
     assert len([path for path in asked if path.endswith(".tar")]) >= 12 + 4  # looked through, then read
     monkeypatch.setenv("PSP_SHARD_CACHE_GB", "much")
-    with pytest.raises(UserError, match="PSP_SHARD_CACHE_GB is a number of gigabytes"):
+    with pytest.raises(UserError, match="PSP_SHARD_CACHE_GB must be a number of gigabytes"):
         numbers(ImageFolder(f"{address}/s/{{000000..000011}}.tar", 20))
 
 

@@ -19,7 +19,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory"), "this GPU has too little memory for that"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "this GPU has too little memory: use"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b.png"), "'a/b.png': No space left on device"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
     ],

@@ -306,7 +306,7 @@ def test_the_batch_size_may_change(finished, tmp_path, capsys, size, there):
         return pair_batches(batch_size=size)(start)
 
     last = run(tmp_path, batches, settings=replace(settings, max_steps=6, batch_size=size))
-    assert ("the batch size was 4 and is now 2, so that the result will differ" in capsys.readouterr().out) == there
+    assert ("the batch size was 4 and is now 2, so the result will differ" in capsys.readouterr().out) == there
     assert positions == [16]  # images that it has seen do not come again
     assert checkpoint.read(last)[1]["cur_nimg"] == 16 + 2 * size
 

@@ -125,7 +125,7 @@ def test_failures_are_listed_with_their_reasons(align_faces, folder, tmp_path):
     assert "z.png" in printed
     assert "1 of 4 photos gave 1 aligned faces" in printed
     lines = (tmp_path / "out" / "failures.txt").read_text().splitlines()
-    assert lines[0].startswith("bad_landmarks: a.bmp: the face lies outside of the picture")
+    assert lines[0].startswith("bad_landmarks: a.bmp: the face is outside of the picture")
     assert [line.split(": ")[0] for line in lines] == ["bad_landmarks", "unreadable", "not_listed"]
     assert all(line in failures for line in lines)
     write_landmarks(given, ["a.png", "a.bmp", "deep/b.jpg"])
@@ -223,4 +223,4 @@ def test_a_later_photo_takes_no_name_in_use(align_faces, folder, tmp_path):
 def test_landmarks_of_other_photos(align_faces, folder, tmp_path):
     code, _, error = align_faces("--landmarks", write_landmarks(tmp_path / "given.json", ["x.png"]))
     assert code == 2
-    assert "names none of the photos: it begins with 'x.png', the photos with 'a.bmp'" in error
+    assert "contains none of the photos: its names begin with 'x.png', those of the photos with 'a.bmp'" in error

@@ -112,7 +112,7 @@ def test_to_rosinality_refuses_what_it_cannot_hold(script):
     )
     code, _, err = script("convert.py", "to", "rosinality", "ours.safetensors", "theirs.pt")
     assert code == 2
-    assert "rosinality's layout has no place for this generator: its architecture is residual, not skip" in err
+    assert "this generator cannot be written in rosinality's layout: its architecture is residual, not skip" in err
     assert err.count("\n") == 1
     assert not Path("theirs.pt").exists()
 

@@ -87,7 +87,7 @@ def test_no_more_images_than_there_are(script, pictures):
     code, _, err = script("evaluate.py", "--checkpoint_path", "a.safetensors", "--data", pictures, "--num_images", 6)
     assert (code, err) == (
         2,
-        f"error: --num_images asks for 6 images, but {pictures} holds 5: ask for fewer, or leave it out\n",
+        f"error: --num_images asks for 6 images, but {pictures} has only 5 images: give a smaller number, or leave it out\n",
     )
 
 
@@ -95,7 +95,10 @@ def test_no_more_images_than_there_are(script, pictures):
     ("second", "words"),
     [
         ({"task": "inversion", "resolution": 64}, "a.safetensors renders 32 px and b.safetensors 64 px"),
-        ({"task": "inversion"}, "a.safetensors and b.safetensors are both called 'pSp (light)': give them names"),
+        (
+            {"task": "inversion"},
+            "a.safetensors and b.safetensors are both called 'pSp (light)': give them different names",
+        ),
         ({"task": "toonify", "name": "light_w"}, "pSp (light) was trained for inversion and W (light_w) for toonify"),
     ],
 )

@@ -345,7 +345,10 @@ def test_mistakes_in_directions_are_one_sentence(script, generator):
         (["--keep", "0"], "--keep must be above 0"),
         (["--latents", "x.npz"], "give --labels too"),
         (["--count", "0"], "--count must be at least 1"),
-        (["pca", "--count", "9", "--num_samples", "50", "--no_measure"], "1 to 8 principal components here, not 9"),
+        (
+            ["pca", "--count", "9", "--num_samples", "50", "--no_measure"],
+            "the number of principal components must be from 1 to 8, not 9",
+        ),
         (["--labels", "no.csv", "--no_measure", "--num_samples", "50"], "the labels 'no.csv' cannot be read"),
     ):
         code, _, err = script("directions.py", *flags, "--generator", "g.safetensors")

@@ -69,4 +69,4 @@ def test_a_generator_of_a_web_server(script, model_file, tmp_path):
 def test_results_stay_on_this_machine(script, photos):
     code, _, err = script("inference.py", "--data_path", photos, "--exp_dir", "s3://bucket/out", "--device", "cpu")
     assert code == 2
-    assert "--exp_dir must be a folder or file of this machine, which 's3://bucket/out' is not" in err
+    assert "--exp_dir must be a folder or file of this machine, not 's3://bucket/out'" in err

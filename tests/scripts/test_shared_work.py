@@ -70,7 +70,7 @@ def test_a_group_aligns_as_one_process_does(photos, tmp_path):
     found = in_group(4, lambda group: align(photos, tmp_path / "four", group))
     assert found[1:] == [None] * 3
     assert found[0] == one
-    assert one.failures == ["bad_landmarks: 0007.png: the face lies outside of the picture"]
+    assert one.failures == ["bad_landmarks: 0007.png: the face is outside of the picture"]
     assert differing(contents(tmp_path / "one"), contents(tmp_path / "four")) == []
     assert len(contents(tmp_path / "one")) == 23  # 22 pictures and the manifest
 

@@ -167,7 +167,7 @@ def test_a_checkpoint_of_something_else_is_one_sentence(finished, nets, changes,
 def test_the_batch_size_may_change(finished, tmp_path, capsys):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     last = run(tmp_path, image_batches(batch=8), batch_size=8, batch_gpu=4, total_nimg=16 * BATCH)
-    assert "batch_size changed since the checkpoint, so that the result is not that" in capsys.readouterr().out
+    assert "batch_size changed since the checkpoint, so the result will differ from that" in capsys.readouterr().out
     assert checkpoint.read(last)[1]["cur_nimg"] == 16 * BATCH
     assert [record["cur_nimg"] for record in records(tmp_path)][-3:] == [12 * BATCH, 14 * BATCH, 16 * BATCH]
 

@@ -97,5 +97,5 @@ def test_impossible_settings_are_refused(settings, words):
 
 
 def test_growing_begins_at_what_can_be_augmented():
-    with pytest.raises(UserError, match=r"augment needs images of 16 px and more: use grow_from 16 or none"):
+    with pytest.raises(UserError, match=r"augment needs images of 16 px or more: use grow_from 16 or none"):
         check_fit(TrainingSettings(**{**SETTINGS, "grow_from": 8, "style_mixing": 0.0}), 64, True, False)

@@ -69,7 +69,7 @@ def test_layers_freeze_from_the_image_inwards(architecture):
         freeze(D, count)
         frozen = {name.rpartition(".")[0] for name, p in D.named_parameters() if not p.requires_grad}
         assert frozen == set(order[:count])
-    with pytest.raises(UserError, match=f"has {len(order)} layers that can be frozen, not 99"):
+    with pytest.raises(UserError, match=f"freeze_d must be at most {len(order)}, the number of layers"):
         freeze(D, 99)
 
 

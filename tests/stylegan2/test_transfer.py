@@ -113,7 +113,7 @@ def test_what_is_taken_left_and_new_is_one_line_each(capsys):
 
 def test_a_missing_discriminator_is_said(capsys):
     initial = transfer.start(networks(), stored(("G", "G_ema")), "old.pt")
-    assert "new: all of D, as the file holds none" in capsys.readouterr().out
+    assert "new: all of D, because the file contains none" in capsys.readouterr().out
     assert any(name.startswith("D.") for name in initial)
 
 

@@ -221,5 +221,5 @@ def test_every_face_of_a_photo_can_be_chosen(model, astronaut, face):
     assert not changed[:, :512].any()
     assert np.asarray(model.translate(photo, crop=crops[1])).shape == (64, 64, 3)
     assert psp.find_faces(Image.new("RGB", (300, 300), "gray")) == []
-    with pytest.raises(UserError, match="a crop is of one picture, not of 2"):
+    with pytest.raises(UserError, match="a crop needs exactly one picture, not 2"):
         model.translate([photo, photo], crop=crops[0])

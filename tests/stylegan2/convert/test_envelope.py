@@ -57,12 +57,12 @@ def test_the_envelope_is_not_the_content(foreign, tmp_path, name):
 def test_that_the_weights_are_not_averaged_is_said(foreign, tmp_path, capsys):
     torch.save({"g": foreign.rosinality_state({4: 16, 8: 16}), "latent_avg": W_AVG}, tmp_path / "g.pt")
     stylegan2.load(tmp_path / "g.pt")
-    assert "the file names no averaged weights; those of 'g' were taken" in capsys.readouterr().out
+    assert "the file contains no averaged weights; those of 'g' were used" in capsys.readouterr().out
 
 
 def test_what_was_refused_is_named(tmp_path):
     torch.save({"g_ema": {}, "when": __import__("datetime").timedelta(1)}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"holds datetime.timedelta, which is no tensor and no setting"):
+    with pytest.raises(CheckpointError, match=r"contains datetime.timedelta, which is neither a tensor nor a setting"):
         stylegan2.load(tmp_path / "x.pt")
 
 

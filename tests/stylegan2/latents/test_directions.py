@@ -208,11 +208,11 @@ def test_every_style_based_generator_has_closed_form_directions():
 
 @pytest.mark.parametrize("count", [0, 9])
 def test_too_many_directions_are_one_sentence(generator, count):
-    with pytest.raises(UserError, match=f"there are 1 to 8 closed-form directions here, not {count}"):
+    with pytest.raises(UserError, match=f"the number of closed-form directions must be from 1 to 8, not {count}"):
         closed_form(generator, [0], count)
-    with pytest.raises(UserError, match=f"there are 1 to 8 principal components here, not {count}"):
+    with pytest.raises(UserError, match=f"the number of principal components must be from 1 to 8, not {count}"):
         principal_components(torch.randn(100, 8), count)
-    with pytest.raises(UserError, match="there are 1 to 4 principal components"):
+    with pytest.raises(UserError, match="the number of principal components must be from 1 to 4"):
         principal_components(torch.randn(5, 8), 5)
 
 

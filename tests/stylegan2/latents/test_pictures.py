@@ -97,5 +97,5 @@ def test_generators_with_classes():
 
 
 def test_a_class_of_a_generator_without_any_is_one_sentence(generator):
-    with pytest.raises(UserError, match="there is no class 0 of images: this one has none"):
+    with pytest.raises(UserError, match="there is no class 0: this generator has no classes"):
         seeded_w(generator, [1], label=0)

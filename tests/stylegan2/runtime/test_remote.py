@@ -144,6 +144,6 @@ def test_an_unknown_kind_of_place():
 
 
 def test_results_stay_here():
-    with pytest.raises(UserError, match="exp_dir must be a folder or file of this machine, which 's3://b/run' is not"):
+    with pytest.raises(UserError, match="exp_dir must be a folder or file of this machine, not 's3://b/run'"):
         remote.check_local("exp_dir", Path("s3://b/run"))
     remote.check_local("exp_dir", Path("run"))
