@@ -1,4 +1,4 @@
-"""Load a pSp model from whatever holds one: checkpoints, experiment folders, shipped models, published files."""
+"""Load a pSp model from any source: checkpoints, experiment folders, shipped models, published files."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ KIND = "psp"
 
 
 def load(path_or_name: str | Path) -> tuple[PSp, Metadata]:
-    """Load a pSp model from whatever holds one.
+    """Load a pSp model from any source.
 
     Args:
         path_or_name: A checkpoint of this package (.safetensors), an experiment folder (its newest intact checkpoint),

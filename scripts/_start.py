@@ -1,6 +1,6 @@
 """Start of every command, which runs before anything else is imported: `import _start` finds this file in scripts/.
 
-The checkout is put first on sys.path, in whatever folder a command is called, so that an installed package called
+The checkout is put first on sys.path, regardless of the current folder, so that an installed package called
 `datasets`, such as that of Hugging Face, is not imported instead of ours. Settings of the process that have an effect
 only before PyTorch is imported are made here as well.
 """

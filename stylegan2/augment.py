@@ -92,7 +92,7 @@ class Augmentation:
 
 
 def draw(count: int, resolution: int, p: float, transforms: tuple[str, ...] = PIPELINES["bgc"]) -> Augmentation:
-    """Draw the transforms of `count` images (appendix B). The same random numbers are drawn whatever p is."""
+    """Draw the transforms of `count` images (appendix B). The same random numbers are drawn for any p."""
     if not 0 <= p <= 1:
         raise UserError(f"the probability of augmentation must be from 0 to 1, not {p}")
     if unknown := set(transforms) - set(PIPELINES["bgc"]):

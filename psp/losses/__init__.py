@@ -55,7 +55,7 @@ class WeightedLosses(nn.Module):
         return torch.stack(weighted).sum(0).mean()
 
     def train(self, mode: bool = True) -> "WeightedLosses":
-        """Keep the networks of the losses in evaluation mode, whatever mode is requested."""
+        """Keep the networks of the losses in evaluation mode, regardless of the requested mode."""
         return super().train(False)
 
 

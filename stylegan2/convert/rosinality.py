@@ -203,7 +203,7 @@ def differences(generator: protocols.Generator) -> list[str]:
 
 
 def published_width(resolution: int, multiplier: int) -> int:
-    """Return the channels in rosinality's code at a resolution: 512 up to 32 px, whatever the multiplier."""
+    """Return the channels in rosinality's code at a resolution: 512 up to 32 px, for any multiplier."""
     return 512 if resolution <= 32 else multiplier * 16384 // resolution
 
 

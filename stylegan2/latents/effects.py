@@ -95,7 +95,7 @@ def flip(
     similarity: Similarity,
     strengths: Sequence[float] = STRENGTHS,
 ) -> Flip:
-    """Move each sample along a direction until the classifier says the opposite of what it said at first.
+    """Move each sample along a direction until the decision of the classifier changes.
 
     Args:
         generator: Renders the codes.

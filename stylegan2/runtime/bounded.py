@@ -1,7 +1,7 @@
 """Read untrusted JSON, NumPy files and archives within bounds that are checked before memory is allocated.
 
 A file of a few bytes may claim to hold petabytes, unpack to a thousand times its size, nest so deep that a parser
-overflows, or hold numbers that take minutes to read. A file that exceeds every real one is refused with one sentence.
+overflows, or contain numbers that take minutes to read. A file that exceeds all real ones is rejected with a message.
 """
 
 import contextlib
@@ -155,7 +155,7 @@ def _members(file: IO[bytes], size: int) -> int:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    """Read one member of an archive, whatever size it claims. UserError: it has more than `largest` bytes."""
+    """Read one member of an archive without trusting its stated size. UserError: it has more than `largest` bytes."""
     with archive.open(name) as member:
         content = member.read(largest + 1)
     if len(content) > largest:

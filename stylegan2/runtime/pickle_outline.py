@@ -1,4 +1,4 @@
-"""Find out what a pickle would build without building it, so that a hostile one is refused before it is unpickled.
+"""Find out what a pickle would build without building it, so that a hostile one is rejected before it is unpickled.
 
 Unpickling does what a file says: it hashes keys that collide or that nest so deep that hashing overflows the stack, and
 makes tensors that are larger than their storage. Here the program of the pickle is followed on outlines: numbers and

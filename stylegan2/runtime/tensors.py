@@ -106,7 +106,7 @@ def load_optimizer(
     tensors: Mapping[str, Tensor],
     settings: Metadata,
 ) -> None:
-    """Restore the state that `optimizer_tensors` returned, bit for bit, on whatever device the parameters are.
+    """Restore the state that `optimizer_tensors` returned, bit for bit, on the device of the parameters.
 
     Each tensor goes to the device of its parameter; Adam's step counts stay on the CPU unless the optimizer counts on
     the device. How the optimizer is computed (`fused`, `foreach`, ...) stays as it was built, so that a checkpoint may

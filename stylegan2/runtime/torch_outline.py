@@ -1,6 +1,6 @@
 """Check that a file of torch.save holds what it claims before PyTorch reads it.
 
-PyTorch trusts the sizes of storages and tensors in the pickle of the file, and unpacks whatever it is given.
+PyTorch trusts the sizes of storages and tensors in the pickle of the file, and unpacks any file.
 """
 
 import io

@@ -87,7 +87,7 @@ def test_no_more_images_than_there_are(script, pictures):
     code, _, err = script("evaluate.py", "--checkpoint_path", "a.safetensors", "--data", pictures, "--num_images", 6)
     assert (code, err) == (
         2,
-        f"error: --num_images asks for 6 images, but {pictures} has only 5 images: give a smaller number, or leave it out\n",
+        f"error: --num_images is 6, but {pictures} has only 5 images: give a smaller number, or leave it out\n",
     )
 
 
