@@ -160,14 +160,14 @@ def from_tensors(tensors: Mapping[str, Tensor], metadata: Metadata) -> PSp:
 
 def _aspect(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.25 <= value <= 1:
-        raise CheckpointError(f"its aspect is {str(value)[:50]}, which is no height over width from 0.25 to 1")
+        raise CheckpointError(f"its aspect is {str(value)[:50]}, which is not a height over width from 0.25 to 1")
     return float(value)
 
 
 def _encoder_description(metadata: Mapping[str, object]) -> dict[str, object]:
     settings = metadata.get("encoder")
     if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
-        raise CheckpointError("its metadata do not say which encoder it holds")
+        raise CheckpointError("its metadata do not contain the name of its encoder")
     if settings["name"] not in ENCODERS:
         known = ", ".join(ENCODERS.names())
         raise CheckpointError(f"its encoder is called {settings['name'][:100]!r}; there are {known}")

@@ -43,7 +43,9 @@ COMMANDS = {
     "blend": Command("blend", "Blend", "swap layers between two generators"),
     "train": Command("train_psp", "TrainPSp", "train an encoder"),
     "train-gan": Command("train_stylegan2", "TrainStyleGAN2", "train a generator"),
-    "train-segmenter": Command("train_segmenter", "TrainSegmenter", "train the segmenter that measures label-to-face"),
+    "train-segmenter": Command(
+        "train_segmenter", "TrainSegmenter", "train the segmenter that evaluates label-to-face translation"
+    ),
     "evaluate": Command("evaluate", "Evaluate", "evaluate encoders, or a generator with --generator"),
     "evaluate-generator": Command("evaluate_generator", "EvaluateGenerator", "evaluate a generator"),
     "doctor": Command("doctor", "Doctor", "examine a folder of pictures and propose commands to train on it"),

@@ -34,4 +34,6 @@ class AlignFaces(Configured):
 
     def __post_init__(self) -> None:
         if self.exp_dir.resolve() == self.data_path.resolve():
-            raise UserError("--exp_dir must be another folder than --data_path, as the pictures may have equal names")
+            raise UserError(
+                "--exp_dir must be another folder than --data_path, because the pictures may have equal names"
+            )

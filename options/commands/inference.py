@@ -29,8 +29,8 @@ class MultiModal:
     n_outputs: Annotated[Count, tyro.conf.arg(aliases=["--n_outputs_to_generate"])] = 1
     """number of outputs per face; several outputs differ in the rows of --latent_mask"""
     latent_mask: str | None = None
-    """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; fine if several outputs
-    are asked for without it"""
+    """rows of w+ that get random styles: coarse, medium, fine, or numbers such as 8-17 or 3,5; by default fine if
+    several outputs are requested"""
     mix_alpha: Share = 1.0
     """share of the random style in these rows, from 0 to 1"""
 

@@ -25,6 +25,6 @@ class Web(Machine):
     upload_megabytes: Positive = 30.0
     """largest size of an uploaded file"""
     queue_size: Count = 50
-    """number of requests that may wait; further requests are refused with a message"""
+    """number of requests that may wait; further requests are rejected with a message"""
     open_browser: bool = False
     """open the page in the browser of this machine"""

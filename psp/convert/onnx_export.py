@@ -207,7 +207,9 @@ def _graph(part: Part, about: Mapping[str, object], half: bool) -> bytes:
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     if proto.ByteSize() >= LARGEST:
-        raise CheckpointError(f"the graph of the {part.name} has more than 2 GB, which no ONNX file can hold")
+        raise CheckpointError(
+            f"the graph of the {part.name} has more than 2 GB, which is more than an ONNX file can contain"
+        )
     return proto.SerializeToString()
 
 

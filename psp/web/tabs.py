@@ -256,7 +256,7 @@ def hole_of(layers: Sequence[Image.Image]) -> Image.Image:
 
 def build_sharpen(model: Predictor, subject: Subject) -> None:
     """Build the part of the tab that reduces the face and restores it."""
-    help_text("The face is made so many times smaller, and restored from the pixels that are left.")
+    help_text("The face is reduced by this factor, and restored from the remaining pixels.")
     factor = gr.Radio(
         [(f"{factor} times smaller", factor) for factor in FACTORS], value=8, label="Shrink it", elem_id="factor"
     )

@@ -19,8 +19,8 @@ MAX_TENSORS, MAX_NUMBERED, LONGEST_NAME = 10_000, 256, 300  # limits of a networ
 W_AVG_SAMPLES = 10_000
 CHUNK = 1_000
 W_AVG = "mapping.w_avg"
-NOISE_NOTE = "the file holds no noise maps; they were drawn with a fixed seed"
-W_AVG_NOTE = f"the file holds no mean of W; it was estimated from {W_AVG_SAMPLES} samples with a fixed seed"
+NOISE_NOTE = "the file contains no noise maps; they were drawn with a fixed seed"
+W_AVG_NOTE = f"the file contains no mean of W; it was estimated from {W_AVG_SAMPLES} samples with a fixed seed"
 NOISE_LACKING = "noise maps: not in the file; they are drawn with a fixed seed when it is read"
 W_AVG_LACKING = "mean of W: not in the file; it is estimated from the mapping network when the file is read"
 

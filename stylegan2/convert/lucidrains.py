@@ -35,7 +35,7 @@ TO_RGB = {
 }
 LR_NOTE = (
     f"the file does not contain lr_mlp, so {LR_MULTIPLIER}, that project's default, was used; if the "
-    f"model was trained with another value, put the project's {SETTINGS_FILE} beside it"
+    f"model was trained with another value, put the project's {SETTINGS_FILE} next to it"
 )
 
 

@@ -33,7 +33,7 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
     if not num_classes and labels is not None:
         raise UserError("this network is not conditioned on classes: give it no labels")
     if labels is not None and labels.ndim == 2 and labels.shape[1] != num_classes:
-        raise UserError(f"the labels have {labels.shape[1]} numbers each, but the network knows {num_classes}")
+        raise UserError(f"the labels have {labels.shape[1]} numbers each, but the network has {num_classes} classes")
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:

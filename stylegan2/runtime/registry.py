@@ -94,7 +94,7 @@ class Registry(Generic[Part]):
             UserError: The description is malformed, names no part, or has a setting that the part cannot have.
         """
         if not isinstance(description, Mapping) or not isinstance(description.get("name"), str):
-            raise UserError(f"its metadata does not say which {self.kind} it holds")
+            raise UserError(f"its metadata do not contain the name of its {self.kind}")
         name = description["name"]
         settings = {key: value for key, value in description.items() if key != "name"}
         return {"name": name, **validated(f"the {self.kind} {name}", self[name], settings, self.ranges)}

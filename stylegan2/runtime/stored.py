@@ -45,7 +45,7 @@ def outline_of(registry: Registry[Part], description: object) -> Part:
         CheckpointError: The description is not valid.
     """
     if not isinstance(description, Mapping):
-        raise CheckpointError(f"its metadata does not say which {registry.kind} it holds")
+        raise CheckpointError(f"its metadata do not contain the name of its {registry.kind}")
     try:
         with torch.device("meta"):
             return registry.build(**registry.checked(description))

@@ -88,7 +88,7 @@ def test_an_empty_folder_is_said(tmp_path):
         (lambda t, m: m["encoder"].update(colour=1), "this version of the package cannot build its encoder"),
         (lambda t, m: m["encoder"].update(num_ws=10), "missing: styles.8"),
         (lambda t, m: m.update(kind="generator"), "a checkpoint of 'generator', not of a pSp model"),
-        (lambda t, m: m.pop("generator"), "does not say which generator it holds"),
+        (lambda t, m: m.pop("generator"), "do not contain the name of its generator"),
     ],
 )
 def test_what_does_not_fit_is_named(path, change, words):

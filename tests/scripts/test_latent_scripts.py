@@ -349,7 +349,7 @@ def test_mistakes_in_directions_are_one_sentence(script, generator):
             ["pca", "--count", "9", "--num_samples", "50", "--no_measure"],
             "the number of principal components must be from 1 to 8, not 9",
         ),
-        (["--labels", "no.csv", "--no_measure", "--num_samples", "50"], "the labels 'no.csv' cannot be read"),
+        (["--labels", "no.csv", "--no_measure", "--num_samples", "50"], "the file of labels 'no.csv' cannot be read"),
     ):
         code, _, err = script("directions.py", *flags, "--generator", "g.safetensors")
         assert code == 2, flags

@@ -79,7 +79,7 @@ def test_labels_may_be_vectors(training, pictures, tmp_path):
     generator, _ = stylegan2.load("run")
     with torch.no_grad():
         assert generator(torch.randn(2, 8), labels=torch.rand(2, 3)).shape == (2, 3, 16, 16)
-    with pytest.raises(UserError, match="the labels have 2 numbers each, but the network knows 3"):
+    with pytest.raises(UserError, match="the labels have 2 numbers each, but the network has 3 classes"):
         generator(torch.randn(2, 8), labels=torch.rand(2, 2))
 
 

@@ -157,7 +157,7 @@ def test_loading_is_strict(tmp_path):
     refused("None", kind=None)
     refused("'stylegan9'", config=config | {"name": "stylegan9"})
     refused("cannot be built with colour 'blue'", config=config | {"colour": "blue"})
-    refused("does not say which generator", config=None)
+    refused("do not contain the name of its generator", config=None)
     refused("24", config=config | {"img_resolution": 24})
 
 

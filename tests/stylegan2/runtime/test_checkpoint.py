@@ -607,7 +607,7 @@ def test_an_optimizer_that_does_not_fit_is_one_sentence_and_unchanged():
 
 @pytest.mark.parametrize(
     ("metadata", "words"),
-    [({"n": 2**64}, "an integer of 20 digits"), ({"text": "x" * 2**24}, "longer than the 16,777,216 bytes")],
+    [({"n": 2**64}, "an integer of 20 digits"), ({"text": "x" * 2**24}, "longer than the limit of 16,777,216 bytes")],
 )
 def test_what_could_not_be_read_is_not_written(tmp_path, metadata, words):
     path = tmp_path / "a.safetensors"
