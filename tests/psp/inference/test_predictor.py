@@ -8,7 +8,7 @@ from skimage import data
 
 import psp
 from psp import loading
-from psp.encoders import ENCODERS
+from psp.encoders import ENCODERS, encoder_for
 from psp.inference.predictor import Predictor
 from psp.inference.sources import LabelMaps
 from psp.model import PSp
@@ -138,6 +138,19 @@ def test_an_edit_of_a_tuned_face_is_rendered_by_its_generator(smile_file):
     assert model.edit(tuned, smile=1).image.tobytes() != model.edit(plain, smile=1).image.tobytes()
     refined = model.invert(picture, align=False, refine=3)
     assert not torch.equal(refined.w_plus, plain.w_plus)
+
+
+def test_the_codes_of_an_edited_face_render_its_picture(smile_file):
+    plain = tiny().model
+    encoder = encoder_for(plain.generator, "light_feature")
+    torch.nn.init.normal_(encoder.corrector.out.bias)  # the corrector of a new encoder answers with zeros
+    model = Predictor(PSp(encoder, plain.generator), {}, directions=[smile_file])
+    face = model.invert(model.generate(0, truncation_psi=1), align=False)
+    for changed in (model.edit(face, smile=2), model.mix(face, model.edit(face, yaw=3), "coarse")):
+        assert 0 < changed.features.norm() < 0.99 * face.features.norm()
+        shown = to_uint8(model.model.decode(changed.codes))[0]
+        assert np.abs(np.asarray(changed.image).astype(int) - shown).max() <= 1
+    assert torch.equal(model.edit(face, smile=0).features, face.features)
 
 
 def test_mixing_takes_rows(face, model):
