@@ -22,6 +22,7 @@ FOLDERS = "folders"
 HEADER = {"file", "filename", "file_name", "image", "image_id", "name", "path"}
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "images", "imgs"}
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the byte-order marks of UTF-16, which Windows writes
+LARGEST_CLASS = 10**9  # classes, and the numbers of vectors, are smaller
 LONGEST_NUMBER = 18  # digits of a class number; longer ones are treated as names
 DEEPEST = 32  # number of parent folders that are searched for labels
 MAX_KEPT, MAX_KEPT_NUMBERS = 1000, 50_000  # largest number of vectors, and of their values, that a generator keeps
@@ -201,7 +202,11 @@ def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
     numbers = label if isinstance(label, list) else [label]
     if label is None or (isinstance(label, str) and label):
         return label
-    if not numbers or not all(type(x) in (int, float) and abs(x) < 1e9 for x in numbers):  # which NaN is not
+    if type(label) is int and label >= LARGEST_CLASS:
+        raise UserError(
+            f"{sentence} the label {str(label)[:80]}, but classes are whole numbers below {LARGEST_CLASS:,}"
+        )
+    if not numbers or not all(type(x) in (int, float) and abs(x) < LARGEST_CLASS for x in numbers):  # which NaN is not
         raise UserError(f"{sentence} the label {str(label)[:80]}, which is neither a class nor a vector of numbers")
     if isinstance(label, list) or continuous:
         return tuple(map(float, numbers))

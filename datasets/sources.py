@@ -65,7 +65,9 @@ def open_labels(pixels: Indexed[np.ndarray], data: str) -> np.ndarray:
         UserError: There are no labels, or all labels are the same.
     """
     labels = pixels.labels() if isinstance(pixels, ImageFolder) else None
-    if labels is None or len(np.unique(labels, axis=0)) < 2:
+    if labels is not None and len(labels) > 1 and len(np.unique(labels, axis=0)) == 1:
+        raise UserError(f"all images of {data} have the same label: train without labels")
+    if labels is None or len(labels) < 2:
         raise UserError(
             f"{data} has no labels: give a folder or zip with a subfolder for each class, or one that was packed with"
             " its labels"

@@ -33,9 +33,9 @@ TRAININGS = {
     "stylegan": f"{GAN} --arch stylegan {STYLES}",
     "stylegan2": f"{GAN} --arch stylegan2 {STYLES} --augment bg",
     "psp": "train_psp.py --data DATA --stylegan_weights GENERATOR --encoder_type light --max_steps 5000 --batch_size 1 "
-    "--board_interval 50 --image_interval 1000000 --val_interval 2500 --save_interval 2500 --test_batch_size 2 "
+    "--board_interval 50 --image_interval 1000000 --val_interval 500 --save_interval 500 --test_batch_size 2 "
     "--lpips_lambda 0 --id_lambda 0",
-    "segmenter": "train_segmenter.py --resolution 16 --max_steps 5000 --batch_size 1 --num_images 8",
+    "segmenter": "train_segmenter.py --resolution 32 --max_steps 5000 --batch_size 1 --num_images 8",
 }
 
 pytestmark = [

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from stylegan2.runtime.errors import UserError
 
 LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # among 68 landmarks; left in the image
+MIRRORED = -0.5  # sine of the angle from the eyes to the mouth; below it, left and right are exchanged for certain
 LARGEST_FACE = 32  # largest side of a crop, in sides of the photo
 Point = tuple[float, float]
 
@@ -67,11 +68,14 @@ def ffhq_crop(landmarks: np.ndarray) -> Crop:
         landmarks: (x, y) in pixels, [68, 2] or [5, 2], as for `align`.
 
     Raises:
-        UserError: The number of landmarks is not 68 or 5, they are not finite, or they coincide.
+        UserError: The number of landmarks is not 68 or 5, they are not finite, they coincide, or left and right are
+            exchanged.
     """
     left_eye, right_eye, mouth = _eyes_and_mouth(np.asarray(landmarks, np.float64))
     eyes = (left_eye + right_eye) / 2
     across, down = right_eye - left_eye, mouth - eyes
+    if across[0] * down[1] - across[1] * down[0] < MIRRORED * np.hypot(*across) * np.hypot(*down):
+        raise UserError("the landmarks are mirrored: the eye and the mouth corner on the left in the photo come first")
     # Half of the upper side. Its direction is the mean of that between the eyes and of the perpendicular to the axis of
     # the face. Its length is the larger of twice the eye distance and 1.8 times the distance from eyes to mouth.
     half = across + np.array([down[1], -down[0]])

@@ -50,7 +50,23 @@ def reading(path: str | os.PathLike, what: str, error_class: type[UserError] = U
     except MemoryError as error:
         raise error_class(f"{name} is damaged or not {what}, or needs more memory than there is") from error
     except Exception as error:  # parsers, the disk and unpackers fail in dozens of ways on damaged files
+        if stand_in := _stand_in(path):
+            raise error_class(f"{name} is {stand_in}") from error
         raise error_class(f"{name} is damaged or not {what} ({summary(error)})") from error
+
+
+def _stand_in(path: str | os.PathLike) -> str:
+    """Return what a download that went wrong left in place of a file, with advice; "" if it is nothing known."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64).lstrip().lower()
+    except OSError:
+        return ""
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not the file itself: open it in a browser to see why, and download the file again"
+    return ""
 
 
 def summary(error: BaseException, longest: int = 200) -> str:

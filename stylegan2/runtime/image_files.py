@@ -215,12 +215,19 @@ def _walk(top: str, listing: Listing) -> Iterator[tuple[str, os.DirEntry]]:
         except OSError as error:
             raise ImageError(f"cannot list folder {str(error.filename)!r}: {error.strerror}") from error
         for entry in entries:
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield prefix, entry
             elif _is_foreign(entry.name):
                 listing.skipped[HIDDEN_FILES] += 1
             else:
                 (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points to itself
+        return False
 
 
 def _identity(folder: str | os.PathLike) -> tuple[int, int]:

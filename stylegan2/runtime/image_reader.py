@@ -143,7 +143,8 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO | io.BufferedIOBase
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if not path.is_file():  # opening a pipe or a device could block for ever
-            raise ImageError("it is a folder" if path.is_dir() else "there is no such file")
+            other = "it is a pipe or a device" if path.exists() else "there is no such file"
+            raise ImageError("it is a folder" if path.is_dir() else other)
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     else:

@@ -265,7 +265,7 @@ def test_labels_that_training_cannot_have_are_one_sentence(folder):
     with pytest.raises(UserError, match="synthetic has no labels"):
         open_labels(open_images("synthetic", 32), "synthetic")
     (folder / "dataset.json").write_text(labels_json([[name, 0] for name in NAMES]))
-    with pytest.raises(UserError, match="data has no labels"):
+    with pytest.raises(UserError, match="all images of data have the same label: train without labels"):
         open_labels(open_images(str(folder), 8), "data")
     (folder / "dataset.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"data/dataset.json is not of the form"):

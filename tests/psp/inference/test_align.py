@@ -169,6 +169,7 @@ def test_paste_back_of_a_crop_outside_of_the_photo_changes_nothing():
         (np.zeros((5, 2)), "at the same point"),
         (np.zeros((4, 2)), "68 or 5"),
         (np.full((68, 2), np.nan), "at the same point"),
+        (np.array([[40.0, 20], [20, 20], [30, 30], [38, 40], [22, 40]]), "mirrored: the eye and the mouth corner on"),
     ],
 )
 def test_impossible_landmarks_are_a_sentence(landmarks, words):

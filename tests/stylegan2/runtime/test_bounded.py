@@ -134,6 +134,20 @@ def test_a_zip_of_too_many_members(tmp_path):
         read_arrays(tmp_path / "many.npz")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        ("\n<!DOCTYPE html><title>Virus scan warning</title>", "a web page, not the file itself"),
+        ("<xml>", "damaged or not a checkpoint"),
+    ],
+)
+def test_what_a_download_left_in_place_of_a_file_is_named(content, words, tmp_path):
+    (tmp_path / "x.pt").write_text(content)
+    with pytest.raises(UserError, match=words), reading(tmp_path / "x.pt", "a checkpoint"):
+        raise ValueError("opcode")
+
+
 def test_what_a_parser_raises_becomes_one_sentence(tmp_path):
     for error in (
         ValueError("a\nb"),
