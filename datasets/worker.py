@@ -69,7 +69,7 @@ def serve(
     asked: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(keys, asked), daemon=True).start()
     warnings_raised: list[str] = []
-    warnings.showwarning = lambda message, *_: warnings_raised.append(str(message))  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_: warnings_raised.append(str(message))
     opened = None
     while True:
         wanted = [(int(index), int(position)) for index, position in asked.get()]

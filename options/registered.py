@@ -171,7 +171,7 @@ def _type(annotation: ast.expr | None, source: Source) -> object:
 
 def parameters(builder: Callable[..., object]) -> list[Parameter]:
     """Return the settings of an imported class or function, in the form in which `read_parts` reads them."""
-    constructor = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
+    constructor = builder.__init__ if inspect.isclass(builder) else builder
     hints = typing.get_type_hints(constructor, include_extras=True)
     entries = docstring_parser.parse_from_object(builder).params
     documented = {entry.arg_name: entry.description for entry in entries}

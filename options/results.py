@@ -18,7 +18,6 @@ from options.provenance import provenance
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import hold_folder, write_text
 
-Settings = TypeVar("Settings")
 COMMAND, RUNS = "command", "runs"
 NON_SETTINGS = (COMMAND, RUNS)
 """entries of config.yaml that are not settings"""
@@ -49,6 +48,9 @@ class Configured:
         if exp_dir is None:
             raise ValueError("the folder of the results is not known yet: call with_folder first")
         return exp_dir
+
+
+Settings = TypeVar("Settings", bound=Configured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ def with_folder(o: Settings, default: str) -> Settings:
     """Return the settings with `exp_dir` set to runs/`default` if it is None."""
     if getattr(o, "exp_dir") is not None:  # noqa: B009
         return o
-    return dataclasses.replace(o, exp_dir=Path("runs") / default)  # type: ignore[type-var]
+    return dataclasses.replace(o, exp_dir=Path("runs") / default)
 
 
 def record_for(

@@ -62,7 +62,7 @@ class Ranger(torch.optim.Optimizer):
         self._pending: tuple[Tensor, torch.cuda.Event, list[Tensor]] | None = None
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Update every parameter that has a gradient; return what `closure` returns."""
         loss = None
         if closure is not None:

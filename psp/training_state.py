@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from psp.encoders import upgraded
 from psp.encoders.e4e import unlocked_deltas
@@ -19,6 +19,7 @@ from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.module import Module
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.tensors import load_module, load_optimizer, optimizer_tensors
 
@@ -85,14 +86,14 @@ def schedule(state: TrainingState, s: TrainingSettings) -> None:
         )
 
 
-def trainable_module(model: PSp, s: TrainingSettings) -> nn.Module:
+def trainable_module(model: PSp, s: TrainingSettings) -> Module:
     """Return the part of the encoder that learns: the whole encoder, or its corrector.
 
     Raises:
         UserError: Only the corrector should learn, but the encoder has none.
     """
     if not s.freeze_w_plus:
-        return model.encoder  # type: ignore[return-value]
+        return model.encoder
     if not model.encoder.corrects_features:
         raise UserError("freeze_w_plus trains only the correction of features, which only feature encoders have")
     return model.encoder.corrector

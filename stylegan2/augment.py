@@ -282,7 +282,7 @@ class _Lookup(torch.autograd.Function):
         return _bilinear(x, grid)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (grid,) = ctx.saved_tensors
         return _LookupAdjoint.apply(grad, grid, ctx.size), None
 
@@ -301,7 +301,7 @@ class _LookupAdjoint(torch.autograd.Function):
         return torch.autograd.grad(found, x, grad)[0]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (grid,) = ctx.saved_tensors
         return _Lookup.apply(grad, grid), None, None
 

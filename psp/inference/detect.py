@@ -158,7 +158,7 @@ class MtcnnDetector:
         self.network = _import("facenet_pytorch", "facenet-pytorch").MTCNN(keep_all=True, device="cpu")
         for layer in self.network.modules():
             if isinstance(layer, nn.Conv2d):
-                layer._conv_forward = MethodType(_plain_convolution, layer)  # type: ignore[method-assign]
+                layer._conv_forward = MethodType(_plain_convolution, layer)
         self.side, self.threshold = side, threshold
 
     def __call__(self, image: np.ndarray) -> list[Face]:

@@ -143,7 +143,7 @@ class _Convolution(torch.autograd.Function):
         return torch.ops.aten.convolution(x, weight, bias, stride, padding, (1, 1), transposed, (0, 0), 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x = _InputGradient.apply(grad, x, weight, *ctx.settings) if ctx.needs_input_grad[0] else None
         of_weight = _weight_gradient(grad, x, weight, *ctx.settings) if _is_wanted(ctx, 1) else None
@@ -165,7 +165,7 @@ class _InputGradient(torch.autograd.Function):
         return _gradients(grad, x, weight, stride, padding, transposed, (True, False))[0]
 
     @staticmethod
-    def backward(ctx: Any, of_x: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, of_x: Tensor) -> tuple[Tensor | None, ...]:
         grad, weight = ctx.saved_tensors
         of_grad = _Convolution.apply(of_x, weight, None, *ctx.settings) if ctx.needs_input_grad[0] else None
         of_weight = _weight_gradient(grad, of_x, weight, *ctx.settings) if _is_wanted(ctx, 2) else None

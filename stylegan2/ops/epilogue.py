@@ -121,7 +121,7 @@ class _Epilogue(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, noise, bias, y = ctx.saved_tensors
         return *_Gradients.apply(grad, x, scale, noise, bias, y, ctx.slope, ctx.clamp), None, None
 
@@ -155,7 +155,7 @@ class _Gradients(torch.autograd.Function):
         return kernels.epilogue_gradients(grad, x, scale, noise, bias, y, slope, clamp)
 
     @staticmethod
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(
         ctx: Any, of_x: Tensor | None, of_scale: Tensor | None, of_noise: Tensor | None, of_bias: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         grad, x, scale, y = ctx.saved_tensors

@@ -89,7 +89,7 @@ class _Resample(torch.autograd.Function):
         return _resample(x, resampling, None)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return resample(grad, ctx.resampling.transposed(ctx.size)), None
 
 

@@ -201,12 +201,12 @@ def read_arrays(path: str | os.PathLike, names: tuple[str, ...] | None = None) -
 
 def read_array(file: IO[bytes], size: int) -> np.ndarray:
     """Read an array in NumPy's .npy format from a file of `size` bytes. UserError: it claims more or is not allowed."""
-    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+    version = np.lib.format.read_magic(file)
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if reader is None:
         raise UserError(f"it has an array of format {version}, which is not supported")
     try:
-        shape, fortran, dtype = reader(file)  # type: ignore[arg-type]
+        shape, fortran, dtype = reader(file)
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise UserError("it has an array whose header is damaged") from error
     if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:

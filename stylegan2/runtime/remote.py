@@ -351,8 +351,8 @@ def _retried(url: str, request: Callable[[], Answer]) -> Answer:
 def _cause(error: Exception) -> Exception:
     """Return the original error: fsspec reports every failure of a web server as a missing file."""
     cause = error.__cause__
-    foreign = isinstance(cause, Exception) and type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio")
-    return cause if foreign and isinstance(error, FileNotFoundError) else error  # type: ignore[return-value]
+    foreign = type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio")
+    return cause if foreign and isinstance(cause, Exception) and isinstance(error, FileNotFoundError) else error
 
 
 def _is_final(error: Exception) -> bool:

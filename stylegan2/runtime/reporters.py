@@ -72,7 +72,7 @@ def _let_writers_fail_quietly() -> None:
         if not (of_tensorboard and issubclass(failed.exc_type, OSError)):
             previous(failed)
 
-    hook.of_reporters = True  # type: ignore[attr-defined]
+    hook.of_reporters = True
     threading.excepthook = hook
 
 
