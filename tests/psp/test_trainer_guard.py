@@ -183,7 +183,7 @@ def test_resuming_is_exact_with_skipped_steps(tmp_path, name):
 
 
 def test_too_many_end_it_and_good_checkpoints_stay(tmp_path):
-    with pytest.raises(UserError, match="since loss_w_norm was NaN or infinite in 4 steps in a row") as caught:
+    with pytest.raises(UserError, match="because loss_w_norm was NaN or infinite in 4 steps in a row") as caught:
         run(tmp_path, bad=range(3, 100), keep_checkpoints=1, max_nonfinite_steps=4)
     (good,) = tmp_path.glob("checkpoints/*")
     assert good.name == "iteration-000000002.safetensors"  # of the steps 4 and 6 nothing is written

@@ -183,7 +183,7 @@ def test_resuming_is_exact_with_skipped_steps(tmp_path):
 
 
 def test_too_many_end_it_and_good_checkpoints_stay(tmp_path):
-    with pytest.raises(UserError, match="since loss_D was NaN or infinite in 5 steps in a row") as caught:
+    with pytest.raises(UserError, match="because loss_D was NaN or infinite in 5 steps in a row") as caught:
         run(tmp_path, bad=range(3, 100), keep_checkpoints=1, max_nonfinite_steps=5)
     (good,) = tmp_path.glob("checkpoints/*")
     assert good.name == f"network-{2 * BATCH:09d}.safetensors"  # of the steps 4, 6 and 8 nothing is written
