@@ -133,7 +133,7 @@ def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> E
     Raises:
         UserError: None of the images can be read.
     """
-    indices = spread(len(files), look_at)
+    indices = evenly_spaced(len(files), look_at)
     found = ordered_map(partial(_examine_image, files), indices, workers)
     examined_images = tuple(track(found, "reading", "picture", total=len(indices)))
     readable = [index for index, image in zip(indices, examined_images, strict=True) if not image.reason]
@@ -142,7 +142,7 @@ def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> E
             f"none of the {len(examined_images)} pictures can be read: "
             f"{examined_images[0].name} ({examined_images[0].reason})"
         )
-    searched = [readable[place] for place in spread(len(readable), search)]
+    searched = [readable[place] for place in evenly_spaced(len(readable), search)]
     detect = DlibDetector((SEARCHED_SIDE,))
     shows = [face_in(files.read(index, "rgb"), detect) for index in track(searched, "searching faces", "picture")]
     return Examination(
@@ -162,7 +162,7 @@ def any_face(pictures: Sequence[np.ndarray]) -> bool:
     return any(face_in(picture, detect)[0] for picture in pictures)
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """Return at most `most` of the indices below `count`, spread evenly."""
     return sorted({place * count // min(count, most) for place in range(min(count, most))})
 

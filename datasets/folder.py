@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.cached_labels import read_cached_labels, save_cached_labels
 from datasets.index import CACHED_FROM, Index, Names, open_index
-from datasets.labels import DATASET_JSON, EncodedLabels, Label, encode_labels, labels_of, roots
+from datasets.labels import DATASET_JSON, EncodedLabels, Label, encode_labels, find_labels, roots
 from datasets.shards import ShardFiles, is_shards
 from stylegan2.runtime.bounded import MAX_TEXT
 from stylegan2.runtime.errors import ImageError, UserError
@@ -111,7 +111,7 @@ class ImageFiles:
     def labels(self) -> list[Label | None] | None:
         """Read the label of each file from dataset.json or, without that file, from subfolders; None without either."""
         root, content = self.dataset_json() or ("", None)
-        return labels_of(self.relatives(), content, str(self.path), root)
+        return find_labels(self.relatives(), content, str(self.path), root)
 
     def encoded_labels(self) -> EncodedLabels | None:
         """Return the labels in the form in which networks are conditioned on them, or None without labels.
@@ -123,7 +123,7 @@ class ImageFiles:
         if encoded is None:
             found = self.dataset_json()
             root, content = found or ("", None)
-            labels = labels_of(self.relatives(), content, str(self.path), root)
+            labels = find_labels(self.relatives(), content, str(self.path), root)
             encoded = None if labels is None else encode_labels(labels, str(self.path))
             if whole and encoded is not None:
                 save_cached_labels(self.path, self.index.fingerprint, None if found is None else root, encoded)

@@ -31,7 +31,7 @@ Label = int | str | tuple[float, ...]
 """the number or the name of a class, or a vector"""
 
 
-def labels_of(
+def find_labels(
     names: Sequence[str], dataset_json: bytes | None, where: str, root: str = ""
 ) -> list[Label | None] | None:
     """Return the label of each image of a folder or zip file, or None if there are no labels.

@@ -18,7 +18,7 @@ from options.results import check_new, label, record_for, with_folder
 from psp import loading
 from psp.feature_editing import edited_codes
 from psp.inference.detect import build_detector
-from psp.inference.editing import edit_portraits, find_directions, lay_back, plan_moves
+from psp.inference.editing import edit_portraits, find_directions, paste_back_portraits, plan_moves
 from psp.inference.photos import build_reader
 from psp.inference.video import edit_video
 from psp.model import Codes
@@ -172,7 +172,7 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     for warning in warnings:
         print(warning, file=sys.stderr)
     pasting, shown = photo.paste_back, read.portraits[0].shown(pictures[0])  # [H, W, C]
-    write_image(out, lay_back(task.read_file(source), read.portraits, pictures) if pasting else shown)
+    write_image(out, paste_back_portraits(task.read_file(source), read.portraits, pictures) if pasting else shown)
     print(f"written: {out}")
 
 

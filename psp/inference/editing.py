@@ -134,7 +134,9 @@ def render_codes(generator: Generator, codes: Codes) -> Tensor:
     return render(generator, placed.w_plus, features=placed.features)
 
 
-def lay_back(photo: np.ndarray, portraits: Sequence[Portrait], pictures: Sequence[np.ndarray]) -> np.ndarray:
+def paste_back_portraits(
+    photo: np.ndarray, portraits: Sequence[Portrait], pictures: Sequence[np.ndarray]
+) -> np.ndarray:
     """Paste edited faces into the photo from which they were cropped.
 
     Args:
@@ -150,6 +152,6 @@ def lay_back(photo: np.ndarray, portraits: Sequence[Portrait], pictures: Sequenc
     """
     for portrait, picture in zip(portraits, pictures, strict=True):
         if portrait.crop is None:
-            raise ValueError("a portrait that was not cut out of a photo cannot be laid back")
+            raise ValueError("a portrait that was not cut out of a photo cannot be pasted back")
         photo = paste_back(photo, np.broadcast_to(picture, (*picture.shape[:2], 3)), portrait.crop)  # [H, W, 3]
     return photo

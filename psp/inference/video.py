@@ -14,7 +14,7 @@ import torch
 
 from psp.inference.align import align
 from psp.inference.detect import Detector, Face
-from psp.inference.editing import Move, lay_back, move_codes, render_codes
+from psp.inference.editing import Move, move_codes, paste_back_portraits, render_codes
 from psp.inference.photos import PhotoTask, Portrait
 from psp.inference.translate import Refinement, translate, tune_for
 from psp.model import Codes, PSp
@@ -280,4 +280,4 @@ def _edited(
             yield frame
         else:
             picture = to_uint8(render_codes(generator, next(codes)))[0]  # [R, R, C]
-            yield lay_back(frame, [portrait], [picture])
+            yield paste_back_portraits(frame, [portrait], [picture])

@@ -112,7 +112,7 @@ def build_directions(
         known: Whether the directions were certainly found for this generator; its fingerprint is then recorded.
     """
     w, vectors = w.cpu(), vectors.cpu()
-    along, scales = w @ vectors.T, spread(w, vectors)  # [N, K], [K]
+    along, scales = w @ vectors.T, deviation_along(w, vectors)  # [N, K], [K]
     centres = along.mean(0)  # [K]
     places = (along - centres) / scales.clamp(min=torch.finfo(w.dtype).tiny)  # [N, K]
     ranges = torch.quantile(places, torch.tensor(USEFUL_QUANTILES, dtype=w.dtype), dim=0).T.contiguous()  # [K, 2]
@@ -300,7 +300,7 @@ def condition(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
     return F.normalize(unit, dim=0).to(vector.dtype)
 
 
-def spread(w: Tensor, vectors: Tensor) -> Tensor:
+def deviation_along(w: Tensor, vectors: Tensor) -> Tensor:
     """Return the standard deviation of samples w [N, w_dim] along unit vectors [K, w_dim]: [K]."""
     return (w @ vectors.T).std(0, correction=0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.examination import examine, spread
+from datasets.examination import evenly_spaced, examine
 from datasets.folder import ImageFiles
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
@@ -56,9 +56,9 @@ def test_faces_are_found_and_their_frame_told(photos, tmp_path, folder, aligned)
 
 
 def test_a_part_is_spread_over_all():
-    assert spread(10, 5) == [0, 2, 4, 6, 8]
-    assert spread(3, 5) == [0, 1, 2]
-    assert spread(0, 5) == []
+    assert evenly_spaced(10, 5) == [0, 2, 4, 6, 8]
+    assert evenly_spaced(3, 5) == [0, 1, 2]
+    assert evenly_spaced(0, 5) == []
 
 
 def test_a_folder_of_damage_is_one_sentence(tmp_path):

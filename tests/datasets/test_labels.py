@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from datasets.folder import ImageFolder
 from datasets.labels import (
     encode_labels,
+    find_labels,
     format_dataset_json,
-    labels_of,
     numbered,
     parse_csv,
     parse_dataset_json,
@@ -37,13 +37,13 @@ def labels_json(pairs):
 
 
 def classes_of(names, text, where="data"):
-    found = labels_of(names, None if text is None else text.encode(), where)
+    found = find_labels(names, None if text is None else text.encode(), where)
     return None if found is None else encode_labels(found, where)[0].tolist()
 
 
 def test_dataset_json_decides_before_subfolders():
     text = labels_json([["dog/c.png", 0], ["cat\\a.png", 2], ["./cat/b.png", 1], ["gone.png", 5]])
-    labels, kept, _ = encode_labels(labels_of(NAMES, text.encode(), "data"), "data")
+    labels, kept, _ = encode_labels(find_labels(NAMES, text.encode(), "data"), "data")
     assert labels.tolist() == [2, 1, 0]
     assert labels.dtype == np.int64
     assert kept.tolist() == [0, 1, 2]
@@ -53,42 +53,42 @@ def test_subfolders_are_classes_where_no_file_says_so():
     assert classes_of(NAMES, None) == [0, 0, 1]
     assert classes_of(["10/x/a.png", "9/a.png", "9/x/a.png"], None) == [1, 0, 0]
     assert classes_of([f"my photos/{name}" for name in NAMES], None) == [0, 0, 1]  # zipped with their folder
-    assert labels_of([*NAMES, "stray.png"], None, "data")[-1] is None  # what lies in no folder is of no class
+    assert find_labels([*NAMES, "stray.png"], None, "data")[-1] is None  # what lies in no folder is of no class
 
 
 def test_no_labels_are_no_labels():
-    assert labels_of(NAMES, b'{"labels": null}', "data") is None
+    assert find_labels(NAMES, b'{"labels": null}', "data") is None
 
 
 @pytest.mark.parametrize("names", [["a.png", "b.png"], ["cat/a.png", "cat/x/b.png"]])
 def test_one_place_for_all_is_no_label(names):
-    assert labels_of(names, None, "data") is None
+    assert find_labels(names, None, "data") is None
 
 
 @pytest.mark.parametrize("folders", [("train", "val"), ("Train", "TEST"), ("00000", "00001"), ("00000", "69000")])
 def test_parts_of_a_data_set_are_no_classes(folders):
     with pytest.raises(UserError, match="parts"):
-        labels_of([f"{folder}/a.png" for folder in folders], None, "data")
-    assert labels_of(["00012/a.png", "00845/b.png"], None, "data") == ["00012", "00845"]  # people by their number
+        find_labels([f"{folder}/a.png" for folder in folders], None, "data")
+    assert find_labels(["00012/a.png", "00845/b.png"], None, "data") == ["00012", "00845"]  # people by their number
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_dataset_json_of_any_utf(encoding):
     text = labels_json([["cät/a.png", 1], ["b.png", 0]])
-    assert labels_of(
+    assert find_labels(
         ["cät/a.png", "b.png"], json.dumps(json.loads(text), ensure_ascii=False).encode(encoding), "d"
     ) == [1, 0]
 
 
 def test_vectors_and_measured_values_are_labels():
     vectors = labels_json([["a.png", [0, 0.5]], ["b.png", [1, -2]]]).encode()
-    labels, _, _ = encode_labels(labels_of(["a.png", "b.png"], vectors, "data"), "data")
+    labels, _, _ = encode_labels(find_labels(["a.png", "b.png"], vectors, "data"), "data")
     assert labels.dtype == np.float32
     assert labels.tolist() == [[0, 0.5], [1, -2]]
     measured = labels_json([["a.png", 0.25], ["b.png", 1]]).encode()
-    assert labels_of(["a.png", "b.png"], measured, "data") == [(0.25,), (1.0,)]
+    assert find_labels(["a.png", "b.png"], measured, "data") == [(0.25,), (1.0,)]
     whole = labels_json([["a.png", 1.0], ["b.png", 0.0]]).encode()  # classes that went through a table of floats
-    assert labels_of(["a.png", "b.png"], whole, "data") == [1, 0]
+    assert find_labels(["a.png", "b.png"], whole, "data") == [1, 0]
     with pytest.raises(UserError, match="classes for some images and vectors for others"):
         encode_labels([1, (1.0, 2.0)], "data")
     with pytest.raises(UserError, match="of several lengths"):
@@ -96,7 +96,7 @@ def test_vectors_and_measured_values_are_labels():
 
 
 def test_images_without_a_label_are_left_out_and_counted():
-    found = labels_of(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
+    found = find_labels(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
     labels, kept, said = encode_labels(found, "data")
     assert (labels.tolist(), kept.tolist()) == ([1], [0])
     assert said == ["2 of 3 images of data have no label and are left out"]
@@ -134,7 +134,7 @@ def test_names_and_large_numbers_are_numbered_as_they_occur():
 )
 def test_a_damaged_dataset_json_is_one_sentence(text, words):
     with pytest.raises(UserError, match=words) as caught:
-        labels_of(NAMES, text.encode(), "data")
+        find_labels(NAMES, text.encode(), "data")
     assert str(caught.value).startswith("data/dataset.json")
     assert "\n" not in str(caught.value)
 

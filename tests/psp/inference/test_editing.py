@@ -10,7 +10,7 @@ from psp import PSp
 from psp.encoders import ENCODERS
 from psp.feature_editing import edited_codes
 from psp.inference.align import align
-from psp.inference.editing import edit_portraits, find_directions, lay_back, move_codes, plan_moves
+from psp.inference.editing import edit_portraits, find_directions, move_codes, paste_back_portraits, plan_moves
 from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
 from psp.losses import build_losses
@@ -89,14 +89,14 @@ def test_a_correction_of_features_follows_the_moved_codes(model, directions):
 def test_faces_are_laid_back_and_the_rest_of_the_photo_stays(portraits):
     photo, found = portraits
     red = np.zeros((SIDE, SIDE, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
-    result = lay_back(photo, found[:1], [red])
+    result = paste_back_portraits(photo, found[:1], [red])
     assert result.shape == photo.shape
     assert (result[36, 40] == [255, 0, 0]).all()  # amid the face
     assert (result[-1] == photo[-1]).all()
     gray = np.full((SIDE, SIDE, 1), 7, np.uint8)
-    assert (lay_back(photo, found[:1], [gray])[36, 40] == 7).all()
-    with pytest.raises(ValueError, match="cannot be laid back"):
-        lay_back(photo, [replace(found[0], crop=None)], [red])
+    assert (paste_back_portraits(photo, found[:1], [gray])[36, 40] == 7).all()
+    with pytest.raises(ValueError, match="cannot be pasted back"):
+        paste_back_portraits(photo, [replace(found[0], crop=None)], [red])
 
 
 def test_who_goes_too_far_is_told(model, directions, portraits):

@@ -15,12 +15,12 @@ from stylegan2.latents.directions import (
     closed_form,
     condition,
     covariance_root,
+    deviation_along,
     extremes,
     fingerprint,
     load_directions,
     principal_components,
     save_directions,
-    spread,
     style_weights,
 )
 from stylegan2.networks.registry import GENERATORS
@@ -172,7 +172,7 @@ def test_principal_components_are_numpys():
     _, singular, right = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(deviations.numpy(), singular[:4] / np.sqrt(300), rtol=1e-5)
     np.testing.assert_allclose(np.abs((vectors.numpy() * right[:4]).sum(1)), np.ones(4), atol=1e-5)
-    torch.testing.assert_close(spread(w, vectors), deviations)
+    torch.testing.assert_close(deviation_along(w, vectors), deviations)
     assert (vectors.gather(1, vectors.abs().argmax(1, keepdim=True)) > 0).all()
 
 
