@@ -57,6 +57,9 @@ def count_gflop(call: Callable[[], object]) -> float:
     return counter.flop / 1e9
 
 
+ONEDNN = ("aten.mkldnn_convolution", "mkldnn._linear_pointwise")  # called by `stylegan2.ops` on a CPU
+
+
 class _Counter(TorchDispatchMode):
     """A counter with PyTorch's formulas; PyTorch's own counter also tracks modules and fails on double backward."""
 
@@ -74,6 +77,9 @@ class _Counter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket == torch.ops.aten.convolution_backward:
             self.flop += convolution_backward_flop(*args)
+        elif str(func.overloadpacket) in ONEDNN:
+            weight = args[1]  # [O, I, k, k] or [O, I]
+            self.flop += 2 * result.numel() * weight[0].numel()
         elif func.overloadpacket in flop_registry:
             self.flop += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
         return result

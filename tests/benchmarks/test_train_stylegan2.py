@@ -17,6 +17,7 @@ from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import losses, training_step
 from stylegan2.networks.presets import TINY_CPU
 from stylegan2.networks.stylegan2 import Discriminator
+from stylegan2.ops import columns, convolution
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
@@ -203,3 +204,15 @@ def test_its_step_trains_on_the_cpu():
     form = lucidrains.form(small("32"))
     gflop = {step: count_gflop(call) for step, call in form.steps.items()}
     assert 0 < gflop["step"] < gflop["gradient penalty"] < gflop["path length"]
+
+
+@pytest.mark.skipif(not columns.has_linear(), reason="this PyTorch has no oneDNN")
+@torch.no_grad()
+def test_what_onednn_is_asked_for_is_counted():
+    """Convolutions of few pixels, and those of one phase of a transposed convolution."""
+    x = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(5, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    few = count_gflop(lambda: columns.convolve_columns(x, weight, None, (2, 2), (1, 1)))
+    assert few == count_gflop(lambda: F.conv2d(x, weight, stride=2, padding=1))
+    phases = count_gflop(lambda: convolution.conv_transpose2d_by_phases(x, weight))
+    assert phases == pytest.approx(2 * 2 * 4 * 5 * (4 * 49 + 2 * 2 * 42 + 36) / 1e9)
