@@ -122,7 +122,7 @@ def prepare_folder(
         for item in track(items, "packing", "image", total=len(files)):
             first = seen.setdefault(item.digest, item.name) if item.reason is None else item.name
             if first != item.name and not keep_duplicates:
-                item.reason, item.detail = "duplicate", f"it is a duplicate of {first}"
+                item.reason, item.detail = "duplicate", f"it is the same as {first}"
             _keep(item, f"{targets.of_file[Path(item.name)]}.png", archive, outcome)
         if not outcome.kept:
             first_left_out = outcome.left_out[0]

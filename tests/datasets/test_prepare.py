@@ -257,7 +257,7 @@ def test_every_file_that_is_left_out_is_listed(tmp_path, photos, capsys):
         ["aspect", "wide.png"],
     ]
     assert lines[1:] == [
-        "duplicate: copy.bmp: it is a duplicate of a.png",
+        "duplicate: copy.bmp: it is the same as a.png",
         "too_small: small.png: 60 x 15 pixels: less than 16",
         "aspect: wide.png: 90 x 20 pixels: its sides differ by more than 4 times",
     ]
