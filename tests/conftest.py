@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from stylegan2.runtime import weights
 from stylegan2.runtime.images import write_image
@@ -18,6 +19,10 @@ from stylegan2.runtime.images import write_image
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20
 SHELL_SECONDS = 900
+
+# A busy machine is no fault of the code: what an example takes is not judged.
+settings.register_profile("psp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("psp")
 
 
 LONGEST_FIRST = (
