@@ -112,7 +112,7 @@ def test_a_training_holds_the_same_however_many_steps(training, tmp_path):
     process = start(["-c", program, REPOSITORY / "scripts" / script, "held.json", *words], tmp_path)
     assert process.wait() == 0, (tmp_path / "printed.txt").read_text()[-2000:]
     held = [row for row in json.loads((tmp_path / "held.json").read_text()) if row[0] >= WARM_UP]
-    assert held[-1][0] == STEPS
+    assert held[-1][0] >= STEPS  # a training that grows counts its last images in whole phases
     for place, name in ((1, "the training"), (2, "its workers")):
         memory = [row[place] for row in held]
         assert memory[0] > 20, f"{name} were not measured"
