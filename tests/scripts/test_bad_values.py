@@ -60,9 +60,11 @@ def commands():
     patch.setattr(sys, "path", [str(SCRIPTS[0].parent), *sys.path])
     for script in SCRIPTS:
         patch.setattr(sys, "argv", [str(script)])
-        patch.setattr(
-            parse, "run", lambda main, settings, presets=None, name=script.stem: found.append((name, settings, presets))
-        )
+
+        def take(main, settings, presets=None, shares=False, name=script.stem):
+            found.append((name, settings, presets))
+
+        patch.setattr(parse, "run", take)
         runpy.run_path(str(script), run_name="__main__")
     patch.undo()
     assert len(found) == len(SCRIPTS) >= 18
