@@ -56,17 +56,17 @@ class Command(typing.NamedTuple):
 @pytest.fixture(scope="module")
 def commands():
     """All commands: what each hands to `run`."""
-    found, patch = [], pytest.MonkeyPatch()
-    patch.setattr(sys, "path", [str(SCRIPTS[0].parent), *sys.path])
-    for script in SCRIPTS:
-        patch.setattr(sys, "argv", [str(script)])
+    found = []
+    with pytest.MonkeyPatch.context() as patch:  # which ends also where a script fails
+        patch.setattr(sys, "path", [str(SCRIPTS[0].parent), *sys.path])
+        for script in SCRIPTS:
 
-        def take(main, settings, presets=None, shares=False, name=script.stem):
-            found.append((name, settings, presets))
+            def take(main, settings, presets=None, shares=False, name=script.stem):
+                found.append((name, settings, presets))
 
-        patch.setattr(parse, "run", take)
-        runpy.run_path(str(script), run_name="__main__")
-    patch.undo()
+            patch.setattr(sys, "argv", [str(script)])
+            patch.setattr(parse, "run", take)
+            runpy.run_path(str(script), run_name="__main__")
     assert len(found) == len(SCRIPTS) >= 18
     return [Command(*entry) for entry in found]
 
