@@ -207,8 +207,8 @@ def test_to_official_psp_writes_what_the_published_code_can_build(script, monkey
         ("to official-psp published.pt out.bin", "OUT must end in .pt, not 'out.bin'"),
         ("to rosinality published.pt out.pkl", "OUT must end in .pt, not 'out.pkl'"),
         ("to rosinality text.pt out.pt", "'text.pt' is damaged"),
-        ("inspect text.pt", "'text.pt' is no generator"),
-        ("to ours text.pt out.safetensors", "'text.pt' is no generator"),
+        ("inspect text.pt", "'text.pt' is not a generator"),
+        ("to ours text.pt out.safetensors", "'text.pt' is not a generator"),
     ],
 )
 def test_mistakes_are_one_sentence(script, published, arguments, words):
@@ -247,4 +247,4 @@ def test_a_published_file_trains_further_and_is_used_in_inference(script, publis
 def test_an_encoder_of_another_kind_is_not_silently_trained(script, published):
     code, _, err = script("train_psp.py", "--checkpoint_path", published, "--encoder_type", "gradual")
     assert code == 2
-    assert "has an encoder e4e, but gradual was asked for" in err
+    assert "has an encoder e4e, but gradual was requested" in err

@@ -279,7 +279,7 @@ def test_directions_from_a_users_labels(script, generator, tmp_path):
     assert ((found.vectors * ways).sum(1) > 0.8).all()
     code, _, err = script(*command[:-2], "--attributes", "age", "--labels", "labels.csv", "--overwrite")
     assert code == 2
-    assert "--attributes names age, but the labels are of size, hat" in err
+    assert "--attributes contains age, but the labels are of size, hat" in err
 
 
 def test_edits_of_samples_and_of_photos(script, generator, tmp_path):

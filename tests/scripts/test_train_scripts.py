@@ -185,7 +185,7 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
 
     code, _, err = script("train_psp.py", *common, *start, "--exp_dir", "third", "--encoder_type", "gradual")
     assert code == 2
-    assert "has an encoder light, but gradual was asked for" in err
+    assert "has an encoder light, but gradual was requested" in err
     assert err.count("\n") == 1
 
 
