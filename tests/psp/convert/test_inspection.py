@@ -94,7 +94,7 @@ def test_what_is_no_file_or_damaged_is_said(tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         inspect(tmp_path / "nothing.pt")
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(CheckpointError, match="is no generator"):
+    with pytest.raises(CheckpointError, match="is not a generator"):
         inspect(tmp_path / "text.pt")
 
 
