@@ -60,7 +60,7 @@ def test_a_file_without_noise_maps_or_average(published, check):
     content["state_dict"] = {key: value for key, value in content["state_dict"].items() if ".noises." not in key}
     results = check(content)
     assert all(result.passed for result in results)
-    assert sum("the file holds no" in result.text for result in results) == 2
+    assert sum("the file contains no" in result.text for result in results) == 2
 
 
 def test_a_generator_alone(layouts, check):
@@ -94,7 +94,15 @@ class _Shifted(torch.nn.Module):
     def __init__(self, encoder):
         super().__init__()
         self.encoder = encoder
-        for name in ("num_ws", "input_size", "input_channels", "reads_rendering", "iterations", "corrects_features"):
+        for name in (
+            "num_ws",
+            "input_size",
+            "input_channels",
+            "reads_rendering",
+            "iterations",
+            "corrects_features",
+            "reads_gradient",
+        ):
             setattr(self, name, getattr(encoder, name))
 
     def forward(self, *args):

@@ -65,6 +65,7 @@ def test_68_landmarks_give_the_crop_of_their_eyes_and_mouth():
     points = rng.uniform(0, 100, (68, 2))
     points[36:42] = FIVE[0] + rng.normal(0, 1, (6, 2))
     points[42:48] = FIVE[1] + rng.normal(0, 1, (6, 2))
+    points[48], points[54] = FIVE[3:] + rng.normal(0, 1, (2, 2))
     five = np.array([points[36:42].mean(0), points[42:48].mean(0), (0, 0), points[48], points[54]])
     np.testing.assert_allclose(ffhq_crop(points).quad, ffhq_crop(five).quad)
 

@@ -126,7 +126,7 @@ def test_training_mode_does_not_reach_the_networks():
         (
             {"id": 1.0},
             {"id": {"net": "dlib"}},
-            "the loss id: .*'net'; its settings are network, path",
+            "the loss id .*'net'; its settings are network, path",
         ),
     ],
 )

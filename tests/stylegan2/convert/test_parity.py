@@ -136,7 +136,7 @@ def test_rosinality_mistakes_are_named(foreign, tmp_path):
     refused({f"decoder.{k}": v for k, v in state.items()}, "decoder.input.input", "missing")
     refused(state | {"to_rgbs.0.conv.weight": torch.zeros(1, 3, 5, 1, 1)}, "to_rgbs.0.conv.weight", "5")
     refused(state | {"conv1.conv.modulation.weight": torch.zeros(16, 12)}, "conv1.conv.modulation.weight", "[12, 16]")
-    refused(state | {"style.1.weight": torch.zeros(16)}, "style.1.weight", "no matrix")
+    refused(state | {"style.1.weight": torch.zeros(16)}, "style.1.weight", "must be a matrix")
     refused(state | {"convs.0.conv.blur.kernel": foreign.KERNEL}, "convs.0.conv.blur.kernel")
     refused({}, "missing")
     with pytest.raises(CheckpointError, match="latent_avg"):

@@ -114,7 +114,7 @@ def test_files_without_noise_or_mean_of_w(stored):
     bare = {name: t for name, t in content.tensors.items() if not name.startswith(("noises.", "latent_avg"))}
     checks = list(verify(content._replace(tensors=bare)))
     assert all(check.passed for check in checks)
-    assert sum("the file holds no" in check.text for check in checks) == 2
+    assert sum("the file contains no" in check.text for check in checks) == 2
     content = stored("nvidia")
     bare = {name: t for name, t in content.tensors.items() if ".noise_" not in name}
     assert all(check.passed for check in verify(content._replace(tensors=bare)))

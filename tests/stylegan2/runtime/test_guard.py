@@ -172,7 +172,7 @@ def test_only_a_row_of_skipped_steps_ends_the_training():
         assert not guard.failing
     fail(guard)
     fail(guard)
-    with pytest.raises(UserError, match="since r1 was NaN or infinite in 3 steps in a row"):
+    with pytest.raises(UserError, match="because r1 was NaN or infinite in 3 steps in a row"):
         fail(guard, "r1")
 
 
