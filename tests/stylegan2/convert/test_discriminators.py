@@ -66,7 +66,7 @@ def test_a_conditional_discriminator_of_nvidia(foreign, tmp_path):
     torch.save({"D": theirs}, tmp_path / "d.pt")
     stored = convert.read_training(tmp_path / "d.pt")
     found = transfer.fit(D, {name.removeprefix("D."): tensor for name, tensor in stored.items()})
-    assert (found.new, found.left) == ([], [])
+    assert (found.new, found.unused) == ([], [])
     assert torch.equal(found.tensors["projection.layers.7.bias"], theirs["mapping.fc7.bias"])
 
 
@@ -76,7 +76,7 @@ def test_a_discriminator_of_another_architecture_is_said(foreign, tmp_path, caps
     assert list(stored) == ["D.blocks.0.conv_res.weight"]
     D = DISCRIMINATORS.build_from("stylegan2", SIZES)
     transfer.start({"D": D}, stored, "model_1.pt")
-    assert "new: all of D, as the one in the file is of another kind" in capsys.readouterr().out
+    assert "new: all of D, because the one in the file is of another kind" in capsys.readouterr().out
 
 
 def test_another_filter_is_refused(foreign, tmp_path):
