@@ -53,7 +53,7 @@ def test_whatever_is_missing_is_said_in_one_sentence(states, monkeypatch, name):
         ("rosinality", "to_rgb1.", "4 tensors are missing: 'to_rgb1.conv.weight'"),
         ("rosinality", "", "12 tensors are missing: 'input.input', 'style.1.weight'"),
         ("nvidia", "mapping.", "2 tensors are missing: 'mapping.fc0.weight', 'mapping.fc0.bias'"),
-        ("nvidia", "", "there is no 'synthesis.b4.const'"),
+        ("nvidia", "", "'synthesis.b4.const' is missing"),
     ],
 )
 def test_a_missing_part_is_named(states, name, prefix, words):

@@ -67,7 +67,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(shapes):
 
 
 def test_an_unknown_setting_is_answered_with_the_known_ones(shapes):
-    with pytest.raises(UserError, match=r"the shape square: .*'edge'; its settings are side, colour"):
+    with pytest.raises(UserError, match=r"the shape square .*'edge'; its settings are side, colour"):
         shapes.build("square", side=1.0, edge=2.0)
 
 
