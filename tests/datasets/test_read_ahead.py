@@ -27,6 +27,13 @@ def stream(dataset, workers=2, batch_size=2, length=50):
 
 
 def test_processes_hold_no_torch_and_share_arrays():
+    """In a program of its own, whose fork server has not served a test that imports torch there."""
+    program = "from tests.datasets.test_read_ahead import check_processes; check_processes()"
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True, timeout=200)
+
+
+def check_processes():
     found = torch.cat(list(islice(stream(Numbers()), 6)))
     pids, torch_there, sums, writeable = found.T.tolist()
     assert len(set(pids)) == 2

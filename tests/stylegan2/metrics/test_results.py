@@ -21,15 +21,19 @@ def test_the_table_has_a_row_for_each_number_and_a_note_for_each_measure():
     lines = as_markdown(RESULTS, {"generator": "g"}).splitlines()
     assert "| fd_effnet | 12.35 | 500 | EfficientNet-Lite0 | 7 |" in lines
     assert "| separability_z | 4 | 20 | - | 0 |" in lines
-    assert lines[-7:] == ["- fd_effnet: the paper's.", "- separability: the other paper's.", "", "Here:", "",
-                          "- fd_effnet: fewer.", "- separability: as there."]  # fmt: skip
+    assert lines[-7:] == [
+        "- fd_effnet: the paper's.", "- separability: the other paper's.", "", "Differences from the protocols:", "",
+        "- fd_effnet: fewer.", "- separability: as in the protocol.",
+    ]  # fmt: skip
 
 
 def test_no_sentence_stands_twice_in_the_notes():
     shared = {name: Result({name: 1.0}, 9, "a long protocol", ("fewer", f"no {name}")) for name in ("fd", "kd")}
     lines = as_markdown(shared, {}).splitlines()
-    assert lines[-7:] == ["- fd, kd: a long protocol.", "", "Here:", "", "- fd, kd: fewer.", "- fd: no fd.",
-                          "- kd: no kd."]  # fmt: skip
+    assert lines[-7:] == [
+        "- fd, kd: a long protocol.", "", "Differences from the protocols:", "", "- fd, kd: fewer.", "- fd: no fd.",
+        "- kd: no kd.",
+    ]  # fmt: skip
 
 
 def test_another_number_of_samples_is_a_departure():
