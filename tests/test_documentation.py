@@ -25,6 +25,7 @@ OF_CLUSTERS = {  # torchrun's and Slurm's
     *("--nnodes", "--rdzv_backend", "--rdzv_endpoint", "--rdzv_id", "--job_name", "--nodes", "--ntasks_per_node"),
     *("--gpus_per_node", "--cpus_per_task", "--max_restarts", "--time", "--signal", "--dependency", "--requeue"),
 }
+OF_TESTS = {"--kills"}  # of tests/chaos.py
 OF_EXAMPLES = {"--hinge_lambda", "--hinge_margin", "--sigma"}  # of docs/examples; tests/test_one_file.py gives them
 
 
@@ -111,7 +112,7 @@ def test_a_command_can_be_parsed(script, rest):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_flag_is_one(document):
     named = {flag for code in code_of(document) for flag in flags_of(code)}
-    assert sorted(named - known_flags() - OF_OTHERS - OF_CLUSTERS - OF_EXAMPLES) == []
+    assert sorted(named - known_flags() - OF_OTHERS - OF_CLUSTERS - OF_TESTS - OF_EXAMPLES) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,6 +80,8 @@ def write_text(path: str | Path, text: str) -> None:
 def hold_folder(folder: str | Path) -> None:
     """Lock a folder for this process until it ends; a second call for the same folder does nothing.
 
+    Incomplete files that a killed process left in the folder itself are removed.
+
     Raises:
         UserError: Another process holds the lock, or the folder cannot be written.
     """
@@ -96,6 +98,14 @@ def hold_folder(folder: str | Path) -> None:
         except NotImplementedError:  # the file system has no locks
             return
     _HELD[folder] = lock
+    remove_partial_files(folder.glob(PARTIAL_PREFIX + "*"))
+
+
+def remove_partial_files(paths: Iterable[Path]) -> None:
+    """Remove incomplete files of killed processes. No other process may be writing to their folders."""
+    for path in paths:
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

@@ -110,6 +110,7 @@ def test_what_a_lost_process_left_is_done_by_the_next_run(photos, tmp_path, caps
     with pytest.raises(UserError, match=f"process 1 was lost, and {summary.missing} photos are missing: run the same"):
         summarize(summary, out)
     capsys.readouterr()
+    (out / ".partial-0123").write_bytes(b"half of a picture")
     assert align_folder(files, Aligner(photos, 32, given), out, 1).missing == 0
     assert f"{23 - summary.missing} of 23 photos are aligned already" in capsys.readouterr().out
     align_folder(files, Aligner(photos, 32, given), tmp_path / "one", 1)

@@ -64,7 +64,10 @@ def test_a_folder_belongs_to_one_process_until_it_dies(tmp_path):
             hold_folder(tmp_path)
         holder.kill()
         holder.wait()
+        (tmp_path / ".partial-0123").write_bytes(b"half of a picture")
+        (tmp_path / "whole.png").write_bytes(b"a picture")
         hold_folder(tmp_path)
         hold_folder(tmp_path)  # this process has it already
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "whole.png"]
     refused = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], capture_output=True, text=True, cwd=root)
     assert "another process is writing to" in refused.stderr
