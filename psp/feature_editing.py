@@ -20,7 +20,7 @@ DAMPING = 2.0  # k, chosen on training photographs: a larger k changes attribute
 
 
 @torch.no_grad()
-def edited_codes(generator: Generator, codes: Codes, w_plus: Tensor) -> Codes:
+def edited_codes(generator: Generator, codes: Codes, w_plus: Tensor, damping: float = DAMPING) -> Codes:
     """Replace the w_plus of codes by edited ones, and damp the correction of features where these change.
 
     The opposite edit does not undo an edit, because the damping loses information: start from the unedited codes.
@@ -29,6 +29,7 @@ def edited_codes(generator: Generator, codes: Codes, w_plus: Tensor) -> Codes:
         generator: The generator that renders the codes.
         codes: The unedited codes of N images, on any device.
         w_plus: The edited codes, [N, num_ws, w_dim].
+        damping: k of the module's text.
 
     Returns:
         Edited codes on the device of `codes`. The features are exactly the given ones wherever the edit leaves the
@@ -38,16 +39,16 @@ def edited_codes(generator: Generator, codes: Codes, w_plus: Tensor) -> Codes:
         return Codes(w_plus)
     size = at_once(generator)
     parts = zip(codes.split(size), w_plus.split(size), strict=True)
-    return Codes(w_plus, torch.cat([_edited_features(generator, part, moved) for part, moved in parts]))
+    return Codes(w_plus, torch.cat([_edited_features(generator, part, moved, damping) for part, moved in parts]))
 
 
-def _edited_features(generator: Generator, codes: Codes, w_plus: Tensor) -> Tensor:
+def _edited_features(generator: Generator, codes: Codes, w_plus: Tensor, damping: float) -> Tensor:
     """Return the damped features [N, C, r, r] of one batch."""
     correction = cast(Tensor, codes.features)  # [N, C, r, r]
     side, device = correction.shape[-1], generator.w_avg.device
     synthesis = cast(CorrectableSynthesis, generator.synthesis)
     before, after = (synthesis.features_at(w.to(device), side).float() for w in (codes.w_plus, w_plus))
-    return damped(correction, (after - before).to(correction.device))
+    return damped(correction, (after - before).to(correction.device), damping)
 
 
 def damped(correction: Tensor, change: Tensor, damping: float = DAMPING) -> Tensor:

@@ -1,0 +1,317 @@
+"""Outputs and edits for photographs of people: python benchmarks/people.py --sources FOLDER [--outputs NAME=FOLDER ...]
+
+Compares outputs with the photographs, and measures what edits change. For figures that mean something, the judges
+should be networks that no model was trained with: LPIPS with the file of AlexNet, and a recogniser in TorchScript.
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import _start  # noqa: F401
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.works import Row, table
+from datasets.folder import ImageFiles, square
+from datasets.labelled import open_labelled
+from options.edits import parse_edits
+from options.parse import run
+from psp.evaluation.attributes import attribute_classifier, classifier_side
+from psp.evaluation.methods import Method, encode_and_render, mean_face, optimise
+from psp.feature_editing import DAMPING, edited_codes
+from psp.inference.editing import find_directions, plan_moves
+from psp.inference.translate import Refinement, prepare, translate
+from psp.loading import load
+from psp.losses import build_losses
+from psp.losses.identity import identity_network
+from psp.losses.lpips import build_perceptual
+from psp.model import LOSS_SIZE, Codes, PSp
+from psp.optimize import LAMBDAS
+from psp.perception.crop import FACE, WHOLE, crop_resize
+from stylegan2.latents.effects import Classifier
+from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.images import to_tensor, to_uint8
+from stylegan2.runtime.ranges import Count, NotNegative
+
+SIDE = 256  # px, side at which outputs are compared with photographs
+CHIP = 112  # px, side of the faces that networks of the ArcFace type read
+AT_ONCE = 16  # photographs in a batch
+
+
+@dataclass(frozen=True)
+class People:
+    """Compare outputs with photographs of people, and measure what edits change."""
+
+    sources: Path
+    """folder of FFHQ-aligned photographs"""
+    outputs: list[str] = field(default_factory=list)
+    """outputs to compare with the photographs of the same name: a folder, such as the inference_results of a run, or
+    NAME=FOLDER"""
+    checkpoint_path: str = "portraits64_inversion"
+    """model whose baselines, optimisation and edits are measured"""
+    baselines: bool = False
+    """also compare the mean face, one call of the model, the photographs reduced to the side of its images, bicubic
+    enlargement by 2, 4 and 8, and the mean fill of the hole of scripts/demo.py"""
+    optimisation_steps: NotNegative = 0
+    """steps of W+ optimisation from the mean face, which is then compared too"""
+    edits: list[str] = field(default_factory=list)
+    """edits to measure, NAME=STRENGTH, such as smile=2 yaw=-1.5"""
+    damping: list[float] = field(default_factory=lambda: [DAMPING])
+    """how strongly the correction of features is damped by the edits; 0 keeps it unchanged"""
+    refine: NotNegative = 0
+    """steps of refinement before the edits"""
+    attribute_data: str = "synthetic"
+    """labelled images from which the classifier of attributes learns: a folder or a zip file"""
+    attribute_labels: Path | None = None
+    """CSV file of their labels, as for scripts/directions.py"""
+    skip: NotNegative = 0
+    """number of photographs that are left out at the beginning"""
+    every: Count = 1
+    """takes one of this many photographs"""
+    num_images: Count | None = None
+    """number of photographs, the first ones; by default all"""
+    recogniser: Path | None = None
+    """TorchScript file of a face recogniser that maps RGB faces [N, 3, 112, 112] from 0 to 255 to embeddings; by
+    default psp's own identity network, with which its models are trained"""
+    perceptual_weights: Path | None = None
+    """torchvision's file of AlexNet for LPIPS; by default psp's own perceptual network if there is none"""
+
+    def __post_init__(self) -> None:
+        if not (self.outputs or self.baselines or self.optimisation_steps or self.edits):
+            raise UserError("there is nothing to measure: give --outputs, --baselines, --optimisation_steps or --edits")
+        for word in self.edits:
+            if len(parse_edits([word])) != 1:
+                raise UserError(f"--edits takes one direction a word, such as smile=2 yaw=-1, not {word!r}")
+
+
+# --- judges ---
+
+
+class Recogniser:
+    """A face recogniser of the ArcFace type from a TorchScript file, which runs the file's code: use trusted files.
+
+    Args:
+        path: The file, which maps RGB faces [N, 3, 112, 112] from 0 to 255 to embeddings [N, D].
+
+    Raises:
+        UserError: There is no such file, or it is not TorchScript.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = f"id_{path.stem}"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # loading TorchScript is deprecated, but its files are what exists
+                self.network = torch.jit.load(str(path)).eval()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise UserError(f"{str(path)!r} is not a TorchScript file that can be read") from error
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Map FFHQ-aligned images [N, 3, H, W] in [-1, 1] to embeddings [N, D]."""
+        whole = crop_resize(images, WHOLE, SIDE, SIDE)  # [N, 3, 256, 256]
+        return self.network((crop_resize(whole, FACE, CHIP, CHIP) + 1) * 127.5)  # [N, D]
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the cosine similarity [N] of two batches of embeddings [N, D]."""
+        return torch.cosine_similarity(a, b)  # [N]
+
+
+class Judges:
+    """The networks that compare images, each named with its figures."""
+
+    def __init__(self, o: People) -> None:
+        self.perceptual: nn.Module = build_perceptual("auto", o.perceptual_weights)
+        self.identity = identity_network() if o.recogniser is None else Recogniser(o.recogniser)
+
+    @torch.no_grad()
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Say how similar the faces in two batches [N, 3, H, W] are: [N], 1 for the same person."""
+        first, second = (self.identity.embed(images.clamp(-1, 1)) for images in (a, b))  # [N, D] each
+        return self.identity.similarity(first, second)  # [N]
+
+
+# --- outputs ---
+
+
+def read_photographs(o: People) -> dict[str, np.ndarray]:
+    """Read the photographs that the settings choose: {path without its ending: uint8 [S, S, 3]}."""
+    return read_pictures(o.sources, o.skip, o.every, o.num_images)
+
+
+def read_pictures(folder: Path, skip: int = 0, every: int = 1, count: int | None = None) -> dict[str, np.ndarray]:
+    """Read the pictures of a folder as squares: {path without its ending: uint8 [S, S, 3]}."""
+    files = ImageFiles(folder)
+    chosen = list(range(skip, len(files), every))[:count]
+    found = ((files.relative(k), files.read(k, "rgb")) for k in chosen)
+    return {str(PurePosixPath(name).with_suffix("")): square(image, min(image.shape[:2])) for name, image in found}
+
+
+@torch.no_grad()
+def fidelity(judges: Judges, photographs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> Row:
+    """Compare outputs with the photographs of the same name.
+
+    Args:
+        judges: The networks.
+        photographs: {name: uint8 [S, S, 3]}.
+        outputs: {name: uint8 [R, R, 3]}.
+
+    Returns:
+        The means over all pairs. Both are enlarged to 256 px by the Lanczos filter; the last column is the mean squared
+        error at the outputs' own size. Pixels are from -1 to 1.
+
+    Raises:
+        UserError: No output has the name of a photograph.
+    """
+    names = [name for name in photographs if name in outputs]
+    if not names:
+        raise UserError("no output has the name of a photograph: give the folder of the pictures, inference_results")
+    values = []
+    for name in names:
+        a, b = (_pixels(pictures[name], SIDE) for pictures in (photographs, outputs))  # [1, 3, 256, 256] each
+        side = outputs[name].shape[0]
+        small = (_pixels(photographs[name], side) - _pixels(outputs[name], side)).square().mean()
+        values.append([judges.similarity(a, b).item(), judges.perceptual(a, b).item(), (a - b).square().mean(), small])
+    identity, perceptual, mse, own = (f"{value:.4f}" for value in np.mean(np.array(values, float), axis=0))
+    titles = (f"identity ({judges.identity.name})", f"perceptual ({judges.perceptual.name})")
+    return {"photographs": len(names), titles[0]: identity, titles[1]: perceptual, "mse": mse, "mse, own size": own}
+
+
+def _pixels(picture: np.ndarray, side: int) -> Tensor:
+    return to_tensor(square(picture, side))[None]  # [1, 3, side, side]
+
+
+def rendered_by(method: Method, model: PSp, photographs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a method on the photographs: {name: uint8 [R, R, 3]}."""
+    size, found = min(LOSS_SIZE, model.generator.img_resolution), {}
+    names = list(photographs)
+    for start in range(0, len(names), AT_ONCE):
+        batch = names[start : start + AT_ONCE]
+        pixels = [to_tensor(photographs[name]) for name in batch]
+        source = torch.stack([prepare(image, 3, method.source_size) for image in pixels])  # [N, 3, S, S]
+        target = torch.stack([prepare(image, 3, size) for image in pixels])  # [N, 3, R, R]
+        with torch.no_grad():
+            found |= dict(zip(batch, to_uint8(method.render(source, target, lambda step: None)), strict=True))
+    return found
+
+
+def baselines(side: int, photographs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Make outputs without a model: {method: {name: uint8 [side, side, 3]}}."""
+    from scripts.demo import hole
+
+    reduced = {name: square(image, side) for name, image in photographs.items()}
+    found = {f"reduced to {side} px": reduced}
+    for factor in (2, 4, 8):
+        found[f"bicubic enlargement by {factor}"] = {name: _bicubic(image, factor) for name, image in reduced.items()}
+    missing = hole(side)[..., 0] > 0  # [side, side]
+    found["mean fill of the hole"] = {
+        name: np.where(missing[..., None], image[~missing].mean(0).astype(np.uint8), image)
+        for name, image in reduced.items()
+    }
+    return found
+
+
+def _bicubic(image: np.ndarray, factor: int) -> np.ndarray:
+    """Reduce an image [R, R, 3] and enlarge it again, both with the bicubic filter."""
+    pixels = to_tensor(image)[None]  # [1, 3, R, R]
+    settings = {"mode": "bicubic", "antialias": True}
+    small = nn.functional.interpolate(pixels, scale_factor=1 / factor, **settings).clamp(-1, 1)  # [1, 3, R/f, R/f]
+    return to_uint8(nn.functional.interpolate(small, pixels.shape[2:], **settings).clamp(-1, 1))[0]  # [R, R, 3]
+
+
+def compare(o: People, judges: Judges, model: PSp, photographs: dict[str, np.ndarray]) -> list[Row]:
+    """Compare all outputs that the settings ask for: one row each."""
+    methods = [mean_face(model), encode_and_render(model, o.checkpoint_path)] if o.baselines else []
+    if o.optimisation_steps:
+        methods.append(optimise(model, build_losses(LAMBDAS), o.optimisation_steps))
+    found = {method.name: rendered_by(method, model, photographs) for method in methods}
+    if o.baselines:
+        found |= baselines(model.generator.img_resolution, photographs)
+    for entry in o.outputs:
+        name, _, folder = entry.rpartition("=")
+        found[name or folder] = read_pictures(Path(folder))
+    return [{"method": name, **fidelity(judges, photographs, outputs)} for name, outputs in found.items()]
+
+
+# --- edits ---
+
+
+def encode(model: PSp, sources: list[Tensor], refine: int) -> Codes:
+    """Encode N photographs [3, S, S], and refine the codes by that many steps."""
+    refinement = Refinement(build_losses(LAMBDAS), refine) if refine else None
+    codes = [batch.codes for batch in translate(model, sources, AT_ONCE, refinement=refinement)]
+    features = [part.features for part in codes if part.features is not None]
+    return Codes(torch.cat([part.w_plus for part in codes]), torch.cat(features) if features else None)
+
+
+@torch.no_grad()
+def render(model: PSp, codes: Codes) -> Tensor:
+    """Render codes: [N, 3, R, R] in [-1, 1]."""
+    return torch.cat([model.decode(part).clamp(-1, 1) for part in codes.split(AT_ONCE)])  # [N, 3, R, R]
+
+
+@torch.no_grad()
+def measure_edits(
+    model: PSp, codes: Codes, edits: list[str], damping: float, judges: Judges, classify: Classifier
+) -> list[str]:
+    """Measure edits of codes, each in a cell "identity / share of flipped attributes (of how many)".
+
+    The identity is between the edited and the unedited rendering. The share is that of the people without the
+    attribute, by the classifier, who have it after the edit; for a negative strength that of those with it who lose it.
+    """
+    unedited = render(model, codes)  # [N, 3, R, R]
+    before, cells = classify(unedited), []
+    sources = find_directions(model.generator)
+    for word in edits:
+        (move,) = plan_moves(sources, parse_edits([word]))
+        edited = render(model, edited_codes(model.generator, codes, move(codes.w_plus), damping))  # [N, 3, R, R]
+        wanted = move.strength > 0
+        eligible = (before[move.name] > 0) != wanted  # [N]
+        flipped = ((classify(edited)[move.name] > 0) == wanted)[eligible].float().mean()
+        identity = judges.similarity(edited, unedited).mean()
+        cells.append(f"{identity:.2f} / {flipped:.2f} ({int(eligible.sum())})")
+    return cells
+
+
+def compare_edits(o: People, judges: Judges, model: PSp, photographs: dict[str, np.ndarray]) -> list[Row]:
+    """Measure all edits: one row each, with a column for each damping and, of a model with features, for W+ alone."""
+    side = classifier_side(model.generator.img_resolution)
+    classify = attribute_classifier(open_labelled(o.attribute_data, side, o.attribute_labels))[0].by_name
+    sources = [to_tensor(image) for image in photographs.values()]  # [3, S, S] each
+    codes = encode(model, sources, o.refine)
+    columns = {}
+    if codes.features is not None:
+        columns = {f"features, k = {k:g}": measure_edits(model, codes, o.edits, k, judges, classify) for k in o.damping}
+        report_likeness("features", judges, model, codes, sources)
+        model.iterations = 1  # the first pass gives W+ codes
+        codes = encode(model, sources, o.refine)
+    columns["W+ alone"] = measure_edits(model, codes, o.edits, DAMPING, judges, classify)
+    report_likeness("W+ alone", judges, model, codes, sources)
+    return [{"edit": edit, **{name: cells[row] for name, cells in columns.items()}} for row, edit in enumerate(o.edits)]
+
+
+def report_likeness(name: str, judges: Judges, model: PSp, codes: Codes, sources: list[Tensor]) -> None:
+    """Print how similar the unedited renderings of codes are to the photographs [3, S, S] at the renderings' size."""
+    images = render(model, codes)  # [N, 3, R, R]
+    wanted = torch.stack([prepare(source, 3, images.shape[-1]) for source in sources])  # [N, 3, R, R]
+    print(
+        f"{name}: identity of the unedited outputs with the photographs {judges.similarity(images, wanted).mean():.3f}"
+    )
+
+
+def main(o: People) -> None:
+    judges, photographs = Judges(o), read_photographs(o)
+    model = load(o.checkpoint_path)[0].eval()
+    if o.outputs or o.baselines or o.optimisation_steps:
+        print(table(compare(o, judges, model, photographs)) + "\n")
+    if o.edits:
+        print(table(compare_edits(o, judges, model, photographs)))
+
+
+if __name__ == "__main__":
+    run(main, People)
