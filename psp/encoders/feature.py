@@ -8,6 +8,7 @@ generator computes from the codes: an edit of the codes moves these features, an
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -104,9 +105,15 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         corrector_width: Channels inside the corrector.
         corrections: Passes of the corrector.
         others: As in `GradualStyleEncoder`.
+
+    Raises:
+        UserError: The feature map is larger than the images, or the encoder reads the gradient but the source has fewer
+            channels than a picture.
     """
 
     corrects_features = True
+    reads_gradient = False
+    corrector_class: type[Corrector] = Corrector
     default_lambdas: Mapping[str, float] = MappingProxyType({"feature_norm": 0.01})
 
     def __init__(
@@ -132,8 +139,13 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         self.img_channels, self.feature_side, self.feature_channels = img_channels, feature_side, feature_channels
         if feature_side > input_size:
             raise UserError(f"features of {feature_side} px cannot be corrected from images of {input_size} px")
+        if self.reads_gradient and input_channels < min(3, img_channels):
+            raise UserError(
+                "a feature_gradient encoder compares the source with its rendering, but the source has "
+                f"{input_channels} channels and the rendering {img_channels}: use the encoder type feature"
+            )
         halvings = (input_size // feature_side).bit_length() - 1
-        self.corrector = Corrector(
+        self.corrector = self.corrector_class(
             input_channels + img_channels, halvings, corrector_width, feature_channels, num_ws * w_dim
         )
 
@@ -154,8 +166,8 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         )  # [N, feature_channels, r, r]
 
 
-@ENCODERS.register("light_feature")
-def light_feature(
+def build_light(
+    encoder_class: type[FeatureStyleEncoder],
     num_ws: int,
     w_dim: int = 512,
     input_channels: int = 3,
@@ -168,8 +180,8 @@ def light_feature(
     corrections: int = 3,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
-    """Build a narrow and shallow feature encoder."""
-    return FeatureStyleEncoder(
+    """Build a narrow and shallow encoder of a class of feature encoders."""
+    return encoder_class(
         num_ws,
         w_dim,
         input_channels,
@@ -183,3 +195,6 @@ def light_feature(
         corrector_width=corrector_width,
         corrections=corrections,
     )
+
+
+ENCODERS.register("light_feature")(partial(build_light, FeatureStyleEncoder))

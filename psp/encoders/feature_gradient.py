@@ -6,16 +6,14 @@ error. A network that turns gradients into steps is an iterative method that has
 machines (Putzky and Welling 2017, arXiv 1706.04008, eq. 8).
 """
 
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.encoder import ENCODERS, check_images
-from psp.encoders.feature import SLOPE, Corrector, FeatureStyleEncoder
-from psp.encoders.light import HEAD_SLOPE, HEAD_WIDTH, TRUNK
-from stylegan2.runtime.errors import UserError
+from psp.encoders.feature import SLOPE, Corrector, FeatureStyleEncoder, build_light
 
 GRADIENT_SCALE = 0.3  # small, since the new layers start from 0 and Adam changes all their weights at once
 LARGEST_ERROR = 0.5  # root mean square, of images in [-1, 1]
@@ -52,7 +50,6 @@ class GradientCorrector(Corrector):
         return (x + self.step(gradient)) * gain_out
 
 
-@ENCODERS.register("feature_gradient")
 class FeatureGradientEncoder(FeatureStyleEncoder):
     """The feature encoder with a corrector that also reads a gradient.
 
@@ -60,60 +57,10 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
 
     Args:
         others: As in `FeatureStyleEncoder`.
-
-    Raises:
-        UserError: The source has fewer channels than a picture.
     """
 
     reads_gradient = True
-
-    def __init__(
-        self,
-        num_ws: int,
-        w_dim: int = 512,
-        input_channels: int = 3,
-        input_size: int = 256,
-        depth: int = 50,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        units: Sequence[int] | None = None,
-        head_width: int = 512,
-        slope: float | None = None,
-        head_slope: float = 0.01,
-        img_channels: int = 3,
-        feature_side: int = 64,
-        feature_channels: int = 512,
-        corrector_width: int = 256,
-        corrections: int = 3,
-    ) -> None:
-        super().__init__(
-            num_ws,
-            w_dim,
-            input_channels,
-            input_size,
-            depth,
-            widths,
-            units,
-            head_width,
-            slope,
-            head_slope,
-            img_channels,
-            feature_side,
-            feature_channels,
-            corrector_width,
-            corrections,
-        )
-        if input_channels < min(3, img_channels):
-            raise UserError(
-                "a feature_gradient encoder compares the source with its rendering, but the source has "
-                f"{input_channels} channels and the rendering {img_channels}: use the encoder type feature"
-            )
-        self.corrector = GradientCorrector(
-            input_channels + img_channels,
-            (input_size // feature_side).bit_length() - 1,
-            corrector_width,
-            feature_channels,
-            num_ws * w_dim,
-        )
+    corrector_class = GradientCorrector
 
     def correction(self, images: Tensor, rendering: Tensor, offsets: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
         """Correct the generator's features.
@@ -135,32 +82,5 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
         return self.corrector(torch.cat([self.checked(images), rendering], dim=1), offsets, gradient)
 
 
-@ENCODERS.register("light_feature_gradient")
-def light_feature_gradient(
-    num_ws: int,
-    w_dim: int = 512,
-    input_channels: int = 3,
-    *,
-    input_size: int,
-    img_channels: int = 3,
-    feature_side: int = 16,
-    feature_channels: int = 128,
-    corrector_width: int = 160,
-    corrections: int = 3,
-    head_slope: float = HEAD_SLOPE,
-) -> FeatureGradientEncoder:
-    """Build a narrow and shallow feature encoder that reads gradients."""
-    return FeatureGradientEncoder(
-        num_ws,
-        w_dim,
-        input_channels,
-        input_size,
-        **TRUNK,
-        head_width=HEAD_WIDTH,
-        head_slope=head_slope,
-        img_channels=img_channels,
-        feature_side=feature_side,
-        feature_channels=feature_channels,
-        corrector_width=corrector_width,
-        corrections=corrections,
-    )
+ENCODERS.register("feature_gradient")(partial(FeatureGradientEncoder, corrections=3))
+ENCODERS.register("light_feature_gradient")(partial(build_light, FeatureGradientEncoder))

@@ -97,27 +97,30 @@ def test_codes_have_a_gradient_only_where_one_is_asked_for(model, images):
     assert all(parameter.grad is None for parameter in model.generator.parameters())
 
 
-def test_it_learns_more_from_the_gradient_than_without(images):
-    """A hundred steps on noise, from the same start, with the gradient and with zeros in its place."""
+def error_after_training(seed, reads_gradient):
+    """Train the layer that maps the gradient to a step for 25 steps on noise, and return the mean squared error.
 
-    def error_after_training(reads_gradient):
-        torch.manual_seed(0)
-        generator = generator_of()
-        model = PSp(encoder_for(generator, "light_feature_gradient"), generator).eval().requires_grad_(False)
-        model.encoder.corrector.requires_grad_(True)
-        if not reads_gradient:
-            model.encoder.corrector.step.register_forward_hook(lambda *arguments: 0 * arguments[-1])
-            model.encoder.corrector.read.register_forward_hook(lambda *arguments: 0 * arguments[-1])
-        optimizer = torch.optim.Adam(model.encoder.corrector.parameters(), lr=5e-4)
-        start = model.refine(images)
-        for _ in range(100):
-            loss = (model.decode(model.refine(images, start)) - images).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return loss.item()
+    Without the gradient, the layer reads zeros, so that only its bias learns.
+    """
+    torch.manual_seed(seed)
+    images, generator = torch.rand(2, 3, 32, 32) * 2 - 1, generator_of()
+    model = PSp(encoder_for(generator, "light_feature_gradient"), generator).eval().requires_grad_(False)
+    step = model.encoder.corrector.step.requires_grad_(True)
+    if not reads_gradient:
+        step.register_forward_pre_hook(lambda _, inputs: (torch.zeros_like(inputs[0]),))
+    optimizer = torch.optim.Adam(step.parameters(), lr=0.05)
+    start = model.refine(images)
+    for _ in range(25):
+        loss = (model.decode(model.refine(images, start)) - images).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
 
-    assert error_after_training(True) < error_after_training(False)
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_learns_more_from_the_gradient_than_without(seed):
+    assert error_after_training(seed, True) < 0.8 * error_after_training(seed, False)
 
 
 def test_it_is_saved_and_loaded(model, images, tmp_path):
