@@ -1,6 +1,8 @@
 """Style mixing: rows of w+ from random styles, so that a source gives many outputs (arXiv 2008.00951, section 4).
 
 A masked row of output k is alpha * w_k + (1 - alpha) * w+, with w_k the mapped z of that output, the same in all rows.
+A correction of features was found for the encoder's styles, so it gives way where the random ones change the features
+(`psp.feature_editing`), as under an edit.
 """
 
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from psp.feature_editing import edited_codes
 from psp.model import Codes
 from stylegan2.latents.mixing import mask_rows, mix
 from stylegan2.networks.protocols import Generator
@@ -68,10 +71,15 @@ class Variants:
         styles = random_styles(generator, mixing.outputs, mixing.seed)  # [K, w_dim]
         return cls(mixing.outputs, styles, rows, mixing.alpha)
 
-    def of(self, codes: Codes) -> Codes:
-        """Return the codes of N * K outputs from those of N images; the K outputs of an image are adjacent."""
+    def of(self, generator: Generator, codes: Codes) -> Codes:
+        """Return the codes of N * K outputs from those of N images; the K outputs of an image are adjacent.
+
+        Args:
+            generator: The generator that renders the codes.
+            codes: The codes of the images, on the generator's device.
+        """
         if self.styles is None:
             return codes
         w_plus = mix(codes.w_plus, self.styles, self.rows, self.alpha).flatten(0, 1)  # [N * K, num_ws, w_dim]
-        features = None if codes.features is None else codes.features.repeat_interleave(self.count, dim=0)
-        return Codes(w_plus, features)
+        repeated = codes.map(lambda stored: stored.repeat_interleave(self.count, dim=0))  # N * K codes
+        return edited_codes(generator, repeated, w_plus)

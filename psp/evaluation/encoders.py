@@ -278,7 +278,7 @@ def measure_diversity(
     Returns:
         {"diversity": [N]}, and the outputs side by side, [N, 3, T, K * T].
     """
-    codes = variants.of(model.encode(source))  # of N * K images
+    codes = variants.of(model.generator, model.encode(source))  # of N * K images
     outputs = render(model.generator, codes.w_plus, features=codes.features)  # [N * K, 3, R, R]
     outputs = fit(outputs.to(target.device), target.shape[-1])  # [N * K, 3, T, T]
     outputs = outputs.unflatten(0, (len(target), variants.count))  # [N, K, 3, T, T]

@@ -123,7 +123,7 @@ def _translate_batch(
     tuned: list[Generator] = []
     if refinement is not None:
         codes, tuned = _refine(model, sources, codes, refinement)
-    outputs = variants.of(codes)  # codes of N * K images
+    outputs = variants.of(model.generator, codes)  # codes of N * K images
     generators = tuned or [model.generator]
     parts = outputs.split(len(outputs.w_plus) // len(generators))  # one part per generator
     with autocast(inputs.device, precision):

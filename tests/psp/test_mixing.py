@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from psp.feature_editing import edited_codes
 from psp.mixing import Mixing, Variants, random_styles
 from psp.model import Codes
 from stylegan2.networks.registry import GENERATORS
@@ -39,15 +40,31 @@ def test_without_mixing_the_codes_stay(generator):
     codes = Codes(torch.randn(2, generator.num_ws, 8))
     variants = Variants.draw(generator, None)
     assert variants.count == 1
-    assert variants.of(codes) is codes
+    assert variants.of(generator, codes) is codes
+
+
+def corrected(generator):
+    """Codes of two images with corrections of the features of 8 px."""
+    return Codes(torch.randn(2, generator.num_ws, 8), torch.randn(2, generator.synthesis.feature_channels[8], 8, 8))
 
 
 def test_every_output_of_an_image_has_its_correction(generator):
-    codes = Codes(torch.randn(2, generator.num_ws, 8), torch.randn(2, 4, 8, 8))
-    variants = Variants.draw(generator, Mixing("fine", outputs=3))
-    mixed = variants.of(codes)
+    codes, last = corrected(generator), str(generator.num_ws - 1)  # a row after the corrected layer
+    variants = Variants.draw(generator, Mixing(last, outputs=3))
+    mixed = variants.of(generator, codes)
     assert mixed.w_plus.shape == (6, generator.num_ws, 8)
     assert torch.equal(mixed.w_plus[3:, 0], codes.w_plus[1, 0].expand(3, -1))
     assert torch.equal(mixed.w_plus[:3, -1], variants.styles)
     assert torch.equal(mixed.features[:3], codes.features[:1].expand(3, -1, -1, -1))
     assert torch.equal(mixed.features[3:], codes.features[1:].expand(3, -1, -1, -1))
+
+
+def test_corrections_give_way_to_random_styles_as_to_edits(generator):
+    codes = corrected(generator)
+    mixed = Variants.draw(generator, Mixing("0-1", outputs=2)).of(generator, codes)
+    kept = codes.features.repeat_interleave(2, dim=0).square().sum((1, 2, 3))
+    assert (mixed.features.square().sum((1, 2, 3)) < 0.9 * kept).all()
+    edited = edited_codes(generator, Codes(codes.w_plus[1:], codes.features[1:]), mixed.w_plus[3:])
+    torch.testing.assert_close(mixed.features[3:], edited.features)
+    little = Variants.draw(generator, Mixing("0-1", outputs=2, alpha=0.01)).of(generator, codes)
+    assert (little.features.square().sum((1, 2, 3)) > mixed.features.square().sum((1, 2, 3))).all()
