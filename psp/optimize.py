@@ -12,6 +12,14 @@ from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
 
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight}, as in pSp's training for inversion
+# With features a generator renders details in their place, for which the squared error is the better guide: on held-out
+# photographs identity and LPIPS are best with it (docs/results.md). W+ codes lose sharpness with more than 1.
+FEATURE_L2 = 10.0  # factor on the weight of l2 for codes with features
+
+
+def losses_for(codes: Codes, losses: WeightedLosses) -> WeightedLosses:
+    """Weigh the squared error `FEATURE_L2` times as much if the codes have features."""
+    return losses if codes.features is None else losses.weighed({"l2": FEATURE_L2})
 
 
 def optimize_codes(
@@ -30,7 +38,7 @@ def optimize_codes(
         target: [N, 3, T, T] in [-1, 1], or of the generator's channels; renderings are area-averaged to T.
         losses: Terms on (output, target), one value per sample, so that samples do not influence one another.
         start: Initial codes, such as those of an encoder, or the latent average [num_ws, w_dim] for all samples.
-            Features, if there are any, are optimised too.
+            Features, if there are any, are optimised too; `losses_for` weighs the losses for them.
         steps: Number of steps.
         learning_rate: Learning rate of Adam.
         on_step: Called after each step with the number of steps so far.

@@ -34,7 +34,8 @@ def tune_generator(
         generator: Stays as it is.
         target: [N, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
         pivot: Codes of the images, w_plus [N, num_ws, w_dim].
-        losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1.
+        losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1. For codes with features see
+            `psp.optimize.losses_for`.
         steps: Number of steps of Adam.
         learning_rate: Of Adam.
         locality: Weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.

@@ -11,7 +11,7 @@ from torch import Tensor
 from psp.loading import load, model_metadata
 from psp.losses import WeightedLosses
 from psp.model import Codes, PSp, fit
-from psp.optimize import optimize_codes
+from psp.optimize import FEATURE_L2, losses_for, optimize_codes
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import UserError
@@ -81,6 +81,8 @@ def refine(model: PSp, losses: WeightedLosses, steps: int, name: str) -> Method:
         name: The name of the encoder's own row.
     """
     key = {"refinement": _encoder_key(model), "steps": steps, "losses": losses.weights_by_network}
+    if model.encoder.corrects_features and model.iterations > 1:  # its codes have features
+        key["feature_l2"] = FEATURE_L2
     render = _optimised(model, losses, steps, model.encode)
     return Method(f"{name} + refinement, {steps} steps", key, _size(model), render, steps)
 
@@ -89,7 +91,8 @@ def _optimised(model: PSp, losses: WeightedLosses, steps: int, start: Callable[[
     def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
         first = start(source)
         with torch.enable_grad():
-            codes = optimize_codes(model.generator, target, losses, first, steps, on_step=on_step)
+            weighed = losses_for(first, losses)
+            codes = optimize_codes(model.generator, target, weighed, first, steps, on_step=on_step)
         return as_rgb(fit(model.decode(codes), target.shape[-1]))  # [N, 3, T, T]
 
     return render

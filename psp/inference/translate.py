@@ -12,7 +12,7 @@ from torch import Tensor
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
 from psp.model import LOSS_SIZE, LUMA, Codes, PSp
-from psp.optimize import optimize_codes
+from psp.optimize import losses_for, optimize_codes
 from psp.pivotal import tune_generator
 from psp.precision import autocast, safe_precision
 from stylegan2.latents.sampling import render
@@ -27,7 +27,7 @@ class Refinement:
     """Settings of the optimisation after encoding, which brings the rendering of each image closer to the image."""
 
     losses: WeightedLosses
-    """losses between output and target"""
+    """losses between output and target; for codes with features `psp.optimize.losses_for` changes their weights"""
     steps: int = 0
     """steps of W+ optimisation that start from the encoder's codes (`psp.optimize`)"""
     pivotal_steps: int = 0
@@ -141,7 +141,8 @@ def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> t
     if r.steps:
         with Progress(r.steps, "refining", "step", leave=False) as bar:
             target = _targets(sources, size, codes.w_plus.device)  # [N, 3, T, T]
-            codes = optimize_codes(generator, target, r.losses, codes, r.steps, on_step=lambda _: bar.update())
+            losses = losses_for(codes, r.losses)
+            codes = optimize_codes(generator, target, losses, codes, r.steps, on_step=lambda _: bar.update())
     tuned = []
     if r.pivotal_steps:
         tuned = [tune_for(generator, [source], code, r) for source, code in zip(sources, codes.split(1), strict=True)]
@@ -163,7 +164,7 @@ def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refin
     target = _targets(sources, generator.img_resolution, pivot.w_plus.device)  # [N, 3, R, R]
     with Progress(r.pivotal_steps, "tuning", "step", leave=False) as bar:
         settings = {"locality": r.locality, "seed": r.seed, "on_step": lambda _: bar.update()}
-        return tune_generator(generator, target, pivot, r.losses, r.pivotal_steps, **settings)
+        return tune_generator(generator, target, pivot, losses_for(pivot, r.losses), r.pivotal_steps, **settings)
 
 
 def _targets(sources: list[Tensor], size: int, device: torch.device) -> Tensor:

@@ -54,6 +54,11 @@ class WeightedLosses(nn.Module):
         weighted = [self.weights[name] * value for name, value in values.items()]  # each [N]
         return torch.stack(weighted).sum(0).mean()
 
+    def weighed(self, factors: dict[str, float]) -> "WeightedLosses":
+        """Return the same losses with their weights multiplied by {name: factor}; other names are ignored."""
+        losses = self.losses.items()
+        return WeightedLosses({name: (loss, self.weights[name] * factors.get(name, 1.0)) for name, loss in losses})
+
     def train(self, mode: bool = True) -> "WeightedLosses":
         """Keep the networks of the losses in evaluation mode, regardless of the requested mode."""
         return super().train(False)

@@ -7,7 +7,7 @@ import torch
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.model import Codes
-from psp.optimize import optimize_codes, ramped
+from psp.optimize import FEATURE_L2, losses_for, optimize_codes, ramped
 from stylegan2.networks.registry import GENERATORS
 
 
@@ -151,3 +151,13 @@ def test_features_are_optimised_too(generator, target):
     assert (corrected - target).square().mean() < error(generator, found.w_plus, target).mean()
     assert (corrected - target).square().mean() < error(generator, alone.w_plus, target).mean()
     assert torch.equal(features, torch.zeros_like(features))
+
+
+def test_the_squared_error_weighs_more_for_codes_with_features(generator):
+    weighted = WeightedLosses({"l2": (L2(), 0.5), "other": (L2(), 0.8)})
+    codes = start(generator)
+    assert losses_for(codes, weighted) is weighted
+    found = losses_for(Codes(codes.w_plus, torch.zeros(1, 8, 8, 8)), weighted)
+    assert found.weights == {"l2": 0.5 * FEATURE_L2, "other": 0.8}
+    assert weighted.weights == {"l2": 0.5, "other": 0.8}
+    assert found.losses["other"] is weighted.losses["other"]

@@ -6,11 +6,14 @@ import torch
 from PIL import Image
 
 from psp import PSp
-from psp.encoders import ENCODERS
-from psp.inference.translate import Refinement, prepare, translate
+from psp.encoders import ENCODERS, encoder_for
+from psp.inference.translate import Refinement, prepare, translate, tune_for
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.mixing import Mixing, mask_rows, random_styles
+from psp.model import Codes
+from psp.optimize import FEATURE_L2, optimize_codes
+from psp.pivotal import tune_generator
 from stylegan2.latents.sampling import render
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -203,6 +206,37 @@ def test_refinement_does_not_depend_on_the_batch(model, sources, settings):
     alone = [everything(model, [source], 1, refinement=Refinement(l2(), **settings)) for source in sources[:3]]
     torch.testing.assert_close(images, torch.cat([a for a, _ in alone]), rtol=0, atol=5e-3)
     np.testing.assert_allclose(codes, np.concatenate([c for _, c in alone]), atol=5e-3)
+
+
+class Brightness(torch.nn.Module):
+    """A loss that is not the squared error of pixels."""
+
+    inputs, name = ("output", "target"), "brightness"
+
+    def forward(self, output, target):
+        return (output.mean([1, 2, 3]) - target.mean([1, 2, 3])).square()  # [N]
+
+
+def test_refinement_of_features_weighs_the_squared_error_more(sources):
+    torch.manual_seed(1)
+    generator = tiny_model().generator
+    model = PSp(encoder_for(generator, "light_feature", 3), generator).eval()
+    losses = WeightedLosses({"l2": (L2(), 1.0), "brightness": (Brightness(), 0.5)})
+    (batch,) = translate(model, sources[:2], refinement=Refinement(losses, steps=5))
+    target, first = torch.stack(sources[:2]), model.encode(torch.stack(sources[:2])).map(torch.Tensor.detach)
+    assert first.features is not None
+    found = optimize_codes(generator, target, losses.weighed({"l2": FEATURE_L2}), first, 5)
+    torch.testing.assert_close(batch.codes.features, found.features, atol=1e-4, rtol=0)
+    equal = optimize_codes(generator, target, losses, first, 5)
+    assert (equal.features - found.features).abs().max() > 1e-3
+    tuned = tune_for(generator, sources[:1], first.map(lambda code: code[:1]), Refinement(losses, pivotal_steps=3))
+    weighed = losses.weighed({"l2": FEATURE_L2})
+    expected = tune_generator(generator, target[:1], first.map(lambda code: code[:1]), weighed, 3)
+    torch.testing.assert_close(tuned.state_dict(), expected.state_dict())
+    model.iterations = 1  # codes in W+ keep the weights
+    (batch,) = translate(model, sources[:2], refinement=Refinement(losses, steps=5))
+    found = optimize_codes(generator, target, losses, Codes(first.w_plus), 5)
+    torch.testing.assert_close(batch.codes.w_plus, found.w_plus, atol=1e-4, rtol=0)
 
 
 def test_pivotal_tuning_renders_with_generators_of_its_own(model, sources):
