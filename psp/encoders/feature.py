@@ -8,7 +8,6 @@ generator computes from the codes: an edit of the codes moves these features, an
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -103,7 +102,7 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         feature_side: Side r of the feature map that is corrected.
         feature_channels: Channels of that feature map.
         corrector_width: Channels inside the corrector.
-        corrections: Passes of the corrector.
+        corrections: Passes of the corrector; None for 1, or for 3 if the encoder reads the gradient.
         others: As in `GradualStyleEncoder`.
 
     Raises:
@@ -132,9 +131,11 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         feature_side: int = 64,
         feature_channels: int = 512,
         corrector_width: int = 256,
-        corrections: int = 1,
+        corrections: int | None = None,
     ) -> None:
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, head_width, slope, head_slope)
+        if corrections is None:
+            corrections = 3 if self.reads_gradient else 1
         self.iterations = 1 + corrections
         self.img_channels, self.feature_side, self.feature_channels = img_channels, feature_side, feature_channels
         if feature_side > input_size:
@@ -166,8 +167,8 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         )  # [N, feature_channels, r, r]
 
 
-def build_light(
-    encoder_class: type[FeatureStyleEncoder],
+@ENCODERS.register("light_feature")
+def light_feature(
     num_ws: int,
     w_dim: int = 512,
     input_channels: int = 3,
@@ -180,8 +181,8 @@ def build_light(
     corrections: int = 3,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureStyleEncoder:
-    """Build a narrow and shallow encoder of a class of feature encoders."""
-    return encoder_class(
+    """Build a narrow and shallow feature encoder."""
+    return FeatureStyleEncoder(
         num_ws,
         w_dim,
         input_channels,
@@ -195,6 +196,3 @@ def build_light(
         corrector_width=corrector_width,
         corrections=corrections,
     )
-
-
-ENCODERS.register("light_feature")(partial(build_light, FeatureStyleEncoder))

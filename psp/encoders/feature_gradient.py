@@ -6,14 +6,13 @@ error. A network that turns gradients into steps is an iterative method that has
 machines (Putzky and Welling 2017, arXiv 1706.04008, eq. 8).
 """
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.encoder import ENCODERS, check_images
-from psp.encoders.feature import SLOPE, Corrector, FeatureStyleEncoder, build_light
+from psp.encoders.feature import SLOPE, Corrector, FeatureStyleEncoder
+from psp.encoders.light import HEAD_SLOPE, HEAD_WIDTH, TRUNK
 
 GRADIENT_SCALE = 0.3  # small, since the new layers start from 0 and Adam changes all their weights at once
 LARGEST_ERROR = 0.5  # root mean square, of images in [-1, 1]
@@ -50,6 +49,7 @@ class GradientCorrector(Corrector):
         return (x + self.step(gradient)) * gain_out
 
 
+@ENCODERS.register("feature_gradient")
 class FeatureGradientEncoder(FeatureStyleEncoder):
     """The feature encoder with a corrector that also reads a gradient.
 
@@ -82,5 +82,32 @@ class FeatureGradientEncoder(FeatureStyleEncoder):
         return self.corrector(torch.cat([self.checked(images), rendering], dim=1), offsets, gradient)
 
 
-ENCODERS.register("feature_gradient")(partial(FeatureGradientEncoder, corrections=3))
-ENCODERS.register("light_feature_gradient")(partial(build_light, FeatureGradientEncoder))
+@ENCODERS.register("light_feature_gradient")
+def light_feature_gradient(
+    num_ws: int,
+    w_dim: int = 512,
+    input_channels: int = 3,
+    *,
+    input_size: int,
+    img_channels: int = 3,
+    feature_side: int = 16,
+    feature_channels: int = 128,
+    corrector_width: int = 160,
+    corrections: int = 3,
+    head_slope: float = HEAD_SLOPE,
+) -> FeatureGradientEncoder:
+    """Build a narrow and shallow feature encoder that reads gradients."""
+    return FeatureGradientEncoder(
+        num_ws,
+        w_dim,
+        input_channels,
+        input_size,
+        **TRUNK,
+        head_width=HEAD_WIDTH,
+        head_slope=head_slope,
+        img_channels=img_channels,
+        feature_side=feature_side,
+        feature_channels=feature_channels,
+        corrector_width=corrector_width,
+        corrections=corrections,
+    )

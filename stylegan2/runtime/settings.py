@@ -4,7 +4,6 @@ pydantic validates them. The signature of a constructor gives the types; its reg
 which holds for all parts that have a setting of that name.
 """
 
-import functools
 import inspect
 import json
 import types
@@ -38,8 +37,7 @@ def validated(
     """
     from pydantic import ConfigDict, ValidationError, create_model  # the import takes 0.2 s
 
-    hinted = builder.func if isinstance(builder, functools.partial) else builder
-    hints = typing.get_type_hints(hinted.__init__ if inspect.isclass(hinted) else hinted, include_extras=True)
+    hints = typing.get_type_hints(builder.__init__ if inspect.isclass(builder) else builder, include_extras=True)
     fields: dict[str, Any] = {
         name: (_bounded(hints.get(name, Any), ranges.get(name)), _default(parameter))
         for name, parameter in inspect.signature(builder).parameters.items()
