@@ -15,7 +15,6 @@ import random
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,8 +31,10 @@ sys.path[:0] = [str(SCRIPTS), str(ROOT)]
 
 from stylegan2.runtime import checkpoint  # noqa: E402
 from stylegan2.runtime.files import PARTIAL_PREFIX  # noqa: E402
+from tests import forks  # noqa: E402
+from tests.groups import torchrun  # noqa: E402
 
-STARTS = 10.0  # seconds that torchrun takes to its first step
+STARTS = 4.0  # seconds that torchrun takes to its first step
 GAN = (
     "train_stylegan2.py --resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --batch_size 4 --total_nimg 400 "
     "--save_interval 40 --log_interval 40 --image_interval 200 --workers 1 --device cpu"
@@ -92,7 +93,7 @@ class Forked:
         return self.returncode
 
 
-def start(training: str, folder: Path) -> subprocess.Popen | Forked:
+def start(training: str, folder: Path) -> Forked | forks.Forked:
     """Start a training; one whose words begin with a number runs in so many processes of torchrun."""
     command = TRAININGS[training].replace("GENERATOR", str(folder.with_name("generator")))
     words = [*command.split(), "--exp_dir", str(folder)]
@@ -100,9 +101,8 @@ def start(training: str, folder: Path) -> subprocess.Popen | Forked:
     log = folder.with_suffix(".log")
     if not words[0].isdigit():
         return Forked(words[0], words[1:], log)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={words[0]}", "--standalone"]
     with open(log, "ab") as output:
-        return subprocess.Popen([*torchrun, str(SCRIPTS / words[1]), *words[2:]], stdout=output, stderr=output)
+        return torchrun(int(words[0]), words[1], *words[2:], out=output)
 
 
 def finish(training: str, folder: Path) -> float:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Tests run side by side, one for each core: two threads in each of them, and in what they start, would wait for others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from stylegan2.runtime import weights
 from stylegan2.runtime.images import write_image
+from tests.forks import PROGRAMS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20
@@ -29,14 +33,24 @@ LONGEST_FIRST = (
     "test_chaos.py",
     "test_level_memory.py",
     "test_readme.py",
-    "test_your_own_images.py",
+    "test_shared_work.py",
+    "test_kernels.py",
+    "test_fuzz.py",
     "test_bad_values.py",
+    "test_your_own_images.py",
+    "test_distributed.py",
+    "test_one_file.py",
+    "test_two_hosts.py",
+    "test_hostile_files.py",
+    "test_train_scripts.py",
+    "test_channels.py",
 )
-"""Files that take minutes: they begin first, so that no process is left with one at the end."""
+"""Files that take longest: they begin first and in this order, so that no process is left with one at the end."""
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST_FIRST)
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -112,7 +126,10 @@ def own_images(tmp_path):
 
 @pytest.fixture
 def shell(tmp_path):
-    """Runs words in the reader's folder, with the environment activated: the completed process."""
+    """Runs words in the reader's folder, with the environment activated: the completed process.
+
+    `psp` and `python` are forked from a server that has imported PyTorch, where they are the first word.
+    """
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, words in (("python", ""), ("psp", " -m psp")):
@@ -124,6 +141,9 @@ def shell(tmp_path):
     folder.mkdir()
 
     def run(words):
+        words = ["python", "-m", *words] if words[0] == "psp" else words
+        if words[0] == "python":
+            return PROGRAMS.run(words[1:], cwd=folder, env=environment, timeout=SHELL_SECONDS)
         return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SHELL_SECONDS)
 
     run.folder = folder

@@ -3,15 +3,16 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torch import distributed
 
 from stylegan2.runtime.work_group import WorkGroup
+from tests.forks import PROGRAMS, run_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,13 +32,29 @@ def _member(group, work):
         group.leave()
 
 
-def torchrun(size, script, *arguments, cwd=None):
-    """Start a script under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={size}"]
-    words = [*command, str(REPOSITORY / "scripts" / script), *map(str, arguments)]
+def torchrun(size, script, *arguments, cwd=None, out=None):
+    """Start a script under torchrun, which forks the processes in place of starting Python for each of them."""
+    words = [str(REPOSITORY / "scripts" / script), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(words, cwd=cwd, env=environment, **streams)
+    return PROGRAMS.start(launch, size, words, cwd=cwd, env=environment, out=out, err=subprocess.STDOUT)
+
+
+def launch(size, words):
+    """Do in this process what `torchrun --standalone --nproc_per_node=SIZE WORDS` does."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": str(uuid.uuid4())}
+    config = LaunchConfig(1, 1, size, start_method="fork", max_restarts=0, **where)
+    elastic_launch(config, run_rank)(words)
+
+
+def run_rank(words):
+    """Run a script as one process of a torchrun, which waits for a value of a process that ends well."""
+    try:
+        run_program(words)
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def kill_one(launcher, done, timeout=120):
@@ -53,9 +70,9 @@ def kill_one(launcher, done, timeout=120):
 
 
 def children(pid):
-    """List the processes that a process started and that run a script of ours."""
+    """List the processes that a torchrun has forked; the command line of a fork is that of the server."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"scripts" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in found if b"forks.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def finish(launcher, timeout=300):

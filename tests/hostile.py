@@ -7,12 +7,15 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
+import tempfile
 import traceback
 from pathlib import Path
 
 import torch
 
 from stylegan2.runtime.errors import UserError
+from tests.forks import CALLS
 
 NAMES = [
     *(
@@ -67,11 +70,9 @@ NAMES = [
 
 
 MEMORY, SECONDS = 2 * 10**9, 10  # above an idle process; of the processor
-CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload(["psp.loading", "stylegan2.convert", "datasets.folder"])
 FORKS, PATIENCE = 3, 60
-"""A fork may find a lock taken by a thread that it does not have, and then waits for ever without using the processor,
-whatever the reader does: then another one is asked."""
+"""A fork of this process may find a lock taken by a thread that it does not have, and then waits for ever without using
+the processor, whatever the reader does: then another one is asked."""
 
 
 def answer(call, *arguments):
@@ -87,7 +88,7 @@ def answer(call, *arguments):
         said, code = _asked(call, *arguments)
         if code != -signal.SIGKILL:
             break
-    assert code == 0, f"it ended with {code}"
+    assert code == 0, f"it ended with {code}: {said}"
     kind, _, sentence = said.partition("\n")
     assert kind in ("returned", "refused"), said
     assert "\n" not in sentence, sentence
@@ -101,27 +102,35 @@ def _asked(call, *arguments):
 
     It is a fork of a server without threads, where `call` can be sent there, and else one of this process.
     """
-    reading, writing = CLEAN.Pipe(duplex=False)
     try:
-        pickle.dumps((call, arguments))
-        context = CLEAN
+        child = CALLS.start(_say, call, *arguments, err=subprocess.STDOUT)
     except (pickle.PicklingError, AttributeError, TypeError):
-        context = multiprocessing.get_context("fork")
-    child = context.Process(target=_say, args=(writing, call, *arguments))
-    child.start()
-    writing.close()
-    if not reading.poll(PATIENCE):
-        child.kill()
-    try:
-        said = reading.recv()
-    except EOFError:
-        said = ""
-    child.join()
-    return said, child.exitcode
+        return _asked_here(call, *arguments)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(PATIENCE)
+    child.kill()
+    return child.communicate()[0], child.returncode
 
 
-def _say(writing, call, *arguments):
-    writing.send(_answer(call, *arguments)[:60_000].encode("utf-8", "backslashreplace").decode())
+def _asked_here(call, *arguments):
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        child = multiprocessing.get_context("fork").Process(target=_say_in, args=(said, call, *arguments))
+        child.start()
+        child.join(PATIENCE)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+        said.seek(0)
+        return said.read(), child.exitcode
+
+
+def _say_in(file, call, *arguments):
+    with contextlib.redirect_stdout(file):
+        _say(call, *arguments)
+
+
+def _say(call, *arguments):
+    print(_answer(call, *arguments)[:60_000].encode("utf-8", "backslashreplace").decode(), end="", flush=True)
 
 
 def _answer(call, *arguments):

@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stylegan2.runtime.images import read_image, write_image
+from tests.forks import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("stylegan2", "psp", "datasets", "options", "scripts")
@@ -50,9 +49,7 @@ def run(tmp_path_factory):
     def call(command, code=0):
         script, *flags = command.split()
         path = folder / "checkout" / "scripts" / f"{script}.py"
-        done = subprocess.run(
-            [sys.executable, path, *flags], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-        )
+        done = PROGRAMS.run([path, *flags], cwd=folder, env=environment)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 

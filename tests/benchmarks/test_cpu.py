@@ -1,19 +1,18 @@
 """The benchmark for CPUs runs at toy sizes, and what it prints follows from what it measured."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import cpu
 from stylegan2.runtime.errors import UserError
+from tests.forks import PROGRAMS
 
 
 @pytest.mark.slow
 def test_all_cases_are_measured_and_written(tmp_path):
     flags = ["--toy", "--repetitions", "1", "--threads", "1", "--out", "out.json"]
-    done = subprocess.run([sys.executable, cpu.__file__, *flags], cwd=tmp_path, capture_output=True, text=True)
+    done = PROGRAMS.run([cpu.__file__, *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["processor"] in done.stdout

@@ -1,12 +1,11 @@
 """The benchmark of large folders at toy sizes."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import folders
+from tests.forks import PROGRAMS
 
 
 def test_a_line_for_each_command_and_size():
@@ -26,8 +25,7 @@ def test_folders_have_as_many_photos(tmp_path):
 
 @pytest.mark.slow
 def test_every_command_runs_over_a_small_folder(tmp_path):
-    command = [sys.executable, folders.__file__, "--counts", "40", "--out", "out.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = PROGRAMS.run([folders.__file__, "--counts", "40", "--out", "out.json"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [(row["command"], row["photos"]) for row in rows] == [(name, 40) for name in folders.COMMANDS]

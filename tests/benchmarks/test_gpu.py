@@ -1,8 +1,6 @@
 """The benchmark for GPUs runs on a CPU at toy sizes, keeps its figures as it goes, and survives a form that fails."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,13 +10,14 @@ from benchmarks.clock import milliseconds
 from benchmarks.works import Work
 from stylegan2 import ops
 from stylegan2.runtime.errors import UserError
+from tests.forks import PROGRAMS
 
 CPU = torch.device("cpu")
 
 
 def test_all_parts_are_measured_and_written(tmp_path):
     flags = ["--device", "cpu", "--seconds", "0.1", "--precisions", "bf16", "fp32", "--out", "out.json"]
-    done = subprocess.run([sys.executable, gpu.__file__, *flags], cwd=tmp_path, capture_output=True, text=True)
+    done = PROGRAMS.run([gpu.__file__, *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["machine"]["sizes"] == "toy"

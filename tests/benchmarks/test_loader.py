@@ -1,14 +1,13 @@
 """The benchmark of the loader at toy sizes."""
 
 import json
-import subprocess
-import sys
 import time
 
 import numpy as np
 
 from benchmarks import loader
 from datasets.folder import ImageFolder
+from tests.forks import PROGRAMS
 
 
 class Slow:
@@ -24,8 +23,7 @@ class Slow:
 
 def test_a_table_and_a_file(tmp_path):
     flags = ["--workers", "0", "1", "--resolutions", "32", "--batch_size", "2", "--photos", "4", "--faces", "2"]
-    command = [sys.executable, loader.__file__, *flags, "--seconds", "0.01", "--out", "out.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = PROGRAMS.run([loader.__file__, *flags, "--seconds", "0.01", "--out", "out.json"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     names = [loader.JPEGS, loader.PNGS, loader.RENDERED]

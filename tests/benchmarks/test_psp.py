@@ -1,18 +1,17 @@
 """The forms of the pSp benchmark compute the same, and its table says what they took."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import psp
+from tests.forks import PROGRAMS
 
 
 @pytest.mark.slow
 def test_a_case_is_measured_and_written(tmp_path):
     flags = ["--cases", "light_inference", "--malloc", "tuned", "--repetitions", "1", "--out", "out.json"]
-    done = subprocess.run([sys.executable, psp.__file__, *flags], cwd=tmp_path, capture_output=True, text=True)
+    done = PROGRAMS.run([psp.__file__, *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())["light_inference tuned"]
     for form in psp.FORMS["inference"]:

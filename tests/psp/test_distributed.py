@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -24,6 +23,7 @@ from psp.trainer import train
 from psp.training_settings import TrainingSettings
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint, distributed
+from tests.groups import finish, torchrun
 from tests.stylegan2.test_distributed import assert_close, in_processes
 from tests.training import step_records
 
@@ -239,11 +239,9 @@ def test_torchrun_trains_and_prints_once(tmp_path):
     flags = {"exp_dir": tmp_path / "run", "device": "cpu", "encoder_type": "light_e4e", "workers": 0, "max_steps": 2}
     flags |= {"batch_size": 4, "accumulate": 2, "test_batch_size": 2, "board_interval": 1, "w_pool_size": 4}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(REPOSITORY / "scripts" / "train_psp.py"), *words, "--lpips_lambda", "0", "--id_lambda", "0"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("done: ") == 1
+    code, printed = finish(torchrun(2, "train_psp.py", *words, "--lpips_lambda", "0", "--id_lambda", "0"))
+    assert code == 0, printed
+    assert printed.count("done: ") == 1
     assert [record["cur_step"] for record in step_records(tmp_path / "run")] == [1, 2]
     assert (tmp_path / "run" / "checkpoints" / "iteration-000000002.safetensors").exists()
     assert (tmp_path / "run" / "pairs.png").exists()

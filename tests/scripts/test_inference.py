@@ -5,7 +5,6 @@ import json
 import os
 import runpy
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -23,6 +22,7 @@ from psp.inference.translate import prepare
 from scripts.inference import Inference, main
 from stylegan2.runtime import image_reader, images
 from stylegan2.runtime.errors import UserError
+from tests.forks import PROGRAMS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "inference.py"
 RESOLUTION = 32
@@ -69,8 +69,8 @@ def test_a_folder_from_another_working_directory(tmp_path, model_file):
     save(tmp_path / "in" / "deep" / "coffee.jpg", Image.fromarray(data.coffee()))
     (tmp_path / "in" / "text.png").write_text("no image at all")
     out = tmp_path / "out"
-    command = [sys.executable, SCRIPT, "--data_path", "in", "--exp-dir", "out", "--checkpoint_path", model_file]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    command = [SCRIPT, "--data_path", "in", "--exp-dir", "out", "--checkpoint_path", model_file]
+    done = PROGRAMS.run(command, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "1 of 3 files gave 1 images" in done.stdout
     assert "images/s" in done.stdout

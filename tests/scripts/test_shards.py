@@ -1,15 +1,13 @@
 """Training from shards as a user runs it: here and by URL, resumed bit for bit, and shared by processes."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from stylegan2.runtime import checkpoint
 from tests.datasets.conftest import cache, numbered_samples, web, write_shards  # noqa: F401
-from tests.scripts.test_train_scripts import ENCODER, GAN, SCRIPTS
+from tests.groups import finish, torchrun
+from tests.scripts.test_train_scripts import ENCODER, GAN
 
 pytest.importorskip("webdataset", reason="needs the extra `shards`")
 pytestmark = pytest.mark.usefixtures("own_process")
@@ -77,12 +75,10 @@ def losses_of(folder):
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(script, shards, tmp_path):
     train(script, shards, tmp_path / "one", 16, "--workers", 1, "--batch_size", 8)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [SCRIPTS / "train_stylegan2.py", "--data", shards, "--exp_dir", tmp_path / "two", *GAN]
-    command += ["--total_nimg", 16, "--workers", 1, "--batch_size", 8]
-    done = subprocess.run(list(map(str, command)), env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-                          capture_output=True, text=True, timeout=280)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = ["--data", shards, "--exp_dir", tmp_path / "two", *GAN]
+    words += ["--total_nimg", 16, "--workers", 1, "--batch_size", 8]
+    code, printed = finish(torchrun(2, "train_stylegan2.py", *words))
+    assert code == 0, printed
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) > 4
     assert one == pytest.approx(two, rel=1e-3, abs=1e-4)

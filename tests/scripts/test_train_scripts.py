@@ -21,6 +21,7 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.images import read_image, write_image
 from stylegan2.runtime.notices import print_once
+from tests.forks import PROGRAMS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("[!_]*.py"))
@@ -338,14 +339,7 @@ def test_an_experiment_folder_that_is_a_file(script, pictures, tmp_path):
 
 def start_training(folder, data, *arguments):
     command = [SCRIPTS / "train_stylegan2.py", "--data", data, "--exp_dir", folder, *GAN, "--workers", 2, *arguments]
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return PROGRAMS.popen(command, new_session=True)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Several processes train as one: the same weights, one writer, one decision about stopping and about bad steps."""
 
 import math
-import multiprocessing
 import os
 import signal
 import socket
@@ -29,6 +28,7 @@ from stylegan2.runtime.randomness import draw_shard, normal_like
 from stylegan2.trainer import train
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import check_batches
+from tests.forks import CALLS
 from tests.training import step_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,9 +53,6 @@ SYSTEMS = {
     "stylegan2": ("stylegan2", STYLED, {"r1_interval": 2, "path_length_interval": 2, **ADAPTING}),
     "conditional": ("stylegan2", {**STYLED, "num_classes": 3}, {"r1_interval": 2, "path_length_interval": 2}),
 }
-PROCESSES = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-if sys.platform != "win32":  # PyTorch is imported once, not once a process
-    PROCESSES.set_forkserver_preload(["stylegan2.trainer", "datasets.loader", "torch.utils.tensorboard"])
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="this PyTorch is built without distributed training"
@@ -73,14 +70,13 @@ def in_processes(count, work, *args, timeout=200):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [PROCESSES.Process(target=_enter, args=(k, count, port, work, args)) for k in range(count)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(timeout)
-    for process in started:
-        process.kill()
-    return [process.exitcode for process in started]
+    started = [CALLS.start(_enter, k, count, port, work, args, out=sys.__stdout__, err=sys.__stderr__)
+               for k in range(count)]  # fmt: skip
+    try:
+        return [process.wait(timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
 
 
 def _enter(rank, count, port, work, args):
