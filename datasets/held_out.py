@@ -57,7 +57,8 @@ class HeldOutPairs:
         """Make a source [C, S, S] and its target [3, T, T]."""
         example, rng = self.group.examples[index], np.random.default_rng([self.seed, index])
         still = Unmirrored(example.target, example.source, example.name)
-        return self.group.task.make_pair(still, source_size, self.target_size, rng)
+        source, target = self.group.task.make_pair(still, source_size, self.target_size, rng)
+        return torch.as_tensor(source), torch.as_tensor(target)
 
     def batch(self, start: int, stop: int, source_size: int) -> tuple[Tensor, Tensor]:
         """Make the sources [N, C, S, S] and targets [N, 3, T, T] of the pairs `start` to `stop - 1`."""

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
-from torch.utils.data import Sampler
 
 
-class StreamSampler(Sampler):
+class StreamSampler:
     """An endless stream of (index, position): the sample, and its position in the stream, which seeds augmentation.
 
     Args:
@@ -35,7 +34,7 @@ class StreamSampler(Sampler):
             position += self.world_size
 
 
-class StreamBatches(Sampler):
+class StreamBatches:
     """An endless stream of batches of the keys of a sampler.
 
     Args:

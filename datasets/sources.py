@@ -10,10 +10,10 @@ from datasets.examples import Example, Indexed
 from datasets.folder import ImageFolder
 from datasets.pack import DiskCache
 from datasets.paired import PairedFolders
-from datasets.pairs import Subset, held_out_count, split
 from datasets.sampler import StreamSampler
 from datasets.shard_sampler import ShardSampler
 from datasets.shards import ShardFiles, is_shards
+from datasets.subsets import Subset, held_out_count, split
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SYNTHETIC_LENGTH, SyntheticFaces, SyntheticPixels
 from datasets.tasks import Task
 from stylegan2.runtime.errors import UserError

@@ -1,18 +1,20 @@
 """Transforms of examples before a task makes a pair: resizing and optional augmentation."""
 
+import importlib
 import os
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from datasets.examples import Example
-from stylegan2.runtime import images
+from stylegan2.runtime import pixels
 
 
-def to_size(image: np.ndarray, size: int) -> Tensor:
+def to_size(image: np.ndarray, size: int) -> np.ndarray:
     """Resize uint8 [P, P, C] with antialiasing and convert it to float32 [C, size, size] in [-1, 1]."""
-    return images.to_tensor(images.resize(image, (size, size)))
+    return pixels.to_planes(pixels.resize(image, (size, size)))
 
 
 class Augment:
@@ -41,10 +43,9 @@ class Augment:
 
 
 def _build_pipeline() -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise it asks a server for updates
-    import albumentations  # imported here because it takes seconds
     import cv2
 
+    albumentations = _import_albumentations()
     cv2.setNumThreads(0)  # worker processes share the cores
     place = albumentations.Affine(
         scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), rotate=(-4, 4), border_mode=cv2.BORDER_REFLECT_101, p=1.0
@@ -53,3 +54,20 @@ def _build_pipeline() -> Any:
         brightness=(0.85, 1.15), contrast=(0.85, 1.15), saturation=(0.85, 1.15), hue=(0.0, 0.0), p=1.0
     )
     return albumentations.Compose([place, colour], additional_targets={"source": "image"})
+
+
+def _import_albumentations() -> ModuleType:
+    """Import albumentations, which takes seconds, without its conversions to tensors.
+
+    Those import PyTorch, which takes 300 MB in every worker process. Without them albumentations works as if PyTorch
+    were not installed.
+    """
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise it asks a server for updates
+    conversions = "albumentations.pytorch"
+    if conversions in sys.modules:
+        return importlib.import_module("albumentations")
+    sys.modules[conversions] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    try:
+        return importlib.import_module("albumentations")
+    finally:
+        del sys.modules[conversions]

@@ -17,6 +17,7 @@ from stylegan2 import ops
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.pixels import LUMA
 
 
 class Codes(NamedTuple):
@@ -188,7 +189,6 @@ def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> T
 
 
 TINY = 1e-12
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, like Pillow's conversion to gray
 
 
 def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,7 @@ def translate_photos(
         for n, (outputs, codes) in enumerate(zip(pictures, batch.codes.split(o.multi_modal.n_outputs), strict=True)):
             pending, is_last = waiting.popleft()
             portrait = pending.portrait
-            finished = [task.finish(picture, portrait.picture, portrait.source) for picture in outputs]
+            finished = [task.finish(picture, portrait.picture, portrait.source.numpy()) for picture in outputs]
             if o.optimisation.save_generators:
                 path = o.exp_dir / "generators" / f"{pending.name}.safetensors"
                 save_generator(path, batch.generators[n], {"pivotal_steps": o.optimisation.pivotal})

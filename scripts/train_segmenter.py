@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from datasets.faces.labels import LABELS
+from datasets.fixed_pairs import fixed_batches
 from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs, fixed_batches
+from datasets.pairs import TaskPairs
 from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks.segmentation import Segmentation
 from options.commands.train_segmenter import TrainSegmenter

@@ -1,17 +1,19 @@
 """Frontalization: rendering a turned head from the front (pSp, arXiv 2008.00951, section 4.2)."""
 
-import numpy as np
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from datasets.baselines import baseline, resized_source
+import numpy as np
+
 from datasets.examples import Example, Indexed
 from datasets.pack import DiskCache
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
-from psp.evaluation.methods import Method
 from stylegan2.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from psp.evaluation.methods import Method
 
 MAX_YAW = 60.0  # degrees
 YAWS = (0, 30, 45, 60)  # yaw of the groups for evaluation in degrees, to either side
@@ -50,7 +52,7 @@ class Frontalization(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a training pair; see `Task.make_pair`.
 
         Source and target of an exact pair are mirrored together. A photo without a source is its own source, and both
@@ -73,7 +75,9 @@ class Frontalization(Task):
         """Render held-out faces in one group per angle."""
         return [Group(f"yaw {yaw}", TurnedExamples(yaw, resolution), self) for yaw in YAWS]
 
-    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+    def baselines(self, source_size: int, paired: bool) -> "list[Method]":
+        from datasets.baselines import baseline, resized_source  # imports PyTorch
+
         return [baseline("turned source", source_size, resized_source)]
 
 

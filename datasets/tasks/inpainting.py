@@ -9,13 +9,10 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from datasets.baselines import baseline
 from datasets.examples import Example, Indexed
 from datasets.folder import ImageFiles, square
 from datasets.masks import MASKS, paste_known
@@ -25,10 +22,14 @@ from datasets.synthetic import HELD_OUT_SEED
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
-from psp.evaluation.methods import Method, OnStep
 from psp.inference.sources import PhotosWithHoles, masked
-from stylegan2.runtime import images
+from stylegan2.runtime import image_reader, pixels
 from stylegan2.runtime.errors import ImageError, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from psp.evaluation.methods import Method
 
 WHITE = 128  # smallest gray value of a mask that counts as a hole
 QUARTER = 0.5  # side of a hole that covers a quarter of the image, as a fraction of the image's side
@@ -74,7 +75,7 @@ class Inpainting(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a pair of the photo with a hole and the whole photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         hole = self._draw_hole(example, source_size, rng)  # [S, S]
@@ -88,14 +89,14 @@ class Inpainting(Task):
             return square(self._masks.read(index, "gray")[..., 0], size) >= WHITE
         return MASKS[self.mask_kinds[rng.integers(len(self.mask_kinds))]](size, rng)
 
-    def show_source(self, source: Tensor) -> Tensor:
+    def show_source(self, source: "Tensor") -> "Tensor":
         return source[:, :3]  # [N, 3, S, S]
 
     def read_file(self, path: str | os.PathLike) -> np.ndarray:
         """Read a photo as uint8 [H, W, 4] that is transparent where it is missing or where its mask is white."""
-        photo = images.read_image(path, "rgba").copy()  # [H, W, 4]
+        photo = image_reader.read_image(path, "rgba").copy()  # [H, W, 4]
         if self.mask_data is not None:
-            mask = images.resize(self._mask_of(Path(path))[..., 0], photo.shape[:2])  # [H, W]
+            mask = pixels.resize(self._mask_of(Path(path))[..., 0], photo.shape[:2])  # [H, W]
             photo[..., 3][mask >= WHITE] = 0
         return photo
 
@@ -106,23 +107,27 @@ class Inpainting(Task):
             raise ImageError(f"{str(path)!r} has no mask of its name in {self.mask_data}")
         return self._masks.read(self._mask_indices[path.stem], "gray")
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         return PhotosWithHoles().read_source(picture, size, native_side)
 
-    def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
+    def finish(self, result: np.ndarray, picture: np.ndarray, source: np.ndarray) -> np.ndarray:
         if not self.paste_known or result.shape[2] != 3:
             return result
-        return paste_known(result, images.resize(picture, result.shape[:2]), source[3].numpy() > 0.5)
+        return paste_known(result, pixels.resize(picture, result.shape[:2]), source[3] > 0.5)
 
     def groups(self, examples: Indexed[Example]) -> list[Group]:
         """Make one group per kind of hole, and one with square holes that cover a quarter of the image."""
         kinds = [Group(kind, examples, Inpainting((kind,))) for kind in self.mask_kinds]
         return [*kinds, Group("quarter", Quarters(examples), self)]
 
-    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+    def baselines(self, source_size: int, paired: bool) -> "list[Method]":
+        from datasets.baselines import baseline, mean_fill  # imports PyTorch
+
         return [baseline("mean fill", source_size, mean_fill)]
 
-    def variants(self, method: Method) -> list[Method]:
+    def variants(self, method: "Method") -> "list[Method]":
+        from datasets.baselines import with_known_pixels  # imports PyTorch
+
         return [with_known_pixels(method)]
 
 
@@ -146,32 +151,3 @@ class Quarters:
         mask = np.zeros((size, size, 1), np.uint8)
         mask[top : top + side, left : left + side] = 255
         return Example(target, mask)
-
-
-def with_known_pixels(method: Method) -> Method:
-    """Return an inpainting method that pastes the result of another one into the hole and keeps the known pixels."""
-
-    def render(source: Tensor, target: Tensor, on_step: OnStep) -> Tensor:
-        results = images.to_uint8(method.render(source, target, on_step))  # [N, T, T, 3]
-        photos, holes = images.to_uint8(target), source[:, 3].cpu().numpy() > 0.5
-        pasted = [paste_known(*parts) for parts in zip(results, photos, holes, strict=True)]
-        return torch.stack([images.to_tensor(picture) for picture in pasted]).to(target.device)  # [N, 3, T, T]
-
-    name = f"{method.name}, known pixels kept"
-    return Method(name, {"known_pixels_kept": method.key}, method.source_size, render, method.steps)
-
-
-def mean_fill(source: Tensor, target: Tensor) -> Tensor:
-    """Fill holes with the mean colour of the known pixels.
-
-    Args:
-        source: Photos and masks, [N, 4, S, S].
-        target: The whole photos, [N, 3, T, T], of which only the known pixels are used.
-
-    Returns:
-        [N, 3, T, T].
-    """
-    hole = F.interpolate(source[:, 3:], target.shape[-1], mode="nearest-exact")  # [N, 1, T, T]
-    known = 1 - hole
-    mean = (target * known).sum([2, 3], keepdim=True) / known.sum([2, 3], keepdim=True).clamp(min=1)  # [N, 3, 1, 1]
-    return target * known + mean * hole

@@ -1,7 +1,6 @@
 """Inversion: reconstructing the photo itself (pSp, arXiv 2008.00951, section 4.1)."""
 
 import numpy as np
-from torch import Tensor
 
 from datasets.examples import Example
 from datasets.tasks.registry import register_task
@@ -19,7 +18,7 @@ class Inversion(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a pair of the photo and itself, or of its source file and the photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         target = to_size(example.target, target_size)  # [3, T, T]

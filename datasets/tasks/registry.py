@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from datasets.tasks.task import Task
-from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from stylegan2.runtime.checkpoint import Metadata
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
@@ -43,7 +45,7 @@ def build_task(name: str, **settings: object) -> Task:
     return TASKS.build(name, **settings)
 
 
-def task_of(metadata: Metadata, source_channels: int, **settings: object) -> Task:
+def task_of(metadata: "Metadata", source_channels: int, **settings: object) -> Task:
     """Build the task that a checkpoint was trained for.
 
     Args:

@@ -2,12 +2,10 @@
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from datasets.baselines import baseline
 from datasets.examples import Example
 from datasets.faces.labels import LABELS
 from datasets.setting import setting
@@ -15,10 +13,14 @@ from datasets.synthetic import SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
-from psp.evaluation.methods import Method
 from psp.inference.sources import LabelMaps, one_hot, out_of_range, palette
-from stylegan2.runtime import images
+from stylegan2.runtime import pixels
 from stylegan2.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from psp.evaluation.methods import Method
 
 MAX_LABELS = 256  # label maps are uint8
 
@@ -54,7 +56,7 @@ class Segmentation(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a pair of one-hot labels and the photo, never mirrored because left and right have different labels."""
         if example.source is None:
             raise UserError("the task segmentation needs label maps: give their folder as source_data")
@@ -62,23 +64,25 @@ class Segmentation(Task):
             raise UserError(f"{example.name or 'a label map'} {problem}")
         return one_hot(example.source, self.label_nc, source_size), to_size(example.target, target_size)
 
-    def show_source(self, source: Tensor) -> Tensor:
-        colours = torch.from_numpy(palette(self.label_nc)).to(source.device)  # [label_nc, 3]
+    def show_source(self, source: "Tensor") -> "Tensor":
+        colours = source.new_tensor(palette(self.label_nc))  # [label_nc, 3]
         shown = colours[source.argmax(1)]  # [N, S, S, 3]
-        return shown.permute(0, 3, 1, 2).float() / 127.5 - 1  # [N, 3, S, S]
+        return shown.permute(0, 3, 1, 2) / 127.5 - 1  # [N, 3, S, S]
 
     def read_file(self, path: str | os.PathLike) -> np.ndarray:
         return LabelMaps(self.label_nc).read_file(path)
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         return LabelMaps(self.label_nc).read_source(picture, size, native_side)
 
-    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+    def baselines(self, source_size: int, paired: bool) -> "list[Method]":
         """List the true image, whose mIoU is the highest that the segmenter can measure."""
+        from datasets.baselines import baseline  # imports PyTorch
+
         return [baseline("true image", source_size, lambda source, target: target)]
 
 
 def labelled_face(faces: SyntheticFaces, index: int) -> Example:
     """Render a procedural face with its labels: target uint8 [R, R, 3] and source uint8 [R, R]."""
     sample = faces.sample(index)
-    return Example(images.to_uint8(torch.from_numpy(sample.image)[None])[0], sample.labels)
+    return Example(pixels.from_planes(sample.image), sample.labels)

@@ -5,10 +5,9 @@ Drawings are derived from photos: their lines are the edges that an extended dif
 et al. 2012, "XDoG") and, if labels are known, the outlines of the parts of the face.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from datasets.examples import Example
 from datasets.synthetic import SyntheticFaces
@@ -16,8 +15,11 @@ from datasets.tasks.registry import register_task
 from datasets.tasks.segmentation import labelled_face
 from datasets.tasks.task import Task
 from datasets.transforms import to_size
-from psp.inference.sources import Drawings, draw, drawing_to_tensor
-from stylegan2.runtime import images
+from psp.inference.sources import Drawings, draw, drawing_to_plane
+from stylegan2.runtime import pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_task("sketch")
@@ -35,7 +37,7 @@ class Sketch(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a pair of a drawing and the photo, mirrored with probability 0.5.
 
         If labels are known, half of the drawings show the outlines of the parts of the face. The others show only the
@@ -44,16 +46,16 @@ class Sketch(Task):
         example, outlined = example.maybe_mirrored(rng), rng.random() < 0.5
         target = to_size(example.target, target_size)  # [3, T, T]
         if example.source is not None and example.source.ndim == 3:  # a drawing from a file
-            return drawing_to_tensor(images.resize(example.source, (source_size, source_size))[..., 0]), target
-        drawing = draw(images.resize(example.target, (source_size, source_size)))  # [S, S]
+            return drawing_to_plane(pixels.resize(example.source, (source_size, source_size))[..., 0]), target
+        drawing = draw(pixels.resize(example.target, (source_size, source_size)))  # [S, S]
         if example.source is not None and outlined:
-            drawing[outlines(images.resize(example.source, (source_size, source_size)))] = 0
-        return drawing_to_tensor(drawing), target
+            drawing[outlines(pixels.resize(example.source, (source_size, source_size)))] = 0
+        return drawing_to_plane(drawing), target
 
-    def show_source(self, source: Tensor) -> Tensor:
+    def show_source(self, source: "Tensor") -> "Tensor":
         return (source * 2 - 1).expand(-1, 3, -1, -1)  # [N, 3, S, S]
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         return Drawings().read_source(picture, size, native_side)
 
 

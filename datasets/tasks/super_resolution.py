@@ -1,21 +1,21 @@
 """Super-resolution: a photo from a reduced copy (pSp, arXiv 2008.00951: antialiased bicubic, factors 1 to 32)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from datasets.baselines import baseline, resized_source
 from datasets.examples import Example, Indexed
 from datasets.setting import setting
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
 from datasets.transforms import to_size
-from psp.evaluation.methods import Method
-from stylegan2.runtime import images
+from stylegan2.runtime import pixels
 from stylegan2.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from psp.evaluation.methods import Method
 
 FACTORS = (1, 2, 4, 8, 16, 32)
 
@@ -45,16 +45,16 @@ class SuperResolution(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a pair of the reduced photo, or its source file, and the photo, mirrored with probability 0.5."""
         example = example.maybe_mirrored(rng)
         factor = int(rng.choice(self.resize_factors))
         target = to_size(example.target, target_size)  # [3, T, T]
         if example.source is not None:
             return to_size(example.source, source_size), target
-        return images.to_tensor(degrade(example.target, source_size, factor)), target
+        return pixels.to_planes(degrade(example.target, source_size, factor)), target
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         if self.resize_factor > 1 and native_side > size / self.resize_factor:
             picture = degrade(picture, size, self.resize_factor)  # [S, S, 3]
         return to_size(picture, size), picture
@@ -64,16 +64,15 @@ class SuperResolution(Task):
         factors = sorted(set(self.resize_factors))
         return [Group(f"factor {factor}", examples, SuperResolution((factor,))) for factor in factors]
 
-    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+    def baselines(self, source_size: int, paired: bool) -> "list[Method]":
         """List the bicubic enlargement of the reduced photo, or the enlarged source if sources are files."""
+        from datasets.baselines import baseline, bicubic_enlargement, resized_source  # imports PyTorch
+
         if paired:
             return [baseline("source, enlarged", source_size, resized_source)]
         factor = self.resize_factors[0]
-
-        def enlarge(source: Tensor, target: Tensor) -> Tensor:
-            return enlarge_bicubic(target, max(1, round(source_size / factor)))  # [N, 3, T, T]
-
-        return [baseline("bicubic enlargement", source_size, enlarge, factor=factor)]
+        fill = bicubic_enlargement(max(1, round(source_size / factor)))
+        return [baseline("bicubic enlargement", source_size, fill, factor=factor)]
 
 
 def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
@@ -89,16 +88,6 @@ def degrade(image: np.ndarray, size: int, factor: int) -> np.ndarray:
     """
     small = max(1, round(size / factor))
     if small >= size:
-        return images.resize(image, (size, size))  # [S, S, 3]
+        return pixels.resize(image, (size, size))  # [S, S, 3]
     shrunk = Image.fromarray(image).resize((small, small), Image.Resampling.BICUBIC)  # antialiased
-    return images.resize(np.asarray(shrunk), (size, size))  # [S, S, 3]
-
-
-def enlarge_bicubic(photos: Tensor, small: int) -> Tensor:
-    """Reduce photos [N, 3, T, T] to a side of `small` pixels as `degrade` does, and enlarge them bicubically again."""
-    enlarged = [_resample(_resample(photo, small), len(photo)) for photo in images.to_uint8(photos)]
-    return torch.stack([images.to_tensor(photo) for photo in enlarged]).to(photos.device)  # [N, 3, T, T]
-
-
-def _resample(photo: np.ndarray, size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC))  # [size, size, 3]
+    return pixels.resize(np.asarray(shrunk), (size, size))  # [S, S, 3]

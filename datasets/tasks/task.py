@@ -1,16 +1,23 @@
-"""The base class of tasks, whose methods are those of a task that reads photos without changes."""
+"""The base class of tasks, whose methods are those of a task that reads photos without changes.
+
+Worker processes make the pairs of a training. They stay small because neither this module nor the tasks import PyTorch
+to do so; a task imports what only its evaluation needs where it is used.
+"""
 
 import os
 from dataclasses import dataclass, fields, is_dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from datasets.examples import Example, Indexed
 from datasets.synthetic import SyntheticFaces
-from psp.evaluation.methods import Method
-from stylegan2.runtime import images
+from stylegan2.runtime import image_reader, pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from psp.evaluation.methods import Method
 
 
 class Task:
@@ -23,7 +30,7 @@ class Task:
     Attributes:
         source_channels: Number of channels of the source tensor.
         lambdas: {loss: weight}, the weights of the paper.
-        source_mode: How source files are read: "rgb", "gray" or "labels"; see `images.read_image`.
+        source_mode: How source files are read: "rgb", "gray" or "labels"; see `image_reader.read_image`.
         needs_source: Whether source files are required because no source can be derived from an image.
         aligns: Whether the inputs of inference are images in which faces can be detected.
         rendering: Name of what `render` makes of procedural faces, which has to change whenever that changes; "" for
@@ -61,7 +68,7 @@ class Task:
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Make a training pair.
 
         Args:
@@ -75,7 +82,7 @@ class Task:
         """
         raise AttributeError(f"{type(self).__name__} does not define make_pair")
 
-    def show_source(self, source: Tensor) -> Tensor:
+    def show_source(self, source: "Tensor") -> "Tensor":
         """Convert sources [N, source_channels, S, S] to RGB images [N, 3, S, S] in [-1, 1] for display."""
         return source
 
@@ -90,9 +97,9 @@ class Task:
         Raises:
             ImageError: The file cannot be read.
         """
-        return images.read_image(path)
+        return image_reader.read_image(path)
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         """Convert an image to the source that the encoder reads.
 
         Args:
@@ -103,9 +110,9 @@ class Task:
         Returns:
             The source, float32 [source_channels, S, S], and an image of it for display, uint8 [P, P, 3].
         """
-        return images.to_tensor(picture), picture
+        return pixels.to_planes(picture), picture
 
-    def finish(self, result: np.ndarray, picture: np.ndarray, source: Tensor) -> np.ndarray:
+    def finish(self, result: np.ndarray, picture: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Post-process a result of inference.
 
         Args:
@@ -132,7 +139,7 @@ class Task:
         """Render held-out faces in special groups; None if `groups` should divide the faces that `render` renders."""
         return None
 
-    def baselines(self, source_size: int, paired: bool) -> list[Method]:
+    def baselines(self, source_size: int, paired: bool) -> "list[Method]":
         """List the baselines of the task, which compute outputs without a model.
 
         Args:
@@ -141,7 +148,7 @@ class Task:
         """
         return []
 
-    def variants(self, method: Method) -> list[Method]:
+    def variants(self, method: "Method") -> "list[Method]":
         """List variants of an encoder's method that post-process its outputs, to be evaluated in addition to it."""
         return []
 

@@ -5,43 +5,20 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from psp.inference.align import Crop, align, extract
 from psp.inference.detect import SEARCH_SIDES, Detector, Face, build_detector, find_faces
+from psp.inference.sources import PhotoTask
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_reader import shrink_factor
 from stylegan2.runtime.threads import ordered_map
 
 THUMBNAIL = 160  # px, longer side of a picture on the contact sheet
-
-
-class PhotoTask(Protocol):
-    """The part of a task (`datasets.tasks`) that inference needs."""
-
-    aligns: ClassVar[bool]
-    """whether faces can be detected in the sources of this task"""
-
-    def read_file(self, path: Path) -> np.ndarray:
-        """Read a file as uint8 [H, W, C], or as label ids [H, W]."""
-        ...
-
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
-        """Convert a square picture to the input of the encoder.
-
-        Args:
-            picture: uint8 [P, P, C], or label ids [P, P].
-            size: Side S of the encoder's input in pixels.
-            native_side: Side of the picture, in pixels, before it was resized.
-
-        Returns:
-            The input of the encoder, float32 [C', S, S], and a picture of it to show, uint8 [P, P, 3].
-        """
-        ...
 
 
 @dataclass
@@ -104,7 +81,7 @@ class FaceReader:
             with contextlib.suppress(UserError):  # a false detection: landmarks outside of the photo, or in one point
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, C]
                 source, picture = self.task.read_source(picture, self.input_size or self.size, crop.side)
-                portraits.append(Portrait(source, picture, face, crop, shrunk=shrunk))
+                portraits.append(Portrait(torch.as_tensor(source), picture, face, crop, shrunk=shrunk))
         return portraits
 
 
@@ -130,7 +107,7 @@ class AlignedReader:
         picture = images.resize(square, (self.size, self.size))  # [S, S, C] or [S, S]
         source, picture = self.task.read_source(picture, self.input_size or self.size, len(square))
         thumbnail = shrink(picture if photo.ndim == 2 else photo, THUMBNAIL)
-        return Photo(file, "ok", None, thumbnail, [Portrait(source, picture, region=region)])
+        return Photo(file, "ok", None, thumbnail, [Portrait(torch.as_tensor(source), picture, region=region)])
 
 
 @dataclass(frozen=True)
@@ -149,7 +126,9 @@ class CropReader:
         photo = self.task.read_file(file)  # [H, W, C]
         picture = extract(photo, self.crop, self.size)  # [S, S, C]
         source, picture = self.task.read_source(picture, self.input_size or self.size, self.crop.side)
-        return Photo(file, "ok", None, shrink(photo, THUMBNAIL), [Portrait(source, picture, crop=self.crop)])
+        return Photo(
+            file, "ok", None, shrink(photo, THUMBNAIL), [Portrait(torch.as_tensor(source), picture, crop=self.crop)]
+        )
 
 
 Reader = FaceReader | AlignedReader | CropReader

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from psp.inference.align import Crop, ffhq_crop
 from psp.inference.detect import SEARCH_SIDES, build_detector
 from psp.inference.detect import find_faces as detect_faces
-from psp.inference.photos import CropReader, PhotoTask, Portrait, Reader, build_reader, read_photos
-from psp.inference.sources import Picture, first_face_missing, read_picture
+from psp.inference.photos import CropReader, Portrait, Reader, build_reader, read_photos
+from psp.inference.sources import PhotoTask, Picture, first_face_missing, read_picture
 from psp.model import PSp
 from stylegan2.runtime.errors import ImageError, UserError
 

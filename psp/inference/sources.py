@@ -1,26 +1,25 @@
 """The kinds of pictures that encoders read: photos, line drawings, label maps, and photos with holes.
 
 Each class converts the pictures of a user to inputs of an encoder. A picture is a path, the bytes of a file, or a
-Pillow image. The tasks prepare their training data by the same functions.
+Pillow image. The tasks prepare their training data by the same functions, in processes that read ahead: this module
+does not import PyTorch, so that they stay small.
 """
 
 import colorsys
 import io
 import os
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
-from psp.inference.photos import PhotoTask
-from psp.model import LUMA
-from stylegan2.runtime import images
-from stylegan2.runtime.checkpoint import Metadata
+from stylegan2.runtime import image_reader, pixels
 from stylegan2.runtime.errors import ImageError, UserError
+
+if TYPE_CHECKING:
+    from stylegan2.runtime.checkpoint import Metadata
 
 Picture = str | os.PathLike | bytes | Image.Image
 
@@ -32,12 +31,36 @@ OPAQUE = 192  # smallest alpha of a known pixel; below 255, because resampling b
 GRAY = 128  # gray level with which holes are shown
 
 
+class PhotoTask(Protocol):
+    """The part of a task (`datasets.tasks`) that inference needs."""
+
+    aligns: ClassVar[bool]
+    """whether faces can be detected in the sources of this task"""
+
+    def read_file(self, path: Path) -> np.ndarray:
+        """Read a file as uint8 [H, W, C], or as label ids [H, W]."""
+        ...
+
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
+        """Convert a square picture to the input of the encoder.
+
+        Args:
+            picture: uint8 [P, P, C], or label ids [P, P].
+            size: Side S of the encoder's input in pixels.
+            native_side: Side of the picture, in pixels, before it was resized.
+
+        Returns:
+            The input of the encoder, float32 [C', S, S], and a picture of it to show, uint8 [P, P, 3].
+        """
+        ...
+
+
 def read_picture(picture: Picture, mode: str = "rgb") -> np.ndarray:
     """Read a picture.
 
     Args:
         picture: A path, the bytes of a file, or a Pillow image.
-        mode: One of the modes of `images.read_image`, such as "rgb", "rgba" or "labels".
+        mode: One of the modes of `image_reader.read_image`, such as "rgb", "rgba" or "labels".
 
     Returns:
         uint8 [H, W, C], or label ids [H, W].
@@ -46,12 +69,12 @@ def read_picture(picture: Picture, mode: str = "rgb") -> np.ndarray:
         ImageError: The picture cannot be read. The message says why.
     """
     if isinstance(picture, Image.Image):
-        return images.read_image(as_file(picture), mode)
-    return images.read_image(picture, mode)
+        return image_reader.read_image(as_file(picture), mode)
+    return image_reader.read_image(picture, mode)
 
 
 def as_file(picture: Image.Image) -> bytes:
-    """Encode a Pillow image, upright, as a file, so that `images.read_image` checks and converts it like any file.
+    """Encode a Pillow image, upright, as a file, so that it is checked and converted like any file.
 
     Raises:
         ImageError: Images of this mode cannot be encoded.
@@ -64,7 +87,7 @@ def as_file(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def sources_of(metadata: Metadata, channels: int) -> PhotoTask:
+def sources_of(metadata: "Metadata", channels: int) -> PhotoTask:
     """Return the object that reads pictures for an encoder.
 
     Args:
@@ -87,9 +110,9 @@ class Photos:
         """Read a picture as uint8 [H, W, 3]."""
         return read_picture(path)
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         """Convert uint8 [P, P, 3] to the encoder's input [3, S, S] in [-1, 1] and a picture to show [P, P, 3]."""
-        return images.to_tensor(images.resize(picture, (size, size))), picture
+        return pixels.to_planes(pixels.resize(picture, (size, size))), picture
 
 
 # ---------------------------------------------------------------------------------------------- drawings
@@ -98,20 +121,20 @@ class Photos:
 class Drawings(Photos):
     """Drawings, which the encoder reads unchanged, and photos, which are converted to drawings."""
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         """Convert uint8 [P, P, 3] to the encoder's input [1, S, S] in [0, 1] and a picture to show [S, S, 3].
 
         A picture that is mostly white is taken as a drawing. Any other picture is converted to a drawing first.
         """
-        resized = images.resize(picture, (size, size))  # [S, S, 3]
-        gray = np.rint(resized @ np.array(LUMA)).astype(np.uint8)  # [S, S]
+        resized = pixels.resize(picture, (size, size))  # [S, S, 3]
+        gray = np.rint(resized @ np.array(pixels.LUMA)).astype(np.uint8)  # [S, S]
         drawing = gray if np.median(gray) > PAPER else draw(resized)
-        return drawing_to_tensor(drawing), np.repeat(drawing[..., None], 3, axis=2)  # the latter [S, S, 3]
+        return drawing_to_plane(drawing), np.repeat(drawing[..., None], 3, axis=2)  # the latter [S, S, 3]
 
 
 def draw(photo: np.ndarray) -> np.ndarray:
     """Convert a photo, uint8 [S, S, 3], to a black-on-white drawing, uint8 [S, S] (XDoG, Winnemöller et al. 2012)."""
-    gray = photo @ np.array(LUMA, np.float32) / 255  # [S, S]
+    gray = photo @ np.array(pixels.LUMA, np.float32) / 255  # [S, S]
     sigma = max(SIGMA * len(photo) / 256, 0.5)
     around = gaussian_filter(gray, RATIO * sigma)
     contrast = (gaussian_filter(gray, sigma) - around) / (around + GLARE)  # negative next to brighter areas
@@ -119,9 +142,9 @@ def draw(photo: np.ndarray) -> np.ndarray:
     return np.rint(255 * (1 - ink)).astype(np.uint8)
 
 
-def drawing_to_tensor(drawing: np.ndarray) -> Tensor:
+def drawing_to_plane(drawing: np.ndarray) -> np.ndarray:
     """Convert a drawing, uint8 [S, S], to float32 [1, S, S] in [0, 1]."""
-    return torch.from_numpy(drawing.astype(np.float32) / 255)[None]
+    return drawing.astype(np.float32)[None] / 255  # [1, S, S]
 
 
 # -------------------------------------------------------------------------------------------- label maps
@@ -150,15 +173,15 @@ class LabelMaps:
             raise ImageError(f"{picture_name(path)} {problem}")
         return labels
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         """Convert label ids [P, P] to the encoder's input [label_nc, S, S] of 0 and 1 and to colours [P, P, 3]."""
         return one_hot(picture, self.label_nc, size), palette(self.label_nc)[picture]  # the latter [P, P, 3]
 
 
-def one_hot(labels: np.ndarray, label_nc: int, size: int) -> Tensor:
+def one_hot(labels: np.ndarray, label_nc: int, size: int) -> np.ndarray:
     """Convert label ids [P, P] to float32 [label_nc, S, S] of 0 and 1, resized without mixing labels."""
-    resized = images.resize(labels, (size, size)).astype(np.int64)  # [S, S]
-    return F.one_hot(torch.from_numpy(resized), label_nc).permute(2, 0, 1).float()  # [label_nc, S, S]
+    resized = pixels.resize(labels, (size, size))  # [S, S]
+    return (resized == np.arange(label_nc)[:, None, None]).astype(np.float32)  # [label_nc, S, S]
 
 
 def out_of_range(labels: np.ndarray, label_nc: int) -> str | None:
@@ -202,17 +225,17 @@ class PhotosWithHoles:
         """Read a picture as uint8 [H, W, 4]."""
         return read_picture(path, "rgba")
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         """Convert uint8 [P, P, 4] to photo and mask [4, S, S], and to a photo with gray holes to show [P, P, 3]."""
         hole = picture[..., 3] < OPAQUE  # [P, P]
         seen = np.where(hole[..., None], np.uint8(GRAY), picture[..., :3])  # [P, P, 3]
         # A pixel of the encoder's input is missing if any part of it is missing.
         share = Image.fromarray(hole * np.uint8(255)).resize((size, size), Image.Resampling.BILINEAR)
-        photo = images.to_tensor(images.resize(seen, (size, size)))  # [3, S, S]
+        photo = pixels.to_planes(pixels.resize(seen, (size, size)))  # [3, S, S]
         return masked(photo, np.asarray(share) > 0), seen
 
 
-def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
+def masked(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Set a photo to 0 in a hole and append the mask.
 
     Args:
@@ -222,8 +245,8 @@ def masked(photo: Tensor, hole: np.ndarray) -> Tensor:
     Returns:
         float32 [4, S, S], whose last channel is 1 where the photo is missing and 0 elsewhere.
     """
-    mask = torch.from_numpy(hole)[None].float()  # [1, S, S]
-    return torch.cat([photo * (1 - mask), mask])  # [4, S, S]
+    mask = hole[None].astype(np.float32)  # [1, S, S]
+    return np.concatenate([photo * (1 - mask), mask])  # [4, S, S]
 
 
 def picture_name(picture: Picture) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
-from psp.model import LOSS_SIZE, LUMA, Codes, PSp
+from psp.model import LOSS_SIZE, Codes, PSp
 from psp.optimize import losses_for, optimize_codes
 from psp.pivotal import tune_generator
 from psp.precision import autocast, safe_precision
@@ -19,6 +19,7 @@ from stylegan2.latents.sampling import render
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.pixels import LUMA
 from stylegan2.runtime.progress import Progress
 
 

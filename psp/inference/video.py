@@ -15,7 +15,8 @@ import torch
 from psp.inference.align import align
 from psp.inference.detect import Detector, Face
 from psp.inference.editing import Move, move_codes, paste_back_portraits, render_codes
-from psp.inference.photos import PhotoTask, Portrait
+from psp.inference.photos import Portrait
+from psp.inference.sources import PhotoTask
 from psp.inference.translate import Refinement, translate, tune_for
 from psp.model import Codes, PSp
 from stylegan2.networks.protocols import Generator
@@ -254,7 +255,7 @@ def _portraits(
             continue
         picture, crop = align(frame, points, size)  # [S, S, 3]
         read, picture = task.read_source(picture, input_size, crop.side)
-        yield frame, Portrait(read, picture, None, crop)
+        yield frame, Portrait(torch.as_tensor(read), picture, None, crop)
 
 
 def _tune(

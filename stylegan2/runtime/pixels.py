@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, like Pillow's conversion to gray
+
 Region = tuple[float, float, float, float]
 """left, top, right and bottom of a part of an image, as fractions of its width and height"""
 
@@ -11,6 +13,11 @@ def to_planes(array: np.ndarray) -> np.ndarray:
     """Convert uint8 [H, W, C] to float32 [C, H, W] in [-1, 1]."""
     planes = np.ascontiguousarray(array.transpose(2, 0, 1), np.float32)  # [C, H, W]
     return planes / 127.5 - 1
+
+
+def from_planes(planes: np.ndarray) -> np.ndarray:
+    """Convert float32 [C, H, W] in [-1, 1] to uint8 [H, W, C], clamped and rounded: the inverse of `to_planes`."""
+    return np.ascontiguousarray(((planes + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def to_pillow(array: np.ndarray) -> Image.Image:

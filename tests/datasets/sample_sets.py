@@ -1,9 +1,11 @@
 """Data sets that say what becomes of the processes that read them; without PyTorch, as those are to be."""
 
 import os
+import re
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -52,3 +54,15 @@ class Sizes:
 
     def __getitem__(self, key):
         return np.full((3, 700, 700), key[1], np.float32), np.int64(key[1]), np.array([key[1]] * 2), np.zeros(0)
+
+
+class Holdings:
+    """A data set, and what the process that reads it holds: `[key]` returns [resident kB, whether torch is there]."""
+
+    def __init__(self, dataset):
+        self.dataset, self.preload = dataset, dataset.preload
+
+    def __getitem__(self, key):
+        _ = self.dataset[key]
+        resident = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        return np.array([int(resident[1]), "torch" in sys.modules])

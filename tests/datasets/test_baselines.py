@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets.baselines import mean_fill
 from datasets.masks import paste_known
 from datasets.tasks import TASKS, build_task
-from datasets.tasks.inpainting import mean_fill
 from datasets.tasks.super_resolution import SuperResolution, degrade
 from psp.evaluation.methods import Method
 from stylegan2.runtime.images import resize, to_tensor, to_uint8

@@ -17,7 +17,7 @@ from datasets.loader import stream_batches
 from datasets.read_ahead import BATCHES_AHEAD, read_ahead
 from datasets.worker import open_packed, pack, places
 from stylegan2.runtime.errors import ImageError, UserError
-from tests.datasets.sample_sets import Dying, Failing, Numbers, Sizes, Warns
+from tests.datasets.sample_sets import Dying, Failing, Holdings, Numbers, Sizes, Warns
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +41,33 @@ def check_processes():
     assert not any(torch_there)
     assert set(sums) == {2_000_000}
     assert not any(writeable)
+
+
+TASK_NAMES = ("inversion", "frontalization", "inpainting", "segmentation", "sketch", "super_resolution", "toonify")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says how much memory a process holds")
+def test_processes_that_make_pairs_hold_no_torch_and_little_memory(tmp_path):
+    """Those of every task and of the segmenter, with augmentation; goal: at most 300 MB each."""
+    program = "from tests.datasets.test_read_ahead import check_pairs; check_pairs()"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=200)
+
+
+def check_pairs():
+    from datasets.pairs import TaskPairs
+    from datasets.sources import open_split
+    from datasets.tasks import build_task
+
+    for name in TASK_NAMES:
+        task = build_task(name)
+        examples, _ = open_split(task, "synthetic", 64)
+        for augment, limit in ((False, 100_000), (True, 150_000)):  # measured: 72 and 113 MB
+            found = stream(Holdings(TaskPairs(examples, task, 64, 64, 0, augment)), workers=1)
+            for resident, torch_there in torch.cat(list(islice(found, 3))).tolist():
+                assert not torch_there, name
+                assert resident < limit, (name, augment)
+            found.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux says how much memory is whose")

@@ -9,13 +9,16 @@ import torch
 
 import datasets.tasks
 from datasets.examples import Example
-from datasets.pairs import TaskPairs, write_sheet
+from datasets.fixed_pairs import write_sheet
+from datasets.pairs import TaskPairs
 from datasets.sources import open_split
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks import TASKS, Task, build_task, register_task, task_of
 from psp.losses import LOSSES
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image, resize, to_tensor, write_image
+from stylegan2.runtime.pixels import to_planes
+from tests.datasets.tasks import tensors
 
 PHOTO = resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (48, 48))
 LABELS = np.kron(np.arange(16, dtype=np.uint8).reshape(4, 4), np.ones((12, 12), np.uint8))  # [48, 48]
@@ -24,7 +27,7 @@ FACES = SyntheticFaces(48)
 
 def make_pair(task, seed=0, source_size=32, target_size=16, image=PHOTO):
     example = Example(image, LABELS if task.needs_source else None)
-    return task.make_pair(example, source_size, target_size, np.random.default_rng(seed))
+    return tensors.make_pair(task, example, source_size, target_size, np.random.default_rng(seed))
 
 
 @pytest.fixture(params=TASKS.names())
@@ -91,14 +94,14 @@ def test_procedural_faces_give_pairs(task):
 def test_what_inference_reads_is_what_training_shows(task, tmp_path):
     write_image(tmp_path / "a.png", LABELS if task.needs_source else PHOTO)
     picture = resize(task.read_file(tmp_path / "a.png"), (40, 40))
-    source, shown = task.read_source(picture, 32, 48.0)
+    source, shown = tensors.read_source(task, picture, 32, 48.0)
     assert source.dtype == torch.float32
     assert source.shape[0] == task.source_channels
     assert -1 <= source.min() <= source.max() <= 1
     assert shown.dtype == np.uint8
     assert shown.shape[2] == 3
     assert (source.min() >= 0) == (make_pair(task)[0].min() >= 0)  # label maps and sketches are in [0, 1]
-    assert task.finish(PHOTO, shown, source).shape == PHOTO.shape
+    assert task.finish(PHOTO, shown, source.numpy()).shape == PHOTO.shape
 
 
 def test_an_unknown_task_names_those_there_are():
@@ -196,11 +199,11 @@ def test_one_new_file_is_a_new_task(tmp_path, monkeypatch):
         training, held_out = open_split(task, "synthetic", 32)
         for examples in (training, held_out):
             source, target = TaskPairs(examples, task, 32, 32, 0)[1, 1]
-            assert torch.equal(source, -0.5 * target)
+            assert np.array_equal(source, -0.5 * target)
         write_sheet(TaskPairs(training, task, 32, 32, 0), tmp_path / "pairs.png")
         assert read_image(tmp_path / "pairs.png").shape[2] == 3
         found = task_of({"task": "negative", "task_settings": task.config}, 3)
         assert found.strength == 0.5
-        assert torch.equal(found.read_source(PHOTO, 48, 48.0)[0], to_tensor(PHOTO))
+        assert np.array_equal(found.read_source(PHOTO, 48, 48.0)[0], to_planes(PHOTO))
     finally:
         sys.modules.pop("datasets.tasks.negative", None)

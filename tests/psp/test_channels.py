@@ -8,7 +8,7 @@ from psp.losses import WeightedLosses, build_losses
 from psp.losses.effnet import EffNet
 from psp.losses.identity import Identity
 from psp.losses.l2 import L2
-from psp.model import LUMA, Codes, PSp, comparable
+from psp.model import Codes, PSp, comparable
 from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
 from psp.trainer import step
@@ -16,6 +16,7 @@ from psp.training_settings import TrainingSettings
 from psp.training_state import buffers_of_step, build_state
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.guard import Guard
+from stylegan2.runtime.pixels import LUMA
 from stylegan2.runtime.stats import Averages
 
 

@@ -7,6 +7,7 @@ from datasets.synthetic import SyntheticFaces
 from datasets.tasks import build_task
 from datasets.tasks.sketch import draw, outlines
 from stylegan2.runtime.images import resize, to_tensor
+from tests.datasets.tasks.tensors import make_pair, read_source
 
 TASK, FACES = build_task("sketch"), SyntheticFaces(64)
 
@@ -45,10 +46,10 @@ def test_outlines_are_the_borders_between_labels():
 
 def test_half_of_the_drawings_have_the_outlines_and_the_others_are_those_of_inference():
     example = TASK.render(FACES, 3)
-    read = TASK.read_source(example.target, 64, 64.0)[0]
+    read = read_source(TASK, example.target, 64, 64.0)[0]
     with_outlines = 0
     for seed in range(40):
-        source, target = TASK.make_pair(example, 64, 64, np.random.default_rng(seed))
+        source, target = make_pair(TASK, example, 64, 64, np.random.default_rng(seed))
         if not torch.equal(target, to_tensor(example.target)):
             source, target = source.flip(2), target.flip(2)
         assert torch.equal(target, to_tensor(example.target))
@@ -60,17 +61,17 @@ def test_half_of_the_drawings_have_the_outlines_and_the_others_are_those_of_infe
 def test_a_drawing_is_read_as_it_is():
     photo = FACES.image(4)
     drawing = draw(photo)
-    source, shown = TASK.read_source(np.repeat(drawing[..., None], 3, axis=2), 64, 64.0)
+    source, shown = read_source(TASK, np.repeat(drawing[..., None], 3, axis=2), 64, 64.0)
     assert torch.equal(source, torch.from_numpy(drawing / np.float32(255))[None])
     assert np.array_equal(shown[..., 0], drawing)
-    from_photo, _ = TASK.read_source(photo, 64, 64.0)
+    from_photo, _ = read_source(TASK, photo, 64, 64.0)
     torch.testing.assert_close(from_photo, source)
 
 
 def test_drawings_of_ones_own_replace_ours():
     photo, own = FACES.image(0), np.full((64, 64, 1), 255, np.uint8)
     own[:20] = 0
-    source, _ = TASK.make_pair(Example(photo, own), 32, 32, np.random.default_rng(0))
+    source, _ = make_pair(TASK, Example(photo, own), 32, 32, np.random.default_rng(0))
     assert torch.equal(source, torch.from_numpy(resize(own, (32, 32))[..., 0] / np.float32(255))[None])
 
 

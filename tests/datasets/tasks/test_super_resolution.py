@@ -8,6 +8,7 @@ from datasets.tasks import build_task
 from datasets.tasks.super_resolution import degrade
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import resize, to_tensor
+from tests.datasets.tasks.tensors import make_pair, read_source
 
 PHOTO = resize(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8), (64, 64))
 
@@ -35,7 +36,7 @@ def test_each_sample_has_a_factor_of_its_own():
     expected = [to_tensor(degrade(PHOTO, 32, factor)) for factor in (1, 4, 16)]
     counts = np.zeros(3)
     for seed in range(90):
-        source, target = task.make_pair(Example(PHOTO), 32, 64, np.random.default_rng(seed))
+        source, target = make_pair(task, Example(PHOTO), 32, 64, np.random.default_rng(seed))
         if not torch.equal(target, to_tensor(PHOTO)):
             source, target = source.flip(2), target.flip(2)
         assert torch.equal(target, to_tensor(PHOTO))
@@ -47,30 +48,34 @@ def test_a_small_photo_is_not_shrunk_again():
     size, small = 32, resize(PHOTO, (8, 8))
     picture = resize(small, (size, size))
     task = build_task("super_resolution", resize_factor=4)
-    source, shown = task.read_source(picture, size, native_side=8)
+    source, shown = read_source(task, picture, size, native_side=8)
     assert torch.equal(source, to_tensor(picture))
     assert np.array_equal(shown, picture)
     sharp = resize(PHOTO, (size, size))
-    source, shown = task.read_source(sharp, size, native_side=64)
+    source, shown = read_source(task, sharp, size, native_side=64)
     assert torch.equal(source, to_tensor(degrade(sharp, size, 4)))
     assert np.array_equal(shown, degrade(sharp, size, 4))
 
 
 def test_without_a_factor_a_photo_is_taken_as_it_is():
-    source, _ = build_task("super_resolution").read_source(PHOTO, 64, native_side=64)
+    source, _ = read_source(build_task("super_resolution"), PHOTO, 64, native_side=64)
     assert torch.equal(source, to_tensor(PHOTO))
 
 
 def test_a_small_photo_reads_as_the_training_showed_it():
     """8 px from a camera, and 64 px that training shrinks to 8."""
     camera = np.asarray(Image.fromarray(PHOTO).resize((8, 8), Image.Resampling.BICUBIC))
-    source, _ = build_task("super_resolution").read_source(resize(camera, (64, 64)), 64, native_side=8)
+    source, _ = read_source(build_task("super_resolution"), resize(camera, (64, 64)), 64, native_side=8)
     assert torch.equal(source, to_tensor(degrade(PHOTO, 64, 8)))
 
 
 def test_sources_of_ones_own_are_not_shrunk():
-    source, target = build_task("super_resolution", resize_factors=(16,)).make_pair(
-        Example(PHOTO, 255 - PHOTO), 64, 64, np.random.default_rng(0)
+    source, target = make_pair(
+        build_task("super_resolution", resize_factors=(16,)),
+        Example(PHOTO, 255 - PHOTO),
+        64,
+        64,
+        np.random.default_rng(0),
     )
     torch.testing.assert_close(source, -target)
 

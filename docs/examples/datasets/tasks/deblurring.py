@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
 from datasets.examples import Example
 from datasets.tasks import Task, register_task
@@ -31,14 +30,14 @@ class Deblurring(Task):
 
     def make_pair(
         self, example: Example, source_size: int, target_size: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The blurred photo and the photo itself, mirrored half of the time."""
         example = example.maybe_mirrored(rng)
         return self._blur(to_size(example.target, source_size)), to_size(example.target, target_size)
 
-    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[Tensor, np.ndarray]:
+    def read_source(self, picture: np.ndarray, size: int, native_side: float) -> tuple[np.ndarray, np.ndarray]:
         return self._blur(to_size(picture, size)), picture
 
-    def _blur(self, photo: Tensor) -> Tensor:
+    def _blur(self, photo: np.ndarray) -> np.ndarray:
         """photo [3, S, S] -> [3, S, S]."""
-        return photo.new_tensor(gaussian_filter(photo.numpy(), (0, self.sigma, self.sigma)))  # [3, S, S]
+        return gaussian_filter(photo, (0, self.sigma, self.sigma))  # [3, S, S]
