@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from psp.encoders.encoder import Encoder, check_images, check_input_size, middle_rows
 from psp.encoders.prelu import PReLU
 from stylegan2 import ops
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.weights import load_tensors
 
 # Residual units in each of the four stages, by depth.
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
@@ -188,7 +188,7 @@ def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:
         CheckpointError: The file does not hold the trunk of this encoder.
     """
     own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(TRUNK)}
-    found = {name: tensor for name, tensor in load_tensors(path).items() if name.startswith(TRUNK)}
+    found = {name: tensor for name, tensor in load_network_tensors(path, STEM).items() if name.startswith(TRUNK)}
     if STEM in found and STEM in own:
         found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:

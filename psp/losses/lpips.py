@@ -13,6 +13,7 @@ from psp.losses.effnet import EffNet
 from psp.losses.face_crop import FaceCrop
 from psp.losses.registry import register_loss
 from psp.pretrained_files import PRETRAINED
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import UserError
@@ -62,7 +63,7 @@ def _assemble(network: str, path: Path) -> nn.Module:
         distance = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
     features = {
         key.removeprefix("features."): value
-        for key, value in weights.load_tensors(path).items()
+        for key, value in load_network_tensors(path, "features.0.weight").items()
         if key.startswith("features.")
     }
     # The parameters are called sliceK.LAYER.REST, where LAYER.REST is the name in torchvision.

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from psp.losses.registry import register_loss
 from psp.perception.crop import WHOLE, crop_resize
 from psp.pretrained_files import PRETRAINED
-from stylegan2.convert.safe import read_torch
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
 IMAGE_SIZE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # statistics of ImageNet, for images in [0, 1]
-PREFIX, HEAD = "module.encoder_q.", "fc."
+PREFIX, STEM, HEAD = "encoder_q.", "conv1.weight", "fc."
+CLASSIFIER = "fc.weight"  # the last layer of torchvision's ResNet; the head of MoCo v2 is fc.0 and fc.2
 
 
 @register_loss("moco", {"path": "moco_weights"})
@@ -67,12 +68,14 @@ class MoCo(nn.Module):
 
 
 def query_encoder(path: Path) -> dict[str, Tensor]:
-    """Read the query encoder's tensors under torchvision's names, without the head that only MoCo's training uses."""
-    content = read_torch(path)
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is not a MoCo file: it has no state_dict of tensors")
-    own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    if not own:
-        raise CheckpointError(f"{path} is not a MoCo file: it has no tensors called {PREFIX}*")
-    return {key: value for key, value in own.items() if not key.startswith(HEAD)}
+    """Read the query encoder's tensors under torchvision's names, without the head that only MoCo's training uses.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds neither MoCo's training nor its encoder alone.
+    """
+    state = load_network_tensors(path, PREFIX + STEM, STEM)
+    if PREFIX + STEM in state:
+        state = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    elif CLASSIFIER in state:
+        raise CheckpointError(f"{path} is not a MoCo file, but a classifier: it has a tensor called {CLASSIFIER}")
+    return {key: value for key, value in state.items() if not key.startswith(HEAD)}

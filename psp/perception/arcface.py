@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from psp.encoders.irse import IRSE
 from psp.perception.crop import FACE, crop_resize
 from psp.pretrained_files import PRETRAINED
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 112
@@ -60,5 +61,5 @@ def load_arcface(path: str | Path | None = None) -> ArcFace:
     """
     path = PRETRAINED.locate("arcface_ir_se50", path)
     network = ArcFace()
-    weights.fill(network, weights.load_tensors(path), path)
+    weights.fill(network, load_network_tensors(path, "input_layer.0.weight"), path)
     return weights.freeze(network, channels_last=True)

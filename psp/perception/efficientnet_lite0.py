@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.pretrained_files import PRETRAINED
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.runtime import weights
 
 STAGES = (  # expansion, kernel size, stride of the first block, channels, number of blocks (table 1 of the paper)
@@ -133,7 +134,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
     """
     path = PRETRAINED.locate("efficientnet_lite0", path)
     network = EfficientNetLite0()
-    tensors = weights.load_tensors(path)
+    tensors = load_network_tensors(path, "_conv_stem.weight")
     weights.fill(network, _folded(network, tensors), path)
     return weights.freeze(network, channels_last=True)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from psp.perception.crop import Box, crop_resize
 from psp.pretrained_files import PRETRAINED
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160
@@ -51,6 +52,7 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     path = PRETRAINED.locate("facenet_vggface2", path)
     network = FaceNet()
     classifier = ("logits.weight", "logits.bias")  # the classes are the 8631 people of the training set
-    tensors = {key: value for key, value in weights.load_tensors(path).items() if key not in classifier}
+    found = load_network_tensors(path, "conv2d_1a.conv.weight")
+    tensors = {key: value for key, value in found.items() if key not in classifier}
     weights.fill(network.network, tensors, path)
     return weights.freeze(network, channels_last=True)

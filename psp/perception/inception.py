@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.pretrained_files import PRETRAINED
+from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.runtime import weights
 
 SIDE = 299
@@ -193,7 +194,7 @@ def load_inception(path: str | Path | None = None) -> Inception:
     """
     path = PRETRAINED.locate("inception_fid", path)
     network = Inception()
-    tensors = weights.load_tensors(path)
+    tensors = load_network_tensors(path, "Conv2d_1a_3x3.conv.weight")
     counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}
     zeros = {key: torch.tensor(0) for key in counters - tensors.keys()}  # some files lack the counters
     weights.fill(network, {**tensors, **zeros}, path)

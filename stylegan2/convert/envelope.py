@@ -1,12 +1,13 @@
 """Find the tensors of a network in a file, also within keys, prefixes, nested dicts or NumPy arrays.
 
-The same network is stored as {"g_ema": tensors}, as {"state_dict": {"generator_ema.NAME": tensor}}, under `module.` of
-several GPUs or `_orig_mod.` of a compiled module, or bare. Which tensors belong together is told by a name that every
-network of a layout has.
+The same network is stored as {"g_ema": tensors}, as {"state_dict": {"generator_ema.NAME": tensor}}, with `module.` of
+several GPUs or `_orig_mod.` of a compiled module before its names or within them, or bare. Which tensors belong
+together is told by a name that every network of a layout has.
 """
 
+import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 DEPTH = 4  # of dicts in dicts
 AVERAGED = ("ema", "avg", "average", "shadow")
+WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module)\.")
+"""the parts of names that PyTorch's wrappers of modules add"""
 MEANS = ("latent_avg", "mean_latent", "w_avg", "latent_mean", "avg_latent")
 
 
@@ -54,6 +57,16 @@ def mean_of_w(content: object) -> Tensor | None:
     return None
 
 
+def without_wrappers(content: dict) -> dict[str, Any]:
+    """Return the entries whose keys are text, without the parts of names that PyTorch's wrappers add.
+
+    An entry whose own name is the same stays: {"module.a": 1, "a": 2} becomes {"a": 2}.
+    """
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    plain = [(WRAPPERS.sub("", key), key, value) for key, value in named.items()]
+    return {short: value for short, key, value in plain if short == key or short not in named}
+
+
 def as_tensor(value: object) -> Tensor | None:
     """Return a tensor as it is and a numeric NumPy array as a tensor; None for anything else."""
     if isinstance(value, Tensor):
@@ -68,7 +81,7 @@ def _dicts(
 ) -> Iterator[tuple[str, dict]]:
     if not isinstance(content, dict) or depth == 0:
         return
-    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    named = without_wrappers(content)
     tensors = {key: as_tensor(value) for key, value in named.items()}
     yield place, {key: tensor for key, tensor in tensors.items() if tensor is not None} if tensors_only else named
     for key, value in named.items():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stylegan2.convert import layout
+from stylegan2.convert.envelope import without_wrappers
 from stylegan2.convert.layout import Stored
 from stylegan2.networks.lucidrains import uniform
 from stylegan2.networks.protocols import Generator
@@ -42,7 +43,8 @@ LR_NOTE = (
 def is_content(content: object) -> TypeGuard[Metadata]:
     """Return whether a PyTorch file holds what that project's Trainer saves: {"GAN": tensors, "version": text}."""
     state = content.get("GAN", content) if isinstance(content, dict) else {}
-    return isinstance(state, dict) and any(str(key).startswith(("G.blocks.", "GE.blocks.")) for key in state)
+    names = without_wrappers(state) if isinstance(state, dict) else {}
+    return any(name.startswith(("G.blocks.", "GE.blocks.")) for name in names)
 
 
 def extract(content: Metadata, folder: Path) -> Stored:
@@ -55,10 +57,10 @@ def extract(content: Metadata, folder: Path) -> Stored:
     Raises:
         CheckpointError: The file holds more than tensors under the names of a generator.
     """
-    state = content.get("GAN", content)
-    averaged = "E" if any(str(key).startswith("GE.") for key in state) else ""
+    state = without_wrappers(content.get("GAN", content))
+    averaged = "E" if any(name.startswith("GE.") for name in state) else ""
     prefixes = (f"S{averaged}.", f"G{averaged}.")
-    tensors = {name: tensor for name, tensor in state.items() if str(name).startswith(prefixes)}
+    tensors = {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
     if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CheckpointError("entries of its generator are not tensors")
     return Stored(SOURCE, tensors, {"averaged": averaged, "lr_mlp": _lr_mlp(folder / SETTINGS_FILE)})

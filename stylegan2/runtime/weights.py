@@ -26,11 +26,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import cache_folder
 from stylegan2.runtime.tensors import load_module
-from stylegan2.runtime.torch_outline import check_torch
 
 FOLDER_VARIABLE = "PSP_WEIGHTS"
 KINDS = {"psp": "pSp model", "stylegan2": "generator", "segmenter": "network"}  # {kind in our files: name for people}
@@ -214,17 +212,6 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal, which is computed again only after the file has changed."""
     state = path.stat()
     return _digest(path, state.st_size, state.st_mtime_ns)
-
-
-def load_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors, on the CPU, of a PyTorch file with a plain state dict without executing anything in it."""
-    with reading(path, "a plain PyTorch file", CheckpointError):
-        with open(path, "rb") as file:
-            check_torch(file)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise CheckpointError(f"{path} contains no plain state dict (names and tensors)")
-    return dict(tensors)
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:

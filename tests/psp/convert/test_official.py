@@ -360,7 +360,7 @@ def test_the_data_set_type_says_whether_faces_are_looked_for(write, dataset, of_
     assert metadata.get("faces", True) == of_faces
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "module.net.", "_orig_mod.module."])
 def test_published_tensors_in_a_safetensors_file(write, state, average, tmp_path, prefix):
     expected, _ = loading.load(write(latent_avg=average))
     flat = {f"{prefix}{name}": tensor.contiguous().clone() for name, tensor in state.items()}

@@ -9,7 +9,6 @@ from psp.losses.effnet import TAPS, EffNet
 from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from psp.pretrained_files import PRETRAINED
-from stylegan2.runtime import weights
 from stylegan2.runtime.errors import CheckpointError
 
 TABBY, TIGER_CAT, EGYPTIAN_CAT, ESPRESSO = 281, 282, 285, 967  # ImageNet classes
@@ -52,7 +51,7 @@ def test_recognises_photographs(loss):
 
 def test_folding_the_normalisation_changes_nothing():
     """The first block, unfolded, in float64, from the tensors of the file."""
-    file = weights.load_tensors(PRETRAINED.locate("efficientnet_lite0"))
+    file = torch.load(PRETRAINED.locate("efficientnet_lite0"), weights_only=True)
     t = {key: value.double() for key, value in file.items()}
 
     def normalised(x, norm):
@@ -112,7 +111,7 @@ def test_sides_that_are_no_multiples_are_refused_by_the_network(loss):
     ],
 )
 def test_loading_is_strict(tmp_path, change, word):
-    tensors = weights.load_tensors(PRETRAINED.locate("efficientnet_lite0")) | change
+    tensors = torch.load(PRETRAINED.locate("efficientnet_lite0"), weights_only=True) | change
     torch.save({key: value for key, value in tensors.items() if value is not None}, tmp_path / "file.pth")
     with pytest.raises(CheckpointError, match=word):
         load_efficientnet_lite0(tmp_path / "file.pth")

@@ -105,7 +105,7 @@ def test_a_missing_file_is_one_sentence(network, no_downloads):
 
 
 def test_arcface_has_the_published_layout(arcface_file):
-    tensors = weights.load_tensors(arcface_file)
+    tensors = torch.load(arcface_file, weights_only=True)
     assert len(tensors) == 397
     assert sum(value.numel() for key, value in tensors.items() if "num_batches" not in key) == pytest.approx(
         43.8e6, rel=0.01
@@ -113,6 +113,13 @@ def test_arcface_has_the_published_layout(arcface_file):
     assert tensors["output_layer.3.weight"].shape == (512, 25088)
     assert tensors["output_layer.4.weight"].shape == (512,)
     assert tensors["body.3.shortcut_layer.0.weight"].shape == (128, 64, 1, 1)
+
+
+def test_arcface_from_several_gpus_is_the_same(arcface_file, tmp_path):
+    tensors = torch.load(arcface_file, weights_only=True)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in tensors.items()}}, tmp_path / "wrapped.pth")
+    expected, found = (load_arcface(path).state_dict() for path in (arcface_file, tmp_path / "wrapped.pth"))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 def test_arcface_cuts_the_face_as_the_paper_does(arcface_file, monkeypatch):
@@ -127,7 +134,7 @@ def test_arcface_cuts_the_face_as_the_paper_does(arcface_file, monkeypatch):
 
 
 def test_arcface_takes_no_other_file(arcface_file, tmp_path):
-    tensors = weights.load_tensors(arcface_file)
+    tensors = torch.load(arcface_file, weights_only=True)
     stem = {key: value for key, value in tensors.items() if key.startswith("input_layer")}
     torch.save(stem | {"classifier": torch.zeros(3)}, tmp_path / "file.pth")
     with pytest.raises(CheckpointError, match=r"missing: body\.0\..* 1 extra: classifier"):

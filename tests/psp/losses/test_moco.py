@@ -51,8 +51,9 @@ def test_a_missing_file_is_one_sentence(no_downloads):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"epoch": 3}, "is not a MoCo file: it has no state_dict"),
-        ({"state_dict": {"conv1.weight": torch.zeros(2)}}, "it has no tensors called module.encoder_q"),
+        ({"epoch": 3}, "it has no tensor called encoder_q.conv1.weight or conv1.weight"),
+        ({"state_dict": {"conv1.weight": torch.zeros(2)}}, "bn1"),
+        ({"conv1.weight": torch.zeros(2), "fc.weight": torch.zeros(2)}, "is not a MoCo file, but a classifier"),
         ({"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(64, 3, 7, 7)}}, "bn1"),
     ],
 )

@@ -25,6 +25,12 @@ WRAPPINGS = {
     "params_ema": lambda s: {"params": {n: t + 1 for n, t in s.items()}, "params_ema": s, "mean_latent": W_AVG},
     "several GPUs": lambda s: {"g_ema": prefixed(s, "module."), "latent_avg": W_AVG},
     "compiled": lambda s: {"g_ema": prefixed(s, "_orig_mod."), "latent_avg": W_AVG},
+    "parts on several GPUs": lambda s: {
+        "g_ema": {n.replace(".", ".module.", 1): t for n, t in s.items()},
+        "latent_avg": W_AVG,
+    },
+    "several GPUs, bare": lambda s: {**prefixed(s, "module."), "latent_avg": W_AVG},
+    "several GPUs, Lightning": lambda s: {"state_dict": prefixed(s, "module.model.g_ema."), "latent_avg": W_AVG},
     "both": lambda s: {"g_ema": prefixed(s, "module._orig_mod."), "latent_avg": W_AVG},
     "Lightning": lambda s: {
         "state_dict": {**prefixed(s, "generator_ema."), **prefixed({n: t + 1 for n, t in s.items()}, "generator.")},

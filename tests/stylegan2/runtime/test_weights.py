@@ -1,7 +1,5 @@
 """Pretrained files are found where they should be, and nothing else is taken for them."""
 
-import pickle
-
 import pytest
 import torch
 from torch import nn
@@ -79,31 +77,6 @@ def test_our_own_models_are_found_without_importing_their_package(tmp_path, monk
     files = weights.PretrainedFiles(package.name)
     assert files.shipped == ["faces-64"]
     assert files.locate("faces-64") == package / "pretrained" / "faces-64.safetensors"
-
-
-class _Surprise:
-    """Pickles to a call."""
-
-    def __reduce__(self):
-        return print, ("executed",)
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {}, {"a": 1}, {"a": _Surprise()}, torch.zeros(2)])
-def test_only_plain_state_dicts_are_read(tmp_path, content, capsys):
-    torch.save(content, tmp_path / "file.pth")
-    with pytest.raises(CheckpointError, match=r"file\.pth"):
-        weights.load_tensors(tmp_path / "file.pth")
-    assert capsys.readouterr().out == ""
-
-
-def test_a_damaged_file_is_one_sentence(tmp_path):
-    torch.save({"a": torch.randn(100)}, tmp_path / "whole.pth")
-    data = (tmp_path / "whole.pth").read_bytes()
-    assert weights.load_tensors(tmp_path / "whole.pth")["a"].shape == (100,)
-    for name, damaged in {"short": data[:-100], "empty": b"", "pickle": pickle.dumps(_Surprise(), protocol=2)}.items():
-        (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=f"{name}' is damaged|{name} is damaged"):
-            weights.load_tensors(tmp_path / name)
 
 
 def test_fill_is_strict(tmp_path):
