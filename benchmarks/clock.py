@@ -67,14 +67,15 @@ def libraries(precision: str, search: bool = False) -> Iterator[None]:
         precision: "fp32" for exact float32 products; with any other value, they are rounded to TF32 (19 bits).
         search: Whether cuDNN tries all of its algorithms at the first call of each shape, as in other training loops.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
-    cudnn.benchmark = search or cudnn.benchmark
+    tf32_before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    search_before = torch.backends.cudnn.benchmark
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.benchmark = search or search_before
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32_before
+        torch.backends.cudnn.benchmark = search_before
 
 
 def copy_rate(device: torch.device, numbers: int) -> float:

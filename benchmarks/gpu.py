@@ -40,7 +40,7 @@ from psp.training_settings import TrainingSettings
 from psp.training_state import buffers_of_step, build_state
 from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2.networks.precision import set_precision
-from stylegan2.networks.stylegan2 import Generator
+from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.device import pick_device, place, tune_process
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
@@ -153,7 +153,7 @@ def measure_gan(
 def psp_model(s: Sizes, device: torch.device) -> PSp:
     torch.manual_seed(0)
     with device:  # a GPU draws random weights quickly
-        generator = Generator(s.psp_resolution, **s.psp_widths)
+        generator = GENERATORS.build("stylegan2", s.psp_resolution, **s.psp_widths)
         model = PSp(encoder_for(generator), generator).eval()
     place(model, device)
     return model
@@ -250,7 +250,7 @@ def own_pass(s: Sizes, network: str, batch: int, precision: str, device: torch.d
     images = psp_images(model.encoder.input_size, batch, device)
     codes = model.latent_avg + torch.randn(batch, *model.latent_avg.shape, device=device)  # [N, num_ws, w_dim]
 
-    def call() -> Tensor:
+    def call() -> object:
         with autocast(device, precision):
             return model.encode(images) if network == "encoder" else model.decode(codes)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from stylegan2.runtime.module import Module
 
 
 class Phase(NamedTuple):
@@ -21,7 +23,7 @@ class Phase(NamedTuple):
 class Form:
     """One implementation of a computation, such as a training step."""
 
-    steps: dict[str, Callable[[], object]]
+    steps: Mapping[str, Callable[[], object]]
     """{name: function}, with one step without phases, and one step for each phase, under the name of the phase"""
     phases: dict[str, Phase]
     """{name: phase}"""
@@ -46,7 +48,7 @@ def amortised(steps: Mapping[str, float], phases: Mapping[str, Phase]) -> float:
     )
 
 
-def count_parameters(*modules: nn.Module) -> int:
+def count_parameters(*modules: Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 

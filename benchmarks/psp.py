@@ -93,7 +93,7 @@ def inference_calls(model: PSp, images: Tensor, form: str) -> Calls:
     precision = "bf16" if form == "bf16" else "fp32"
 
     @torch.inference_mode()
-    def encode() -> Tensor:
+    def encode() -> object:
         with autocast(CPU, precision):
             return model.encode(images)
 

@@ -166,6 +166,7 @@ def test_only_what_would_be_replaced_counts():
     Path("photos").mkdir()
     Path("photos/me.png").write_bytes(b"me")
     drawn(Draw(exp_dir=Path("photos")), writes=("sheet*", "latents.npz"))
+    assert Path("photos/me.png").read_bytes() == b"me"
 
 
 def test_only_the_first_of_several_processes_writes(monkeypatch):

@@ -142,6 +142,7 @@ def test_a_full_disk_is_one_sentence(script, inputs, monkeypatch, model_file, co
 
     monkeypatch.setattr(files, "open", full, raising=False)
     code, _, printed = script(*[str(model_file) if word == "MODEL" else word for word in COMMANDS[command]])
+    assert written, "the command wrote nothing in `out`"
     if len(written) <= files_before:  # its only file was the one that had room
         assert code == 0, printed
         return

@@ -12,7 +12,7 @@ from stylegan2.convert.lucidrains import extract, plain_names
 from stylegan2.convert.nvidia import tensor_names
 from stylegan2.convert.verification import Check, compare, compared, require, verify
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 
 SOURCES = ("rosinality", "nvidia", "lucidrains")
@@ -224,7 +224,7 @@ def test_what_rosinality_has_no_place_for(foreign):
         ({"architecture": "plain"}, "architecture is plain"),
         ({"num_classes": 2}, "conditioned on classes"),
     ):
-        with pytest.raises(Exception, match=named) as caught:
+        with pytest.raises(UserError, match=named) as caught:
             rosinality.store(GENERATORS.build("stylegan2", 16, 3, 8, 8, 64, 4, 1, **settings))
         assert "\n" not in str(caught.value)
     assert rosinality.export_problems(GENERATORS.build("pggan", 16)) == ["it is a pggan generator, not a stylegan2 one"]
