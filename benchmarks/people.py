@@ -35,6 +35,7 @@ from psp.model import LOSS_SIZE, Codes, PSp
 from psp.optimize import LAMBDAS
 from psp.perception.crop import FACE, WHOLE, crop_resize
 from stylegan2.latents.effects import Classifier
+from stylegan2.latents.sampling import seeded_w
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_tensor, to_uint8
 from stylegan2.runtime.ranges import Count, NotNegative
@@ -42,6 +43,8 @@ from stylegan2.runtime.ranges import Count, NotNegative
 SIDE = 256  # px, side at which outputs are compared with photographs
 CHIP = 112  # px, side of the faces that networks of the ArcFace type read
 AT_ONCE = 16  # photographs in a batch
+COPY = 0.6  # identity above which two images may show the same person, by networks of the ArcFace type
+OTHERS = 20  # one of this many photographs is compared with the others
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class People:
     enlargement by 2, 4 and 8, and the mean fill of the hole of scripts/demo.py"""
     optimisation_steps: NotNegative = 0
     """steps of W+ optimisation from the mean face, which is then compared too"""
+    copies: NotNegative = 0
+    """number of samples of the generator whose most similar photograph is searched, which shows whether it copies
+    photographs that trained it"""
     edits: list[str] = field(default_factory=list)
     """edits to measure, NAME=STRENGTH, such as smile=2 yaw=-1.5"""
     damping: list[float] = field(default_factory=lambda: [DAMPING])
@@ -83,8 +89,10 @@ class People:
     """torchvision's file of AlexNet for LPIPS; by default psp's own perceptual network if there is none"""
 
     def __post_init__(self) -> None:
-        if not (self.outputs or self.baselines or self.optimisation_steps or self.edits):
-            raise UserError("there is nothing to measure: give --outputs, --baselines, --optimisation_steps or --edits")
+        if not (self.outputs or self.baselines or self.optimisation_steps or self.copies or self.edits):
+            raise UserError(
+                "there is nothing to measure: give --outputs, --baselines, --optimisation_steps, --copies or --edits"
+            )
         for word in self.edits:
             if len(parse_edits([word])) != 1:
                 raise UserError(f"--edits takes one direction a word, such as smile=2 yaw=-1, not {word!r}")
@@ -238,6 +246,32 @@ def compare(o: People, judges: Judges, model: PSp, photographs: dict[str, np.nda
     return [{"method": name, **fidelity(judges, photographs, outputs)} for name, outputs in found.items()]
 
 
+# --- copies ---
+
+
+@torch.no_grad()
+def nearest(o: People, judges: Judges, model: PSp, photographs: dict[str, np.ndarray]) -> list[Row]:
+    """Find the photograph that is most similar to each sample, and to other photographs for comparison.
+
+    Returns:
+        A row for the samples and one for every 20th photograph, which is compared with all others: mean and maximum of
+        the identity with the nearest photograph, and the share below `COPY`.
+    """
+    embed = judges.identity.embed
+    known = torch.cat([embed(_pixels(picture, SIDE)) for picture in photographs.values()])  # [N, D]
+    samples = to_uint8(render(model, Codes(seeded_w(model.generator, range(o.copies), 1.0))))  # [M, R, R, 3]
+    made = torch.cat([embed(_pixels(sample, SIDE)) for sample in samples])  # [M, D]
+    found = {"samples": [judges.identity.similarity(each[None], known).max().item() for each in made]}
+    others = [(known[k], torch.cat([known[:k], known[k + 1 :]])) for k in range(0, len(known), OTHERS)]
+    found["photographs"] = [judges.identity.similarity(each[None], rest).max().item() for each, rest in others]
+    title = f"identity ({judges.identity.name}) with the nearest"
+    return [
+        {"images": name, "number": len(values), f"{title}, mean": f"{np.mean(values):.2f}"}
+        | {"maximum": f"{max(values):.2f}", f"below {COPY}": f"{np.mean(np.array(values) < COPY):.2f}"}
+        for name, values in found.items()
+    ]
+
+
 # --- edits ---
 
 
@@ -309,6 +343,8 @@ def main(o: People) -> None:
     model = load(o.checkpoint_path)[0].eval()
     if o.outputs or o.baselines or o.optimisation_steps:
         print(table(compare(o, judges, model, photographs)) + "\n")
+    if o.copies:
+        print(table(nearest(o, judges, model, photographs)) + "\n")
     if o.edits:
         print(table(compare_edits(o, judges, model, photographs)))
 

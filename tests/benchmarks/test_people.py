@@ -101,6 +101,16 @@ def test_edits_are_measured_with_features_and_in_w_plus(faces, recogniser, tmp_p
     assert all(share in ("nan", "0.00") for _, share, _ in found["smile=0.01"])
 
 
+def test_the_nearest_photograph_of_samples_and_photographs(faces, recogniser, tmp_path):
+    head, rows = measured("--sources", faces, "--copies", 3, "--recogniser", recogniser, cwd=tmp_path)
+    assert "identity (id_colour) with the nearest, mean" in head
+    assert rows["samples"][0] == "3"
+    assert rows["photographs"][0] == "2"  # of 24
+    for _, mean, most, below in rows.values():
+        assert 0 < float(mean) <= float(most) <= 1
+        assert below == "0.00"  # the mean colours of all faces are similar
+
+
 def test_mistakes_are_named(faces, tmp_path):
     with pytest.raises(UserError, match="nothing to measure"):
         people.People(faces)
