@@ -7,6 +7,7 @@ no file of labels, and not if their names are those of parts of a data set, such
 import csv
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice, takewhile
 from pathlib import Path
@@ -171,21 +172,53 @@ def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | No
         where: Name of the file, for messages.
 
     Returns:
-        {name: label}, where the label of an image may be None; or None if the file says that there are no labels.
+        {name: label}, where the label of an image may be None; or None if the file says that there are no labels. A
+        label that cannot be used gives a warning and counts as None.
 
     Raises:
-        UserError: The file is malformed.
+        UserError: The file is malformed, or none of its labels can be used.
     """
     try:
         pairs = parse_json(content)["labels"]
         if pairs is None:
             return None
-        pairs = pairs.items() if isinstance(pairs, dict) else pairs
-        labels = {name.replace("\\", "/").removeprefix("./"): label for name, label in pairs}
-    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        entries = list(pairs.items() if isinstance(pairs, dict) else pairs)
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}') from error
-    continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in labels.values())
-    return {name: parse_label(label, continuous, f"{where} gives {name!r}") for name, label in labels.items()}
+    given = {_plain(entry[0]): entry[1] for entry in entries if _is_entry(entry)}
+    problems = [
+        f"{where} has the entry {str(entry)[:80]}, which is not of the form [name, label]"
+        for entry in entries
+        if not _is_entry(entry)
+    ]
+    continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in given.values())
+    labels: dict[str, Label | None] = {}
+    for name, label in given.items():
+        try:
+            labels[name] = parse_label(label, continuous, f"{where} gives {name!r}")
+        except UserError as error:
+            labels[name] = None
+            problems.append(str(error))
+    _report(problems, labels)
+    return labels
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
+
+
+def _plain(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./")
+
+
+def _report(problems: Sequence[str], labels: Mapping[str, Label | None]) -> None:
+    """Warn of the first label that cannot be used, and how many more there are; raise a UserError if no other can."""
+    if not problems:
+        return
+    if all(label is None for label in labels.values()):
+        raise UserError(problems[0])
+    more = f" ({len(problems) - 1:,} more cannot be used either)" if len(problems) > 1 else ""
+    warnings.warn(f"{problems[0]}{more}: it counts as no label", stacklevel=3)
 
 
 def parse_label(label: Any, continuous: bool, sentence: str) -> Label | None:
@@ -276,31 +309,39 @@ def parse_csv(text: str, where: str) -> dict[str, Label | None]:
         where: Name of the file, for messages.
 
     Returns:
-        {name: class or vector}, where an empty label is None.
+        {name: class or vector}, where an empty label is None. A line that is malformed, or gives an image a second
+        label, gives a warning and counts as no label.
 
     Raises:
-        UserError: A line is malformed, or an image has two different labels.
+        UserError: No line gives a label.
     """
     lines = text.splitlines()
     first = next((line for line in lines if line.strip()), "")
     rows = csv.reader(lines, delimiter=next((mark for mark in ",\t;" if mark in first), ","))
     found: dict[str, list[str]] = {}
+    problems, contradicted = [], set()
     for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and _is_header(cells)):
             continue
         several = len(next(iter(found.values()), cells[1:])) > 1
         if len(cells) < 2 or not cells[0] or (len(cells) > 2 and not (several and _numbers(cells[1:]))):
-            raise UserError(f"line {number} of {where!r} is not of the form name,class: {','.join(row)[:80]!r}")
-        name = cells[0].replace("\\", "/").removeprefix("./")
+            problems.append(f"line {number} of {where!r} is not of the form name,class: {','.join(row)[:80]!r}")
+            continue
+        name = _plain(cells[0])
         if found.setdefault(name, cells[1:]) != cells[1:]:
             one, other = ",".join(found[name]), ",".join(cells[1:])
-            raise UserError(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")
+            problems.append(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")
+            contradicted.add(name)
+    found |= {name: [""] for name in contradicted}
     given = [label for label in found.values() if label != [""]]
     numbers = [_numbers(label) for label in given]
     if all(numbers) and any(label and not (len(label) == 1 and label[0].is_integer()) for label in numbers):
-        return {name: _numbers(label) for name, label in found.items()}
-    return {name: label[0] or None for name, label in found.items()}
+        labels: dict[str, Label | None] = {name: _numbers(label) for name, label in found.items()}
+    else:
+        labels = {name: label[0] or None for name, label in found.items()}
+    _report(problems, labels)
+    return labels
 
 
 def _is_header(cells: Sequence[str]) -> bool:

@@ -64,11 +64,18 @@ class GivenFaces:
 
     def __call__(self, name: str, photo: np.ndarray, shrunk: float = 1.0) -> list[Face]:
         # The coordinates are in pixels of the file, but a photo of more than 50 megapixels is reduced when it is read.
-        return [_face(photo, _scaled(numbers, 1 / shrunk)) for numbers in self.faces.get(name, [])]
+        given = self.faces.get(name, [])
+        return [_face(photo, _scaled(face, 1 / shrunk)) for face in given if isinstance(face, np.ndarray)]
+
+    def refused(self, name: str) -> str | None:
+        """Return why the first face of a file that cannot be used cannot be; None if all of them can."""
+        reason = next((face for face in self.faces.get(name, []) if isinstance(face, str)), None)
+        return None if reason is None else f"a face in the file of landmarks {reason}"
 
     def settings(self, name: str) -> str:
         """Describe the settings on which the faces of a file depend."""
-        numbers = b"".join(array.tobytes() for array in self.faces.get(name, []))
+        given = self.faces.get(name, [])
+        numbers = b"".join(face.encode() if isinstance(face, str) else face.tobytes() for face in given)
         return f"given {hashlib.sha256(numbers).hexdigest()[:16]}"
 
 
@@ -134,14 +141,12 @@ class Aligner:
         return self._align(result, photo, faces, read.shrunk)
 
     def _align(self, result: AlignedPhoto, photo: np.ndarray, faces: list[Face], shrunk: float) -> AlignedPhoto:
-        refused = None
+        refused = self.find.refused(result.entry["file"]) if isinstance(self.find, GivenFaces) else None
         for face in faces:
             try:
                 picture, crop = align(photo, face.landmarks, self.size)  # [S, S, 3]
-            except (
-                UserError
-            ) as error:  # the landmarks are not those of a face: they are outside of the photo or coincide
-                refused = str(error)
+            except UserError as error:  # the landmarks, outside of the photo or in one point, are not those of a face
+                refused = refused or str(error)
                 continue
             result.pictures.append(picture)
             result.entry["outputs"].append(_output(face, crop, shrunk))

@@ -3,7 +3,7 @@
 Each face is a box (x0, y0, x1, y1), 5 landmarks (eyes, nose, mouth corners; the left one in the image first) or 68
 landmarks (iBUG order). Landmarks are (x, y). All coordinates are in pixels of the upright photo, with the origin at the
 centre of its first pixel. File names are relative to the folder of photos and contain slashes. A photo may have several
-faces.
+faces. A face that cannot be used is replaced by the reason, so that it does not stop the others.
 
     .json   {"a/x.jpg": FACE or [FACE, ...]}, where a FACE is a list of numbers or of pairs [x, y]
     .csv    one line per face: a/x.jpg,x,y,x,y,...; a header line is skipped
@@ -21,17 +21,19 @@ from stylegan2.runtime.errors import UserError
 SHAPES = {4: (4,), 10: (5, 2), 136: (68, 2)}  # {count of numbers: shape of the array}
 MAX_FACES = 500  # per photo
 MAX_COORDINATE = 1e6  # px, more than the width of any photo
-Faces = dict[str, list[np.ndarray]]
+Faces = dict[str, list[np.ndarray | str]]
+"""{name of a photo: its faces}; text in place of a face says why it cannot be used, after the words "a face" """
 
 
 def read_landmarks(path: Path) -> Faces:
     """Read the faces of photos from a .json, .csv or .npz file.
 
     Returns:
-        {name of a photo: its faces}. Each face is a float64 array: a box [4], or landmarks [5, 2] or [68, 2].
+        {name of a photo: its faces}. Each face is a float64 array: a box [4], or landmarks [5, 2] or [68, 2]; or text,
+        the reason why it cannot be used.
 
     Raises:
-        UserError: The file cannot be read or has another format, or the coordinates of a face are invalid.
+        UserError: The file cannot be read or has another format, or none of its faces can be used.
     """
     readers = {".json": _from_json, ".csv": _from_csv, ".npz": _from_npz}
     if path.suffix.lower() not in readers:
@@ -42,30 +44,43 @@ def read_landmarks(path: Path) -> Faces:
         if path.stat().st_size > MAX_TEXT:
             raise UserError(f"it is larger than the {MAX_TEXT:,} bytes that are allowed")
         found = readers[path.suffix.lower()](path)
-        for name, faces in found.items():
-            if len(faces) > MAX_FACES:
-                raise UserError(f"{name[:200]!r} has {len(faces):,} faces; at most {MAX_FACES} are allowed for a photo")
-    if not found:
-        raise UserError(f"{str(path)!r} contains no file names")
+        if not found:
+            raise UserError("it contains no file names")
+        found = {name: _limited(faces) for name, faces in found.items()}
+        _check_any(found)
     return found
+
+
+def _limited(faces: list[np.ndarray | str]) -> list[np.ndarray | str]:
+    if len(faces) <= MAX_FACES:
+        return faces
+    return [f"is one of {len(faces):,}; at most {MAX_FACES} are allowed for a photo"]
+
+
+def _check_any(found: Faces) -> None:
+    """Raise a UserError that describes the first face that cannot be used if no other can."""
+    reasons = [(name, face) for name, faces in found.items() for face in faces if isinstance(face, str)]
+    if reasons and not any(isinstance(face, np.ndarray) for faces in found.values() for face in faces):
+        name, reason = reasons[0]
+        raise UserError(f"a face of {name[:200]!r} {reason}")
 
 
 def _from_json(path: Path) -> Faces:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError("it must be an object of file names and their faces")
-    return {name: _faces(name, value) for name, value in content.items()}
+    return {name: _faces(value) for name, value in content.items()}
 
 
-def _faces(name: str, value: object) -> list[np.ndarray]:
+def _faces(value: object) -> list[np.ndarray | str]:
     """Read one face or a list of faces. A face is a list of numbers or of pairs; anything else is a list of faces."""
     if not isinstance(value, list):
-        raise UserError(f"its entry for {name[:200]!r} is not a list of numbers or of faces")
+        return ["is not a list of numbers or of faces"]
     if value == []:
         return []
-    pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
-    numbers = isinstance(value, list) and not any(isinstance(item, list) for item in value)
-    return [_face(name, value)] if pairs or numbers else [_face(name, face) for face in value]
+    pairs = all(isinstance(item, list) and len(item) == 2 for item in value)
+    numbers = not any(isinstance(item, list) for item in value)
+    return [_face(value)] if pairs or numbers else [_face(face) for face in value]
 
 
 def _from_csv(path: Path) -> Faces:
@@ -75,7 +90,7 @@ def _from_csv(path: Path) -> Faces:
     for number, (name, *values) in enumerate(lines):
         if number == 0 and not _is_number(values[0] if values else ""):
             continue  # the header
-        found.setdefault(name, []).append(_face(name, [value for value in values if value.strip()]))
+        found.setdefault(name, []).append(_face([value for value in values if value.strip()]))
     return found
 
 
@@ -101,20 +116,22 @@ def _from_npz(path: Path) -> Faces:
         raise UserError(f"it has {len(names)} files and {len(values)} {kind}")
     found: Faces = {}
     for name, value in zip(names, values, strict=True):
-        found.setdefault(str(name), []).append(_face(str(name), value))
+        found.setdefault(str(name), []).append(_face(value))
     return found
 
 
-def _face(name: str, value: object) -> np.ndarray:
-    name = name[:200]  # limits the length of messages
+def _face(value: object) -> np.ndarray | str:
+    """Read a face, [4], [5, 2] or [68, 2], or say why it cannot be used."""
     try:
         numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError):
-        raise UserError(f"a face of {name!r} has values that are not numbers") from None
+        return "has values that are not numbers"
+    if value is None:
+        return "is null"
     if numbers.size not in SHAPES:
-        raise UserError(f"a face of {name!r} has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)")
+        return f"has {numbers.size} numbers: give 4 (a box), 10 or 136 (5 or 68 landmarks)"
     if not (np.abs(numbers) <= MAX_COORDINATE).all():  # also true for NaN
-        raise UserError(f"a face of {name!r} has numbers that are not finite, or are outside of any photo")
+        return "has numbers that are not finite, or are outside of any photo"
     if numbers.size == 4 and (numbers[2] <= numbers[0] or numbers[3] <= numbers[1]):
-        raise UserError(f"a box of {name!r} is empty: give x0, y0, x1, y1 with x0 < x1 and y0 < y1")
-    return numbers.reshape(SHAPES[numbers.size])  # [4], [5, 2] or [68, 2]
+        return "has an empty box: give x0, y0, x1, y1 with x0 < x1 and y0 < y1"
+    return numbers.reshape(SHAPES[numbers.size])

@@ -125,8 +125,8 @@ def test_names_and_large_numbers_are_numbered_as_they_occur():
         (labels_json([[name, True] for name in NAMES]), "the label True"),
         ('{"labels": [["cat/a.png"', "dataset.json is not of the form"),
         ('["cat/a.png"]', "is not of the form"),
-        ('{"labels": [3]}', "is not of the form"),
-        ('{"labels": [[3, 4]]}', "is not of the form"),
+        ('{"labels": [3]}', "has the entry 3, which is not of the form"),
+        ('{"labels": [[3, 4]]}', "has the entry .*, which is not of the form"),
         ('{"classes": []}', "is not of the form"),
         ('{"labels": ' + "[" * 100_000, "is not of the form"),
         ('{"labels": [["cat/a.png", 1' + "0" * 5000 + "]]}", "is not of the form"),
@@ -186,9 +186,37 @@ def test_headers_blank_lines_and_spaces():
         ("a.png,cat\na.png,dog\n", "gives 'a.png' two classes, 'cat' and 'dog': keep one"),
     ],
 )
-def test_a_damaged_table_is_one_sentence(text, words):
-    with pytest.raises(UserError, match=words):
+def test_one_damaged_line_is_named_and_does_not_stop_the_others(text, words):
+    with pytest.warns(UserWarning, match=words):
+        found = parse_csv(f"{text}z.png,{'1,2' if '3,cat' in text else 'cow'}\n", "x.csv")
+    assert found["z.png"] in ("cow", (1.0, 2.0))
+    assert found.get("b.png") is None
+    if "two classes" in words:
+        assert found["a.png"] is None
+
+
+@pytest.mark.parametrize("text", ["a.png\nb.png\n", "a.png,cat\na.png,dog\n", ",cat\n"])
+def test_a_table_of_damaged_lines_is_one_sentence(text):
+    with pytest.raises(UserError, match="x.csv"):
         parse_csv(text, "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (["bad.png", {}], r"gives 'bad.png' the label \{\}, which is neither a class nor a vector"),
+        (["bad.png", -3], "but classes are whole numbers from 0 on"),
+        (["bad.png", True], "neither a class"),
+        ([None, 3], r"has the entry \[None, 3\], which is not of the form \[name, label\]"),
+        ("bad.png", "has the entry bad.png"),
+        (["bad.png"], "not of the form"),
+        (None, "has the entry None"),
+    ],
+)
+def test_one_damaged_entry_is_named_and_does_not_stop_the_others(entry, words):
+    text = json.dumps({"labels": [entry, ["a.png", 1], ["b.png", 0]]})
+    with pytest.warns(UserWarning, match=words):
+        assert find_labels(["a.png", "bad.png", "b.png"], text.encode(), "data") == [1, None, 0]
 
 
 def test_tables_of_numbers_are_vectors_and_those_of_excel_are_read():

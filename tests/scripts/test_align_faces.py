@@ -134,6 +134,20 @@ def test_failures_are_listed_with_their_reasons(align_faces, folder, tmp_path):
     assert not (tmp_path / "out" / "failures.txt").exists()
 
 
+def test_one_bad_entry_of_the_landmarks_does_not_end_the_run(align_faces, folder, tmp_path):
+    given = tmp_path / "given.json"
+    content = {"a.png": FIVE.tolist(), "a.bmp": None, "deep/b.jpg": [FIVE.tolist(), [1, 2, 3]]}
+    given.write_text(json.dumps(content))
+    code, printed, failures = align_faces("--landmarks", given)
+    assert code == 1
+    assert "gave 2 aligned faces" in printed
+    assert "bad_landmarks: a.bmp: a face in the file of landmarks is not a list of numbers or of faces" in failures
+    assert "bad_landmarks: deep/b.jpg: a face in the file of landmarks has 3 numbers" in failures
+    content |= {"a.bmp": FIVE.tolist(), "deep/b.jpg": FIVE.tolist()}
+    given.write_text(json.dumps(content))
+    assert align_faces("--landmarks", given)[0] == 0  # they are tried again
+
+
 @pytest.mark.slow
 def test_a_picture_that_cannot_be_written_does_not_end_the_run(align_faces, folder, tmp_path):
     given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])

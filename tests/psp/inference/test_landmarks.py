@@ -86,7 +86,7 @@ def test_csv_and_json_agree(tmp_path_factory, sizes, seed):
         ("f.json", '{"a.jpg": "eyes"}', "a.jpg"),
         ("f.json", '{"a.jpg": [1, 2, NaN, 4]}', "not finite"),
         ("f.json", '{"a.jpg": [1, 2, "x", 4]}', "values that are not numbers"),
-        ("f.json", '{"a.jpg": [30, 2, 1, 4]}', "is empty"),
+        ("f.json", '{"a.jpg": [30, 2, 1, 4]}', "has an empty box"),
         ("f.csv", "a.jpg,1,2,3\n", "has 3 numbers"),
         ("f.csv", "file,x\na.jpg,1,two,3,4\n", "values that are not numbers"),
         ("f.csv", "", "contains no file names"),
@@ -117,3 +117,44 @@ def test_npz_mistakes(tmp_path):
 def test_there_is_no_such_file(tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         read_landmarks(tmp_path / "absent.json")
+
+
+GOOD = BOX.tolist()
+ONE_BAD = {
+    "null": (None, "not a list"),
+    "a number": (3, "not a list"),
+    "text": ("eyes", "not a list"),
+    "an object": ({"box": GOOD}, "not a list"),
+    "a null among numbers": ([1, 2, None, 4], "not finite"),
+    "text among numbers": ([1, 2, "x", 4], "not numbers"),
+    "too few": ([1, 2, 3], "has 3 numbers"),
+    "an integer of 15 digits": ([1, 2, 10**14, 4], "not finite"),
+    "empty": ([9, 9, 1, 1], "empty box"),
+    "ragged": ([[1, 2], [3]], "numbers"),
+    "too many": ([GOOD] * 501, "is one of 501"),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_BAD)
+def test_one_bad_entry_does_not_stop_the_others(tmp_path, kind):
+    value, words = ONE_BAD[kind]
+    (tmp_path / "f.json").write_text(json.dumps({"bad.jpg": value, "good.jpg": GOOD}))
+    found = read_landmarks(tmp_path / "f.json")
+    same({"good.jpg": found["good.jpg"]}, {"good.jpg": [BOX]})
+    assert all(isinstance(face, str) for face in found["bad.jpg"])
+    assert words in found["bad.jpg"][0]
+
+
+def test_one_bad_face_of_a_photo_does_not_stop_its_others(tmp_path):
+    (tmp_path / "f.json").write_text(json.dumps({"a.jpg": [GOOD, None, FIVE.tolist()]}))
+    first, bad, last = read_landmarks(tmp_path / "f.json")["a.jpg"]
+    same({"a.jpg": [first, last]}, {"a.jpg": [BOX, FIVE]})
+    assert bad == "is null"
+
+
+def test_one_bad_row_does_not_stop_the_others(tmp_path):
+    (tmp_path / "f.csv").write_text("a.jpg,1,2,30,40\nb.jpg,1,two,3,4\n")
+    found = read_landmarks(tmp_path / "f.csv")
+    assert (len(found["a.jpg"]), found["b.jpg"]) == (1, ["has values that are not numbers"])
+    np.savez(tmp_path / "f.npz", files=["a.jpg", "b.jpg"], boxes=np.stack([BOX, BOX * np.nan]))
+    assert "not finite" in read_landmarks(tmp_path / "f.npz")["b.jpg"][0]
