@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -45,11 +46,13 @@ def launch(size, words):
 
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": str(uuid.uuid4())}
     config = LaunchConfig(1, 1, size, start_method="fork", max_restarts=0, **where)
-    elastic_launch(config, run_rank)(words)
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # for what it notes of each process
+        elastic_launch(config, run_rank)(words)
 
 
 def run_rank(words):
     """Run a script as one process of a torchrun, which waits for a value of a process that ends well."""
+    tempfile.tempdir = None
     try:
         run_program(words)
     except SystemExit as end:

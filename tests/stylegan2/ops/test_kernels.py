@@ -24,11 +24,18 @@ HERE = Path(__file__).resolve().parent
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2}
 TARGETS = [(capability, dtype) for capability in (75, 80, 90, 100) for dtype in ITEMSIZE]
+ONE_OF_EACH = [(75, "fp32"), (80, "fp16"), (90, "bf16"), (100, "fp32")]  # each capability, and each dtype
 FILTERS = {  # taps, up, down, rest of the starts
     "blur": (ops.FIR_TAPS, 1, 1, 0, 0),
     "up": (ops.FIR_TAPS, 2, 1, 0, 0),
     "down": (ops.FIR_TAPS, 1, 2, 0, 0),
 }
+
+
+def compilations(forms):
+    """List (form, capability, dtype): all targets for the first form, and each capability and dtype for the others."""
+    first, *others = forms
+    return [(first, *target) for target in TARGETS] + [(name, *target) for name in others for target in ONE_OF_EACH]
 
 
 def test_in_the_interpreter():
@@ -81,7 +88,7 @@ def check_registers(binary, folder: Path) -> None:
     assert used["REG"] <= 128, used  # sixteen warps on a multiprocessor
 
 
-@pytest.mark.parametrize(("name", "capability", "dtype"), [(name, *target) for name in FILTERS for target in TARGETS])
+@pytest.mark.parametrize(("name", "capability", "dtype"), compilations(FILTERS))
 def test_filter_compiled(name, capability, dtype, tmp_path):
     """No spills, 16 bytes at a time, each output written once and each input row loaded once for each tap along x."""
     itemsize = ITEMSIZE[dtype]
@@ -129,7 +136,7 @@ def compiled_epilogue(kernel, there: tuple[str, ...], dtype: str, capability: in
     return compiled(kernel, kinds, settings, capability)
 
 
-@pytest.mark.parametrize(("name", "capability", "dtype"), [(name, *target) for name in EPILOGUES for target in TARGETS])
+@pytest.mark.parametrize(("name", "capability", "dtype"), compilations(EPILOGUES))
 def test_epilogue_compiled(name, capability, dtype, tmp_path):
     """No spills, and one read and one write of the feature maps, 16 bytes at a time."""
     (there, maps), tile = EPILOGUES[name], epilogue.TILES * 16 * tiles.THREADS
