@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psp import conjugate_gradient
+from psp.conjugate_gradient import rms
 from psp.encoders import Encoder
 from psp.encoders.encoder import with_defaults
 from stylegan2 import ops
@@ -106,14 +108,23 @@ class PSp(nn.Module):
     def encode(self, images: Tensor) -> Codes:
         """Encode images [N, C, S, S] in [-1, 1], where S is the encoder's input_size.
 
-        Of several passes only the last one can be differentiated, as each pass detaches the result of the one before.
+        Of several passes only the last one can be differentiated, as each pass detaches the result of the one before;
+        after steps of conjugate gradients, nothing can.
         """
         codes = rendering = None
         with torch.no_grad():
             for _ in range(self.iterations - 1):
                 codes = self.refine(images, codes, rendering)
                 rendering = None if self.encoder.reads_gradient else self.decode(codes)
-        return self.refine(images, codes, rendering)
+        codes = self.refine(images, codes, rendering)
+        steps = self.encoder.conjugate_steps
+        return codes if codes.features is None or not steps else self.descend(images, codes, steps)
+
+    def descend(self, images: Tensor, codes: Codes, steps: int) -> Codes:
+        """Reduce the squared error of the rendering by steps of conjugate gradients on the features alone."""
+        w_plus = codes.w_plus.detach()
+        features = conjugate_gradient.descend(lambda at: self.error(images, Codes(w_plus, at))[1], codes.features, steps)
+        return Codes(w_plus, features)
 
     def refine(self, images: Tensor, codes: Codes | None = None, rendering: Tensor | None = None) -> Codes:
         """Make one pass of the encoder: from the latent average or, after the first pass, from codes and rendering.
@@ -166,12 +177,15 @@ class PSp(nn.Module):
             features = images.new_zeros(images.shape[0], channels, side, side)  # [N, C', r, r]
         with torch.enable_grad():
             features = features.detach().requires_grad_()
-            seen = self.decode(Codes(codes.w_plus.detach(), features)).to(images.dtype)
-            seen = fit(seen, self.encoder.input_size)  # [N, img_channels, S, S]
-            error = torch.sub(*comparable(seen, picture(images, seen.shape[1])))  # [N, 3, S, S]
+            seen, error = self.error(images, Codes(codes.w_plus.detach(), features))
             (gradient,) = torch.autograd.grad(error.square().sum(), features)  # [N, C', r, r]
         # Gradients of different generators differ by orders of magnitude, so only their direction is kept.
         return features.detach(), seen.detach(), gradient * (rms(error.detach()) / (rms(gradient) + TINY))
+
+    def error(self, images: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
+        """Render codes at the size of the images: the rendering [N, img_channels, S, S], and its error [N, 3, S, S]."""
+        seen = fit(self.decode(codes).to(images.dtype), self.encoder.input_size)
+        return seen, torch.sub(*comparable(seen, picture(images, seen.shape[1])))
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
         """Render codes or w_plus [N, num_ws, w_dim]: [N, img_channels, R, R], about in [-1, 1] but not clamped."""
@@ -214,11 +228,6 @@ def picture(source: Tensor, img_channels: int) -> Tensor:
     """Return the channels of a source [N, C, S, S] that show what the generator renders: without a mask after them."""
     colours = 3 if source.shape[1] == 3 else img_channels  # an RGB source is compared with any rendering
     return source[:, :colours]  # [N, 1, 3 or 4, S, S]
-
-
-def rms(x: Tensor) -> Tensor:
-    """Return the root mean square of each example: [N, C, H, W] -> [N, 1, 1, 1]."""
-    return x.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 LOSS_SIZE = 256  # px; larger images are reduced to this size for the losses, as in the paper

@@ -28,6 +28,7 @@ ENCODER_RANGES = {
     "feature_channels": (1, 16384),
     "corrector_width": (1, 16384),
     "iterations": (1, 100),
+    "conjugate_steps": (0, 1000),
 }
 """{setting: (smallest, largest)} of encoders that files may describe"""
 ENCODERS: Registry[nn.Module] = Registry("encoder", "psp.encoders", ENCODER_RANGES)
@@ -58,6 +59,8 @@ class Encoder(Module, Protocol):
     """whether later passes correct the generator's features, by `correction(images, rendering, offsets)`"""
     reads_gradient: bool
     """whether `correction` also takes the gradient of the rendering's error with respect to the features"""
+    conjugate_steps: int
+    """steps of conjugate gradients that follow the passes (see `psp.conjugate_gradient`)"""
     corrector: nn.Module  # the part that corrects features, and the size of these, in encoders that have one
     feature_side: int
     feature_channels: int
@@ -84,6 +87,7 @@ DEFAULTS: dict[str, object] = {
     "iterations": 1,
     "corrects_features": False,
     "reads_gradient": False,
+    "conjugate_steps": 0,
     "unlocked": None,
     "aspect": 1.0,
     "default_lambdas": {},
