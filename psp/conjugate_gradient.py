@@ -1,10 +1,10 @@
 """Conjugate gradients on the generator's features, which remove what the passes of an encoder leave of the error.
 
-The rendering is nearly linear in a small change of the features, so their squared error is nearly a linear least-squares
-problem. The encoder finds the few large steps, which need experience of pictures. Conjugate gradients find the many
-small ones, which hardly change the features: the nonlinear method of Polak and Ribiere (Nocedal and Wright, Numerical
-Optimization, 2006, eq. 5.44), with step lengths of the Gauss-Newton method and, since features differ in their effect, a
-diagonal preconditioner (section 5.1) of the kind that Adam uses.
+The rendering is nearly linear in a small change of the features, so their squared error is nearly a linear problem of
+least squares. The encoder finds the few large steps, which need experience of pictures. Conjugate gradients find the
+many small ones, which hardly change the features: the nonlinear method of Polak and Ribiere (Nocedal and Wright,
+Numerical Optimization, 2006, eq. 5.44), with step lengths of the Gauss-Newton method and, since features differ in
+their effect, a diagonal preconditioner (section 5.1) of the kind that Adam uses.
 """
 
 from collections.abc import Callable

@@ -105,6 +105,29 @@ class PSp(nn.Module):
             raise UserError(f"an encoder makes at least 1 pass over an image, not {count}")
         self.encoder.iterations = count
 
+    @property
+    def conjugate_steps(self) -> int:
+        """Number of steps of conjugate gradients on the features after the passes, which may be set at any time.
+
+        Raises:
+            UserError: The encoder corrects no features, its source is no picture, or the number is below 0.
+        """
+        return self.encoder.conjugate_steps
+
+    @conjugate_steps.setter
+    def conjugate_steps(self, count: int) -> None:
+        encoder = self.encoder
+        if count and not encoder.corrects_features:
+            raise UserError("this model's encoder corrects no features, so steps of conjugate gradients have no effect")
+        if count and encoder.input_channels < min(3, self.generator.img_channels):
+            raise UserError(
+                "conjugate gradients bring the rendering closer to the source, but the source of this model is no "
+                f"picture of {self.generator.img_channels} channels"
+            )
+        if count < 0:
+            raise UserError(f"the number of steps of conjugate gradients must be at least 0, not {count}")
+        encoder.conjugate_steps = count
+
     def encode(self, images: Tensor) -> Codes:
         """Encode images [N, C, S, S] in [-1, 1], where S is the encoder's input_size.
 
@@ -117,14 +140,19 @@ class PSp(nn.Module):
                 codes = self.refine(images, codes, rendering)
                 rendering = None if self.encoder.reads_gradient else self.decode(codes)
         codes = self.refine(images, codes, rendering)
-        steps = self.encoder.conjugate_steps
-        return codes if codes.features is None or not steps else self.descend(images, codes, steps)
+        return self.descend(images, codes, self.conjugate_steps) if self.conjugate_steps else codes
 
     def descend(self, images: Tensor, codes: Codes, steps: int) -> Codes:
         """Reduce the squared error of the rendering by steps of conjugate gradients on the features alone."""
-        w_plus = codes.w_plus.detach()
-        features = conjugate_gradient.descend(lambda at: self.error(images, Codes(w_plus, at))[1], codes.features, steps)
-        return Codes(w_plus, features)
+        if codes.features is None:
+            return codes
+        w_plus, start = codes.w_plus.detach(), codes.features.to(images.dtype)
+
+        def error_of(features: Tensor) -> Tensor:
+            return self.error(images, Codes(w_plus, features))[1]
+
+        with torch.autocast(images.device.type, enabled=False):  # small differences of renderings matter here
+            return Codes(w_plus, conjugate_gradient.descend(error_of, start, steps))
 
     def refine(self, images: Tensor, codes: Codes | None = None, rendering: Tensor | None = None) -> Codes:
         """Make one pass of the encoder: from the latent average or, after the first pass, from codes and rendering.

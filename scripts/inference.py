@@ -109,6 +109,8 @@ def main(o: Inference) -> int:
     model, metadata = load(o.checkpoint_path)
     if o.iterations is not None:
         model.iterations = o.iterations
+    if o.conjugate_steps is not None:
+        model.conjugate_steps = o.conjugate_steps
     encoder, generator = model.encoder, model.generator
     task = task_of(metadata, encoder.input_channels, **given_settings(o.task_settings, "inference"))
     o.optimisation.check_task(task.inverts)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from options.choices import Precision
 from options.machine import Machine
@@ -69,6 +70,9 @@ class Inference(Machine, Results):
     iterations: Annotated[Count | None, tyro.conf.arg(aliases=["--n_iters_per_batch"])] = None
     """passes of an encoder that corrects its codes (ReStyle) or features; by default as many as in its training. After
     one pass, a feature encoder gives codes in W+ without correction"""
+    conjugate_steps: Annotated[int, Interval(ge=0, le=1000)] | None = None
+    """steps of conjugate gradients on the features after the passes of a feature encoder: more of them bring the
+    rendering closer to the photo; by default as many as the model was saved with"""
     align: bool | None = None
     """find faces and align them as in FFHQ, by default if the model reads photos of faces; --no_align is for pictures
     that are aligned already or show no faces"""

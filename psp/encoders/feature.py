@@ -103,11 +103,12 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         feature_channels: Channels of that feature map.
         corrector_width: Channels inside the corrector.
         corrections: Passes of the corrector; None for 1, or for 3 if the encoder reads the gradient.
+        conjugate_steps: Steps of conjugate gradients that follow the passes (see `psp.conjugate_gradient`).
         others: As in `GradualStyleEncoder`.
 
     Raises:
-        UserError: The feature map is larger than the images, or the encoder reads the gradient but the source has fewer
-            channels than a picture.
+        UserError: The feature map is larger than the images, or the encoder needs the gradient of the error but the
+            source has fewer channels than a picture.
     """
 
     corrects_features = True
@@ -132,18 +133,21 @@ class FeatureStyleEncoder(GradualStyleEncoder):
         feature_channels: int = 512,
         corrector_width: int = 256,
         corrections: int | None = None,
+        conjugate_steps: int = 0,
     ) -> None:
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, head_width, slope, head_slope)
         if corrections is None:
             corrections = 3 if self.reads_gradient else 1
         self.iterations = 1 + corrections
+        self.conjugate_steps = conjugate_steps
         self.img_channels, self.feature_side, self.feature_channels = img_channels, feature_side, feature_channels
         if feature_side > input_size:
             raise UserError(f"features of {feature_side} px cannot be corrected from images of {input_size} px")
-        if self.reads_gradient and input_channels < min(3, img_channels):
+        if (self.reads_gradient or conjugate_steps) and input_channels < min(3, img_channels):
             raise UserError(
-                "a feature_gradient encoder compares the source with its rendering, but the source has "
-                f"{input_channels} channels and the rendering {img_channels}: use the encoder type feature"
+                "this encoder compares the source with its rendering, but the source has "
+                f"{input_channels} channels and the rendering {img_channels}: use the encoder type feature, and no "
+                "steps of conjugate gradients"
             )
         halvings = (input_size // feature_side).bit_length() - 1
         self.corrector = self.corrector_class(

@@ -94,6 +94,7 @@ def light_feature_gradient(
     feature_channels: int = 128,
     corrector_width: int = 160,
     corrections: int = 3,
+    conjugate_steps: int = 0,
     head_slope: float = HEAD_SLOPE,
 ) -> FeatureGradientEncoder:
     """Build a narrow and shallow feature encoder that reads gradients."""
@@ -110,4 +111,5 @@ def light_feature_gradient(
         feature_channels=feature_channels,
         corrector_width=corrector_width,
         corrections=corrections,
+        conjugate_steps=conjugate_steps,
     )

@@ -35,6 +35,7 @@ def model_of(name, side=32):
     encoder = ENCODERS.build(name, **sizes, **more)
     if more:
         torch.nn.init.normal_(encoder.corrector.out.weight, std=0.02)  # a fresh one corrects nothing
+        encoder.conjugate_steps = 3 if encoder.reads_gradient else 0
     return PSp(encoder, generator, torch.randn(W_DIM)).eval().requires_grad_(False)
 
 
