@@ -58,17 +58,24 @@ def generator_of_directions(files: Sequence[Path]) -> str:
     raise UserError(f"the directions of {str(files[0])!r} {origin}: give the generator to use with --generator")
 
 
-def codes_to_edit(generator: Generator, o: Edit) -> tuple[list[str], Codes]:
+def codes_to_edit(generator: Generator, o: Edit, failed: dict[str, str]) -> tuple[list[str], Codes]:
     """Return the names of the samples or photos, and their N codes on the device of the generator.
 
+    Codes that are not finite numbers are left out and added to `failed`, with the reason.
+
     Raises:
-        UserError: The file of codes does not contain a name.
+        UserError: The file of codes does not contain a name, or none of the codes is finite.
     """
     if o.latents is None:
         return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
-    names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim)
+    refused: dict[str, str] = {}
+    names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim, refused)
     numbers = {name: number for number, name in reversed(list(enumerate(names)))}
-    selected = names if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
+    wanted = names + list(refused) if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
+    failed.update((name, refused[name]) for name in wanted if name in refused)
+    selected = [name for name in wanted if name not in refused]
+    if failed and not selected:
+        raise UserError(next(iter(failed.values())))
     if unknown := [name for name in selected if name not in numbers]:
         raise UserError(f"{str(o.latents)!r} has no codes of {', '.join(unknown)}; there are {', '.join(names)}")
     rows = list(range(len(names))) if o.photos == "all" else [numbers[name] for name in selected]
@@ -119,11 +126,11 @@ def edit_samples(o: Edit, device: torch.device) -> int:
     names = [name for source in sources for name in source.names]
     chosen = names if o.names == "all" else [name.strip() for name in o.names.split(",")]
     moves = plan_moves(sources, dict.fromkeys(chosen, 0.0))
-    photos, codes = codes_to_edit(generator, o)
+    failed: dict[str, str] = {}
+    photos, codes = codes_to_edit(generator, o, failed)
     captions = unique_paths(photos, endings=[f"_{title}.png" for title in o.titles()])
     sheets = unique_paths([file_name(move.name) for move in moves], endings=("", ".png"))
     record.write()
-    failed: dict[str, str] = {}
     for move, sheet in zip(moves, sheets, strict=True):
         failed |= write_strip(generator, move.directions, move.name, captions, codes, o.folder / sheet, o)
     print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)

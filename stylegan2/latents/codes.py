@@ -16,6 +16,7 @@ from torch import Tensor
 from stylegan2.runtime.bounded import LONGEST_NAME, read_arrays, reading
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, writing
+from stylegan2.runtime.output_names import printable
 
 MAX_FEATURES = 2**24  # numbers that correct the features of one code
 PART = 2**20  # bytes that are copied at a time
@@ -104,36 +105,57 @@ class CodesWriter:
             left -= len(part)
 
 
-def load_codes(path: str | os.PathLike, num_ws: int, w_dim: int) -> tuple[list[str], Tensor, Tensor | None]:
+def load_codes(
+    path: str | os.PathLike, num_ws: int, w_dim: int, refused: dict[str, str] | None = None
+) -> tuple[list[str], Tensor, Tensor | None]:
     """Read codes for a generator of these sizes; nothing in the file is executed.
+
+    Args:
+        path: The file, `latents.npz`.
+        num_ws, w_dim: Sizes of the generator.
+        refused: Codes that are not finite numbers are left out and added to this dict, with the reason; if it is None,
+            they are an error.
 
     Returns:
         The names, w_plus [N, num_ws, w_dim] and features [N, C, r, r] or None, in float32.
 
     Raises:
-        UserError: There is no such file, or it holds something else or codes for another generator.
+        UserError: There is no such file, or it holds something else, codes for another generator, or no finite codes.
     """
     with reading(path, "a file of codes (names and w_plus)"):
         stored = read_arrays(path, ("names", "w_plus", "features"))
         names, w_plus, features = _names(stored["names"]), stored["w_plus"], stored.get("features")
-    if w_plus.ndim != 3 or w_plus.dtype.kind != "f" or len(w_plus) != len(names) or not np.isfinite(w_plus).all():
+    if w_plus.ndim != 3 or w_plus.dtype.kind != "f" or len(w_plus) != len(names):
         raise UserError(f"{str(path)!r} is not a file of codes: w_plus is {w_plus.dtype} {list(w_plus.shape)}")
     if w_plus.shape[1:] != (num_ws, w_dim):
         raise UserError(
             f"{str(path)!r} contains codes of {w_plus.shape[1]} rows of {w_plus.shape[2]} numbers, but this generator "
             f"takes {num_ws} rows of {w_dim}: use the generator for which they were found"
         )
-    if features is None:
-        return names, torch.from_numpy(w_plus.astype(np.float32)), None
-    if (
+    if features is not None and (
         features.ndim != 4
         or features.dtype.kind != "f"
         or len(features) != len(names)
         or features.size > MAX_FEATURES * len(names)
-        or not np.isfinite(features).all()
     ):
         raise UserError(f"{str(path)!r} is not a file of codes: features is {features.dtype} {list(features.shape)}")
-    return names, torch.from_numpy(w_plus.astype(np.float32)), torch.from_numpy(features.astype(np.float32))
+    arrays = [_float32(array) for array in (w_plus, features) if array is not None]
+    finite = np.all([np.isfinite(array).all(tuple(range(1, array.ndim))) for array in arrays], axis=0)  # [N]
+    bad = [name for name, usable in zip(names, finite, strict=True) if not usable]
+    if bad and (refused is None or not finite.any()):
+        raise UserError(f"{str(path)!r}: the codes of {printable(bad[0])!r} are not finite numbers")
+    if bad and refused is not None:
+        refused.update((name, f"the codes of {name!r} in {str(path)!r} are not finite numbers") for name in bad)
+        names = [name for name, usable in zip(names, finite, strict=True) if usable]
+        arrays = [array[finite] for array in arrays]
+    tensors = [torch.from_numpy(array) for array in arrays]
+    return names, tensors[0], tensors[1] if features is not None else None
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    """Convert floating-point numbers to float32; those that are too large become infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _names(array: np.ndarray) -> list[str]:

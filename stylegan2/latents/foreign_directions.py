@@ -10,6 +10,7 @@ These files say neither for which generator the directions were found nor in whi
 are counted in standard deviations of W along the direction, as everywhere in this package.
 """
 
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,13 +63,22 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
     except UserError as error:
         raise UserError(f"{str(path)!r}: {error}") from error
     names = [path.stem] if len(vectors) == 1 else [f"{path.stem}{k}" for k in range(len(vectors))]
+    usable = vectors.isfinite().all(1) & (vectors.norm(dim=1) > 0)  # [K]
+    if not usable.all():
+        unusable = [name for name, good in zip(names, usable.tolist(), strict=True) if not good]
+        reason = f"direction {unusable[0]} is zero or not finite"
+        if len(unusable) == len(names):
+            raise UserError(f"{str(path)!r}: {reason}")
+        warnings.warn(f"{str(path)!r}: {reason} and is left out ({len(unusable)} of {len(names)})", stacklevel=2)
+        names = [name for name in names if name not in unusable]
+    vectors = F.normalize(vectors[usable], dim=1)  # [K, w_dim]
     w = random_w(generator, SAMPLES, seed=0)  # [N, w_dim]
     moved = range(generator.num_ws) if rows is None else rows
     return build_directions(generator, names, vectors, moved, w, known=False)
 
 
 def _vectors(content: object, w_dim: int) -> Tensor:
-    """Find unit vectors [K, w_dim] in the content of a file. UserError: there are none for this generator."""
+    """Find vectors [K, w_dim] in the content of a file. UserError: there are none for this generator."""
     if isinstance(content, Mapping):
         if FACTORS in content:
             array = _array(content[FACTORS])
@@ -90,10 +100,8 @@ def _vectors(content: object, w_dim: int) -> Tensor:
         raise UserError(
             f"its directions belong to another generator: they have {array.shape[1]} numbers, but w here has {w_dim}"
         )
-    vectors = torch.from_numpy(array.astype(np.float32, order="C"))
-    if not vectors.isfinite().all() or not (vectors.norm(dim=1) > 0).all():
-        raise UserError("one of its directions is zero or not finite")
-    return F.normalize(vectors, dim=1)
+    with np.errstate(over="ignore"):  # numbers that are too large become infinite, and are not used
+        return torch.from_numpy(array.astype(np.float32, order="C"))
 
 
 def _array(value: object) -> np.ndarray:

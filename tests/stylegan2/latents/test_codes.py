@@ -26,7 +26,8 @@ def test_codes_come_back(tmp_path):
         ({"names": ["a"]}, "not a file of codes"),
         ({"names": ["a"], "w_plus": np.array([object()])}, "it has an array of object"),
         ({"names": ["a", "b"], "w_plus": np.zeros((1, 6, 8))}, r"w_plus is float64 \[1, 6, 8\]"),
-        ({"names": ["a"], "w_plus": np.full((1, 6, 8), np.nan)}, "not a file of codes: w_plus is"),
+        ({"names": ["a"], "w_plus": np.full((1, 6, 8), np.nan)}, "the codes of 'a' are not finite numbers"),
+        ({"names": ["a"], "w_plus": np.full((1, 6, 8), 1e300)}, "the codes of 'a' are not finite numbers"),
         (
             {"names": ["a"], "w_plus": np.zeros((1, 18, 512))},
             "18 rows of 512 numbers, but this generator takes 6 rows of 8",
@@ -70,3 +71,20 @@ def test_a_file_may_hold_no_codes(tmp_path):
         writer.write()
     names, w_plus, features = load_codes(tmp_path / "none.npz", 4, 5)
     assert (names, w_plus.shape, features) == ([], (0, 4, 5), None)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("of", ["w_plus", "features"])
+def test_codes_that_are_not_finite_are_named_and_the_others_are_read(tmp_path, of, bad):
+    arrays = {"w_plus": np.zeros((3, 6, 8)), "features": np.ones((3, 2, 4, 4))}
+    arrays["w_plus"][2] = 2
+    arrays[of][1].flat[5] = bad
+    np.savez(tmp_path / "latents.npz", names=["a", "b", "c"], **arrays)
+    refused = {}
+    names, w_plus, features = load_codes(tmp_path / "latents.npz", 6, 8, refused)
+    assert (names, list(refused)) == (["a", "c"], ["b"])
+    assert "the codes of 'b' in" in refused["b"]
+    assert w_plus[:, 0, 0].tolist() == [0, 2]
+    assert features.shape == (2, 2, 4, 4)
+    with pytest.raises(UserError, match="the codes of 'b' are not finite"):
+        load_codes(tmp_path / "latents.npz", 6, 8)

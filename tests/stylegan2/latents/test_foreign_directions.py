@@ -153,3 +153,14 @@ def test_what_is_wrong_is_one_sentence(tmp_path, generator, name, data, words):
 def test_a_file_that_is_not_there_is_said(tmp_path, generator):
     with pytest.raises(UserError, match=r"there is no file .*age\.pt"):
         read_directions(tmp_path / "age.pt", generator)
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, 1e300])
+def test_one_direction_that_cannot_be_used_is_left_out(tmp_path, generator, bad):
+    components = np.eye(8)[:3]
+    components[1] = bad
+    (tmp_path / "d.pkl").write_bytes(pickle.dumps({"lat_comp": components}))
+    with pytest.warns(UserWarning, match=r"direction d1 is zero or not finite and is left out \(1 of 3\)"):
+        found = read_directions(tmp_path / "d.pkl", generator)
+    assert found.names == ("d0", "d2")
+    assert torch.equal(found.vectors, torch.eye(8)[[0, 2]])
