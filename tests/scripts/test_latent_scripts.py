@@ -310,6 +310,14 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     fine[3:] += found.scales[0] * found.vectors[0]
     assert np.abs(read_image("e/pca0/y_+1.png").astype(int) - picture(generator, fine)).max() <= 1
 
+    codes[1, 0, 0] = torch.nan  # one bad code does not stop the others
+    save_codes("latents.npz", ["x", "y", "z"], codes)
+    flags = ["--directions", "d/pca.safetensors", "--generator", "m.safetensors", "--latents", "latents.npz"]
+    code, _, err = script("edit.py", *flags, "--names", "pca0", "--strengths", "1", "--exp_dir", "f")
+    assert code == 1
+    assert "the codes of 'y' in 'latents.npz' are not finite" in err
+    assert sorted(path.name for path in Path("f/pca0").iterdir()) == ["x_+1.png", "z_+1.png"]
+
 
 @pytest.mark.parametrize(
     ("flags", "words"),
