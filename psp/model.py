@@ -131,16 +131,22 @@ class PSp(nn.Module):
     def encode(self, images: Tensor) -> Codes:
         """Encode images [N, C, S, S] in [-1, 1], where S is the encoder's input_size.
 
-        Of several passes only the last one can be differentiated, as each pass detaches the result of the one before;
-        after steps of conjugate gradients, nothing can.
+        The result can be differentiated where no steps of conjugate gradients follow the passes (see `make_passes`).
+        """
+        codes = self.make_passes(images)
+        return self.descend(images, codes, self.conjugate_steps) if self.conjugate_steps else codes
+
+    def make_passes(self, images: Tensor) -> Codes:
+        """Make all passes of the encoder over images [N, C, S, S] in [-1, 1], without steps of conjugate gradients.
+
+        Of several passes only the last one can be differentiated, as each pass detaches the result of the one before.
         """
         codes = rendering = None
         with torch.no_grad():
             for _ in range(self.iterations - 1):
                 codes = self.refine(images, codes, rendering)
                 rendering = None if self.encoder.reads_gradient else self.decode(codes)
-        codes = self.refine(images, codes, rendering)
-        return self.descend(images, codes, self.conjugate_steps) if self.conjugate_steps else codes
+        return self.refine(images, codes, rendering)
 
     def descend(self, images: Tensor, codes: Codes, steps: int) -> Codes:
         """Reduce the squared error of the rendering by steps of conjugate gradients on the features alone."""

@@ -1,7 +1,8 @@
 """Export encoder and generator as ONNX graphs, for onnxruntime in any language and in the browser.
 
 Inputs and outputs are float32 with a variable batch size. onnxruntime runs each graph, and it is kept only if the
-results agree with PyTorch.
+results agree with PyTorch. Steps of conjugate gradients are left out, since each of them would be as large as a
+generator in the graph and multiplies the differences of rounding.
 """
 
 import copy
@@ -53,8 +54,20 @@ class EncoderPart(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map [N, C, S, S] to w_plus [N, num_ws, w_dim], and features [N, C', r, r] where the encoder corrects them."""
-        codes = self.model.encode(images)
+        codes = self.model.make_passes(images)
         return codes.w_plus if codes.features is None else (codes.w_plus, codes.features)
+
+
+class ModelPart(nn.Module):
+    """Encoder and generator: images to renderings."""
+
+    def __init__(self, model: PSp) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map [N, C, S, S] to [N, img_channels, R, R]."""
+        return self.model.decode(self.model.make_passes(images))
 
 
 class GeneratorPart(nn.Module):
@@ -109,14 +122,14 @@ def parts_of(model: PSp | Generator) -> dict[str, Part]:
     source = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1  # [N, C, S, S]
     ranges["source"] = f"[N, {', '.join(map(str, shape[1:]))}], -1 to 1"
     with torch.no_grad():
-        features = model.encode(source).features
+        features = model.make_passes(source).features
     codes = {"w_plus": w_plus} if features is None else {"w_plus": w_plus, "features": features}
     if features is not None:
         ranges["features"] = f"[N, {', '.join(map(str, features.shape[1:]))}]"
     return {
         "encoder": Part("encoder", EncoderPart(model), {"source": source}, tuple(codes), ranges),
         "generator": Part("generator", GeneratorPart(generator), codes, ("images",), ranges),
-        "model": Part("model", model, {"source": source}, ("images",), ranges),
+        "model": Part("model", ModelPart(model), {"source": source}, ("images",), ranges),
     }
 
 
