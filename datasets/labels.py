@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice, takewhile
 from pathlib import Path
@@ -28,6 +29,7 @@ LONGEST_NUMBER = 18  # digits of a class number; longer ones are treated as name
 DEEPEST = 32  # number of parent folders that are searched for labels
 MAX_KEPT, MAX_KEPT_NUMBERS = 1000, 50_000  # largest number of vectors, and of their values, that a generator keeps
 SHOWN = 3  # number of names in a message
+SURE = 0.9  # share of vectors of one length from which on the others are mistakes
 Label = int | str | tuple[float, ...]
 """the number or the name of a class, or a vector"""
 
@@ -114,11 +116,19 @@ def encode_labels(labels: Sequence[Label | None], where: str) -> EncodedLabels:
         where: Name of the data set, for messages.
 
     Raises:
-        UserError: Some labels are classes and others vectors, or vectors differ in length.
+        UserError: Some labels are classes and others vectors, or vectors differ in length, and not only a few of them.
     """
+    messages = []
+    lengths = Counter(len(label) for label in labels if isinstance(label, tuple))
+    length, count = next(iter(lengths.most_common(1)), (0, 0))
+    if len(lengths) > 1 and count > SURE * lengths.total():  # a few of them are mistakes
+        messages.append(
+            f"{lengths.total() - count:,} of {lengths.total():,} labels of {where} do not have {length} numbers and"
+            " count as no label"
+        )
+        labels = [None if isinstance(label, tuple) and len(label) != length else label for label in labels]
     indices = np.array([index for index, label in enumerate(labels) if label is not None], np.int64)  # [M]
     given: list[Any] = [label for label in labels if label is not None]
-    messages = []
     if len(indices) < len(labels):
         messages.append(
             f"{len(labels) - len(indices):,} of {len(labels):,} images of {where} have no label and are left out"

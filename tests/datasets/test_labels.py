@@ -298,3 +298,13 @@ def test_labels_that_training_cannot_have_are_one_sentence(folder):
     (folder / "dataset.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"data/dataset.json is not of the form"):
         ImageFolder(folder, 8).labels()
+
+
+def test_a_few_vectors_of_another_length_count_as_no_label():
+    labels = [(0.5, float(number)) for number in range(20)]
+    encoded, kept, messages = encode_labels([*labels[:7], (1.0,), *labels[7:]], "data")
+    assert encoded.tolist() == [list(label) for label in labels]
+    assert kept.tolist() == [*range(7), *range(8, 21)]
+    assert messages[0] == "1 of 21 labels of data do not have 2 numbers and count as no label"
+    with pytest.raises(UserError, match="of several lengths"):
+        encode_labels([(1.0,), (1.0, 2.0), (3.0, 4.0)], "data")
