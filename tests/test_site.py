@@ -47,5 +47,7 @@ def test_no_page_asks_a_server(site):
     pages = sorted(site.rglob("*.html"))
     found = {str(page.relative_to(site)): LOADED.findall(page.read_text(encoding="utf-8")) for page in pages}
     assert {name: tags for name, tags in found.items() if [tag for tag in tags if "canonical" not in tag]} == {}
-    for sheet in site.rglob("*.css"):
+    sheets = list(site.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
         assert not re.search(r"url\([\"']?https?://|@import", sheet.read_text(encoding="utf-8"))

@@ -73,6 +73,7 @@ def test_the_first_step_is_adams(generator, target, pivot):
     tuned = dict(tune(generator, target, pivot, steps=1, learning_rate=1e-3).synthesis.named_parameters())
     for name, gradient in gradients.items():
         moved = gradient.abs() > 1e-5
+        assert moved.any(), name
         step = (tuned[name] - generator.synthesis.get_parameter(name).detach())[moved]
         torch.testing.assert_close(step, -1e-3 * gradient.sign()[moved], rtol=2e-2, atol=1e-6)
 

@@ -173,6 +173,7 @@ def test_landmarks_count_the_pixels_of_the_file(align_faces, folder, tmp_path, m
     monkeypatch.setattr(image_reader, "MAX_DECODED_PIXELS", 420 * 480 // 3)
     assert align_faces("--landmarks", given, out=tmp_path / "halved")[0] == 0
     whole, halved = manifest(tmp_path / "whole"), manifest(tmp_path / "halved")
+    assert len(whole) == 3
     for name in whole:
         (a,), (b,) = whole[name]["outputs"], halved[name]["outputs"]
         assert whole[name]["photo"] == halved[name]["photo"] == [420, 480]

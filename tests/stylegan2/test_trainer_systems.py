@@ -262,6 +262,7 @@ def test_fakes_reals_and_discriminator_stand_at_the_same_stage(monkeypatch, syst
     step(state, real, settings=settings, r1_gamma=1.0, averages=Averages(), guard=Guard(9))
     assert {alpha for _, alpha in judged} == {0.5}
     assert {images.shape[2] for images, _ in judged} == {8}
+    assert rendered
     assert all(k == {"noise_mode": "random", "resolution": 8, "alpha": 0.5} for k in rendered)
     torch.testing.assert_close(judged[0][0][4:], fade_real(real, 8, 0.5))  # the second half of the first pass
 
