@@ -113,7 +113,7 @@ def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
     if isinstance(found, Failure):
         if isinstance(found.error, UserError):
             raise found.error
-        raise found.error from RuntimeError(f"in a process that reads ahead:\n{found.report}")
+        raise found.error from RuntimeError(f"in a process that reads ahead:\n{found.traceback_text}")
     if isinstance(found, EOFError | OSError):
         worker.process.join(EXIT_SECONDS)
         code = worker.process.exitcode

@@ -217,14 +217,14 @@ def scan_shard(shards: ShardCache, number: int) -> Scan:
     found = Scan()
     try:
         with shards.open(number) as file:
-            for sample in samples(file, found):
+            for sample in read_samples(file, found):
                 _add(file, sample, found, shards.name(number))
     except OSError as error:
         raise UserError(f"cannot read the shard {shards.name(number)!r}: {error.strerror or error}") from error
     return found
 
 
-def samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
+def read_samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
     """Yield the samples of a shard, grouped by webdataset, without reading their contents.
 
     Args:

@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
     error: BaseException
     """the exception"""
-    report: str
+    traceback_text: str
     """the traceback of the exception, for programming errors"""
 
 
@@ -109,14 +109,14 @@ def collate(samples: Sequence[object]) -> tuple[list[np.ndarray], bool]:
 
 def sendable(error: BaseException) -> Failure:
     """Convert an error to a form that can be sent to another process."""
-    report = "".join(traceback.format_exception(error))
+    traceback_text = "".join(traceback.format_exception(error))
     error = error.with_traceback(None)
     error.__cause__ = error.__context__ = None
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # exceptions may contain objects that cannot be pickled
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    return Failure(error, report)
+    return Failure(error, traceback_text)
 
 
 # ------------------------------------------------------------------------------------ arrays that are shared

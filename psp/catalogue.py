@@ -72,7 +72,7 @@ def _place(table: PretrainedFiles, entry: PretrainedFile, path: Path | None) -> 
         return TO_DOWNLOAD if entry.download else MISSING
     if entry.name in table.shipped:
         return SHIPPED
-    return INSTALLED if entry.found.startswith("package:") else HERE
+    return INSTALLED if entry.location.startswith("package:") else HERE
 
 
 def _of_file(entry: PretrainedFile, path: Path, megabytes: float | None) -> Listed:

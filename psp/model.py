@@ -219,7 +219,7 @@ class PSp(nn.Module):
     def error(self, images: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
         """Render codes at the size of the images: the rendering [N, img_channels, S, S], and its error [N, 3, S, S]."""
         seen = fit(self.decode(codes).to(images.dtype), self.encoder.input_size)
-        return seen, torch.sub(*comparable(seen, picture(images, seen.shape[1])))
+        return seen, torch.sub(*as_rgb_pair(seen, picture(images, seen.shape[1])))
 
     def decode(self, codes: Codes | Tensor, noise_mode: str = "const") -> Tensor:
         """Render codes or w_plus [N, num_ws, w_dim]: [N, img_channels, R, R], about in [-1, 1] but not clamped."""
@@ -239,7 +239,7 @@ def rendered(generator: Generator, codes: Codes, noise_mode: str = "const") -> T
 TINY = 1e-12
 
 
-def comparable(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def as_rgb_pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Bring what a generator renders and what it should render to RGB, as people see both.
 
     Gray is repeated, what is transparent shows white, and what a gray generator should render has lost its colours.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import Codes, comparable, rendered
+from psp.model import Codes, as_rgb_pair, rendered
 from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
@@ -57,7 +57,7 @@ def optimize_codes(
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = rendered(generator, Codes(w_plus, features))  # [N, img_channels, R, R]
-            output, wanted = comparable(ops.area_downsample(output, target.shape[-1]), target)  # [N, 3, T, T] each
+            output, wanted = as_rgb_pair(ops.area_downsample(output, target.shape[-1]), target)  # [N, 3, T, T] each
             loss = losses.total(losses(output=output, target=wanted)) * len(
                 target
             )  # a sum keeps the samples independent of each other

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import Codes, comparable, fit, rendered
+from psp.model import Codes, as_rgb_pair, fit, rendered
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
@@ -65,7 +65,7 @@ def tune_generator(
 
 
 def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target: Tensor) -> Tensor:
-    output, wanted = comparable(fit(rendered(generator, codes), target.shape[-1]), target)  # [N, 3, T, T] each
+    output, wanted = as_rgb_pair(fit(rendered(generator, codes), target.shape[-1]), target)  # [N, 3, T, T] each
     return losses.total(losses(output=output, target=wanted))
 
 

@@ -20,7 +20,7 @@ from psp.evaluation.metrics import Metrics
 from psp.generated_samples import latent_loss, with_generated
 from psp.latent_discriminator import deception_loss, train_discriminator
 from psp.losses import WeightedLosses
-from psp.model import PSp, comparable
+from psp.model import PSp, as_rgb_pair
 from psp.optimizers import unscale
 from psp.precision import autocast, pick_precision
 from psp.training_settings import TrainingSettings
@@ -104,7 +104,7 @@ def step(
             with autocast(device, precision):
                 codes = model.refine(x, codes, rendering).map(to_float32)
                 rendering = to_float32(model.decode(codes, noise_mode="random"))  # [M, img_channels, R, R]
-                output, wanted = comparable(shrink(rendering, y.shape[-1]), y)  # [M, 3, T, T] each
+                output, wanted = as_rgb_pair(shrink(rendering, y.shape[-1]), y)  # [M, 3, T, T] each
                 images = {"source": x, "target": wanted, "output": output}
                 values = losses(**images, **codes._asdict(), latent_avg=model.latent_avg)
             w_plus = codes.w_plus  # [M, num_ws, w_dim]
@@ -348,7 +348,7 @@ def validate(
         with autocast(device, precision):
             codes = model.encode(source).map(to_float32)
             output = shrink(to_float32(model.decode(codes)), target.shape[-1])  # [N, img_channels, T, T]
-            output, target = comparable(output, target)  # [N, 3, T, T] each
+            output, target = as_rgb_pair(output, target)  # [N, 3, T, T] each
             values = losses(source=source, target=target, output=output, **codes._asdict(), latent_avg=model.latent_avg)
         values = {name: to_float32(value) for name, value in values.items()}  # [N] each
         averages.add("val/loss", losses.total(values).repeat(len(source)))

@@ -134,11 +134,11 @@ def main(o: Demo) -> None:
         "evaluate.py", "--checkpoint_path", f"encoder={out / 'training'}", "--exp_dir", out / "evaluation",
         "--num_images", o.num_images, "--optimisation_steps", 0, "--refine_steps", 0, "--overwrite", *common,
     )  # fmt: skip
-    report = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
-    encoder, mean_face = report["results"]["encoder"], report["results"]["mean face"]
+    evaluation = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    encoder, mean_face = evaluation["results"]["encoder"], evaluation["results"]["mean face"]
     metrics = {name: encoder[name] for name in ("mse", "perceptual", "identity")}
     metrics |= {f"{name}_mean_face": mean_face[name] for name in ("mse", "perceptual", "identity")}
-    metrics |= {"images": report["images"], "networks": report["networks"]}
+    metrics |= {"images": evaluation["images"], "networks": evaluation["networks"]}
     write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
     print(f"\nLook at {picture}: the photos, and what the models made of them")

@@ -67,7 +67,8 @@ def codes_to_edit(generator: Generator, o: Edit, failed: dict[str, str]) -> tupl
         UserError: The file of codes does not contain a name, or none of the codes is finite.
     """
     if o.latents is None:
-        return [f"seed{seed:04d}" for seed in o.samples()], Codes(seeded_w(generator, o.samples(), o.truncation_psi))
+        seeds = o.sample_seeds()
+        return [f"seed{seed:04d}" for seed in seeds], Codes(seeded_w(generator, seeds, o.truncation_psi))
     refused: dict[str, str] = {}
     names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim, refused)
     numbers = {name: number for number, name in reversed(list(enumerate(names)))}

@@ -24,7 +24,7 @@ from psp.evaluation.encoders import compare_diversity, compare_methods, diversit
 from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
-from psp.evaluation.shared_jobs import measure_together, waits
+from psp.evaluation.shared_jobs import evaluate_jobs, waits
 from psp.losses import build_losses
 from psp.mixing import mask_rows
 from psp.model import LOSS_SIZE, PSp
@@ -150,7 +150,7 @@ def main(o: Evaluate) -> int:
     if mixing is not None:
         jobs += diversity_jobs(sets, models, metrics.perceptual, mixing, o.folder)
     if not group.is_alone or waits(jobs):
-        measure_together(jobs, group)  # the results are stored, and the tables below are made from them
+        evaluate_jobs(jobs, group)  # the results are stored, and the tables below are made from them
     skipped_lines = group.gather("left out", "\n".join(left_out([held_out.pairs for held_out in sets])))
     if not group.is_first:
         return 0

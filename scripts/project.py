@@ -101,7 +101,7 @@ def main(o: Project) -> int:
     save_codes(o.folder / "latents.npz", list(targets), torch.cat(codes))
     write_image(o.folder / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
     found = dict(zip(targets, distances, strict=True))
-    report = {
+    results = {
         "generator": o.generator,
         "space": o.space,
         "steps": o.steps,
@@ -110,7 +110,7 @@ def main(o: Project) -> int:
         "distances": found,
         "failed": failed,
     }
-    write_text(o.folder / "projections.json", json.dumps(report, indent=2) + "\n")
+    write_text(o.folder / "projections.json", json.dumps(results, indent=2) + "\n")
     print("".join(f"failed: {printable(reason)}\n" for reason in failed.values()), end="", file=sys.stderr)
     print(f"mean distance ({network}) of {len(targets)}: {np.mean(distances):.4f}; written to {o.folder}")
     return int(bool(failed))

@@ -22,7 +22,7 @@ from options.commands.train_segmenter import TrainSegmenter
 from options.parse import run
 from options.results import record_for
 from psp.inference.sources import palette
-from psp.perception.segmenter import Segmenter, fit_segmenter, measure_segmenter, save_segmenter
+from psp.perception.segmenter import Segmenter, fit_segmenter, save_segmenter, segmentation_ious
 from stylegan2.runtime import images
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import write_text
@@ -81,15 +81,15 @@ def main(o: TrainSegmenter) -> None:
         fit_segmenter(segmenter, images_and_labels(stream, device), o.max_steps, o.learning_rate, show)
 
     measured = list(images_and_labels(fixed_batches(held_out, o.batch_size, o.num_images), device))
-    ious = measure_segmenter(segmenter, measured).tolist()
+    ious = segmentation_ious(segmenter, measured).tolist()
     by_label = {name: round(iou, 4) for name, iou in zip(LABELS, ious, strict=True) if np.isfinite(iou)}
-    report = {"miou": round(float(np.nanmean(ious)), 4), "images": o.num_images, "iou": by_label}
-    description = {"data": SYNTHETIC, "held_out": report, "steps": o.max_steps, "licence": "MIT"}
+    results = {"miou": round(float(np.nanmean(ious)), 4), "images": o.num_images, "iou": by_label}
+    description = {"data": SYNTHETIC, "held_out": results, "steps": o.max_steps, "licence": "MIT"}
     save_segmenter(o.exp_dir / "segmenter.safetensors", segmenter, description, torch.float16)
-    write_text(o.exp_dir / "metrics.json", json.dumps(report, indent=2) + "\n")
+    write_text(o.exp_dir / "metrics.json", json.dumps(results, indent=2) + "\n")
     pictures, labels = (torch.cat(part)[:SHOWN] for part in zip(*measured, strict=True))
     write_sheet(o.exp_dir / "segmentation.png", pictures, labels, segmenter.segment(pictures))
-    print(json.dumps(report, indent=2))
+    print(json.dumps(results, indent=2))
     print(f"written to {o.exp_dir}: segmenter.safetensors, metrics.json, segmentation.png")
 
 

@@ -18,7 +18,7 @@ class Sample:
     """A rendered face and its ground truth."""
 
     image: np.ndarray  # float32 [3, R, R] in [-1, 1]
-    labels: np.ndarray  # uint8 [R, R], CelebAMask-HQ's ids
+    label_map: np.ndarray  # uint8 [R, R], CelebAMask-HQ's ids
     landmarks: np.ndarray  # float32 [68, 2], pixels (x, y)
     pose: tuple  # yaw, pitch, roll in degrees
     attributes: dict  # name -> bool
@@ -160,7 +160,7 @@ def render(identity, nuisance, resolution):
     image, ids, pose, points = _draw(identity, nuisance, resolution)
     return Sample(
         image=np.ascontiguousarray(image.transpose(2, 0, 1)) * 2 - 1,
-        labels=_vote(ids, resolution),
+        label_map=_vote(ids, resolution),
         landmarks=pose.to_pixels(points, resolution)[:, :2].astype(np.float32),
         pose=(nuisance.yaw, nuisance.pitch, nuisance.roll),
         attributes=labels.true_attributes(identity, nuisance),

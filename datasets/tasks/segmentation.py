@@ -85,4 +85,4 @@ class Segmentation(Task):
 def labelled_face(faces: SyntheticFaces, index: int) -> Example:
     """Render a procedural face with its labels: target uint8 [R, R, 3] and source uint8 [R, R]."""
     sample = faces.sample(index)
-    return Example(pixels.from_planes(sample.image), sample.labels)
+    return Example(pixels.from_planes(sample.image), sample.label_map)

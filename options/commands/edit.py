@@ -86,7 +86,7 @@ class Edit(Machine, Results):
     optimisation: tyro.conf.OmitArgPrefixes[Optimisation] = field(default_factory=Optimisation)
 
     def __post_init__(self) -> None:
-        self.samples()
+        self.sample_seeds()
         self.steps()
         photo = self.photo_settings
         if self.source is None and (photo.direction or photo.out is not None):
@@ -109,7 +109,7 @@ class Edit(Machine, Results):
         """Return whether the source is a video, according to its suffix."""
         return self.source is not None and self.source.suffix.lower() in CLIPS
 
-    def samples(self) -> list[int]:
+    def sample_seeds(self) -> list[int]:
         """Return the seeds of the samples."""
         return parse_seeds(self.seeds)
 

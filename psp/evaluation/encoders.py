@@ -65,7 +65,7 @@ def compare_methods(
     make_folder(exp_dir)
     found: dict[str, dict[str, PerImageValues]] = {}
     values: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-    report, text = dict(header), ""
+    content, text = dict(header), ""
     for held_out, methods in rows:
         print(f"{held_out.name}: {held_out.count} images")
         for method in methods:
@@ -73,11 +73,11 @@ def compare_methods(
             found.setdefault(held_out.name, {})[method.name] = stored
             values.setdefault(held_out.name, {})[method.name] = stored.first(held_out.count)
             numbers, text = tables(values, titles)
-            report = {**header, **numbers}
-            _write(exp_dir, report, text)
+            content = {**header, **numbers}
+            _write(exp_dir, content, text)
     images.write_image(exp_dir / "comparison.png", _comparison(rows, found, shown, show_sources))
     print(text)
-    return report
+    return content
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def evaluate_method(
     values = quality_values(method, held_out, metrics, folder, precision)
     with values, held_out.progress(method.name, values.count, method.steps) as bar:
         for source, target in held_out.batches(values.count, method.source_size):
-            measured, output = measure(method, metrics, precision, source, target, lambda _: bar.update())
+            measured, output = evaluate_batch(method, metrics, precision, source, target, lambda _: bar.update())
             values.add(measured, images.to_uint8(output[: max(0, shown - values.count)]))
             bar.update(0 if method.steps else 1)
     return values
@@ -111,7 +111,7 @@ def quality_values(
     )
 
 
-def measure(
+def evaluate_batch(
     method: Method,
     metrics: Metrics,
     precision: str,
@@ -151,7 +151,7 @@ def quality_jobs(
             held_out,
             quality_values(method, held_out, metrics, exp_dir / "per_image", precision),
             method.source_size,
-            partial(measure, method, metrics, precision),
+            partial(evaluate_batch, method, metrics, precision),
             shown,
         )
         for held_out, methods in rows
@@ -188,7 +188,7 @@ def compare_diversity(
     perceptual: nn.Module,
     mixing: Mixing,
     exp_dir: Path,
-    report: Mapping[str, object],
+    content: Mapping[str, object],
 ) -> None:
     """Add the diversity of each model's outputs to metrics.json and table.md, and write diversity.png.
 
@@ -196,7 +196,7 @@ def compare_diversity(
         models: {name of the row: model}.
         perceptual: Distance of two images, with an attribute `name`.
         mixing: The settings of the random styles.
-        report: The present content of metrics.json.
+        content: The present content of metrics.json.
     """
     results: dict[str, dict[str, float]] = {}
     pictures: dict[str, Sequence[np.ndarray]] = {}
@@ -214,7 +214,7 @@ def compare_diversity(
     title = f"diversity of {mixing.outputs} outputs, rows {mixing.mask} ({perceptual.name})"
     text = f"**{title}**, {count} images\n\n{table(results, {})}"
     numbers = {"outputs": mixing.outputs, "latent_mask": mixing.mask, "images": count, "results": results}
-    _write(exp_dir, {**report, "diversity": numbers}, (exp_dir / "table.md").read_text(encoding="utf-8") + "\n" + text)
+    _write(exp_dir, {**content, "diversity": numbers}, (exp_dir / "table.md").read_text(encoding="utf-8") + "\n" + text)
     images.write_image(exp_dir / "diversity.png", sheet(pictures))
     print(text)
 
@@ -313,6 +313,6 @@ def pairwise(outputs: Tensor, distance: nn.Module) -> Tensor:
     return torch.stack([distance(outputs[:, a], outputs[:, b]) for a, b in pairs]).mean(0)  # [N]
 
 
-def _write(exp_dir: Path, report: Mapping[str, object], text: str) -> None:
-    write_text(exp_dir / "metrics.json", json.dumps(report, indent=2) + "\n")
+def _write(exp_dir: Path, content: Mapping[str, object], text: str) -> None:
+    write_text(exp_dir / "metrics.json", json.dumps(content, indent=2) + "\n")
     write_text(exp_dir / "table.md", text)

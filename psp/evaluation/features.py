@@ -26,7 +26,7 @@ class FeatureNetwork:
 
     name: str
     """effnet, dlib or inception, which is part of the names of metrics"""
-    what: str
+    description: str
     """description for reports"""
     key: str
     """key of caches, which changes whenever the features would"""

@@ -177,7 +177,7 @@ def _frechet(inputs: MetricInputs, name: str) -> Result:
         _few(min(real.count, fake.count), len(real.mean)),
     )
     values = {name: frechet.frechet_distance(real, fake)}
-    return Result(values, fake.count, frechet.PROTOCOL, departures, network.what, {"real_images": real.count})
+    return Result(values, fake.count, frechet.PROTOCOL, departures, network.description, {"real_images": real.count})
 
 
 @register_metric("kd_effnet", "kd_dlib", "kid")
@@ -186,7 +186,7 @@ def _kernel(inputs: MetricInputs, name: str) -> Result:
     value, deviation = kernel_distance.kernel_distance(*_kept(real, fake), seed=inputs.seed)
     departures = inputs.departures(kernel_distance.PAPER_SAMPLES, "" if name == "kid" else OTHER_FEATURES.format("KID"))
     details = {"real_images": real.count, "deviation_over_subsets": deviation}
-    return Result({name: value}, fake.count, kernel_distance.PROTOCOL, departures, network.what, details)
+    return Result({name: value}, fake.count, kernel_distance.PROTOCOL, departures, network.description, details)
 
 
 @register_metric("precision_recall", "precision_recall_dlib")
@@ -194,10 +194,12 @@ def _precision_recall(inputs: MetricInputs, name: str) -> Result:
     network, real, fake = inputs.statistics(NETWORKS[name])
     real_features, fake_features = (f[: inputs.num_samples] for f in _kept(real, fake))  # the same number of both
     precision, recall = precision_recall.precision_recall(real_features, fake_features)
-    departures = inputs.departures(precision_recall.PAPER_SAMPLES, f"features of {network.what} instead of VGG-16's")
+    departures = inputs.departures(
+        precision_recall.PAPER_SAMPLES, f"features of {network.description} instead of VGG-16's"
+    )
     values = {"precision": precision, "recall": recall}
     details = {"real_images": len(real_features)}
-    return Result(values, fake.count, precision_recall.PROTOCOL, departures, network.what, details)
+    return Result(values, fake.count, precision_recall.PROTOCOL, departures, network.description, details)
 
 
 @register_metric(*ppl.VARIANTS)

@@ -34,7 +34,7 @@ class Job:
     values: PerImageValues
     """what is stored of it"""
     source_size: int
-    measure: Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
+    evaluate: Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
     """of (source, target): {metric: [N] or [N, L]}, and pictures [N, 3, H, W] in [-1, 1]"""
     shown: int = 0
     """first pairs of which the pictures are kept"""
@@ -68,7 +68,7 @@ class Job:
         )
 
 
-def measure_together(jobs: Sequence[Job], group: WorkGroup) -> None:
+def evaluate_jobs(jobs: Sequence[Job], group: WorkGroup) -> None:
     """Measure what no earlier run has measured, together with the other processes of a group.
 
     Raises:
@@ -103,7 +103,7 @@ def _measure(job: Job, group: WorkGroup) -> None:
         for place in track(dealt, job.name, "batch", total=len(todo) if group.is_alone else None):
             start = int(todo[place])
             source, target = job.held_out.batch(start, job.source_size)
-            measured, output = job.measure(source, target)
+            measured, output = job.evaluate(source, target)
             arrays = {f"value/{name}": value.cpu().numpy() for name, value in measured.items()}
             if start < job.shown:
                 arrays[PICTURES] = images.to_uint8(output[: job.shown - start])

@@ -32,7 +32,7 @@ def list_photos(source: Path, results: Sequence[Path] = ()) -> list[Path]:
     own = [os.path.realpath(path) for path in results]
     listing.names = [name for name in listing.names if not _under(os.path.realpath(source / name), own)]
     if not listing.names:
-        raise UserError(f"the folder {str(source)!r} contains no images: {listing.describe() or 'it is empty'}")
+        raise UserError(f"the folder {str(source)!r} contains no images: {listing.summary() or 'it is empty'}")
     listing.print_summary(source)
     return [source / name for name in listing.names]
 

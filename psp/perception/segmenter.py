@@ -155,7 +155,7 @@ def fit_segmenter(
 
 
 @torch.no_grad()
-def measure_segmenter(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+def segmentation_ious(segmenter: Segmenter, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Compute the intersection over union of each label over pairs of images and labels.
 
     Args:

@@ -62,7 +62,7 @@ class Listing:
     labels_files: dict[str, Member] = field(default_factory=dict)
     """{name with "/": member} of the files of labels (dataset.json) in a zip file"""
 
-    def describe(self) -> str:
+    def summary(self) -> str:
         """Return the number of files by kind, such as "2 .jpg, 1 .heic; skipped: 3 .mov, 1 .txt"."""
         kinds = Counter(os.path.splitext(name)[1].lower() or "without an extension" for name in self.names)
         passed = f"skipped: {_counts(self.skipped)}" if self.skipped else ""
@@ -71,7 +71,7 @@ class Listing:
     def file_kinds(self) -> str:
         """Return the number of files by kind; "" where all files are pictures of one kind."""
         kinds = {os.path.splitext(name)[1].lower() for name in self.names}
-        return self.describe() if self.skipped or len(kinds) > 1 else ""
+        return self.summary() if self.skipped or len(kinds) > 1 else ""
 
     def print_summary(self, where: str | os.PathLike) -> None:
         """Print the number of files by kind, unless all files are pictures of one kind."""

@@ -203,7 +203,7 @@ def _pictures(url: str) -> dict[str, FileInfo]:
         elif kind:
             listing.skipped[kind] += 1
     if not listing.names:
-        raise UserError(f"the folder {url} contains no images: {listing.describe() or 'it is empty'}")
+        raise UserError(f"the folder {url} contains no images: {listing.summary() or 'it is empty'}")
     listing.print_summary(url)
     return wanted
 

@@ -19,12 +19,12 @@ LONGEST_TEXT, LONGEST_LIST = 1000, 64
 
 
 def validated(
-    what: str, builder: Callable[..., object], settings: Mapping[str, object], ranges: Ranges
+    part: str, builder: Callable[..., object], settings: Mapping[str, object], ranges: Ranges
 ) -> dict[str, Any]:
     """Validate settings against the types that a class or function takes, and against their ranges.
 
     Args:
-        what: The part's name for messages, such as "the encoder light".
+        part: The part's name for messages, such as "the encoder light".
         builder: The class or function; its signature gives the types.
         settings: The settings as JSON holds them, where a list may stand for a tuple.
         ranges: {setting: (smallest, largest)} of numbers and of numbers in lists.
@@ -50,7 +50,7 @@ def validated(
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))[:100] or "its description"
         raise UserError(
-            f"{what} cannot be built with {place} {str(first['input'])[:60]!r}: {first['msg'].lower()}; "
+            f"{part} cannot be built with {place} {str(first['input'])[:60]!r}: {first['msg'].lower()}; "
             f"its settings are {', '.join(fields)}"
         ) from error
     return found.model_dump(exclude_unset=True)

@@ -56,7 +56,7 @@ class PretrainedFile:
     """name of the file, without a folder"""
     description: str
     """description of the content"""
-    found: str
+    location: str
     """place where the file is looked for, one of those above"""
     sha256: str | None
     """SHA-256 in hexadecimal, or its leading digits (torchvision writes 8 into the name of a file); None if it is
@@ -64,7 +64,7 @@ class PretrainedFile:
     licence: str
     source: str
     """How to get it."""
-    instead: str
+    fallback: str
     """what to do without the file"""
     kind: str = "network"
     """type of the content: "generator", "pSp model", "directions", or "network" for losses and metrics"""
@@ -92,7 +92,7 @@ class PretrainedFiles:
     @property
     def shipped(self) -> list[str]:
         """Return the names of the files that come with the package."""
-        return sorted(name for name, entry in self.entries.items() if entry.found == f"shipped:{self.package}")
+        return sorted(name for name, entry in self.entries.items() if entry.location == f"shipped:{self.package}")
 
     def shipped_as(self, kind: str) -> list[str]:
         """Return the names of the files of one kind that come with the package."""
@@ -153,7 +153,7 @@ class PretrainedFiles:
         command = f"run `psp download {name}`, " if entry.download else ""
         raise UserError(
             f"{entry.file} ({entry.description}) is not on this machine: {command}{entry.source}, put it into "
-            f"{weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.instead}"
+            f"{weights_folder()} or another folder that {FOLDER_VARIABLE} names, or {entry.fallback}"
         )
 
 
@@ -240,7 +240,7 @@ def freeze(network: Network, channels_last: bool = False) -> Network:
 def _places(entry: PretrainedFile) -> Iterator[Path]:
     """Yield every path at which the file may be, in order of preference."""
     yield weights_folder() / entry.file
-    kind, _, where = entry.found.partition(":")
+    kind, _, where = entry.location.partition(":")
     if kind == "package":
         yield from _in_distribution(where, entry.file)
     elif kind in ("torchvision", "facenet"):

@@ -80,8 +80,8 @@ def test_sample_has_the_promised_types():
     assert sample.image.shape == (3, 48, 48)
     assert sample.image.dtype == np.float32
     assert -1 <= sample.image.min() < sample.image.max() <= 1
-    assert sample.labels.shape == (48, 48)
-    assert sample.labels.dtype == np.uint8
+    assert sample.label_map.shape == (48, 48)
+    assert sample.label_map.dtype == np.uint8
     assert sample.landmarks.shape == (68, 2)
     assert sample.landmarks.dtype == np.float32
     assert all(isinstance(v, bool) for v in sample.attributes.values())
@@ -164,7 +164,7 @@ def test_a_person_keeps_their_colours_at_every_yaw():
         means = []
         for yaw in (-30.0, 0.0, 30.0):
             sample = faces.sample(index, yaw=yaw, light=(0.0, 0.3, 0.95), glasses="none", beard="none")
-            means.append(sample.image[:, sample.labels == ID["skin"]].mean(1))
+            means.append(sample.image[:, sample.label_map == ID["skin"]].mean(1))
         assert np.ptp(np.stack(means), axis=0).max() < 0.12
 
 
@@ -181,7 +181,7 @@ def test_yaw_is_mostly_frontal_with_tails():
 def test_left_is_the_images_left():
     sample = render(PLAIN, Nuisance(), 128)
     columns = {
-        name: np.nonzero(sample.labels == ID[name])[1].mean()
+        name: np.nonzero(sample.label_map == ID[name])[1].mean()
         for name in ("l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear")
     }
     assert columns["l_eye"] < 64 < columns["r_eye"]
@@ -197,7 +197,7 @@ def test_landmarks_lie_on_their_labels(yaw):
     for index in range(8):
         sample = faces.sample(index, yaw=yaw, glasses="none", eye_open=1.0)
         for name, points in (("l_eye", slice(36, 42)), ("r_eye", slice(42, 48)), ("u_lip", slice(49, 54))):
-            ys, xs = np.nonzero(sample.labels == ID[name])
+            ys, xs = np.nonzero(sample.label_map == ID[name])
             distance = np.hypot(xs + 0.5 - sample.landmarks[points, :1], ys + 0.5 - sample.landmarks[points, 1:])
             assert distance.min(1).max() < 4.0, (index, name)
 
@@ -206,7 +206,7 @@ def test_every_part_of_a_face_is_labelled():
     seen = set()
     faces = SyntheticFaces(64)
     for index in range(30):
-        seen |= set(np.unique(faces[index].labels).tolist())
+        seen |= set(np.unique(faces[index].label_map).tolist())
     absent = {ID["hat"], ID["ear_r"], ID["neck_l"]}  # not worn in this world
     assert seen == set(range(19)) - absent
 
@@ -215,19 +215,19 @@ def test_attributes_match_the_labels():
     faces = SyntheticFaces(128)
     for index in range(40):
         sample = faces[index]
-        count = np.bincount(sample.labels.ravel(), minlength=19)
+        count = np.bincount(sample.label_map.ravel(), minlength=19)
         assert (count[ID["eye_g"]] > 0) == sample.attributes["glasses"], index
         assert (count[ID["hair"]] == 0) == sample.attributes["bald"], index
     closed, opened = (render(PLAIN, Nuisance(open_mouth=v), 128) for v in (0.0, 1.0))
-    assert (closed.labels == ID["mouth"]).sum() == 0
-    assert (opened.labels == ID["mouth"]).sum() > 80
+    assert (closed.label_map == ID["mouth"]).sum() == 0
+    assert (opened.label_map == ID["mouth"]).sum() > 80
     assert opened.attributes["open_mouth"]
     assert not closed.attributes["open_mouth"]
 
 
 def test_closed_eyes_show_no_eye():
     shut, wide = (render(PLAIN, Nuisance(eye_open=v), 128) for v in (0.0, 1.0))
-    eyes = [np.isin(s.labels, (ID["l_eye"], ID["r_eye"])).sum() for s in (shut, wide)]
+    eyes = [np.isin(s.label_map, (ID["l_eye"], ID["r_eye"])).sum() for s in (shut, wide)]
     assert eyes[0] == 0 < eyes[1]
 
 
@@ -237,13 +237,13 @@ def test_beards_and_hair_take_the_hairs_colour():
     chin = bare.landmarks[8].astype(int) - [0, 8]
     assert bearded.image[2, chin[1], chin[0]] > bare.image[2, chin[1], chin[0]] + 0.1
     dark = render(Identity(hair=(0.05, 0.05, 0.05)), Nuisance(), 128)
-    assert dark.image[:, dark.labels == ID["hair"]].mean() < bare.image[:, bare.labels == ID["hair"]].mean() - 0.5
+    assert dark.image[:, dark.label_map == ID["hair"]].mean() < bare.image[:, bare.label_map == ID["hair"]].mean() - 0.5
 
 
 def test_light_comes_from_its_side():
     for side in (-1.0, 1.0):
         sample = render(PLAIN, Nuisance(light=(side * 0.8, 0.1, 0.59)), 64)
-        skin = np.where(sample.labels == ID["skin"], sample.image.mean(0), np.nan)
+        skin = np.where(sample.label_map == ID["skin"], sample.image.mean(0), np.nan)
         assert side * (np.nanmean(skin[:, 32:]) - np.nanmean(skin[:, :32])) > 0.1
 
 

@@ -8,7 +8,7 @@ from psp.losses import WeightedLosses, build_losses
 from psp.losses.effnet import EffNet
 from psp.losses.identity import Identity
 from psp.losses.l2 import L2
-from psp.model import Codes, PSp, comparable
+from psp.model import Codes, PSp, as_rgb_pair
 from psp.optimize import optimize_codes
 from psp.pivotal import tune_generator
 from psp.trainer import step
@@ -28,7 +28,7 @@ def generator_of(channels):
 
 def test_a_target_of_a_gray_generator_is_gray():
     output, target = torch.rand(2, 1, 4, 4), torch.rand(2, 3, 4, 4)
-    seen, wanted = comparable(output, target)
+    seen, wanted = as_rgb_pair(output, target)
     assert torch.equal(seen, output.expand(-1, 3, -1, -1))
     gray = sum(weight * target[:, c] for c, weight in enumerate(LUMA))
     torch.testing.assert_close(wanted, gray[:, None].expand(-1, 3, -1, -1))
@@ -37,7 +37,7 @@ def test_a_target_of_a_gray_generator_is_gray():
 def test_what_is_transparent_shows_white():
     output = torch.rand(1, 4, 4, 4)
     output[:, 3, :2], output[:, 3, 2:] = -1, 1
-    seen, wanted = comparable(output, output[:, :3])
+    seen, wanted = as_rgb_pair(output, output[:, :3])
     assert torch.equal(seen[:, :, :2], torch.ones(1, 3, 2, 4))
     torch.testing.assert_close(seen[:, :, 2:], output[:, :3, 2:])
     assert torch.equal(wanted, output[:, :3])
@@ -91,7 +91,7 @@ def test_optimisation_comes_closer(channels):
     generator = generator_of(channels)
     losses = WeightedLosses({"l2": (L2(), 1.0)})
     with torch.no_grad():
-        target, _ = comparable(generator(torch.randn(2, 8)), torch.zeros(2, 3, 32, 32))  # [2, 3, 32, 32]
+        target, _ = as_rgb_pair(generator(torch.randn(2, 8)), torch.zeros(2, 3, 32, 32))  # [2, 3, 32, 32]
 
     def distance(network, codes):
         with torch.no_grad():
@@ -101,7 +101,7 @@ def test_optimisation_comes_closer(channels):
                         **dict(
                             zip(
                                 ("output", "target"),
-                                comparable(network.synthesis(codes.w_plus, noise_mode="const"), target),
+                                as_rgb_pair(network.synthesis(codes.w_plus, noise_mode="const"), target),
                                 strict=True,
                             )
                         )

@@ -24,15 +24,15 @@ def test_installed_files_are_found_and_verified(name):
 def test_every_entry_is_complete():
     for name, entry in PRETRAINED.entries.items():
         assert entry.name == name
-        assert all((entry.file, entry.description, entry.licence, entry.source, entry.instead))
-        assert entry.found.partition(":")[0] in ("package", "torchvision", "facenet", "user", "shipped")
+        assert all((entry.file, entry.description, entry.licence, entry.source, entry.fallback))
+        assert entry.location.partition(":")[0] in ("package", "torchvision", "facenet", "user", "shipped")
         assert entry.sha256 is None or set(entry.sha256) <= set("0123456789abcdef")
 
 
 @pytest.mark.parametrize("name", [name for name in PRETRAINED.entries if name not in INSTALLED])
 def test_a_missing_file_is_one_sentence(name):
     entry = PRETRAINED.entries[name]
-    if entry.found.startswith("shipped"):
+    if entry.location.startswith("shipped"):
         assert PRETRAINED.locate(name).is_file()
         return
     assert PRETRAINED.find(name) is None
@@ -41,6 +41,6 @@ def test_a_missing_file_is_one_sentence(name):
     message = str(raised.value)
     assert message.startswith(entry.file)
     assert entry.source in message
-    assert entry.instead in message
+    assert entry.fallback in message
     assert weights.FOLDER_VARIABLE in message
     assert "\n" not in message

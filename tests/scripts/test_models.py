@@ -84,7 +84,7 @@ def test_every_published_file_is_complete():
                 assert entry.download.url.startswith("https://")
                 assert entry.download.page.startswith("https://")
                 assert "/" not in entry.file
-            if entry.kind != "network" and not entry.found.startswith("shipped"):
+            if entry.kind != "network" and not entry.location.startswith("shipped"):
                 assert entry.download
                 assert entry.domain
                 assert entry.resolution in (256, 512, 1024)

@@ -30,7 +30,7 @@ def test_faces_have_the_19_labels_of_celebamask_hq_where_they_are():
     faces = SyntheticFaces(64)
     example = TASK.render(faces, 3)
     assert np.array_equal(example.target, faces.image(3))
-    assert np.array_equal(example.source, faces.sample(3).labels)
+    assert np.array_equal(example.source, faces.sample(3).label_map)
     source, target = make_pair(TASK, example, 64, 64, np.random.default_rng(0))
     assert source.shape == (19, 64, 64)
     assert np.array_equal(source.argmax(0).numpy(), example.source)

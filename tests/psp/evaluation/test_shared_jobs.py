@@ -10,7 +10,7 @@ import torch
 
 from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.per_image import PerImageValues
-from psp.evaluation.shared_jobs import Job, measure_together, waits
+from psp.evaluation.shared_jobs import Job, evaluate_jobs, waits
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.work_group import WorkGroup
 from tests.groups import in_group
@@ -47,15 +47,15 @@ def check(folder):
 
 
 def test_batches_are_joined_in_order(tmp_path):
-    in_group(3, lambda group: measure_together([job(tmp_path)], group))
+    in_group(3, lambda group: evaluate_jobs([job(tmp_path)], group))
     check(tmp_path)
-    in_group(2, lambda group: measure_together([job(tmp_path, dies_at=0)], group))  # nothing is measured twice
+    in_group(2, lambda group: evaluate_jobs([job(tmp_path, dies_at=0)], group))  # nothing is measured twice
 
 
 def test_what_was_lost_is_measured_by_the_next_run(tmp_path):
     dead = threading.Event()
 
-    def measure(source, target):
+    def evaluate(source, target):
         assert dead.wait(20)
         return squares(None, source, target)
 
@@ -64,20 +64,20 @@ def test_what_was_lost_is_measured_by_the_next_run(tmp_path):
         raise SystemError
 
     def work(group):
-        measure_together([replace(job(tmp_path), measure=die if group.rank else measure)], group)
+        evaluate_jobs([replace(job(tmp_path), evaluate=die if group.rank else evaluate)], group)
 
     with pytest.raises(UserError, match="process 1 was lost, and .* values of images are missing"):
         in_group(2, work, timeout=1.0)
     assert waits([job(tmp_path)])
-    measure_together([job(tmp_path, dies_at=20)], WorkGroup())  # the first process had that batch
+    evaluate_jobs([job(tmp_path, dies_at=20)], WorkGroup())  # the first process had that batch
     check(tmp_path)
 
 
 def test_damaged_parts_are_measured_again(tmp_path):
     with pytest.raises(SystemError):
-        measure_together([job(tmp_path, dies_at=9)], WorkGroup())
+        evaluate_jobs([job(tmp_path, dies_at=9)], WorkGroup())
     (lines,) = job(tmp_path).parts.glob("*.jsonl")
     first, second = lines.read_text().splitlines()
     lines.write_text(first.replace('"<f4"', '"|O"') + "\n" + second.replace('"blobs": [', '"blobs": [9') + "\n")
-    measure_together([job(tmp_path)], WorkGroup())
+    evaluate_jobs([job(tmp_path)], WorkGroup())
     check(tmp_path)

@@ -16,9 +16,9 @@ from psp.perception.segmenter import (
     fit_segmenter,
     label_ious,
     load_segmenter,
-    measure_segmenter,
     overlaps,
     save_segmenter,
+    segmentation_ious,
 )
 from psp.pretrained_files import PRETRAINED
 from stylegan2.runtime import checkpoint
@@ -89,7 +89,7 @@ def test_it_learns():
     assert not segmenter.training
     assert len(losses) == 40
     assert losses[-1] < 0.3 * losses[0]
-    ious = measure_segmenter(segmenter, held_out)
+    ious = segmentation_ious(segmenter, held_out)
     assert ious[:2].min() > 0.95
     assert math.isnan(ious[2])
 
@@ -126,9 +126,9 @@ def test_the_shipped_one_knows_held_out_faces():
     assert path.with_suffix(".md").is_file()
     faces = [SyntheticFaces(64, HELD_OUT_SEED)[index] for index in range(500, 512)]
     images, labels = (
-        torch.from_numpy(np.stack(part)) for part in zip(*((f.image, f.labels) for f in faces), strict=True)
+        torch.from_numpy(np.stack(part)) for part in zip(*((f.image, f.label_map) for f in faces), strict=True)
     )
-    ious = measure_segmenter(segmenter, [(images, labels.long())])
+    ious = segmentation_ious(segmenter, [(images, labels.long())])
     assert float(ious.nanmean()) > 0.7
-    mirrored = measure_segmenter(segmenter, [(images.flip(3), labels.long())])
+    mirrored = segmentation_ious(segmenter, [(images.flip(3), labels.long())])
     assert float(mirrored.nanmean()) < 0.5

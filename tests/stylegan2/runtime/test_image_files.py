@@ -38,7 +38,7 @@ def test_pictures_are_sorted_and_the_rest_is_counted_by_kind(tmp_path):
     listing = list_pictures(tmp_path)
     assert listing.names == ["a.JPG", "b.png", "sub/c.webp", "z.gif"]
     assert listing.skipped == {HIDDEN_FILES: 6, ".txt": 1, ".mov": 1, "without an extension": 1}
-    assert listing.describe() == (
+    assert listing.summary() == (
         "1 .gif, 1 .jpg, 1 .png, 1 .webp; skipped: 6 hidden or left by other programs, 1 .mov, 1 .txt,"
         " 1 without an extension"
     )
@@ -107,11 +107,11 @@ def test_zip_files_of_windows_and_of_other_tools(tmp_path):
     with zipfile.ZipFile(tmp_path / "locked.zip", "w") as archive:
         archive.writestr(locked, b"x")
         locked.flag_bits |= 1
-    assert "encrypted" in list_zip(tmp_path / "locked.zip").describe()
+    assert "encrypted" in list_zip(tmp_path / "locked.zip").summary()
     deflate64 = bytearray(packed(tmp_path / "windows.zip", "a.png").read_bytes())
     deflate64[8], deflate64[deflate64.index(b"PK\1\2") + 10] = 9, 9
     (tmp_path / "windows.zip").write_bytes(deflate64)
-    assert "Deflate64" in list_zip(tmp_path / "windows.zip").describe()
+    assert "Deflate64" in list_zip(tmp_path / "windows.zip").summary()
 
 
 def test_what_is_neither_a_folder_nor_a_zip_file_is_named(tmp_path):
