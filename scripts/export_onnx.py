@@ -10,6 +10,7 @@ from options.parse import run
 from options.results import check_new
 from psp import loading
 from psp.convert.onnx_export import export_part, metadata_of, parts_of
+from psp.model import PSp
 from stylegan2.runtime.errors import UserError
 
 
@@ -21,6 +22,8 @@ def main(o: ExportOnnx) -> None:
     chosen = list(parts.values()) if o.part == "all" else [parts[o.part]]
     paths = {part.name: o.out / f"{part.name}.onnx" for part in chosen}
     check_new(paths.values(), o.overwrite)
+    if isinstance(model, PSp) and model.conjugate_steps and not {"encoder", "model"}.isdisjoint(paths):
+        print(f"the {model.conjugate_steps} steps of conjugate gradients that follow the passes are left out")
     for part in chosen:
         path = paths[part.name]
         difference = export_part(part, path, metadata_of(model, metadata, part, o.half), o.half)
