@@ -22,21 +22,21 @@ from tests.forks import PROGRAMS
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOS = 5_000
 GROWTH_MB = 100  # 0.025 MB a photo; what was mended grew by 0.06 to 0.23
-STEPS, WARM_UP, EVERY = 3_000, 600, 60
-TRAINING_GROWTH_MB = 5  # 2 KB a step
+STEPS, WARM_UP, EVERY = 5_000, 1_000, 100
+TRAINING_GROWTH_MB = 8  # 2 KB a step
 GAN = (
     "train_stylegan2.py --data DATA --resolution 8 --channel_base 32 --channel_max 4 --z_dim 8 --batch_size 2 "
-    "--mbstd_group 2 --total_nimg 6000 --log_interval 200 --image_interval 1000000 --save_interval 5000"
+    "--mbstd_group 2 --total_nimg 10000 --log_interval 200 --image_interval 1000000 --save_interval 5000"
 )
 STYLES = "--w_dim 8 --mapping_layers 1"
 TRAININGS = {
     "pggan": f"{GAN} --arch pggan",
     "stylegan": f"{GAN} --arch stylegan {STYLES}",
     "stylegan2": f"{GAN} --arch stylegan2 {STYLES} --augment bg",
-    "psp": "train_psp.py --data DATA --stylegan_weights GENERATOR --encoder_type light --max_steps 3000 --batch_size 1 "
+    "psp": "train_psp.py --data DATA --stylegan_weights GENERATOR --encoder_type light --max_steps 5000 --batch_size 1 "
     "--board_interval 50 --image_interval 1000000 --val_interval 500 --save_interval 500 --test_batch_size 2 "
     "--lpips_lambda 0 --id_lambda 0",
-    "segmenter": "train_segmenter.py --resolution 32 --max_steps 3000 --batch_size 1 --num_images 8",
+    "segmenter": "train_segmenter.py --resolution 32 --max_steps 5000 --batch_size 1 --num_images 8",
 }
 
 pytestmark = [
