@@ -28,7 +28,7 @@ from stylegan2.runtime.files import (
 )
 from stylegan2.runtime.image_reader import read_picture
 from stylegan2.runtime.journal import Journal, Records, journals
-from stylegan2.runtime.output_names import printable, relative_path
+from stylegan2.runtime.output_names import is_safe_path, printable
 from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
 from stylegan2.runtime.work_group import WorkGroup, losses
@@ -313,7 +313,7 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         return False
     names = [output.get("aligned") for output in outputs]
-    return all(isinstance(name, str) and name == f"{relative_path(name.removesuffix('.png'))}.png" for name in names)
+    return all(isinstance(name, str) and name.endswith(".png") and is_safe_path(name) for name in names)
 
 
 def _is_done(file: Path, number: int, aligner: Aligner, known: Records, folder: Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PurePosixPath
 
 LONGEST = 200  # bytes of one part of a path: file systems allow 255, and commands add endings such as _face1_mix3.png
+LONGEST_FILE_NAME = 255  # bytes of one part of a path that file systems allow
 LONGEST_PATH, MAX_LEVELS = (
     1000,
     32,
@@ -33,14 +34,28 @@ def file_name(text: str) -> str:
 
 def _part(text: str) -> str:
     """Return `file_name` of a part to which an ending is added, so that dots and blanks at its end may stay."""
-    name = "".join("_" if _is_hidden(c) or c in FORBIDDEN else c for c in text[: 4 * LONGEST])
-    if name.startswith("."):
-        name = "_" + name[1:]
-    if name.partition(".")[0].rstrip(" ").lower() in DEVICES:
-        name = "_" + name
+    name = _harmless(text[: 4 * LONGEST])
     if len(text) > 4 * LONGEST or len(name.encode()) > LONGEST:
         return _cut(name, LONGEST - DIGITS - 1) + "~" + _digest(text)
     return name if name.strip() else "_"
+
+
+def _harmless(text: str) -> str:
+    """Replace the characters of one part of a path that cannot be shown or are forbidden, whatever its length."""
+    name = "".join("_" if _is_hidden(c) or c in FORBIDDEN else c for c in text)
+    if name.startswith("."):
+        name = "_" + name[1:]
+    return "_" + name if name.partition(".")[0].rstrip(" ").lower() in DEVICES else name
+
+
+def is_safe_path(text: str) -> bool:
+    """Return whether a text is a path as `relative_path` makes it, with or without endings such as `_face1.png`."""
+    parts = text.split("/")
+    if len(parts) > MAX_LEVELS or any(len(part) > LONGEST_FILE_NAME for part in parts):
+        return False
+    return all(
+        part.strip(" .") and _harmless(part) == part and len(part.encode()) <= LONGEST_FILE_NAME for part in parts
+    )
 
 
 def relative_path(text: str | PurePath) -> str:

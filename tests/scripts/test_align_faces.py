@@ -148,6 +148,18 @@ def test_one_bad_entry_of_the_landmarks_does_not_end_the_run(align_faces, folder
     assert align_faces("--landmarks", given)[0] == 0  # they are tried again
 
 
+def test_a_photo_of_a_very_long_name_with_two_faces_has_its_entry(align_faces, folder, tmp_path):
+    long = "m" * 248 + ".png"
+    (folder / "a.png").rename(folder / long)
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({long: [FIVE.tolist()] * 2, "a.bmp": FIVE.tolist(), "deep/b.jpg": FIVE.tolist()}))
+    code, printed, failures = align_faces("--landmarks", given)
+    assert code == 0, failures
+    assert "3 of 3 photos gave 4 aligned faces" in printed
+    assert len(manifest(tmp_path / "out")) == 3
+    assert "3 of 3 photos are aligned already" in align_faces("--landmarks", given)[1]
+
+
 @pytest.mark.slow
 def test_a_picture_that_cannot_be_written_does_not_end_the_run(align_faces, folder, tmp_path):
     given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])

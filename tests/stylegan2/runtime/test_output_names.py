@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylegan2.runtime.output_names import LONGEST, file_name, key, printable, relative_path, unique_paths
+from stylegan2.runtime.output_names import (
+    LONGEST,
+    file_name,
+    is_safe_path,
+    key,
+    printable,
+    relative_path,
+    unique_paths,
+)
 from tests.hostile import NAMES
 
 texts = st.one_of(
@@ -99,3 +107,18 @@ def test_many_equal_names_take_linear_time():
 def test_a_terminal_is_not_steered():
     assert printable("a\x1b[31m\u202eb\udce9 é") == "a\\x1b[31m\\u202eb\\udce9 é"
     assert len(printable("x" * 10_000)) == 2000
+
+
+@given(st.text(max_size=400))
+def test_a_path_stays_safe_with_the_endings_that_commands_add(text):
+    path = relative_path(text)
+    assert is_safe_path(path)
+    assert is_safe_path(f"{path}_2_face12_mix3.png")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "/etc/x.png", "../x.png", "a/../x.png", "a//x.png", ".x.png", "con.png", "a\\x.png", "x" * 256, "a\n.png"],
+)
+def test_a_path_that_was_not_made_here_is_not_safe(text):
+    assert not is_safe_path(text)
