@@ -114,6 +114,10 @@ def main(o: Inference) -> int:
     encoder, generator = model.encoder, model.generator
     task = task_of(metadata, encoder.input_channels, **given_settings(o.task_settings, "inference"))
     o.optimisation.check_task(task.inverts)
+    if o.conjugate_steps and not task.inverts:
+        raise UserError(
+            "--conjugate_steps makes an output more similar to its source, so it needs a model of the inversion task"
+        )
     Variants.draw(generator, o.multi_modal.mixing(o.seed))  # reports an invalid mask before any work is done
     size, every_face = generator.img_resolution, o.faces == "all"
     of_faces = metadata.get("faces", True)

@@ -23,7 +23,7 @@ from options.parse import run
 from options.results import label, record_for, with_folder
 from options.tasks import given_settings
 from psp.dry_run import estimate
-from psp.encoders import ENCODERS, encoder_for, upgraded
+from psp.encoders import ENCODERS, encoder_for, upgraded, without_conjugate_steps
 from psp.encoders.irse import start_trunk
 from psp.evaluation.metrics import build_metrics
 from psp.loading import load_for, model_metadata
@@ -102,6 +102,8 @@ def main(o: TrainPSp) -> None:
     if o.training.generated_share and o.task != "inversion":
         raise UserError("generated_share is for the task inversion, whose source is the image itself")
     model = build_model(o, task.source_channels)
+    if not task.inverts:
+        model.encoder = without_conjugate_steps(model.encoder)
     target_size = min(LOSS_SIZE, model.generator.img_resolution)
     sizes = (model.encoder.input_size, target_size)
 

@@ -11,7 +11,15 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.registry import Config, built_as
 
-__all__ = ["ENCODERS", "Encoder", "encoder_for", "started_from", "upgraded", "with_input_channels"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "encoder_for",
+    "started_from",
+    "upgraded",
+    "with_input_channels",
+    "without_conjugate_steps",
+]
 
 LIGHT_MAX = 128  # generators up to this resolution get the light encoder by default
 SMALLEST, PUBLISHED_SIZE = 32, 256  # px; the published encoders read 256 px at every resolution of the generator
@@ -98,6 +106,16 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
     if encoder.aspect != 1.0:
         twin.aspect = encoder.aspect  # type: ignore[assignment]
     return twin
+
+
+def without_conjugate_steps(encoder: Encoder) -> Encoder:
+    """Build the same encoder without steps of conjugate gradients, which would make outputs resemble their sources."""
+    settings = built_as(encoder)
+    if not settings.get("conjugate_steps"):
+        return encoder
+    twin = ENCODERS.build(**{**settings, "conjugate_steps": 0})
+    twin.load_state_dict(encoder.state_dict())
+    return with_defaults(twin)
 
 
 def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Module, str]:

@@ -58,8 +58,8 @@ def build_model():
 def save_model():
     """Write a model to a file that scripts load: its path."""
 
-    def call(path, model):
-        checkpoint.save(path, dict(model.state_dict()), model_metadata(model))
+    def call(path, model, **metadata):
+        checkpoint.save(path, dict(model.state_dict()), {**model_metadata(model), **metadata})
         return path
 
     return call

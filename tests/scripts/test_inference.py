@@ -19,6 +19,7 @@ from options.parse import parse
 from psp import PSp, loading
 from psp.encoders import ENCODERS
 from psp.inference.translate import prepare
+from psp.model import Codes
 from scripts.inference import Inference, main
 from stylegan2.runtime import image_reader, images
 from stylegan2.runtime.errors import UserError
@@ -129,6 +130,30 @@ def test_the_number_of_passes_of_a_model_that_corrects_itself(infer, tmp_path, b
         model.iterations = passes
         with np.load(tmp_path / str(passes) / "latents.npz") as latents, torch.no_grad():
             np.testing.assert_allclose(latents["w_plus"], model.encode(image).w_plus, atol=1e-4)
+
+
+def test_steps_of_conjugate_gradients(infer, tmp_path, build_model, save_model):
+    encoder = ENCODERS.build(
+        "light_feature_gradient", num_ws=8, w_dim=16, input_size=32, feature_channels=16, conjugate_steps=2
+    )
+    model = PSp(encoder, build_model().generator).eval()
+    path = save_model(tmp_path / "feature.safetensors", model)
+    file = save(tmp_path / "in" / "a.png", picture(RESOLUTION))
+    image = prepare(images.to_tensor(images.read_image(file)), 3, 32)[None]
+    errors = []
+    for flags, steps in (([], 2), (["--conjugate_steps", 0], 0), (["--conjugate_steps", 5], 5)):
+        assert infer(tmp_path / "in", "--no_align", *flags, model=path, out=tmp_path / str(steps)) == 0
+        model.conjugate_steps = steps
+        with np.load(tmp_path / str(steps) / "latents.npz") as latents, torch.no_grad():
+            codes = Codes(*(torch.from_numpy(latents[name]).float() for name in ("w_plus", "features")))
+            errors.append((model.decode(codes) - image).square().mean().item())
+            expected = (model(image) - image).square().mean().item()
+        assert errors[-1] == pytest.approx(expected, rel=0.01)
+    assert errors[1] > 1.05 * errors[0]
+    assert errors[0] > 1.05 * errors[2]
+    enlarging = save_model(tmp_path / "enlarging.safetensors", model, task="super_resolution")
+    with pytest.raises(UserError, match="needs a model of the inversion task"):
+        infer(tmp_path / "in", "--no_align", "--conjugate_steps", 5, model=enlarging, out=tmp_path / "enlarged")
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,27 @@ def test_an_encoder_is_trained_and_resumed(script, gan, pictures, tmp_path):
     assert err.count("\n") == 1
 
 
+def test_another_task_goes_on_without_the_conjugate_gradients_of_an_inversion(script, pictures):
+    losses = [
+        "--lpips_lambda",
+        0,
+        "--id_lambda",
+        0,
+        *MEASURES,
+        "--test_batch_size",
+        2,
+        "--batch_size",
+        2,
+        "--workers",
+        0,
+    ]
+    flags = ["--checkpoint_path", "portraits64_inversion", "--data", pictures, "--max_steps", 1, *losses]
+    for task, steps in (("super_resolution", 0), ("inversion", 24)):
+        code, _, err = script("train_psp.py", "--task", task, *flags, "--exp_dir", task)
+        assert code == 0, err
+        assert loading.load(task)[0].conjugate_steps == steps
+
+
 def test_a_training_that_explodes_stops_and_keeps_its_checkpoint(script, gan, pictures):
     """Both loops: a learning rate beyond all measure after a good start."""
     explode = ["--learning_rate", 1e30, "--max_nonfinite_steps", 3]

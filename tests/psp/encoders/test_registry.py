@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from psp.encoders import ENCODERS, corrected_features, encoder_for, upgraded, with_input_channels
+from psp.encoders import (
+    ENCODERS,
+    corrected_features,
+    encoder_for,
+    upgraded,
+    with_input_channels,
+    without_conjugate_steps,
+)
 from psp.model import PSp
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError
@@ -139,3 +146,14 @@ def test_settings_of_earlier_versions_build_what_they_built():
     gradual = {"name": "gradual", **sizes, "depth": 50, "units": [3, 4, 14, 3], "slope": None, "head_width": 512}
     assert upgraded(gradual) == {**gradual, "units": None, "head_slope": 0.01}
     assert upgraded({**gradual, "units": [1, 1, 1, 1]})["units"] == [1, 1, 1, 1]
+
+
+def test_an_encoder_without_its_steps_of_conjugate_gradients():
+    own = generator()
+    settings = built_as(encoder_for(own, "light_feature_gradient"))
+    encoder = ENCODERS.build(**{**settings, "conjugate_steps": 24})
+    found = without_conjugate_steps(encoder)
+    assert built_as(found) == {**settings, "conjugate_steps": 0}
+    assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in found.state_dict().items())
+    plain = encoder_for(own, "light")
+    assert without_conjugate_steps(plain) is plain
