@@ -105,7 +105,7 @@ def evaluate_method(
 def quality_values(
     method: Method, held_out: HeldOutSet, metrics: Metrics, folder: Path, precision: str
 ) -> PerImageValues:
-    """Open what is stored of a method's outputs."""
+    """Open the stored values of a method's outputs."""
     return held_out.open_values(
         folder, method.name, {"method": method.key, "metrics": metrics.networks, "precision": precision}
     )
@@ -122,12 +122,12 @@ def evaluate_batch(
     """Measure the outputs of a method for N pairs.
 
     Args:
-        method: Renders them.
-        metrics: What is measured.
-        precision: What the method is computed in.
+        method: The method to evaluate.
+        metrics: The metrics to compute.
+        precision: Precision of the method (`pick_precision`).
         source: [N, C, S, S].
         target: [N, 3, T, T].
-        on_step: Is called behind each step of an optimisation.
+        on_step: Called after each step of an optimisation.
 
     Returns:
         {metric: [N] or [N, L]} with the seconds that the method took, and the outputs [N, 3, T, T].
