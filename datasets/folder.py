@@ -12,7 +12,8 @@ import numpy as np
 
 from datasets.cached_labels import read_cached_labels, save_cached_labels
 from datasets.index import CACHED_FROM, Index, Names, open_index
-from datasets.labels import DATASET_JSON, EncodedLabels, Label, encode_labels, find_labels, roots
+from datasets.label_files import Label
+from datasets.labels import DATASET_JSON, EncodedLabels, encode_labels, find_labels, roots
 from datasets.shards import ShardFiles, is_shards
 from stylegan2.runtime.bounded import MAX_TEXT
 from stylegan2.runtime.errors import ImageError, UserError

@@ -20,7 +20,8 @@ import numpy as np
 from datasets.archive import Archive, check_out, open_archive
 from datasets.encoded import EncodedFaces, encode_png
 from datasets.folder import MODES, ImageFiles
-from datasets.labels import DATASET_JSON, format_dataset_json, numbered
+from datasets.label_files import format_dataset_json
+from datasets.labels import DATASET_JSON, numbered
 from datasets.prepared import Prepared, parts_of, prepare_together
 from datasets.read_ahead import read_ahead, read_here
 from datasets.shard_writer import Number, by_kind, numbered_labels, open_shards

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from datasets.labels import LONGEST_NUMBER, Label, parse_label
+from datasets.label_files import Label, parse_label
+from datasets.labels import LONGEST_NUMBER
 from datasets.shard_cache import ShardCache
 from datasets.tar_index import DamagedTarError, members
 from stylegan2.runtime.bounded import parse_json, read_arrays, reading

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets.labels import EncodedLabels, Label, encode_labels
+from datasets.label_files import Label
+from datasets.labels import EncodedLabels, encode_labels
 from datasets.shard_cache import ShardCache
 from datasets.shard_index import open_index
 from datasets.tar_index import name_at

@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.folder import ImageFolder
-from datasets.labels import (
-    encode_labels,
-    find_labels,
-    format_dataset_json,
-    numbered,
-    parse_csv,
-    parse_dataset_json,
-    read_labels,
-    top_folders,
-)
+from datasets.label_files import format_dataset_json, parse_csv, parse_dataset_json
+from datasets.labels import encode_labels, find_labels, numbered, read_labels, top_folders
 from datasets.sources import open_images, open_labels
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import write_image
