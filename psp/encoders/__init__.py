@@ -92,7 +92,7 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
     filters of the other channels stay and those of the new channel are 0, so that the encoder computes the same at
     first.
     """
-    twin = ENCODERS.build(**{**built_as(encoder), "input_channels": channels})
+    twin = _rebuilt(encoder, input_channels=channels)
     fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), encoder.input_channels
     for name, found in tensors.items():
         if found.shape == fresh[name].shape:
@@ -103,19 +103,24 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
         else:
             tensors[name] = fresh[name]
     twin.load_state_dict(tensors)
-    if encoder.aspect != 1.0:
-        twin.aspect = encoder.aspect  # type: ignore[assignment]
     return twin
 
 
 def without_conjugate_steps(encoder: Encoder) -> Encoder:
     """Build the same encoder without steps of conjugate gradients, which would make outputs resemble their sources."""
-    settings = built_as(encoder)
-    if not settings.get("conjugate_steps"):
+    if not built_as(encoder).get("conjugate_steps"):
         return encoder
-    twin = ENCODERS.build(**{**settings, "conjugate_steps": 0})
+    twin = _rebuilt(encoder, conjugate_steps=0)
     twin.load_state_dict(encoder.state_dict())
     return with_defaults(twin)
+
+
+def _rebuilt(encoder: Encoder, **changed: int) -> nn.Module:
+    """Build an encoder with the settings of another one, but for the changed ones, and with fresh weights."""
+    twin = ENCODERS.build(**{**built_as(encoder), **changed})
+    if encoder.aspect != 1.0:
+        twin.aspect = encoder.aspect  # type: ignore[assignment]
+    return twin
 
 
 def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Module, str]:

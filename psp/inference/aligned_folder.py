@@ -19,7 +19,6 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import (
-    PARTIAL_PREFIX,
     atomic_file,
     is_of_one_file,
     remove_partial_files,
@@ -264,7 +263,7 @@ def _share_todo(files: Sequence[Path], aligner: Aligner, known: Records, folder:
     """Return the numbers of the files to align, int64 [n], which the first process determines for all."""
     if not group.is_first:
         return np.frombuffer(group.share("todo"), np.int64)
-    remove_partial_files(folder.rglob(PARTIAL_PREFIX + "*"))
+    remove_partial_files(folder, subfolders=True)
     todo = np.array([n for n, file in enumerate(files) if not _is_done(file, n, aligner, known, folder)], np.int64)
     group.share("todo", todo.tobytes())
     return todo

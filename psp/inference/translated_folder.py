@@ -25,7 +25,7 @@ from psp.inference.sheets import Sheets
 from stylegan2.latents.codes import CodesWriter
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file, remove_partial_files, writing
+from stylegan2.runtime.files import atomic_file, remove_partial_files, writing
 from stylegan2.runtime.journal import Journal, Record, Records, journals
 from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.work_group import WorkGroup, losses
@@ -92,7 +92,7 @@ class TranslatedFolder:
         for other in (self.folder / PARTS).glob("*"):
             if overwrite or other != self.parts:
                 shutil.rmtree(other, ignore_errors=True)
-        remove_partial_files(self.folder.rglob(PARTIAL_PREFIX + "*"))
+        remove_partial_files(self.folder, subfolders=True)
         with self._records() as known:
             todo = np.array([n for n in range(len(self.files)) if not self._is_done(n, known)], np.int64)
         group.share("todo", todo.tobytes())

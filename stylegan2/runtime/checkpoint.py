@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylegan2.runtime.bounded import parse_json, reading
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.files import PARTIAL_PREFIX, atomic_file, remove_partial_files
+from stylegan2.runtime.files import atomic_file, remove_partial_files
 
 FORMAT_KEY, FORMAT_VERSION = "psp_checkpoint", "1"
 NUMBERED = re.compile(r".+-(\d{9,})\.safetensors")
@@ -264,7 +264,7 @@ def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, not {keep}")
-    remove_partial_files(_checkpoint_folder(folder).glob(PARTIAL_PREFIX + "*"))
+    remove_partial_files(_checkpoint_folder(folder))
     numbered = [path for path in _newest_first(folder) if _number(path) >= 0]
     if len(numbered) <= keep:
         return []

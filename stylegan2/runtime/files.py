@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,12 +98,18 @@ def hold_folder(folder: str | Path) -> None:
         except NotImplementedError:  # the file system has no locks
             return
     _HELD[folder] = lock
-    remove_partial_files(folder.glob(PARTIAL_PREFIX + "*"))
+    remove_partial_files(folder)
 
 
-def remove_partial_files(paths: Iterable[Path]) -> None:
-    """Remove incomplete files of killed processes. No other process may be writing to their folders."""
-    for path in paths:
+def remove_partial_files(folder: Path, subfolders: bool = False) -> None:
+    """Remove incomplete files of killed processes from a folder. No other process may be writing to it.
+
+    Args:
+        folder: The folder.
+        subfolders: Whether to search its subfolders too.
+    """
+    pattern = PARTIAL_PREFIX + "*"
+    for path in folder.rglob(pattern) if subfolders else folder.glob(pattern):
         if path.is_file():
             path.unlink(missing_ok=True)
 
