@@ -28,9 +28,9 @@ from PIL import Image
 from datasets.archive import open_archive
 from datasets.folder import ImageFolder
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
 from datasets.prepare import prepare_faces
 from datasets.synthetic import SyntheticFaces, SyntheticPixels
+from datasets.training_data import MirroredImages
 from options.parse import run
 from stylegan2.runtime.device import tune_process
 from stylegan2.runtime.errors import UserError

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from datasets.archive import Archive, check_out, open_archive
-from datasets.encoded import EncodedFaces, encode_png
 from datasets.folder import MODES, ImageFiles
 from datasets.label_files import format_dataset_json
 from datasets.labels import DATASET_JSON, numbered
@@ -26,7 +25,7 @@ from datasets.prepared import Prepared, parts_of, prepare_together
 from datasets.read_ahead import read_ahead, read_here
 from datasets.shard_writer import Number, by_kind, numbered_labels, open_shards
 from datasets.shards import ShardFiles
-from datasets.synthetic import SyntheticFaces
+from datasets.synthetic import EncodedFaces, SyntheticFaces, encode_png
 from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError

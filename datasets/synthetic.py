@@ -2,12 +2,14 @@
 
 `SyntheticFaces(resolution)[index]` is a pure function of (seed, index). It provides an endless number of people who do
 not exist, with labels, landmarks, pose and attributes. Training uses seed 0, and evaluation uses HELD_OUT_SEED, which
-gives other people.
+gives other people. This module does not import PyTorch, so that processes that render stay small.
 """
 
 import dataclasses
+import io
 
 import numpy as np
+from PIL import Image
 
 from datasets.faces.identity import Identity, Nuisance
 from datasets.faces.render import Sample, picture
@@ -129,3 +131,25 @@ class SyntheticPixels:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.faces.image(index)
+
+
+class EncodedFaces:
+    """Procedural faces as PNG files: `[(index, position)]` returns the index and the bytes of the file, uint8 [L]."""
+
+    def __init__(self, faces: SyntheticFaces) -> None:
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        index, _ = key
+        return np.array(index), np.frombuffer(encode_png(self.faces.image(index)), np.uint8)
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Encode uint8 [R, R, C] as the bytes of a PNG file."""
+    file = io.BytesIO()
+    array = picture[..., 0] if picture.shape[2] == 1 else picture
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
+    return file.getvalue()

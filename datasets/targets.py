@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datasets.folder import MODES, square
 from psp.inference.names import Names, list_photos
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
-
-MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 
 
 class Targets(NamedTuple):
@@ -42,19 +41,14 @@ def read_targets(sources: Sequence[Path], resolution: int, channels: int) -> Tar
         raise UserError(f"image files have 1, 3 or 4 channels, but this generator's images have {channels}")
     files = list(dict.fromkeys(file for source in sources for file in list_photos(source)))
     names = Names(files, Path(os.path.commonpath([file.absolute().parent for file in files])))
-    found, errors = Targets({}, {}), []
+    targets, errors = Targets({}, {}), []
     for file in files:
         name = names.of_file[file]
         try:
-            found.pictures[name] = _read(file, resolution, channels)
+            targets.pictures[name] = square(images.read_image(file, MODES[channels]), resolution)
         except ImageError as error:
-            found.failed[name] = str(error)
+            targets.failed[name] = str(error)
             errors.append(error)
-    if not found.pictures:
+    if not targets.pictures:
         raise errors[0]
-    return found
-
-
-def _read(file: Path, resolution: int, channels: int) -> np.ndarray:
-    square = images.center_crop_square(images.read_image(file, MODES[channels]))
-    return images.resize(square, (resolution, resolution))
+    return targets

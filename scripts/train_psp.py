@@ -12,11 +12,10 @@ from torch import nn
 import stylegan2
 from datasets.examination import any_face
 from datasets.examples import Example, Indexed
-from datasets.fixed_pairs import fixed_batches, write_sheet
-from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs
+from datasets.loader import fixed_batches, stream_batches, write_sheet
 from datasets.sources import SYNTHETIC, open_split, sampler_of
 from datasets.tasks import build_task
+from datasets.training_data import TaskPairs
 from options.commands.train_psp import PRESETS, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
 from options.parse import run

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from datasets.faces.labels import LABELS
-from datasets.fixed_pairs import fixed_batches
-from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs
+from datasets.loader import fixed_batches, stream_batches
 from datasets.sources import SYNTHETIC, open_split
 from datasets.tasks.segmentation import Segmentation
+from datasets.training_data import TaskPairs
 from options.commands.train_segmenter import TrainSegmenter
 from options.parse import run
 from options.results import record_for

@@ -14,8 +14,8 @@ import torch
 
 from datasets.labels import number_of_classes, rows_to_keep
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
 from datasets.sources import SYNTHETIC, images_key, open_images, open_labels, sampler_of
+from datasets.training_data import MirroredImages
 from options.commands.train_stylegan2 import PRESETS, TrainStyleGAN2
 from options.parse import given_fields, run
 from options.results import label, record_for, with_folder

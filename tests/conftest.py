@@ -25,8 +25,8 @@ SEED = 20
 SHELL_SECONDS = 900
 REDUCED_PSP = """
 import runpy, sys
-import datasets.subsets
-datasets.subsets.HELD_OUT_MAX = 8
+import datasets.sources
+datasets.sources.HELD_OUT_MAX = 8
 del sys.argv[0]
 runpy.run_module("psp", run_name="__main__", alter_sys=True)
 """

@@ -4,7 +4,7 @@ import numpy as np
 
 from datasets.faces import head, labels
 from datasets.faces.head import smoothstep
-from datasets.faces.texture import STRANDS, linear, look_up, mix
+from datasets.faces.shading import STRANDS, linear, look_up, mix
 
 SCLERA = np.array([0.58, 0.54, 0.52], np.float32)
 CARUNCLE = np.array([0.55, 0.25, 0.22], np.float32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.faces import eyes, head, labels
-from datasets.faces.texture import linear
+from datasets.faces.shading import linear
 
 # {shape: (half width, half height, exponent of the superellipse)} of a lens.
 LENSES = {"round": (0.235, 0.215, 2.0), "square": (0.255, 0.180, 4.5), "wide": (0.275, 0.190, 2.8)}

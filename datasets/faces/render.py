@@ -6,7 +6,7 @@ import numpy as np
 
 from datasets.faces import eyes, glasses, hair, head, labels, scene, shading, skin
 from datasets.faces.identity import Identity, Nuisance
-from datasets.faces.texture import STRANDS, linear, look_up
+from datasets.faces.shading import STRANDS, linear, look_up
 
 SUPERSAMPLE = 2
 FINE_STRANDS = 0.015  # largest size of a pixel in 10 cm that resolves single strands; larger pixels would alias

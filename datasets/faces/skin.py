@@ -4,7 +4,7 @@ import numpy as np
 
 from datasets.faces import head, labels
 from datasets.faces.head import both, bump, saturate, smoothstep
-from datasets.faces.texture import MOTTLE, SPECKS, STRANDS, linear, look_up, mix
+from datasets.faces.shading import MOTTLE, SPECKS, STRANDS, linear, look_up, mix
 
 ID = labels.ID
 LIP_RED = linear((0.72, 0.22, 0.24))

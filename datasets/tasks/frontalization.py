@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.examples import Example, Indexed
-from datasets.pack import DiskCache
+from datasets.disk_cache import DiskCache
+from datasets.examples import Example, Indexed, to_size
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
-from datasets.transforms import to_size
 from stylegan2.runtime.errors import UserError
 
 if TYPE_CHECKING:

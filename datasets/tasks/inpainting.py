@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.examples import Example, Indexed
+from datasets.examples import Example, Indexed, to_size
 from datasets.folder import ImageFiles, square
 from datasets.masks import MASKS, paste_known
 from datasets.paired import by_stem
@@ -21,7 +21,6 @@ from datasets.setting import setting
 from datasets.synthetic import HELD_OUT_SEED
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
-from datasets.transforms import to_size
 from psp.inference.sources import PhotosWithHoles, masked
 from stylegan2.runtime import image_reader, pixels
 from stylegan2.runtime.errors import ImageError, UserError

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from datasets.examples import Example
+from datasets.examples import Example, to_size
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Task
-from datasets.transforms import to_size
 
 
 @register_task("inversion")

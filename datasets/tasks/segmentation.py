@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.examples import Example
+from datasets.examples import Example, to_size
 from datasets.faces.labels import LABELS
 from datasets.setting import setting
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Task
-from datasets.transforms import to_size
 from psp.inference.sources import LabelMaps, one_hot, out_of_range, palette
 from stylegan2.runtime import pixels
 from stylegan2.runtime.errors import UserError

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.examples import Example
+from datasets.examples import Example, to_size
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.segmentation import labelled_face
 from datasets.tasks.task import Task
-from datasets.transforms import to_size
 from psp.inference.sources import Drawings, draw, drawing_to_plane
 from stylegan2.runtime import pixels
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from datasets.examples import Example, Indexed
+from datasets.examples import Example, Indexed, to_size
 from datasets.setting import setting
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
-from datasets.transforms import to_size
 from stylegan2.runtime import pixels
 from stylegan2.runtime.errors import UserError
 

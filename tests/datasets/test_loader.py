@@ -10,8 +10,8 @@ import torch
 
 from datasets.folder import ImageFolder
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
 from datasets.sampler import StreamSampler
+from datasets.training_data import MirroredImages
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_tensor
 from stylegan2.runtime.pixels import to_planes
@@ -89,7 +89,7 @@ import atexit, multiprocessing.util
 from stylegan2.runtime.errors import UserError
 atexit.register(lambda: print("workers", len(multiprocessing.active_children())))  # before multiprocessing kills them
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
+from datasets.training_data import MirroredImages
 import numpy as np
 
 pixels = np.zeros((4, 8, 8, 3), np.uint8)

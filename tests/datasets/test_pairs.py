@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.examples import Example
-from datasets.fixed_pairs import fixed_batches, write_sheet
-from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs
+from datasets.loader import fixed_batches, stream_batches, write_sheet
 from datasets.sampler import StreamSampler
-from datasets.subsets import HELD_OUT_MAX, split
+from datasets.sources import HELD_OUT_MAX, split
 from datasets.tasks import TASKS, Task
+from datasets.training_data import TaskPairs
 from stylegan2.runtime.images import read_image, to_tensor, to_uint8
 
 PIXELS = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8))

@@ -55,9 +55,9 @@ def test_processes_that_make_pairs_hold_no_torch_and_little_memory(tmp_path):
 
 
 def check_pairs():
-    from datasets.pairs import TaskPairs
     from datasets.sources import open_split
     from datasets.tasks import build_task
+    from datasets.training_data import TaskPairs
 
     for name in TASK_NAMES:
         task = build_task(name)
@@ -153,7 +153,7 @@ from itertools import islice
 import numpy as np
 from datasets.loader import stream_batches
 from datasets.read_ahead import BATCHES_AHEAD, read_ahead
-from datasets.mirrored import MirroredImages
+from datasets.training_data import MirroredImages
 import multiprocessing
 
 stream = stream_batches(MirroredImages(np.zeros((9, 8, 8, 3), np.uint8), False, 0), 9, 2, seed=0, workers=2)(0)

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from datasets.shard_sampler import WINDOW, ShardSampler
+from datasets.sampler import WINDOW, ShardSampler
 
 
 class Places:

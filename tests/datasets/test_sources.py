@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from datasets.pack import cache_folder
+from datasets.disk_cache import cache_folder
 from datasets.sources import open_examples, open_images, open_labels, open_split
 from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 from datasets.tasks import build_task

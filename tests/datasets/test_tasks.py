@@ -9,11 +9,11 @@ import torch
 
 import datasets.tasks
 from datasets.examples import Example
-from datasets.fixed_pairs import write_sheet
-from datasets.pairs import TaskPairs
+from datasets.loader import write_sheet
 from datasets.sources import open_split
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks import TASKS, Task, build_task, register_task, task_of
+from datasets.training_data import TaskPairs
 from psp.losses import LOSSES
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import read_image, resize, to_tensor, write_image
@@ -171,7 +171,7 @@ EIGHTH = """
 from dataclasses import dataclass
 
 from datasets.tasks import Task, register_task
-from datasets.transforms import to_size
+from datasets.examples import to_size
 
 
 @register_task("negative")

@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from datasets.examples import Example
-from datasets.transforms import Augment, to_size
+from datasets.examples import Augment, Example, to_size
 from stylegan2.runtime.images import resize
 
 PHOTO = resize(np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8), (48, 48))

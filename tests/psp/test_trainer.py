@@ -9,10 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from datasets.examples import Example
-from datasets.fixed_pairs import fixed_batches
-from datasets.loader import stream_batches
-from datasets.pairs import TaskPairs
+from datasets.loader import fixed_batches, stream_batches
 from datasets.tasks import TASKS
+from datasets.training_data import TaskPairs
 from psp import loading
 from psp.encoders import ENCODERS, encoder_for
 from psp.evaluation.metrics import Metrics

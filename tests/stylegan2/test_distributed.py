@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
 from datasets.sampler import StreamBatches, StreamSampler
+from datasets.training_data import MirroredImages
 from stylegan2.augment import draw
 from stylegan2.networks.layers import minibatch_stddev
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
+from datasets.training_data import MirroredImages
 from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from stylegan2.networks import projected
 from stylegan2.networks.projected import Discriminator, Mixing, augment, cut_out, recolour, resize, translate

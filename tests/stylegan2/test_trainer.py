@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
+from datasets.training_data import MirroredImages
 from stylegan2 import load, save_generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datasets.loader import stream_batches
-from datasets.mirrored import MirroredImages
+from datasets.training_data import MirroredImages
 from stylegan2 import load, save_generator, training_step, transfer
 from stylegan2.networks.growing import fade_real
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS

@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from datasets.examples import Example
+from datasets.examples import Example, to_size
 from datasets.tasks import Task, register_task
-from datasets.transforms import to_size
 from stylegan2.runtime.errors import UserError
 
 

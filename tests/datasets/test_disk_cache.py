@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.pack import DiskCache, cache_folder
+from datasets.disk_cache import DiskCache, cache_folder
 from stylegan2.runtime.errors import UserError
 
 SHAPE = (4, 5, 3)
