@@ -19,7 +19,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import hold_folder
 from stylegan2.runtime.journal import Journal, Record, Records, journals
 from stylegan2.runtime.progress import track
-from stylegan2.runtime.work_group import WorkGroup, losses
+from stylegan2.runtime.work_group import WorkGroup, lost_message
 
 TEXTS = ("file", "digest", "detail")
 
@@ -118,7 +118,7 @@ def _is_whole(number: int, known: Records) -> bool:
 def _joined(count: int, folder: Path, lost: list[int]) -> Iterator[Prepared]:
     with _known(count, folder) as known:
         if missing := sum(number not in known for number in range(count)):
-            raise UserError(losses(lost, missing, "images"))
+            raise UserError(lost_message(lost, missing, "images"))
         for number in range(count):
             record = known.get(number) or {}
             (png,) = known.blobs(number, record)

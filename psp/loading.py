@@ -21,8 +21,7 @@ from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.remote import local_model
-from stylegan2.runtime.stored import build_stored
-from stylegan2.runtime.tensors import module_tensors
+from stylegan2.runtime.tensors import build_stored, module_tensors
 
 KIND = "psp"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stylegan2.runtime.device import DTYPES, check_precision
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.precision import DTYPES, check_precision
 
 LIMIT = 1.0
 """Largest mean difference between the renderings of both precisions, in steps of the 8-bit range 0..255. Writing 8 bits
@@ -50,7 +50,7 @@ def safe_precision(model: Callable[[Tensor], Tensor], images: Tensor, precision:
     Args:
         model: Maps images to renderings.
         images: Inputs of the encoder, [N, C, S, S], of which the first few are rendered.
-        precision: One of `stylegan2.runtime.choices.PRECISIONS`.
+        precision: One of `stylegan2.runtime.ranges.PRECISIONS`.
     """
     precision = pick_precision(precision, images.device)
     if precision not in DTYPES:

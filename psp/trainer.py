@@ -40,15 +40,15 @@ from stylegan2 import ops
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import distributed, images
-from stylegan2.runtime.activations import check_step, kept_bytes
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
+from stylegan2.runtime.estimate import check_step, kept_bytes
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.memory import FLOAT32, advising, check_batch
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import draw_shard, rounds, seed_step
+from stylegan2.runtime.ranges import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 
 FP16_LOSS_SCALE = 4096.0  # keeps float16 gradients from underflowing; bfloat16 has the range of float32

@@ -2,9 +2,18 @@
 
 from dataclasses import dataclass
 
-from stylegan2.runtime.choices import check_precision, parse_reporters
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Share, Weight, check_ranges
+from stylegan2.runtime.ranges import (
+    Count,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    Weight,
+    check_precision,
+    check_ranges,
+    parse_reporters,
+)
 
 OPTIMIZERS = ("ranger", "adam")
 

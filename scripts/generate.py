@@ -14,9 +14,8 @@ from stylegan2.latents import pictures
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import render, seeded_w
 from stylegan2.networks.protocols import Generator
-from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
-from stylegan2.runtime.images import labelled_sheet, to_uint8, write_image
+from stylegan2.runtime.images import labelled_sheet, to_uint8, write_animation, write_image
 
 COLUMNS = 8
 

@@ -22,10 +22,9 @@ from stylegan2.latents.project import Distance, Projection, project
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Generator
-from stylegan2.runtime.animation import write_animation
 from stylegan2.runtime.device import place
 from stylegan2.runtime.files import collecting, write_text
-from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_image
+from stylegan2.runtime.images import labelled_sheet, to_tensor, to_uint8, write_animation, write_image
 from stylegan2.runtime.output_names import printable
 from stylegan2.runtime.progress import Progress
 

@@ -32,9 +32,9 @@ from psp.trainer import train
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint, distributed
 from stylegan2.runtime.bounded import reading
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.estimate import parameter_counts
-from stylegan2.runtime.notices import print_once
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 

@@ -7,10 +7,9 @@ import torch
 from stylegan2 import schedule
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Discriminator, Generator
-from stylegan2.runtime.device import place
+from stylegan2.runtime.device import place, set_precision_flags
 from stylegan2.runtime.estimate import Estimate, time_steps
 from stylegan2.runtime.guard import Guard
-from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import Batch, on_device

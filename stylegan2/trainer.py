@@ -21,15 +21,14 @@ from stylegan2.networks.growing import growth_of
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.runtime import distributed, images
-from stylegan2.runtime.activations import check_step
-from stylegan2.runtime.choices import parse_reporters
-from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic
+from stylegan2.runtime.device import peak_memory_mb, place, set_deterministic, set_precision_flags
+from stylegan2.runtime.estimate import check_step
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.interrupt import Interrupt, is_asked_to_stop
 from stylegan2.runtime.memory import FLOAT32, advising, check_batch
-from stylegan2.runtime.precision import set_precision_flags
 from stylegan2.runtime.progress import Progress, write_line
 from stylegan2.runtime.randomness import seed_step, seeded_normal
+from stylegan2.runtime.ranges import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 from stylegan2.training_settings import TrainingSettings, check_fit
 from stylegan2.training_state import (

@@ -4,9 +4,18 @@ from dataclasses import dataclass, field
 
 from stylegan2 import schedule
 from stylegan2.networks.sizes import is_power_of_two
-from stylegan2.runtime.choices import check_precision, parse_reporters
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Share, Weight, check_ranges
+from stylegan2.runtime.ranges import (
+    Count,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    Weight,
+    check_precision,
+    check_ranges,
+    parse_reporters,
+)
 
 LOSSES = ("logistic", "wgan", "hinge")  # the generator's, of losses.py
 AUGMENTATIONS = ("b", "bg", "bgc")  # the sets of transforms of augment.py

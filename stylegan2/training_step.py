@@ -12,7 +12,7 @@ from stylegan2.networks.growing import fade_real, growth_of
 from stylegan2.networks.protocols import Discriminator, Generator
 from stylegan2.networks.sizes import num_ws_at
 from stylegan2.runtime import distributed
-from stylegan2.runtime.activations import kept_bytes
+from stylegan2.runtime.estimate import kept_bytes
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.module import Module
 from stylegan2.runtime.randomness import draw_shard, normal_like, rehearsal, rounds

@@ -10,9 +10,8 @@ from annotated_types import Interval
 from options.choices import PerceptualNetwork, SynthesisPrecision
 from options.machine import Machine
 from options.results import Results
-from stylegan2.runtime.choices import FASTEST
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.ranges import Count, NotNegative, Positive, Seed, Weight
+from stylegan2.runtime.ranges import FASTEST, Count, NotNegative, Positive, Seed, Weight
 
 if TYPE_CHECKING:
     from stylegan2.latents.project import Schedule

@@ -20,7 +20,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.journal import Journal, Record, Records, journals
 from stylegan2.runtime.progress import track
-from stylegan2.runtime.work_group import WorkGroup, losses
+from stylegan2.runtime.work_group import WorkGroup, lost_message
 
 PICTURES = "pictures"
 
@@ -81,7 +81,7 @@ def evaluate_jobs(jobs: Sequence[Job], group: WorkGroup) -> None:
         return
     missing = sum(_join(job) for job in jobs)
     if missing:
-        raise UserError(losses(lost, missing, "values of images"))
+        raise UserError(lost_message(lost, missing, "values of images"))
 
 
 def waits(jobs: Sequence[Job]) -> bool:

@@ -30,7 +30,7 @@ from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import is_safe_path, printable
 from stylegan2.runtime.progress import track
 from stylegan2.runtime.threads import ordered_map
-from stylegan2.runtime.work_group import WorkGroup, losses
+from stylegan2.runtime.work_group import WorkGroup, lost_message
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
 PARTS = ".parts"  # folder of the records of the other processes, until the first process joins them
@@ -344,5 +344,5 @@ def summarize(summary: Summary, folder: Path) -> int:
     done = summary.photos - len(lines) - summary.missing
     print(f"{done} of {summary.photos} photos gave {summary.faces} aligned faces: {folder}")
     if summary.missing:
-        raise UserError(losses(summary.lost, summary.missing, "photos"))
+        raise UserError(lost_message(summary.lost, summary.missing, "photos"))
     return 1 if lines else 0

@@ -75,7 +75,7 @@ def translate(
         mixing: Settings for K outputs per source, with random styles in some rows. By default there is one output, from
             the encoder's codes.
         refinement: Settings of the optimisation after encoding, for encoders that read photos.
-        precision: One of `stylegan2.runtime.choices.PRECISIONS`. A 16-bit precision is checked on the first batch
+        precision: One of `stylegan2.runtime.ranges.PRECISIONS`. A 16-bit precision is checked on the first batch
             (`safe_precision`).
 
     Yields:

@@ -28,7 +28,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, remove_partial_files, writing
 from stylegan2.runtime.journal import Journal, Record, Records, journals
 from stylegan2.runtime.output_names import printable
-from stylegan2.runtime.work_group import WorkGroup, losses
+from stylegan2.runtime.work_group import WorkGroup, lost_message
 
 PARTS = ".parts"  # folder of the records until they are joined
 MANIFEST, LATENTS = "manifest.json", "latents.npz"
@@ -185,7 +185,7 @@ def summarize(summary: Summary, folder: Path, seconds: float, lost: list[int]) -
     rate = f"{summary.new_images / seconds:.2f} images/s"
     print(f"{done} of {summary.photos} files gave {summary.images} images ({rate}): {folder}")
     if summary.missing:
-        raise UserError(losses(lost, summary.missing, "photos"))
+        raise UserError(lost_message(lost, summary.missing, "photos"))
     return 1 if summary.failed else 0
 
 

@@ -16,8 +16,8 @@ from psp.perception.dlib_resnet import DlibResNet, load_dlib
 from psp.perception.facenet import FaceNet, load_facenet
 from psp.pretrained_files import PRETRAINED
 from stylegan2.metrics.samples import as_rgb
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.notices import print_once
 
 IdentityNetwork = ArcFace | DlibResNet | FaceNet
 LOADERS = {"arcface": load_arcface, "dlib": load_dlib, "facenet": load_facenet}

@@ -16,8 +16,8 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2.convert.network_file import load_network_tensors
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.notices import print_once
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 """{name of a backbone in LPIPS: name of its file in the table of pretrained files}"""

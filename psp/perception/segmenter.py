@@ -19,7 +19,7 @@ from stylegan2.runtime import checkpoint
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.settings import validated
+from stylegan2.runtime.registry import validated
 from stylegan2.runtime.tensors import check_module, load_module, module_tensors
 
 KIND = "segmenter"

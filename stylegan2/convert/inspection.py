@@ -10,7 +10,7 @@ from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import feature_maps, resolutions
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.registry import built_as
-from stylegan2.runtime.stored import outline_of
+from stylegan2.runtime.tensors import outline_of
 
 SHOWN = 5  # names that a line lists at most
 TITLES = {

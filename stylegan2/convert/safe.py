@@ -23,8 +23,7 @@ from torch import Tensor
 from stylegan2.runtime.bounded import reading
 from stylegan2.runtime.checkpoint import Metadata
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.pickle_outline import Outline
-from stylegan2.runtime.torch_outline import check_torch
+from stylegan2.runtime.pickle_outline import Outline, check_torch
 
 DAMAGED = "is damaged, or contains more than tensors and settings"
 

@@ -162,12 +162,12 @@ def _members(file: IO[bytes], size: int) -> int:
     start = max(0, size - (1 << 16) - 128)
     file.seek(start)
     tail = file.read(size - start)
-    found = 0
+    count = 0
     if (at := tail.rfind(END)) >= 0 and at + 12 <= len(tail):
-        found = struct.unpack_from("<H", tail, at + 10)[0]
+        count = struct.unpack_from("<H", tail, at + 10)[0]
     if (at := tail.rfind(END_64)) >= 0 and at + 40 <= len(tail):
-        found = max(found, struct.unpack_from("<Q", tail, at + 32)[0])
-    return found
+        count = max(count, struct.unpack_from("<Q", tail, at + 32)[0])
+    return count
 
 
 def read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
@@ -191,12 +191,12 @@ def read_arrays(path: str | os.PathLike, names: tuple[str, ...] | None = None) -
     """
     with open_zip(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        found = {}
+        arrays = {}
         for name in members if names is None else names:
             if name in members:
                 with archive.open(members[name]) as file:
-                    found[name] = read_array(file, members[name].file_size)
-    return found
+                    arrays[name] = read_array(file, members[name].file_size)
+    return arrays
 
 
 def read_array(file: IO[bytes], size: int) -> np.ndarray:

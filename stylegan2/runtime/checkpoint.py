@@ -230,10 +230,10 @@ def newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata
 
 def read_newest(folder: str | os.PathLike) -> tuple[Path, dict[str, Tensor], Metadata]:
     """Read the newest intact checkpoint as `newest` does, but raise a UserError if the folder holds none."""
-    found = newest(folder)
-    if found is None:
+    checkpoint = newest(folder)
+    if checkpoint is None:
         raise UserError(f"there is no checkpoint in the folder {str(folder)!r}")
-    return found
+    return checkpoint
 
 
 def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> None:
@@ -247,10 +247,10 @@ def check_resumable(path: Path, metadata: Metadata, needed: Iterable[str]) -> No
 
 def whole_number(metadata: Metadata, name: str, default: int | None = None) -> int:
     """Return a count from the metadata. CheckpointError: it is not a count."""
-    found = metadata.get(name, default)
-    if type(found) is not int or not 0 <= found < 2**53:
-        raise CheckpointError(f"its {name} is {str(found)[:50]}, which is not a count")
-    return found
+    count = metadata.get(name, default)
+    if type(count) is not int or not 0 <= count < 2**53:
+        raise CheckpointError(f"its {name} is {str(count)[:50]}, which is not a count")
+    return count
 
 
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -164,3 +165,10 @@ def _all_reduce(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
             f"process {rank()} stops because it cannot reach another process (see the output of that process): {reason}"
         ) from error
     return values
+
+
+@cache
+def print_once(text: str) -> None:
+    """Print a line unless this process has printed it before; of several processes only the first one prints."""
+    if is_first():
+        print(text)

@@ -1,18 +1,24 @@
-"""Estimate the time and memory that a training needs by timing a few steps."""
+"""Estimate the time and memory that a training needs: from a few timed steps, and from what a forward pass keeps."""
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from stylegan2.runtime import memory
 from stylegan2.runtime.device import peak_memory_mb
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.module import Module
 from stylegan2.runtime.progress import duration
 
 LEAST_STEPS, SECONDS = 3, 20.0
 """at least this many steps are timed, and further ones for this many seconds"""
+CLEARLY_MORE = 1.2  # times the memory of the machine, because the need is an estimate
+LEAST_IMAGES = 1_000  # a step is taken to need less memory than this many times its images
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,53 @@ def _peak_gigabytes(device: torch.device) -> float | None:
         return None
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return resident * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
+    """Return the size of what a forward pass keeps for the backward pass, in bytes, without the weights."""
+    own = {weight.untyped_storage().data_ptr() for weight in weights}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        result = forward()  # held until the sum is taken, so that no address is used twice
+    del result
+    return sum(kept.values())
+
+
+def check_step(
+    bytes_per_image: Callable[[], int], image_bytes: int, images: int, advice: str, device: torch.device
+) -> None:
+    """Check that the memory of this machine suffices for what the steps of a training keep for the backward pass.
+
+    Linux would otherwise end the process without a sentence. On a GPU an allocation that fails is an error by itself.
+
+    Args:
+        bytes_per_image: Computes what a step keeps of an image at least, in bytes. It is called only for batches whose
+            size is suspicious, because it takes as long as a small step.
+        image_bytes: Size of an image in bytes.
+        images: Number of images that a process handles at a time.
+        advice: What the user can try, as the end of the sentence.
+        device: Device of the training.
+
+    Raises:
+        UserError: The memory is too small.
+    """
+    images_here, total = images * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), memory.total_memory()
+    if device.type != "cpu" or total is None or image_bytes * images_here * LEAST_IMAGES < total:
+        return
+    each = bytes_per_image()
+    if each * images_here > CLEARLY_MORE * total:
+        raise UserError(
+            f"this machine has {total / 1e9:,.0f} GB of memory, which is enough for at most {total // each:,} images at"
+            f" a time, not for {images_here:,}: {advice}"
+        )

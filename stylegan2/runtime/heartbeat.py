@@ -54,14 +54,12 @@ class Heartbeat:
     def silent(self) -> int | None:
         """Return the index of a process that has not beaten for `timeout` seconds, or None if all have."""
         now = self.clock()
-        paused, self._last = (
-            now - self._last > self.timeout / 2,
-            now,
-        )  # this process was paused itself, and maybe all others with it
+        paused = now - self._last > self.timeout / 2  # this process was paused itself, and maybe all others with it
+        self._last = now
         for other, (beat, since) in self._others.items():
-            found = self.store.get(f"heartbeat/{other}")
-            if found != beat or paused:
-                self._others[other] = (found, now)
+            latest = self.store.get(f"heartbeat/{other}")
+            if latest != beat or paused:
+                self._others[other] = (latest, now)
             elif now - since > self.timeout:
                 return other
         return None

@@ -75,8 +75,8 @@ class Listing:
 
     def print_summary(self, where: str | os.PathLike) -> None:
         """Print the number of files by kind, unless all files are pictures of one kind."""
-        if found := self.file_kinds():
-            print(f"{os.fspath(where)}: {found}")
+        if kinds := self.file_kinds():
+            print(f"{os.fspath(where)}: {kinds}")
 
 
 def list_pictures(path: str | os.PathLike) -> Listing:
@@ -120,20 +120,20 @@ def list_zip(path: str | os.PathLike) -> Listing:
     listing = Listing()
     try:
         check_members(path, MAX_PICTURES)
-        found, numbers = dict[str, int](), array("q")
+        last, fields = dict[str, int](), array("q")
         for number, (name, member, attributes) in enumerate(members(*read_directory(path))):
-            found[name] = number  # the last member of a name counts
-            numbers.extend((*member, attributes))
-        rows = np.frombuffer(numbers, np.int64).reshape(-1, len(Member._fields) + 1)  # [M, 7]
+            last[name] = number  # the last member of a name counts
+            fields.extend((*member, attributes))
+        rows = np.frombuffer(fields, np.int64).reshape(-1, len(Member._fields) + 1)  # [M, 7]
         with open(path, "rb") as file:
-            for name, number in found.items():
+            for name, number in last.items():
                 *row, attributes = rows[number].tolist()
                 if not name.endswith(("/", "\\")) and not stat.S_ISLNK(attributes >> 16):
                     _add_file(listing, name, Member(*row), file)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error, UserError) as error:
         raise UserError(f"{os.fspath(path)} cannot be read as a zip file: {error}") from error
     listing.names.sort()
-    listing.members = rows[[found[name] for name in listing.names], :-1]  # [N, 6]
+    listing.members = rows[[last[name] for name in listing.names], :-1]  # [N, 6]
     return listing
 
 

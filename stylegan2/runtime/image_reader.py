@@ -208,17 +208,17 @@ def _decode(image: ImageFile.ImageFile, mode: str, matte: tuple[int, int, int]) 
     factor = _reduction(decoded)
     if factor == 1:
         return _colours(decoded, mode, matte, to_srgb)
-    height = (
-        max(1, BAND_PIXELS // decoded.width // factor) * factor
-    )  # in bands, because the whole image may not fit in memory
-    bands = [
-        decoded.crop((0, y, decoded.width, min(y + height, decoded.height))) for y in range(0, decoded.height, height)
-    ]
-    reduced = [_reduce(_colours(band, mode, matte, to_srgb), factor) for band in bands]
+    # The image is reduced in bands, because the whole of it may not fit in memory.
+    height = max(1, BAND_PIXELS // decoded.width // factor) * factor
+    reduced = []
+    for top in range(0, decoded.height, height):
+        band = decoded.crop((0, top, decoded.width, min(top + height, decoded.height)))
+        reduced.append(_reduce(_colours(band, mode, matte, to_srgb), factor))
     return np.concatenate(reduced)  # [ceil(H / factor), ceil(W / factor), C]
 
 
 def _reduction(image: Image.Image) -> int:
+    """Return the power of two by which both sides are divided, so that at most MAX_DECODED_PIXELS remain."""
     factor = 1
     while image.width * image.height > MAX_DECODED_PIXELS * factor**2:
         factor *= 2

@@ -1,5 +1,6 @@
-"""Write images, and convert them to and from tensors; `image_reader.py` reads them, `pixels.py` resizes and crops.
+"""Write images and animations, and convert images to and from tensors.
 
+`image_reader.py` reads images, and `pixels.py` resizes and crops them.
 Inside the library images are float32 [N, C, H, W] in [-1, 1]; only files and pictures for people are uint8 [H, W, C].
 """
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stylegan2.runtime import pixels
-from stylegan2.runtime.errors import ImageError
+from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.image_files import EXTENSIONS as EXTENSIONS
 from stylegan2.runtime.image_files import find_images as find_images
@@ -24,9 +25,12 @@ from stylegan2.runtime.pixels import center_crop_square as center_crop_square
 from stylegan2.runtime.pixels import cut_region as cut_region
 from stylegan2.runtime.pixels import pad_square as pad_square
 from stylegan2.runtime.pixels import resize as resize
+from stylegan2.runtime.ranges import FASTEST
 
 JPEG_QUALITY = 95
 LONGEST_TEXT = 400  # characters of a caption: a longer one does not fit next to a picture
+ANIMATION_FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+WEBP_QUALITY = 90
 
 
 # --------------------------------------------------------------------------------------------- writing
@@ -126,3 +130,25 @@ def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: f
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
+
+
+def write_animation(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float = 20.0) -> None:
+    """Write uint8 frames [H, W, 1 | 3] of one size as an endless loop, atomically. The folder is created.
+
+    A GIF has a palette of 256 colours for each frame, and its frames last whole hundredths of a second.
+
+    Raises:
+        UserError: The frame rate is not above 0 and at most 50.
+        ImageError: The extension is neither .gif nor .webp, or the file cannot be written.
+    """
+    kind = ANIMATION_FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ImageError(f"cannot write {str(path)!r}: animations are written as {' or '.join(ANIMATION_FORMATS)}")
+    if not 0 < fps <= FASTEST:
+        raise UserError(f"an animation must have more than 0 and at most {FASTEST} frames a second, not {fps}")
+    pictures = [Image.fromarray(np.squeeze(frame, 2) if frame.shape[2] == 1 else frame) for frame in frames]
+    options = {"quality": WEBP_QUALITY} if kind == "WEBP" else {}
+    with writing(path, ImageError), atomic_file(path, durable=False) as file:
+        pictures[0].save(
+            file, kind, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options
+        )

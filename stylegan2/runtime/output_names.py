@@ -11,10 +11,7 @@ from pathlib import PurePath, PurePosixPath
 
 LONGEST = 200  # bytes of one part of a path: file systems allow 255, and commands add endings such as _face1_mix3.png
 LONGEST_FILE_NAME = 255  # bytes of one part of a path that file systems allow
-LONGEST_PATH, MAX_LEVELS = (
-    1000,
-    32,
-)  # bytes and parts of a whole path: Linux allows 4,096 bytes, which include the folder
+LONGEST_PATH, MAX_LEVELS = 1000, 32  # bytes and parts of a path: Linux allows 4,096 bytes, which include the folder
 DIGITS = 8  # digits of the digest that replaces the rest of a name that was cut
 FORBIDDEN = set('<>:"/\\|?*')  # forbidden on Windows, and the slash everywhere
 JOINERS = "\u200c\u200d"  # invisible, but Persian and emoji need them

@@ -1,4 +1,7 @@
-"""Ranges of numbers, annotated where the numbers are declared: `batch_size: Annotated[int, Ge(1)] = 8`, or `Count`."""
+"""Ranges and choices of settings, which can be checked without PyTorch.
+
+Ranges are annotated where numbers are declared: `batch_size: Annotated[int, Ge(1)] = 8`, or `Count`.
+"""
 
 import math
 import typing
@@ -24,6 +27,9 @@ Threads = Annotated[int, Interval(ge=1, le=1024)]
 Positive = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+REPORTERS = ("tensorboard", "wandb")
+FASTEST = 50  # frames per second of an animation: viewers play faster GIFs slowly
 
 
 class DataclassInstance(Protocol):
@@ -50,12 +56,12 @@ def check_ranges(settings: DataclassInstance) -> None:
 
 def check_number(name: str, value: float, hint: object) -> None:
     """Check a number against the range in the annotated type `hint`. UserError: it is outside."""
-    found = list(bounds(hint))
-    if not math.isfinite(value) and not (value > 0 and Le(math.inf) in found):
+    declared = list(bounds(hint))
+    if not math.isfinite(value) and not (value > 0 and Le(math.inf) in declared):
         raise UserError(f"{name} must be a finite number, not {value}")
-    wrong = [bound for bound in found if not _holds(bound, value)]
+    wrong = [bound for bound in declared if not _holds(bound, value)]
     if wrong:
-        raise UserError(f"{name} {_sentence(wrong[0], found, value)}")
+        raise UserError(f"{name} {_sentence(wrong[0], declared, value)}")
     if isinstance(value, int) and abs(value) > LARGEST:
         raise UserError(f"{name} must be at most 2^63 - 1 = {LARGEST}, not {value}")
 
@@ -91,8 +97,8 @@ def _holds(bound: Bound, value: Any) -> bool:
             return value < above
 
 
-def _sentence(wrong: Bound, found: list[Bound], value: float) -> str:
-    match found:
+def _sentence(wrong: Bound, declared: list[Bound], value: float) -> str:
+    match declared:
         case [Ge(ge=least), Le(le=int() | float() as most)] if math.isfinite(most):
             return f"must be from {least} to {most}, not {value}"
         case [Gt(gt=below), Le(le=most)]:
@@ -110,3 +116,17 @@ def _sentence(wrong: Bound, found: list[Bound], value: float) -> str:
             return f"must be at most {most}, not {value}"
         case Lt(lt=above):
             return f"must be below {above}, not {value}"
+
+
+def check_precision(precision: str) -> None:
+    """Raise a UserError unless a precision is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+def parse_reporters(text: str) -> list[str]:
+    """Split a comma-separated list of reporters; "none" gives an empty list. UserError: a reporter is unknown."""
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in REPORTERS]:
+        raise UserError(f"report_to must be {', '.join(REPORTERS)} or none, not {unknown[0]!r}")
+    return names

@@ -41,8 +41,8 @@ STATE = ("ETag", "Content-MD5", "Last-Modified", "LastModified", "mtime", "gener
 
 def url_of(path: str | os.PathLike) -> str | None:
     """Return the URL that `path` denotes, or None for a path on this machine."""
-    found = URL.fullmatch(path if isinstance(path, str) else Path(path).as_posix())
-    return None if found is None else f"{found[1]}://{found[2]}"
+    match = URL.fullmatch(path if isinstance(path, str) else Path(path).as_posix())
+    return None if match is None else f"{match[1]}://{match[2]}"
 
 
 def check_local(name: str, path: str | os.PathLike) -> None:
@@ -90,8 +90,8 @@ def local_model(path: str | os.PathLike) -> Path:
     place, info = _described(url)
     if not _is_folder(info):
         return fetch_file(place, info=info)
-    found = [name for name in list_files(place) if name.endswith(".safetensors")]
-    names = [name for name in found if name.startswith("checkpoints/")] or [name for name in found if "/" not in name]
+    files = [name for name in list_files(place) if name.endswith(".safetensors")]
+    names = [name for name in files if name.startswith("checkpoints/")] or [name for name in files if "/" not in name]
     if not names:
         raise UserError(f"there is no checkpoint in {url}")
     return fetch_file(f"{place.rstrip('/')}/{max(names, key=_number)}")
@@ -121,9 +121,9 @@ def list_files(url: str) -> dict[str, FileInfo]:
         UserError: The folder does not exist or cannot be reached.
     """
     file_system, path = _open(url)
-    found = _retried(url, lambda: file_system.find(path, detail=True))
+    entries = _retried(url, lambda: file_system.find(path, detail=True))
     top = file_system._strip_protocol(path).rstrip("/") + "/"
-    names = {name.removeprefix(top): info for name, info in found.items() if name.startswith(top)}
+    names = {name.removeprefix(top): info for name, info in entries.items() if name.startswith(top)}
     return {name: info for name, info in names.items() if "?" not in name}  # without the sorting links of web pages
 
 
@@ -234,14 +234,14 @@ def _fetch_one(url: str, name: str, folder: Path, info: FileInfo) -> tuple[str, 
 
 def _fetched(record: Path) -> dict[str, str]:
     """Read {name: version} of the files that earlier runs downloaded; an incomplete line is skipped."""
-    found = {}
+    versions = {}
     for line in record.read_text(encoding="utf-8").splitlines() if record.is_file() else ():
         try:
             name, state = json.loads(line)
         except ValueError:
             continue
-        found[name] = state
-    return found
+        versions[name] = state
+    return versions
 
 
 def _number(name: str) -> tuple[int, str]:

@@ -1,21 +1,20 @@
-"""Convert networks and optimizers to named tensors for checkpoints, and back."""
+"""Convert networks and optimizers to named tensors and back, and build the network that a file describes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from stylegan2.runtime.checkpoint import Metadata
-from stylegan2.runtime.errors import CheckpointError
+from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.module import Module
+from stylegan2.runtime.registry import Registry
 
-IMPLEMENTATION_OPTIONS = (
-    "fused",
-    "foreach",
-    "capturable",
-    "differentiable",
-)  # options of an optimizer that choose how it computes, not what
+IMPLEMENTATION_OPTIONS = ("fused", "foreach", "capturable", "differentiable")
+"""options of an optimizer that choose how it computes, not what"""
+Part = TypeVar("Part", bound=Module)
 
 
 def module_tensors(prefix: str, module: Module) -> dict[str, Tensor]:
@@ -187,3 +186,50 @@ def _unpack(packed: object, fetch: Callable[[str], Tensor]) -> object:
         return {key: _unpack(item, fetch) for key, item in content.items()}
     items = [_unpack(item, fetch) for item in content]
     return items if kind == "list" else tuple(items)
+
+
+def build_stored(registry: Registry[Part], description: object, tensors: Mapping[str, Tensor], prefix: str) -> Part:
+    """Build the network that a file describes, with its tensors in float32.
+
+    A description of a few bytes may ask for any amount of memory, so the network is first built without memory, on
+    PyTorch's meta device, and its shapes are compared with the tensors.
+
+    Args:
+        registry: The registry of networks of this kind.
+        description: {"name": ..., **settings}, as JSON holds it.
+        tensors: The tensors of the file; those called PREFIX.* are exactly the network's.
+        prefix: The prefix, without the dot.
+
+    Raises:
+        CheckpointError: The description is not valid, the tensors do not fit it, or one is not finite.
+    """
+    check_module(outline_of(registry, description), tensors, prefix)
+    start = prefix + "."
+    own = {name: _real(name, tensor) for name, tensor in tensors.items() if name.startswith(start)}
+    with torch.random.fork_rng(devices=[]):  # reading a file must not change the caller's random state
+        part = registry.build(**registry.checked(description))
+    load_module(part, own, prefix)
+    return part
+
+
+def outline_of(registry: Registry[Part], description: object) -> Part:
+    """Build the network that a file describes on the meta device, where it takes no memory.
+
+    Raises:
+        CheckpointError: The description is not valid.
+    """
+    if not isinstance(description, Mapping):
+        raise CheckpointError(f"its metadata do not contain the name of its {registry.kind}")
+    try:
+        with torch.device("meta"):
+            return registry.build(**registry.checked(description))
+    except UserError as error:
+        raise CheckpointError(f"this version of the package cannot build its {registry.kind}: {error}") from error
+
+
+def _real(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    if not tensor.isfinite().all():
+        raise CheckpointError(f"its {name} contains numbers that are not finite")
+    return tensor.float()

@@ -43,7 +43,7 @@ class Download:
     page: str
     """the web page of the publisher, for people"""
     megabytes: int | None = None
-    """approximate size in bytes; None if it is unknown"""
+    """approximate size; None if it is unknown"""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class PretrainedFile:
     description: str
     """description of the content"""
     location: str
-    """place where the file is looked for, one of those above"""
+    """place where the file is looked for, in the notation of this module"""
     sha256: str | None
     """SHA-256 in hexadecimal, or its leading digits (torchvision writes 8 into the name of a file); None if it is
     unknown, and the file is then not verified"""
     licence: str
     source: str
-    """How to get it."""
+    """how to get the file"""
     fallback: str
     """what to do without the file"""
     kind: str = "network"
@@ -146,9 +146,9 @@ class PretrainedFiles:
         Raises:
             UserError: The file is not on this machine; the message says how to get it and what to do without it.
         """
-        found = self.find(name, path)
-        if found is not None:
-            return found
+        located = self.find(name, path)
+        if located is not None:
+            return located
         entry = self.entries[name]
         command = f"run `psp download {name}`, " if entry.download else ""
         raise UserError(

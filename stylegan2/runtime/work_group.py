@@ -177,8 +177,8 @@ class WorkGroup:
             self._call("set", f"gather/{name}/{self.rank}", text.encode("utf-8", "surrogatepass"))
             return []
         keys = {other: f"gather/{name}/{other}" for other in range(1, self.size)}
-        found = [self._call("get", key) for other, key in keys.items() if self._wait_for(key, other)]
-        return [text, *(part.decode("utf-8", "surrogatepass") for part in found)]
+        texts = [self._call("get", key) for other, key in keys.items() if self._wait_for(key, other)]
+        return [text, *(part.decode("utf-8", "surrogatepass") for part in texts)]
 
     def leave(self) -> None:
         """Stop the heartbeats, so that the others consider this process lost."""
@@ -247,7 +247,7 @@ def join_group() -> WorkGroup:
     return WorkGroup(rank, size, store)
 
 
-def losses(lost: list[int], missing: int, items: str) -> str:
+def lost_message(lost: list[int], missing: int, items: str) -> str:
     """Write the message about lost processes and the number of items that are missing because of them."""
     names = f"process {lost[0]} was" if len(lost) == 1 else f"processes {', '.join(map(str, lost))} were"
     return f"{names} lost, and {missing:,} {items} are missing: run the same command again, which processes only these"

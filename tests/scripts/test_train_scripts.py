@@ -19,8 +19,8 @@ import stylegan2
 from psp import loading
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.images import read_image, write_image
-from stylegan2.runtime.notices import print_once
 from tests.forks import PROGRAMS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

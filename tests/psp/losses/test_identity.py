@@ -13,8 +13,8 @@ from psp.perception.arcface import ArcFace, load_arcface
 from psp.perception.crop import crop_resize
 from psp.perception.facenet import CHIP, load_facenet
 from stylegan2.runtime import weights
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.notices import print_once
 
 PEOPLE = 8
 

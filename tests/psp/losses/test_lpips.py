@@ -10,8 +10,8 @@ import torchvision
 
 from psp.losses.lpips import BACKBONES, LPIPS, build_perceptual, perceptual_loss
 from psp.pretrained_files import PRETRAINED
+from stylegan2.runtime.distributed import print_once
 from stylegan2.runtime.errors import CheckpointError, UserError
-from stylegan2.runtime.notices import print_once
 
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29), "squeeze": (1, 4, 7, 9, 10, 11, 12)}
 SLOW_VGG = pytest.param("vgg", marks=pytest.mark.slow)

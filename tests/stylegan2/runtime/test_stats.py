@@ -11,8 +11,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stylegan2.runtime.choices import parse_reporters
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.ranges import parse_reporters
 from stylegan2.runtime.stats import Averages, StatsWriter
 from tests.training import records
 

@@ -6,7 +6,7 @@ import pytest
 from torch import distributed
 
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.work_group import WorkGroup, join_group, losses
+from stylegan2.runtime.work_group import WorkGroup, join_group, lost_message
 from tests.groups import in_group
 
 pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch is built without processes")
@@ -88,5 +88,6 @@ def test_a_store_that_is_gone_is_a_sentence():
 
 
 def test_the_sentence_about_losses():
-    assert losses([2], 1234, "photos").startswith("process 2 was lost, and 1,234 photos are missing: run the same")
-    assert losses([1, 3], 2, "photos").startswith("processes 1, 3 were lost")
+    one = lost_message([2], 1234, "photos")
+    assert one.startswith("process 2 was lost, and 1,234 photos are missing: run the same")
+    assert lost_message([1, 3], 2, "photos").startswith("processes 1, 3 were lost")

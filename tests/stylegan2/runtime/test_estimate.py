@@ -8,8 +8,8 @@ from psp.model import PSp
 from psp.trainer import bytes_per_image as bytes_of_encoder
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
 from stylegan2.runtime import memory
-from stylegan2.runtime.activations import check_step, kept_bytes
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.estimate import check_step, kept_bytes
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_step import bytes_per_image
 
