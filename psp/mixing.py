@@ -1,10 +1,11 @@
 """Style mixing: rows of w+ from random styles, so that a source gives many outputs (arXiv 2008.00951, section 4).
 
 A masked row of output k is alpha * w_k + (1 - alpha) * w+, with w_k the mapped z of that output, the same in all rows.
-A correction of features was found for the encoder's styles, so it gives way where the random ones change the features
-(`psp.feature_editing`), as under an edit.
+A correction of features was found for the encoder's styles, so it gives way where other styles change the features
+(`psp.feature_editing`), as under an edit, and is halved where they change how the features are drawn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from stylegan2.latents.mixing import mask_rows, mix
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import derive_seed, seeded_normal
+
+DRAWN_ANEW = 0.5  # share of a correction under other fine styles: more leaves dark patches, less changes the face
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,22 @@ def random_styles(generator: Generator, count: int, seed: int) -> Tensor:
     """Map z ~ N(0, 1) to styles [count, w_dim], each of which depends only on the seed and on its index."""
     z = torch.cat([seeded_normal((1, generator.z_dim), derive_seed(seed, k)) for k in range(count)])  # [count, z_dim]
     return generator.mapping(z.to(generator.w_avg.device))[:, 0]  # [count, w_dim]
+
+
+def mixed_codes(generator: Generator, codes: Codes, w_plus: Tensor, rows: Sequence[int], alpha: float = 1.0) -> Codes:
+    """Replace the w_plus of codes by mixed ones, and weaken the correction of features accordingly.
+
+    Args:
+        generator: The generator that renders the codes.
+        codes: The codes of N images.
+        w_plus: The mixed codes, [N, num_ws, w_dim].
+        rows: The rows of w_plus that are mixed.
+        alpha: Share of the other styles in these rows.
+    """
+    edited = edited_codes(generator, codes, w_plus)
+    if edited.features is None or not set(rows) & set(mask_rows("fine", generator.num_ws)):
+        return edited
+    return Codes(w_plus, edited.features * (1 - alpha * (1 - DRAWN_ANEW)))
 
 
 @dataclass(frozen=True)
@@ -82,4 +101,4 @@ class Variants:
             return codes
         w_plus = mix(codes.w_plus, self.styles, self.rows, self.alpha).flatten(0, 1)  # [N * K, num_ws, w_dim]
         repeated = codes.map(lambda stored: stored.repeat_interleave(self.count, dim=0))  # N * K codes
-        return edited_codes(generator, repeated, w_plus)
+        return mixed_codes(generator, repeated, w_plus, self.rows, self.alpha)

@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from psp import loading
-from psp.feature_editing import edited_codes
 from psp.inference.align import Crop, paste_back
 from psp.inference.editing import find_directions, move_codes, plan_moves, render_codes
 from psp.inference.photos import Portrait
@@ -27,7 +26,7 @@ from psp.inference.portraits import read_portraits, reader_for
 from psp.inference.sources import Picture, read_picture, sources_of
 from psp.inference.translate import Refinement, Translation, translate
 from psp.losses import build_losses
-from psp.mixing import Mixing
+from psp.mixing import Mixing, mixed_codes
 from psp.model import Codes, PSp
 from psp.optimize import LAMBDAS
 from stylegan2.latents.directions import Directions
@@ -282,7 +281,7 @@ class Predictor:
         w_plus = face.w_plus.clone()  # [num_ws, w_dim]
         w_plus[chosen] = style.w_plus[chosen]
         generator = face.generator or self.model.generator
-        return self._rendered(face, edited_codes(generator, face.codes, w_plus[None]))
+        return self._rendered(face, mixed_codes(generator, face.codes, w_plus[None], chosen))
 
     @overload
     def generate(self, seeds: int = ..., truncation_psi: float = ...) -> Image.Image: ...

@@ -1,5 +1,6 @@
 """Contact sheets of a translated folder, with one page for every forty faces."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.output_names import printable
 
 SHEET = "contact_sheet"
-ROWS_A_BLOCK, ROWS_A_PAGE = 10, 40  # the blocks of a page are side by side
+ROWS_A_BLOCK, ROWS_A_PAGE = 10, 40  # at most; the blocks of a page are side by side, equally high
 Row = tuple[list[np.ndarray], str]  # (pictures, caption)
 
 
@@ -43,8 +44,12 @@ class Sheets:
 
     def _write_page(self) -> None:
         self.pages += 1
-        blocks = [self._rows[start : start + ROWS_A_BLOCK] for start in range(0, len(self._rows), ROWS_A_BLOCK)]
-        images.write_image(self._path(self.pages), _side_by_side([_block(rows) for rows in blocks]))
+        blocks = math.ceil(len(self._rows) / ROWS_A_BLOCK)
+        height = math.ceil(len(self._rows) / blocks)
+        starts = range(0, len(self._rows), height)
+        images.write_image(
+            self._path(self.pages), _side_by_side([_block(self._rows[start : start + height]) for start in starts])
+        )
         self._rows = []
 
 

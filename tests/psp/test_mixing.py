@@ -55,8 +55,10 @@ def test_every_output_of_an_image_has_its_correction(generator):
     assert mixed.w_plus.shape == (6, generator.num_ws, 8)
     assert torch.equal(mixed.w_plus[3:, 0], codes.w_plus[1, 0].expand(3, -1))
     assert torch.equal(mixed.w_plus[:3, -1], variants.styles)
-    assert torch.equal(mixed.features[:3], codes.features[:1].expand(3, -1, -1, -1))
-    assert torch.equal(mixed.features[3:], codes.features[1:].expand(3, -1, -1, -1))
+    assert torch.equal(mixed.features[:3], 0.5 * codes.features[:1].expand(3, -1, -1, -1))
+    assert torch.equal(mixed.features[3:], 0.5 * codes.features[1:].expand(3, -1, -1, -1))
+    half_mixed = Variants.draw(generator, Mixing(last, outputs=1, alpha=0.5)).of(generator, codes)
+    assert torch.equal(half_mixed.features, 0.75 * codes.features)
 
 
 def test_corrections_give_way_to_random_styles_as_to_edits(generator):
