@@ -9,7 +9,7 @@ import tyro
 
 from options.registered import Parameter, Part, read_parts
 from options.source import modules_with, read_source
-from stylegan2.networks.presets import Preset, Settings
+from stylegan2.networks.registry import Preset, Settings
 from stylegan2.networks.sizes import check_sizes, feature_maps
 from stylegan2.runtime.errors import UserError
 

@@ -297,8 +297,8 @@ class _LookupAdjoint(torch.autograd.Function):
             return _bilinear_adjoint(grad, grid, size)
         with torch.enable_grad():
             x = grad.new_zeros(*grad.shape[:2], *size).requires_grad_()  # [N, C, H, W]
-            found = _bilinear(x, grid)
-        return torch.autograd.grad(found, x, grad)[0]
+            looked_up = _bilinear(x, grid)
+        return torch.autograd.grad(looked_up, x, grad)[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

@@ -22,9 +22,8 @@ from options.results import read_config
 from psp.convert import inspect
 from psp.encoders import ENCODERS
 from psp.inference.landmarks import read_landmarks
-from stylegan2.convert.numpy_pickle import read_numpy_pickle
 from stylegan2.convert.rosinality import file_content, store
-from stylegan2.convert.safe import read_persistence_pickle, read_torch
+from stylegan2.convert.safe import read_numpy_pickle, read_persistence_pickle, read_torch
 from stylegan2.latents.codes import load_codes, save_codes
 from stylegan2.latents.directions import Directions, load_directions, save_directions
 from stylegan2.networks.registry import GENERATORS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from psp.encoders.encoder import Encoder, check_images, check_input_size, middle_rows
 from psp.encoders.prelu import PReLU
 from stylegan2 import ops
-from stylegan2.convert.network_file import load_network_tensors
+from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.runtime.errors import CheckpointError, UserError
 
 # Residual units in each of the four stages, by depth.

@@ -13,7 +13,7 @@ from psp.losses.effnet import EffNet
 from psp.losses.face_crop import FaceCrop
 from psp.losses.registry import register_loss
 from psp.pretrained_files import PRETRAINED
-from stylegan2.convert.network_file import load_network_tensors
+from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.metrics.samples import as_rgb
 from stylegan2.runtime import weights
 from stylegan2.runtime.distributed import print_once

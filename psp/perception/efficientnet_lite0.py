@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.pretrained_files import PRETRAINED
-from stylegan2.convert.network_file import load_network_tensors
+from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.runtime import weights
 
 STAGES = (  # expansion, kernel size, stride of the first block, channels, number of blocks (table 1 of the paper)

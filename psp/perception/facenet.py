@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from psp.perception.crop import Box, crop_resize
 from psp.pretrained_files import PRETRAINED
-from stylegan2.convert.network_file import load_network_tensors
+from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.runtime import weights
 
 IMAGE_SIZE = 160

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.pretrained_files import PRETRAINED
-from stylegan2.convert.network_file import load_network_tensors
+from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.runtime import weights
 
 SIDE = 299

@@ -51,8 +51,8 @@ def extract(content: object) -> dict[str, Tensor]:
     if isinstance(content, dict) and isinstance(content.get("D"), StoredModule):
         return _of_nvidia(flatten(content["D"])[0])
     for anchor, renamed in ((ROSINALITY, _of_rosinality), (NVIDIA, _of_nvidia)):
-        if found := envelope.unwrap(content, anchor):
-            return renamed(found[0].tensors)
+        if networks := envelope.unwrap(content, anchor):
+            return renamed(networks[0].tensors)
     state = content.get("GAN", content) if isinstance(content, dict) else {}
     named = {name: envelope.as_tensor(value) for name, value in state.items() if isinstance(name, str)}
     return {

@@ -5,6 +5,7 @@ several GPUs or `_orig_mod.` of a compiled module before its names or within the
 together is told by a name that every network of a layout has.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from stylegan2.convert.safe import read_torch
+from stylegan2.runtime import checkpoint
+from stylegan2.runtime.errors import CheckpointError
 
 DEPTH = 4  # of dicts in dicts
 AVERAGED = ("ema", "avg", "average", "shadow")
@@ -41,10 +46,10 @@ def unwrap(content: object, anchor: str) -> list[Wrapped]:
         content: The content of the file, as `torch.load` returns it.
         anchor: The name of a tensor that each network of the layout has, and that no other ends with.
     """
-    found = [
+    networks = [
         Wrapped(place + prefix, own) for place, tensors in _dicts(content) for prefix, own in _split(tensors, anchor)
     ]
-    return sorted(found, key=lambda wrapped: not wrapped.averaged)
+    return sorted(networks, key=lambda wrapped: not wrapped.averaged)
 
 
 def mean_of_w(content: object) -> Tensor | None:
@@ -94,7 +99,26 @@ def _split(tensors: dict[str, Tensor], anchor: str) -> Iterator[tuple[str, dict[
     for key in tensors:
         prefix = key.removesuffix(anchor)
         if key.endswith(anchor) and (not prefix or prefix.endswith(".")):
-            yield (
-                prefix,
-                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)},
-            )
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            yield prefix, {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+
+
+def load_network_tensors(path: str | os.PathLike, *anchors: str) -> dict[str, Tensor]:
+    """Read the tensors of a network, on the CPU, without executing anything in the file.
+
+    Args:
+        path: A file of `torch.save` or in the safetensors format, in which the network may have any prefix, such as
+            `module.`, and lie in any dict, such as {"state_dict": tensors}.
+        anchors: Names of tensors that identify the network; the first that is networks decides.
+
+    Returns:
+        {name without the prefix: tensor}.
+
+    Raises:
+        CheckpointError: The file is damaged, or has no such tensor.
+    """
+    content = checkpoint.read_safetensors(path)[0] if checkpoint.is_safetensors(path) else read_torch(path)
+    networks = next(filter(None, (unwrap(content, anchor) for anchor in anchors)), None)
+    if networks is None:
+        raise CheckpointError(f"{path} does not contain this network: it has no tensor called {' or '.join(anchors)}")
+    return networks[0].tensors

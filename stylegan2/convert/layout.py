@@ -58,10 +58,18 @@ def count(state: Mapping[str, object], prefix: str) -> int:
         CheckpointError: There are more than in any network.
     """
     start = f"{prefix}."
-    found = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
-    if found > MAX_NUMBERED:
-        raise CheckpointError(f"it has {found:,} modules {start}*, more than any known network")
-    return found
+    modules = len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+    if modules > MAX_NUMBERED:
+        raise CheckpointError(f"it has {modules:,} modules {start}*, more than any known network")
+    return modules
+
+
+def count_numbered(state: Mapping[str, object], pattern: str, first: int = 0) -> int:
+    """Return how many names there are with `first`, `first` + 1, ... in place of the braces, without a gap."""
+    number = first
+    while pattern.format(number) in state:
+        number += 1
+    return number - first
 
 
 def check_state(state: Mapping[str, object]) -> None:
@@ -79,7 +87,7 @@ def check_state(state: Mapping[str, object]) -> None:
 
 def numbers(state: Iterable[str], pattern: str) -> set[int]:
     """Return the numbers that the group in `pattern` matches at the beginnings of the names."""
-    return {int(found[1]) for found in map(re.compile(pattern).match, state) if found}
+    return {int(match[1]) for match in map(re.compile(pattern).match, state) if match}
 
 
 def size(state: Mapping[str, Tensor], name: str, dim: int) -> int | None:
@@ -112,9 +120,9 @@ def channel_settings(widths: Mapping[int, int]) -> dict[str, int]:
     channel_base = max(resolution * width for resolution, width in widths.items())
     for resolution, width in widths.items():
         if feature_maps(resolution, channel_base, channel_max) != width:
-            found = ", ".join(f"{r}: {w}" for r, w in sorted(widths.items()))
+            table = ", ".join(f"{r}: {w}" for r, w in sorted(widths.items()))
             raise CheckpointError(
-                f"the generator's widths ({found}) are not min(base / resolution, max) for any base and max, "
+                f"the generator's widths ({table}) are not min(base / resolution, max) for any base and max, "
                 "so this package has no StyleGAN2 of this size"
             )
     return {"channel_base": channel_base, "channel_max": channel_max}

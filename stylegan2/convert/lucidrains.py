@@ -138,9 +138,8 @@ def _in_our_terms(state: Mapping[str, Tensor], resolution: int) -> dict[str, Ten
             state[name] = state[name] + 1
         elif ".to_noise" in name and name.endswith("weight"):
             bias = f"{name.removesuffix('weight')}bias"
-            state[bias] = (
-                state[bias] + state[name].flatten() / 2
-            )  # the mean of their noise is added, and its deviation scales the strength
+            # The mean of their noise, 1/2, is added to the bias, and its deviation scales the strength.
+            state[bias] = state[bias] + state[name].flatten() / 2
             state[name] = state[name] / math.sqrt(12)
     source = torch.Generator().manual_seed(0)
     return state | {NOISE: uniform(resolution, resolution, generator=source)}
@@ -177,7 +176,7 @@ def outline(stored: Stored) -> layout.Outline:
     names = tensor_names(blocks, max(1, depth), "G.to_initial_block.weight" not in state)
     filters = [name for name in state if name.endswith(BLUR)]
     gaps = layout.gaps(state, [name for name in names.values() if name != NOISE], filters)
-    missing, extra = ([f"{name[0]}{averaged}{name[1:]}" for name in found] for found in gaps)
+    missing, extra = ([f"{name[0]}{averaged}{name[1:]}" for name in lacking] for lacking in gaps)
     lr_mlp = stored.settings["lr_mlp"]
     description = f"not in the file; {LR_MULTIPLIER} is used" if lr_mlp is None else f"{lr_mlp:g}, from {SETTINGS_FILE}"
     remarks = [

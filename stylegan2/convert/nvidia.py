@@ -54,10 +54,12 @@ def trained(content: object) -> Stored | None:
 
 def extract_tensors(content: object) -> Stored | None:
     """Find the tensors of an NVIDIA generator in a PyTorch file, however they are wrapped; None if there are none."""
-    found = envelope.unwrap(content, CONST)
-    if not found:
+    networks = envelope.unwrap(content, CONST)
+    if not networks:
         return None
-    return Stored(SOURCE, found[0].tensors, {"conv_clamp": None, "mapping_lr_multiplier": LR_MULTIPLIER, "bare": True})
+    return Stored(
+        SOURCE, networks[0].tensors, {"conv_clamp": None, "mapping_lr_multiplier": LR_MULTIPLIER, "bare": True}
+    )
 
 
 def build(stored: Stored) -> tuple[Generator, list[str]]:
@@ -73,8 +75,8 @@ def build(stored: Stored) -> tuple[Generator, list[str]]:
 def outline(stored: Stored) -> layout.Outline:
     """Describe the generator of a file, also a damaged one, without building it."""
     state, settings = stored.tensors, stored.settings
-    found = layout.numbers(state, r"synthesis\.b(\d+)\.")
-    blocks = max((resolution.bit_length() - 3 for resolution in found), default=0)
+    resolutions = layout.numbers(state, r"synthesis\.b(\d+)\.")
+    blocks = max((resolution.bit_length() - 3 for resolution in resolutions), default=0)
     depth = len(layout.numbers(state, r"mapping\.fc(\d+)\."))
     architecture, classes = _architecture(state), layout.size(state, EMBEDDING, 1)
     names = tensor_names(blocks, max(1, depth), architecture, bool(classes))
@@ -109,7 +111,6 @@ def flatten(stored: StoredModule) -> tuple[dict[str, Tensor], Metadata]:
     """
     tensors: dict[str, Tensor] = {}
     settings: Metadata = {}
-
     waiting: list[tuple[object, str, int]] = [(stored, "", 0)]
     for module, prefix, depth in waiting:
         if not isinstance(module, StoredModule) or depth > DEEPEST:
@@ -145,7 +146,7 @@ def from_nvidia(
     if CONST not in state:
         raise CheckpointError(f"it is not a StyleGAN2 generator: {CONST!r} is missing")
     blocks = _blocks(state)
-    mapping_layers = max(1, _count(state, "mapping.fc{}.weight"))
+    mapping_layers = max(1, layout.count_numbered(state, "mapping.fc{}.weight"))
     architecture = _architecture(state)
     names = tensor_names(blocks, mapping_layers, architecture, EMBEDDING in state)
     if layout.W_AVG in state:
@@ -257,10 +258,3 @@ def _positive(name: str, value: object, optional: bool = False) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST_SETTING:
         raise CheckpointError(f"its {name} is {str(value)[:50]}, which is not a positive number")
     return float(value)
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    number = 0
-    while pattern.format(number) in state:
-        number += 1
-    return number

@@ -50,28 +50,28 @@ def extract(content: object) -> Stored:
     """
     if not isinstance(content, dict):
         raise CheckpointError(f"it contains a {type(content).__name__}, not a checkpoint")
-    found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
-    if any(wrapped.place.endswith("decoder.") for wrapped in found) or {"state_dict", "opts"} <= content.keys():
+    networks = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
+    if any(wrapped.place.endswith("decoder.") for wrapped in networks) or {"state_dict", "opts"} <= content.keys():
         raise CheckpointError("it also contains an encoder (pSp's layout), but a file of a generator was expected")
-    if not found and isinstance(content.get("g_ema"), dict):
-        found = [envelope.Wrapped("g_ema", {k: v for k, v in content["g_ema"].items() if isinstance(v, Tensor)})]
-    if not found:
+    if not networks and isinstance(content.get("g_ema"), dict):
+        networks = [envelope.Wrapped("g_ema", {k: v for k, v in content["g_ema"].items() if isinstance(v, Tensor)})]
+    if not networks:
         names = ", ".join(repr(str(key)[:40]) for key in list(content)[:5])
         raise CheckpointError(f"it contains no generator 'g_ema', only {names or 'nothing'}")
-    state = dict(found[0].tensors)
+    state = dict(networks[0].tensors)
     own = next((state.pop(name) for name in envelope.MEANS if name in state), None)
     mean = envelope.mean_of_w(content) if own is None else own
-    settings = {"place": found[0].place} if found[0].place and not found[0].averaged else {}
+    settings = {"place": networks[0].place} if networks[0].place and not networks[0].averaged else {}
     return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, settings)
 
 
 def trained(content: object) -> Stored | None:
     """Find the trained generator in a file that also has the averaged one; None if the file has no trained one."""
-    found = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
-    if len(found) < 2 or not found[0].averaged or found[1].averaged:
+    networks = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
+    if len(networks) < 2 or not networks[0].averaged or networks[1].averaged:
         return None
     mean = envelope.mean_of_w(content)
-    state = {name: tensor for name, tensor in found[1].tensors.items() if name not in envelope.MEANS}
+    state = {name: tensor for name, tensor in networks[1].tensors.items() if name not in envelope.MEANS}
     return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, {})
 
 
@@ -124,8 +124,8 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None = Non
         CheckpointError: Tensors are missing, unknown or of another shape.
     """
     state = dict(state)
-    blocks = _count(state, "convs.{}.conv.weight", first=0) // 2
-    mapping_layers = max(1, _count(state, "style.{}.weight", first=1))
+    blocks = layout.count_numbered(state, "convs.{}.conv.weight") // 2
+    mapping_layers = max(1, layout.count_numbered(state, "style.{}.weight", first=1))
     names = tensor_names(blocks, mapping_layers)
     if latent_avg is not None:
         state[W_AVG] = latent_avg
@@ -178,8 +178,8 @@ def export_problems(generator: protocols.Generator) -> list[str]:
     if not isinstance(generator, Generator):
         return [f"it is a {built_as(generator)['name']} generator, not a stylegan2 one"]
     architecture = built_as(generator)["architecture"]
-    found = [] if architecture == "skip" else [f"its architecture is {architecture}, not skip"]
-    return found + (["it is conditioned on classes"] if generator.num_classes else [])
+    problems = [] if architecture == "skip" else [f"its architecture is {architecture}, not skip"]
+    return problems + (["it is conditioned on classes"] if generator.num_classes else [])
 
 
 def differences(generator: protocols.Generator) -> list[str]:
@@ -187,19 +187,19 @@ def differences(generator: protocols.Generator) -> list[str]:
     sizes = resolutions(generator.img_resolution)
     config = built_as(generator)
     widths = [feature_maps(size, config["channel_base"], config["channel_max"]) for size in sizes]
-    found = []
+    sentences = []
     if not any(widths == [published_width(size, multiplier) for size in sizes] for multiplier in (1, 2)):
         table = ", ".join(f"{size}: {width}" for size, width in zip(sizes, widths, strict=True))
-        found.append(f"that project's code has other widths: change its table of channels to {{{table}}}")
+        sentences.append(f"that project's code has other widths: change its table of channels to {{{table}}}")
     if generator.z_dim != generator.w_dim:
-        found.append(f"that project's code needs z as large as w, but here z has {generator.z_dim} numbers")
+        sentences.append(f"that project's code needs z as large as w, but here z has {generator.z_dim} numbers")
     if generator.img_channels != 3:
-        found.append(f"that project's code needs images of 3 channels, but these have {generator.img_channels}")
+        sentences.append(f"that project's code needs images of 3 channels, but these have {generator.img_channels}")
     if config["conv_clamp"] is not None:
-        found.append(
+        sentences.append(
             f"that project's code does not clamp its layers, but this generator does, at {config['conv_clamp']}"
         )
-    return found
+    return sentences
 
 
 def published_width(resolution: int, multiplier: int) -> int:
@@ -246,11 +246,3 @@ def _config(state: Mapping[str, Tensor], blocks: int, mapping_layers: int) -> Co
         "mapping_layers": mapping_layers,
         **layout.channel_settings(widths),
     }
-
-
-def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
-    """Return how many of the numbered names there are, without a gap."""
-    number = first
-    while pattern.format(number) in state:
-        number += 1
-    return number - first

@@ -1,7 +1,7 @@
 """Read pickles of other projects without executing anything that they contain.
 
-A pickle is a program that names functions and calls them. Here it can name only what this file lists, which is either a
-container or a function of this file.
+A pickle is a program that names functions and calls them. Here it can name only what this file lists: containers, and
+functions and classes of this file that check their arguments and are called in place of the named ones.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,9 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.pickle_outline import Outline, check_torch
 
 DAMAGED = "is damaged, or contains more than tensors and settings"
+LARGEST_ARRAYS = 1 << 30  # bytes of a file of arrays: more directions than anybody has
+Known = Mapping[tuple[str, str], Callable[..., object]]
+"""{(module, name): what a pickle gets in its place}"""
 
 
 def _path(*parts: str) -> str:
@@ -87,18 +90,33 @@ def read_persistence_pickle(path: str | os.PathLike) -> object:
     Raises:
         CheckpointError: The file is damaged, or names something that such a file does not need.
     """
+    return _unpickle(path, _names_of_modules(), "a generator")
+
+
+def read_numpy_pickle(path: str | os.PathLike) -> object:
+    """Return the content of a pickle of NumPy arrays, text, numbers and containers.
+
+    Raises:
+        CheckpointError: The file is damaged or too large, or names something that such a file does not need.
+    """
+    if Path(path).stat().st_size > LARGEST_ARRAYS:
+        raise CheckpointError(f"{str(path)!r} is larger than the limit for a file of arrays")
+    return _arrays(_unpickle(path, _NAMES_OF_ARRAYS, "arrays", encoding="latin1"), {})
+
+
+def _unpickle(path: str | os.PathLike, known: Known, what: str, encoding: str = "ASCII") -> object:
     try:
         with Path(path).open("rb") as file:
             Outline().follow(file)
             file.seek(0)
-            return _Unpickler(file).load()
+            return _Unpickler(file, known, what, encoding).load()
     except UserError as error:
         raise CheckpointError(f"{str(path)!r}: {error}; nothing in it was executed") from error
     except _RefusedError as error:
         raise CheckpointError(f"{str(path)!r} {error}; nothing in it was executed") from error
     except Exception as error:  # a damaged pickle can fail in any opcode, and in any function that it calls
         raise CheckpointError(
-            f"{str(path)!r} is damaged, truncated or not the pickle of a generator ({type(error).__name__})"
+            f"{str(path)!r} is damaged, truncated or not the pickle of {what} ({type(error).__name__})"
         ) from error
 
 
@@ -107,9 +125,9 @@ class _RefusedError(Exception):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BufferedReader) -> None:
-        super().__init__(file)
-        self.known = _known()
+    def __init__(self, file: io.BufferedReader, known: Known, what: str, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self.known, self.what = known, what
 
     def find_class(self, module: str, name: str) -> Callable[..., object]:
         if module.startswith("dnnlib.tflib"):
@@ -120,12 +138,106 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in self.known:
             reference = repr(f"{module}.{name}"[:80])
             raise _RefusedError(
-                f"was not loaded because it refers to {reference}, which a generator's file does not need"
+                f"was not loaded because it refers to {reference}, which a file of {self.what} does not need"
             )
         return self.known[module, name]
 
 
-def _known() -> dict[tuple[str, str], Callable[..., object]]:
+# ---------------------------------------------------------------------------------------- arrays of NumPy
+
+
+class _Array:
+    """A placeholder for an array until its data are read."""
+
+    array: np.ndarray
+
+    def __init__(self, *_: object) -> None:
+        self.array = np.zeros(0, np.float32)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        self.array = _filled(data, dtype, shape, "F" if fortran else "C")
+
+
+class _Type:
+    """A placeholder for numpy.dtype, whose arguments are text and which resolves only plain numeric types."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.code, self.order = str(code), "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = str(state[1])
+
+    def resolve(self) -> np.dtype:
+        dtype = np.dtype(self.code)
+        if dtype.kind not in "biuf":
+            raise TypeError("arrays must contain plain numbers")
+        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
+
+
+def _filled(data: str | bytes, dtype: _Type, shape: tuple, order: str = "C", *_: object) -> np.ndarray:
+    if isinstance(data, str):
+        data = data.encode("latin1")  # as Python 2 wrote it
+    array = np.frombuffer(bytes(data), dtype.resolve())  # [numel]
+    sizes = tuple(int(size) for size in shape)
+    if prod(sizes) != array.size:
+        raise ValueError("the size of an array does not match its shape")
+    return array.reshape(sizes, order="F" if order == "F" else "C")
+
+
+def _scalar(dtype: _Type, data: str | bytes) -> int | float | bool:
+    return _filled(data, dtype, (1,))[0].item()
+
+
+def _latin(text: str, encoding: str) -> bytes:
+    """Replace `_codecs.encode`, with which protocol 2 writes bytes."""
+    return str(text).encode("latin1")
+
+
+_NAMES_OF_ARRAYS: Known = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _filled for core in ("core", "_core")},
+}
+
+
+def _arrays(content: object, known: dict[int, object]) -> object:
+    """Replace placeholders by arrays in dicts, lists and tuples.
+
+    `known` holds what was replaced already, so that an object which contains itself, or which is in many places, is
+    visited once.
+    """
+    if isinstance(content, _Array):
+        return content.array
+    if not isinstance(content, dict | list | tuple):
+        return content
+    if id(content) not in known:
+        known[id(content)] = None
+        if isinstance(content, dict):
+            known[id(content)] = {key: _arrays(value, known) for key, value in content.items()}
+        else:
+            known[id(content)] = [_arrays(value, known) for value in content]
+    return known[id(content)]
+
+
+# ------------------------------------------------------------------------------------- modules of NVIDIA
+
+
+class _IgnoredArray:
+    """A placeholder for an array: StyleGAN3's layers have some among their attributes, and nothing here needs them."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _names_of_modules() -> Known:
     """Return all that a pickle may name. Each file gets new functions, so that none can alter those of another."""
 
     def module(meta: dict[str, object]) -> StoredModule:
@@ -152,13 +264,7 @@ def _known() -> dict[tuple[str, str], Callable[..., object]]:
     def parameter(data: Tensor, *_: object) -> Tensor:
         return data
 
-    def scalar(dtype: _NumpyType, data: bytes) -> int | float | bool:
-        return np.frombuffer(data, dtype.resolve())[0].item()
-
-    def array(*_: object) -> _NumpyArray:
-        return _NumpyArray()
-
-    known: dict[tuple[str, str], Callable[..., object]] = {
+    return {
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): module,
         ("dnnlib.util", "EasyDict"): dict,
         ("collections", "OrderedDict"): OrderedDict,
@@ -166,37 +272,9 @@ def _known() -> dict[tuple[str, str], Callable[..., object]]:
         ("torch.storage", "_load_from_bytes"): storage,
         ("torch._utils", "_rebuild_tensor_v2"): tensor,
         ("torch._utils", "_rebuild_parameter"): parameter,
-        ("numpy", "dtype"): _NumpyType,
-        ("numpy.core.multiarray", "scalar"): scalar,
-        ("numpy._core.multiarray", "scalar"): scalar,
-        ("numpy", "ndarray"): _NumpyArray,
-        ("numpy.core.multiarray", "_reconstruct"): array,
-        ("numpy._core.multiarray", "_reconstruct"): array,
-        ("numpy.core.numeric", "_frombuffer"): array,
-        ("numpy._core.numeric", "_frombuffer"): array,
+        ("numpy", "dtype"): _Type,
+        ("numpy", "ndarray"): _IgnoredArray,
+        **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): _IgnoredArray for core in ("core", "_core")},
+        **{(f"numpy.{core}.numeric", "_frombuffer"): _IgnoredArray for core in ("core", "_core")},
     }
-    return known
-
-
-class _NumpyArray:
-    """A placeholder for an array: StyleGAN3's layers have some among their attributes, and nothing here needs them."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _NumpyType:
-    """A placeholder for numpy.dtype, whose arguments are text and which resolves only plain numeric types."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.code = str(code)
-        self.order = "="
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = str(state[1])
-
-    def resolve(self) -> np.dtype:
-        dtype = np.dtype(self.code)
-        if dtype.kind not in "biuf":
-            raise TypeError("a scalar must be a plain number")
-        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype

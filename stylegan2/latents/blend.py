@@ -79,8 +79,8 @@ def _check(base: Generator, style: Generator, swap_from: int, ramp: int) -> None
     settings, others = built_as(base), built_as(style)
     different = [name for name, value in settings.items() if others[name] != value]
     if different:
-        found = ", ".join(f"{name} is {settings[name]} and {others[name]}" for name in different)
-        raise UserError(f"layers can only be swapped between generators of the same sizes, but {found}")
+        reasons = ", ".join(f"{name} is {settings[name]} and {others[name]}" for name in different)
+        raise UserError(f"layers can only be swapped between generators of the same sizes, but {reasons}")
     allowed = resolutions(base.img_resolution)[1:]
     if swap_from not in allowed:
         raise UserError(f"swap_from must be one of {', '.join(map(str, allowed))}, not {swap_from}")

@@ -94,10 +94,8 @@ class CodesWriter:
                         self._copy(name, member)
 
     def _copy(self, name: str, member: IO[bytes]) -> None:
-        file, left = (
-            self._waiting[name],
-            len(self.names) * math.prod(self._shapes[name]) * np.dtype(DTYPES[name]).itemsize,
-        )
+        left = len(self.names) * math.prod(self._shapes[name]) * np.dtype(DTYPES[name]).itemsize
+        file = self._waiting[name]
         file.seek(0)
         while left:
             part = file.read(min(left, PART))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan2.loading import PRETRAINED
-from stylegan2.metrics.linear_svm import fit_linear_svm
+from stylegan2.metrics.separability import fit_linear_svm
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.bounded import LONGEST_NAME, reading
@@ -155,9 +155,8 @@ def boundary(w: Tensor, scores: Tensor, keep: float = 0.2) -> Tensor:
     """
     high, low = extremes(scores, keep)
     x = torch.cat([w[high], w[low]]).double()  # [M, w_dim]
-    x = (x - x.mean(0)) / x.std().clamp(
-        min=torch.finfo(torch.float32).tiny
-    )  # all axes are scaled alike, so that none is favoured
+    # All axes are scaled alike, so that none is favoured.
+    x = (x - x.mean(0)) / x.std().clamp(min=torch.finfo(torch.float32).tiny)
     positive = torch.arange(len(x), device=x.device) < len(high)  # [M]
     normal, _ = fit_linear_svm(x, positive)  # [w_dim]
     return F.normalize(normal, dim=0).to(w.dtype)
@@ -190,8 +189,10 @@ def boundaries(
     u = torch.linalg.solve(shape, (w - samples.mean(0)).double().T).T  # [N, w_dim], of variance 1 in all directions
     needed = {name for own, others in conditioned_attributes.items() for name in (own, *others)}
     normals = {name: boundary(u, scores[name], keep) for name in sorted(needed)}
-    round_ = [condition(normals[own], [normals[b] for b in others]) for own, others in conditioned_attributes.items()]
-    return F.normalize(torch.stack(round_) @ shape, dim=1).to(w.dtype)
+    conditioned = [
+        condition(normals[own], [normals[b] for b in others]) for own, others in conditioned_attributes.items()
+    ]
+    return F.normalize(torch.stack(conditioned) @ shape, dim=1).to(w.dtype)
 
 
 def covariance_root(samples: Tensor) -> Tensor:
@@ -217,12 +218,9 @@ def extremes(scores: Tensor, keep: float = 0.2) -> tuple[Tensor, Tensor]:
     count = max(1, int(len(scores) * keep / 2))
     order = scores.argsort(stable=True)  # [N]
     low, high = order[:count], order[-count:]
-    sides = (
-        (high, scores[order[-count - 1]]),
-        (low, scores[order[count]]),
-    )  # each with the first score that was left out
-    untied = [side[scores[side] != beyond] for side, beyond in sides]
-    return (untied[0] if len(untied[0]) else high), (untied[1] if len(untied[1]) else low)
+    untied_high = high[scores[high] != scores[order[-count - 1]]]  # without those that equal the first one left out
+    untied_low = low[scores[low] != scores[order[count]]]
+    return (untied_high if len(untied_high) else high), (untied_low if len(untied_low) else low)
 
 
 def principal_components(w: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -363,14 +361,14 @@ def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
         raise UserError(f"it lacks the tensor {missing[0]!r}")
     count, w_dim = len(names), tensors["vectors"].shape[-1] if tensors["vectors"].ndim else 0
     shapes = {"vectors": [count, w_dim], "scales": [count], "centres": [count], "ranges": [count, 2]}
-    found = {name: tensors[name] for name in shapes if name in tensors}
-    for name, tensor in found.items():
+    known = {name: tensors[name] for name in shapes if name in tensors}
+    for name, tensor in known.items():
         if list(tensor.shape) != shapes[name] or not tensor.is_floating_point() or not tensor.isfinite().all():
             raise UserError(f"its {name} are not {shapes[name]} finite numbers but {tensor.dtype} {list(tensor.shape)}")
-    optional = found.get("centres"), found.get("ranges")
-    return Directions(tuple(names), found["vectors"], found["scales"], tuple(rows), fingerprint, *optional)
+    optional = known.get("centres"), known.get("ranges")
+    return Directions(tuple(names), known["vectors"], known["scales"], tuple(rows), fingerprint, *optional)
 
 
-def _is_list(found: object, kind: type[Item], most: int) -> TypeGuard[list[Item]]:
+def _is_list(value: object, kind: type[Item], most: int) -> TypeGuard[list[Item]]:
     """Return whether a value is a list of 1 to `most` items of one type."""
-    return isinstance(found, list) and 1 <= len(found) <= most and all(type(item) is kind for item in found)
+    return isinstance(value, list) and 1 <= len(value) <= most and all(type(item) is kind for item in value)

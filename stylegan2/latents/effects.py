@@ -109,7 +109,7 @@ def flip(
     before = render(generator, codes)  # [N, C, R, R]
     had = classifier(before)[name].cpu() > 0  # [N]
     away = torch.where(had, -1.0, 1.0).tolist()
-    found: list[tuple[float, float]] = []
+    flips: list[tuple[float, float]] = []
     waiting = list(range(len(codes)))
     for strength in strengths:
         if not waiting:
@@ -120,12 +120,12 @@ def flip(
         turned = [k for k, n in enumerate(waiting) if bool(has[k]) != bool(had[n])]
         if turned:
             same = similarity(images[turned], before[[waiting[k] for k in turned]])  # [T]
-            found += [(strength, float(value)) for value in same]
+            flips += [(strength, float(value)) for value in same]
         waiting = [n for k, n in enumerate(waiting) if k not in turned]
-    if not found:
+    if not flips:
         return Flip(0.0, float("nan"), float("nan"))
-    taken, kept = torch.tensor(found).mean(0).tolist()
-    return Flip(len(found) / len(codes), taken, kept)
+    taken, kept = torch.tensor(flips).mean(0).tolist()
+    return Flip(len(flips) / len(codes), taken, kept)
 
 
 @dataclass(frozen=True)

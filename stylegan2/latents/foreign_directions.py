@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan2.convert.numpy_pickle import read_numpy_pickle
-from stylegan2.convert.safe import read_torch
+from stylegan2.convert.safe import read_numpy_pickle, read_torch
 from stylegan2.latents.directions import Directions, build_directions, load_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.protocols import Generator
@@ -51,9 +50,9 @@ def read_directions(path: Path, generator: Generator, rows: Sequence[int] | None
         CheckpointError: The file is damaged or holds something else.
     """
     if path.suffix.lower() not in READERS:
-        found, _ = load_directions(path)
-        found.check(generator)
-        return found
+        directions, _ = load_directions(path)
+        directions.check(generator)
+        return directions
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r} of directions")
     try:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan2.latents import interpolation
-from stylegan2.latents.mixing import mix
+from stylegan2.latents.mixing import mix, path, slerp
 from stylegan2.latents.sampling import class_labels, noise_statistics, render, seeded_w, seeded_z, vary_noise
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.images import labelled_sheet, to_uint8
@@ -115,8 +114,8 @@ def codes_between(
         label: The class, for a generator that has classes.
     """
     if space == "z":
-        z = interpolation.path(seeded_z(generator, seeds), steps, interpolation.slerp)  # [F, z_dim]
+        z = path(seeded_z(generator, seeds), steps, slerp)  # [F, z_dim]
         labels = class_labels(generator, [label or 0] * len(z), strict=label is not None)
         return generator.mapping(z, truncation_psi, truncation_cutoff, labels=labels)
     keys = seeded_w(generator, seeds, truncation_psi, truncation_cutoff, label)  # [K, num_ws, w_dim]
-    return interpolation.path(keys.flatten(1), steps).unflatten(1, keys.shape[1:])  # [F, num_ws, w_dim]
+    return path(keys.flatten(1), steps).unflatten(1, keys.shape[1:])  # [F, num_ws, w_dim]

@@ -182,9 +182,8 @@ def _optimise(
             distances = distance(reduce(images), target)  # [N]
             regularization = sum(noise_regularization(noise) for noise in noises.values())  # [N], or 0
             optimizer.zero_grad(set_to_none=True)
-            (
-                distances + s.noise_weight * regularization
-            ).sum().backward()  # a sum keeps the targets independent of each other
+            loss = (distances + s.noise_weight * regularization).sum()  # a sum keeps the targets independent
+            loss.backward()
             optimizer.step()
             for noise in noises.values():
                 normalize_noise(noise)

@@ -29,12 +29,12 @@ def projection_distances(images: Iterable[Tensor], project: Images, distance: Di
     Returns:
         [total] float64 on the CPU.
     """
-    found = []
+    distances = []
     for batch in images:
         resynthesised = project(batch)  # [N, C, R, R]
         with torch.no_grad():
-            found.append(distance(prepare(resynthesised), prepare(batch)).double().cpu())  # [N]
-    return torch.cat(found)
+            distances.append(distance(prepare(resynthesised), prepare(batch)).double().cpu())  # [N]
+    return torch.cat(distances)
 
 
 class Attribution(TypedDict):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stylegan2.latents.interpolation import lerp, slerp
+from stylegan2.latents.mixing import lerp, slerp
 from stylegan2.latents.sampling import device_of
 from stylegan2.metrics.samples import batches, classes, latents, mapped, prepare
 from stylegan2.networks.layers import normalize_2nd_moment
@@ -68,7 +68,7 @@ def path_lengths(
     t = torch.rand(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)  # [count, 1]
     t = t if sampling == "full" else torch.zeros_like(t)
     labels = classes(generator, count, seed)  # the same at both ends
-    found = []
+    lengths = []
     for part in batches(count, batch_size, f"ppl_{space}_{sampling}"):
         a, b = (normalize_2nd_moment(z[part]).to(device) for z in ends)  # [N, z_dim] each, on Z's sphere
         steps = [position[part].to(device, a.dtype) for position in (t, t + epsilon)]  # two of [N, 1]
@@ -80,8 +80,8 @@ def path_lengths(
             ws = torch.cat([lerp(wa, wb, s[:, :, None]) for s in steps])
         images = generator.synthesis(ws, noise_mode="const")  # [2N, C, R, R]
         images = prepare(face(images) if crop else images)  # [2N, 3, H, W]
-        found.append(distance(*images.chunk(2)).double().cpu() / epsilon**2)  # [N]
-    return torch.cat(found)
+        lengths.append(distance(*images.chunk(2)).double().cpu() / epsilon**2)  # [N]
+    return torch.cat(lengths)
 
 
 def mean_without_outliers(lengths: Tensor, percentiles: tuple[float, float] = PERCENTILES) -> float:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2 import ops
-from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.mapping import Mapping
+from stylegan2.networks.protocols import TwoPartGenerator
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size

@@ -119,9 +119,8 @@ class Mixing(nn.Module):
             x = F.conv2d(maps[k], self.get_buffer(f"across_channels_{k}"))  # [N, MIXED_WIDTHS[k], H, W]
             if mixtures:
                 x = x + mixtures[0]
-            x = F.conv2d(
-                x, self.get_buffer(f"between_scales_{k}")
-            )  # [N, widths[k], H, W]; the convolution commutes with the resampling
+            # The convolution commutes with the resampling and is cheaper before it.
+            x = F.conv2d(x, self.get_buffer(f"between_scales_{k}"))  # [N, widths[k], H, W]
             mixtures.insert(0, resize(x, 2 * x.shape[2]))  # [N, widths[k], 2H, 2W]
         return mixtures
 
@@ -194,9 +193,8 @@ def resize(images: Tensor, side: int) -> Tensor:
 @torch.inference_mode(False)  # a tensor created in inference mode could not be used in a later training step
 def _resampling(size: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the weights [side, size] of the resampling along one axis."""
-    rows = F.interpolate(
-        torch.eye(size)[None, None], (side, size), mode="bilinear", antialias=True
-    )  # [1, 1, side, size]
+    identity = torch.eye(size)[None, None]  # [1, 1, size, size]
+    rows = F.interpolate(identity, (side, size), mode="bilinear", antialias=True)  # [1, 1, side, size]
     return rows[0, 0].to(device, dtype)
 
 

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks import growing
-from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.growing import GrowthState, enlarge_or_average, fade
 from stylegan2.networks.layers import EqualLinear, HeConv2d, SynthesisLayer, ToRGB, add_correction
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.precision import Precision
-from stylegan2.networks.presets import TINY_GROWING, Preset, Settings
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.networks.protocols import TwoPartGenerator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, TINY_GROWING, Preset, Settings
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.randomness import draw_shard

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from stylegan2 import ops
 from stylegan2.networks.conditioning import Projection, check_labels
-from stylegan2.networks.generator import TwoPartGenerator
 from stylegan2.networks.layers import (
     DiscriminatorBlock,
     EqualConv2d,
@@ -23,8 +22,8 @@ from stylegan2.networks.layers import (
 )
 from stylegan2.networks.mapping import Mapping
 from stylegan2.networks.precision import Precision
-from stylegan2.networks.presets import TINY_CPU, Preset, Settings
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.networks.protocols import TwoPartGenerator
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, TINY_CPU, Preset, Settings
 from stylegan2.networks.sizes import check_sizes, feature_maps, num_ws_at, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 

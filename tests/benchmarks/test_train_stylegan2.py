@@ -15,7 +15,7 @@ from options.networks import chosen_settings
 from options.parse import parse
 from scripts.train_stylegan2 import TrainStyleGAN2
 from stylegan2 import losses, training_step
-from stylegan2.networks.presets import TINY_CPU
+from stylegan2.networks.registry import TINY_CPU
 from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.ops import columns, convolution
 from stylegan2.runtime.errors import UserError

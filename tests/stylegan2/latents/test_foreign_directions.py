@@ -125,10 +125,14 @@ def other_data_than_its_shape():
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("d.pkl", object_array, "damaged or not a pickle of arrays"),
-        ("d.pkl", other_data_than_its_shape, "damaged or not a pickle of arrays"),
-        ("d.pkl", lambda: pickle.dumps({"lat_comp": np.zeros(8)})[:-9], "damaged or not a pickle of arrays"),
-        ("d.pkl", lambda: b"\x80\x04", "damaged or not a pickle of arrays"),
+        ("d.pkl", object_array, "damaged, truncated or not the pickle of arrays"),
+        ("d.pkl", other_data_than_its_shape, "damaged, truncated or not the pickle of arrays"),
+        (
+            "d.pkl",
+            lambda: pickle.dumps({"lat_comp": np.zeros(8)})[:-9],
+            "damaged, truncated or not the pickle of arrays",
+        ),
+        ("d.pkl", lambda: b"\x80\x04", "damaged, truncated or not the pickle of arrays"),
         ("d.npy", lambda: b"\x93NUMPY", "damaged or not a NumPy file"),
         ("d.pt", lambda: b"PK\x03\x04", "damaged or not a PyTorch file"),
         (

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.latents.interpolation import slerp
-from stylegan2.latents.mixing import mask_rows
+from stylegan2.latents.mixing import mask_rows, slerp
 from stylegan2.latents.pictures import codes_between, mixing_sheet, noise_sheet, truncation_sheet
 from stylegan2.latents.sampling import render, seeded_w, seeded_z
 from stylegan2.networks.registry import GENERATORS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.latents.interpolation import slerp
+from stylegan2.latents.mixing import slerp
 from stylegan2.metrics.ppl import face, mean_without_outliers, path_lengths
 from stylegan2.metrics.samples import latents, prepare
 from stylegan2.networks.layers import normalize_2nd_moment

@@ -7,8 +7,7 @@ import pytest
 import scipy.optimize
 import torch
 
-from stylegan2.metrics.linear_svm import fit_linear_svm
-from stylegan2.metrics.separability import conditional_entropy, most_confident, separability
+from stylegan2.metrics.separability import conditional_entropy, fit_linear_svm, most_confident, separability
 from stylegan2.runtime.errors import UserError
 
 

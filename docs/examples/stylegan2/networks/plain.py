@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2.networks.mapping import Mapping
-from stylegan2.networks.presets import Preset, Settings
-from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
+from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS, Preset, Settings
 from stylegan2.networks.sizes import check_sizes, resolutions
 from stylegan2.runtime.errors import UserError
 
