@@ -20,7 +20,7 @@ import numpy as np
 
 from stylegan2.runtime.bounded import check_members
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.zip_members import Member, members, open_member, read_directory
+from stylegan2.runtime.zip_members import LOCAL_SIGNATURE, Member, members, open_member, read_directory
 
 EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"),
@@ -92,6 +92,8 @@ def list_pictures(path: str | os.PathLike) -> Listing:
     if not path.exists():
         raise UserError(f"there is no folder or zip file {str(path)!r}")
     if not zipfile.is_zipfile(path):
+        if _head_of_file(os.fspath(path)).startswith(LOCAL_SIGNATURE):
+            raise UserError(f"{path} begins like a zip file, but its end is missing: copy or download it again")
         raise UserError(f"{path} is neither a folder nor a zip file of images: unpack other kinds of archives first")
     return list_zip(path)
 
@@ -186,7 +188,9 @@ def is_picture(head: bytes) -> bool:
     if head[4:8] == b"ftyp":
         return head[8:12] in ISO_BRANDS
     # Two letters are not enough to recognise a BMP or PPM by its content.
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+    return head.startswith(
+        (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    )
 
 
 def _counts(kinds: Counter[str]) -> str:

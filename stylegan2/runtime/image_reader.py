@@ -37,9 +37,36 @@ READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"BM", BmpImagePlugin.BmpImageFile),
     (b"II*\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0*", TiffImagePlugin.TiffImageFile),
+    (b"II+\0", TiffImagePlugin.TiffImageFile),  # BigTIFF
+    (b"MM\0+", TiffImagePlugin.TiffImageFile),
     (b"GIF8", GifImagePlugin.GifImageFile),
     *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
 )
+# What files of other kinds are, by their first bytes.
+CONVERTIBLE = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"8BPS": "Photoshop",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"\0\0\1\0": "icon",
+    b"DDS ": "DDS",
+    b"qoif": "QOI",
+    b"PF\n": "PFM",
+    b"Pf\n": "PFM",
+    b"P7\n": "PAM",
+    b"<svg": "SVG",
+    b"%PDF": "PDF",
+}
+OTHER_KINDS = {
+    **{magic: f"a {name} file: convert it" for magic, name in CONVERTIBLE.items()},
+    b"<html": "a web page",
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull`",
+}
 KINDS = "PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF, HEIC or PPM"
 
 # Maps EXIF tag 274 to the turn that makes the stored rows and columns upright (Exif 2.3, section 4.6.4).
@@ -136,6 +163,8 @@ def _reason(error: Exception) -> str:
         return str(error)  # raised by the checks below
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, SyntaxError) and "unknown" in str(error):  # Pillow's "unknown pixel mode"
+        return "Pillow does not read this combination of channels and bits: save it with 8 or 16 bits"
     return f"it is damaged or incomplete ({' '.join(str(error).split()) or type(error).__name__})"
 
 
@@ -160,7 +189,9 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise ImageError("the file is empty")
     reader = _reader_of(data)
     if reader is None:
-        raise ImageError(f"it is not a {KINDS} file (it begins with {data[:8]!r})")
+        kind = next((kind for magic, kind in OTHER_KINDS.items() if data.startswith(magic)), None)
+        found = f"begins with {data[:8]!r}" if kind is None else f"is {kind}"
+        raise ImageError(f"it is not a {KINDS} file (it {found})")
     image = reader(io.BytesIO(data))
     for width, height in (image.size, getattr(image, "_tile_size", image.size)):  # a TIFF is decoded in tiles
         if width * height > MAX_PIXELS:
@@ -204,6 +235,8 @@ def _decode(image: ImageFile.ImageFile, mode: str, matte: tuple[int, int, int]) 
         image.draft(None, (image.width // factor, image.height // factor))  # the decoder itself skips high frequencies
     image.load()
     decoded = _eight_bit(image)
+    if decoded.mode in ("P", "PA"):  # converted once, since Pillow warns where it drops the transparency of a palette
+        decoded = decoded.convert("RGBA" if decoded.has_transparency_data else "RGB")
     to_srgb = _transform(profile, decoded.mode)
     factor = _reduction(decoded)
     if factor == 1:

@@ -6,7 +6,9 @@ read, decompressed and checked by `zipfile`.
 
 import os
 import struct
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -16,7 +18,9 @@ LOCAL_SIZE = 30
 ENDS_64 = 56 + 20  # bytes of the two zip64 records between the central directory and its end record
 ZIP64_MARKER = 0xFFFFFFFF  # marks a number that the zip64 extra field holds instead
 ZIP64 = 1
+UNICODE_NAME = 0x7075  # an extra field of Info-ZIP: version, checksum of the name, name in UTF-8 (APPNOTE 4.6.9)
 UTF_8 = 0x800
+OLD_CODES = ("cp437", "cp1252")  # the encodings of DOS, which the standard names, and of Windows
 ENCRYPTED, PATCHED, STRONG = 0x1, 0x20, 0x40
 
 
@@ -85,27 +89,52 @@ def members(directory: bytes, shift: int) -> Iterator[tuple[str, Member, int]]:
             raise zipfile.BadZipFile("Bad magic number for central directory")
         name_at = at + ENTRY.size
         extra_at = name_at + name_length
-        name = directory[name_at:extra_at].decode("utf-8" if flags & UTF_8 else "cp437").partition("\0")[0]
+        name, extra = directory[name_at:extra_at], directory[extra_at : extra_at + extra_length]
+        text = name.decode() if name.isascii() else _decoded(name, extra)
         if ZIP64_MARKER in (packed, size, offset):
-            extra = directory[extra_at : extra_at + extra_length]
             size, packed, offset = _from_extra(extra, size, packed, offset)
-        yield name, Member(offset + shift, packed, size, checksum, method, flags), attributes
+        yield text.partition("\0")[0], Member(offset + shift, packed, size, checksum, method, flags), attributes
         at = extra_at + extra_length + comment
+
+
+def _decoded(name: bytes, extra: bytes) -> str:
+    """Decode the name of a member.
+
+    Few archives mark names as UTF-8: those of macOS are UTF-8 without a mark, and those of older programs for Windows
+    are in one of two code pages. A name is read in the first encoding in which all its letters are Latin.
+    """
+    unicode_name = _extra_field(extra, UNICODE_NAME)
+    if len(unicode_name) > 5 and int.from_bytes(unicode_name[1:5], "little") == zlib.crc32(name):
+        name = unicode_name[5:]
+    for encoding in ("utf-8", *OLD_CODES):
+        try:
+            text = name.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8" or all(x.isascii() or unicodedata.name(x, "").startswith("LATIN") for x in text):
+            return text
+    return name.decode(OLD_CODES[0])
 
 
 def _from_extra(extra: bytes, *numbers: int) -> list[int]:
     """Replace numbers that are FULL by those of the zip64 extra field, which holds them in the same order."""
+    field = _extra_field(extra, ZIP64)
+    given = iter(struct.unpack_from(f"<{min(len(field) // 8, 3)}Q", field))
+    try:
+        return [next(given) if number == ZIP64_MARKER else number for number in numbers]
+    except StopIteration:
+        raise zipfile.BadZipFile("Corrupt zip64 extra field") from None
+
+
+def _extra_field(extra: bytes, wanted: int) -> bytes:
+    """Return the content of an extra field of a member, which is empty without that field."""
     at = 0
     while at + 4 <= len(extra):
         tag, length = struct.unpack_from("<HH", extra, at)
-        if tag == ZIP64:
-            given = iter(struct.unpack_from(f"<{min(length // 8, 3)}Q", extra, at + 4))
-            try:
-                return [next(given) if number == ZIP64_MARKER else number for number in numbers]
-            except StopIteration:
-                break
+        if tag == wanted:
+            return extra[at + 4 : at + 4 + length]
         at += 4 + length
-    raise zipfile.BadZipFile("Corrupt zip64 extra field")
+    return b""
 
 
 def open_member(file: BinaryIO, name: str, member: Member) -> zipfile.ZipExtFile:

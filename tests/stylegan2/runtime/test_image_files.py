@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,53 @@ def test_zip_files_of_windows_and_of_other_tools(tmp_path):
     deflate64[8], deflate64[deflate64.index(b"PK\1\2") + 10] = 9, 9
     (tmp_path / "windows.zip").write_bytes(deflate64)
     assert "Deflate64" in list_zip(tmp_path / "windows.zip").summary()
+
+
+def renamed(path, names: dict[bytes, bytes], extra: bytes = b""):
+    """Replace names of members of a zip file by others of the same length, and add an extra field in the directory."""
+    data = path.read_bytes()
+    for before, after in names.items():
+        data = data.replace(before, after)
+    entry, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    after_name = entry + 46 + int.from_bytes(data[entry + 28 : entry + 30], "little")
+    size = (end - entry + len(extra)).to_bytes(4, "little")
+    head = data[: entry + 30] + len(extra).to_bytes(2, "little") + data[entry + 32 : after_name]
+    path.write_bytes(head + extra + data[after_name : end + 12] + size + data[end + 16 :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("M\u00fcller.png".encode(), "M\u00fcller.png"),  # macOS: UTF-8 that is not marked
+        ("M\u00fcller.png".encode("cp437"), "M\u00fcller.png"),  # DOS, as the standard says
+        ("M\u00fcller \u00e9\u00df.png".encode("cp1252"), "M\u00fcller \u00e9\u00df.png"),  # Windows
+        ("\u65e5\u672c.png".encode(), "\u65e5\u672c.png"),
+    ],
+)
+def test_names_of_zip_files_are_read_in_the_encoding_of_their_system(stored, name, tmp_path):
+    plain = bytes(range(65, 65 + len(stored) - 4)) + b".png"
+    path = renamed(packed(tmp_path / "a.zip", plain.decode()), {plain: stored})
+    assert list_zip(path).names == [name]
+
+
+def test_a_name_of_a_zip_file_in_its_unicode_field_comes_first(tmp_path):
+    path, stored = packed(tmp_path / "a.zip", "M_ller.png"), b"M_ller.png"
+    content = b"\1" + zlib.crc32(stored).to_bytes(4, "little") + "M\u00fcller.png".encode()
+    field = (0x7075).to_bytes(2, "little") + len(content).to_bytes(2, "little") + content
+    other = b"M\xffller.png"
+    assert list_zip(renamed(path, {}, field)).names == ["M_ller.png"]  # a plain name needs no other
+    content = b"\1" + zlib.crc32(other).to_bytes(4, "little") + "M\u00fcller.png".encode()
+    field = field[:4] + content
+    path = renamed(packed(tmp_path / "b.zip", "M_ller.png"), {stored: other}, field)
+    assert list_zip(path).names == ["M\u00fcller.png"]
+
+
+def test_a_zip_file_without_its_end_is_named(tmp_path):
+    path = packed(tmp_path / "a.zip", "a.png", "b.png")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match="its end is missing: copy or download it again"):
+        list_pictures(path)
 
 
 def test_what_is_neither_a_folder_nor_a_zip_file_is_named(tmp_path):

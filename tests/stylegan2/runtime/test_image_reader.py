@@ -319,7 +319,7 @@ def test_each_bad_file_gives_its_name_and_the_reason(tmp_path):
         "text.png": (b"hello, this is text", "not a PNG"),
         "cut.png": (whole[: len(whole) // 2], "damaged or incomplete"),
         "cut.jpg": (encode(PICTURE, "JPEG")[:-200], "truncated"),
-        "page.jpg": (b"<!DOCTYPE html>", "<!DOC"),
+        "page.jpg": (b"<!DOCTYPE html>", "a web page"),
         "raw.cr3": (b"\0\0\0\x18ftypcrx \0\0\0\1", "not a PNG"),
         "head.png": (whole[:10], "damaged or incomplete"),
         "riff.webp": (b"RIFF\x04\0\0\0WAVE", "damaged or incomplete"),
@@ -626,3 +626,37 @@ def test_a_photo_of_200_megapixels_costs_less_than_its_pixels(tmp_path):
     *shape, megabytes = found.stdout.split()
     assert shape == ["6120", "8160", "3", "2.0"]
     assert int(megabytes) < 600  # its pixels alone, in colour: 600
+
+
+def test_a_bigtiff_is_read():
+    assert (image_reader.read_image(encode(PICTURE, "TIFF", big_tiff=True)) == PICTURE).all()
+
+
+def test_a_palette_with_transparency_is_read_without_a_warning():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    data = encode(image, transparency=bytes([255, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_reader.read_image(data).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\xff\x0a\x1b\xc2", "a JPEG XL file: convert it"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 file: convert it"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    ],
+)
+def test_other_kinds_of_files_are_named(data, kind):
+    assert kind in refusal(data + bytes(100))
+
+
+def test_a_tiff_that_pillow_does_not_decode_is_not_called_damaged():
+    tifffile = pytest.importorskip("tifffile", reason="only this library writes half precision")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((8, 8), np.float16))
+    assert "save it with 8 or 16 bits" in refusal(buffer.getvalue())
