@@ -6,6 +6,7 @@ A label that cannot be used gives a warning and counts as no label, so that the 
 import csv
 import json
 import math
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,8 +28,9 @@ def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | No
         where: Name of the file, for messages.
 
     Returns:
-        {name: label}, where the label of an image may be None; or None if the file says that there are no labels. A
-        label that cannot be used gives a warning and counts as None.
+        {name: label}, where the label of an image may be None; or None if the file says that there are no labels, or
+        gives none to any image. A label that cannot be used gives a warning and counts as None, and so does an image
+        with two labels.
 
     Raises:
         UserError: The file is malformed, or none of its labels can be used.
@@ -38,14 +40,25 @@ def parse_dataset_json(content: bytes | str, where: str) -> dict[str, Label | No
         if pairs is None:
             return None
         entries = list(pairs.items() if isinstance(pairs, dict) else pairs)
-    except (UserError, ValueError, KeyError, TypeError) as error:
+    except UserError as error:
+        raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}: {error}') from error
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f'{where} is not of the form {{"labels": [[name, label], ...]}}') from error
-    given = {_plain(entry[0]): entry[1] for entry in entries if _is_entry(entry)}
-    problems = [
-        f"{where} has the entry {str(entry)[:80]}, which is not of the form [name, label]"
-        for entry in entries
-        if not _is_entry(entry)
-    ]
+    given: dict[str, Any] = {}
+    problems, contradicted = [], set()
+    for entry in entries:
+        if not _is_entry(entry):
+            problems.append(f"{where} has the entry {str(entry)[:80]}, which is not of the form [name, label]")
+            continue
+        name = plain(entry[0])
+        if name in given and given[name] != entry[1]:
+            one, other = str(given[name])[:40], str(entry[1])[:40]
+            problems.append(f"{where} gives {name!r} two labels, {one} and {other}: keep one")
+            contradicted.add(name)
+        given.setdefault(name, entry[1])
+    given |= dict.fromkeys(contradicted)
+    if not problems and given and all(label is None for label in given.values()):
+        return None
     continuous = any(type(label) is float and math.isfinite(label) and label != int(label) for label in given.values())
     labels: dict[str, Label | None] = {}
     for name, label in given.items():
@@ -62,8 +75,10 @@ def _is_entry(entry: Any) -> bool:
     return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
 
 
-def _plain(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")
+def plain(name: str) -> str:
+    """Return the name of an image in one form, whichever system wrote it: with "/", and with composed accents."""
+    name = name.replace("\\", "/").removeprefix("./")
+    return name if name.isascii() else unicodedata.normalize("NFC", name)  # macOS writes accents as separate characters
 
 
 def _report(problems: Sequence[str], labels: Mapping[str, Label | None]) -> None:
@@ -138,7 +153,7 @@ def parse_csv(text: str, where: str) -> dict[str, Label | None]:
         if len(cells) < 2 or not cells[0] or (len(cells) > 2 and not (several and _numbers(cells[1:]))):
             problems.append(f"line {number} of {where!r} is not of the form name,class: {','.join(row)[:80]!r}")
             continue
-        name = _plain(cells[0])
+        name = plain(cells[0])
         if found.setdefault(name, cells[1:]) != cells[1:]:
             one, other = ",".join(found[name]), ",".join(cells[1:])
             problems.append(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets.label_files import Label, parse_csv, parse_dataset_json
+from datasets.label_files import Label, parse_csv, parse_dataset_json, plain
 from stylegan2.runtime.bounded import MAX_TEXT
 from stylegan2.runtime.errors import UserError
 
@@ -49,7 +49,7 @@ def find_labels(
     found = parse_dataset_json(dataset_json, f"{where}/{root}{DATASET_JSON}")
     if found is None:
         return None
-    labels = [found.get(name.removeprefix(root)) for name in names]
+    labels = [found.get(plain(name.removeprefix(root))) for name in names]
     if all(label is None for label in labels):
         raise UserError(
             f"{where}/{root}{DATASET_JSON} contains no label for {listed(names)}: its names begin with"
@@ -69,15 +69,16 @@ def class_folders(names: Sequence[str], where: str) -> list[Label | None] | None
         One class per image, which is None for images outside of subfolders; or None with fewer than two subfolders.
 
     Raises:
-        UserError: The subfolders are parts of a data set, such as train and val, or numbered parts.
+        UserError: Several subfolders are parts of a data set, such as train and val, or all are numbered parts.
     """
     folders = top_folders(names)
     classes = sorted(set(folders) - {""})
     if len(classes) < 2:
         return None
-    if {folder.lower() for folder in classes} <= PARTS:
+    parts = [folder for folder in classes if folder.lower() in PARTS]
+    if len(parts) > 1:
         raise UserError(
-            f"the folders {listed(classes)} of {where} are parts of a data set, not classes: give one of them as `data`"
+            f"the folders {listed(parts)} of {where} are parts of a data set, not classes: give one of them as `data`"
         )
     if all(len(folder) == 5 and folder.isdecimal() for folder in classes) and _are_shards([int(f) for f in classes]):
         raise UserError(
@@ -197,8 +198,8 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the labels of {source!r}: {reason}") from error
     found = (parse_dataset_json(content, source) or {}) if json_file else parse_csv(text, source)
-    root = next((root for root in roots(names) if any(name.removeprefix(root) in found for name in names)), "")
-    given = {name: found.get(name.removeprefix(root)) for name in names}
+    root = next((root for root in roots(names) if any(plain(name.removeprefix(root)) in found for name in names)), "")
+    given = {name: found.get(plain(name.removeprefix(root))) for name in names}
     labels = {
         name: label if isinstance(label, tuple) else str(label) for name, label in given.items() if label is not None
     }
@@ -207,7 +208,7 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
         raise UserError(
             f"{source!r} contains none of the images: its names begin with {first!r}, those of the images with {own!r}"
         )
-    if strange := sorted(found.keys() - {name.removeprefix(root) for name in names}):
+    if strange := sorted(found.keys() - {plain(name.removeprefix(root)) for name in names}):
         print(f"{source} names {listed(strange)}, which are not among the images")
     return labels
 
