@@ -20,14 +20,14 @@ LRELU_GAIN = math.sqrt(2)  # keeps the variance of a unit Gaussian that passes a
 def leaky_relu(x: Tensor) -> Tensor:
     """Apply leaky ReLU without a gain; callers fold sqrt(2) into the scale before it, as a * lrelu(x) = lrelu(a * x).
 
-    Where no gradient is needed, x is overwritten.
+    x is overwritten: its gradient depends on the sign alone, which the result has too.
     """
-    return F.leaky_relu(x, LRELU_SLOPE, inplace=not torch.is_grad_enabled())
+    return F.leaky_relu(x, LRELU_SLOPE, inplace=True)
 
 
 def add_noise(x: Tensor, noise: Tensor) -> Tensor:
-    """Add noise [H, W] or [N, 1, H, W] to x [N, C, H, W]; where no gradient is needed, x is overwritten."""
-    return x + noise if torch.is_grad_enabled() else x.add_(noise)
+    """Add noise [H, W] or [N, 1, H, W] to x [N, C, H, W], which is overwritten."""
+    return x.add_(noise)
 
 
 def place_bias(x: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -47,10 +47,9 @@ def epilogue(
 ) -> Tensor:
     """Compute lrelu(x * scale + noise + bias), limited to [-clamp, clamp], differentiable to any order.
 
-    Where no gradient is needed, x is overwritten.
-
     Args:
-        x: [N, C, H, W].
+        x: [N, C, H, W], the result of a convolution, which may be overwritten, except by the kernels if a gradient is
+            needed.
         scale: [N, C] or [1, C].
         noise: [H, W] or [N, 1, H, W].
         bias: [C].

@@ -19,8 +19,9 @@ def inputs(names: str) -> dict[str, Tensor]:
 def test_values_and_derivatives(names, activate, clamp):
     given = inputs(names)
 
-    def operator(*values: Tensor) -> Tensor:
-        return ops.epilogue(**dict(zip(given, values, strict=True)), activate=activate, clamp=clamp)
+    def operator(x: Tensor, *values: Tensor) -> Tensor:
+        rest = dict(zip(list(given)[1:], values, strict=True))
+        return ops.epilogue(x * 1.0, **rest, activate=activate, clamp=clamp)  # a leaf could not be overwritten
 
     torch.testing.assert_close(operator(*given.values()), naive.epilogue(**given, activate=activate, clamp=clamp))
     assert torch.autograd.gradcheck(operator, tuple(given.values()), fast_mode=True)
@@ -34,6 +35,18 @@ def test_without_gradients_x_is_overwritten():
     found = ops.epilogue(x, noise=noise, clamp=1.0)
     torch.testing.assert_close(found, expected)
     assert found.data_ptr() == x.data_ptr()
+
+
+def test_a_training_keeps_one_feature_map_of_a_layer():
+    """Not the result of the convolution and that of the activation."""
+    x, weight, noise = torch.randn(1, 3, 4, 4), torch.randn(3, 3, 3, 3, requires_grad=True), torch.randn(4, 4)
+    result = ops.conv2d(x, weight, padding=1)
+    found = ops.epilogue(result, noise=noise)
+    assert found.data_ptr() == result.data_ptr()
+    found.sum().backward()
+    expected = weight.detach().clone().requires_grad_()
+    naive.epilogue(torch.nn.functional.conv2d(x, expected, padding=1), noise=noise).sum().backward()
+    torch.testing.assert_close(weight.grad, expected.grad)
 
 
 def test_the_convolution_adds_the_bias_where_that_costs_nothing():
