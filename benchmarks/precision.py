@@ -1,4 +1,4 @@
-"""What 16-bit numbers cost in quality: python benchmarks/precision.py [--total_nimg 400000] [--device cuda] [--out FILE]
+"""Loss of quality by 16-bit numbers: python benchmarks/precision.py [--data FOLDER] [--total_nimg N] [--device cuda]
 
 The benchmark trains StyleGAN2 in float32 with several seeds and in a reduced precision with the same ones, all from the
 same data, and compares their Frechet distances. The loss is acceptable if the distances in reduced precision lie within
@@ -30,6 +30,8 @@ from scripts import train_stylegan2
 from stylegan2.runtime.device import tune_process
 
 METRIC = "fd_effnet"
+SHARED = ("data", "resolution", "channel_base", "channel_max", "total_nimg", "metrics_samples", "device")
+"""options that are those of train_stylegan2.py"""
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,16 @@ class RoundedConvolutions(TorchDispatchMode):
         return tuple(None if x is None else x.to(dtype) for x in results)
 
 
+def flags_of(o: Benchmark) -> list[str]:
+    """Return the options that the benchmark shares with train_stylegan2.py as flags."""
+    return [word for name in SHARED for word in (f"--{name}", str(getattr(o, name)))]
+
+
 def train(o: Benchmark, precision: str, seed: int) -> float:
     """Train a generator in this process, and return its Frechet distance."""
     tune_process()
     folder = o.exp_dir / f"{precision}-{seed}"
-    flags = ["--preset", "tiny-cpu", "--data", o.data, "--metrics", METRIC, "--device", o.device]
-    for name in ("resolution", "channel_base", "channel_max", "total_nimg"):
-        flags += [f"--{name}", str(getattr(o, name))]
-    flags += ["--metrics_interval", str(o.total_nimg // 4), "--metrics_samples", str(o.metrics_samples)]
+    flags = ["--preset", "tiny-cpu", *flags_of(o), "--metrics", METRIC, "--metrics_interval", str(o.total_nimg // 4)]
     flags += ["--precision", precision, "--seed", str(seed), "--exp_dir", str(folder)]
     sys.argv = [train_stylegan2.__file__, *flags]  # from which the script reads which settings are given
     with RoundedConvolutions() if o.device == "cpu" else contextlib.nullcontext():
@@ -111,13 +115,10 @@ def main(o: Benchmark) -> None:
         precision, seed = o.worker
         print(json.dumps(train(o, precision, int(seed))))
         return
-    flags: list[object] = []
-    for name in ("data", "resolution", "channel_base", "channel_max", "total_nimg", "metrics_samples", "device", "exp_dir"):
-        flags += [f"--{name}", getattr(o, name)]
     distances: dict[str, list[float]] = {"fp32": [], o.precision: []}
     for seed in o.seeds:  # in turns, so that whatever is ended early has pairs
         for precision, values in distances.items():
-            values.append(in_own_process(__file__, *flags, "--worker", precision, seed))
+            values.append(in_own_process(__file__, *flags_of(o), "--exp_dir", o.exp_dir, "--worker", precision, seed))
             print(f"{precision}, seed {seed}: {METRIC} {values[-1]:.4f}", flush=True)
     if o.out is not None:
         o.out.write_text(json.dumps({"seeds": o.seeds, "distances": distances}, indent=1) + "\n", encoding="utf-8")

@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import torch
+from torch import Tensor
 
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.networks.stylegan2 import Discriminator
@@ -62,3 +65,30 @@ def networks(channel_max=8, d_architecture="residual"):
     sizes = {"channel_base": 128, "channel_max": channel_max}
     G, G_ema = (GENERATORS.build("stylegan2", 16, z_dim=8, w_dim=8, mapping_layers=2, **sizes) for _ in range(2))
     return G, Discriminator(16, architecture=d_architecture, **sizes), G_ema
+
+
+def tensors_within(value: object, name: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Find each tensor that an object holds, however deep: in attributes, dicts, lists and tuples."""
+    seen = set() if seen is None else seen
+    if id(value) in seen or isinstance(value, type | FunctionType | ModuleType):
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        yield name, value
+        inner: dict = {"grad": value.grad} if value.is_leaf else {}
+    elif isinstance(value, dict):
+        inner = value
+    elif isinstance(value, list | tuple):
+        inner = dict(enumerate(value))
+    else:
+        inner = getattr(value, "__dict__", {})
+    for key, item in inner.items():
+        label = f"{len(seen)}" if isinstance(key, Tensor) else key
+        yield from tensors_within(item, f"{name}.{label}", seen)
+
+
+def assert_all_on(device: str, value: object) -> list[str]:
+    """Each tensor that an object holds is on the device. Return their names."""
+    found = list(tensors_within(value))
+    assert [(name, str(tensor.device)) for name, tensor in found if tensor.device.type != device] == []
+    return [name for name, _ in found]

@@ -18,13 +18,13 @@ from psp.losses.w_norm import WNorm
 from psp.model import PSp
 from psp.trainer import step, train
 from psp.training_settings import TrainingSettings
-from psp.training_state import buffers_of_step, build_state, schedule
+from psp.training_state import buffers_of_step, build_state, resume, schedule
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
-from tests.training import records
+from tests.training import assert_all_on, records
 
 CPU = torch.device("cpu")
 SMALL = {"widths": (16, 16, 16, 16), "units": (1, 1, 1, 1)}
@@ -107,6 +107,25 @@ def make_step(state, source, target, losses, averages=None, settings=SETTINGS):
     guard = Guard(9, buffers_of_step(state))
     with guard.step():
         step(state, source, target, losses=losses, settings=settings, guard=guard, averages=averages or Averages())
+
+
+@pytest.mark.filterwarnings("ignore:for .*:UserWarning")  # PyTorch reports that copies to the meta device do nothing
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [*((name, {}) for name in TYPES), ("e4e", {"optim_name": "adam"}), ("w", {"train_decoder": True})],
+)
+def test_every_restored_tensor_is_on_the_device_of_the_model(tmp_path, name, changes):
+    settings = replace(SETTINGS, max_steps=7, **changes)  # Ranger looks ahead in the sixth
+    run(tmp_path, name, settings=settings)
+    with torch.device("meta"):
+        model = tiny_model(name)
+    state = build_state(model, settings)
+    resume(state, tmp_path, settings, {"task": "inversion", **model_metadata(state.model)})
+    assert state.cur_step == 7
+    names = assert_all_on("meta", state)
+    assert any(name.startswith(".optimizer.state.") for name in names)
+    assert any("adversary.optimizer.state." in name for name in names) == (state.adversary is not None)
+    assert_all_on("meta", buffers_of_step(state))
 
 
 @pytest.mark.parametrize("name", TYPES)

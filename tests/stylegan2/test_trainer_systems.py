@@ -20,9 +20,9 @@ from stylegan2.runtime.registry import built_as
 from stylegan2.runtime.stats import Averages
 from stylegan2.trainer import sample_sheet, train
 from stylegan2.training_settings import TrainingSettings
-from stylegan2.training_state import build_state
+from stylegan2.training_state import build_state, resume
 from stylegan2.training_step import step
-from tests.training import assert_equal_checkpoints, crash, records, stopping
+from tests.training import assert_all_on, assert_equal_checkpoints, crash, records, stopping
 
 # 4 px: a step of 8 images; 8 px fades in over 8 (2 steps of 4) and stays for 8; 16 px fades in over 8 (4 steps of 2).
 BASE = {
@@ -120,6 +120,21 @@ def test_crashes_within_two_fades_change_nothing(finished, tmp_path, system):
     last = run(system, tmp_path, workers=2 if system == "pggan-wgan" else 0)
     assert_equal_checkpoints(last, finished(system)[1])
     assert records(tmp_path) == records(finished(system)[0])
+
+
+@pytest.mark.filterwarnings("ignore:for .*:UserWarning")  # PyTorch reports that copies to the meta device do nothing
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_every_restored_tensor_is_on_the_device_of_the_networks(finished, system):
+    run_dir, _ = finished(system)
+    settings = settings_of(system)
+    with torch.device("meta"):
+        nets = networks(system)
+    state = build_state(*nets, settings)
+    resume(state, run_dir, settings)
+    assert state.cur_nimg == 36
+    names = assert_all_on("meta", state)
+    for optimizer in ("opt_G", "opt_D"):
+        assert any(name.startswith(f".{optimizer}.state.") and name.endswith(".exp_avg_sq") for name in names)
 
 
 GROWN = [(8, 4, 1), (12, 8, 0), (16, 8, 0.5), (20, 8, 1), (24, 8, 1)]
