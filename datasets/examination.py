@@ -14,7 +14,7 @@ from psp.inference.detect import DlibDetector, Face, find_faces
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.progress import track
-from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import ordered_map
 
 FACE_SHARE = 0.5
 """Smallest fraction of the searched images with a face at which a data set counts as images of faces."""

@@ -31,8 +31,7 @@ from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, writing
 from stylegan2.runtime.progress import track
-from stylegan2.runtime.threads import ordered_map
-from stylegan2.runtime.work_group import WorkGroup
+from stylegan2.runtime.work_group import WorkGroup, ordered_map
 
 NOTES = {
     "gray": "{count} of them are grayscale and were converted to {channels} equal channels",

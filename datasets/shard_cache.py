@@ -18,7 +18,7 @@ from filelock import FileLock
 from stylegan2.runtime import remote
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import cache_folder, writing
-from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import ordered_map
 
 MIN_CACHED_SHARDS = 32  # upper bound on the shards that a training and its workers need at once
 LIMIT_VARIABLE, LIMIT = "PSP_SHARD_CACHE_GB", 100.0

@@ -20,7 +20,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, cache_folder, make_folder, writing
 from stylegan2.runtime.image_files import EXTENSIONS
 from stylegan2.runtime.progress import track, write_line
-from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import ordered_map
 
 INDEX = "shards.npz"  # file next to the shards, written by `prepare_data.py --shards`
 LARGEST_SHARD = 2**50  # bytes

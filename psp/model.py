@@ -183,9 +183,8 @@ class PSp(nn.Module):
             return Codes(w_plus, features + correction)
         if codes is None or rendering is None:
             codes = Codes(self.latent_avg.expand(images.shape[0], -1, -1))  # [N, num_ws, w_dim]
-            rendering = self.decode(self.latent_avg[None]).expand(
-                images.shape[0], -1, -1, -1
-            )  # [N, img_channels, R, R]
+            average = self.decode(self.latent_avg[None])  # [1, img_channels, R, R]
+            rendering = average.expand(images.shape[0], -1, -1, -1)  # [N, img_channels, R, R]
         w_plus = codes.w_plus.detach()
         seen = fit(rendering.detach(), encoder.input_size)  # [N, img_channels, S, S]
         if encoder.corrects_features:

@@ -1,20 +1,27 @@
-"""Inversion by optimisation: Adam on the codes of each image, the slow baseline of encoders."""
+"""Inversion by optimisation: of the codes of each image, or of a copy of the generator.
 
+The first, Adam on the codes, is the slow baseline of encoders. The second is pivotal tuning (PTI, arXiv 2106.05744):
+the copy is tuned until it renders one image, or a few images such as the frames of a clip, from their codes.
+"""
+
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from psp.losses import WeightedLosses
-from psp.model import Codes, as_rgb_pair, rendered
+from psp.model import Codes, as_rgb_pair, fit, rendered
 from stylegan2 import ops
 from stylegan2.latents.project import ramped
 from stylegan2.networks.protocols import Generator
+from stylegan2.runtime.randomness import derive_seed, seeded_normal
 
 LAMBDAS = {"l2": 1.0, "perceptual": 0.8}  # {loss: weight}, as in pSp's training for inversion
 # With features a generator renders details in their place, for which the squared error is the better guide: on held-out
 # photographs identity and LPIPS are best with it (docs/results.md). W+ codes lose sharpness with more than 1.
 FEATURE_L2 = 10.0  # factor on the weight of l2 for codes with features
+PIVOT_DISTANCE = 30.0  # distance of the codes for locality from the pivot, over all rows together (PTI, alpha in eq. 4)
 
 
 def losses_for(codes: Codes, losses: WeightedLosses) -> WeightedLosses:
@@ -58,9 +65,8 @@ def optimize_codes(
             optimizer.param_groups[0]["lr"] = learning_rate * ramped(step, steps)
             output = rendered(generator, Codes(w_plus, features))  # [N, img_channels, R, R]
             output, wanted = as_rgb_pair(ops.area_downsample(output, target.shape[-1]), target)  # [N, 3, T, T] each
-            loss = losses.total(losses(output=output, target=wanted)) * len(
-                target
-            )  # a sum keeps the samples independent of each other
+            mean = losses.total(losses(output=output, target=wanted))
+            loss = mean * len(target)  # a sum keeps the samples independent of each other
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -69,3 +75,63 @@ def optimize_codes(
         for parameter in frozen:
             parameter.requires_grad_(True)
     return Codes(w_plus.detach(), None if features is None else features.detach())
+
+
+def tune_generator(
+    generator: Generator,
+    target: Tensor,
+    pivot: Codes,
+    losses: WeightedLosses,
+    steps: int = 350,
+    learning_rate: float = 3e-4,
+    locality: float = 0.0,
+    seed: int = 0,
+    on_step: Callable[[int], object] = lambda step: None,
+) -> Generator:
+    """Tune a copy of the generator until it renders `target` from `pivot` (PTI, eq. 2).
+
+    Args:
+        generator: Stays as it is.
+        target: [N, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
+        pivot: Codes of the images, w_plus [N, num_ws, w_dim].
+        losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1. For codes with features see
+            `losses_for`.
+        steps: Number of steps of Adam.
+        learning_rate: Learning rate of Adam.
+        locality: Weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
+        seed: Seed of the codes near the pivot.
+        on_step: Called after each step with the number of steps done.
+
+    Returns:
+        The copy, in evaluation mode and without gradients. Its mapping network is the original's.
+    """
+    tuned = copy.deepcopy(generator).eval().requires_grad_(False)
+    tuned.synthesis.requires_grad_(True)
+    optimizer = torch.optim.Adam(tuned.synthesis.parameters(), lr=learning_rate)
+    target = target.detach()
+    for step in range(steps):
+        loss = _distance(losses, tuned, pivot, target)
+        if locality:
+            nearby = Codes(_near(generator, pivot.w_plus, derive_seed(seed, step)), pivot.features)
+            with torch.no_grad():
+                unchanged = fit(rendered(generator, nearby), target.shape[-1])  # [N, img_channels, T, T]
+            loss = loss + locality * _distance(losses, tuned, nearby, unchanged)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        on_step(step + 1)
+    optimizer.zero_grad(set_to_none=True)
+    return tuned.requires_grad_(False)
+
+
+def _distance(losses: WeightedLosses, generator: Generator, codes: Codes, target: Tensor) -> Tensor:
+    output, wanted = as_rgb_pair(fit(rendered(generator, codes), target.shape[-1]), target)  # [N, 3, T, T] each
+    return losses.total(losses(output=output, target=wanted))
+
+
+@torch.no_grad()
+def _near(generator: Generator, pivot: Tensor, seed: int) -> Tensor:
+    """Move each pivot by `PIVOT_DISTANCE` towards a random w (eq. 4): [N, num_ws, w_dim]."""
+    z = seeded_normal((1, generator.z_dim), seed, pivot.device)
+    direction = generator.mapping(z) - pivot  # [N, num_ws, w_dim]
+    return pivot + PIVOT_DISTANCE * direction / direction.norm(dim=(1, 2), keepdim=True).clamp_min(1e-8)

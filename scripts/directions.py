@@ -15,7 +15,7 @@ from options.commands.directions import FindDirections
 from options.parse import run
 from options.results import Record, label, record_for, with_folder
 from psp.evaluation.attributes import attribute_classifier, classifier_side
-from psp.evaluation.similarity import FaceSimilarity
+from psp.losses.identity import FaceSimilarity
 from stylegan2.latents.directions import (
     Directions,
     boundaries,

@@ -21,10 +21,9 @@ from options.commands.evaluate import Evaluate
 from options.parse import run
 from options.results import label, record_for, with_folder
 from psp.evaluation.encoders import compare_diversity, compare_methods, diversity_jobs, quality_jobs
-from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render, load_models, mean_face, optimise, refine
 from psp.evaluation.metrics import build_metrics, pick_segmenter
-from psp.evaluation.shared_jobs import evaluate_jobs, waits
+from psp.evaluation.shared_jobs import HeldOutSet, evaluate_jobs, waits
 from psp.losses import build_losses
 from psp.mixing import mask_rows
 from psp.model import LOSS_SIZE, PSp

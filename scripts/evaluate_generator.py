@@ -16,8 +16,8 @@ from options.commands.evaluate_generator import EvaluateGenerator
 from options.parse import run
 from options.results import Record, check_new, label, plain_settings
 from psp.evaluation.attributes import classifier_side
+from psp.evaluation.features import RealImages
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
-from psp.evaluation.real_images import RealImages
 from stylegan2.metrics.results import as_json, as_markdown
 from stylegan2.networks.precision import set_precision
 from stylegan2.runtime import images

@@ -19,8 +19,8 @@ from datasets.training_data import MirroredImages
 from options.commands.train_stylegan2 import PRESETS, TrainStyleGAN2
 from options.parse import given_fields, run
 from options.results import label, record_for, with_folder
+from psp.evaluation.features import RealImages
 from psp.evaluation.generator import MetricInputs, evaluate_generator, parse_metrics
-from psp.evaluation.real_images import RealImages
 from stylegan2 import transfer
 from stylegan2.dry_run import estimate
 from stylegan2.networks.conditioning import keep_label_rows

@@ -120,28 +120,28 @@ def start(
     for name, network in networks.items():
         own = {key.removeprefix(f"{name}."): t for key, t in stored.items() if key.startswith(f"{name}.")}
         fits[name] = fit(network, own)
-    shown = {name: found for name, found in fits.items() if name != "G_ema"}  # which is as G
+    shown = {name: fitted for name, fitted in fits.items() if name != "G_ema"}  # which is as G
     if freeze_d and any(name.startswith(("from_rgbs.0.", "blocks.0.")) for name in fits["D"].new):
         raise UserError(
             "freeze_d would freeze layers that are new, because the resolution differs from that of the file"
         )
-    print(f"loaded from {source}: " + ", ".join(_share(name, found) for name, found in shown.items()))
-    for title, lists in (
-        ("loaded for the shared classes", {name: found.partly_loaded for name, found in shown.items()}),
-        ("not used", {name: found.unused for name, found in shown.items() if found.loaded}),
-        ("new", {name: found.new for name, found in shown.items() if found.loaded}),
+    print(f"loaded from {source}: " + ", ".join(_share(name, fitted) for name, fitted in shown.items()))
+    for title, names in (
+        ("loaded for the shared classes", {name: fitted.partly_loaded for name, fitted in shown.items()}),
+        ("not used", {name: fitted.unused for name, fitted in shown.items() if fitted.loaded}),
+        ("new", {name: fitted.new for name, fitted in shown.items() if fitted.loaded}),
     ):
-        if any(lists.values()):
-            print(f"{title}: " + ", ".join(f"{name}.{part}" for name, found in lists.items() for part in _parts(found)))
-    for name, found in shown.items():
-        if not found.loaded:
-            reason = "the one in the file is of another kind" if found.unused else "the file contains none"
+        if any(names.values()):
+            print(f"{title}: " + ", ".join(f"{name}.{part}" for name, own in names.items() for part in _parts(own)))
+    for name, fitted in shown.items():
+        if not fitted.loaded:
+            reason = "the one in the file is of another kind" if fitted.unused else "the file contains none"
             print(f"new: all of {name}, because {reason}")
-    return {f"{name}.{key}": tensor for name, found in fits.items() for key, tensor in found.tensors.items()}
+    return {f"{name}.{key}": tensor for name, fitted in fits.items() for key, tensor in fitted.tensors.items()}
 
 
-def _share(name: str, found: Fit) -> str:
-    return f"{len(found.loaded) + len(found.partly_loaded)} of {len(found.tensors)} tensors of {name}"
+def _share(name: str, fitted: Fit) -> str:
+    return f"{len(fitted.loaded) + len(fitted.partly_loaded)} of {len(fitted.tensors)} tensors of {name}"
 
 
 def _parts(names: Sequence[str]) -> list[str]:
@@ -180,8 +180,8 @@ def _adapted(name: str, old: Tensor, new: Tensor) -> Tensor | None:
 def _training_tensors(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of all networks of a training in a file, or in the newest checkpoint of a folder."""
     if path.is_dir():
-        found = checkpoint.newest(path)
-        return found[1] if found else {}
+        newest = checkpoint.newest(path)
+        return newest[1] if newest else {}
     if not path.is_file():
         path = PRETRAINED.locate_model(str(path), "generator")
     return checkpoint.read(path)[0] if convert.recognise(path) == convert.OURS else convert.read_training(path)

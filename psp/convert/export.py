@@ -81,18 +81,18 @@ def export_problems(model: PSp) -> list[str]:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
     settings = built_as(encoder)
     expected = {key: value for key, value in ENCODER.items() if key != "units" or "depth" in settings}
-    found = _differences(settings, expected, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
+    problems = _differences(settings, expected, "encoder") + _differences(built_as(generator), GENERATOR, "generator")
     if list(settings["widths"]) != WIDTHS:
-        found.append(f"the encoder's widths are {list(settings['widths'])}, not {WIDTHS}")
+        problems.append(f"the encoder's widths are {list(settings['widths'])}, not {WIDTHS}")
     sizes = resolutions(generator.img_resolution)
     base, most = (built_as(generator).get(key, 0) for key in ("channel_base", "channel_max"))
     if any(feature_maps(size, base, most) != feature_maps(size, *CHANNELS) for size in sizes):
-        found.append(
+        problems.append(
             f"the generator has channel_base {base} and channel_max {most}, not {CHANNELS[0]} and {CHANNELS[1]}"
         )
     if name == "w" and bool((model.latent_avg != model.latent_avg[:1]).any()):
-        found.append("the rows of its latent average differ")
-    return found
+        problems.append("the rows of its latent average differ")
+    return problems
 
 
 def encoder_name(model: PSp) -> str:

@@ -109,12 +109,12 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) ->
     with torch.device("meta"):
         wanted = ENCODERS.build(**ENCODERS.checked({"name": name, **config})).state_dict()
     used = layout.without_extra_heads(state, rows)
-    found = {key.removeprefix("encoder."): value for key, value in used.items() if key.startswith("encoder.")}
+    own = {key.removeprefix("encoder."): value for key, value in used.items() if key.startswith("encoder.")}
     lines = [f"encoder: {name}, {settings(config)}"]
     if (heads := layout.count(state, "encoder.styles")) > rows:
         lines.append(f"encoder: the generator uses the first {rows} of its {heads} heads")
-    other = [key for key in wanted if key in found and wanted[key].shape != found[key].shape]
-    lines += lines_of_gaps("encoder", *gaps(found, wanted))
+    other = [key for key in wanted if key in own and wanted[key].shape != own[key].shape]
+    lines += lines_of_gaps("encoder", *gaps(own, wanted))
     return lines + [f"encoder: of another shape: {listed(other)}"] * bool(other)
 
 

@@ -87,8 +87,8 @@ def parts(content: object) -> Content:
     """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has none."""
     if not isinstance(content, dict):
         raise CheckpointError("this is not a pSp checkpoint, because it has no state_dict")
-    found = next(filter(None, (unwrap(content, anchor) for anchor in ANCHORS)), [])
-    state = found[0].tensors if found else content.get("state_dict")
+    networks = next(filter(None, (unwrap(content, anchor) for anchor in ANCHORS)), [])
+    state = networks[0].tensors if networks else content.get("state_dict")
     if not isinstance(state, dict):
         raise CheckpointError("this is not a pSp checkpoint, because it has no state_dict")
     if not all(isinstance(value, Tensor) for value in state.values()):

@@ -200,7 +200,7 @@ def _graph(part: Part, about: Mapping[str, object], half: bool) -> bytes:
     """Trace the network and return the content of the file."""
     batch = torch.export.Dim("batch")
     module = _in_half(part.module) if half else part.module
-    if any(isinstance(found, PSp) and found.encoder.reads_gradient for found in module.modules()):
+    if any(isinstance(inner, PSp) and inner.encoder.reads_gradient for inner in module.modules()):
         module = _differentiated(module, tuple(part.inputs.values()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -275,9 +275,9 @@ def _gradient_of_input(
 def _in_half(module: nn.Module) -> nn.Module:
     """Return a copy that computes in float16: all of an encoder, and a generator as `set_precision` does."""
     copied = copy.deepcopy(module)
-    for found in copied.modules():
-        if isinstance(found, PSp):
-            encoder: Any = found.encoder
+    for inner in copied.modules():
+        if isinstance(inner, PSp):
+            encoder: Any = inner.encoder
             encoder.half()
             for part in (encoder, encoder.corrector) if encoder.corrects_features else (encoder,):
                 part.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
@@ -294,8 +294,8 @@ def _difference(content: bytes, part: Part, count: int, expected: list[np.ndarra
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = {name: example.numpy() for name, example in zip(part.inputs, _batch(part, count), strict=True)}
-    found = session.run(list(part.outputs), inputs)
-    pairs = zip(found, expected, strict=True)
+    results = session.run(list(part.outputs), inputs)
+    pairs = zip(results, expected, strict=True)
     return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)
 
 

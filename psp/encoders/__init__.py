@@ -94,11 +94,11 @@ def with_input_channels(encoder: Encoder, channels: int) -> nn.Module:
     """
     twin = _rebuilt(encoder, input_channels=channels)
     fresh, tensors, before = twin.state_dict(), dict(encoder.state_dict()), encoder.input_channels
-    for name, found in tensors.items():
-        if found.shape == fresh[name].shape:
+    for name, tensor in tensors.items():
+        if tensor.shape == fresh[name].shape:
             continue
         if channels == before + 1:  # a rendering's channels, if any, come after the source's
-            joined = found[:, :before], torch.zeros_like(found[:, :1]), found[:, before:]
+            joined = tensor[:, :before], torch.zeros_like(tensor[:, :1]), tensor[:, before:]
             tensors[name] = torch.cat(joined, dim=1)  # [width, channels (+ rendering's), k, k]
         else:
             tensors[name] = fresh[name]
@@ -128,8 +128,7 @@ def started_from(encoder: nn.Module | Encoder, fresh: nn.Module) -> tuple[nn.Mod
 
     Returns:
         The fresh encoder, and the beginning of a sentence about what was copied: "134 of 150 tensors, without
-            corrector,
-        were loaded".
+        corrector, were loaded".
 
     Raises:
         UserError: Only one of the two gives deltas on its first code, or fewer than half of the weights fit.

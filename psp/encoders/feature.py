@@ -166,9 +166,8 @@ class FeatureStyleEncoder(GradualStyleEncoder):
             UserError: Images or rendering have another size or number of channels.
         """
         check_images(rendering, self.img_channels, self.input_size)
-        return self.corrector(
-            torch.cat([self.checked(images), rendering], dim=1), offsets
-        )  # [N, feature_channels, r, r]
+        together = torch.cat([self.checked(images), rendering], dim=1)  # [N, input_channels + img_channels, S, S]
+        return self.corrector(together, offsets)  # [N, feature_channels, r, r]
 
 
 @ENCODERS.register("light_feature")

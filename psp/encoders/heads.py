@@ -27,9 +27,7 @@ class StyleHead(nn.Module):
         layers: list[nn.Module] = []
         for i in range(spatial.bit_length() - 1):
             conv = ops.Conv2d(in_channels if i == 0 else width, width, 3, stride=2, padding=1)
-            nn.init.kaiming_normal_(
-                conv.weight, a=slope
-            )  # He's initialisation keeps the signal through four to six layers
+            nn.init.kaiming_normal_(conv.weight, a=slope)  # keeps the signal through four to six layers
             layers += [conv, nn.LeakyReLU(slope, inplace=True)]
         self.convs = nn.Sequential(*layers)
         self.linear = EqualLinear(width, w_dim)

@@ -5,12 +5,12 @@ The parameters have the names of the published ArcFace and pSp weights, so that 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from psp.encoders.encoder import Encoder, check_images, check_input_size, middle_rows
-from psp.encoders.prelu import PReLU
 from stylegan2 import ops
 from stylegan2.convert.envelope import load_network_tensors
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -20,6 +20,33 @@ UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
 TRUNK = ("input_layer.", "body.")  # prefixes of the parameters of the trunk
 STEM = "input_layer.0.weight"
 SQUEEZE = 16  # reduction of the squeeze-and-excitation bottleneck
+
+
+class PReLU(nn.PReLU):
+    """PReLU (arXiv 1502.01852) with a gradient by vectorised operators, which is three times as fast on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply the negative values of input [N, C, ...] by the slopes [C]."""
+        if torch.is_grad_enabled() and input.device.type == "cpu" and input.dtype == self.weight.dtype:
+            return _PReLU.apply(input, self.weight)
+        return super().forward(input)
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.nn.functional.prelu(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        where_positive = torch.ops.aten.threshold_backward(grad, x, 0)
+        where_negative = grad - where_positive
+        slopes = weight.view(-1, *[1] * (x.ndim - 2))  # [C, 1, ...]
+        of_x = torch.addcmul(where_positive, where_negative, slopes)
+        of_weight = (where_negative * x).sum([0, *range(2, x.ndim)])  # [C]
+        return of_x, of_weight.sum_to_size(weight.shape)
 
 
 def activation(channels: int, slope: float | None) -> nn.Module:
@@ -188,18 +215,18 @@ def start_trunk(encoder: nn.Module | Encoder, path: str | Path) -> None:
         CheckpointError: The file does not hold the trunk of this encoder.
     """
     own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(TRUNK)}
-    found = {name: tensor for name, tensor in load_network_tensors(path, STEM).items() if name.startswith(TRUNK)}
-    if STEM in found and STEM in own:
-        found[STEM] = _fitting_stem(own[STEM], found[STEM], getattr(encoder, "input_channels", None))
-    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in found.items()}:
+    stored = {name: tensor for name, tensor in load_network_tensors(path, STEM).items() if name.startswith(TRUNK)}
+    if STEM in stored and STEM in own:
+        stored[STEM] = _fitting_stem(own[STEM], stored[STEM], getattr(encoder, "input_channels", None))
+    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in stored.items()}:
         raise CheckpointError(
             f"{path} does not hold the trunk of this encoder: it fits encoders of the published size only"
         )
-    encoder.load_state_dict(found, strict=False)  # such a file has no heads
+    encoder.load_state_dict(stored, strict=False)  # such a file has no heads
 
 
-def _fitting_stem(own: Tensor, found: Tensor, image_channels: int | None) -> Tensor:
+def _fitting_stem(own: Tensor, stored: Tensor, image_channels: int | None) -> Tensor:
     """Return the filters [width, channels, 3, 3] of the file if they read the encoder's image, else its own."""
-    if found.shape[1] != image_channels:
+    if stored.shape[1] != image_channels:
         return own
-    return torch.cat([found, own[:, image_channels:]], dim=1)  # [width, image and rendering, 3, 3]
+    return torch.cat([stored, own[:, image_channels:]], dim=1)  # [width, image and rendering, 3, 3]

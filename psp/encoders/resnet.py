@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psp.encoders.encoder import check_images, check_input_size, middle_rows
-from psp.encoders.prelu import PReLU
+from psp.encoders.irse import PReLU
 from stylegan2 import ops
 
 RESNET34_UNITS = (3, 4, 6, 3)

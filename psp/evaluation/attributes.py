@@ -59,8 +59,8 @@ def attribute_classifier(
         classifier = kind(**metadata["classifier"])
         load_module(classifier, tensors, KIND)
     except CheckpointError:  # there is none yet, or it is damaged
-        classifier, found = _train(labelled, device)
-        metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": found}
+        classifier, measured = _train(labelled, device)
+        metadata = {"kind": KIND, "classifier": classifier.config, "accuracies": measured}
         metadata["probe"] = isinstance(classifier, AttributeProbe)
         checkpoint.save(path, module_tensors(KIND, classifier), metadata)
     return classifier.eval().requires_grad_(False).to(device), metadata["accuracies"]

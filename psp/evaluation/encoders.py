@@ -16,12 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render
 from psp.evaluation.metrics import Metrics
-from psp.evaluation.per_image import PerImageValues
-from psp.evaluation.shared_jobs import Job
-from psp.evaluation.tables import sheet, table, tables
+from psp.evaluation.per_image import PerImageValues, sheet, table, tables
+from psp.evaluation.shared_jobs import HeldOutSet, Job
 from psp.mixing import Mixing, Variants
 from psp.model import PSp, fit
 from psp.precision import autocast
@@ -63,19 +61,19 @@ def compare_methods(
         The content of metrics.json: `header`, then the means.
     """
     make_folder(exp_dir)
-    found: dict[str, dict[str, PerImageValues]] = {}
+    stored_values: dict[str, dict[str, PerImageValues]] = {}
     values: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     content, text = dict(header), ""
     for held_out, methods in rows:
         print(f"{held_out.name}: {held_out.count} images")
         for method in methods:
             stored = evaluate_method(method, held_out, metrics, exp_dir / "per_image", shown, precision)
-            found.setdefault(held_out.name, {})[method.name] = stored
+            stored_values.setdefault(held_out.name, {})[method.name] = stored
             values.setdefault(held_out.name, {})[method.name] = stored.first(held_out.count)
             numbers, text = tables(values, titles)
             content = {**header, **numbers}
             _write(exp_dir, content, text)
-    images.write_image(exp_dir / "comparison.png", _comparison(rows, found, shown, show_sources))
+    images.write_image(exp_dir / "comparison.png", _comparison(rows, stored_values, shown, show_sources))
     print(text)
     return content
 
@@ -161,7 +159,7 @@ def quality_jobs(
 
 def _comparison(
     rows: Sequence[tuple[HeldOutSet, Sequence[Method]]],
-    found: Mapping[str, Mapping[str, PerImageValues]],
+    stored_values: Mapping[str, Mapping[str, PerImageValues]],
     shown: int,
     show_sources: bool,
 ) -> np.ndarray:
@@ -170,10 +168,10 @@ def _comparison(
     for held_out, methods in rows:
         prefix = f"{held_out.name}: " if len(rows) > 1 else ""
         size = methods[0].source_size
-        count = min(shown, held_out.count, len(found[held_out.name][methods[0].name].pictures))
+        count = min(shown, held_out.count, len(stored_values[held_out.name][methods[0].name].pictures))
         if show_sources:
             pictures[f"{prefix}source"] = held_out.sources(count, size)
-        for name, stored in found[held_out.name].items():
+        for name, stored in stored_values[held_out.name].items():
             pictures[f"{prefix}{name}"] = list(stored.pictures[:count])
         pictures[f"{prefix}target"] = held_out.targets(count, size)
     return sheet(pictures)

@@ -1,10 +1,12 @@
-"""Feature networks by name, for Frechet and kernel distances and for precision and recall."""
+"""Feature networks by name, and cached statistics of the features of the images that a generator was trained on."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +15,15 @@ from psp.perception.dlib_resnet import load_dlib
 from psp.perception.efficientnet_lite0 import STRIDE, load_efficientnet_lite0
 from psp.perception.inception import load_inception
 from psp.pretrained_files import PRETRAINED
-from stylegan2.metrics.samples import as_rgb
-from stylegan2.runtime.errors import UserError
+from stylegan2.metrics.features import FeatureStatistics, feature_statistics
+from stylegan2.metrics.samples import as_rgb, batches
+from stylegan2.runtime import checkpoint, images
+from stylegan2.runtime.errors import CheckpointError, UserError
+from stylegan2.runtime.files import cache_folder
 
 EFFNET_SIDES = (64, 224)
 """smallest and largest input side of EfficientNet-Lite0, which was trained with the latter"""
+KIND = "features"
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,51 @@ _BUILDERS = {"effnet": _effnet, "dlib": _dlib, "inception": _inception}
 def _key(entry: str, path: str | Path | None) -> str:
     """Return a key for a network and its weights."""
     return f"{entry} {hashlib.sha256(PRETRAINED.locate(entry, path).read_bytes()).hexdigest()[:16]}"
+
+
+class Pictures(Protocol):
+    """Pictures by index, uint8 [R, R, C] each."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+class RealImages:
+    """The first `count` images that a generator was trained on.
+
+    Args:
+        pixels: uint8 [R, R, C] by index.
+        key: Key of their content, which changes whenever that changes.
+        count: How many images are used.
+    """
+
+    def __init__(self, pixels: Pictures, key: str, count: int) -> None:
+        self.pixels, self.count = pixels, min(count, len(pixels))
+        self.key = f"{key} first {self.count}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, batch_size: int, name: str) -> Iterator[Tensor]:
+        """Yield images [N, C, R, R] in [-1, 1], and show a progress bar."""
+        for part in batches(self.count, batch_size, name):
+            yield torch.stack([images.to_tensor(self.pixels[i]) for i in range(part.start, part.stop)])  # [N, C, R, R]
+
+    def statistics(self, network: FeatureNetwork, keep: bool, batch_size: int) -> FeatureStatistics:
+        """Return the statistics of the features of all images, from the cache if it has them.
+
+        Args:
+            keep: Whether the features themselves are needed too.
+        """
+        digest = hashlib.sha256(f"{self.key} {network.key}".encode()).hexdigest()[:16]
+        path = cache_folder() / f"features-{digest}.safetensors"
+        try:
+            tensors, _ = checkpoint.read(path)
+            statistics = FeatureStatistics.restore(tensors)
+            if statistics.kept is not None or not keep:
+                return statistics
+        except CheckpointError:  # there is none yet, or it is damaged
+            pass
+        statistics = feature_statistics(self.batches(batch_size, f"real images, {network.name}"), network, keep)
+        checkpoint.save(path, statistics.tensors(), {"kind": KIND, "images": self.key, "network": network.key})
+        return statistics

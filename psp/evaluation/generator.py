@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.evaluation.attributes import LabelledImages, attribute_classifier
-from psp.evaluation.features import FeatureNetwork, feature_network
-from psp.evaluation.real_images import Pictures, RealImages
+from psp.evaluation.features import FeatureNetwork, Pictures, RealImages, feature_network
 from psp.inference.detect import build_detector
 from psp.losses.lpips import build_perceptual
 from psp.pretrained_files import PRETRAINED
@@ -230,7 +229,7 @@ def _separability(inputs: MetricInputs, name: str) -> Result:
     z = latents(inputs.generator, inputs.num_samples, inputs.seed)
     samples = inputs.sample(inputs.num_samples, "samples, attributes")
     logits = torch.cat([classifier(batch).cpu() for batch in samples])  # [N, A]
-    found = {"z": separation.separability(z, logits, attributes)}
+    by_space = {"z": separation.separability(z, logits, attributes)}
     if has_w(inputs.generator):
         labels = classes(inputs.generator, len(z), inputs.seed)
         w = []
@@ -238,8 +237,8 @@ def _separability(inputs: MetricInputs, name: str) -> Result:
             own = None if labels is None else labels[part]
             ws = mapped(inputs.generator, z[part].to(inputs.device), inputs.truncation_psi, own)  # [n, num_ws, w_dim]
             w.append(ws[:, 0].cpu())
-        found["w"] = separation.separability(torch.cat(w), logits, attributes)
-    values = {f"separability_{space}{end}": scores[key] for space, scores in found.items() for end, key in _SCORES}
+        by_space["w"] = separation.separability(torch.cat(w), logits, attributes)
+    values = {f"separability_{space}{end}": scores[key] for space, scores in by_space.items() for end, key in _SCORES}
     departures = inputs.departures(
         separation.PAPER_SAMPLES,
         f"{len(attributes)} attributes, one small classifier for all of them",
@@ -247,8 +246,8 @@ def _separability(inputs: MetricInputs, name: str) -> Result:
         and "few samples for an SVM of that many dimensions: trust the held-out score",
     )
     details = {
-        "entropies": {space: scores["entropies"] for space, scores in found.items()},
-        "constant": found["z"]["constant"],
+        "entropies": {space: scores["entropies"] for space, scores in by_space.items()},
+        "constant": by_space["z"]["constant"],
         "classifier_accuracy": accuracies,
     }
     return Result(values, len(z), separation.PROTOCOL, departures, "attribute classifier", details)
@@ -277,11 +276,11 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
     real = torch.stack([images.to_tensor(inputs.held_out[i]) for i in range(count)])  # [N, C, R, R]
     generated = torch.cat(list(inputs.sample(count)))  # [N, C, R, R]
     resynthesise = partial(_resynthesise, inputs, distance)
-    found = []
+    distances = []
     for pictures in (generated, real):
         batches = (part.to(inputs.device) for part in pictures.split(inputs.batch_size))
-        found.append(attribution.projection_distances(batches, resynthesise, distance))  # [N]
-    details = attribution.attribution(*found)
+        distances.append(attribution.projection_distances(batches, resynthesise, distance))  # [N]
+    details = attribution.attribution(*distances)
     values = {
         "attribution_auc": details["auc"],
         "attribution_generated": details["generated"],
@@ -299,8 +298,8 @@ def _attribution(inputs: MetricInputs, name: str) -> Result:
 def _resynthesise(inputs: MetricInputs, distance: nn.Module, targets: Tensor) -> Tensor:
     """Return the re-synthesis of targets [N, C, R, R] by the projector: [N, C, R, R]."""
     schedule = Schedule(steps=inputs.projection_steps, seed=inputs.seed)
-    found = project(inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule)
-    return found.images
+    projection = project(inputs.generator, targets, lambda a, b: distance(as_rgb(a), as_rgb(b)), schedule=schedule)
+    return projection.images
 
 
 @register_metric("face_ratio")
@@ -317,11 +316,11 @@ def _face_ratio(inputs: MetricInputs, name: str) -> Result:
 def face_rate(pictures: Sequence[np.ndarray] | np.ndarray, name: str) -> float:
     """Return the share of the uint8 pictures [R, R, C] in which MTCNN finds a face."""
     detect = build_detector("mtcnn")
-    found = []
+    hits = []
     for picture in track(pictures, f"faces, {name}", "img", leave=False):
         rgb = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture[:, :, :3]  # [R, R, 3]
-        found.append(bool(detect(images.resize(rgb, (DETECTION_SIDE, DETECTION_SIDE)))))
-    return float(np.mean(found))
+        hits.append(bool(detect(images.resize(rgb, (DETECTION_SIDE, DETECTION_SIDE)))))
+    return float(np.mean(hits))
 
 
 def _kept(real: FeatureStatistics, fake: FeatureStatistics) -> tuple[Tensor, Tensor]:

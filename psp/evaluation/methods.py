@@ -115,15 +115,8 @@ FAMILIES = {
     "light_feature_gradient": "feature, by gradients",
 }
 """names of single-pass encoders in the papers"""
-PUBLISHED = (
-    "gradual",
-    "w",
-    "w_plus_naive",
-    "e4e",
-    "restyle",
-    "feature",
-    "feature_gradient",
-)  # the name in the papers identifies these
+PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature", "feature_gradient")
+"""encoders that are identified by their names in the papers"""
 
 
 def encoder_name(model: PSp) -> str:
@@ -173,16 +166,16 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
     """
     loaded = [(given, path, *load(path)) for given, path in entries]
     _check_alike([(path, model) for _, path, model, _ in loaded])
-    found: dict[str, tuple[PSp, Metadata]] = {}
+    models: dict[str, tuple[PSp, Metadata]] = {}
     paths: dict[str, str] = {}
     for given, path, model, metadata in loaded:
         name = given or encoder_name(model)
-        if name in found:
+        if name in models:
             raise UserError(
                 f"{paths[name]} and {path} are both called {name!r}: give them different names, such as NAME={path}"
             )
-        found[name], paths[name] = (model, metadata), path
-    return found
+        models[name], paths[name] = (model, metadata), path
+    return models
 
 
 def _check_alike(models: Sequence[tuple[str, PSp]]) -> None:

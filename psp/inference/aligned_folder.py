@@ -29,8 +29,7 @@ from stylegan2.runtime.image_reader import read_picture
 from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import is_safe_path, printable
 from stylegan2.runtime.progress import track
-from stylegan2.runtime.threads import ordered_map
-from stylegan2.runtime.work_group import WorkGroup, lost_message
+from stylegan2.runtime.work_group import WorkGroup, lost_message, ordered_map
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.txt"
 PARTS = ".parts"  # folder of the records of the other processes, until the first process joins them

@@ -168,12 +168,12 @@ class MtcnnDetector:
         boxes, scores, points = self.network.detect(picture, landmarks=True)
         if boxes is None:
             return []
-        found = []
+        faces = []
         for box, score, five in zip(boxes, scores, points, strict=True):
             if score >= self.threshold:
                 x0, y0, x1, y1 = (float((v + 0.5) / scale - 0.5) for v in box)
-                found.append(Face((x0, y0, x1, y1), (np.asarray(five, np.float64) + 0.5) / scale - 0.5, float(score)))
-        return found
+                faces.append(Face((x0, y0, x1, y1), (np.asarray(five, np.float64) + 0.5) / scale - 0.5, float(score)))
+        return faces
 
 
 def _plain_convolution(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

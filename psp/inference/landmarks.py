@@ -43,12 +43,12 @@ def read_landmarks(path: Path) -> Faces:
     with reading(path, "a file of landmarks"):
         if path.stat().st_size > MAX_TEXT:
             raise UserError(f"it is larger than the {MAX_TEXT:,} bytes that are allowed")
-        found = readers[path.suffix.lower()](path)
-        if not found:
+        photos = readers[path.suffix.lower()](path)
+        if not photos:
             raise UserError("it contains no file names")
-        found = {name: _limited(faces) for name, faces in found.items()}
-        _check_any(found)
-    return found
+        photos = {name: _limited(faces) for name, faces in photos.items()}
+        _check_any(photos)
+    return photos
 
 
 def _limited(faces: list[np.ndarray | str]) -> list[np.ndarray | str]:
@@ -57,10 +57,10 @@ def _limited(faces: list[np.ndarray | str]) -> list[np.ndarray | str]:
     return [f"is one of {len(faces):,}; at most {MAX_FACES} are allowed for a photo"]
 
 
-def _check_any(found: Faces) -> None:
+def _check_any(photos: Faces) -> None:
     """Raise a UserError that describes the first face that cannot be used if no other can."""
-    reasons = [(name, face) for name, faces in found.items() for face in faces if isinstance(face, str)]
-    if reasons and not any(isinstance(face, np.ndarray) for faces in found.values() for face in faces):
+    reasons = [(name, face) for name, faces in photos.items() for face in faces if isinstance(face, str)]
+    if reasons and not any(isinstance(face, np.ndarray) for faces in photos.values() for face in faces):
         name, reason = reasons[0]
         raise UserError(f"a face of {name[:200]!r} {reason}")
 
@@ -86,12 +86,12 @@ def _faces(value: object) -> list[np.ndarray | str]:
 def _from_csv(path: Path) -> Faces:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = [line for line in csv.reader(file) if line]
-    found: Faces = {}
+    photos: Faces = {}
     for number, (name, *values) in enumerate(lines):
         if number == 0 and not _is_number(values[0] if values else ""):
             continue  # the header
-        found.setdefault(name, []).append(_face([value for value in values if value.strip()]))
-    return found
+        photos.setdefault(name, []).append(_face([value for value in values if value.strip()]))
+    return photos
 
 
 def _is_number(text: str) -> bool:
@@ -114,10 +114,10 @@ def _from_npz(path: Path) -> Faces:
         raise UserError(f"its files are not a list of names, or its {kind} are not rows of numbers")
     if len(names) != len(values):
         raise UserError(f"it has {len(names)} files and {len(values)} {kind}")
-    found: Faces = {}
+    photos: Faces = {}
     for name, value in zip(names, values, strict=True):
-        found.setdefault(str(name), []).append(_face(value))
-    return found
+        photos.setdefault(str(name), []).append(_face(value))
+    return photos
 
 
 def _face(value: object) -> np.ndarray | str:

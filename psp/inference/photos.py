@@ -16,7 +16,7 @@ from psp.inference.sources import PhotoTask
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.image_reader import shrink_factor
-from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import ordered_map
 
 THUMBNAIL = 160  # px, longer side of a picture on the contact sheet
 

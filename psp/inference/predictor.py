@@ -39,7 +39,7 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import Region, cut_region, to_uint8
 from stylegan2.runtime.progress import Progress
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Predictor:
         Raises:
             UserError: No directions of this generator are known, or a file of directions cannot be read.
         """
-        found = find_directions(self.model.generator, self.directions_files)
-        return {name: directions for directions in reversed(found) for name in directions.names}
+        sources = find_directions(self.model.generator, self.directions_files)
+        return {name: directions for directions in reversed(sources) for name in directions.names}
 
     @overload
     def invert(
@@ -193,8 +193,8 @@ class Predictor:
         refinement = None
         if refine or pivotal:
             refinement = Refinement(build_losses(LAMBDAS), refine, pivotal)
-        found = self._faces(photos, crop or align, batch_size, None, refinement)
-        return _as_given(photos, [faces[0] for faces in found])
+        results = self._faces(photos, crop or align, batch_size, None, refinement)
+        return _as_given(photos, [faces[0] for faces in results])
 
     def translate(
         self,
@@ -231,9 +231,9 @@ class Predictor:
         """
         aligning = crop or (self.sources.aligns if align is None else align)
         mixing = Mixing(rows, outputs, seed=seed) if outputs != 1 else None
-        found = [[face.image for face in faces] for faces in self._faces(pictures, aligning, batch_size, mixing, None)]
-        answers: list[Any] = found if outputs != 1 else [images[0] for images in found]
-        return _as_given(pictures, answers)
+        results = self._faces(pictures, aligning, batch_size, mixing, None)
+        images = [[face.image for face in faces] for faces in results]
+        return _as_given(pictures, images if outputs != 1 else [image for (image,) in images])
 
     @overload
     def edit(self, faces: Face, **strengths: float) -> Face: ...
@@ -391,6 +391,6 @@ def _to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def _as_given(pictures: Picture | Sequence[Picture], found: list[Found]) -> Found | list[Found]:
+def _as_given(pictures: Picture | Sequence[Picture], results: list[Result]) -> Result | list[Result]:
     """Return the only result if a single picture was given, else the list of results."""
-    return found[0] if isinstance(pictures, Picture) else found
+    return results[0] if isinstance(pictures, Picture) else results

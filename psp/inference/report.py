@@ -1,4 +1,4 @@
-"""Writing the results of a translated photo: pictures, and a record from which the report is made later."""
+"""Write the results of a translated photo: pictures, and a record from which the report is made later."""
 
 import io
 import os
@@ -9,21 +9,61 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from psp.inference.align import Point
+from psp.inference.align import Crop, Point, paste_back
 from psp.inference.aligned_folder import Entry
 from psp.inference.names import Names
-from psp.inference.pasting import PASTED, PastedPhoto
 from psp.inference.photos import THUMBNAIL, Photo, Portrait
-from psp.inference.sheets import SHEET
 from psp.model import Codes
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import atomic_file, is_of_one_file, writing
 from stylegan2.runtime.journal import Journal
 
-RESULTS, COUPLED = "inference_results", "inference_coupled"
+RESULTS, COUPLED, PASTED = "inference_results", "inference_coupled", "inference_pasted"
+SHEET = "contact_sheet"
 OUTPUTS_A_ROW = 8  # number of outputs per source on a contact sheet
 CELLS_A_ROW = 6  # columns of the grid of a source and its outputs
+
+
+@dataclass
+class PastedPhoto:
+    """A photo whose translated faces arrive one by one.
+
+    The photo is read again after its last face has arrived, so that it is not held in memory until then.
+    """
+
+    file: Path
+    names: list[str]
+    """names of the photos to write, one for each of the K outputs of a face"""
+    missing: int
+    """number of faces that have not arrived yet"""
+    faces: list[tuple[Crop, list[np.ndarray]]] = field(default_factory=list)
+
+    def add(self, folder: Path, crop: Crop, results: list[np.ndarray]) -> list[str]:
+        """Add the outputs of a face and, after the last face, write the photos.
+
+        Args:
+            folder: Folder for the photos.
+            crop: Position of the face in the photo.
+            results: K outputs, uint8 [R, R, 3].
+
+        Returns:
+            The names of the photos that were written.
+
+        Raises:
+            ImageError: The photo can no longer be read, or the result cannot be written.
+        """
+        self.faces.append((crop, results))
+        self.missing -= 1
+        if self.missing:
+            return []
+        photo = images.read_image(self.file)  # [H, W, 3]
+        for k, name in enumerate(self.names):
+            pasted = photo
+            for crop, outputs in self.faces:
+                pasted = paste_back(pasted, outputs[k], crop)  # [H, W, 3]
+            images.write_image(folder / name, pasted)
+        return self.names
 
 
 @dataclass

@@ -12,8 +12,7 @@ from torch import Tensor
 from psp.losses import WeightedLosses
 from psp.mixing import Mixing, Variants
 from psp.model import LOSS_SIZE, Codes, PSp
-from psp.optimize import losses_for, optimize_codes
-from psp.pivotal import tune_generator
+from psp.optimize import losses_for, optimize_codes, tune_generator
 from psp.precision import autocast, safe_precision
 from stylegan2.latents.sampling import render
 from stylegan2.networks.protocols import Generator
@@ -32,7 +31,7 @@ class Refinement:
     steps: int = 0
     """steps of W+ optimisation that start from the encoder's codes (`psp.optimize`)"""
     pivotal_steps: int = 0
-    """steps of pivotal tuning, which tunes a copy of the generator for each image (`psp.pivotal`)"""
+    """steps of pivotal tuning, which tunes a copy of the generator for each image (`psp.optimize`)"""
     locality: float = 0.0
     """weight of the locality regularization of pivotal tuning"""
     seed: int = 0
@@ -151,7 +150,7 @@ def _refine(model: PSp, sources: list[Tensor], codes: Codes, r: Refinement) -> t
 
 
 def tune_for(generator: Generator, sources: list[Tensor], pivot: Codes, r: Refinement) -> Generator:
-    """Tune a copy of a generator such that it renders all of N sources from their codes (see `psp.pivotal`).
+    """Tune a copy of a generator such that it renders all of N sources from their codes (see `psp.optimize`).
 
     Args:
         generator: The generator, which stays unchanged.

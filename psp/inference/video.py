@@ -90,11 +90,11 @@ def edit_video(
     for_codes = None if refinement is None else replace(refinement, pivotal_steps=0)
     sources = (cut.source for _, cut in _portraits(source, clip, task, size, model.encoder.input_size) if cut)
     batches = translate(model, sources, BATCH, device, refinement=for_codes, precision=precision)
-    found = [codes for batch in track(batches, "encoding", "batch") for codes in batch.codes.split(1)]
+    encoded = [codes for batch in track(batches, "encoding", "batch") for codes in batch.codes.split(1)]
     generator: Generator = model.generator
     if refinement is not None and refinement.pivotal_steps:
-        generator = _tune(model, source, clip, task, size, found, refinement)
-    edited = (move_codes(generator, codes, moves) for codes in found)
+        generator = _tune(model, source, clip, task, size, encoded, refinement)
+    edited = (move_codes(generator, codes, moves) for codes in encoded)
     frames = _edited(_portraits(source, clip, task, size, model.encoder.input_size), edited, generator)
     write_video(source, out, track(frames, "rendering", "frame", total=len(clip.landmarks)))
     return clip

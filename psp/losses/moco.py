@@ -43,12 +43,12 @@ class MoCo(nn.Module):
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
-        found = PRETRAINED.locate("moco_v2", path)
+        file = PRETRAINED.locate("moco_v2", path)
         from torchvision.models import resnet50  # here, because it imports all of torchvision
 
         network = resnet50(weights=None)
         network.add_module("fc", nn.Identity())
-        weights.fill(network, query_encoder(found), found)
+        weights.fill(network, query_encoder(file), file)
         self.network = weights.freeze(network, channels_last=True)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)

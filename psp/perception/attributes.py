@@ -119,9 +119,9 @@ def accuracies(
     """
     device = next((t.device for t in classifier.state_dict().values()), torch.device("cpu"))
     parts = [as_float(part).to(device) for part in images.split(batch_size)]
-    found = classify(classifier, parts) > 0  # [N, A]
+    predicted = classify(classifier, parts) > 0  # [N, A]
     yes, no = labels == 1, labels == 0  # [N, A]; NaN is neither
-    sides = [(found & yes).sum(0) / yes.sum(0), (~found & no).sum(0) / no.sum(0)]  # [A] each
+    sides = [(predicted & yes).sum(0) / yes.sum(0), (~predicted & no).sum(0) / no.sum(0)]  # [A] each
     return dict(zip(names, ((sides[0] + sides[1]) / 2).tolist(), strict=True))
 
 

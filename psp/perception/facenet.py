@@ -52,7 +52,7 @@ def load_facenet(path: str | Path | None = None) -> FaceNet:
     path = PRETRAINED.locate("facenet_vggface2", path)
     network = FaceNet()
     classifier = ("logits.weight", "logits.bias")  # the classes are the 8631 people of the training set
-    found = load_network_tensors(path, "conv2d_1a.conv.weight")
-    tensors = {key: value for key, value in found.items() if key not in classifier}
+    stored = load_network_tensors(path, "conv2d_1a.conv.weight")
+    tensors = {key: value for key, value in stored.items() if key not in classifier}
     weights.fill(network.network, tensors, path)
     return weights.freeze(network, channels_last=True)

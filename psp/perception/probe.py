@@ -76,12 +76,12 @@ def fit_probe(probe: AttributeProbe, images: Tensor, labels: Tensor) -> None:
             images, the labels of the attributes in `MIRRORED` are inverted.
     """
     device = probe.mean.device
-    found = []
+    features = []
     for flip in (False, True):
         for part in batches(len(images), AT_ONCE, "features of labelled images"):
             pixels = images[part].to(device).float() / 127.5 - 1  # [n, C, H, W]
-            found.append(probe.features(pixels.flip(3) if flip else pixels))
-    x = torch.cat(found)  # [2 N, F]
+            features.append(probe.features(pixels.flip(3) if flip else pixels))
+    x = torch.cat(features)  # [2 N, F]
     y = torch.cat([labels, mirrored(probe.names, labels)]).to(device)  # [2 N, A]
     probe.mean.copy_(x.mean(0))
     probe.scale.copy_(x.std(0).clamp_min(1e-6))

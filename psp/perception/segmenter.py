@@ -79,17 +79,17 @@ def _block(width_in: int, width: int) -> nn.Sequential:
 # --- intersection over union ---
 
 
-def overlaps(found: Tensor, truth: Tensor, label_nc: int) -> tuple[Tensor, Tensor]:
+def overlaps(predicted: Tensor, truth: Tensor, label_nc: int) -> tuple[Tensor, Tensor]:
     """Count the pixels of the intersection and the union of two label maps, for each label.
 
     Args:
-        found, truth: Label ids, int64 [N, S, S].
+        predicted, truth: Label ids, int64 [N, S, S].
         label_nc: Number of labels.
 
     Returns:
         Intersection and union in pixels, each int64 [N, label_nc].
     """
-    masks = [F.one_hot(ids, label_nc).flatten(1, 2).bool() for ids in (found, truth)]  # 2 x [N, S * S, label_nc]
+    masks = [F.one_hot(ids, label_nc).flatten(1, 2).bool() for ids in (predicted, truth)]  # 2 x [N, S * S, label_nc]
     return (masks[0] & masks[1]).sum(1), (masks[0] | masks[1]).sum(1)  # [N, label_nc] each
 
 

@@ -7,10 +7,9 @@ import gradio as gr
 
 from psp.inference.predictor import Face, Predictor
 from psp.web import studio
-from psp.web.events import as_sentence, bind
+from psp.web.components import Subject, as_sentence, bind, first_of, gallery_of, upload
 from psp.web.look import HEADER
 from psp.web.tabs import build_edit, build_generate, build_invert, build_mix, build_restore, build_toonify
-from psp.web.upload import Subject, first_of, gallery_of, upload
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.progress import listening
 

@@ -8,11 +8,12 @@ from PIL import Image, ImageChops
 
 from psp.inference.predictor import Face, Predictor
 from psp.web import studio
-from psp.web.events import as_sentence, bind
-from psp.web.upload import (
+from psp.web.components import (
     Subject,
     as_large_as_shown,
+    as_sentence,
     before_and_after,
+    bind,
     first_of,
     gallery_of,
     help_text,
@@ -147,10 +148,10 @@ def build_mix(model: Predictor, subject: Subject, examples: Sequence[str]) -> No
         style, turn = gr.State(None), gr.State(0)
         with gr.Row():
             mixed = [result(ROW_TITLES[rows], f"mixed_{rows}") for rows in studio.ROWS]
-        found = [style, other, message, turn]
-        bind(partial(gr.on, [other.upload, other.clear]), partial(find_style, model), [other, turn], found)
+        values = [style, other, message, turn]
+        bind(partial(gr.on, [other.upload, other.clear]), partial(find_style, model), [other, turn], values)
         chosen = bind(samples.select, copy_selected, [samples], [other], queue=False)
-        bind(chosen.then, partial(find_style, model), [other, turn], found)
+        bind(chosen.then, partial(find_style, model), [other, turn], values)
         bind(
             partial(gr.on, [turn.change, subject.turn.change]), partial(show_mixed, model),
             [subject.face, style], mixed, show_progress="minimal",

@@ -60,17 +60,17 @@ def scored_latents(generator: Generator, labels: Path, latents: Path | None) -> 
     Raises:
         UserError: The labels have names but `latents` is missing, or a name is not in `latents`.
     """
-    found = read_scores(labels)
-    if found.key == "seed":
-        w = torch.cat([seeded_w(generator, [int(seed)])[:, 0] for seed in found.keys])  # [N, w_dim]
-        return w, {name: values.to(w.device) for name, values in found.values.items()}
+    scores = read_scores(labels)
+    if scores.key == "seed":
+        w = torch.cat([seeded_w(generator, [int(seed)])[:, 0] for seed in scores.keys])  # [N, w_dim]
+        return w, {name: values.to(w.device) for name, values in scores.values.items()}
     if latents is None:
         raise UserError(f"{str(labels)!r} labels codes by their names: give the file of the codes as `latents`")
     names, w_plus, _ = load_codes(latents, generator.num_ws, generator.w_dim)
-    if missing := [key for key in found.keys if key not in names]:
+    if missing := [key for key in scores.keys if key not in names]:
         raise UserError(f"{str(latents)!r} has no codes of {len(missing)} labelled names, such as {missing[0]!r}")
-    w = w_plus[[names.index(key) for key in found.keys]].mean(1).to(generator.w_avg.device)  # [N, w_dim]
-    return w, {name: values.to(w.device) for name, values in found.values.items()}
+    w = w_plus[[names.index(key) for key in scores.keys]].mean(1).to(generator.w_avg.device)  # [N, w_dim]
+    return w, {name: values.to(w.device) for name, values in scores.values.items()}
 
 
 def _numbers(row: list[str], key: str, count: int, number: int, path: str | Path) -> list[float]:

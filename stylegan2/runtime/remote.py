@@ -23,7 +23,7 @@ from filelock import FileLock
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import PARTIAL_PREFIX, cache_folder, make_folder, writing
 from stylegan2.runtime.progress import track, write_line
-from stylegan2.runtime.threads import ordered_map
+from stylegan2.runtime.work_group import ordered_map
 
 Answer = TypeVar("Answer")
 FileInfo = dict[str, Any]

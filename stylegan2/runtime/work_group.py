@@ -1,4 +1,4 @@
-"""Groups of processes that share one piece of work, started by `torchrun --nproc_per_node=N scripts/...`.
+"""Share work among the threads of a process, or among processes that `torchrun --nproc_per_node=N scripts/...` started.
 
 The first process decides which items have to be computed. Each process then takes the next few items from a shared
 counter whenever it has finished its last ones, so that a fast machine computes more than a slow one. Each process
@@ -15,9 +15,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stylegan2.runtime.errors import UserError
 
@@ -251,3 +253,25 @@ def lost_message(lost: list[int], missing: int, items: str) -> str:
     """Write the message about lost processes and the number of items that are missing because of them."""
     names = f"process {lost[0]} was" if len(lost) == 1 else f"processes {', '.join(map(str, lost))} were"
     return f"{names} lost, and {missing:,} {items} are missing: run the same command again, which processes only these"
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Yield function(item) for each item, in order.
+
+    The threads run only a few items ahead of the consumer; items are taken in the thread of the consumer.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        remaining, ahead = iter(items), deque()
+        try:
+            for item in remaining:
+                ahead.append(pool.submit(function, item))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

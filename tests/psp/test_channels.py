@@ -5,12 +5,11 @@ import torch
 
 from psp.encoders import encoder_for
 from psp.losses import WeightedLosses, build_losses
-from psp.losses.effnet import EffNet
 from psp.losses.identity import Identity
 from psp.losses.l2 import L2
+from psp.losses.lpips import EffNet
 from psp.model import Codes, PSp, as_rgb_pair
-from psp.optimize import optimize_codes
-from psp.pivotal import tune_generator
+from psp.optimize import optimize_codes, tune_generator
 from psp.trainer import step
 from psp.training_settings import TrainingSettings
 from psp.training_state import buffers_of_step, build_state

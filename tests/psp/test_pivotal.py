@@ -6,7 +6,7 @@ import torch
 from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.model import Codes
-from psp.pivotal import DISTANCE, tune_generator
+from psp.optimize import PIVOT_DISTANCE, tune_generator
 from stylegan2.networks.registry import GENERATORS
 
 
@@ -98,7 +98,7 @@ def test_locality_keeps_what_lies_around_the_pivot(generator, target, pivot):
     z = torch.randn(16, 8)
     with torch.no_grad():
         direction = generator.mapping(z) - pivot
-        nearby = pivot + DISTANCE * direction / direction.flatten(1).norm(dim=1)[:, None, None]
+        nearby = pivot + PIVOT_DISTANCE * direction / direction.flatten(1).norm(dim=1)[:, None, None]
         unchanged = generator.synthesis(nearby)
     free, local = tune(generator, target, pivot), tune(generator, target, pivot, locality=1.0)
     assert error(local, nearby, unchanged) < 0.5 * error(free, nearby, unchanged)

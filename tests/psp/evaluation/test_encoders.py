@@ -10,9 +10,9 @@ import torch
 
 from psp.encoders import encoder_for
 from psp.evaluation.encoders import evaluate_diversity, evaluate_method, pairwise
-from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.methods import Method, encode_and_render
-from psp.evaluation.tables import means
+from psp.evaluation.per_image import means
+from psp.evaluation.shared_jobs import HeldOutSet
 from psp.losses.l2 import L2
 from psp.mixing import Mixing
 from psp.model import PSp, fit

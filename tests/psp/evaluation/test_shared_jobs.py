@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from psp.evaluation.held_out_set import HeldOutSet
 from psp.evaluation.per_image import PerImageValues
-from psp.evaluation.shared_jobs import Job, evaluate_jobs, waits
+from psp.evaluation.shared_jobs import HeldOutSet, Job, evaluate_jobs, waits
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.work_group import WorkGroup
 from tests.groups import in_group

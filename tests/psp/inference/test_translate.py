@@ -12,8 +12,7 @@ from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.mixing import Mixing, mask_rows, random_styles
 from psp.model import Codes
-from psp.optimize import FEATURE_L2, optimize_codes
-from psp.pivotal import tune_generator
+from psp.optimize import FEATURE_L2, optimize_codes, tune_generator
 from stylegan2.latents.sampling import render
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime.errors import UserError

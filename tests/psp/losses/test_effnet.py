@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from skimage.data import astronaut, chelsea, coffee
 
-from psp.losses.effnet import TAPS, EffNet
+from psp.losses.lpips import TAPS, EffNet
 from psp.perception.crop import WHOLE, crop_resize
 from psp.perception.efficientnet_lite0 import load_efficientnet_lite0
 from psp.pretrained_files import PRETRAINED

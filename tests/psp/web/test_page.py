@@ -127,7 +127,7 @@ def test_what_was_drawn_is_the_hole():
 
 
 def test_mistakes_are_sentences(gradio):
-    from psp.web.events import as_sentence, sentence_for_mistakes
+    from psp.web.components import as_sentence, sentence_for_mistakes
 
     def mistaken():
         raise UserError("there is no such thing: take another")

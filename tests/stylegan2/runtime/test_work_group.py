@@ -6,7 +6,7 @@ import pytest
 from torch import distributed
 
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.work_group import WorkGroup, join_group, lost_message
+from stylegan2.runtime.work_group import WorkGroup, join_group, lost_message, ordered_map
 from tests.groups import in_group
 
 pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch is built without processes")
@@ -91,3 +91,29 @@ def test_the_sentence_about_losses():
     one = lost_message([2], 1234, "photos")
     assert one.startswith("process 2 was lost, and 1,234 photos are missing: run the same")
     assert lost_message([1, 3], 2, "photos").startswith("processes 1, 3 were lost")
+
+
+@pytest.mark.parametrize("workers", [1, 3, 16])
+def test_ordered_map_keeps_the_order(workers):
+    assert list(ordered_map(lambda x: x * x, range(20), workers)) == [x * x for x in range(20)]
+
+
+def test_ordered_map_does_not_run_far_ahead():
+    started, lock = [], threading.Lock()
+
+    def work(x):
+        with lock:
+            started.append(x)
+        return x
+
+    results = ordered_map(work, range(100), 2)
+    assert not started
+    next(results)
+    assert len(started) <= 6
+    results.close()
+    assert len(started) <= 6
+
+
+def test_ordered_map_raises_what_the_function_raises():
+    with pytest.raises(ZeroDivisionError):
+        list(ordered_map(lambda x: 1 // x, [1, 0], 2))

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from psp.losses.face_crop import FaceCrop
-from psp.losses.l2 import L2
+from psp.losses.l2 import L2, FaceCrop
 
 
 @pytest.mark.parametrize(
