@@ -170,6 +170,7 @@ def main() -> int:
         importlib.import_module(script.removesuffix(".py"))
     chosen = o.only.split(",") if o.only else list(TRAININGS)
     draw, work, failed = random.Random(o.seed), Path(tempfile.mkdtemp(prefix="chaos-")), []
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="temporary-", dir=work)  # of killed processes
     finish("stylegan2", work / "generator")  # whose codes the encoders learn
     for number, training in enumerate(chosen):
         calm, disturbed = work / f"{number}-calm", work / f"{number}-disturbed"

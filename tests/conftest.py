@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # Tests run side by side, one for each core: two threads in each of them, and in what they start, would wait for others.
@@ -58,6 +60,25 @@ LONGEST_FIRST = (
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory):
+    """A folder for temporary files, where those of killed processes go with it."""
+    tmp_path_factory.getbasetemp()  # is elsewhere: it keeps what failed tests wrote
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", tempfile.mkdtemp(prefix="psp-"))
+        patch.setenv("TMPDIR", tempfile.tempdir)
+        yield
+        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory, request):
+    """A folder for large files that the tests of a module share, removed after them."""
+    folder = tmp_path_factory.mktemp(request.node.path.stem)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

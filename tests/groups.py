@@ -45,8 +45,8 @@ def launch(size, words):
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": str(uuid.uuid4())}
-    config = LaunchConfig(1, 1, size, start_method="fork", max_restarts=0, **where)
     with tempfile.TemporaryDirectory() as tempfile.tempdir:  # for what it notes of each process
+        config = LaunchConfig(1, 1, size, start_method="fork", max_restarts=0, **where)
         elastic_launch(config, run_rank)(words)
 
 

@@ -26,9 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(module_path):
     """The wheel, built from a copy of the sources, so that nothing of an earlier build is in it."""
-    folder = tmp_path_factory.mktemp("build")
+    folder = module_path / "build"
+    folder.mkdir()
     for name in (*SOURCES, *TEXTS):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
@@ -40,9 +41,10 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory):
+def environment(wheel, module_path):
     """Run a command of a new environment, in an empty folder of its own: environment("psp", ...) -> what it prints."""
-    folder = tmp_path_factory.mktemp("environment")
+    folder = module_path / "environment"
+    folder.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     binaries = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
     install = [

@@ -32,8 +32,8 @@ def backbone(tmp_path_factory):
     return make
 
 
-@pytest.fixture(scope="session")
-def moco_file(tmp_path_factory):
+@pytest.fixture(scope="module")
+def moco_file(module_path):
     """A file as MoCo v2 writes it, with random weights: query and key encoders with a head of two layers, a queue."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -43,6 +43,6 @@ def moco_file(tmp_path_factory):
     state = {f"module.encoder_q.{key}": value for key, value in own.items()}
     state |= {f"module.encoder_k.{key}": value + 1 for key, value in own.items() if value.is_floating_point()}
     state |= {"module.queue": torch.zeros(8, 16), "module.queue_ptr": torch.zeros(1, dtype=torch.long)}
-    path = tmp_path_factory.mktemp("moco") / "moco.pth.tar"
+    path = module_path / "moco.pth.tar"
     torch.save({"epoch": 800, "arch": "resnet50", "state_dict": state, "optimizer": {"state": {}}}, path)
     return path

@@ -25,7 +25,7 @@ def loss():
 
 
 @pytest.fixture(scope="module")
-def arcface_file(tmp_path_factory):
+def arcface_file(module_path):
     """A file in the layout of model_ir_se50.pth, with random weights and statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -33,7 +33,7 @@ def arcface_file(tmp_path_factory):
         for key, value in tensors.items():
             if key.endswith(("running_mean", "running_var")):
                 value.uniform_(0.5, 1.5)
-    path = tmp_path_factory.mktemp("arcface") / "model_ir_se50.pth"
+    path = module_path / "model_ir_se50.pth"
     torch.save(tensors, path)
     return path
 

@@ -27,8 +27,8 @@ def layers():
 
 
 @pytest.fixture(scope="module")
-def file(layers, tmp_path_factory):
-    path = tmp_path_factory.mktemp("hed") / "hed.weights.h5"
+def file(layers, module_path):
+    path = module_path / "hed.weights.h5"
     with h5py.File(path, "w") as stream:
         for name, (kernel, bias) in layers.items():
             stream[f"{name}/vars/0"], stream[f"{name}/vars/1"] = kernel.astype(np.float32), bias.astype(np.float32)

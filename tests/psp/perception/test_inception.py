@@ -24,8 +24,8 @@ def random_weights(network):
 
 
 @pytest.fixture(scope="module")
-def weights_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+def weights_file(module_path):
+    path = module_path / "weights.pth"
     torch.save(random_weights(Inception()), path)
     return path
 
