@@ -46,16 +46,7 @@ def estimate(
         seed_step(s.seed, 0, state.cur_step)
         schedule(state, s)
         with guard.step():
-            step(
-                state,
-                source,
-                target,
-                losses=losses,
-                settings=s,
-                guard=guard,
-                averages=averages,
-                precision=precision,
-            )
+            step(state, source, target, losses=losses, settings=s, guard=guard, averages=averages, precision=precision)
         return len(source)
 
     return time_steps(take, device, MAX_STEPS)

@@ -37,7 +37,7 @@ DATASETS = {
 }
 TASKS = {dataset: task for task, dataset in DATASETS.items()}
 WITHOUT_FACES = {
-    *("car", "cars", "church", "churches", "horse", "horses", "cat", "cats", "dog", "dogs", "afhq", "bedroom"),
+    *("car", "cars", "church", "churches", "horse", "horses", "cat", "cats", "dog", "dogs", "afhq", "bedroom")
 }
 """first words of `dataset_type` in files that were trained on whole photos"""
 LANDSCAPE, LANDSCAPE_ASPECT = {"car", "cars"}, 0.75

@@ -78,10 +78,7 @@ class NaiveWPlusEncoder(TrunkEncoder):
         super().__init__(num_ws, w_dim, input_channels, input_size, depth, widths, units, slope)
         width = self.widths[-1]
         self.output_layer_2 = nn.Sequential(
-            nn.BatchNorm2d(width),
-            AreaDownsample(POOLED),
-            nn.Flatten(),
-            nn.Linear(width * POOLED**2, width),
+            nn.BatchNorm2d(width), AreaDownsample(POOLED), nn.Flatten(), nn.Linear(width * POOLED**2, width)
         )
         self.linear = linear_near_zero(width, w_dim * num_ws)
 

@@ -18,13 +18,7 @@ from psp.inference.landmarks import Faces
 from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
-from stylegan2.runtime.files import (
-    atomic_file,
-    is_of_one_file,
-    remove_partial_files,
-    write_text,
-    writing,
-)
+from stylegan2.runtime.files import atomic_file, is_of_one_file, remove_partial_files, write_text, writing
 from stylegan2.runtime.image_reader import read_picture
 from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import is_safe_path, printable

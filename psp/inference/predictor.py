@@ -100,11 +100,7 @@ class Predictor:
     """
 
     def __init__(
-        self,
-        model: PSp,
-        metadata: Metadata,
-        device: torch.device | str = "cpu",
-        directions: Sequence[str | Path] = (),
+        self, model: PSp, metadata: Metadata, device: torch.device | str = "cpu", directions: Sequence[str | Path] = ()
     ) -> None:
         self.model, self.metadata = model.eval().requires_grad_(False), dict(metadata)
         self.device = torch.device(device)

@@ -159,10 +159,7 @@ def check_filters(state: Mapping[str, Tensor], names: Iterable[str], gain: float
 
 
 def build(
-    config: Config,
-    names: Mapping[str, str],
-    state: Mapping[str, Tensor],
-    network: str = "stylegan2",
+    config: Config, names: Mapping[str, str], state: Mapping[str, Tensor], network: str = "stylegan2"
 ) -> Generator:
     """Build a generator and fill it with the tensors of a file; shapes may differ in dimensions of size 1 only.
 

@@ -19,11 +19,7 @@ from stylegan2.networks.sizes import check_sizes, feature_maps, resolutions
 from stylegan2.runtime.ranges import Layers, Positive, Size
 
 
-def uniform(
-    *size: int,
-    device: torch.device | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def uniform(*size: int, device: torch.device | None = None, generator: torch.Generator | None = None) -> Tensor:
     """Draw uniform random numbers of mean 0 and variance 1."""
     drawn = torch.rand(size, device=device, generator=generator)
     # Arithmetic on the meta device would import PyTorch's compiler, which takes seconds.

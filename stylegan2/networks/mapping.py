@@ -47,11 +47,7 @@ class Mapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(
-        self,
-        z: Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        labels: Tensor | None = None,
+        self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, labels: Tensor | None = None
     ) -> Tensor:
         """Map z to w, and truncate: w' = w_avg + psi (w - w_avg) (StyleGAN, appendix B).
 

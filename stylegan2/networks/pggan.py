@@ -35,11 +35,7 @@ class Normalization(nn.Module):
         self.register_buffer("w_avg", torch.zeros(2 * z_dim if num_classes else z_dim))
 
     def forward(
-        self,
-        z: Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        labels: Tensor | None = None,
+        self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, labels: Tensor | None = None
     ) -> Tensor:
         """Normalise z [N, z_dim] to ws [N, 1, w_dim]; labels are int64 [N].
 

@@ -19,11 +19,7 @@ class MappingNetwork(Module, Protocol):
         ...
 
     def __call__(
-        self,
-        z: Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        labels: Tensor | None = None,
+        self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, labels: Tensor | None = None
     ) -> Tensor:
         """Map z [N, z_dim] and labels int64 [N] to ws [N, num_ws, w_dim]."""
         ...

@@ -170,12 +170,7 @@ class StatsWriter:
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        position: str,
-        start: int,
-        idle: bool = False,
-        report_to: Sequence[str] = ("tensorboard",),
+        self, run_dir: Path, position: str, start: int, idle: bool = False, report_to: Sequence[str] = ("tensorboard",)
     ) -> None:
         self.position, self.idle = position, idle
         if idle:
