@@ -18,7 +18,7 @@ GAIN, OFFSET = 0.1, 0.1  # largest change of the contrast and of the brightness 
 MAX_BLUR = 1.0 / 64  # largest standard deviation of the blur, as a share of the image's side
 
 
-class Pairs(NamedTuple):
+class GeneratedBatch(NamedTuple):
     """A batch whose first samples are generated."""
 
     source: Tensor
@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
 
 
 @torch.no_grad()
-def with_generated(generator: Generator, source: Tensor, target: Tensor, total: int) -> Pairs:
+def with_generated(generator: Generator, source: Tensor, target: Tensor, total: int) -> GeneratedBatch:
     """Replace the first images of a batch by samples of the generator.
 
     The encoder reads them with changed colours and blurred, so that it does not rely on the sharpness of the generator;
@@ -46,13 +46,13 @@ def with_generated(generator: Generator, source: Tensor, target: Tensor, total: 
     changes = own_shard(torch.rand(total, 2 * source.shape[1] + 1, device=source.device))  # [G, 2 C + 1]
     codes = generator.mapping(z)  # [G, num_ws, w_dim]
     if not len(z):
-        return Pairs(source, target, codes)
+        return GeneratedBatch(source, target, codes)
     images = generator.synthesis(codes, noise_mode="const").float().clamp(-1, 1)  # [G, img_channels, R, R]
     images = images if images.shape[1] == source.shape[1] else as_rgb(images)  # [G, C, R, R]
     seen = altered(fit(images, source.shape[-1]), changes)  # [G, C, S, S]
     wanted = fit(images, target.shape[-1])  # [G, C, T, T]
     rest = len(z)
-    return Pairs(torch.cat([seen, source[rest:]]), torch.cat([wanted, target[rest:]]), codes)
+    return GeneratedBatch(torch.cat([seen, source[rest:]]), torch.cat([wanted, target[rest:]]), codes)
 
 
 def altered(images: Tensor, changes: Tensor) -> Tensor:

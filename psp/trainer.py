@@ -285,7 +285,7 @@ def train(
                 stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
                 progress.show(**{k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"})
             if first and state.cur_step % s.image_interval == 0:
-                stats.image(state.cur_step, "train/source_output_target", rows(model, source, target, show_source))
+                stats.image(state.cur_step, "train/source_output_target", draw_rows(model, source, target, show_source))
 
             # Validate and save, but do not save while steps fail, because the state may be the cause.
             if state.cur_step % s.val_interval == 0 or state.cur_step == s.max_steps:
@@ -359,7 +359,7 @@ def validate(
     means = averages.pop()
     stats.scalars(cur_step, means, networks=metrics.networks)
     source, target = held_out[0]
-    stats.image(cur_step, "val/source_output_target", rows(model, source.to(device), target, show_source))
+    stats.image(cur_step, "val/source_output_target", draw_rows(model, source.to(device), target, show_source))
     for part in learning:
         part.training = True
     write_line(f"step {cur_step}: " + ", ".join(f"{metrics.title(k[4:])} {v:.4f}" for k, v in means.items()))
@@ -367,7 +367,7 @@ def validate(
 
 
 @torch.no_grad()
-def rows(
+def draw_rows(
     model: PSp, source: Tensor, target: Tensor, show_source: Callable[[Tensor], Tensor], count: int = 8
 ) -> np.ndarray:
     """Draw one row of source, output and target per sample, uint8 [H, W, 3]; batch statistics do not change."""

@@ -45,11 +45,14 @@ def _nvidia(name: str, domain: str, resolution: int) -> PretrainedFile:
     return _generator(f"stylegan2_{name}_{resolution}", file, domain, resolution, url, _NVIDIA_PAGE, megabytes)
 
 
-def _restyle(name: str, file: str, domain: str, resolution: int, file_id: str) -> PretrainedFile:
+def _restyle(name: str, domain: str, resolution: int, file_id: str, file: str | None = None) -> PretrainedFile:
     """Return the entry of a generator that the authors of ReStyle converted to rosinality's layout."""
+    name = f"stylegan2_{name}"
+    file = file or f"{name.replace('_', '-')}.pt"
     return _generator(name, file, domain, resolution, drive(file_id), _RESTYLE_PAGE, 130)
 
 
+_CATS, _FACES_256 = drive("15vJP8GDr0FlRYpE8gD7CdeEz2mXrQMgN"), drive("1PQutd-JboOCOZqmd95XWxWrO8gGEvRcO")
 PUBLISHED: tuple[PretrainedFile, ...] = (
     _nvidia("ffhq", "faces", 1024),
     _nvidia("ffhq", "faces", 512),
@@ -63,37 +66,11 @@ PUBLISHED: tuple[PretrainedFile, ...] = (
     _nvidia("afhqwild", "wild animals' faces", 512),
     _nvidia("afhqv2", "animals' faces", 512),
     _nvidia("lsundog", "dogs", 256),
-    _restyle(
-        "stylegan2_ffhq_config_f", "stylegan2-ffhq-config-f.pt", "faces", 1024, "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT"
-    ),
-    _restyle("stylegan2_car_config_f", "stylegan2-car-config-f.pt", "cars", 512, "1UmMHHB3DU1trTB8_9Fjkck5ZwArnD81B"),
-    _restyle(
-        "stylegan2_church_config_f",
-        "stylegan2-church-config-f.pt",
-        "churches",
-        256,
-        "1ZSZOFtw5wZfPhWEzHFB9LI__bikaHsn6",
-    ),
-    _restyle(
-        "stylegan2_horse_config_f", "stylegan2-horse-config-f.pt", "horses", 256, "1bM7ms1tWCucnySjiS6-NNrPJGDkqQQWi"
-    ),
-    _restyle("stylegan2_afhq_wild", "afhqwild.pt", "wild animals' faces", 512, "1z6IVVaCJuFTksKwp1CM3emWOVHbrBip-"),
-    _generator(
-        "stylegan2_cat_config_f",
-        "stylegan2_cat_256.pt",
-        "cats",
-        256,
-        drive("15vJP8GDr0FlRYpE8gD7CdeEz2mXrQMgN"),
-        _GANSPACE_PAGE,
-        130,
-    ),
-    _generator(
-        "rosinality_ffhq_256",
-        "550000.pt",
-        "faces",
-        256,
-        drive("1PQutd-JboOCOZqmd95XWxWrO8gGEvRcO"),
-        _ROSINALITY_PAGE,
-        None,
-    ),
+    _restyle("ffhq_config_f", "faces", 1024, "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT"),
+    _restyle("car_config_f", "cars", 512, "1UmMHHB3DU1trTB8_9Fjkck5ZwArnD81B"),
+    _restyle("church_config_f", "churches", 256, "1ZSZOFtw5wZfPhWEzHFB9LI__bikaHsn6"),
+    _restyle("horse_config_f", "horses", 256, "1bM7ms1tWCucnySjiS6-NNrPJGDkqQQWi"),
+    _restyle("afhq_wild", "wild animals' faces", 512, "1z6IVVaCJuFTksKwp1CM3emWOVHbrBip-", "afhqwild.pt"),
+    _generator("stylegan2_cat_config_f", "stylegan2_cat_256.pt", "cats", 256, _CATS, _GANSPACE_PAGE, 130),
+    _generator("rosinality_ffhq_256", "550000.pt", "faces", 256, _FACES_256, _ROSINALITY_PAGE, None),
 )

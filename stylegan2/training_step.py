@@ -59,7 +59,8 @@ def step(
     terms, w = [], []  # for each round, its part of the loss and the w that it drew
     state.opt_D.zero_grad(set_to_none=True)
     for k in rounds(count, device):
-        images, classes = real[k::count], rows(labels, k, count)  # [M, C, r, r], [M]; M = N if there is one round
+        # The images and labels of this round, [M, C, r, r] and [M]; M = N if there is one round.
+        images, classes = real[k::count], labels_of_round(labels, k, count)
         with torch.no_grad():
             fake, ws = run_G(G, len(images), classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
         both, twice = torch.cat([fake, images]), None if classes is None else torch.cat([classes, classes])
@@ -88,7 +89,7 @@ def step(
         terms = []
         state.opt_D.zero_grad(set_to_none=True)
         for k in rounds(count, device):
-            images, classes = real[k::count].detach().requires_grad_(True), rows(labels, k, count)
+            images, classes = real[k::count].detach().requires_grad_(True), labels_of_round(labels, k, count)
             penalty = losses.r1(run_D(D, images, classes, stage, s, state.control.p), images)  # [M]
             terms.append(accumulate(penalty * (r1_gamma / 2 * s.r1_interval), n))
             seen["loss/r1"].append(penalty.detach())
@@ -99,7 +100,7 @@ def step(
     set_requires_grad(state.opt_D, False)
     state.opt_G.zero_grad(set_to_none=True)
     for k in rounds(count, device):
-        classes = rows(labels, k, count)
+        classes = labels_of_round(labels, k, count)
         fake, ws = run_G(G, n // count, classes, stage, s)  # [M, C, r, r], [M, num_ws, w_dim]
         loss = losses.G_LOSSES[s.loss](run_D(D, fake, classes, stage, s, state.control.p))  # [M]
         terms.append(accumulate(loss, n))
@@ -119,11 +120,11 @@ def step(
             all_lengths = []
             with rehearsal(device):
                 for k in rounds(count, device):
-                    fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+                    fake, ws = run_G(G, half // count, labels_of_round(labels, k, count, half), stage, s)
                     all_lengths.append(losses.path_lengths(fake, ws, create_graph=False))  # [M]
             track_path_length(state.path_length_mean, all_lengths)
         for k in rounds(count, device):
-            fake, ws = run_G(G, half // count, rows(labels, k, count, half), stage, s)
+            fake, ws = run_G(G, half // count, labels_of_round(labels, k, count, half), stage, s)
             lengths = losses.path_lengths(fake, ws)  # [M]
             if count == 1:
                 track_path_length(state.path_length_mean, [lengths])
@@ -241,7 +242,7 @@ def map_with_mixing(
     return torch.where(keep[:, :, None], ws, G.mapping(normal_like(z), labels=labels))
 
 
-def rows(labels: Tensor | None, k: int, count: int, total: int | None = None) -> Tensor | None:
+def labels_of_round(labels: Tensor | None, k: int, count: int, total: int | None = None) -> Tensor | None:
     """Return the labels of round k out of `count`, from the first `total` samples of a batch."""
     return None if labels is None else labels[k:total:count]
 

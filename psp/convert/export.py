@@ -41,7 +41,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, object]:
     Raises:
         UserError: The encoder or the generator has no counterpart there.
     """
-    name = encoder_name(model)
+    name = registered_name(model)
     if name not in layout.TYPES or built_as(model.generator).get("architecture") != "skip":
         raise UserError(f"there is no published layout for this model: {'; '.join(export_problems(model))}")
     state = module_tensors("encoder", model.encoder)
@@ -52,7 +52,7 @@ def to_official(model: PSp, task: str = "inversion") -> dict[str, object]:
 
 def published_options(model: PSp, task: str) -> dict[str, object]:
     """Return the options that the published inference scripts read from a file."""
-    name, encoder, resolution = encoder_name(model), model.encoder, model.generator.img_resolution
+    name, encoder, resolution = registered_name(model), model.encoder, model.generator.img_resolution
     channels = encoder.input_channels
     options = {
         "encoder_type": layout.TYPES[name],
@@ -76,7 +76,7 @@ def published_options(model: PSp, task: str) -> dict[str, object]:
 
 def export_problems(model: PSp) -> list[str]:
     """List why the published code could not build this model; the list is empty where it can."""
-    name, encoder, generator = encoder_name(model), model.encoder, model.generator
+    name, encoder, generator = registered_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]
     settings = built_as(encoder)
@@ -95,7 +95,7 @@ def export_problems(model: PSp) -> list[str]:
     return problems
 
 
-def encoder_name(model: PSp) -> str:
+def registered_name(model: PSp) -> str:
     return built_as(model.encoder)["name"]
 
 

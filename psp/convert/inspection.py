@@ -13,7 +13,15 @@ from psp.pretrained_files import PRETRAINED
 from stylegan2 import convert
 from stylegan2.convert import rosinality
 from stylegan2.convert.envelope import unwrap
-from stylegan2.convert.inspection import amount, describe, describe_ours, lines_of, lines_of_gaps, listed, settings
+from stylegan2.convert.inspection import (
+    line_of_settings,
+    line_of_tensors,
+    lines_of_checkpoint,
+    lines_of_file,
+    lines_of_gaps,
+    lines_of_generator,
+    listed,
+)
 from stylegan2.convert.layout import Stored, check_state, gaps
 from stylegan2.loading import KIND as GENERATOR_KIND
 from stylegan2.loading import PREFIX as GENERATOR_PREFIX
@@ -40,7 +48,7 @@ def inspect(path: str | Path) -> list[str]:
         if kind == convert.OURS:
             return _ours(path)
         if kind == convert.PICKLE:
-            return describe(convert.open_foreign(path))
+            return lines_of_file(convert.open_foreign(path))
         return _torch(convert.read_content(path, kind), path)
 
 
@@ -52,7 +60,7 @@ def _torch(content: object, path: str | Path) -> list[str]:
     try:
         stored = convert.from_torch(content, path)
         check_state(stored.tensors)
-        return describe(stored)
+        return lines_of_file(stored)
     except CheckpointError:
         names = [str(name) for name in content] if isinstance(content, dict) else []
         return [f"format: a PyTorch file of an unknown kind ({type(content).__name__}: {listed(names)})"]
@@ -72,13 +80,13 @@ def _file_of(path: Path) -> Path:
 def _ours(path: str | Path) -> list[str]:
     tensors, metadata = checkpoint.read(path)
     lines = [f"format: checkpoint of this package, {metadata.get('kind')}"]
-    lines += [f"{part}: {settings(metadata[part])}" for part in ("encoder", "generator") if part in metadata]
+    lines += [f"{part}: {line_of_settings(metadata[part])}" for part in ("encoder", "generator") if part in metadata]
     step = {key: str(metadata[key])[:100] for key in ("task", "cur_step", "cur_nimg") if key in metadata}
-    lines += [f"training: {settings(step)}"] * bool(step)
+    lines += [f"training: {line_of_settings(step)}"] * bool(step)
     if "generator" in metadata:
         prefix = GENERATOR_PREFIX if metadata.get("kind") == GENERATOR_KIND else "generator"
-        lines += describe_ours(metadata, tensors, prefix)
-    return [*lines, amount(tensors)]
+        lines += lines_of_checkpoint(metadata, tensors, prefix)
+    return [*lines, line_of_tensors(tensors)]
 
 
 def _published(content: dict[str, object]) -> list[str]:
@@ -86,7 +94,7 @@ def _published(content: dict[str, object]) -> list[str]:
     lines = []
     try:
         name = layout.encoder_name(state, options)
-        lines.append(f"format: {layout.project(name)}, encoder_type {options.get('encoder_type', 'unknown')}")
+        lines.append(f"format: {layout.repository_of(name)}, encoder_type {options.get('encoder_type', 'unknown')}")
         lines += _encoder(name, state, options)
     except UserError as error:
         lines.append(f"encoder: {error}")
@@ -97,9 +105,9 @@ def _published(content: dict[str, object]) -> list[str]:
     }
     known = ("state_dict", "opts", "latent_avg")
     further = [key for key, value in content.items() if key not in known and not isinstance(value, Tensor)]
-    lines.append(f"options: {settings(options_shown) or 'none'}")
+    lines.append(f"options: {line_of_settings(options_shown) or 'none'}")
     lines += [f"besides the model: {', '.join(map(str, further))}"] * bool(further)
-    return [*lines, amount(state)]
+    return [*lines, line_of_tensors(state)]
 
 
 def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) -> list[str]:
@@ -110,7 +118,7 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) ->
         wanted = ENCODERS.build(**ENCODERS.checked({"name": name, **config})).state_dict()
     used = layout.without_extra_heads(state, rows)
     own = {key.removeprefix("encoder."): value for key, value in used.items() if key.startswith("encoder.")}
-    lines = [f"encoder: {name}, {settings(config)}"]
+    lines = [f"encoder: {name}, {line_of_settings(config)}"]
     if (heads := layout.count(state, "encoder.styles")) > rows:
         lines.append(f"encoder: the generator uses the first {rows} of its {heads} heads")
     other = [key for key in wanted if key in own and wanted[key].shape != own[key].shape]
@@ -120,7 +128,9 @@ def _encoder(name: str, state: Mapping[str, Tensor], options: layout.Options) ->
 
 def _generator(state: dict[str, Tensor]) -> list[str]:
     """Return lines about the sizes of a generator in rosinality's layout, and about missing or left over tensors."""
-    return lines_of(rosinality.outline(Stored(rosinality.SOURCE, state, {}))) if state else ["generator: none"]
+    return (
+        lines_of_generator(rosinality.describe(Stored(rosinality.SOURCE, state, {}))) if state else ["generator: none"]
+    )
 
 
 def _average(average: Tensor | None) -> str:

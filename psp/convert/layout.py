@@ -51,7 +51,7 @@ HYPERSTYLE = "a HyperStyle file: it predicts changes to the generator's weights,
 PUBLISHED_SIZE = 256  # input size of the baselines, which their tensors do not show
 
 
-def project(name: str) -> str:
+def repository_of(name: str) -> str:
     """Return the repository that publishes files with this encoder."""
     if name.startswith("restyle"):
         return "restyle-encoder"

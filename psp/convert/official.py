@@ -71,7 +71,7 @@ def from_content(content: object) -> tuple[PSp, Metadata]:
         notes.append(f"the generator uses the first {generator.num_ws} of its {heads} heads")
     model = PSp(encoder, generator, latent_average(average, generator, added(name, options)))
     kept = {option: options[option] for option in KEPT_OPTIONS if _is_plain(options.get(option))}
-    metadata = {"source": layout.project(name), "notes": notes, "options": kept}
+    metadata = {"source": layout.repository_of(name), "notes": notes, "options": kept}
     dataset = options.get("dataset_type")
     if isinstance(dataset, str) and dataset in layout.TASKS:
         metadata["task"] = layout.TASKS[dataset]

@@ -119,7 +119,7 @@ PUBLISHED = ("gradual", "w", "w_plus_naive", "e4e", "restyle", "feature", "featu
 """encoders that are identified by their names in the papers"""
 
 
-def encoder_name(model: PSp) -> str:
+def paper_name(model: PSp) -> str:
     """Return the name of an encoder in the papers, with its form: "pSp", "W (light_w)", "ReStyle, 5 steps"."""
     registered = built_as(model.encoder)["name"]
     family = "ReStyle" if model.encoder.reads_rendering else FAMILIES.get(registered)
@@ -127,7 +127,7 @@ def encoder_name(model: PSp) -> str:
     return f"{name}, {model.iterations} steps" if model.encoder.reads_rendering and model.iterations > 1 else name
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 over names, types, shapes and bytes, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -138,11 +138,11 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _encoder_key(model: PSp) -> list[object]:
-    return [fingerprint(model.state_dict()), model_metadata(model)["encoder"], model.iterations]
+    return [digest_of_tensors(model.state_dict()), model_metadata(model)["encoder"], model.iterations]
 
 
 def _generator_key(model: PSp) -> str:
-    return fingerprint({**model.generator.state_dict(), "latent_avg": model.latent_avg})
+    return digest_of_tensors({**model.generator.state_dict(), "latent_avg": model.latent_avg})
 
 
 def _size(model: PSp) -> int:
@@ -169,7 +169,7 @@ def load_models(entries: Iterable[tuple[str | None, str]]) -> dict[str, tuple[PS
     models: dict[str, tuple[PSp, Metadata]] = {}
     paths: dict[str, str] = {}
     for given, path, model, metadata in loaded:
-        name = given or encoder_name(model)
+        name = given or paper_name(model)
         if name in models:
             raise UserError(
                 f"{paths[name]} and {path} are both called {name!r}: give them different names, such as NAME={path}"

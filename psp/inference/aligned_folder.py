@@ -19,7 +19,7 @@ from psp.inference.names import Names
 from stylegan2.runtime import images
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.files import atomic_file, is_of_one_file, remove_partial_files, write_text, writing
-from stylegan2.runtime.image_reader import read_picture
+from stylegan2.runtime.image_reader import read_reduced
 from stylegan2.runtime.journal import Journal, Records, journals
 from stylegan2.runtime.output_names import is_safe_path, printable
 from stylegan2.runtime.progress import track
@@ -120,7 +120,7 @@ class Aligner:
         result = AlignedPhoto(entry)
         try:
             entry["state"] = self.state(file)
-            read = read_picture(file)
+            read = read_reduced(file)
             photo = read.pixels  # [H, W, 3]
             entry["photo"] = [round(photo.shape[1] * read.shrunk), round(photo.shape[0] * read.shrunk)]
             faces = self.find(entry["file"], photo, read.shrunk)
@@ -173,7 +173,7 @@ def _scaled(numbers: np.ndarray, scale: float) -> np.ndarray:
 
 
 @dataclass
-class Summary:
+class AlignmentSummary:
     """The outcome of aligning a folder."""
 
     photos: int
@@ -188,7 +188,7 @@ class Summary:
 
 def align_folder(
     files: Sequence[Path], aligner: Aligner, folder: Path, workers: int, group: WorkGroup | None = None
-) -> Summary | None:
+) -> AlignmentSummary | None:
     """Write the aligned pictures and the manifest of `files` into `folder`.
 
     A file is skipped if the manifest in the folder lists it as aligned, and if the file, the settings and the pictures
@@ -280,9 +280,9 @@ def _names_in_use(known: Records, count: int, todo: np.ndarray) -> Iterator[str]
                 yield output["aligned"].removesuffix(".png")
 
 
-def _join(numbers: Mapping[str, int], folder: Path) -> Summary:
+def _join(numbers: Mapping[str, int], folder: Path) -> AlignmentSummary:
     """Rewrite the manifest from all records, with one entry per file in the order of the files."""
-    summary = Summary(len(numbers))
+    summary = AlignmentSummary(len(numbers))
     with _known(numbers, folder) as known, writing(folder), atomic_file(folder / MANIFEST, durable=False) as manifest:
         for number in range(len(numbers)):
             entry = known.get(number)
@@ -315,7 +315,7 @@ def _is_done(file: Path, number: int, aligner: Aligner, known: Records, folder: 
     return all((folder / output["aligned"]).is_file() for output in entry["outputs"])
 
 
-def summarize(summary: Summary, folder: Path) -> int:
+def summarize(summary: AlignmentSummary, folder: Path) -> int:
     """Print the outcome, and print and write which photos failed and why.
 
     Args:

@@ -61,7 +61,7 @@ def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Di
     if files:
         return [read_directions(file, generator) for file in files]
     shipped = [load_directions(name)[0] for name in PRETRAINED.shipped_as("directions")]
-    own = [found for found in shipped if found.fingerprint == fingerprint(generator)]
+    own = [directions for directions in shipped if directions.fingerprint == fingerprint(generator)]
     if not own:
         raise UserError(
             "no directions of this generator come with the package: find some by scripts/directions.py, or give the "

@@ -36,7 +36,7 @@ Row = tuple[list[np.ndarray], str]  # (pictures, caption)
 
 
 @dataclass
-class Summary:
+class TranslationSummary:
     """The outcome for all photos."""
 
     photos: int
@@ -139,7 +139,7 @@ class TranslatedFolder:
         group.share("todo", todo.tobytes())
         return todo
 
-    def join(self, todo: np.ndarray) -> Summary:
+    def join(self, todo: np.ndarray) -> TranslationSummary:
         """Write manifest, latents and contact sheets from all records, one photo at a time.
 
         Args:
@@ -148,7 +148,7 @@ class TranslatedFolder:
         Returns:
             The outcome for all photos.
         """
-        summary, new = Summary(len(self.files)), set(todo.tolist())
+        summary, new = TranslationSummary(len(self.files)), set(todo.tolist())
         path, sheets = self.folder / MANIFEST, Sheets(self.folder)
         with (
             self._records() as known,
@@ -205,7 +205,7 @@ class TranslatedFolder:
             sheets.add([images.read_image(next(thumbnails)) for _ in range(pictures)], caption)
 
 
-def summarize(summary: Summary, folder: Path, seconds: float, lost: list[int]) -> int:
+def summarize(summary: TranslationSummary, folder: Path, seconds: float, lost: list[int]) -> int:
     """Print the outcome and the files that failed.
 
     Args:

@@ -52,7 +52,7 @@ def unwrap(content: object, anchor: str) -> list[Wrapped]:
     return sorted(networks, key=lambda wrapped: not wrapped.averaged)
 
 
-def mean_of_w(content: object) -> Tensor | None:
+def stored_w_avg(content: object) -> Tensor | None:
     """Return the mean of W under the names that projects give it, or None if there is none."""
     for _, values in _dicts(content, tensors_only=False):
         for name in MEANS:

@@ -36,7 +36,7 @@ class Stored(NamedTuple):
     """properties of the network that the tensors do not show"""
 
 
-class Outline(NamedTuple):
+class Description(NamedTuple):
     """What the tensors of a file, also a damaged one, say about its generator; None for what is unknown."""
 
     widths: dict[int, int | None]
@@ -185,13 +185,13 @@ def build(
         tensors[ours] = state[names[ours]].detach().to(torch.float32, copy=True).reshape(own.shape).contiguous()
     generator.load_state_dict(tensors, assign=True)
     if W_AVG not in names:
-        generator.w_avg.copy_(mean_of_w(generator))
+        generator.w_avg.copy_(estimate_w_avg(generator))
     return generator
 
 
-def _check_shapes(outline: Generator, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+def _check_shapes(network: Generator, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
     """Raise a CheckpointError unless the tensors fit a network on the meta device, before a real one takes memory."""
-    for ours, own in outline.state_dict().items():
+    for ours, own in network.state_dict().items():
         if ours == W_AVG and ours not in names:
             continue
         theirs = state[names[ours]]
@@ -200,7 +200,7 @@ def _check_shapes(outline: Generator, names: Mapping[str, str], state: Mapping[s
 
 
 @torch.no_grad()
-def mean_of_w(generator: Generator) -> Tensor:
+def estimate_w_avg(generator: Generator) -> Tensor:
     """Estimate E[f(z)], [w_dim], over all classes from samples of a fixed seed, so that every call returns the same."""
     source = torch.Generator().manual_seed(0)
     total = torch.zeros_like(generator.w_avg)

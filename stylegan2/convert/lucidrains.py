@@ -169,7 +169,7 @@ def unsupported(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def outline(stored: Stored) -> layout.Outline:
+def describe(stored: Stored) -> layout.Description:
     """Describe the generator of a file, also a damaged one, without building it."""
     state, averaged = plain_names(stored), stored.settings["averaged"]
     blocks, depth = layout.count(state, "G.blocks"), layout.count(state, "S.net")
@@ -184,7 +184,7 @@ def outline(stored: Stored) -> layout.Outline:
         f"lr_mlp: {description}",
     ]
     reason = unsupported(state)
-    return layout.Outline(
+    return layout.Description(
         {4 * 2**j: layout.size(state, f"G.blocks.{j}.to_noise1.bias", 0) for j in range(blocks)},
         blocks,
         depth,

@@ -72,7 +72,7 @@ def build(stored: Stored) -> tuple[Generator, list[str]]:
     return from_nvidia(tensors, settings["conv_clamp"], settings["mapping_lr_multiplier"]), notes
 
 
-def outline(stored: Stored) -> layout.Outline:
+def describe(stored: Stored) -> layout.Description:
     """Describe the generator of a file, also a damaged one, without building it."""
     state, settings = stored.tensors, stored.settings
     resolutions = layout.numbers(state, r"synthesis\.b(\d+)\.")
@@ -88,7 +88,7 @@ def outline(stored: Stored) -> layout.Outline:
     remarks += [f"classes: {classes}"] if classes else []
     remarks += [] if layout.W_AVG in state else [layout.W_AVG_LACKING]
     reason = unsupported(stored)
-    return layout.Outline(
+    return layout.Description(
         widths,
         2 * blocks + 2,
         depth,

@@ -60,7 +60,7 @@ def extract(content: object) -> Stored:
         raise CheckpointError(f"it contains no generator 'g_ema', only {names or 'nothing'}")
     state = dict(networks[0].tensors)
     own = next((state.pop(name) for name in envelope.MEANS if name in state), None)
-    mean = envelope.mean_of_w(content) if own is None else own
+    mean = envelope.stored_w_avg(content) if own is None else own
     settings = {"place": networks[0].place} if networks[0].place and not networks[0].averaged else {}
     return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, settings)
 
@@ -70,7 +70,7 @@ def trained(content: object) -> Stored | None:
     networks = next(filter(None, (envelope.unwrap(content, anchor) for anchor in ANCHORS)), [])
     if len(networks) < 2 or not networks[0].averaged or networks[1].averaged:
         return None
-    mean = envelope.mean_of_w(content)
+    mean = envelope.stored_w_avg(content)
     state = {name: tensor for name, tensor in networks[1].tensors.items() if name not in envelope.MEANS}
     return Stored(SOURCE, state if mean is None else {**state, W_AVG: mean.reshape(-1, mean.shape[-1])[0]}, {})
 
@@ -88,7 +88,7 @@ def build(stored: Stored) -> tuple[protocols.Generator, list[str]]:
     return from_rosinality(state, latent_avg), notes
 
 
-def outline(stored: Stored) -> layout.Outline:
+def describe(stored: Stored) -> layout.Description:
     """Describe the generator of a file, also a damaged one, without building it."""
     state = stored.tensors
     blocks, depth = layout.count(state, "to_rgbs"), layout.count(state, "style")
@@ -100,7 +100,7 @@ def outline(stored: Stored) -> layout.Outline:
         wanted = [name for name in wanted if not name.startswith("noises.")]
         remarks.append(layout.NOISE_LACKING)
     ignored = [W_AVG, *(name for name in state if name.endswith(FILTERS))]
-    return layout.Outline(
+    return layout.Description(
         widths,
         2 * blocks + 2,
         depth,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.files import make_folder, write_text, writing
-from stylegan2.runtime.weights import Download, PretrainedFile, digest_of, verify, weights_folder
+from stylegan2.runtime.weights import Download, PretrainedFile, check_sha256, digest_of, weights_folder
 
 SUMS = "SHA256SUMS"  # file in the folder of weights, in the format of `sha256sum --check`
 CHUNK = 1 << 16  # bytes at a time: a broken connection loses less than that
@@ -70,7 +70,7 @@ def check_present(entry: PretrainedFile, path: Path) -> str:
     """
     expected = entry.sha256 or recorded(path)
     if expected:
-        verify(path, expected)
+        check_sha256(path, expected)
     return digest_of(path)
 
 

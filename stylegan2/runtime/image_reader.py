@@ -81,7 +81,7 @@ UPRIGHT = {
 }
 
 
-class Picture(NamedTuple):
+class ReducedImage(NamedTuple):
     """The pixels of a file, and the factor by which the stored image is larger."""
 
     pixels: np.ndarray
@@ -114,14 +114,14 @@ def read_image(
         ImageError: The file is not a complete PNG, JPEG, WEBP, BMP, TIFF, GIF, AVIF, HEIC or PPM file of at most
             MAX_FILE_BYTES and MAX_PIXELS, checked before the pixels are decoded. HEIC needs the package pillow-heif.
     """
-    return read_picture(source, mode, matte).pixels
+    return read_reduced(source, mode, matte).pixels
 
 
-def read_picture(
+def read_reduced(
     source: str | os.PathLike | bytes | BinaryIO | io.BufferedIOBase,
     mode: str = "rgb",
     matte: tuple[int, int, int] = (255, 255, 255),
-) -> Picture:
+) -> ReducedImage:
     """Read an image file as `read_image` does, with the factor by which it was reduced, to convert coordinates."""
     if mode not in ("rgb", "gray", "rgba", "labels"):
         raise ValueError(f"mode must be rgb, gray, rgba or labels, not {mode!r}")
@@ -134,7 +134,7 @@ def read_picture(
         else:
             pixels = _decode(image, mode, matte)
         upright = np.ascontiguousarray(UPRIGHT.get(_orientation(image), lambda a: a)(pixels))
-        return Picture(upright, width / pixels.shape[1])
+        return ReducedImage(upright, width / pixels.shape[1])
     except Exception as error:  # decoders raise a dozen kinds of exception on damaged files
         raise ImageError(f"{_name(source)} cannot be read as an image: {_reason(error)}") from error
 

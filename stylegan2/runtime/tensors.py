@@ -203,7 +203,7 @@ def build_stored(registry: Registry[Part], description: object, tensors: Mapping
     Raises:
         CheckpointError: The description is not valid, the tensors do not fit it, or one is not finite.
     """
-    check_module(outline_of(registry, description), tensors, prefix)
+    check_module(build_on_meta(registry, description), tensors, prefix)
     start = prefix + "."
     own = {name: _real(name, tensor) for name, tensor in tensors.items() if name.startswith(start)}
     with torch.random.fork_rng(devices=[]):  # reading a file must not change the caller's random state
@@ -212,7 +212,7 @@ def build_stored(registry: Registry[Part], description: object, tensors: Mapping
     return part
 
 
-def outline_of(registry: Registry[Part], description: object) -> Part:
+def build_on_meta(registry: Registry[Part], description: object) -> Part:
     """Build the network that a file describes on the meta device, where it takes no memory.
 
     Raises:

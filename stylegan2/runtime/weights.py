@@ -137,7 +137,7 @@ class PretrainedFiles:
             return Path(path)
         candidate = next((place for place in _places(entry) if place.is_file()), None)
         if candidate is not None and entry.sha256 is not None:
-            verify(candidate, entry.sha256)
+            check_sha256(candidate, entry.sha256)
         return candidate
 
     def locate(self, name: str, path: str | Path | None = None) -> Path:
@@ -197,7 +197,7 @@ def weights_folder() -> Path:
     return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
 
 
-def verify(path: str | Path, sha256: str) -> None:
+def check_sha256(path: str | Path, sha256: str) -> None:
     """Raise a CheckpointError unless the SHA-256 of the file begins with the hexadecimal digits `sha256`."""
     path = Path(path)
     digest = digest_of(path)

@@ -20,7 +20,7 @@ from psp.losses import WeightedLosses
 from psp.losses.l2 import L2
 from psp.losses.w_norm import WNorm
 from psp.model import PSp
-from psp.trainer import rows, shrink, step, train
+from psp.trainer import draw_rows, shrink, step, train
 from psp.training_settings import TrainingSettings
 from psp.training_state import buffers_of_step, build_state, check_batches, learning_rate
 from stylegan2.networks.registry import GENERATORS
@@ -271,7 +271,7 @@ def test_rows_show_source_output_target():
     model = tiny_model().train()
     source, target = torch.full((2, 3, 32, 32), -1.0), torch.ones(2, 3, 16, 16)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    picture = rows(model, source, target, TASK.show_source)
+    picture = draw_rows(model, source, target, TASK.show_source)
     assert picture.shape == (2 * 16, 3 * 16, 3)
     assert (picture[:, :16] == 0).all()
     assert (picture[:, 32:] == 255).all()

@@ -9,11 +9,11 @@ from psp.encoders import ENCODERS
 from psp.evaluation.methods import (
     FAMILIES,
     encode_and_render,
-    encoder_name,
     fingerprint,
     load_models,
     mean_face,
     optimise,
+    paper_name,
     refine,
 )
 from psp.loading import save_model
@@ -133,7 +133,7 @@ def test_a_fingerprint_is_of_names_types_shapes_and_bytes():
     ],
 )
 def test_rows_are_called_as_the_papers_call_them(build, registered, name):
-    assert encoder_name(build(registered)) == name
+    assert paper_name(build(registered)) == name
 
 
 def test_families_are_of_encoders_that_there_are():
@@ -143,7 +143,7 @@ def test_families_are_of_encoders_that_there_are():
 def test_an_encoder_of_ones_own_has_its_own_name(build):
     model = build()
     model.encoder.built_as = {**built_as(model.encoder), "name": "mine"}
-    assert encoder_name(model) == "mine"
+    assert paper_name(model) == "mine"
 
 
 # --- models to compare ---

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stylegan2 import convert, save_generator
-from stylegan2.convert.inspection import describe, describe_ours
+from stylegan2.convert.inspection import lines_of_checkpoint, lines_of_file
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.errors import CheckpointError
@@ -22,34 +22,34 @@ def opened(path, content):
 
 def test_rosinality(foreign, tmp_path):
     state = foreign.rosinality_state(mapping_layers=2)
-    lines = describe(opened(tmp_path / "m.pt", {"g_ema": state, "latent_avg": torch.zeros(16)}))
+    lines = lines_of_file(opened(tmp_path / "m.pt", {"g_ema": state, "latent_avg": torch.zeros(16)}))
     assert lines[:4] == ["format: StyleGAN2 generator (rosinality)", SIZES, WIDTHS, WHOLE]
     assert lines[4].startswith(f"tensors: {len(state) + 1}, ")
     del state["convs.2.activate.bias"], state["style.1.weight"], state["to_rgb1.bias"]
-    lines = describe(opened(tmp_path / "m.pt", {"g_ema": state | {"odd": torch.zeros(1)}}))
+    lines = lines_of_file(opened(tmp_path / "m.pt", {"g_ema": state | {"odd": torch.zeros(1)}}))
     assert lines[1] == "generator: 32 px, ? channels, num_ws 8, mapping of 2 layers, z ?, w ?"
     assert lines[2] == "generator: widths 4: 12, 8: 12, 16: ?, 32: 4"
     assert "generator: 3 tensors missing: style.1.weight, convs.2.activate.bias, to_rgb1.bias" in lines
     assert "generator: 1 tensors unexpected: odd" in lines
     assert any(line.startswith("mean of W: not in the file") for line in lines)
     bare = {name: tensor for name, tensor in state.items() if not name.startswith("noises.")}
-    lines = describe(opened(tmp_path / "m.pt", {"g_ema": bare}))
+    lines = lines_of_file(opened(tmp_path / "m.pt", {"g_ema": bare}))
     assert any(line.startswith("noise maps: not in the file") for line in lines)
     assert not any("noises.noise_0" in line for line in lines)
-    describe(opened(tmp_path / "m.pt", {"g_ema": {}}))
+    lines_of_file(opened(tmp_path / "m.pt", {"g_ema": {}}))
 
 
 def test_nvidia(foreign, tmp_path):
     state = foreign.nvidia_state(foreign.rosinality_state(mapping_layers=2), torch.zeros(16))
-    lines = describe(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
+    lines = lines_of_file(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
     assert lines[:4] == ["format: NVIDIA pickle", SIZES, WIDTHS, WHOLE]
     assert "architecture: skip, conv_clamp 256" in lines
     del state["synthesis.b16.conv1.noise_const"], state["mapping.w_avg"]
-    lines = describe(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
+    lines = lines_of_file(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
     assert "generator: 1 tensors missing: synthesis.b16.conv1.noise_const" in lines
     assert any(line.startswith("mean of W: not in the file") for line in lines)
     state |= {"mapping.embed.weight": torch.zeros(16, 5), "mapping.fc0.weight": torch.zeros(16, 24)}
-    lines = describe(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
+    lines = lines_of_file(convert.open_foreign(foreign.nvidia_pickle(tmp_path / "n.pkl", state)))
     assert "generator: 32 px, 3 channels, num_ws 8, mapping of 2 layers, z 8, w 16" in lines
     assert "classes: 5" in lines
     assert any("mapping.embed.bias" in line for line in lines)
@@ -57,7 +57,7 @@ def test_nvidia(foreign, tmp_path):
 
 def test_lucidrains(foreign, tmp_path):
     content = foreign.lucidrains_content(capacity=2)
-    lines = describe(opened(tmp_path / "m.pt", content))
+    lines = lines_of_file(opened(tmp_path / "m.pt", content))
     assert lines[0] == "format: StyleGAN2 generator (lucidrains)"
     assert lines[1] == "generator: 32 px, 3 channels, num_ws 4, mapping of 2 layers, z 16, w 16"
     assert lines[2:4] == ["generator: widths 4: 32, 8: 16, 16: 8, 32: 4", WHOLE]
@@ -65,11 +65,11 @@ def test_lucidrains(foreign, tmp_path):
     assert "lr_mlp: not in the file; 0.1 is used" in lines
     (tmp_path / ".config.json").write_text('{"lr_mlp": 0.01}')
     del content["GAN"]["GE.blocks.1.to_style2.bias"]
-    lines = describe(opened(tmp_path / "m.pt", content))
+    lines = lines_of_file(opened(tmp_path / "m.pt", content))
     assert "lr_mlp: 0.01, from .config.json" in lines
     assert "generator: 1 tensors missing: GE.blocks.1.to_style2.bias" in lines
     content["GAN"]["GE.attns.0.0.fn.norm.g"] = torch.zeros(1)
-    lines = describe(opened(tmp_path / "m.pt", content))
+    lines = lines_of_file(opened(tmp_path / "m.pt", content))
     assert any(line.startswith("not read: its generator has attention layers") for line in lines)
 
 
@@ -110,7 +110,7 @@ def test_stylegan3_is_named(foreign, tmp_path, protocol):
     ) as e:
         convert.load_foreign(path)
     assert "\n" not in str(e.value)
-    lines = describe(convert.open_foreign(path))
+    lines = lines_of_file(convert.open_foreign(path))
     assert any(line.startswith("not read: it is a StyleGAN3 generator") for line in lines)
 
 
@@ -127,8 +127,8 @@ def test_ours(tmp_path):
     ):
         save_generator(tmp_path / "g.safetensors", generator, {})
         tensors, metadata = checkpoint.read(tmp_path / "g.safetensors")
-        lines = describe_ours(metadata, tensors, "G_ema")
+        lines = lines_of_checkpoint(metadata, tensors, "G_ema")
         assert lines == [line, "generator: widths 4: 9, 8: 8, 16: 4", WHOLE]
         del tensors["G_ema.synthesis.const"]
-        lines = describe_ours(metadata, tensors, "G_ema")
+        lines = lines_of_checkpoint(metadata, tensors, "G_ema")
         assert lines[2] == "generator: 1 tensors missing: synthesis.const"

@@ -597,12 +597,12 @@ def test_a_photo_of_too_many_pixels_is_halved_until_it_has_fewer(monkeypatch, im
         pytest.skip(f"{image_format} has no {mode}")
     image = Image.fromarray(SMOOTH)
     image = Image.fromarray(SMOOTH[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
-    whole = image_reader.read_picture(
+    whole = image_reader.read_reduced(
         encode(image, image_format, **({"quality": 95} if image_format != "TIFF" else {}))
     )
     monkeypatch.setattr(image_reader, "MAX_DECODED_PIXELS", 64 * 80 // 5)
     monkeypatch.setattr(image_reader, "BAND_PIXELS", 80 * 9)
-    small = image_reader.read_picture(
+    small = image_reader.read_reduced(
         encode(image, image_format, **({"quality": 95} if image_format != "TIFF" else {}))
     )
     assert whole.shrunk == 1
@@ -615,9 +615,9 @@ def test_a_photo_of_too_many_pixels_is_halved_until_it_has_fewer(monkeypatch, im
 def test_a_photo_of_200_megapixels_costs_less_than_its_pixels(tmp_path):
     Image.new("L", (16_320, 12_240), 130).save(tmp_path / "phone.jpg")
     code = (
-        "import resource, sys; from stylegan2.runtime.image_reader import read_picture;"
+        "import resource, sys; from stylegan2.runtime.image_reader import read_reduced;"
         "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
-        "before = used(); picture = read_picture(sys.argv[1]);"
+        "before = used(); picture = read_reduced(sys.argv[1]);"
         "print(*picture.pixels.shape, picture.shrunk, used() - before)"
     )
     found = subprocess.run(
