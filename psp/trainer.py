@@ -277,10 +277,10 @@ def train(
                     "train/learning_rate": learning_rate(state.cur_step - 1, s),
                     "train/skipped_steps": guard.pop(),
                     "speed/images_per_second": (state.cur_nimg - started_nimg) / seconds,
-                    "speed/share_waiting_for_data": waited / seconds,
+                    "speed/waiting_for_data": waited / seconds,
                 }
                 if peak is not None:
-                    rates["memory/peak_gigabytes"] = peak * 2**20 / 1e9
+                    rates["speed/peak_memory_mb"] = peak
                 started, started_nimg, waited = time.perf_counter(), state.cur_nimg, 0.0
                 stats.scalars(state.cur_step, {**values, **similarities(values, losses), **rates})
                 progress.show(**{k[6:]: f"{v:.3f}" for k, v in values.items() if k == "train/loss"})

@@ -1,5 +1,6 @@
 """The encoder loop with a 16 px generator and a narrow encoder: what it learns, and that resuming changes nothing."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -128,6 +129,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, worker
     assert records(tmp_path) == records(finished[0])
     best = "checkpoints/best_model.safetensors"
     assert_equal_checkpoints(tmp_path / best, finished[0] / best)
+
+
+def test_the_log_tells_the_speed_and_the_share_of_time_that_waits_for_data(finished):
+    lines = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "train/skipped_steps" in line]
+    assert len(steps) == SETTINGS.max_steps
+    assert all(0 < line["speed/waiting_for_data"] < 1 for line in steps)
+    assert all(line["speed/images_per_second"] > 0 for line in steps)
 
 
 @pytest.mark.parametrize("changes", [{"optim_name": "adam"}, {"train_decoder": True}])
