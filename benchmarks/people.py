@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.works import Row, table
 from datasets.folder import ImageFiles, square
 from datasets.labelled import open_labelled
-from options.edits import parse_edits
+from options.lists import parse_edits
 from options.parse import run
 from psp.evaluation.attributes import attribute_classifier, classifier_side
 from psp.evaluation.methods import Method, encode_and_render, mean_face, optimise

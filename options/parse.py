@@ -18,13 +18,13 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from options.checks import check_settings
-from options.results import NON_SETTINGS, RUNS, read_config
+from options.results import FILE, FOLDER, NON_SETTINGS, RUNS, check_place, read_config
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
 from stylegan2.runtime.heartbeat import tell_launcher
 from stylegan2.runtime.memory import shortage
 from stylegan2.runtime.output_names import printable
+from stylegan2.runtime.ranges import check_ranges
 from stylegan2.runtime.work_group import was_launched
 
 Settings = TypeVar("Settings")
@@ -91,6 +91,21 @@ def parse(
         return parsed
     except UserError as error:
         raise UserError(with_flags(str(error), settings)) from None
+
+
+def check_settings(settings: Any) -> None:
+    """Check the settings of a command, including nested dataclasses.
+
+    Raises:
+        UserError: A setting is invalid. The message begins with the name of the field.
+    """
+    check_ranges(settings)
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            check_settings(value)
+        elif isinstance(value, Path) and field.name in (FOLDER, FILE):
+            check_place(field.name, value)
 
 
 def run(

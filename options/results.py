@@ -16,8 +16,11 @@ import yaml
 
 from options.provenance import provenance
 from stylegan2.runtime.errors import UserError
-from stylegan2.runtime.files import hold_folder, write_text
+from stylegan2.runtime.files import hold_folder, write_text, writing
+from stylegan2.runtime.remote import check_local
 
+FOLDER, FILE = "exp_dir", "out"  # names of the settings for the place of the results
+FILE_SUFFIXES = (".safetensors", ".json", ".zip", ".pt")  # with which `out` is a file; otherwise it may be a folder
 COMMAND, RUNS = "command", "runs"
 NON_SETTINGS = (COMMAND, RUNS)
 """entries of config.yaml that are not settings"""
@@ -149,6 +152,28 @@ def record_for(
     if changed:
         raise UserError(f"{str(folder)!r} contains results with another {' and another '.join(changed)}: {hint}")
     return Record(path, command, settings, before.get(RUNS) or [])
+
+
+def check_place(name: str, path: Path) -> None:
+    """Check that results can be written to a place, before any work is done.
+
+    Args:
+        name: Name of the setting: `exp_dir` for a folder, or `out` for a file if its suffix is in FILE_SUFFIXES.
+        path: The folder or file, which need not exist yet.
+
+    Raises:
+        UserError: The place is on another machine, a file exists where a folder is needed or vice versa, or the place
+            cannot be written.
+    """
+    check_local(name, path)
+    with writing(path):
+        if name == FILE and path.suffix.lower() in FILE_SUFFIXES and path.is_dir():
+            raise UserError(f"{name} must be a file, but {str(path)!r} is a folder: choose another name")
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not there.is_dir() and not (name == FILE and there == path):
+            raise UserError(f"{name} cannot be {str(path)!r}: {str(there)!r} is a file, not a folder")
+        if not os.access(there, os.W_OK):
+            raise UserError(f"{name} cannot be {str(path)!r}: {str(there)!r} cannot be written")
 
 
 def check_new(paths: Iterable[Path], overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from datasets.loader import fixed_batches, stream_batches, write_sheet
 from datasets.sources import SYNTHETIC, open_split, sampler_of
 from datasets.tasks import build_task
 from datasets.training_data import TaskPairs
-from options.commands.train_psp import PRESETS, TrainPSp
+from options.commands.train_psp import PRESETS, SHIPPED, TrainPSp
 from options.losses import loss_arguments, loss_lambdas
 from options.parse import run
 from options.results import label, record_for, with_folder
@@ -38,7 +38,6 @@ from stylegan2.runtime.estimate import parameter_counts
 from stylegan2.runtime.randomness import seed_step
 from stylegan2.runtime.registry import built_as
 
-GENERATOR = "synthfaces64"
 WRITES = ("checkpoints", "logs", "metrics.jsonl", "pairs.png")
 SEARCHED = 12  # number of images that are searched for faces
 
@@ -51,7 +50,7 @@ def build_model(o: TrainPSp, source_channels: int) -> PSp:
         start = load_for(o.checkpoint_path, o.encoder_type, source_channels)
         if o.stylegan_weights is None:
             return start
-    generator, _ = stylegan2.load(o.stylegan_weights or GENERATOR)
+    generator, _ = stylegan2.load(o.stylegan_weights or SHIPPED)
     encoder = start.encoder if start else new_encoder(o, generator, source_channels)
     if o.trunk_weights is not None:
         start_trunk(encoder, o.trunk_weights)
@@ -95,7 +94,7 @@ def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Examp
 
 def main(o: TrainPSp) -> None:
     device = distributed.setup(o.prepare(), o.process_timeout)
-    o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or GENERATOR)}")
+    o = with_folder(o, f"{o.task}-{label(o.stylegan_weights or o.checkpoint_path or SHIPPED)}")
     record = record_for(o, "train_psp", writes=WRITES, fixed=("task",), marks=WRITES[:1])
     task = build_task(o.task, **given_settings(o.task_settings, "training"))
     if o.training.generated_share and o.task != "inversion":

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge, Interval
 
-from options.choices import IdentityNetwork
-from options.machine import Machine
 from options.results import Results
+from options.shared import IdentityNetwork, Machine
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, Positive, Seed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from options.machine import Machine
+from options.shared import Machine
 from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.ranges import Count, NotNegative, Threads
 

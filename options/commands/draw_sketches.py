@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge
 
-from options.machine import Machine
 from options.results import Results
+from options.shared import Machine
 from stylegan2.runtime.ranges import Side
 
 

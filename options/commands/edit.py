@@ -6,12 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from options.choices import Precision
-from options.edits import parse_edits
-from options.machine import Machine
-from options.optimisation import Optimisation
+from options.lists import parse_edits, parse_numbers, parse_seeds
 from options.results import Results
-from options.seeds import parse_numbers, parse_seeds
+from options.shared import Machine, Optimisation, Precision
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Seed
 

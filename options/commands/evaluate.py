@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from options.choices import IdentityNetwork, PerceptualNetwork, Precision
-from options.machine import Machine
 from options.results import Results
+from options.shared import IdentityNetwork, Machine, PerceptualNetwork, Precision
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, NotNegative, Seed
 

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from options.choices import SynthesisPrecision
-from options.machine import Machine
 from options.results import Results
+from options.shared import Machine, SynthesisPrecision
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, Seed
 

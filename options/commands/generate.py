@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge, Interval
 
-from options.machine import Machine
+from options.lists import parse_numbers, parse_seeds
 from options.results import Results
-from options.seeds import parse_numbers, parse_seeds
+from options.shared import Machine
 from stylegan2.runtime.ranges import FASTEST, Count, NotNegative, Seed
 
 SEEDS = {"samples": "0-63", "truncation": "0-7", "mixing": "0-5", "noise": "0-3", "interpolation": "0-5"}

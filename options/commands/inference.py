@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Interval
 
-from options.choices import Precision
-from options.machine import Machine
-from options.optimisation import Optimisation
 from options.results import Results
+from options.shared import Machine, Optimisation, Precision
 from options.tasks import task_settings
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, Seed, Share, Threads

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Interval
 
-from options.choices import PerceptualNetwork, SynthesisPrecision
-from options.machine import Machine
 from options.results import Results
+from options.shared import Machine, PerceptualNetwork, SynthesisPrecision
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import FASTEST, Count, NotNegative, Positive, Seed, Weight
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from options.machine import Machine
 from options.results import Results
+from options.shared import Machine
 from stylegan2.runtime.ranges import Count, Positive, Seed, Side, Workers
 
 

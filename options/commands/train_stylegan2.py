@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from options.machine import Machine
 from options.networks import chosen_settings, network_settings, preset_names
 from options.registered import one_of
+from options.shared import Machine
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, Positive, Workers
 from stylegan2.training_settings import TrainingSettings, check_fit

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from options.machine import Machine
+from options.shared import Machine
 from stylegan2.runtime.ranges import Count, Positive
 
 

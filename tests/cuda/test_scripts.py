@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from options.machine import Machine
+from options.shared import Machine
 from stylegan2.runtime.images import resize, write_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]

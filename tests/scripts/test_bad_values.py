@@ -10,8 +10,7 @@ import pytest
 from tyro._parsers import ParserSpecification
 
 from options import parse
-from options.checks import check_settings
-from options.parse import with_flags
+from options.parse import check_settings, with_flags
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
 from stylegan2.runtime.ranges import bounds

@@ -1,10 +1,10 @@
-"""Lists of seeds and of numbers as they are typed."""
+"""Lists on the command line: seeds, numbers and edits."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from options.seeds import parse_numbers, parse_seeds
+from options.lists import parse_edits, parse_numbers, parse_seeds
 from stylegan2.runtime.errors import UserError
 
 
@@ -49,3 +49,19 @@ def test_numbers():
     for text in ("", "a", "1,,2", "nan", "1,inf"):
         with pytest.raises(UserError, match="--strengths must be numbers separated by commas"):
             parse_numbers(text, "--strengths")
+
+
+def test_edits_are_names_and_strengths():
+    assert parse_edits(["smile=+2"]) == {"smile": 2.0}
+    assert list(parse_edits(["smile=2, yaw=-1.5", "age=1e-1"]).items()) == [("smile", 2), ("yaw", -1.5), ("age", 0.1)]
+
+
+@pytest.mark.parametrize("words", [["smile"], ["smile="], ["=2"], ["smile=much"], ["smile=nan"], ["smile=inf"], [""]])
+def test_other_forms_are_refused(words):
+    with pytest.raises(UserError, match=r"such as smile=\+2 or"):
+        parse_edits(words)
+
+
+def test_a_direction_is_given_once():
+    with pytest.raises(UserError, match="'smile' is given twice"):
+        parse_edits(["smile=1", "smile=2"])

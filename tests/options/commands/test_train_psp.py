@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import stylegan2
-from options.presets import LARGEST_LIGHT, PSP, psp_settings
+from options.commands.train_psp import LARGEST_LIGHT, PSP, psp_settings
 from psp.encoders import LIGHT_MAX
 from stylegan2.networks.registry import GENERATORS
 from stylegan2.runtime import checkpoint

@@ -1,15 +1,55 @@
-"""Flags of all commands that optimise after encoding, to bring outputs closer to their sources."""
+"""Settings that several commands share: the device and the process, the optimisation after encoding, and types."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from options.choices import PerceptualNetwork
+import tyro
+
+from options.results import Configured
 from stylegan2.runtime.errors import UserError
+from stylegan2.runtime.memory import limit_memory
 from stylegan2.runtime.ranges import NotNegative, Weight
 
 if TYPE_CHECKING:
+    import torch
+
     from psp.inference.translate import Refinement
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+"""precision of all networks"""
+SynthesisPrecision = Annotated[
+    Literal["fp32", "bf16"],
+    tyro.conf.arg(help="bf16 computes the four highest resolutions in 16-bit numbers: faster on GPUs, and less exact"),
+]
+PerceptualNetwork = Annotated[
+    str, tyro.conf.arg(help="perceptual network: alex, vgg or squeeze (LPIPS), effnet, or auto")
+]
+IdentityNetwork = Annotated[str, tyro.conf.arg(help="identity network: arcface, dlib, facenet, or auto")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Configured):
+    """Settings of the machine, which the dataclass of a command inherits."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    tune_malloc: bool = True
+    """keep freed memory in the process instead of returning it to the system: faster on Linux, no change elsewhere"""
+
+    def prepare(self) -> "torch.device":
+        """Configure the process and return the device of the networks.
+
+        Raises:
+            UserError: The device does not exist.
+        """
+        from stylegan2.runtime import device as runtime  # here, because settings are parsed without importing PyTorch
+
+        chosen = runtime.pick_device(self.device)
+        runtime.tune_process(self.tune_malloc)
+        if chosen.type == "cpu":
+            limit_memory()
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Parsing of lists of numbers: seeds such as 0-63 or 1,5,9-12, and strengths such as -3,0,3."""
+"""Parsing of lists on the command line: seeds such as 0-63, numbers such as -3,0,3, edits such as smile=+2,yaw=-1."""
 
 import math
 import re
+from collections.abc import Sequence
 
 from stylegan2.runtime.errors import UserError
 
@@ -23,8 +24,8 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
     """
     seeds: list[int] = []
     for word in text.replace(" ", "").split(","):
-        found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
             raise UserError(f"{flag} must be numbers from 0 on or ranges such as 0-63 or 1,5,9-12, not {text!r}")
         if last - first >= MAX_SEEDS - len(seeds):
@@ -46,3 +47,32 @@ def parse_numbers(text: str, flag: str) -> list[float]:
     if not numbers or not all(map(math.isfinite, numbers)):
         raise UserError(f"{flag} must be numbers separated by commas, such as -3,0,3, not {text!r}")
     return numbers
+
+
+def parse_edits(words: Sequence[str]) -> dict[str, float]:
+    """Parse edits of the form NAME=STRENGTH.
+
+    Args:
+        words: Words of the command line. Each contains one edit, or several that are separated by commas.
+
+    Returns:
+        {name: strength}, in the given order.
+
+    Raises:
+        UserError: A word has another form, or a direction is named twice.
+    """
+    edits: dict[str, float] = {}
+    for word in ",".join(words).split(","):
+        name, equals, number = (part.strip() for part in word.partition("="))
+        try:
+            strength = float(number)
+        except ValueError:
+            strength = float("nan")
+        if not name or not equals or not abs(strength) < float("inf"):
+            raise UserError(
+                f"directions must be given with strengths, such as smile=+2 or smile=+2,yaw=-1, not {word!r}"
+            )
+        if name in edits:
+            raise UserError(f"the direction {name!r} is given twice")
+        edits[name] = strength
+    return edits
