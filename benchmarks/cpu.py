@@ -10,7 +10,6 @@ time.
 """
 
 import json
-import platform
 import statistics
 import sys
 import time
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process
+from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process, markdown, processor, write_figures
 from benchmarks.phases import Form, Phase, amortised, count_gflop, parts
 from benchmarks.psp import Calls, inference_calls, training_calls
 from benchmarks.train_stylegan2 import own_form
@@ -44,7 +43,6 @@ from stylegan2.runtime.errors import UserError
 CPU = torch.device("cpu")
 OURS, DEPTHWISE = "ours", "depthwise"
 PEAK, PEAK_CALLS = "convolution peak", 4
-CPU_INFO = Path("/proc/cpuinfo")  # Linux
 Found = dict[str, Any]
 
 
@@ -270,24 +268,16 @@ def summary(name: str, measured: list[Found]) -> Found:
 # ------------------------------------------------------------------------------------------ the table
 
 
-def processor() -> str:
-    """Return the name and the instruction set of the processor."""
-    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-
-
 def table(results: dict[str, Found]) -> str:
     """Format the results as a Markdown table with one row per form of each case."""
-    lines = ["| case | form | ms | images/s | time against ours | share of the peak | parts, ms |", "|---" * 7 + "|"]
+    titles = ["case", "form", "ms", "images/s", "time against ours", "share of the peak", "parts, ms"]
+    rows = []
     for name, found in results.items():
         for form, row in found["forms"].items():
             shown = ", ".join(f"{part} {value:,.0f}" for part, value in row["parts"].items())
             cells = [name, form, f"{row['ms']:,.0f}", f"{row['images/s']:.3g}", f"{against_ours(found, form):.2f}"]
-            cells += [f"{row['share']:.0%}", shown]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([*cells, f"{row['share']:.0%}", shown])
+    return markdown(titles, rows)
 
 
 def against_ours(found: Found, form: str) -> float:
@@ -302,14 +292,17 @@ def main(o: Benchmark) -> None:
     if o.worker:
         print(json.dumps(measure(o, o.cases[0])))
         return
-    machine = {"processor": processor(), "torch": torch.__version__, "sizes": "toy" if o.toy else "full"}
+    machine = {
+        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
+        "torch": torch.__version__,
+        "sizes": "toy" if o.toy else "full",
+    }
     results: dict[str, Found] = {}
     for name in o.cases:
         results[name] = found = run_case(o, name)
         clock = "seconds of a core" if found["threads"] == 1 else "seconds of the wall clock"
         print(f"{name}: {found['threads']} threads, {clock}, convolution peak {found['peak']:.0f} GFLOP/s", flush=True)
-        if o.out is not None:
-            o.out.write_text(json.dumps({**machine, "cases": results}, indent=1) + "\n", encoding="utf-8")
+        write_figures(o.out, {**machine, "cases": results})
     print(f"\n{machine['processor']}, PyTorch {machine['torch']}, {machine['sizes']} sizes\n\n{table(results)}")
 
 

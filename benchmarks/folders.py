@@ -7,7 +7,6 @@ photos are subtracted, which leaves the cost of the other photos.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.measure import markdown, processor, write_figures
 from options.parse import run
 from psp import PSp, save_model
 from psp.encoders import encoder_for
@@ -111,12 +111,14 @@ def measure(command: str, count: int) -> tuple[float, float]:
 
 def table(rows: list[Row]) -> str:
     """Format the results as a Markdown table with one row per command and number of photos."""
-    heads = ["command", "photos", "ms a photo", "peak memory, MB", "KB more a photo"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in rows:
-        cells = [row["command"], f"{row['photos']:,}", f"{row['ms']:.1f}", f"{row['MB']:.0f}", f"{row['KB']:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    titles = ["command", "photos", "ms a photo", "peak memory, MB", "KB more a photo"]
+    return markdown(
+        titles,
+        [
+            [row["command"], f"{row['photos']:,}", f"{row['ms']:.1f}", f"{row['MB']:.0f}", f"{row['KB']:.2f}"]
+            for row in rows
+        ],
+    )
 
 
 def main(o: Benchmark) -> int:
@@ -130,9 +132,8 @@ def main(o: Benchmark) -> int:
             rows.append({"command": command, "photos": count, **figures})
             print(f"{command}, {count:,} photos: {seconds:.0f} s, {memory:.0f} MB", file=sys.stderr, flush=True)
     print(f"photos of {SIDE} px, {os.cpu_count()} cores\n\n{table(rows)}")
-    if o.out is not None:
-        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        o.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    machine = {"processor": processor(), "cores": os.cpu_count()}
+    write_figures(o.out, {"machine": machine, "rows": rows})
     return 0
 
 

@@ -6,7 +6,6 @@ process, in turns with ours. On a CPU, everything runs at toy sizes, which only 
 are untrained.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import operators, peers
-from benchmarks.clock import copy_rate, libraries, milliseconds, peak_gb
-from benchmarks.kernels import profiled
+from benchmarks.clock import copy_rate, libraries, milliseconds, peak_gb, profiled
+from benchmarks.measure import write_figures
 from benchmarks.operators import DTYPES, OURS
 from benchmarks.phases import Form, amortised, parts
 from benchmarks.train_stylegan2 import own_form
@@ -369,8 +368,7 @@ def main(o: Benchmark) -> int:
 
         def keep(row: Row, rows: list[Row] = rows) -> None:
             rows.append(row)
-            if o.out is not None:
-                o.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_figures(o.out, report)
 
         start = time.perf_counter()
         measure_part(o, part, device, keep)

@@ -6,9 +6,7 @@ writes in the same way. The result is compared with the rate that one GPU needs.
 temporary folder first.
 """
 
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ import _start  # noqa: F401
 import numpy as np
 from PIL import Image
 
+from benchmarks.measure import markdown, processor, write_figures
 from datasets.archive import open_archive
 from datasets.folder import ImageFolder
 from datasets.loader import stream_batches
@@ -127,26 +126,21 @@ def rate(pixels: Any, batch_size: int, workers: int, seconds: float) -> float:
 
 def table(rows: list[Row], workers: list[int]) -> str:
     """Format the results as a Markdown table with rows for sources and resolutions, and columns for workers."""
-    heads = [
-        "images",
-        *("1 worker" if n == 1 else f"{n} workers" for n in workers),
-        "a GPU asks for",
-        "workers that keep up",
-    ]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    columns = ["1 worker" if n == 1 else f"{n} workers" for n in workers]
+    table_rows = []
     for source, resolution in dict.fromkeys((row["images"], row["resolution"]) for row in rows):
         rates = {r["workers"]: r["images/s"] for r in rows if (r["images"], r["resolution"]) == (source, resolution)}
         asked = GPU_RATES.get(resolution)
         enough = [n for n in workers if asked is not None and rates[n] >= asked]
         cells = [f"{source}, {resolution} px", *(f"{rates[n]:.0f}" for n in workers)]
         cells += ["" if asked is None else f"{asked:.0f}", str(min(enough)) if enough else "none of these"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        table_rows.append(cells)
+    return markdown(["images", *columns, "a GPU asks for", "workers that keep up"], table_rows)
 
 
 def main(o: Benchmark) -> int:
     tune_process()
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    machine = {"processor": processor(), "cores": os.cpu_count()}
     workers, rows = sorted(set(o.workers)), []
     with tempfile.TemporaryDirectory() as folder:
         for resolution in o.resolutions:
@@ -156,10 +150,9 @@ def main(o: Benchmark) -> int:
                     rows.append({"images": name, "resolution": resolution, "workers": n, "images/s": figure})
                     print(f"{name}, {resolution} px, {n} worker(s): {figure:.1f} images/s", file=sys.stderr, flush=True)
     print(f"images/s, batches of {o.batch_size}, {machine['cores']} cores\n\n{table(rows, workers)}")
-    if o.out is not None:
-        asked = {str(resolution): GPU_RATES.get(resolution) for resolution in o.resolutions}
-        content = {"machine": machine, "batch_size": o.batch_size, "asked images/s": asked, "rows": rows}
-        o.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    asked = {str(resolution): GPU_RATES.get(resolution) for resolution in o.resolutions}
+    content = {"machine": machine, "batch_size": o.batch_size, "asked images/s": asked, "rows": rows}
+    write_figures(o.out, content)
     return 0
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 
 from stylegan2.runtime.errors import UserError
 
-STAT = Path("/proc/stat")  # Linux
+STAT, CPU_INFO = Path("/proc/stat"), Path("/proc/cpuinfo")  # Linux
 CHANNELS, SIDE = 256, 64  # size of the convolution that represents the peak speed of the machine
 PEAK_GFLOP = 2 * 9 * CHANNELS**2 * SIDE**2 / 1e9
 
@@ -49,7 +50,7 @@ def interleaved(forms: dict[str, Callable[[], object]], repetitions: int) -> dic
             sample = timed(call)
             if repetition:
                 samples[name].append(sample)
-    return {name: _figure(found) for name, found in samples.items()}
+    return {name: _figure(times) for name, times in samples.items()}
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float | None]:
@@ -107,3 +108,21 @@ def in_own_process(script: str, *flags: object) -> Any:
     if done.returncode:
         raise UserError(f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_figures(out: Path | None, figures: object) -> None:
+    """Write figures to a JSON file, if the user named one."""
+    if out is not None:
+        out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *rows))

@@ -1,15 +1,21 @@
-"""Networks of other projects from checkouts of the user: NVIDIA's (in the layout of stylegan3) and the official pSp.
+"""Networks of other projects: NVIDIA's and the official pSp from checkouts of the user, and lucidrains' from PyPI.
 
-This repository contains no code of these projects. Their modules are imported from a folder that the user names, and
-are combined here in the same way as in their training loops.
+This repository contains no code of these projects. NVIDIA's modules, in the layout of stylegan3, and those of the
+official pSp are imported from a folder that the user names, and are combined here as in their training loops.
 """
 
 import importlib
+import itertools
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +24,16 @@ from torch import Tensor, nn
 from benchmarks.phases import Form, Phase, count_parameters
 from stylegan2.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    from scripts.train_stylegan2 import TrainStyleGAN2
+
 NVIDIA, OFFICIAL = "NVIDIA", "official"
 FP16_RESOLUTIONS = 4  # number of the highest resolutions that use float16, as in NVIDIA's training
 SHARED_NAMES = ("training", "models", "configs", "utils", "criteria")  # top-level packages that several projects have
+LUCIDRAINS = "stylegan2-pytorch"
+# Step numbers of its `Trainer.train`, which determine the phases of the step.
+LUCIDRAINS_STEPS = {"step": 1, "gradient penalty": 4, "path length": 5024}
+LUCIDRAINS_PHASES = {"gradient penalty": Phase(4, "step"), "path length": Phase(32, "gradient penalty")}
 
 
 def imported(folder: Path, *names: str) -> list[ModuleType]:
@@ -173,3 +186,75 @@ def official_model(folder: Path, device: torch.device) -> SimpleNamespace:
         optimizer.step()
 
     return SimpleNamespace(encode=encode, render=render, step=step, encoder=encoder, optimizer=optimizer)
+
+
+# --- lucidrains ---
+
+
+def lucidrains_package() -> ModuleType:
+    """Import stylegan2-pytorch, which requires a GPU on import although its networks do not.
+
+    Raises:
+        UserError: The package is not installed, or cannot be imported.
+    """
+    try:
+        with mock.patch.object(torch.cuda, "is_available", return_value=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import stylegan2_pytorch  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        if error.name == "stylegan2_pytorch":
+            raise UserError(
+                f"{LUCIDRAINS} is not installed, so it is left out: `pip install {LUCIDRAINS}` adds it"
+            ) from None
+        raise UserError(f"{LUCIDRAINS} is left out because a package that it needs is missing: {error.name}") from None
+    except Exception as error:  # the import of another project's package may raise anything
+        raise UserError(f"{LUCIDRAINS} is left out because it cannot be imported: {error}") from None
+    return stylegan2_pytorch
+
+
+def lucidrains_form(settings: "TrainStyleGAN2") -> Form:
+    """Build lucidrains' training step.
+
+    Resolution, batch size, and the sizes of z, w and the mapping network are ours. The widths are chosen for about the
+    same amount of work. At the image's resolution, its discriminator is as wide as ours and its generator half as wide.
+    Both widths double with every halving of the resolution up to 512, because the option `fmap_max` of the package does
+    not work: its moving average then has other sizes than its generator.
+    """
+    network, batch = settings.network, settings.training.batch_size
+    package = lucidrains_package()
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:  # nothing is saved there, since rank 1 is not the first process
+        trainer: Any = package.Trainer(
+            base_dir=folder,
+            rank=1,
+            image_size=network.resolution,
+            batch_size=batch,
+            network_capacity=max(1, network.channel_base // network.resolution // 4),
+            latent_dim=network.w_dim,
+            style_depth=network.mapping_layers,
+        )
+    with without_cuda():
+        trainer.init_GAN()
+    images = torch.rand(batch, 3, network.resolution, network.resolution)  # [N, 3, R, R]
+    trainer.loader = (images.clone() for _ in itertools.count())  # a step may require gradients of its images
+
+    def step(number: int) -> None:
+        trainer.steps = number
+        with without_cuda():
+            trainer.train()
+
+    parameters = count_parameters(trainer.GAN.S, trainer.GAN.G, trainer.GAN.D)
+    return Form(
+        {name: partial(step, number) for name, number in LUCIDRAINS_STEPS.items()}, LUCIDRAINS_PHASES, parameters
+    )
+
+
+@contextmanager
+def without_cuda() -> Iterator[None]:
+    """Turn `.cuda()`, which the package calls everywhere, into a no-op within a block."""
+
+    def stay(module_or_tensor: Any, *_: object) -> Any:
+        return module_or_tensor
+
+    with mock.patch.object(Tensor, "cuda", stay), mock.patch.object(nn.Module, "cuda", stay):
+        yield

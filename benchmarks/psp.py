@@ -22,7 +22,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
-from benchmarks.measure import PEAK_GFLOP, Figure, convolution_peak, in_own_process, interleaved, peak_memory_mb
+from benchmarks.measure import (
+    PEAK_GFLOP,
+    Figure,
+    convolution_peak,
+    in_own_process,
+    interleaved,
+    peak_memory_mb,
+    write_figures,
+)
 from options.parse import run
 from psp.encoders import encoder_for
 from psp.losses import build_losses
@@ -271,8 +279,7 @@ def main(o: Benchmark) -> None:
         for malloc in o.malloc:
             results[f"{case} {malloc}"] = result = run_case(o, case, malloc)
             print(table(case, malloc, result), flush=True)
-    if o.out is not None:
-        o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_figures(o.out, results)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ index. The benchmark records the time until the first step, and then the memory 
 It creates the data first, with a few different images under many names, which are hard links in the folder.
 """
 
-import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -28,6 +26,7 @@ import _start  # noqa: F401
 import numpy as np
 from PIL import Image
 
+from benchmarks.measure import markdown, processor, write_figures
 from datasets.cached_arrays import cache_paths
 from options.parse import run
 from stylegan2.runtime.errors import UserError
@@ -68,13 +67,13 @@ class Benchmark:
 
 def pictures() -> list[bytes]:
     """Return the contents of PNG files of 32 x 32 pixels, about 2 KB each."""
-    rng, found = np.random.default_rng(0), []
+    rng, contents = np.random.default_rng(0), []
     for _ in range(PICTURES):
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
         file = BytesIO()
         coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
-        found.append(file.getvalue())
-    return found
+        contents.append(file.getvalue())
+    return contents
 
 
 def names(count: int) -> list[str]:
@@ -198,23 +197,14 @@ def measure(folder: Path, count: int, workers: int) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """Format the results as a Markdown table with one row per data set, for the first start and for later ones."""
-    lines = [
-        "| data | pictures | first start, s (computed) | again, s (computed) | main, MB | worker: PSS, own, RSS, MB |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
+    titles = ["data", "pictures", "first start, s (computed)", "again, s (computed)", "main, MB"]
+    table_rows = []
     for first, again in zip(rows[::2], rows[1::2], strict=True):
         largest = {key: max(worker[key] for worker in again["workers"]) for key in ("pss", "own", "rss")}
         times = (f"{row['seconds']:.1f} ({row['computed']:.1f})" for row in (first, again))
         sizes = ", ".join(f"{size:.0f}" for size in largest.values())
-        cells = [again["data"], f"{again['pictures']:,}", *times, f"{again['main']['pss']:.0f}", sizes]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else platform.machine()
+        table_rows.append([again["data"], f"{again['pictures']:,}", *times, f"{again['main']['pss']:.0f}", sizes])
+    return markdown([*titles, "worker: PSS, own, RSS, MB"], table_rows)
 
 
 def main(o: Benchmark) -> int:
@@ -225,9 +215,8 @@ def main(o: Benchmark) -> int:
     load = os.getloadavg()[2]
     machine = {"processor": processor(), "cores": os.cpu_count(), "load": load}
     print(f"{machine['processor']}, {machine['cores']} cores, load {load:.1f}\n\n{table(rows)}")
-    if o.out is not None:
-        content = {"machine": machine, "workers": o.workers, "rows": rows}
-        o.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    content = {"machine": machine, "workers": o.workers, "rows": rows}
+    write_figures(o.out, content)
     return 0
 
 

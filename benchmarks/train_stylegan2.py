@@ -22,8 +22,8 @@ import _start  # noqa: F401
 import torch
 from torch import Tensor
 
-from benchmarks import lucidrains, plain
-from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process, interleaved, peak_memory_mb
+from benchmarks import peers, plain
+from benchmarks.measure import PEAK_GFLOP, convolution_peak, in_own_process, interleaved, peak_memory_mb, write_figures
 from benchmarks.phases import Form, Phase, amortised, count_gflop, count_parameters, parts
 from options.networks import chosen_settings
 from options.parse import parse, run
@@ -136,9 +136,9 @@ def build_forms(o: Benchmark, case: str) -> dict[str, Form]:
     if o.threads:
         torch.set_num_threads(o.threads)
     settings = settings_of(case)
-    own = [name for name in o.worker if name != lucidrains.NAME]
+    own = [name for name in o.worker if name != peers.LUCIDRAINS]
     forms = {name: own_form(settings, name) for name in own}
-    return forms if own == o.worker else {**forms, lucidrains.NAME: lucidrains.form(settings)}
+    return forms if own == o.worker else {**forms, peers.LUCIDRAINS: peers.lucidrains_form(settings)}
 
 
 def measure_case(o: Benchmark, case: str) -> Result:
@@ -255,11 +255,11 @@ def forms_here() -> list[str]:
     """List the forms that can be measured, and print what is missing for the others."""
     forms = [*plain.FILTERS, "ours"]
     try:
-        lucidrains.load()
+        peers.lucidrains_package()
     except UserError as error:
         print(error)
         return forms
-    return [*forms, lucidrains.NAME]
+    return [*forms, peers.LUCIDRAINS]
 
 
 def main(o: Benchmark) -> None:
@@ -272,8 +272,7 @@ def main(o: Benchmark) -> None:
         for malloc in o.malloc:
             results[f"{case} {malloc}"] = result = run_case(o, case, malloc, forms)
             print(tables(case, malloc, result), flush=True)
-    if o.out is not None:
-        o.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_figures(o.out, results)
 
 
 if __name__ == "__main__":

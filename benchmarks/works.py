@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.clock import clean
+from benchmarks.measure import markdown, processor
 
 Row = dict[str, Any]
 
@@ -42,8 +43,7 @@ def measure_works(works: list[Work], seconds: float, device: torch.device, keep:
 def table(rows: list[Row]) -> str:
     """Format rows as a Markdown table with one column per name; the kernels of a profile are listed below it."""
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "top"))
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += ["| " + " | ".join(shown(row.get(column)) for column in columns) + " |" for row in rows]
+    lines = [markdown(columns, ([shown(row.get(column)) for column in columns] for row in rows))]
     for row in rows:
         if "top" in row:
             lines += ["", f"Kernels of {row['step']}:", "", table(row["top"])]
@@ -59,6 +59,6 @@ def shown(value: Any) -> str:
 def machine(device: torch.device) -> Row:
     """Return the name of the device and the versions of PyTorch, CUDA and Python."""
     on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if on_cuda else processor()
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda if on_cuda else None}
     return {"device": name, **versions, "python": platform.python_version()}

@@ -78,11 +78,11 @@ def save_cached(data: Path, kind: str, kept: CachedArrays) -> None:
 
 def read_cached(data: Path, kind: str) -> list[CachedArrays]:
     """Read the cache files about a data set from all possible paths; missing and damaged files are left out."""
-    found = []
+    entries = []
     for path in cache_paths(data, kind):
         with contextlib.suppress(OSError, UserError, ValueError, TypeError, KeyError, MemoryError):
-            found.append(_read(path))
-    return found
+            entries.append(_read(path))
+    return entries
 
 
 def _read(path: Path) -> CachedArrays:

@@ -134,8 +134,8 @@ def examine(files: ImageFiles, look_at: int, search: int, workers: int = 1) -> E
         UserError: None of the images can be read.
     """
     indices = evenly_spaced(len(files), look_at)
-    found = ordered_map(partial(_examine_image, files), indices, workers)
-    examined_images = tuple(track(found, "reading", "picture", total=len(indices)))
+    examined = ordered_map(partial(_examine_image, files), indices, workers)
+    examined_images = tuple(track(examined, "reading", "picture", total=len(indices)))
     readable = [index for index, image in zip(indices, examined_images, strict=True) if not image.reason]
     if not readable:
         raise UserError(

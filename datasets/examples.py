@@ -68,8 +68,8 @@ class Augment:
         if example.source is None:
             return Example(self._pipeline(image=example.target)["image"], None, example.name)
         kind = "source" if example.source.shape[2:] == (3,) else "mask"  # masks keep their values
-        found = self._pipeline(**{"image": example.target, kind: example.source})
-        return Example(found["image"], found[kind].reshape(example.source.shape), example.name)
+        augmented = self._pipeline(**{"image": example.target, kind: example.source})
+        return Example(augmented["image"], augmented[kind].reshape(example.source.shape), example.name)
 
 
 def _build_pipeline() -> Any:

@@ -122,12 +122,12 @@ class ImageFiles:
         whole = self._kept is None and self.index.fingerprint is not None and len(self) >= CACHED_FROM
         encoded = read_cached_labels(self.path, self.index.fingerprint, len(self)) if whole else None
         if encoded is None:
-            found = self.dataset_json()
-            root, content = found or ("", None)
+            location = self.dataset_json()
+            root, content = location or ("", None)
             labels = find_labels(self.relatives(), content, str(self.path), root)
             encoded = None if labels is None else encode_labels(labels, str(self.path))
             if whole and encoded is not None:
-                save_cached_labels(self.path, self.index.fingerprint, None if found is None else root, encoded)
+                save_cached_labels(self.path, self.index.fingerprint, None if location is None else root, encoded)
         return encoded
 
     def dataset_json(self) -> tuple[str, bytes] | None:

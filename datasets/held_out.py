@@ -126,7 +126,7 @@ def open_groups(task: Task, data: str, resolution: int, source_data: str | None 
 
 def left_out(pairs: Sequence[Any]) -> list[str]:
     """Return one sentence for each file that could not be read so far and was replaced by another."""
-    sources = {id(found): found for part in pairs if (found := _reader(part.group.examples)) is not None}
+    sources = {id(reader): reader for part in pairs if (reader := _reader(part.group.examples)) is not None}
     return [reason for source in sources.values() for reason in source.left_out.reasons]
 
 

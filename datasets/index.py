@@ -94,8 +94,8 @@ def open_index(path: Path) -> Index:
     started = time.time_ns()
     listing = list_pictures(path)
     if not listing.names:
-        found = f" ({listing.summary()})" if listing.skipped else ""
-        raise UserError(f"{path} contains no images: give a folder or zip with pictures{found}")
+        skipped = f" ({listing.summary()})" if listing.skipped else ""
+        raise UserError(f"{path} contains no images: give a folder or zip with pictures{skipped}")
     visited = Names.of(listing.visited)
     fingerprint = state if listing.members is not None else _state_of_folder(path, visited, started)
     names = Names.of(listing.names)

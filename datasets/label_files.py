@@ -143,28 +143,28 @@ def parse_csv(text: str, where: str) -> dict[str, Label | None]:
     lines = text.splitlines()
     first = next((line for line in lines if line.strip()), "")
     rows = csv.reader(lines, delimiter=next((mark for mark in ",\t;" if mark in first), ","))
-    found: dict[str, list[str]] = {}
+    cells_of: dict[str, list[str]] = {}
     problems, contradicted = [], set()
     for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and _is_header(cells)):
             continue
-        several = len(next(iter(found.values()), cells[1:])) > 1
+        several = len(next(iter(cells_of.values()), cells[1:])) > 1
         if len(cells) < 2 or not cells[0] or (len(cells) > 2 and not (several and _numbers(cells[1:]))):
             problems.append(f"line {number} of {where!r} is not of the form name,class: {','.join(row)[:80]!r}")
             continue
         name = plain(cells[0])
-        if found.setdefault(name, cells[1:]) != cells[1:]:
-            one, other = ",".join(found[name]), ",".join(cells[1:])
+        if cells_of.setdefault(name, cells[1:]) != cells[1:]:
+            one, other = ",".join(cells_of[name]), ",".join(cells[1:])
             problems.append(f"{where!r} gives {name!r} two classes, {one!r} and {other!r}: keep one")
             contradicted.add(name)
-    found |= {name: [""] for name in contradicted}
-    given = [label for label in found.values() if label != [""]]
+    cells_of |= {name: [""] for name in contradicted}
+    given = [label for label in cells_of.values() if label != [""]]
     numbers = [_numbers(label) for label in given]
     if all(numbers) and any(label and not (len(label) == 1 and label[0].is_integer()) for label in numbers):
-        labels: dict[str, Label | None] = {name: _numbers(label) for name, label in found.items()}
+        labels: dict[str, Label | None] = {name: _numbers(label) for name, label in cells_of.items()}
     else:
-        labels = {name: label[0] or None for name, label in found.items()}
+        labels = {name: label[0] or None for name, label in cells_of.items()}
     _report(problems, labels)
     return labels
 

@@ -68,14 +68,14 @@ class LabelledFaces:
     def read(self) -> tuple[list[str], list[Tensor]]:
         """Render the faces, as `psp.evaluation.attributes.LabelledImages.read` specifies."""
         sets = ((TRAINING_SEED, self.count), (HELD_OUT_SEED, min(HELD_OUT_FACES, self.count)))
-        names, found = [], []
+        names, tensors = [], []
         for seed, count in sets:
             faces = SyntheticFaces(self.side, seed=seed)
             truth = [face_attributes(faces, i) for i in range(count)]
             names = list(truth[0])
-            found += [_stack(open_images(SYNTHETIC, self.side, seed=seed), range(count))]
-            found += [torch.tensor([list(t.values()) for t in truth], dtype=torch.float32)]
-        return names, found
+            tensors += [_stack(open_images(SYNTHETIC, self.side, seed=seed), range(count))]
+            tensors += [torch.tensor([list(t.values()) for t in truth], dtype=torch.float32)]
+        return names, tensors
 
 
 class LabelledFolder:
@@ -95,8 +95,8 @@ class LabelledFolder:
         self.names, table = read_attributes(labels)
         self.pixels = ImageFolder(data, side)
         files = self.pixels.files
-        found = {i: _values(table, name) for i, name in enumerate(map(files.relative, range(len(files))))}
-        self.values = {i: value for i, value in found.items() if value is not None}
+        values = {i: _values(table, name) for i, name in enumerate(map(files.relative, range(len(files))))}
+        self.values = {i: value for i, value in values.items() if value is not None}
         if len(self.values) < 2 * HELD_OUT_EVERY:
             raise UserError(
                 f"{str(labels)!r} names {len(self.values)} images of {data!r}, which are too few to learn from"
@@ -131,13 +131,13 @@ def read_attributes(path: str | Path) -> tuple[list[str], dict[str, list[float]]
         raise UserError(f"the file of labels {str(path)!r} cannot be read: {error}") from error
     if len(rows) < 2 or len(rows[0]) < 2:
         raise UserError(f"the file of labels {str(path)!r} needs a header `file,NAME,...` and a row for each image")
-    names, found = [name.strip() for name in rows[0][1:]], {}
+    names, table = [name.strip() for name in rows[0][1:]], {}
     for number, row in enumerate(rows[1:], start=2):
         values = [value.strip().lower() for value in row[1:]]
         if len(values) != len(names) or not set(values) <= set(VALUES):
             raise UserError(f"row {number} of {str(path)!r} is not a file and {len(names)} times 0 or 1")
-        found[row[0].strip()] = [VALUES[value] for value in values]
-    return names, found
+        table[row[0].strip()] = [VALUES[value] for value in values]
+    return names, table
 
 
 def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
@@ -147,5 +147,5 @@ def _values(table: dict[str, list[float]], file: str) -> list[float] | None:
 
 def _stack(pixels: Indexed[np.ndarray], indices: Sequence[int]) -> Tensor:
     """Read images as uint8 [N, 3, side, side]."""
-    found = [pixels[i] for i in track(indices, "labelled images", "img", leave=False)]
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]
+    images = [pixels[i] for i in track(indices, "labelled images", "img", leave=False)]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()  # [N, 3, side, side]

@@ -46,14 +46,14 @@ def find_labels(
     """
     if dataset_json is None:
         return class_folders(names, where)
-    found = parse_dataset_json(dataset_json, f"{where}/{root}{DATASET_JSON}")
-    if found is None:
+    given = parse_dataset_json(dataset_json, f"{where}/{root}{DATASET_JSON}")
+    if given is None:
         return None
-    labels = [found.get(plain(name.removeprefix(root))) for name in names]
+    labels = [given.get(plain(name.removeprefix(root))) for name in names]
     if all(label is None for label in labels):
         raise UserError(
             f"{where}/{root}{DATASET_JSON} contains no label for {listed(names)}: its names begin with"
-            f" {min(found, default='')!r}"
+            f" {min(given, default='')!r}"
         )
     return labels
 
@@ -197,18 +197,18 @@ def read_labels(source: str, names: Iterable[str]) -> dict[str, str | tuple[floa
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the labels of {source!r}: {reason}") from error
-    found = (parse_dataset_json(content, source) or {}) if json_file else parse_csv(text, source)
-    root = next((root for root in roots(names) if any(plain(name.removeprefix(root)) in found for name in names)), "")
-    given = {name: found.get(plain(name.removeprefix(root))) for name in names}
+    entries = (parse_dataset_json(content, source) or {}) if json_file else parse_csv(text, source)
+    root = next((root for root in roots(names) if any(plain(name.removeprefix(root)) in entries for name in names)), "")
+    given = {name: entries.get(plain(name.removeprefix(root))) for name in names}
     labels = {
         name: label if isinstance(label, tuple) else str(label) for name, label in given.items() if label is not None
     }
     if not labels:
-        own, first = min(names, default=""), min(found, default="")
+        own, first = min(names, default=""), min(entries, default="")
         raise UserError(
             f"{source!r} contains none of the images: its names begin with {first!r}, those of the images with {own!r}"
         )
-    if strange := sorted(found.keys() - {plain(name.removeprefix(root)) for name in names}):
+    if strange := sorted(entries.keys() - {plain(name.removeprefix(root)) for name in names}):
         print(f"{source} names {listed(strange)}, which are not among the images")
     return labels
 

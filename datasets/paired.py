@@ -68,14 +68,14 @@ def by_stem(files: ImageFiles) -> dict[str, int]:
     """
     paths = [PurePosixPath(name.replace(os.sep, "/")) for name in files.names]
     common = os.path.commonpath([str(path.parent) for path in paths])
-    found: dict[str, int] = {}
+    indices: dict[str, int] = {}
     for index, path in enumerate(paths):
         stem = str(path.with_suffix("").relative_to(common))
-        if stem in found:
-            first, second = files.name(found[stem]), files.name(index)
+        if stem in indices:
+            first, second = files.name(indices[stem]), files.name(index)
             raise UserError(f"{first} and {second} have the same name, so their partner is not clear: rename one")
-        found[stem] = index
-    return found
+        indices[stem] = index
+    return indices
 
 
 def _check_orphans(targets: dict[str, int], sources: dict[str, int], data: str, source_data: str) -> None:

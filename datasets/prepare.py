@@ -271,8 +271,8 @@ def _notes(photo: np.ndarray, channels: int) -> list[str]:
     """Return the keys of NOTES that apply to a photo, uint8 [H, W, 4]."""
     colours, alpha = photo[..., :3], photo[..., 3]
     gray = bool((colours == colours[..., :1]).all())
-    found = [] if gray == (channels == 1) else ["gray" if gray else "colour"]
-    return found + (["transparent"] if channels != 4 and int(alpha.min()) < 255 else [])
+    notes = [] if gray == (channels == 1) else ["gray" if gray else "colour"]
+    return notes + (["transparent"] if channels != 4 and int(alpha.min()) < 255 else [])
 
 
 # ---------------------------------------------------------------------------------------- procedural faces

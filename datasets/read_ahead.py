@@ -108,22 +108,22 @@ def _ask(worker: Worker, keys: Iterator[list[Key]]) -> bool:
     return True
 
 
-def _checked(found: Any, worker: Worker) -> tuple[Any, list[str]]:
+def _checked(message: Any, worker: Worker) -> tuple[Any, list[str]]:
     """Return a batch and the warnings that were raised while it was read; raise the exception of a worker."""
-    if isinstance(found, Failure):
-        if isinstance(found.error, UserError):
-            raise found.error
-        raise found.error from RuntimeError(f"in a process that reads ahead:\n{found.traceback_text}")
-    if isinstance(found, EOFError | OSError):
+    if isinstance(message, Failure):
+        if isinstance(message.error, UserError):
+            raise message.error
+        raise message.error from RuntimeError(f"in a process that reads ahead:\n{message.traceback_text}")
+    if isinstance(message, EOFError | OSError):
         worker.process.join(EXIT_SECONDS)
         code = worker.process.exitcode
         signal_name = f" by {signal.Signals(-code).name}" if code is not None and -code in set(signal.Signals) else ""
         raise UserError(
             f"a process that reads ahead was terminated{signal_name}: if memory is short, use fewer workers"
         )
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    if isinstance(message, BaseException):
+        raise message
+    return message
 
 
 # ------------------------------------------------------------------------------------------------ start and end

@@ -123,9 +123,9 @@ class ShardCache:
         """Delete the least recently used shards until the others are within the limit."""
         limit = _limit_in_bytes()
         with writing(self.folder), FileLock(self.folder / ".room.lock"):
-            found = [(path.stat(), path) for path in self.folder.glob("*/*.tar")]
-            held = sum(state.st_size for state, _ in found)
-            for state, path in sorted(found, key=lambda entry: entry[0].st_mtime):
+            shards = [(path.stat(), path) for path in self.folder.glob("*/*.tar")]
+            held = sum(state.st_size for state, _ in shards)
+            for state, path in sorted(shards, key=lambda entry: entry[0].st_mtime):
                 if held <= limit:
                     break
                 if path == newest:

@@ -58,11 +58,11 @@ def open_index(shards: ShardCache) -> ShardIndex:
     path = cache_folder() / f"shards-{shards.digest()}.npz"
     make_folder(path.parent)
     with writing(path), FileLock(path.with_suffix(".lock")):  # only one of several processes scans the shards
-        found = read_index(path, shards.names()) if path.is_file() else None
-        if found is None:
-            found = scan(shards)
-            write_index(path, shards.names(), shards.sizes(), found)
-    return found
+        index = read_index(path, shards.names()) if path.is_file() else None
+        if index is None:
+            index = scan(shards)
+            write_index(path, shards.names(), shards.sizes(), index)
+    return index
 
 
 def _beside(shards: ShardCache) -> ShardIndex | None:
@@ -71,13 +71,13 @@ def _beside(shards: ShardCache) -> ShardIndex | None:
     if path is None:
         return None
     try:
-        found = read_index(path, shards.names(), shards.sizes())
+        index = read_index(path, shards.names(), shards.sizes())
     except UserError as error:
         write_line(f"{INDEX} beside the shards is ignored: {error}")
         return None
-    if found is None:
+    if index is None:
         write_line(f"{INDEX} beside the shards is ignored: it belongs to other shards, or to other versions of these")
-    return found
+    return index
 
 
 def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> ShardIndex | None:
@@ -157,10 +157,10 @@ def _check_arrays(shards: int, counts: np.ndarray, starts: np.ndarray, lengths: 
 
 def _list_of(array: np.ndarray) -> list:
     """Parse the JSON list that an array of bytes contains. UserError: it contains no list."""
-    found = parse_json(array.tobytes())
-    if not isinstance(found, list) or not all(isinstance(entry, str | int | list | None) for entry in found):
+    entries = parse_json(array.tobytes())
+    if not isinstance(entries, list) or not all(isinstance(entry, str | int | list | None) for entry in entries):
         raise UserError("it contains no list")
-    return found
+    return entries
 
 
 # -------------------------------------------------------------------------------------------------- scan
@@ -191,16 +191,16 @@ def scan(shards: ShardCache) -> ShardIndex:
     # Python's threads share one core, so they are useful only for waiting for downloads.
     work = ordered_map(partial(scan_shard, shards), range(len(shards)), PARALLEL_SHARDS if shards.remote else 1)
     counts, starts, sizes, labels, skipped = [], [], [], [], Counter()
-    for number, found in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
-        if found.error_text:
+    for number, shard in enumerate(track(work, "looking through shards", "shard", total=len(shards))):
+        if shard.error_text:
             write_line(
-                f"{shards.name(number)}: {found.error_text}; the {len(found.starts):,} pictures before that are used"
+                f"{shards.name(number)}: {shard.error_text}; the {len(shard.starts):,} pictures before that are used"
             )
-        counts.append(len(found.starts))
-        starts.append(np.array(found.starts, np.int64))
-        sizes.append(np.array(found.sizes, np.int32))
-        labels += found.labels
-        skipped += found.skipped
+        counts.append(len(shard.starts))
+        starts.append(np.array(shard.starts, np.int64))
+        sizes.append(np.array(shard.sizes, np.int32))
+        labels += shard.labels
+        skipped += shard.skipped
     if skipped:
         write_line("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items())))
     return ShardIndex(np.array(counts), np.concatenate(starts), np.concatenate(sizes), _of_one_kind(labels))
@@ -215,22 +215,22 @@ def _of_one_kind(labels: list[Label | None]) -> list[Label | None] | None:
 
 def scan_shard(shards: ShardCache, number: int) -> Scan:
     """Index one shard. UserError: it is no tar file, or cannot be downloaded or read."""
-    found = Scan()
+    result = Scan()
     try:
         with shards.open(number) as file:
-            for sample in read_samples(file, found):
-                _add(file, sample, found, shards.name(number))
+            for sample in read_samples(file, result):
+                _add(file, sample, result, shards.name(number))
     except OSError as error:
         raise UserError(f"cannot read the shard {shards.name(number)!r}: {error.strerror or error}") from error
-    return found
+    return result
 
 
-def read_samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
+def read_samples(file: BinaryIO, result: Scan) -> Iterator[dict[str, Any]]:
     """Yield the samples of a shard, grouped by webdataset, without reading their contents.
 
     Args:
         file: The open shard.
-        found: The result of the scan, in which skipped members are counted.
+        result: The result of the scan, in which skipped members are counted.
 
     Yields:
         {extension: (offset, size) in bytes, ...}, and webdataset's own entries, whose names start with "__".
@@ -238,41 +238,41 @@ def read_samples(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
     from webdataset.tariterators import group_by_keys
 
     def twice(error: Exception) -> bool:  # of members of the same name, the first is used
-        found.skipped["members whose name occurs twice in their sample"] += 1
+        result.skipped["members whose name occurs twice in their sample"] += 1
         return True
 
-    yield from group_by_keys(_named(file, found), handler=twice)
+    yield from group_by_keys(_named(file, result), handler=twice)
 
 
-def _named(file: BinaryIO, found: Scan) -> Iterator[dict[str, Any]]:
+def _named(file: BinaryIO, result: Scan) -> Iterator[dict[str, Any]]:
     try:
         for member in members(file):
             own = member.name.rpartition("/")[2]
             if not own.startswith((".", "__")):  # files of macOS and metadata of webdataset
                 yield {"fname": member.name, "data": (member.start, member.size), "__url__": ""}
     except DamagedTarError as error:
-        found.error_text = str(error)
+        result.error_text = str(error)
     except UserError as error:
         raise UserError(f"{Path(str(file.name)).name}: {error}") from error
 
 
-def _add(file: BinaryIO, sample: dict[str, Any], found: Scan, shard: str) -> None:
+def _add(file: BinaryIO, sample: dict[str, Any], result: Scan, shard: str) -> None:
     contents = {extension: place for extension, place in sample.items() if not extension.startswith("__")}
     pictures = [extension for extension in contents if "." + extension.rpartition(".")[2] in EXTENSIONS]
     if not pictures:
-        found.skipped[WITHOUT_PICTURE] += 1
+        result.skipped[WITHOUT_PICTURE] += 1
         return
     plain = next((extension for extension in pictures if "." not in extension), pictures[0])
     if len(pictures) > 1:
-        found.skipped["further pictures of samples that have several"] += len(pictures) - 1
+        result.skipped["further pictures of samples that have several"] += len(pictures) - 1
     start, size = contents[plain]
-    found.starts.append(start)
-    found.sizes.append(min(size, np.iinfo(np.int32).max))  # too large, rejected when it is read
+    result.starts.append(start)
+    result.sizes.append(min(size, np.iinfo(np.int32).max))  # too large, rejected when it is read
     try:
-        found.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
+        result.labels.append(_label(file, contents, f"{shard}/{sample['__key__']}"))
     except (UserError, UnicodeDecodeError):
-        found.labels.append(None)
-        found.skipped[".cls and .json members that are not labels"] += 1
+        result.labels.append(None)
+        result.skipped[".cls and .json members that are not labels"] += 1
 
 
 def _label(file: BinaryIO, contents: dict[str, tuple[int, int]], where: str) -> Label | None:

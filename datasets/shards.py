@@ -155,15 +155,15 @@ def expand(data: str) -> list[str]:
         from webdataset.shardlists import braceexpand  # an extra  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         raise UserError(f"shards are read with webdataset, which is not installed: {EXTRA}") from error
-    found: list[str] = []
+    places: list[str] = []
     for part in data.split("::"):
         ranges = [abs(int(last[:18]) - int(first[:18])) + 1 for first, last in RANGE.findall(part)]
         if math.prod(ranges) > MAX_SHARDS:  # checked before braceexpand lists them
             raise UserError(f"{part!r} stands for more than {MAX_SHARDS:,} shards")
         try:
-            found += islice(braceexpand.braceexpand(part), MAX_SHARDS + 1 - len(found))
+            places += islice(braceexpand.braceexpand(part), MAX_SHARDS + 1 - len(places))
         except ValueError as error:  # unclosed braces
             raise UserError(f"{part!r} is not a pattern of shards ({error}), such as {{000000..000999}}.tar") from error
-    if len(found) > MAX_SHARDS:
+    if len(places) > MAX_SHARDS:
         raise UserError(f"{data!r} stands for more than {MAX_SHARDS:,} shards")
-    return found
+    return places

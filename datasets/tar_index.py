@@ -138,15 +138,15 @@ def _own_name(header: bytes) -> bytes:
 
 def _records(content: bytes) -> dict[bytes, bytes]:
     """Parse PAX records, lines of the form `LENGTH key=value`, up to the first malformed one: {key: value}."""
-    found, place = {}, 0
+    records, place = {}, 0
     while (space := content.find(b" ", place, place + 8)) > place:
         digits = content[place:space]
         end = place + (int(digits) if digits.isdigit() else 0)
         if not space < end <= len(content):
             break
         key, _, value = content[space + 1 : end - 1].partition(b"=")
-        found[key], place = value, end
-    return found
+        records[key], place = value, end
+    return records
 
 
 def _text(name: bytes) -> str:

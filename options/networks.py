@@ -131,11 +131,11 @@ def network_settings() -> type[CommonNetworkSettings]:
 
     If several architectures have an argument, the default is that of StyleGAN2, or else of the first architecture.
     """
-    found: dict[str, tuple[Parameter, list[str]]] = {}
+    arguments: dict[str, tuple[Parameter, list[str]]] = {}
     for arch in architectures():
         for name, parameter in _arguments(arch).items():
-            found.setdefault(name, (parameter, []))[1].append(arch)
-    flags = [(name, _flag(parameter, archs), parameter.default) for name, (parameter, archs) in found.items()]
+            arguments.setdefault(name, (parameter, []))[1].append(arch)
+    flags = [(name, _flag(parameter, archs), parameter.default) for name, (parameter, archs) in arguments.items()]
     return make_dataclass(
         "NetworkSettings",
         flags,

@@ -141,11 +141,11 @@ def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
     set are included; if the file was not written by a run, all fields in the file are.
     """
     words = _canonical(list(sys.argv[1:] if args is None else args), _flags(settings))
-    found = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
+    given = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
     if "--config" in words[:-1]:
         config = read_config(Path(words[words.index("--config") + 1]))
-        found |= given_fields(settings, _command_of(config)) if config.get(RUNS) else config.keys() - set(NON_SETTINGS)
-    return found
+        given |= given_fields(settings, _command_of(config)) if config.get(RUNS) else config.keys() - set(NON_SETTINGS)
+    return given
 
 
 def _command_of(config: Mapping[str, Any]) -> list[str]:
@@ -220,11 +220,11 @@ def with_flags(sentence: str, settings: type) -> str:
 def _flags(settings: type) -> dict[str, Flag]:
     """Return {flag as the user types it, with underscores: flag}, including those of nested dataclasses."""
     hints = typing.get_type_hints(settings, include_extras=True)
-    found: dict[str, Flag] = {}
+    flags: dict[str, Flag] = {}
     for field in fields(settings):
         kind, *extras = _annotation(hints[field.name])
         if is_dataclass(kind):
-            found |= _flags(typing.cast(type, kind))
+            flags |= _flags(typing.cast(type, kind))
             continue
         required = field.default is MISSING and field.default_factory is MISSING
         aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
@@ -232,10 +232,10 @@ def _flags(settings: type) -> dict[str, Flag]:
         positional = POSITIONAL in extras
         flag = Flag(f"--{field.name}", boolean, optional, required, positional, field.default == "")
         for name in (f"--{field.name}", *aliases):
-            found[_underscored(name)] = flag
+            flags[_underscored(name)] = flag
             if boolean:
-                found[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
-    return found
+                flags[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
+    return flags
 
 
 def _annotation(hint: object) -> tuple[object, ...]:

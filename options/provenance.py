@@ -38,13 +38,13 @@ def command_line(argv: Sequence[str]) -> str:
 
 def versions() -> dict[str, str]:
     """Return {package: version} of the installed packages on which numerical results depend."""
-    found = {"psp": psp.__version__, "python": platform.python_version()}
+    installed = {"psp": psp.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_revision() -> str:

@@ -61,11 +61,11 @@ def read_parts(package: str, decorator: str) -> dict[str, Part]:
     Returns:
         {name: part} in alphabetical order.
     """
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     for definition, call, source in _registrations(package, decorator):
         name, *registration = _arguments(call, source)
-        found[name] = _part(definition, source, tuple(registration))
-    return dict(sorted(found.items()))
+        parts[name] = _part(definition, source, tuple(registration))
+    return dict(sorted(parts.items()))
 
 
 def read_names(package: str, decorator: str) -> list[str]:
@@ -109,9 +109,9 @@ def _parameters(definition: Definition, source: Source) -> list[Parameter]:
     if constructors:
         return _of_function(constructors[0], definition, source)
     for base in definition.bases:
-        found = _base(base, source)
-        if found is not None:
-            return _parameters(*found)
+        base_class = _base(base, source)
+        if base_class is not None:
+            return _parameters(*base_class)
     return []
 
 
@@ -119,8 +119,8 @@ def _base(base: ast.expr, source: Source) -> tuple[ast.ClassDef, Source] | None:
     """Return a base class and its file, or None if it is not in this repository, like torch.nn.Module."""
     if not isinstance(base, ast.Name):
         return None
-    if isinstance(found := source.definitions.get(base.id), ast.ClassDef):
-        return found, source
+    if isinstance(definition := source.definitions.get(base.id), ast.ClassDef):
+        return definition, source
     module, name = source.imports.get(base.id, ("", ""))
     if not name or module.partition(".")[0] == "torch":
         return None
@@ -143,7 +143,7 @@ def _of_function(function: ast.FunctionDef, documented: Definition, source: Sour
 
 def _of_fields(definition: ast.ClassDef, source: Source) -> list[Parameter]:
     """Read the fields of a dataclass, which `Args` of the class or a docstring below the field documents."""
-    helps, found = _documented_arguments(definition), []
+    helps, settings = _documented_arguments(definition), []
     for node, below in zip(definition.body, [*definition.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             continue
@@ -156,8 +156,8 @@ def _of_fields(definition: ast.ClassDef, source: Source) -> list[Parameter]:
         name = node.target.id
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             helps.setdefault(name, phrase(str(below.value.value)))
-        found.append(Parameter(name, kind, default, helps.get(name, ""), metadata))
-    return found
+        settings.append(Parameter(name, kind, default, helps.get(name, ""), metadata))
+    return settings
 
 
 def _documented_arguments(definition: Definition) -> dict[str, str]:

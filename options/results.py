@@ -254,8 +254,8 @@ def _plain(value: object) -> object:
 
 def _results_in(folder: Path, patterns: Sequence[str]) -> list[str]:
     """List the files and folders at the top of a folder that match the patterns and may be results, unlike logs."""
-    found = {entry for pattern in patterns for entry in folder.glob(pattern) if not entry.name.startswith(".")}
-    return sorted(entry.name for entry in found if entry.suffix.lower() not in NON_RESULT_SUFFIXES)
+    entries = {entry for pattern in patterns for entry in folder.glob(pattern) if not entry.name.startswith(".")}
+    return sorted(entry.name for entry in entries if entry.suffix.lower() not in NON_RESULT_SUFFIXES)
 
 
 def _changed(

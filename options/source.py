@@ -87,8 +87,8 @@ def _imported(module: str, name: str) -> Any:
     """Return the value that `from module import name` imports, or the module if the name is ""."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names or module in RUNTIME_MODULES:
-        found = importlib.import_module(module)
-        return getattr(found, name) if name else found
+        imported = importlib.import_module(module)
+        return getattr(imported, name) if name else imported
     if not name:
         raise UnreadableError(f"the module {module} is not known before it is run")
     return read_source(module).value(name)

@@ -59,20 +59,20 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
 
 
 def write_effects(
-    generator: Generator, o: FindDirections, found: Directions, classify: Classifier, scores: dict[str, Tensor]
+    generator: Generator, o: FindDirections, directions: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
     """Measure the effects of directions, and print and write a table.
 
     Args:
         generator: The generator.
         o: Settings of the command.
-        found: The directions.
+        directions: The directions.
         classify: The classifier of attributes.
         scores: {attribute: scores [N] of random samples}.
     """
     similarity = FaceSimilarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
-    effects = direction_effects(generator, found, codes, classify, similarity, scores, o.strength)
+    effects = direction_effects(generator, directions, codes, classify, similarity, scores, o.strength)
     about = {"truncation_psi": o.truncation_psi, "similarity": similarity.name}
     about["effects"] = {name: asdict(effect) for name, effect in effects.items()}
     write_text(o.folder / f"{o.method}.json", json.dumps(about, indent=2) + "\n")
@@ -84,13 +84,13 @@ def write_effects(
             print(f"{name}: {effect.share:.1%} of the samples have it, which is too few for a reliable direction")
 
 
-def keep(found: Directions, record: Record, o: FindDirections) -> Directions:
+def keep(directions: Directions, record: Record, o: FindDirections) -> Directions:
     """Write the record of the run and then the directions, and return the directions."""
     record.write()
     path = o.folder / f"{o.method}.safetensors"
-    save_directions(path, found, {"method": o.method, "generator": o.generator})
+    save_directions(path, directions, {"method": o.method, "generator": o.generator})
     print(f"written: {path}")
-    return found
+    return directions
 
 
 def main(o: FindDirections) -> None:
@@ -101,10 +101,10 @@ def main(o: FindDirections) -> None:
     place(generator.requires_grad_(False), device)
     w, scores = random_w(generator, o.num_samples, o.seed), {}  # [N, w_dim]
     by_classifier = o.method == "boundary" and o.labels is None
-    found = None
+    directions = None
     if not by_classifier:  # these methods are fast, so the result is written before the slow measurements
-        found = keep(find(generator, o, w, scores), record, o)
-    if found is not None and o.measure:
+        directions = keep(find(generator, o, w, scores), record, o)
+    if directions is not None and o.measure:
         print(
             "measuring them with a classifier, whose training takes minutes at its first use: --no_measure skips this"
         )
@@ -116,10 +116,10 @@ def main(o: FindDirections) -> None:
         scored = w if by_classifier else w[:SCORE_SAMPLES]  # [n, w_dim]
         scored = scored[:, None].expand(-1, generator.num_ws, -1)  # [n, num_ws, w_dim]
         scores = scores_of(generator, scored, classify, progress="labels")
-    if found is None:
-        found = keep(find(generator, o, w, scores), record, o)
+    if directions is None:
+        directions = keep(find(generator, o, w, scores), record, o)
     if o.measure:
-        write_effects(generator, o, found, classify, scores)
+        write_effects(generator, o, directions, classify, scores)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ def fetch(entry: PretrainedFile, o: DownloadModels) -> None:
 def main(o: DownloadModels) -> int:
     entries = [entry_of(name) for name in o.names]
     for entry in entries:
-        found = present(entry, o)
-        if found is not None:
-            print(f"{entry.name} is here and intact: {found} (SHA-256 {check_present(entry, found)})")
+        path = present(entry, o)
+        if path is not None:
+            print(f"{entry.name} is here and intact: {path} (SHA-256 {check_present(entry, path)})")
             continue
         print_source(entry, target(entry, o.folder))
         if not (o.yes or confirmed()):

@@ -141,11 +141,11 @@ def edit_samples(o: Edit, device: torch.device) -> int:
 
 def sources_of(generator: Generator, o: Edit) -> list[Directions]:
     """Load the directions of a generator, for the rows of w+ that the settings name."""
-    found = find_directions(generator, o.directions)
+    directions = find_directions(generator, o.directions)
     if not o.rows:
-        return found
+        return directions
     rows = tuple(mask_rows(o.rows, generator.num_ws))
-    return [replace(source, rows=rows) for source in found]
+    return [replace(source, rows=rows) for source in directions]
 
 
 def edit_source(o: Edit, source: Path, device: torch.device) -> None:
@@ -164,8 +164,8 @@ def edit_source(o: Edit, source: Path, device: torch.device) -> None:
     refinement = o.optimisation.refinement(photo.seed)
     if o.is_clip:
         detector = build_detector("dlib" if photo.detector == "auto" else photo.detector)
-        found = edit_video(model, source, out, task, detector, moves, refinement, device, photo.precision)
-        print(f"{out}: the face was edited in {found.faces} of {len(found.landmarks)} frames")
+        clip = edit_video(model, source, out, task, detector, moves, refinement, device, photo.precision)
+        print(f"{out}: the face was edited in {clip.faces} of {len(clip.landmarks)} frames")
         return
     every_face = photo.faces == "all"
     size, detector = model.generator.img_resolution, photo.detector

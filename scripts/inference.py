@@ -74,13 +74,13 @@ def translate_photos(
     def sources() -> Iterator[Tensor]:
         statuses: list[str] = []
         for photo in photos:
-            found = report.add(photo)
+            pendings = report.add(photo)
             statuses.append(photo.status)
             if statuses == ["no_face"] * WITHOUT_FACES:
                 write_line(NO_FACES)
-            progress.update(not found)
-            for pending in found:
-                waiting.append((pending, pending is found[-1]))
+            progress.update(not pendings)
+            for pending in pendings:
+                waiting.append((pending, pending is pendings[-1]))
                 yield pending.portrait.source
 
     mixing, refinement = o.multi_modal.mixing(o.seed), o.optimisation.refinement(o.seed)

@@ -56,8 +56,8 @@ def project_batch(
             seen.append(to_uint8(rendered))
 
     target = torch.stack([to_tensor(picture) for _, picture in batch])  # [N, C, R, R]
-    found = project(generator, target.to(generator.w_avg.device), distance, o.space, o.schedule(), watch)
-    return found, np.stack([*seen, to_uint8(found.images)])  # [frames + 1, N, R, R, C]
+    projection = project(generator, target.to(generator.w_avg.device), distance, o.space, o.schedule(), watch)
+    return projection, np.stack([*seen, to_uint8(projection.images)])  # [frames + 1, N, R, R, C]
 
 
 def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) -> None:
@@ -92,21 +92,20 @@ def main(o: Project) -> int:
     with Progress(len(targets) * o.steps, "projecting", "step") as bar:
         for start in range(0, len(targets), o.batch_size):
             batch = list(targets.items())[start : start + o.batch_size]
-            found, seen = project_batch(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
+            projection, seen = project_batch(generator, batch, lambda a, b: perceptual(as_rgb(a), as_rgb(b)), o, bar)
             write(batch, seen, o, failed)
             rows += [[picture, seen[-1, n]] for n, (_, picture) in enumerate(batch)]
-            codes.append(found.w_plus.cpu())
-            distances += found.distances.tolist()
+            codes.append(projection.w_plus.cpu())
+            distances += projection.distances.tolist()
     save_codes(o.folder / "latents.npz", list(targets), torch.cat(codes))
     write_image(o.folder / "sheet.png", labelled_sheet(rows, ["target", o.space], list(targets)))
-    found = dict(zip(targets, distances, strict=True))
     results = {
         "generator": o.generator,
         "space": o.space,
         "steps": o.steps,
         "precision": o.precision,
         "network": network,
-        "distances": found,
+        "distances": dict(zip(targets, distances, strict=True)),
         "failed": failed,
     }
     write_text(o.folder / "projections.json", json.dumps(results, indent=2) + "\n")

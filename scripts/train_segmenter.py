@@ -47,17 +47,17 @@ def images_and_labels(
         yield pictures.to(device), one_hot.argmax(1).to(device)  # [N, 3, S, S], [N, S, S]
 
 
-def write_sheet(path: Path, pictures: Tensor, labels: Tensor, found: Tensor) -> None:
+def write_sheet(path: Path, pictures: Tensor, labels: Tensor, predicted: Tensor) -> None:
     """Write a sheet with a row of images, a row of their labels, and a row of the predicted labels.
 
     Args:
         path: The file to write.
         pictures: Images [N, 3, S, S] in [-1, 1].
         labels: True label ids [N, S, S].
-        found: Predicted label ids [N, S, S].
+        predicted: Predicted label ids [N, S, S].
     """
     colours = palette(len(LABELS))
-    rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, found))]
+    rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, predicted))]
     images.write_image(path, images.labelled_sheet(rows, captions=("image", "labels", "found")))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import lucidrains, plain, train_stylegan2
+from benchmarks import peers, plain, train_stylegan2
 from benchmarks.measure import PEAK_GFLOP
 from benchmarks.phases import Phase, amortised, count_gflop, parts
 from options.networks import chosen_settings
@@ -201,7 +201,7 @@ def test_a_package_that_fails_is_left_out(monkeypatch, capsys, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("stylegan2_pytorch") is None, reason="stylegan2-pytorch is not installed")
 def test_its_step_trains_on_the_cpu():
-    form = lucidrains.form(small("32"))
+    form = peers.lucidrains_form(small("32"))
     gflop = {step: count_gflop(call) for step, call in form.steps.items()}
     assert 0 < gflop["step"] < gflop["gradient penalty"] < gflop["path length"]
 
