@@ -17,12 +17,9 @@ WARM_UP = 3  # calls before the profiled one, which select and compile the kerne
 
 
 def milliseconds(call: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Return the median time of a call in milliseconds.
+    """Return the median time of a call in milliseconds, over 3 to 50 calls that take about `seconds` in total.
 
-    Args:
-        call: The computation.
-        device: Device on which it runs.
-        seconds: Time for all calls, of which there are 3 to 50, after two that are not counted.
+    Two further calls before these are not counted.
     """
     call()  # selects and compiles kernels
     synchronize(device)

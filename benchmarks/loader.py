@@ -73,13 +73,7 @@ class Benchmark:
 
 
 def write_jpegs(out: Path, resolution: int, count: int) -> None:
-    """Write a zip file of JPEG files of quality 90 that have about the size and the decoding time of photos.
-
-    Args:
-        out: The new .zip file.
-        resolution: Side of the images in pixels.
-        count: Number of images.
-    """
+    """Write a zip file of JPEG files of quality 90 that have about the size and the decoding time of photos."""
     rng = np.random.default_rng(0)
     with open_archive(out) as archive:
         for index in range(count):

@@ -37,12 +37,7 @@ class Figure:
 def interleaved(forms: dict[str, Callable[[], object]], repetitions: int) -> dict[str, Figure]:
     """Measure several forms of a computation in turns, so that all of them are measured under the same load.
 
-    Args:
-        forms: {name: computation}.
-        repetitions: Number of measured calls of each form, after one that is not measured.
-
-    Returns:
-        {name: times}.
+    Each form is called `repetitions` times, after one call that is not measured.
     """
     samples: dict[str, list[tuple[float, float | None]]] = {name: [] for name in forms}
     for repetition in range(repetitions + 1):

@@ -53,13 +53,9 @@ def imported(folder: Path, *names: str) -> list[ModuleType]:
 
 
 def nvidia_generator(folder: Path, device: torch.device, half: bool, sizes: dict[str, Any]) -> nn.Module:
-    """Build NVIDIA's StyleGAN2 generator.
+    """Build NVIDIA's StyleGAN2 generator, with float16 in the highest resolutions if `half`, else float32 throughout.
 
-    Args:
-        folder: Checkout of NVlabs/stylegan3.
-        device: Device for the generator.
-        half: Whether to use float16 in the highest resolutions instead of float32 throughout.
-        sizes: resolution, channel_base, channel_max, z_dim, w_dim and mapping_layers.
+    `sizes` are resolution, channel_base, channel_max, z_dim, w_dim and mapping_layers.
     """
     (networks,) = imported(folder, "training.networks_stylegan2")
     with device:

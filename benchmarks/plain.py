@@ -38,16 +38,13 @@ FILTERS: dict[str, Filter] = {"by_channel": by_channel, "depthwise": depthwise}
 
 
 def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const", fir: Filter = by_channel) -> Tensor:
-    """Render images with the synthesis network in the skip architecture.
+    """Render images [N, img_channels, R, R] of codes [N, num_ws, w_dim] in the skip architecture.
 
     Args:
         generator: Our generator, whose weights are used.
-        ws: Codes [N, num_ws, w_dim].
+        ws: The codes.
         noise_mode: "const" or "random".
         fir: The implementation of the filter.
-
-    Returns:
-        Images [N, img_channels, R, R].
     """
     g = generator.synthesis
     x = _styled(g.const.repeat(len(ws), 1, 1, 1), g.layers[0], ws[:, 0], noise_mode, fir)  # [N, C, 4, 4]
@@ -60,17 +57,9 @@ def synthesis(generator: Any, ws: Tensor, noise_mode: str = "const", fir: Filter
 
 
 def discriminator(D: Any, images: Tensor, parts: int = 1, labels: None = None, fir: Filter = by_channel) -> Tensor:
-    """Compute the logits of images with the discriminator in the residual architecture.
+    """Compute the logits [N, 1] of images [N, C, R, R] in the residual architecture, with our discriminator's weights.
 
-    Args:
-        D: Our discriminator, whose weights are used.
-        images: Images [N, C, R, R].
-        parts: As in our discriminator.
-        labels: As in our discriminator; only None is supported.
-        fir: The implementation of the filter.
-
-    Returns:
-        Logits [N, 1].
+    `parts` is the argument of our discriminator, and labels are not supported.
     """
     x = _convolved(images, D.from_rgbs[0], fir)  # [N, C', R, R]
     for block in D.blocks:

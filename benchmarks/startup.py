@@ -126,12 +126,7 @@ def computed(pid: int) -> float:
 
 
 def start(data: Path, workers: int, conditional: bool) -> Row:
-    """Start a training.
-
-    Args:
-        data: Zip file or folder of images.
-        workers: Number of worker processes that read ahead.
-        conditional: Whether subfolders are classes.
+    """Start a training with or without classes.
 
     Returns:
         The time until the first step and the CPU time in seconds, and the memory of all processes in MB.

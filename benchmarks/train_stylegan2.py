@@ -84,14 +84,8 @@ def build(
 ) -> tuple[TrainingState, Tensor]:
     """Build untrained networks with their optimizers, and random images [N, C, R, R] for them.
 
-    All forms have equal weights and the same trainer. The forms of `plain` have its formulas and the default memory
-    layout.
-
-    Args:
-        settings: Settings of the training.
-        name: "ours", or a key of `plain.FILTERS`.
-        device: Device for the networks.
-        dtype: Type of the highest resolutions in our form.
+    All forms have equal weights and the same trainer. A form of `plain` (a key of `plain.FILTERS`) has the formulas of
+    the paper and the default memory layout; "ours" computes the highest resolutions in `dtype`.
     """
     torch.manual_seed(0)
     with device:

@@ -21,13 +21,10 @@ class Work(NamedTuple):
 
 
 def measure_works(works: list[Work], seconds: float, device: torch.device, keep: Callable[[Row], None]) -> None:
-    """Run measurements one after another; each gets an equal share of the remaining time.
+    """Run measurements one after another within `seconds`, and pass each row of the table to `keep`.
 
-    Args:
-        works: The measurements.
-        seconds: Time for all measurements; those that exceed it are completed nevertheless.
-        device: The device, whose unused memory is freed before each measurement.
-        keep: Called with the row of each measurement: its labels, and its figures or the error under "failed".
+    Each measurement gets an equal share of the remaining time; one that exceeds it is completed nevertheless. A row has
+    the labels of the measurement, and its figures or, if it fails, the error under "failed".
     """
     end = time.perf_counter() + seconds
     for k, work in enumerate(works):

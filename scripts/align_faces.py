@@ -24,12 +24,8 @@ from stylegan2.runtime.work_group import join_group
 def face_source(o: AlignFaces, names: set[str]) -> DetectedFaces | GivenFaces:
     """Choose the source of the faces: a detector, or a file of landmarks.
 
-    Args:
-        o: Settings of the command.
-        names: Names of the photos.
-
     Raises:
-        UserError: The file of landmarks names none of the photos.
+        UserError: The file of landmarks contains none of the `names` of the photos.
     """
     if o.landmarks is None:
         sides = SEARCH_SIDES[-1:] if o.faces == "all" else SEARCH_SIDES

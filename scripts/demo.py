@@ -38,13 +38,8 @@ NOT_ALL_READ = (0, 1)  # exit codes of inference; 1 means that a file was left o
 def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> None:
     """Run a script of this folder as a user would, and show its output.
 
-    Args:
-        name: File name of the script.
-        arguments: Words of its command line.
-        expect: Exit codes that are not errors.
-
     Raises:
-        UserError: The exit code is another one.
+        UserError: The exit code is not one of `expect`.
     """
     command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
     print(f"\n$ python scripts/{name} {' '.join(map(str, arguments))}", flush=True)
@@ -54,15 +49,9 @@ def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> Non
 
 
 def make_picture(out: Path, photos: Path, common: tuple[object, ...]) -> Path:
-    """Invert and edit the photos, run the tasks on them, and write people.png with one row per person.
+    """Invert and edit the photos, run the tasks on them, and write people.png with one row per person; return its path.
 
-    Args:
-        out: Folder of the demo.
-        photos: Folder of the photos.
-        common: Flags of all commands.
-
-    Returns:
-        The path of people.png.
+    `common` are flags of all commands.
     """
     inverted, edited = out / "inverted", out / "edited"
     script(

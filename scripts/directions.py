@@ -37,13 +37,9 @@ SCORE_SAMPLES = 1000  # number of samples for the standard deviation of the clas
 
 
 def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, Tensor]) -> Directions:
-    """Find directions by the method that the settings name.
+    """Find directions by the method that the settings name, from samples `w` [N, w_dim] of W.
 
-    Args:
-        generator: The generator.
-        o: Settings of the command.
-        w: Samples of W, [N, w_dim].
-        scores: {attribute: scores [N] of the samples by the classifier}, for `boundary` without a file of labels.
+    `scores` are {attribute: scores [N] of the samples by the classifier}, for `boundary` without a file of labels.
     """
     rows = range(generator.num_ws) if o.rows == "all" else mask_rows(o.rows, generator.num_ws)
     names = [f"{o.method}{k}" for k in range(o.count)]
@@ -61,15 +57,7 @@ def find(generator: Generator, o: FindDirections, w: Tensor, scores: dict[str, T
 def write_effects(
     generator: Generator, o: FindDirections, directions: Directions, classify: Classifier, scores: dict[str, Tensor]
 ) -> None:
-    """Measure the effects of directions, and print and write a table.
-
-    Args:
-        generator: The generator.
-        o: Settings of the command.
-        directions: The directions.
-        classify: The classifier of attributes.
-        scores: {attribute: scores [N] of random samples}.
-    """
+    """Measure what directions change, given {attribute: scores [N] of random samples}; print and write a table."""
     similarity = FaceSimilarity(o.identity, generator.w_avg.device)
     codes = seeded_w(generator, range(o.measure_samples), o.truncation_psi)  # [N, num_ws, w_dim]
     effects = direction_effects(generator, directions, codes, classify, similarity, scores, o.strength)

@@ -86,14 +86,14 @@ def codes_to_edit(generator: Generator, o: Edit, failed: dict[str, str]) -> tupl
 def write_strip(
     generator: Generator, directions: Directions, name: str, captions: list[str], codes: Codes, out: Path, o: Edit
 ) -> dict[str, str]:
-    """Write the pictures of one direction.
+    """Write the pictures of one direction for the codes of N samples or photos.
 
     Args:
         generator: The generator.
         directions: The set that contains the direction.
         name: Name of the direction.
         captions: Names of the samples or photos, which are also relative paths of their pictures.
-        codes: Codes of N samples or photos.
+        codes: The codes.
         out: Folder for the pictures. The sheet has the same name with the suffix .png.
         o: Settings of the command.
 

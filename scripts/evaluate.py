@@ -69,13 +69,9 @@ def target_size(models: Mapping[str, PSp]) -> int:
 
 
 def rows_of(task: Task, models: Mapping[str, PSp], paired: bool, optimised: list[Method]) -> list[Method]:
-    """List the rows of a table: the mean face, the baselines of the task, the encoders, and optimisation.
+    """List the rows of a table: the mean face of the first model, the task's baselines, the encoders, and `optimised`.
 
-    Args:
-        task: The task that makes the pairs of the table.
-        models: {name of the row: model}. The mean face is that of the first model.
-        paired: Whether the sources are files of the user instead of being derived from the targets.
-        optimised: The rows of optimisation.
+    `paired` says whether the sources are files of the user instead of being derived from the targets.
     """
     encoders = [encode_and_render(model, name) for name, model in models.items()]
     floor = [mean_face(next(iter(models.values()))), *task.baselines(encoders[0].source_size, paired)]
@@ -84,13 +80,7 @@ def rows_of(task: Task, models: Mapping[str, PSp], paired: bool, optimised: list
 
 
 def optimisations(o: Evaluate, models: Mapping[str, PSp], itself: bool) -> list[Method]:
-    """List the rows that optimise the codes of the first model.
-
-    Args:
-        o: Settings of the command.
-        models: {name of the row: model}.
-        itself: Whether the source itself is the target.
-    """
+    """List the rows that optimise the codes of the first model; `itself` says whether the source is the target."""
     optimisation_steps, refine_steps = o.steps(itself)
     if not (refine_steps or optimisation_steps):
         return []

@@ -58,17 +58,7 @@ def translate_photos(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Translate photos in batches and write the results to the report.
-
-    Args:
-        model: The model.
-        task: The task of the model.
-        photos: The photos, which are read while others are translated.
-        report: The report.
-        o: Settings of the command.
-        device: Device of the networks.
-        progress: Progress bar, which counts photos.
-    """
+    """Translate photos in batches, while the next ones are read, and write the results to the report."""
     waiting: deque[tuple[Pending, bool]] = deque()  # (portrait in the networks, whether it is the last of its photo)
 
     def sources() -> Iterator[Tensor]:

@@ -44,12 +44,7 @@ def pack_photos(o: PrepareData, data_path: Path, recipe: Recipe, group: WorkGrou
 
 
 def given_labels(source: str, files: ImageFiles | ShardFiles, names: list[str]) -> dict[str, str | tuple[float, ...]]:
-    """Read labels from a file of the user, or from the dataset.json among the photos.
-
-    Args:
-        source: The value of --labels.
-        files: The photos.
-        names: Names of the photos.
+    """Read labels from the user's file `source`, or from the dataset.json among the photos.
 
     Returns:
         {name of a photo: its class, or its vector of numbers}.

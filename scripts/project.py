@@ -37,13 +37,6 @@ def project_batch(
 ) -> tuple[Projection, np.ndarray]:
     """Project a batch of N pictures, and keep frames of the optimisation for an animation.
 
-    Args:
-        generator: The generator.
-        batch: Names and targets.
-        distance: The perceptual distance.
-        o: Settings of the command.
-        bar: Progress bar, which counts steps.
-
     Returns:
         The projection, and the frames with the final images at the end, uint8 [frames + 1, N, R, R, C].
     """
@@ -61,13 +54,9 @@ def project_batch(
 
 
 def write(batch: Batch, seen: np.ndarray, o: Project, failed: dict[str, str]) -> None:
-    """Write the pictures of a batch, and add the names and reasons of those that cannot be written to `failed`.
+    """Write the pictures of a batch and the frames of its optimisation, uint8 [frames + 1, N, R, R, C].
 
-    Args:
-        batch: Names and targets of N pictures.
-        seen: Frames of the optimisation, uint8 [frames + 1, N, R, R, C].
-        o: Settings of the command.
-        failed: {name: reason}, to which failures are added.
+    The names of pictures that cannot be written are added to `failed`, with the reasons.
     """
     for n, (name, picture) in enumerate(batch):
         with collecting(failed, name):

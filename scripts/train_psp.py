@@ -73,14 +73,10 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
 
 
 def lambdas_for(o: TrainPSp, defaults: dict[str, float], examples: Indexed[Example]) -> dict[str, float]:
-    """Return the weights of the losses.
+    """Return the weights of the losses: the defaults of task and encoder, replaced by those of the user.
 
-    The identity loss has the weight 0 if the images show no faces, unless the user gave its weight.
-
-    Args:
-        o: Settings of the command.
-        defaults: {loss: weight} of the task and the encoder.
-        examples: The training images, some of which are searched for faces.
+    The identity loss has the weight 0 if some of the training images were searched for faces and show none, unless the
+    user gave its weight.
     """
     lambdas = loss_lambdas(o.losses, defaults)
     if o.losses.id_lambda is not None or o.data == SYNTHETIC or not lambdas.get("id"):

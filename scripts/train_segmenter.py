@@ -34,28 +34,13 @@ SHOWN = 12  # number of held-out faces on the sheet
 def images_and_labels(
     batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Convert the pairs of the task segmentation to pairs of images and label ids.
-
-    Args:
-        batches: Pairs of one-hot labels [N, label_nc, S, S] and images [N, 3, S, S] in [-1, 1].
-        device: Device for the results.
-
-    Yields:
-        Images [N, 3, S, S] and label ids, int64 [N, S, S].
-    """
+    """Convert pairs of one-hot labels [N, label_nc, S, S] and images [N, 3, S, S] to images and label ids [N, S, S]."""
     for one_hot, pictures in batches:
         yield pictures.to(device), one_hot.argmax(1).to(device)  # [N, 3, S, S], [N, S, S]
 
 
 def write_sheet(path: Path, pictures: Tensor, labels: Tensor, predicted: Tensor) -> None:
-    """Write a sheet with a row of images, a row of their labels, and a row of the predicted labels.
-
-    Args:
-        path: The file to write.
-        pictures: Images [N, 3, S, S] in [-1, 1].
-        labels: True label ids [N, S, S].
-        predicted: Predicted label ids [N, S, S].
-    """
+    """Write a sheet with rows of images [N, 3, S, S], their labels [N, S, S], and the predicted labels."""
     colours = palette(len(LABELS))
     rows = [list(images.to_uint8(pictures)), *(list(colours[ids.cpu().numpy()]) for ids in (labels, predicted))]
     images.write_image(path, images.labelled_sheet(rows, captions=("image", "labels", "found")))

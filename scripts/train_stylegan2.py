@@ -34,17 +34,7 @@ WRITES = ("checkpoints", "logs", "metrics.jsonl", "samples")
 
 
 def metrics_of(names: list[str], real: RealImages, num_samples: int, G_ema: Generator) -> dict[str, float]:
-    """Compute metrics of a generator during its training.
-
-    Args:
-        names: Names of the metrics.
-        real: The real images.
-        num_samples: Number of generated images.
-        G_ema: The generator.
-
-    Returns:
-        {name: value}.
-    """
+    """Compute metrics of a generator during its training, from `num_samples` images: {name: value}."""
     results = evaluate_generator(MetricInputs(G_ema, real, held_out=(), num_samples=num_samples), names)
     return {name: value for result in results.values() for name, value in result.values.items()}
 
