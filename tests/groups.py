@@ -74,8 +74,8 @@ def kill_one(launcher, done, timeout=120):
 
 def children(pid):
     """List the processes that a torchrun has forked; the command line of a fork is that of the server."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"forks.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"forks.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def finish(launcher, timeout=300):

@@ -46,8 +46,8 @@ def flags_of(code):
 def commands_of(document):
     """List (script, the words after it) of all commands, whether they are typed as `python FILE` or as `psp NAME`."""
     code = code_of(document)
-    typed = [found.groups() for line in code if (found := COMMAND.search(line))]
-    named = [found.groups() for line in code if (found := NAMED.match(line)) and found[1] in BY_NAME]
+    typed = [match.groups() for line in code if (match := COMMAND.search(line))]
+    named = [match.groups() for line in code if (match := NAMED.match(line)) and match[1] in BY_NAME]
     return [*typed, *(as_script(name, rest) for name, rest in named)]
 
 
@@ -123,7 +123,7 @@ def test_links_lead_somewhere(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_paths_exist(document):
-    paths = {found for code in code_of(document) for found in PATH.findall(code)}
+    paths = {match for code in code_of(document) for match in PATH.findall(code)}
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 

@@ -57,8 +57,8 @@ def resident(pid):
 
 def workers_of(pid):
     """The processes that a process has started, and those that these have started."""
-    found = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
-    return found + [further for child in found for further in workers_of(child)]
+    children = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    return children + [further for child in children for further in workers_of(child)]
 
 
 def record_training(script, out, *words):

@@ -21,13 +21,13 @@ def setup_arguments():
     """The keyword arguments of `setup`, those that are literals."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     [call] = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "setup"]
-    found = {}
+    arguments = {}
     for keyword in call.keywords:
         try:
-            found[keyword.arg] = ast.literal_eval(keyword.value)
+            arguments[keyword.arg] = ast.literal_eval(keyword.value)
         except ValueError:
             continue
-    return found
+    return arguments
 
 
 def normalised(requirement):
@@ -36,14 +36,14 @@ def normalised(requirement):
 
 def imported_packages():
     """{top-level module: a file that imports it} of what is in the wheel."""
-    found = {}
+    imported = {}
     for folder in sorted(OURS - {"_start"}):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-                found |= {name.partition(".")[0]: path.relative_to(ROOT) for name in names}
-    return {name: path for name, path in found.items() if name not in sys.stdlib_module_names | OURS | OPTIONAL}
+                imported |= {name.partition(".")[0]: path.relative_to(ROOT) for name in names}
+    return {name: path for name, path in imported.items() if name not in sys.stdlib_module_names | OURS | OPTIONAL}
 
 
 def test_every_imported_package_is_declared():

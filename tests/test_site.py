@@ -45,8 +45,8 @@ def test_links_of_the_readme_lead_into_the_site(site):
 
 def test_no_page_asks_a_server(site):
     pages = sorted(site.rglob("*.html"))
-    found = {str(page.relative_to(site)): LOADED.findall(page.read_text(encoding="utf-8")) for page in pages}
-    assert {name: tags for name, tags in found.items() if [tag for tag in tags if "canonical" not in tag]} == {}
+    tags_of = {str(page.relative_to(site)): LOADED.findall(page.read_text(encoding="utf-8")) for page in pages}
+    assert {name: tags for name, tags in tags_of.items() if [tag for tag in tags if "canonical" not in tag]} == {}
     sheets = list(site.rglob("*.css"))
     assert sheets
     for sheet in sheets:

@@ -36,8 +36,8 @@ def wheel(module_path):
     build = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--wheel-dir", "dist"]
     done = subprocess.run(build, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    [found] = (folder / "dist").glob("*.whl")
-    return found
+    [wheel] = (folder / "dist").glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ def forked(script, *flags):
 def test_all_cases_are_measured_and_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cpu, "in_own_process", forked)
     cpu.main(cpu.Benchmark(toy=True, repetitions=1, threads=1, out=tmp_path / "out.json"))
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["processor"] in capsys.readouterr().out
-    assert list(found["cases"]) == list(cpu.CASES)
-    for case in found["cases"].values():
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["processor"] in capsys.readouterr().out
+    assert list(report["cases"]) == list(cpu.CASES)
+    for case in report["cases"].values():
         assert list(case["forms"]) == ["ours", "depthwise"]
         assert case["threads"] == 1
 
@@ -33,9 +33,9 @@ def test_all_cases_are_measured_and_written(tmp_path, monkeypatch, capsys):
 def test_a_case_is_measured_at_toy_sizes(monkeypatch, name):
     monkeypatch.setattr(cpu, "tune_process", lambda: None)  # not of this process
     o = cpu.Benchmark(toy=True, repetitions=2, worker=["ours", "depthwise"])
-    found = json.loads(json.dumps(cpu.measure(o, name)))
-    assert len(found["peak"]) == 4
-    row = cpu.summary(name, [found])
+    figures = json.loads(json.dumps(cpu.measure(o, name)))
+    assert len(figures["peak"]) == 4
+    row = cpu.summary(name, [figures])
     for form in row["forms"].values():
         assert form["ms"] > 0
         assert 0 < form["share"] < 1
@@ -55,16 +55,16 @@ def test_a_case_is_summed_up_by_medians_over_processes():
         measured("ours", {"step": [1.0], "R1": [3.0]}, steps, phases),
     ]
     other = measured("peer", {"step": [3.0]}, {"step": 20.0})
-    found = cpu.summary("gan tiny-cpu", [{**result, "threads": 1} for result in (*ours, other)])
-    assert found["peak"] == pytest.approx(cpu.PEAK_CALLS * cpu.PEAK_GFLOP)
-    row = found["forms"]["ours"]
+    figures = cpu.summary("gan tiny-cpu", [{**result, "threads": 1} for result in (*ours, other)])
+    assert figures["peak"] == pytest.approx(cpu.PEAK_CALLS * cpu.PEAK_GFLOP)
+    row = figures["forms"]["ours"]
     assert row["parts"] == {"step": 1000.0, "R1": 2000.0}
     assert row["ms"] == pytest.approx(1500.0)
     assert row["images/s"] == pytest.approx(8 / 1.5)
     assert row["gflop"] == pytest.approx(15.0)
-    assert row["share"] == pytest.approx(15.0 / 1.5 / found["peak"])
-    assert cpu.against_ours(found, "peer") == pytest.approx(3.0)  # its step against ours
-    lines = cpu.table({"gan tiny-cpu": found}).splitlines()
+    assert row["share"] == pytest.approx(15.0 / 1.5 / figures["peak"])
+    assert cpu.against_ours(figures, "peer") == pytest.approx(3.0)  # its step against ours
+    lines = cpu.table({"gan tiny-cpu": figures}).splitlines()
     assert lines[2] == "| gan tiny-cpu | ours | 1,500 | 5.33 | 1.00 | 50% | step 1,000, R1 2,000 |".replace(
         "50%", f"{row['share']:.0%}"
     )

@@ -19,14 +19,14 @@ def test_all_parts_are_measured_and_written(tmp_path):
     flags = ["--device", "cpu", "--seconds", "0.1", "--precisions", "bf16", "fp32", "--out", "out.json"]
     done = PROGRAMS.run([gpu.__file__, *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["machine"]["sizes"] == "toy"
-    assert list(found["parts"]) == list(gpu.PARTS)
-    for part, rows in found["parts"].items():
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["machine"]["sizes"] == "toy"
+    assert list(report["parts"]) == list(gpu.PARTS)
+    for part, rows in report["parts"].items():
         assert rows, part
         assert all(value > 0 for row in rows for name, value in row.items() if name.endswith(("ms", "images/s")))
-    assert {row["precision"] for row in found["parts"]["gan"]} == {"bf16", "fp32"}
-    assert {(row["network"], row["batch"]) for row in found["parts"]["inference"]} == {
+    assert {row["precision"] for row in report["parts"]["gan"]} == {"bf16", "fp32"}
+    assert {(row["network"], row["batch"]) for row in report["parts"]["inference"]} == {
         (network, batch) for network in ("encoder", "generator") for batch in gpu.TOY.batches
     }
     assert "### filter" in done.stdout

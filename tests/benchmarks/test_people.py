@@ -96,9 +96,9 @@ def test_edits_are_measured_with_features_and_in_w_plus(faces, recogniser, tmp_p
     assert head == "| edit | features, k = 0 | features, k = 2 | W+ alone |"
     assert list(rows) == ["yaw=-3", "smile=0.01"]
     cell = re.compile(r"([\d.]+) / ([\d.]+|nan) \((\d)\)")
-    found = {edit: [cell.fullmatch(text).groups() for text in cells] for edit, cells in rows.items()}
-    assert {float(identity) for identity, _, _ in found["smile=0.01"]} == {1.0}
-    assert all(share in ("nan", "0.00") for _, share, _ in found["smile=0.01"])
+    cells_of = {edit: [cell.fullmatch(text).groups() for text in cells] for edit, cells in rows.items()}
+    assert {float(identity) for identity, _, _ in cells_of["smile=0.01"]} == {1.0}
+    assert all(share in ("nan", "0.00") for _, share, _ in cells_of["smile=0.01"])
 
 
 def test_the_nearest_photograph_of_samples_and_photographs(faces, recogniser, tmp_path):

@@ -57,7 +57,7 @@ def test_tables():
         return {"figures": figures, "gflop": works, "phases": {k: list(v) for k, v in PHASES.items()}}
 
     peak_seconds = train_stylegan2.PEAK_CALLS * PEAK_GFLOP / 100  # 100 GFLOP/s
-    found = {
+    measured = {
         "threads": 2,
         "images": 8,
         "peak": {"seconds": 9.0, "fastest": peak_seconds, "foreign": 0.25},
@@ -67,7 +67,7 @@ def test_tables():
             "ours": {**form((2.0, 3.6, 3.6), (40.0, 56.0, 80.0)), "parameters": 2_310_000},
         },
     }
-    text = train_stylegan2.tables("tiny", "tuned", found)
+    text = train_stylegan2.tables("tiny", "tuned", measured)
     assert "### tiny, batch 8, malloc tuned, threads: 2" in text
     assert "100 GFLOP/s, foreign load 25%" in text
     assert "| ours | step | step | 2000 | 1000 | 40.0 | 40% | 10% |" in text

@@ -39,10 +39,10 @@ def assert_agree(module, device, *inputs):
     expected = module(*inputs)
     placed = copy.deepcopy(module)
     place(placed, device)
-    found = placed(*(x.to(device) for x in inputs))
-    assert found.device.type == "cuda"
+    output = placed(*(x.to(device) for x in inputs))
+    assert output.device.type == "cuda"
     assert torch.isfinite(expected).all()
-    difference = float((found.cpu() - expected).abs().max() / expected.abs().max())
+    difference = float((output.cpu() - expected).abs().max() / expected.abs().max())
     assert difference < TOLERANCE
 
 

@@ -163,6 +163,6 @@ def test_networks_agree_with_the_cpu(device, system):
         found_G, found_D = copy.deepcopy(G), copy.deepcopy(D)
         for module in (found_G, found_D):
             place(module, device)
-        found = found_G(z.to(device)).cpu()
-        assert (found - images).abs().max() < 1e-4 * images.abs().max()
+        images_on_gpu = found_G(z.to(device)).cpu()
+        assert (images_on_gpu - images).abs().max() < 1e-4 * images.abs().max()
         assert (found_D(images.to(device)).cpu() - logits).abs().max() < 1e-4 * logits.abs().max()

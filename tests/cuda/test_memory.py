@@ -18,10 +18,10 @@ def peak(device, record_property):
         torch.cuda.reset_peak_memory_stats(device)
         call()
         torch.cuda.synchronize(device)
-        found = torch.cuda.max_memory_allocated(device) / 1e9
-        record_property("peak_gb", round(found, 2))
-        print(f"peak memory {found:.2f} GB")
-        return found
+        gigabytes = torch.cuda.max_memory_allocated(device) / 1e9
+        record_property("peak_gb", round(gigabytes, 2))
+        print(f"peak memory {gigabytes:.2f} GB")
+        return gigabytes
 
     return measure
 
@@ -46,6 +46,6 @@ def test_a_step_of_gan_training_with_all_phases(device, peak):
 def test_a_step_of_psp_training(device, peak):
     """The published encoder on 256 px, a generator of 1024 px, batch 8, bfloat16 where it is safe."""
     needs(device, PSP_GB)
-    found = []
-    peak(lambda: found.append(gpu.measure_own_psp(gpu.FULL, "bf16", device, 0.0)))
-    assert found[0]["peak GB"] <= PSP_GB
+    rows = []
+    peak(lambda: rows.append(gpu.measure_own_psp(gpu.FULL, "bf16", device, 0.0)))
+    assert rows[0]["peak GB"] <= PSP_GB

@@ -20,10 +20,10 @@ FILTERS = {  # taps, gain, up, down, start, and the side of the result for one o
 }
 
 
-def check(found: Tensor, expected: Tensor, looser: float = 1.0) -> None:
+def check(actual: Tensor, expected: Tensor, looser: float = 1.0) -> None:
     """Within so many units of the last place of the largest number."""
-    error = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30)
-    assert error <= TOLERANCE[found.dtype] * looser, f"{error:.2e} in {found.dtype}"
+    error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30)
+    assert error <= TOLERANCE[actual.dtype] * looser, f"{error:.2e} in {actual.dtype}"
 
 
 SHAPES = [(2, 3, 33, 65), (1, 520, 9, 7)]
@@ -106,12 +106,12 @@ def test_epilogue(shape, names, clamp, layout, dtype, device):
     # Where rounding decided between sign and clamp, the formula's gradient is another: none of it is looked at.
     weight[(expected.abs() < 0.02) | ((expected.abs() - (clamp or 100)).abs() < 0.02)] = 0
     grads = torch.autograd.grad((y * weight).sum(), [*given.values()])
-    for found, value, like in zip(
+    for actual, value, like in zip(
         grads, torch.autograd.grad((expected * weight.double()).sum(), [*exact.values()]), given.values(), strict=True
     ):
-        assert found.dtype == like.dtype
+        assert actual.dtype == like.dtype
         if value.abs().max() > 0:
-            error = (found.double() - value).abs().max() / value.abs().max()
+            error = (actual.double() - value).abs().max() / value.abs().max()
             assert error <= 4 * TOLERANCE[dtype], f"{error:.2e}"
     with torch.no_grad():
         check(ops.epilogue(**{name: value.clone() for name, value in given.items()}, clamp=clamp), expected)
@@ -138,11 +138,11 @@ def test_a_layer_as_on_the_cpu(upsample, dtype, device):
     here = [leaf.to(device, torch.float32).requires_grad_() for leaf in leaves]
     expected = ops.styled_conv2d(*there, clamp=4.0, upsample=upsample)
     x = here[0].to(dtype).contiguous(memory_format=torch.channels_last)
-    found = ops.styled_conv2d(x, *here[1:], clamp=4.0, upsample=upsample)
-    assert found.dtype == dtype
-    check(found.cpu(), expected.detach(), looser=8)
+    actual = ops.styled_conv2d(x, *here[1:], clamp=4.0, upsample=upsample)
+    assert actual.dtype == dtype
+    check(actual.cpu(), expected.detach(), looser=8)
     norms = []
-    for y, values in ((expected, there), (found.double(), here)):
+    for y, values in ((expected, there), (actual.double(), here)):
         grads = torch.autograd.grad(y.square().sum(), values[:4], create_graph=True)
         norm = sum(grad.square().sum() for grad in grads)
         norms.append([grad.detach().cpu().double() for grad in torch.autograd.grad(norm, values)])

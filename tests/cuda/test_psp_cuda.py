@@ -175,9 +175,9 @@ def test_steps_in_16_bit_numbers_are_finite_and_near(device, name, precision):
     assert guard.pop() == 0
     assert {p.dtype for p in state.model.parameters()} == {torch.float32}
     assert all(p.isfinite().all() for p in state.model.parameters())
-    found = averages.pop()
+    losses = averages.pop()
     for term in ("train/loss", "train/loss_l2", "train/loss_w_norm"):
-        assert found[term] == pytest.approx(expected[term], rel=0.1), term
+        assert losses[term] == pytest.approx(expected[term], rel=0.1), term
 
 
 @pytest.mark.parametrize("optim_name", ["ranger", "adam"])

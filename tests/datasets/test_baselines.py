@@ -46,12 +46,12 @@ def test_the_turned_source_is_shown_as_it_is():
 @pytest.mark.parametrize("factor", [1, 2, 8, 32])
 def test_bicubic_enlargement_begins_with_what_the_task_shrank(factor):
     output = only_baseline(SuperResolution((factor,))).render(TARGET, TARGET, ignore)
-    for photo, found in zip(PHOTOS, to_uint8(output), strict=True):
+    for photo, enlarged in zip(PHOTOS, to_uint8(output), strict=True):
         small = max(1, 32 // factor)
         shrunk = Image.fromarray(photo).resize((small, small), Image.Resampling.BICUBIC)
-        assert np.array_equal(found, np.asarray(shrunk.resize((32, 32), Image.Resampling.BICUBIC)))
+        assert np.array_equal(enlarged, np.asarray(shrunk.resize((32, 32), Image.Resampling.BICUBIC)))
         if factor > 1:  # the task enlarges the same pixels with another filter
-            assert np.abs(found.astype(int) - degrade(photo, 32, factor)).mean() < 6
+            assert np.abs(enlarged.astype(int) - degrade(photo, 32, factor)).mean() < 6
 
 
 def test_small_photos_of_the_user_are_the_baseline_themselves():

@@ -25,14 +25,14 @@ def test_sizes_shapes_colours_damage_and_copies(tmp_path):
     write_image(tmp_path / "c.png", noise(2, 50, 50, 1))
     write_image(tmp_path / "d.png", noise(3, 80, 40, 4))
     (tmp_path / "e.png").write_bytes((tmp_path / "c.png").read_bytes()[:500])
-    found = examine(ImageFiles(tmp_path), 100, 100)
-    assert (found.count, len(found.readable), found.searched) == (5, 4, 4)
-    assert [look.name for look in found.broken] == ["e.png"]
-    assert found.copies == [("b/smaller.png", "a.png")]
-    assert (found.side(0), found.side(1), found.side(1, longer=True)) == (20, 50, 80)
-    assert found.aspect == 1.25
-    assert not found.shows_faces
-    lines = "\n".join(found.lines())
+    examination = examine(ImageFiles(tmp_path), 100, 100)
+    assert (examination.count, len(examination.readable), examination.searched) == (5, 4, 4)
+    assert [look.name for look in examination.broken] == ["e.png"]
+    assert examination.copies == [("b/smaller.png", "a.png")]
+    assert (examination.side(0), examination.side(1), examination.side(1, longer=True)) == (20, 50, 80)
+    assert examination.aspect == 1.25
+    assert not examination.shows_faces
+    lines = "\n".join(examination.lines())
     assert "pictures: 5, all read" in lines
     assert "2 wide" in lines
     assert "3 in colour, 1 gray; 1 with transparency" in lines
@@ -49,10 +49,10 @@ def test_different_pictures_of_one_colour_are_no_copies(tmp_path):
 def test_faces_are_found_and_their_frame_told(photos, tmp_path, folder, aligned):
     for file in sorted((photos / folder).glob("*.jpg"))[:6]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    found = examine(ImageFiles(tmp_path), 6, 4, workers=2)
-    assert (found.searched, found.images_with_face) == (4, 4)
-    assert found.shows_faces
-    assert found.is_aligned == aligned
+    examination = examine(ImageFiles(tmp_path), 6, 4, workers=2)
+    assert (examination.searched, examination.images_with_face) == (4, 4)
+    assert examination.shows_faces
+    assert examination.is_aligned == aligned
 
 
 def test_a_part_is_spread_over_all():

@@ -94,8 +94,8 @@ def test_processes_that_fork_do_not_share_a_position_in_the_zip(tmp_path):
     assert np.array_equal(images[0], noise[0])
     inherited.append(images)  # by forking; what is sent to a process is another object
     with multiprocessing.get_context("fork").Pool(5) as pool:
-        found = pool.map(read_often, range(5))
-    assert all(np.array_equal(each, noise) for each in found)
+        readings = pool.map(read_often, range(5))
+    assert all(np.array_equal(each, noise) for each in readings)
     assert not images.left_out.indices
 
 
@@ -117,8 +117,8 @@ def many(count, bad):
 def test_an_unreadable_image_gives_way_to_the_next_and_is_counted_once(tmp_path, make):
     images = ImageFolder(make(tmp_path / "x", many(6, {2: b"not an image"})), 8)
     with pytest.warns(UserWarning, match=r"left out: .*0002\.png.* cannot be read as an image"):
-        found = images[2]
-    assert np.array_equal(found, images[3])
+        replacement = images[2]
+    assert np.array_equal(replacement, images[3])
     assert [int(image[0, 0, 0]) for image in everything(images)] == [0, 1, 3, 3, 4, 5]
     assert images.left_out.indices == {2}
 
@@ -175,8 +175,8 @@ def test_gray_and_transparent_files_among_colour(tmp_path):
     Image.fromarray(picture(1)).convert("CMYK").save(tmp_path / "d.jpg")
     Image.fromarray(picture(1)).quantize(8).save(tmp_path / "e.png")
     for channels in (1, 3, 4):
-        found = everything(ImageFolder(folder, 16, channels))
-        assert (found.shape, found.dtype) == ((5, 16, 16, channels), np.uint8)
+        pictures = everything(ImageFolder(folder, 16, channels))
+        assert (pictures.shape, pictures.dtype) == ((5, 16, 16, channels), np.uint8)
     rgb = everything(ImageFolder(folder, 16))
     assert (rgb[1] == 100).all()
     assert (rgb[2] == 255).all()  # what is transparent shows the matte

@@ -99,13 +99,13 @@ def test_a_data_set_is_listed_once(tmp_path, listed, settled, kind):
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 def test_pictures_and_labels_are_those_of_a_fresh_list(tmp_path, listed, settled, kind, capsys):
     data = make(kind, tmp_path, [*names(), "stray.png"])
-    found, texts = [], []
+    readings, texts = [], []
     for _ in range(2):
         images = ImageFolder(data, 2)
         labels = images.labels()
-        found.append((labels.tolist(), [images[n].tolist() for n in (0, 7, COUNT - 1)], images.files.names))
+        readings.append((labels.tolist(), [images[n].tolist() for n in (0, 7, COUNT - 1)], images.files.names))
         texts.append(capsys.readouterr().out)
-    assert found[0] == found[1]
+    assert readings[0] == readings[1]
     assert texts[0] == texts[1]
     assert f"1 of {COUNT + 1:,} images" in texts[0]
     assert len(listed) == 1
@@ -329,33 +329,33 @@ def test_labels_that_cannot_be_are_not_believed(tmp_path, arrays):
 
 def test_processes_may_write_it_at_once(tmp_path):
     data = as_zip(tmp_path / "faces.zip", names())
-    expected, found = open_index(data), []
+    expected, indices = open_index(data), []
 
     def work():
         for _ in range(10):
             (kept,) = read_cached(data, "index")
             save_cached(data, "index", kept)
-            found.append(open_index(data))
+            indices.append(open_index(data))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 40
-    for each in found:
+    assert len(indices) == 40
+    for each in indices:
         same(each, expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".faces.zip.index", "faces.zip"]
 
 
 def test_names_are_a_sequence():
     texts = ["a.png", "b/ä.png", "", "\udc80raw"]
-    found = Names.of(texts)
-    assert list(found) == texts == [found[n] for n in range(4)]
-    assert (len(found), found[-1], found[1:3]) == (4, texts[-1], texts[1:3])
-    assert list(Names(found.text, "x/")) == [f"x/{text}" for text in texts]
+    names = Names.of(texts)
+    assert list(names) == texts == [names[n] for n in range(4)]
+    assert (len(names), names[-1], names[1:3]) == (4, texts[-1], texts[1:3])
+    assert list(Names(names.text, "x/")) == [f"x/{text}" for text in texts]
     with pytest.raises(IndexError):
-        found[4]
+        names[4]
 
 
 def test_files_that_are_kept_keep_their_order(tmp_path):

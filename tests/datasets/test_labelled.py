@@ -56,6 +56,6 @@ def test_missing_labels_are_one_sentence(own_images, tmp_path):
 def test_an_empty_cell_is_what_nobody_said(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,smile,hat\na.png,,1\n", encoding="utf-8")
-    _, found = read_attributes(path)
-    assert math.isnan(found["a.png"][0])
-    assert found["a.png"][1] == 1
+    _, attributes = read_attributes(path)
+    assert math.isnan(attributes["a.png"][0])
+    assert attributes["a.png"][1] == 1

@@ -29,8 +29,8 @@ def labels_json(pairs):
 
 
 def classes_of(names, text, where="data"):
-    found = find_labels(names, None if text is None else text.encode(), where)
-    return None if found is None else encode_labels(found, where)[0].tolist()
+    labels = find_labels(names, None if text is None else text.encode(), where)
+    return None if labels is None else encode_labels(labels, where)[0].tolist()
 
 
 def test_dataset_json_decides_before_subfolders():
@@ -88,8 +88,8 @@ def test_vectors_and_measured_values_are_labels():
 
 
 def test_images_without_a_label_are_left_out_and_counted():
-    found = find_labels(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
-    labels, kept, said = encode_labels(found, "data")
+    given = find_labels(NAMES, labels_json([["cat/a.png", 1], ["dog/c.png", None]]).encode(), "data")
+    labels, kept, said = encode_labels(given, "data")
     assert (labels.tolist(), kept.tolist()) == ([1], [0])
     assert said == ["2 of 3 images of data have no label and are left out"]
 
@@ -180,11 +180,11 @@ def test_headers_blank_lines_and_spaces():
 )
 def test_one_damaged_line_is_named_and_does_not_stop_the_others(text, words):
     with pytest.warns(UserWarning, match=words):
-        found = parse_csv(f"{text}z.png,{'1,2' if '3,cat' in text else 'cow'}\n", "x.csv")
-    assert found["z.png"] in ("cow", (1.0, 2.0))
-    assert found.get("b.png") is None
+        labels = parse_csv(f"{text}z.png,{'1,2' if '3,cat' in text else 'cow'}\n", "x.csv")
+    assert labels["z.png"] in ("cow", (1.0, 2.0))
+    assert labels.get("b.png") is None
     if "two classes" in words:
-        assert found["a.png"] is None
+        assert labels["a.png"] is None
 
 
 @pytest.mark.parametrize("text", ["a.png\nb.png\n", "a.png,cat\na.png,dog\n", ",cat\n"])

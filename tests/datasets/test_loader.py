@@ -25,10 +25,10 @@ def batches(count, start=0, workers=0, mirror=True, batch_size=3, pixels=PIXELS)
 
 
 def test_a_batch_is_what_the_sampler_says():
-    found = torch.cat(batches(4, mirror=False))
+    images = torch.cat(batches(4, mirror=False))
     expected = [to_tensor(PIXELS[index]) for index, _ in islice(StreamSampler(7, seed=0), 12)]
-    assert found.dtype == torch.float32
-    assert torch.equal(found, torch.stack(expected))
+    assert images.dtype == torch.float32
+    assert torch.equal(images, torch.stack(expected))
 
 
 def test_half_of_the_positions_are_mirrored():
@@ -56,8 +56,8 @@ def test_without_mirror_nothing_is_flipped():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_stream_does_not_depend_on_the_number_of_workers(workers):
-    expected, found = batches(9), batches(9, workers=workers)
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    expected, actual = batches(9), batches(9, workers=workers)
+    assert all(torch.equal(a, b) for a, b in zip(expected, actual, strict=True))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -109,17 +109,17 @@ def test_workers_have_ended_before_an_exit_kills_them():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_size_of_a_batch_may_depend_on_where_it_starts(workers):
     size_at = lambda position: 4 if position < 10 else 2  # noqa: E731
-    found = batches(6, batch_size=size_at, workers=workers)
-    assert [len(batch) for batch in found] == [4, 4, 4, 2, 2, 2]
-    assert torch.equal(torch.cat(found), torch.cat(batches(6))[:18])
+    stream = batches(6, batch_size=size_at, workers=workers)
+    assert [len(batch) for batch in stream] == [4, 4, 4, 2, 2, 2]
+    assert torch.equal(torch.cat(stream), torch.cat(batches(6))[:18])
     later = batches(2, start=12, batch_size=size_at, workers=workers)
-    assert all(torch.equal(a, b) for a, b in zip(later, found[3:5], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(later, stream[3:5], strict=True))
 
 
 def test_labels_come_with_their_images():
     labels = np.arange(7) * 10
     stream = stream_batches(MirroredImages(PIXELS, False, 0, labels), 7, 3, seed=0, workers=0)
-    for images, found in islice(stream(0), 4):
-        assert found.dtype == torch.int64
-        for image, label in zip(images, found.tolist(), strict=True):
+    for images, labels_of_batch in islice(stream(0), 4):
+        assert labels_of_batch.dtype == torch.int64
+        for image, label in zip(images, labels_of_batch.tolist(), strict=True):
             assert torch.equal(image, to_tensor(PIXELS[label // 10]))

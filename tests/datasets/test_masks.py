@@ -36,10 +36,10 @@ def test_a_kind_covers_the_same_share_at_every_resolution(kind):
 
 
 def test_halves_are_exact_and_of_all_four_sides():
-    found = {halves(8, np.random.default_rng(n)).tobytes() for n in range(30)}
+    drawn = {halves(8, np.random.default_rng(n)).tobytes() for n in range(30)}
     upper = np.zeros((8, 8), bool)
     upper[:4] = True
-    assert found == {np.rot90(upper, k).tobytes() for k in range(4)}
+    assert drawn == {np.rot90(upper, k).tobytes() for k in range(4)}
 
 
 def test_rectangles_reach_every_pixel():

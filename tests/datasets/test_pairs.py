@@ -51,9 +51,9 @@ def test_streams_of_pairs_resume_with_any_number_of_workers():
         return islice(stream_batches(pairs(), 9, 4, seed=0, workers=workers)(start), 3)
 
     whole = list(islice(stream_batches(pairs(), 9, 4, seed=0, workers=0)(0), 5))
-    for found, expected in zip(stream(8, 2), whole[2:], strict=True):
-        assert [x.shape for x in found] == [(4, 3, 8, 8), (4, 3, 4, 4)]
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    for pair, expected in zip(stream(8, 2), whole[2:], strict=True):
+        assert [x.shape for x in pair] == [(4, 3, 8, 8), (4, 3, 4, 4)]
+        assert all(torch.equal(a, b) for a, b in zip(pair, expected, strict=True))
 
 
 @given(st.integers(1, 5000), st.integers(0, 5))

@@ -115,13 +115,13 @@ def test_pictures_have_the_size_that_was_asked_for(tmp_path_factory, array, crop
 def test_what_can_be_used_is_packed(tmp_path, photos, out, workers):
     out = tmp_path / out
     outcome = prepare_folder(ImageFiles(photos), out, Recipe(16, min_side=16, max_aspect=4), workers=workers)
-    found = packed(out)
-    assert list(found) == sorted(found)
-    assert found.keys() == {"a_jpg.png", "a_png.png", "deep/gray.png", "deep/clear.png"}
-    assert all(pixels.shape == (16, 16, 3) for pixels in found.values())
-    np.testing.assert_array_equal(found["a_png.png"], images.resize(colours(0), (16, 16)))
+    pictures = packed(out)
+    assert list(pictures) == sorted(pictures)
+    assert pictures.keys() == {"a_jpg.png", "a_png.png", "deep/gray.png", "deep/clear.png"}
+    assert all(pixels.shape == (16, 16, 3) for pixels in pictures.values())
+    np.testing.assert_array_equal(pictures["a_png.png"], images.resize(colours(0), (16, 16)))
     photo = images.read_image(photos / "a.jpg")
-    np.testing.assert_array_equal(found["a_jpg.png"], images.resize(photo[5:35], (16, 16)))
+    np.testing.assert_array_equal(pictures["a_jpg.png"], images.resize(photo[5:35], (16, 16)))
     reasons = {item.name: item.reason for item in outcome.left_out}
     assert reasons == {
         "broken.jpg": "unreadable",
@@ -138,10 +138,10 @@ def test_training_reads_what_was_packed(tmp_path, photos):
         for channels in (1, 3, 4):
             target = out.with_name(f"{channels}{out.name}")
             prepare_folder(ImageFiles(photos), target, Recipe(16, channels))
-            found = packed(target)
+            pictures = packed(target)
             pixels = ImageFolder(target, 16, channels)
-            assert len(pixels) == len(found)
-            for index, expected in enumerate(found.values()):
+            assert len(pixels) == len(pictures)
+            for index, expected in enumerate(pictures.values()):
                 np.testing.assert_array_equal(pixels[index], expected.reshape(16, 16, channels))
 
 
@@ -210,10 +210,10 @@ def test_the_golden_zip(tmp_path):
         GOLDEN.write_bytes(out.read_bytes())
     assert labels_in(out) == labels_in(GOLDEN)
     assert labels_in(GOLDEN)["labels"] == [["a/four.png", 0], ["a/three.png", 0], ["b/one.png", 1], ["b/two.png", 1]]
-    found, stored = packed(out), packed(GOLDEN)
-    assert list(found) == list(stored)
+    pictures, stored = packed(out), packed(GOLDEN)
+    assert list(pictures) == list(stored)
     for name, pixels in stored.items():
-        np.testing.assert_allclose(found[name].astype(int), pixels.astype(int), atol=2, err_msg=name)
+        np.testing.assert_allclose(pictures[name].astype(int), pixels.astype(int), atol=2, err_msg=name)
 
 
 def test_equal_photos_make_equal_archives(tmp_path, photos):
@@ -384,11 +384,11 @@ def test_a_grayscale_image_among_colour_is_said_once(tmp_path):
     pixels = ImageFolder(tmp_path, 16)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = [pixels[index] for index in (0, 1, 2, 1)]
+        pictures = [pixels[index] for index in (0, 1, 2, 1)]
     assert [str(w.message) for w in caught] == [
         "'b.png' is grayscale: it and other grayscale images are converted to RGB"
     ]
-    assert all(image.shape == (16, 16, 3) for image in found)
+    assert all(image.shape == (16, 16, 3) for image in pictures)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ImageFolder(tmp_path, 16, channels=1)[1].shape == (16, 16, 1)

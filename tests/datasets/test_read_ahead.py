@@ -34,8 +34,8 @@ def test_processes_hold_no_torch_and_share_arrays():
 
 
 def check_processes():
-    found = torch.cat(list(islice(stream(Numbers()), 6)))
-    pids, torch_there, sums, writeable = found.T.tolist()
+    rows = torch.cat(list(islice(stream(Numbers()), 6)))
+    pids, torch_there, sums, writeable = rows.T.tolist()
     assert len(set(pids)) == 2
     assert os.getpid() not in pids
     assert not any(torch_there)
@@ -63,11 +63,11 @@ def check_pairs():
         task = build_task(name)
         examples, _ = open_split(task, "synthetic", 64)
         for augment, limit in ((False, 100_000), (True, 150_000)):  # measured: 72 and 113 MB
-            found = stream(Holdings(TaskPairs(examples, task, 64, 64, 0, augment)), workers=1)
-            for resident, torch_there in torch.cat(list(islice(found, 3))).tolist():
+            batches = stream(Holdings(TaskPairs(examples, task, 64, 64, 0, augment)), workers=1)
+            for resident, torch_there in torch.cat(list(islice(batches, 3))).tolist():
                 assert not torch_there, name
                 assert resident < limit, (name, augment)
-            found.close()
+            batches.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux says how much memory is whose")
@@ -96,9 +96,9 @@ def test_work_may_end(count):
     """As a preparation does, whose keys are given out as they are asked for."""
     asked = []
     keys = ([(number, number)] for number in range(count) if asked.append(number) is None)
-    found = read_ahead(Sizes(), keys, 2)
+    batches = read_ahead(Sizes(), keys, 2)
     classes = []
-    for _, own, _, _ in found:
+    for _, own, _, _ in batches:
         classes += own.tolist()
         assert len(asked) <= len(classes) + 2 * BATCHES_AHEAD
     assert classes == list(range(count))
@@ -216,8 +216,8 @@ def test_a_dataset_is_packed_without_its_arrays():
     shared = bytearray(end)
     for start, view in zip(starts, views, strict=True):
         shared[start : start + view.nbytes] = view
-    found = open_packed(rest, sizes, shared)
-    assert np.array_equal(found["a"], dataset["a"])
-    assert np.array_equal(found["b"][0], dataset["b"][0])
-    assert np.array_equal(found["fortran"], dataset["fortran"])
-    assert found["b"][1] == "text"
+    opened = open_packed(rest, sizes, shared)
+    assert np.array_equal(opened["a"], dataset["a"])
+    assert np.array_equal(opened["b"][0], dataset["b"][0])
+    assert np.array_equal(opened["fortran"], dataset["fortran"])
+    assert opened["b"][1] == "text"

@@ -49,11 +49,11 @@ def test_webdataset_reads_them(photos, tmp_path):
 
     vectors = {photos.relative(n): (n, 0.5) for n in range(7)}
     prepare_folder(photos, tmp_path / "s", Recipe(16), vectors, per_shard=4)
-    found = list(
+    samples = list(
         WebDataset(str(tmp_path / "s" / "{000000..000001}.tar"), shardshuffle=False, empty_check=False).decode("rgb8")
     )
-    assert [sample["png"].shape for sample in found] == [(16, 16, 3)] * 7
-    assert found[3]["json"]["label"][1] == 0.5
+    assert [sample["png"].shape for sample in samples] == [(16, 16, 3)] * 7
+    assert samples[3]["json"]["label"][1] == 0.5
     assert ImageFolder(str(tmp_path / "s" / "{000000..000001}.tar"), 16).labels().shape == (7, 2)
 
 

@@ -173,19 +173,19 @@ def test_an_index_beside_shards_is_taken_while_it_fits(tmp_path, write_shards, n
 @pytest.mark.parametrize("change", ["starts", "counts", "sizes", "labels", "kind"])
 def test_a_hostile_index_is_passed_over(tmp_path, write_shards, numbered_samples, change, capsys):
     pattern = write_shards(tmp_path / "s", numbered_samples(6), 3)
-    found = open_index(ShardCache(expand(pattern)))
+    index = open_index(ShardCache(expand(pattern)))
     if change == "starts":
-        found.starts = np.full(6, 2**62)
+        index.starts = np.full(6, 2**62)
     elif change == "counts":
-        found.counts = np.array([2**62, 2**62])
+        index.counts = np.array([2**62, 2**62])
     elif change == "sizes":
-        found.sizes = np.full(6, -5)
+        index.sizes = np.full(6, -5)
     elif change == "labels":
-        found.labels = [{"a": 1}] * 6
+        index.labels = [{"a": 1}] * 6
     else:
-        found.starts = np.zeros(6)
+        index.starts = np.zeros(6)
     write_index(tmp_path / "s" / "shards.npz", ["000000.tar", "000001.tar"],
-                [(tmp_path / "s" / f"00000{n}.tar").stat().st_size for n in (0, 1)], found)  # fmt: skip
+                [(tmp_path / "s" / f"00000{n}.tar").stat().st_size for n in (0, 1)], index)  # fmt: skip
     images = ImageFolder(pattern, 16)
     assert re.search(r"shards.npz beside the shards is ignored: '.*/shards.npz': ", capsys.readouterr().out)
     assert numbers(images) == list(range(6))

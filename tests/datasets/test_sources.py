@@ -58,8 +58,8 @@ def test_rendered_pairs_come_from_the_cache(monkeypatch):
     monkeypatch.delattr(SyntheticFaces, "image")
     monkeypatch.delattr(SyntheticFaces, "sample")
     again = [examples[4] for examples in opened]  # a sketch is drawn from what a segmentation rendered
-    for example, *found in zip(expected, first, again, strict=True):
-        for other in found:
+    for example, *others in zip(expected, first, again, strict=True):
+        for other in others:
             assert np.array_equal(other.target, example.target)
             assert np.array_equal(other.source, example.source)
             assert other.source.shape == example.source.shape

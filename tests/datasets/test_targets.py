@@ -15,9 +15,9 @@ def picture(seed, shape=(40, 40, 3)):
 def test_files_and_folders_once_each_under_names_of_their_own(tmp_path):
     for name in ("x/a.png", "x/deep/b.png", "y/a.png", "y/a.jpg"):
         write_image(tmp_path / name, picture(1))
-    found = read_targets([tmp_path / "x", tmp_path / "y", tmp_path / "x" / "a.png"], 16, 3).pictures
-    assert list(found) == ["x/a", "x/deep/b", "y/a_jpg", "y/a_png"]
-    assert all(image.shape == (16, 16, 3) for image in found.values())
+    pictures = read_targets([tmp_path / "x", tmp_path / "y", tmp_path / "x" / "a.png"], 16, 3).pictures
+    assert list(pictures) == ["x/a", "x/deep/b", "y/a_jpg", "y/a_png"]
+    assert all(image.shape == (16, 16, 3) for image in pictures.values())
     assert list(read_targets([tmp_path / "x" / "a.png"], 16, 3).pictures) == ["a"]
 
 
@@ -50,6 +50,6 @@ def test_mistakes_are_one_sentence(tmp_path):
 def test_one_bad_file_leaves_the_others(tmp_path):
     write_image(tmp_path / "a.png", picture(0))
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    found = read_targets([tmp_path], 16, 3)
-    assert list(found.pictures) == ["a"]
-    assert "b.png' cannot be read as an image" in found.failed["b"]
+    targets = read_targets([tmp_path], 16, 3)
+    assert list(targets.pictures) == ["a"]
+    assert "b.png' cannot be read as an image" in targets.failed["b"]

@@ -202,8 +202,8 @@ def test_one_new_file_is_a_new_task(tmp_path, monkeypatch):
             assert np.array_equal(source, -0.5 * target)
         write_sheet(TaskPairs(training, task, 32, 32, 0), tmp_path / "pairs.png")
         assert read_image(tmp_path / "pairs.png").shape[2] == 3
-        found = task_of({"task": "negative", "task_settings": task.config}, 3)
-        assert found.strength == 0.5
-        assert np.array_equal(found.read_source(PHOTO, 48, 48.0)[0], to_planes(PHOTO))
+        restored = task_of({"task": "negative", "task_settings": task.config}, 3)
+        assert restored.strength == 0.5
+        assert np.array_equal(restored.read_source(PHOTO, 48, 48.0)[0], to_planes(PHOTO))
     finally:
         sys.modules.pop("datasets.tasks.negative", None)

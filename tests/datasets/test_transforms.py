@@ -47,9 +47,9 @@ def test_labels_move_and_keep_their_ids(augment):
         moved += not np.array_equal(source, LABELS)
     assert moved >= 6
     drawing = np.where(LABELS > 30, 255, 0).astype(np.uint8)[..., None]
-    found = augment(Example(PHOTO, drawing), np.random.default_rng(0)).source
-    assert found.shape == (48, 48, 1)
-    assert set(np.unique(found)) == {0, 255}
+    drawn = augment(Example(PHOTO, drawing), np.random.default_rng(0)).source
+    assert drawn.shape == (48, 48, 1)
+    assert set(np.unique(drawn)) == {0, 255}
 
 
 def test_to_size():

@@ -76,21 +76,21 @@ def test_inference_asks_for_its_own():
         Inference,
         args=["--data", "a", "--exp_dir", "b", "--mask_data", "m.png", "--paste_known", "--resize_factors", "8"],
     )
-    found = given_settings(o.task_settings, "inference")
-    assert found == {"mask_data": "m.png", "paste_known": True, "resize_factor": 8}
+    settings = given_settings(o.task_settings, "inference")
+    assert settings == {"mask_data": "m.png", "paste_known": True, "resize_factor": 8}
     with pytest.raises(UserError, match="no option --label_nc"):
         parse(Inference, args=["--data", "a", "--exp_dir", "b", "--label_nc", "3"])
 
 
 @pytest.mark.parametrize("purpose", ["training", "inference"])
 def test_a_new_task_has_flags(purpose, more_tasks, capsys):
-    found = given(more_tasks, purpose, "--sigma", "0.3", "--radii", "3,4", "--no_mirrored")
-    assert found == {"sigma": 0.3, "radii": (3, 4), "mirrored": False}
+    settings = given(more_tasks, purpose, "--sigma", "0.3", "--radii", "3,4", "--no_mirrored")
+    assert settings == {"sigma": 0.3, "radii": (3, 4), "mirrored": False}
     assert given(more_tasks, purpose, "--mirrored") == {"mirrored": True}
     assert given(more_tasks, purpose, "--mirrored", "false") == {"mirrored": False}
-    assert build_task("blur", **found).config == {"sigma": 0.3, "radii": [3, 4], "mirrored": False}
+    assert build_task("blur", **settings).config == {"sigma": 0.3, "radii": [3, 4], "mirrored": False}
     with pytest.raises(UserError, match="the task inversion has no setting mirrored, radii, sigma: it has none"):
-        build_task("inversion", **found)
+        build_task("inversion", **settings)
     with pytest.raises(SystemExit):
         parse(task_settings(purpose, more_tasks), args=["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())

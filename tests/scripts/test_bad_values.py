@@ -55,19 +55,19 @@ class Command(typing.NamedTuple):
 @pytest.fixture(scope="module")
 def commands():
     """All commands: what each hands to `run`."""
-    found = []
+    commands = []
     with pytest.MonkeyPatch.context() as patch:  # which ends also where a script fails
         patch.setattr(sys, "path", [str(SCRIPTS[0].parent), *sys.path])
         for script in SCRIPTS:
 
             def take(main, settings, presets=None, shares=False, name=script.stem):
-                found.append((name, settings, presets))
+                commands.append((name, settings, presets))
 
             patch.setattr(sys, "argv", [str(script)])
             patch.setattr(parse, "run", take)
             runpy.run_path(str(script), run_name="__main__")
-    assert len(found) == len(SCRIPTS) >= 18
-    return [Command(*entry) for entry in found]
+    assert len(commands) == len(SCRIPTS) >= 18
+    return [Command(*entry) for entry in commands]
 
 
 def numeric(hint: object) -> bool:

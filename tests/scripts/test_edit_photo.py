@@ -20,8 +20,8 @@ def edit(script, model_file, tmp_path, build_model):
     """Run the command with a small model and directions of its generator: (exit code, stdout, stderr)."""
     generator = build_model().generator
     w = random_w(generator, 500, seed=0)
-    found = build_directions(generator, ["smile", "yaw"], torch.eye(16)[:2], range(generator.num_ws), w)
-    save_directions(tmp_path / "d.safetensors", found, {"generator": str(model_file)})
+    directions = build_directions(generator, ["smile", "yaw"], torch.eye(16)[:2], range(generator.num_ws), w)
+    save_directions(tmp_path / "d.safetensors", directions, {"generator": str(model_file)})
     common = ["--generator", model_file, "--directions", "d.safetensors", "--device", "cpu"]
     return lambda *arguments: script("edit.py", *arguments, *common)
 
@@ -100,9 +100,9 @@ def test_mistakes_are_one_sentence(edit, me, arguments, words):
 
 
 def test_the_shipped_model_has_directions_of_its_own(script, me):
-    found, _ = load_directions(PRETRAINED.locate("portraits64_directions"))
-    assert {"smile", "yaw", "glasses"} <= set(found.names)
-    found.check(loading.load("portraits64_inversion")[0].generator)
+    directions, _ = load_directions(PRETRAINED.locate("portraits64_directions"))
+    assert {"smile", "yaw", "glasses"} <= set(directions.names)
+    directions.check(loading.load("portraits64_inversion")[0].generator)
     code, _, err = script("edit.py", "me.jpg", "--direction", "smile=2", "--out", "s.png", "--device", "cpu")
     assert code == 0, err
     assert read_image("s.png").shape == (64, 64, 3)

@@ -32,29 +32,29 @@ def folder(tmp_path, monkeypatch):
 
 def run(folder, *flags):
     args = ["--generator", str(folder / "generator.safetensors"), "--data", str(folder / "images")]
-    args += ["--out", str(folder / "out" / "found.json"), "--device", "cpu", *flags]
+    args += ["--out", str(folder / "out" / "metrics.json"), "--device", "cpu", *flags]
     evaluate_generator.main(parse(EvaluateGenerator, args=args))
-    return json.loads((folder / "out" / "found.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "out" / "metrics.json").read_text(encoding="utf-8"))
 
 
 def test_numbers_table_and_sheet(folder):
-    found = run(folder, "--metrics", "fd_dlib,kd_dlib,ppl_w_end,resolution_usage", "--num_samples", "6", "--seed", "3")
-    assert found["seed"] == 3
-    assert list(found["results"]) == ["fd_dlib", "kd_dlib", "ppl_w_end", "resolution_usage"]
-    assert found["results"]["fd_dlib"]["details"]["real_images"] == 24
-    assert found["results"]["fd_dlib"]["values"]["fd_dlib"] > 0
-    assert "| fd_dlib |" in (folder / "out" / "found.md").read_text(encoding="utf-8")
-    assert read_image(folder / "out" / "found.png").shape == (8 * 32, 8 * 32, 3)
+    report = run(folder, "--metrics", "fd_dlib,kd_dlib,ppl_w_end,resolution_usage", "--num_samples", "6", "--seed", "3")
+    assert report["seed"] == 3
+    assert list(report["results"]) == ["fd_dlib", "kd_dlib", "ppl_w_end", "resolution_usage"]
+    assert report["results"]["fd_dlib"]["details"]["real_images"] == 24
+    assert report["results"]["fd_dlib"]["values"]["fd_dlib"] > 0
+    assert "| fd_dlib |" in (folder / "out" / "metrics.md").read_text(encoding="utf-8")
+    assert read_image(folder / "out" / "metrics.png").shape == (8 * 32, 8 * 32, 3)
     assert list((folder / "cache" / "psp").glob("features-*.safetensors"))
 
 
 def test_separability_of_ones_own_labels_and_attribution(folder):
     flags = ["--labels", str(folder / "labels.csv"), "--attribution_images", "2", "--projection_steps", "2"]
-    found = run(folder, "--metrics", "separability,attribution", "--num_samples", "40", *flags)["results"]
-    assert list(found["separability"]["details"]["entropies"]["w"]) == ["bright"]
-    assert found["separability"]["values"]["separability_w"] >= 1
-    assert found["attribution"]["num_samples"] == 2
-    assert found["attribution"]["details"]["roc"][-1] == [1, 1]
+    results = run(folder, "--metrics", "separability,attribution", "--num_samples", "40", *flags)["results"]
+    assert list(results["separability"]["details"]["entropies"]["w"]) == ["bright"]
+    assert results["separability"]["values"]["separability_w"] >= 1
+    assert results["attribution"]["num_samples"] == 2
+    assert results["attribution"]["details"]["roc"][-1] == [1, 1]
 
 
 def test_the_same_seed_gives_the_same_numbers(folder):
@@ -67,7 +67,7 @@ def test_sixteen_bits_are_named_in_the_report(folder):
     flags = ["--metrics", "ppl_w_end", "--num_samples", "4", "--perceptual", "effnet"]
     full, half = (run(folder, *flags, "--precision", *more) for more in (["fp32"], ["bf16", "--overwrite"]))
     assert (full["precision"], half["precision"]) == ("fp32", "bf16")
-    lengths = [found["results"]["ppl_w_end"]["values"]["ppl_w_end"] for found in (full, half)]
+    lengths = [report["results"]["ppl_w_end"]["values"]["ppl_w_end"] for report in (full, half)]
     assert lengths[0] != lengths[1]
     assert np.isfinite(lengths).all()
 
@@ -79,7 +79,7 @@ def test_sixteen_bits_are_named_in_the_report(folder):
         (["--num_samples", "0"], "--num_samples must be at least 1"),
         (["--num_real", "0"], "--num_real must be at least 1"),
         (["--seed", "-1"], "--seed must not be negative"),
-        (["--out", "found.txt"], "--out must be a .json file"),
+        (["--out", "metrics.txt"], "--out must be a .json file"),
     ],
 )
 def test_mistakes_show_before_work_starts(flags, sentence):

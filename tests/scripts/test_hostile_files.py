@@ -277,8 +277,8 @@ def test_a_dataset_json_that_unpacks_to_gigabytes(tmp_path):
 
 def test_numbers_of_thousands_of_digits_are_names_of_classes(tmp_path):
     (tmp_path / "l.csv").write_text(f"0.png,{'1' * 6000}\n1.png,2\n")
-    found = read_labels(str(tmp_path / "l.csv"), ["0.png", "1.png"])
-    assert len(found["0.png"]) == 6000
+    labels = read_labels(str(tmp_path / "l.csv"), ["0.png", "1.png"])
+    assert len(labels["0.png"]) == 6000
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_edit(script, outside):
     save_generator("g.safetensors", generator, {})
     directions, count = [name for name in NAMES if len(name) <= LONGEST_NAME], len(NAMES)
     vectors = torch.nn.functional.normalize(torch.randn(len(directions), 8), dim=1)
-    found = Directions(tuple(directions), vectors, torch.ones(len(directions)), (0, 1))
-    save_directions(Path("d.safetensors"), found, {"generator": "../../g.safetensors"})
+    built = Directions(tuple(directions), vectors, torch.ones(len(directions)), (0, 1))
+    save_directions(Path("d.safetensors"), built, {"generator": "../../g.safetensors"})
     names = [name.replace("\0", "\1").replace("\udce9", "e") for name in NAMES]  # NumPy's text cannot hold these
     save_codes("c.npz", names, torch.randn(count, 6, 8))
     save_directions(

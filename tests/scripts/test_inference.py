@@ -303,9 +303,9 @@ def test_a_hostile_folder(infer, tmp_path, capsys):
     """Right pixels or one clear line each."""
     hostile_folder(tmp_path / "in")
     assert infer(tmp_path / "in", "--no_align") == 1
-    found = statuses(tmp_path / "out")
-    assert len(found) == 12
-    for name, status in found.items():
+    status_of = statuses(tmp_path / "out")
+    assert len(status_of) == 12
+    for name, status in status_of.items():
         assert status == ("ok" if name.startswith("good") else "unreadable"), name
     coupled = {path.stem: images.read_image(path) for path in (tmp_path / "out" / "inference_coupled").iterdir()}
     plain = np.asarray(picture(RESOLUTION)).astype(int)

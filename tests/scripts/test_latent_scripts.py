@@ -132,9 +132,9 @@ def test_projection(script, generator, tmp_path, monkeypatch):
     assert (report["network"], report["space"], list(report["distances"])) == ("pixels for effnet", "w", names)
     mean = random_w(generator, 1000, 0).mean(0).expand(6, -1)
     for k, name in enumerate(names):
-        target, found = (read_image(f"{folder}/{name}.png").astype(int) for folder in ("in", "out/projected"))
-        assert np.abs(found - target).mean() < 0.8 * np.abs(picture(generator, mean) - target).mean()
-        assert np.abs(picture(generator, w_plus[k]) - found).mean() < 12  # the noise is the generator's own again
+        target, projected = (read_image(f"{folder}/{name}.png").astype(int) for folder in ("in", "out/projected"))
+        assert np.abs(projected - target).mean() < 0.8 * np.abs(picture(generator, mean) - target).mean()
+        assert np.abs(picture(generator, w_plus[k]) - projected).mean() < 12  # the noise is the generator's own again
         with Image.open(f"out/videos/{name}.gif") as moving:
             assert (moving.n_frames, moving.size) == (5, (2 * SIDE, SIDE))
     assert read_image("out/sheet.png").shape[0] >= 2 * SIDE
@@ -235,15 +235,17 @@ def test_boundaries_change_their_attributes(script, generator, classifier):
     with pytest.warns(UserWarning, match="identity is measured on 16 px images"):
         code, out, err = script(*command)
     assert code == 0, err
-    found, metadata = load_directions(Path("d/boundary.safetensors"))
-    assert (found.names, found.rows) == (("yaw", "light"), tuple(range(6)))
+    directions, metadata = load_directions(Path("d/boundary.safetensors"))
+    assert (directions.names, directions.rows) == (("yaw", "light"), tuple(range(6)))
     assert (metadata["method"], metadata["generator"]) == ("boundary", "g.safetensors")
     report = json.loads(Path("d/boundary.json").read_text())
     codes, w = seeded_w(generator, range(8), 0.7), random_w(generator, 400, 0)
     deviations = classifier(render(generator, w[:, None].expand(-1, 6, -1))).std(0)
-    for name in found.names:
+    for name in directions.names:
         strength = report["effects"][name]["strength"]
-        down, up = (classifier(render(generator, found.move(codes, name, [s])[:, 0])) for s in (-strength, strength))
+        down, up = (
+            classifier(render(generator, directions.move(codes, name, [s])[:, 0])) for s in (-strength, strength)
+        )
         expected = ((up - down).mean(0) / 2 / deviations).tolist()
         assert list(report["effects"][name]["changes"].values()) == pytest.approx(expected, abs=1e-4)
         assert report["effects"][name]["changes"][name] > 0.1
@@ -251,7 +253,7 @@ def test_boundaries_change_their_attributes(script, generator, classifier):
     assert report["similarity"] == "id_dlib"
     assert Path("d/boundary.md").read_text() in out
     assert ("light: " in out) == (not 0.01 <= report["effects"]["light"]["share"] <= 0.99)
-    torch.testing.assert_close(found.scales, (w @ found.vectors.T).std(0, correction=0))
+    torch.testing.assert_close(directions.scales, (w @ directions.vectors.T).std(0, correction=0))
 
 
 @pytest.mark.parametrize("method", ["pca", "closed_form"])
@@ -259,9 +261,9 @@ def test_directions_without_labels(script, generator, method):
     flags = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 200, "--count", 3, "--no_measure"]
     code, _, err = script("directions.py", method, *flags, "--rows", "0-2")
     assert code == 0, err
-    found, _ = load_directions(Path(f"d/{method}.safetensors"))
-    assert (found.names, found.rows) == (tuple(f"{method}{k}" for k in range(3)), (0, 1, 2))
-    torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(3), atol=1e-5, rtol=0)
+    directions, _ = load_directions(Path(f"d/{method}.safetensors"))
+    assert (directions.names, directions.rows) == (tuple(f"{method}{k}" for k in range(3)), (0, 1, 2))
+    torch.testing.assert_close(directions.vectors @ directions.vectors.T, torch.eye(3), atol=1e-5, rtol=0)
     assert not Path(f"d/{method}.json").exists()
 
 
@@ -273,10 +275,10 @@ def test_directions_from_a_users_labels(script, generator, tmp_path):
     command = ["directions.py", *flags, "--attributes", "all", "--labels", "labels.csv", "--keep", 1]
     code, _, err = script(*command, "--condition_on", "none")
     assert code == 0, err
-    found, _ = load_directions(Path("d/boundary.safetensors"))
-    assert found.names == ("size", "hat")
+    directions, _ = load_directions(Path("d/boundary.safetensors"))
+    assert directions.names == ("size", "hat")
     ways = torch.nn.functional.normalize(torch.cov(random_w(generator, 100, 0).T)[[2, 5]], dim=1)
-    assert ((found.vectors * ways).sum(1) > 0.8).all()
+    assert ((directions.vectors * ways).sum(1) > 0.8).all()
     code, _, err = script(*command[:-2], "--attributes", "age", "--labels", "labels.csv", "--overwrite")
     assert code == 2
     assert "--attributes contains age, but the labels are of size, hat" in err
@@ -285,14 +287,14 @@ def test_directions_from_a_users_labels(script, generator, tmp_path):
 def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     flags = ["--generator", "g.safetensors", "--exp_dir", "d", "--num_samples", 200, "--count", 2, "--no_measure"]
     assert script("directions.py", "pca", *flags)[0] == 0
-    found, _ = load_directions(Path("d/pca.safetensors"))
+    directions, _ = load_directions(Path("d/pca.safetensors"))
     of = ["--directions", "d/pca.safetensors", "--generator", "g.safetensors"]
     code, _, err = script("edit.py", *of, "--seeds", "0-2", "--strengths=-2,0,2")
     assert code == 0, err
     names = sorted(path.name for path in Path("runs/edited-pca").iterdir() if path.name != ".lock")
     assert names == ["config.yaml", "pca0", "pca0.png", "pca1", "pca1.png"]
     codes = seeded_w(generator, range(3), 0.7)
-    moved = found.move(codes, "pca1", [2.0])[1, 0]
+    moved = directions.move(codes, "pca1", [2.0])[1, 0]
     written = read_image("runs/edited-pca/pca1/seed0001_+2.png").astype(int)
     assert np.abs(written - picture(generator, moved)).max() <= 1
     assert np.abs(read_image("runs/edited-pca/pca1/seed0001_+0.png") - written).max() > 3
@@ -307,7 +309,7 @@ def test_edits_of_samples_and_of_photos(script, generator, tmp_path):
     assert code == 0, err
     assert [path.name for path in Path("e/pca0").iterdir()] == ["y_+1.png"]
     fine = codes[1].clone()
-    fine[3:] += found.scales[0] * found.vectors[0]
+    fine[3:] += directions.scales[0] * directions.vectors[0]
     assert np.abs(read_image("e/pca0/y_+1.png").astype(int) - picture(generator, fine)).max() <= 1
 
     codes[1, 0, 0] = torch.nan  # one bad code does not stop the others

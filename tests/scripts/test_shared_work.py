@@ -67,9 +67,9 @@ def align(photos, out, group=None, wrong=("0007.png",)):
 
 def test_a_group_aligns_as_one_process_does(photos, tmp_path):
     one = align(photos, tmp_path / "one")
-    found = in_group(4, lambda group: align(photos, tmp_path / "four", group))
-    assert found[1:] == [None] * 3
-    assert found[0] == one
+    summaries = in_group(4, lambda group: align(photos, tmp_path / "four", group))
+    assert summaries[1:] == [None] * 3
+    assert summaries[0] == one
     assert one.failures == ["bad_landmarks: 0007.png: the face is outside of the picture"]
     assert differing(contents(tmp_path / "one"), contents(tmp_path / "four")) == []
     assert len(contents(tmp_path / "one")) == 23  # 22 pictures and the manifest
@@ -338,17 +338,17 @@ def test_a_killed_preparation_goes_on(tmp_path, size):
 def figures(out):
     """metrics.json without the seconds, which are never the same."""
     text = (out / "metrics.json").read_text()
-    return json.loads(text, object_hook=lambda found: {k: v for k, v in found.items() if k != "seconds_per_image"})
+    return json.loads(text, object_hook=lambda entry: {k: v for k, v in entry.items() if k != "seconds_per_image"})
 
 
 def stored_values(out):
     """{file: {metric: values}} without the seconds."""
-    found = {}
+    entries = {}
     for path in sorted((out / "per_image").rglob("*.npz")):
         with np.load(path) as file:
             about = {name: file[name] for name in file.files if name != "value/seconds_per_image"}
-        found[path.relative_to(out).as_posix()] = about
-    return found
+        entries[path.relative_to(out).as_posix()] = about
+    return entries
 
 
 def evaluation(photos, model, out):

@@ -66,10 +66,10 @@ def test_style_mixing(script, pictures, tmp_path, build_model):
             code = model.encode(images.to_tensor(picture)[None]).w_plus[0].numpy()
             written = []
             for k in range(7):
-                found = w_plus[7 * i + k]
-                np.testing.assert_allclose(found[plain_rows], code[plain_rows], atol=1e-5)
-                np.testing.assert_allclose(found[rows], 0.6 * styles[k] + 0.4 * code[rows], atol=1e-5)
-                rendered = images.to_uint8(model.decode(torch.from_numpy(found)[None]))[0]
+                mixed = w_plus[7 * i + k]
+                np.testing.assert_allclose(mixed[plain_rows], code[plain_rows], atol=1e-5)
+                np.testing.assert_allclose(mixed[rows], 0.6 * styles[k] + 0.4 * code[rows], atol=1e-5)
+                rendered = images.to_uint8(model.decode(torch.from_numpy(mixed)[None]))[0]
                 written.append(images.read_image(out / "inference_results" / f"{i}_mix{k}.png"))
                 assert np.abs(written[-1].astype(int) - rendered).max() <= 1
             grid = images.read_image(out / "inference_coupled" / f"{i}.png")  # 8 cells, 6 in a row
@@ -172,9 +172,9 @@ def test_paste_back_with_two_faces_in_a_photo(script, tmp_path, outputs):
         for output in entry["outputs"][k::outputs]:
             result = images.read_image(out / output["result"])
             expected = paste_back(expected, result, Crop(tuple(map(tuple, output["quad"]))))
-        found = images.read_image(out / pasted)
-        np.testing.assert_array_equal(found, expected)
-        changed = (found != photo).any(2)
+        picture = images.read_image(out / pasted)
+        np.testing.assert_array_equal(picture, expected)
+        changed = (picture != photo).any(2)
         assert changed[:, :400].any()
         assert changed[:, 400:].any()
         assert not changed.all()
@@ -187,8 +187,8 @@ def test_an_exif_rotated_photo_is_pasted_upright(script, tmp_path):
     (tmp_path / "in").mkdir()
     Image.fromarray(np.rot90(data.astronaut())).save(tmp_path / "in" / "turned.png", exif=exif)
     assert script("inference.py", "--paste_back", "--detector", "dlib")[0] == 0
-    found = images.read_image(tmp_path / "out" / "inference_pasted" / "turned.png")
-    changed = (found != data.astronaut()).any(2)
+    result = images.read_image(tmp_path / "out" / "inference_pasted" / "turned.png")
+    changed = (result != data.astronaut()).any(2)
     assert changed[101, 225]
     assert 0 < changed.mean() < 0.5
 

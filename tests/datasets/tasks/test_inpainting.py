@@ -47,9 +47,9 @@ def test_masks_of_the_user_are_drawn_from_their_folder(tmp_path):
     for name, hole in (("a", HOLE), ("b", other)):
         write_image(tmp_path / f"{name}.png", hole * np.uint8(255))
     task = build_task("inpainting", mask_data=str(tmp_path))
-    found = [make_pair(task, Example(PHOTO), 48, 48, np.random.default_rng(n))[0][3].bool().numpy() for n in range(20)]
+    holes = [make_pair(task, Example(PHOTO), 48, 48, np.random.default_rng(n))[0][3].bool().numpy() for n in range(20)]
     expected = [HOLE, np.kron(other, np.ones((2, 2), bool))]
-    which = [[np.array_equal(hole, mask) for mask in expected] for hole in found]
+    which = [[np.array_equal(hole, mask) for mask in expected] for hole in holes]
     assert all(sum(row) == 1 for row in which)
     assert 0 < sum(row[0] for row in which) < 20
     assert "mask_data" not in task.config  # a path of one machine

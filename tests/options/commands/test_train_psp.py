@@ -32,9 +32,9 @@ def large(tmp_path):
     ],
 )
 def test_a_light_encoder_is_trained_shortly(given):
-    found = psp_settings(given)
-    assert {name: found[name] for name in LIGHT} == LIGHT
-    assert "encoder_type" not in found
+    settings = psp_settings(given)
+    assert {name: settings[name] for name in LIGHT} == LIGHT
+    assert "encoder_type" not in settings
 
 
 def test_light_encoders_are_those_that_auto_builds():
@@ -42,8 +42,8 @@ def test_light_encoders_are_those_that_auto_builds():
 
 
 def test_deltas_begin_to_learn_at_the_same_share():
-    found = psp_settings({"--encoder_type": "light_e4e"})
-    assert (found["progressive_start"], found["max_steps"], "encoder_type" in found) == (3_000, 30_000, False)
+    settings = psp_settings({"--encoder_type": "light_e4e"})
+    assert (settings["progressive_start"], settings["max_steps"], "encoder_type" in settings) == (3_000, 30_000, False)
 
 
 def test_the_papers_settings_are_for_its_encoder_and_large_generators(large):
