@@ -175,8 +175,8 @@ def psp_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work]:
         if precision != "fp16"  # the training of pSp needs the range of float32
     ]
     if o.official is not None and s is FULL:
-        labels = {"form": peers.OFFICIAL, "precision": "tf32"}
-        works.append(Work(labels, partial(measure_official_psp, o.official, s, device)))
+        case = {"form": peers.OFFICIAL, "precision": "tf32"}
+        works.append(Work(case, partial(measure_official_psp, o.official, s, device)))
     return works
 
 
@@ -239,8 +239,8 @@ def inference_works(o: "Benchmark", s: Sizes, device: torch.device) -> list[Work
             if o.official is not None and s is FULL:
                 makers.append((peers.OFFICIAL, "tf32", partial(official_pass, o.official, network, batch)))
             for form, precision, make in makers:
-                labels = {"network": network, "batch": batch, "form": form, "precision": precision}
-                works.append(Work(labels, partial(measure_pass, make, form, precision, batch, device)))
+                case = {"network": network, "batch": batch, "form": form, "precision": precision}
+                works.append(Work(case, partial(measure_pass, make, form, precision, batch, device)))
     return works
 
 

@@ -155,8 +155,8 @@ def read_photographs(o: People) -> dict[str, np.ndarray]:
 def read_pictures(folder: Path, skip: int = 0, every: int = 1, count: int | None = None) -> dict[str, np.ndarray]:
     """Read the pictures of a folder as squares: {path without its ending: uint8 [S, S, 3]}."""
     files = ImageFiles(folder)
-    chosen = list(range(skip, len(files), every))[:count]
-    found = ((files.relative(k), files.read(k, "rgb")) for k in chosen)
+    indices = list(range(skip, len(files), every))[:count]
+    found = ((files.relative(k), files.read(k, "rgb")) for k in indices)
     return {str(PurePosixPath(name).with_suffix("")): square(image, min(image.shape[:2])) for name, image in found}
 
 

@@ -14,9 +14,9 @@ Row = dict[str, Any]
 
 
 class Work(NamedTuple):
-    """A measurement: its labels in the table, and the function that measures it within a number of seconds."""
+    """A measurement: the case in its row of the table, and the function that measures it within a number of seconds."""
 
-    labels: Row
+    case: Row
     measure: Callable[[float], Row]
 
 
@@ -24,7 +24,7 @@ def measure_works(works: list[Work], seconds: float, device: torch.device, keep:
     """Run measurements one after another within `seconds`, and pass each row of the table to `keep`.
 
     Each measurement gets an equal share of the remaining time; one that exceeds it is completed nevertheless. A row has
-    the labels of the measurement, and its figures or, if it fails, the error under "failed".
+    the case and its figures or, if it fails, the error under "failed".
     """
     end = time.perf_counter() + seconds
     for k, work in enumerate(works):
@@ -34,7 +34,7 @@ def measure_works(works: list[Work], seconds: float, device: torch.device, keep:
             figures = work.measure(left / 2)  # the other half is for construction and warm-up
         except Exception as error:  # a failure must not prevent the other measurements
             figures = {"failed": f"{type(error).__name__}: {error}"[:300]}
-        keep({**work.labels, **figures})
+        keep({**work.case, **figures})
 
 
 def table(rows: list[Row]) -> str:

@@ -49,7 +49,7 @@ def cache_paths(data: Path, kind: str) -> list[Path]:
     return [*beside, cache_folder() / name]
 
 
-def save_cached(data: Path, kind: str, kept: CachedArrays) -> None:
+def save_cached(data: Path, kind: str, cached: CachedArrays) -> None:
     """Write a cache file next to a data set, or else to the user's cache folder.
 
     If neither can be written, nothing happens, since the arrays can be computed again.
@@ -57,21 +57,21 @@ def save_cached(data: Path, kind: str, kept: CachedArrays) -> None:
     Args:
         data: Path of the data set.
         kind: Kind of the arrays, which is part of the file name.
-        kept: The arrays and values.
+        cached: The arrays and values.
     """
     header = {
-        "fingerprint": kept.fingerprint,
-        "about": kept.about,
-        "arrays": [[name, array.dtype.str, array.shape] for name, array in kept.arrays.items()],
-        "checksum": _checksum(kept.arrays.values()),
+        "fingerprint": cached.fingerprint,
+        "about": cached.about,
+        "arrays": [[name, array.dtype.str, array.shape] for name, array in cached.arrays.items()],
+        "checksum": _checksum(cached.arrays.values()),
     }
     line = json.dumps(header).encode() + b"\n"
-    if len(line) > MAX_HEADER or sum(array.nbytes for array in kept.arrays.values()) > MAX_BYTES - MAX_HEADER:
+    if len(line) > MAX_HEADER or sum(array.nbytes for array in cached.arrays.values()) > MAX_BYTES - MAX_HEADER:
         return
     for path in cache_paths(data, kind):
         with contextlib.suppress(OSError), atomic_file(path, durable=False) as file:
             file.write(MAGIC + line)
-            for array in kept.arrays.values():
+            for array in cached.arrays.values():
                 file.write(np.ascontiguousarray(array).data)
             return
 
@@ -124,9 +124,9 @@ def _checksum(arrays: Iterable[np.ndarray]) -> int:
     return checksum
 
 
-def as_text(kept: Mapping[Name, object], name: Name) -> str:
+def as_text(cached: Mapping[Name, object], name: Name) -> str:
     """Return a text of the header that is safe to print. UserError: it is not a text, too long or not printable."""
-    text = kept[name]
+    text = cached[name]
     if not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable():
         raise UserError(f"its {name} is not a text")
     return text

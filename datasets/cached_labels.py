@@ -24,28 +24,28 @@ def save_cached_labels(path: Path, fingerprint: str | None, root: str | None, la
         root: The folder of dataset.json, with "/" at its end or "" for the top; None without that file.
         labels: The labels of all its images.
     """
-    state = _state(path, fingerprint, root, before=time.time_ns())
-    if state is not None:
+    fingerprint_of_labels = _state(path, fingerprint, root, before=time.time_ns())
+    if fingerprint_of_labels is not None:
         arrays = {"values": labels.values, "kept": labels.indices}
-        save_cached(path, KIND, CachedArrays(state, {"root": root, "said": labels.messages}, arrays))
+        save_cached(path, KIND, CachedArrays(fingerprint_of_labels, {"root": root, "said": labels.messages}, arrays))
 
 
 def read_cached_labels(path: Path, fingerprint: str | None, count: int) -> EncodedLabels | None:
     """Return the cached labels of a folder or zip file of `count` images; None if there are none or they changed."""
-    for kept in read_cached(path, KIND):
+    for cached in read_cached(path, KIND):
         try:
-            root = kept.about["root"]
-            if kept.fingerprint == _state(path, fingerprint, root if root is None else as_text(kept.about, "root")):
-                return _checked(kept, count)
+            root = cached.about["root"]
+            if cached.fingerprint == _state(path, fingerprint, root if root is None else as_text(cached.about, "root")):
+                return _checked(cached, count)
         except (UserError, OSError, KeyError, ValueError, TypeError):
             continue
     return None
 
 
-def _checked(kept: CachedArrays, count: int) -> EncodedLabels:
+def _checked(cached: CachedArrays, count: int) -> EncodedLabels:
     """Validate labels from a cache file. UserError: they are damaged or do not fit `count` images."""
-    values, indices = kept.arrays["values"], kept.arrays["kept"]
-    messages = dict(enumerate(kept.about["said"][:MAX_SENTENCES]))
+    values, indices = cached.arrays["values"], cached.arrays["kept"]
+    messages = dict(enumerate(cached.about["said"][:MAX_SENTENCES]))
     sentences = [as_text(messages, number) for number in messages]
     ascending = indices.dtype == np.int64 and indices.ndim == 1 and bool((np.diff(indices) > 0).all())
     within = len(indices) > 0 and indices[0] >= 0 and indices[-1] < count and len(values) == len(indices)

@@ -143,11 +143,11 @@ def data_key(data: str, source_data: str | None, resolution: int) -> list[object
     return [resolution, *(None if path is None else open_files(path).digest() for path in (data, source_data))]
 
 
-def count_images(asked: int | None, pairs: Sequence[Any], data: str, default: int) -> int:
+def count_images(requested: int | None, pairs: Sequence[Any], data: str, default: int) -> int:
     """Return the number of images to evaluate on.
 
     Args:
-        asked: The number that the user asked for; None for all images, but at most `default`.
+        requested: The number that the user asked for; None for all images, but at most `default`.
         pairs: The groups of pairs, of which the smallest limits the number.
         data: Name of the data set, for messages.
         default: Largest number if the user did not ask for one.
@@ -155,9 +155,9 @@ def count_images(asked: int | None, pairs: Sequence[Any], data: str, default: in
     Raises:
         UserError: A group has fewer images than were asked for.
     """
-    there = min(len(part) for part in pairs)
-    if asked is not None and asked > there:
+    available = min(len(part) for part in pairs)
+    if requested is not None and requested > available:
         raise UserError(
-            f"num_images is {asked}, but {data} has only {there} images: give a smaller number, or leave it out"
+            f"num_images is {requested}, but {data} has only {available} images: give a smaller number, or leave it out"
         )
-    return min(there, default) if asked is None else asked
+    return min(available, default) if requested is None else requested

@@ -87,8 +87,8 @@ def open_index(path: Path) -> Index:
         ImageError, UserError: The data cannot be listed (see `list_pictures`), or there are no images.
     """
     state = None if path.is_dir() else _state_of_zip(path)
-    for kept in read_cached(path, KIND):
-        index = _checked(kept, path, state)
+    for cached in read_cached(path, KIND):
+        index = _checked(cached, path, state)
         if index is not None:
             return index
     started = time.time_ns()
@@ -112,21 +112,21 @@ def _keep(path: Path, index: Index, visited: Names, listing: Listing) -> None:
     save_cached(path, KIND, CachedArrays(str(index.fingerprint), about, arrays))
 
 
-def _checked(kept: CachedArrays, path: Path, state: str | None) -> Index | None:
+def _checked(cached: CachedArrays, path: Path, state: str | None) -> Index | None:
     """Return a cached index; None if the data have changed since, or if the index is invalid for these data."""
     try:
-        folder, members = path.is_dir(), kept.arrays.get("members")
-        names, visited = (Names(_text(kept.arrays[name], folder)) for name in ("names", "visited"))
+        folder, members = path.is_dir(), cached.arrays.get("members")
+        names, visited = (Names(_text(cached.arrays[name], folder)) for name in ("names", "visited"))
         now = _state_of_folder(path, visited) if folder else state
-        if now is None or now != kept.fingerprint or not len(names):
+        if now is None or now != cached.fingerprint or not len(names):
             return None
         if folder == (members is not None) or not _fit(members, len(names), path):
             return None
-        rows = [(name, Member(*map(int, row))) for name, *row in kept.about["labels_files"]]
+        rows = [(name, Member(*map(int, row))) for name, *row in cached.about["labels_files"]]
         labels_files = {str(name): member for name, member in rows}
         if not _fit(np.array([*labels_files.values()], np.int64).reshape(-1, len(Member._fields)), len(rows), path):
             return None
-        return Index(names, members, labels_files, as_text(kept.about, "unlike"), now)
+        return Index(names, members, labels_files, as_text(cached.about, "unlike"), now)
     except (UserError, OSError, KeyError, ValueError, TypeError, OverflowError):
         return None
 

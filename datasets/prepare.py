@@ -242,8 +242,8 @@ def _checked_box(photo: np.ndarray, recipe: Recipe, item: Prepared) -> tuple[int
     height, width = photo.shape[:2]
     box = (0, 0, max(height, width)) if recipe.crop == PAD else square_box(height, width, recipe.crop)
     if box is None or max(height, width) > recipe.max_aspect * min(height, width):
-        wanted = "it is not square" if box is None else f"its sides differ by more than {recipe.max_aspect:g} times"
-        item.reason, item.detail = "aspect", f"{width} x {height} pixels: {wanted}"
+        problem = "it is not square" if box is None else f"its sides differ by more than {recipe.max_aspect:g} times"
+        item.reason, item.detail = "aspect", f"{width} x {height} pixels: {problem}"
     elif box[2] < recipe.min_side:
         item.reason, item.detail = "too_small", f"{width} x {height} pixels: less than {recipe.min_side}"
     return box if item.reason is None else None

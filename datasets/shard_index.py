@@ -106,13 +106,13 @@ def read_index(path: Path, names: Sequence[str], sizes: Sequence[int] | None = N
     place = {name: number for number, name in enumerate(stored)}
     if not place.keys() >= set(names):
         return None
-    chosen = [place[name] for name in names]
-    if sizes is not None and list(sizes) != totals[chosen].tolist():
+    numbers = [place[name] for name in names]
+    if sizes is not None and list(sizes) != totals[numbers].tolist():
         return None
-    if chosen != list(range(len(stored))):
+    if numbers != list(range(len(stored))):
         parts = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]
-        kept = np.concatenate([np.arange(parts[number], parts[number + 1]) for number in chosen])
-        counts, starts, lengths = counts[chosen], starts[kept], lengths[kept]
+        kept = np.concatenate([np.arange(parts[number], parts[number + 1]) for number in numbers])
+        counts, starts, lengths = counts[numbers], starts[kept], lengths[kept]
         labels = None if labels is None else [labels[index] for index in kept.tolist()]
     return ShardIndex(counts.astype(np.int64), starts.astype(np.int64), lengths.astype(np.int32), labels)
 

@@ -78,11 +78,11 @@ class ShardFiles:
         self._labels = None if self._labels is None else [self._labels[index] for index in kept]
 
     def of_few_shards(self, count: int) -> np.ndarray:
-        """Return the indices of at least `count` images in a few randomly chosen shards, always the same ones."""
+        """Return the indices of at least `count` images in a few randomly selected shards, always the same ones."""
         shards = np.random.default_rng(0).permutation(len(self.shards))
-        there = np.cumsum(np.bincount(self.shard_of, minlength=len(shards))[shards])
-        chosen = shards[: max(FEW_SHARDS, int(np.searchsorted(there, count)) + 1)]
-        return np.flatnonzero(np.isin(self.shard_of, chosen))
+        counts = np.cumsum(np.bincount(self.shard_of, minlength=len(shards))[shards])
+        selected = shards[: max(FEW_SHARDS, int(np.searchsorted(counts, count)) + 1)]
+        return np.flatnonzero(np.isin(self.shard_of, selected))
 
     def relative(self, index: int) -> str:
         """Return the shard and the name of an image, such as "000003.tar/000017.jpg"."""

@@ -66,16 +66,16 @@ def serve(
     for name in {signal.SIGINT, signal.SIGTERM}:  # schedulers signal all processes, but the trainer has to save first
         signal.signal(name, signal.SIG_IGN)
     os.environ.update(environment)
-    asked: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(keys, asked), daemon=True).start()
+    requests: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(keys, requests), daemon=True).start()
     warnings_raised: list[str] = []
     warnings.showwarning = lambda message, *_: warnings_raised.append(str(message))
     opened = None
     while True:
-        wanted = [(int(index), int(position)) for index, position in asked.get()]
+        batch_keys = [(int(index), int(position)) for index, position in requests.get()]
         try:
             opened = open_packed(dataset, sizes, shared) if opened is None else opened
-            arrays, is_single = collate([opened[key] for key in wanted])
+            arrays, is_single = collate([opened[key] for key in batch_keys])
         except Exception as error:  # the training process raises it
             batches.send(sendable(error))
             continue
@@ -85,11 +85,11 @@ def serve(
             send_bytes(batches, array)
 
 
-def _receive(keys: Connection, asked: queue.SimpleQueue) -> None:
+def _receive(keys: Connection, requests: queue.SimpleQueue) -> None:
     """Pass on the keys that are received, and exit the process immediately when the other end of the pipe is closed."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            asked.put(np.frombuffer(keys.recv_bytes(), np.int64).reshape(-1, 2))  # [N, 2]
+            requests.put(np.frombuffer(keys.recv_bytes(), np.int64).reshape(-1, 2))  # [N, 2]
     os._exit(0)
 
 

@@ -124,8 +124,7 @@ def _base(base: ast.expr, source: Source) -> tuple[ast.ClassDef, Source] | None:
     module, name = source.imports.get(base.id, ("", ""))
     if not name or module.partition(".")[0] == "torch":
         return None
-    there = read_source(module)
-    return _base(ast.Name(name), there)
+    return _base(ast.Name(name), read_source(module))
 
 
 def _of_function(function: ast.FunctionDef, documented: Definition, source: Source) -> list[Parameter]:

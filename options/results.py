@@ -6,21 +6,30 @@ can read again, and under `runs` each command line with the versions of packages
 """
 
 import dataclasses
+import importlib.metadata
 import os
+import platform
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, is_dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from options.provenance import provenance
+import psp
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import hold_folder, write_text, writing
 from stylegan2.runtime.remote import check_local
 
 FOLDER, FILE = "exp_dir", "out"  # names of the settings for the place of the results
 FILE_SUFFIXES = (".safetensors", ".json", ".zip", ".pt")  # with which `out` is a file; otherwise it may be a folder
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scipy")
+CHECKOUT = Path(__file__).resolve().parents[1]
+GIT_SECONDS = 10
 COMMAND, RUNS = "command", "runs"
 NON_SETTINGS = (COMMAND, RUNS)
 """entries of config.yaml that are not settings"""
@@ -169,11 +178,11 @@ def check_place(name: str, path: Path) -> None:
     with writing(path):
         if name == FILE and path.suffix.lower() in FILE_SUFFIXES and path.is_dir():
             raise UserError(f"{name} must be a file, but {str(path)!r} is a folder: choose another name")
-        there = next(place for place in (path, *path.absolute().parents) if place.exists())
-        if not there.is_dir() and not (name == FILE and there == path):
-            raise UserError(f"{name} cannot be {str(path)!r}: {str(there)!r} is a file, not a folder")
-        if not os.access(there, os.W_OK):
-            raise UserError(f"{name} cannot be {str(path)!r}: {str(there)!r} cannot be written")
+        existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not existing.is_dir() and not (name == FILE and existing == path):
+            raise UserError(f"{name} cannot be {str(path)!r}: {str(existing)!r} is a file, not a folder")
+        if not os.access(existing, os.W_OK):
+            raise UserError(f"{name} cannot be {str(path)!r}: {str(existing)!r} cannot be written")
 
 
 def check_new(paths: Iterable[Path], overwrite: bool) -> None:
@@ -268,3 +277,49 @@ def _changed(
         if name in earlier and earlier[name] != settings[name]
         if not (name in growing and set(earlier[name]) <= set(settings[name]))
     ]
+
+
+# --- the origin of a result ---
+
+
+def provenance() -> dict[str, str | dict[str, str]]:
+    """Return the information that is needed to reproduce a result.
+
+    Returns:
+        A dictionary with "command_line", "started" (UTC), "revision" and "versions".
+    """
+    return {
+        "command_line": command_line(sys.argv),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "revision": git_revision(),
+        "versions": versions(),
+    }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return a command as a line for a shell."""
+    program = ["python", argv[0]] if argv[0].endswith(".py") else Path(argv[0]).name.split()
+    return shlex.join([*program, *argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Return {package: version} of the installed packages on which numerical results depend."""
+    installed = {"psp": psp.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def git_revision() -> str:
+    """Return the commit of this code, with `-dirty` if files differ from it, or `unknown` outside of a checkout."""
+    if not (CHECKOUT / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -45,11 +45,11 @@ class Machine(Configured):
         """
         from stylegan2.runtime import device as runtime  # here, because settings are parsed without importing PyTorch
 
-        chosen = runtime.pick_device(self.device)
+        device = runtime.pick_device(self.device)
         runtime.tune_process(self.tune_malloc)
-        if chosen.type == "cpu":
+        if device.type == "cpu":
             limit_memory()
-        return chosen
+        return device
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import _start  # noqa: F401
 
 # isort: split
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,14 +12,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
+from skimage import data
 
-from datasets.demo_photos import write_sample_photos
+import stylegan2
 from options.commands.demo import Demo
 from options.parse import run
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
 from stylegan2.runtime.image_reader import read_image
-from stylegan2.runtime.images import labelled_sheet, resize, write_image
+from stylegan2.runtime.images import labelled_sheet, resize, to_uint8, write_image
+from stylegan2.runtime.randomness import seeded_normal
 
 ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
@@ -33,6 +38,11 @@ TASKS: dict[str, tuple[str, ...]] = {
 SHOWS_SOURCE = ("completed", "restored")  # the sources of these models are shown in a separate column
 SIDE = 128  # px, side of a picture on the sheet
 NOT_ALL_READ = (0, 1)  # exit codes of inference; 1 means that a file was left out, like the broken sample photo
+GENERATOR, SEED, PSI = "portraits64", 7, 0.5  # of the people in the sample photos
+RESOLUTION = 512  # px, side of a sample photo
+PEOPLE = 6
+TILT_DEGREES = (0, 15, 0, -20, 0, 0)
+EXIF_ORIENTATION, EXIF_ROTATED = 0x0112, 6  # the stored image has to be rotated by 90 degrees for display
 
 
 def script(name: str, *arguments: object, expect: tuple[int, ...] = (0,)) -> None:
@@ -99,6 +109,47 @@ def row(out: Path, name: str) -> list[np.ndarray]:
 def halves(path: Path) -> list[np.ndarray]:
     """Read a picture with source and result side by side, and return both, uint8 [R, R, 3] each."""
     return np.split(read_image(path), 2, axis=1)  # 2 x [R, R, 3]
+
+
+# --- sample photos: a real photograph, generated people, some of them rotated, and one damaged file ---
+
+
+@torch.inference_mode()
+def write_sample_photos(folder: Path) -> int:
+    """Write the sample photos as JPEG files into `folder`, the same ones at every call.
+
+    Returns:
+        The number of files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(data.astronaut()).save(folder / "astronaut.jpg", quality=95)
+    generator, _ = stylegan2.load(GENERATOR)
+    z = seeded_normal((PEOPLE + 2, generator.z_dim), SEED)
+    people = [enlarged(picture) for picture in to_uint8(generator(z, truncation_psi=PSI))]
+    for index, tilt in enumerate(TILT_DEGREES):
+        edge = tuple(int(v) for v in people[index][0].mean(0))  # fills the corners that rotation leaves empty
+        face = Image.fromarray(people[index]).rotate(tilt, Image.Resampling.BICUBIC, expand=True, fillcolor=edge)
+        face.save(folder / f"person{index}.jpg", quality=95)
+    _write_exif_rotated(people[PEOPLE], folder / "exif_rotated.jpg")
+    _write_truncated(people[PEOPLE + 1], folder / "broken.jpg")
+    return PEOPLE + 3
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """Resize an image, uint8 [H, W, 3], to the size of the sample photos, [512, 512, 3]."""
+    return np.asarray(Image.fromarray(picture).resize((RESOLUTION, RESOLUTION), Image.Resampling.LANCZOS))
+
+
+def _write_exif_rotated(image: np.ndarray, path: Path) -> None:
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = EXIF_ROTATED
+    Image.fromarray(np.rot90(image)).save(path, quality=95, exif=exif)
+
+
+def _write_truncated(image: np.ndarray, path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG")
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 3])
 
 
 def main(o: Demo) -> None:

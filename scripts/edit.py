@@ -72,9 +72,9 @@ def codes_to_edit(generator: Generator, o: Edit, failed: dict[str, str]) -> tupl
     refused: dict[str, str] = {}
     names, w_plus, features = load_codes(o.latents, generator.num_ws, generator.w_dim, refused)
     numbers = {name: number for number, name in reversed(list(enumerate(names)))}
-    wanted = names + list(refused) if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
-    failed.update((name, refused[name]) for name in wanted if name in refused)
-    selected = [name for name in wanted if name not in refused]
+    requested = names + list(refused) if o.photos == "all" else [name.strip() for name in o.photos.split(",")]
+    failed.update((name, refused[name]) for name in requested if name in refused)
+    selected = [name for name in requested if name not in refused]
     if failed and not selected:
         raise UserError(next(iter(failed.values())))
     if unknown := [name for name in selected if name not in numbers]:
@@ -125,8 +125,8 @@ def edit_samples(o: Edit, device: torch.device) -> int:
     place(generator, device)
     sources = sources_of(generator, o)
     names = [name for source in sources for name in source.names]
-    chosen = names if o.names == "all" else [name.strip() for name in o.names.split(",")]
-    moves = plan_moves(sources, dict.fromkeys(chosen, 0.0))
+    selected = names if o.names == "all" else [name.strip() for name in o.names.split(",")]
+    moves = plan_moves(sources, dict.fromkeys(selected, 0.0))
     failed: dict[str, str] = {}
     photos, codes = codes_to_edit(generator, o, failed)
     captions = unique_paths(photos, endings=[f"_{title}.png" for title in o.titles()])

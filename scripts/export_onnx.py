@@ -19,12 +19,12 @@ def main(o: ExportOnnx) -> None:
     parts = parts_of(model.requires_grad_(False))
     if o.part != "all" and o.part not in parts:
         raise UserError(f"{o.model!r} has no {o.part}: choose one of all, {', '.join(parts)}")
-    chosen = list(parts.values()) if o.part == "all" else [parts[o.part]]
-    paths = {part.name: o.out / f"{part.name}.onnx" for part in chosen}
+    selected = list(parts.values()) if o.part == "all" else [parts[o.part]]
+    paths = {part.name: o.out / f"{part.name}.onnx" for part in selected}
     check_new(paths.values(), o.overwrite)
     if isinstance(model, PSp) and model.conjugate_steps and not {"encoder", "model"}.isdisjoint(paths):
         print(f"the {model.conjugate_steps} steps of conjugate gradients that follow the passes are left out")
-    for part in chosen:
+    for part in selected:
         path = paths[part.name]
         difference = export_part(part, path, metadata_of(model, metadata, part, o.half), o.half)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, differs from PyTorch by {difference:.0e}", flush=True)

@@ -66,9 +66,9 @@ def new_encoder(o: TrainPSp, generator: Generator, source_channels: int) -> nn.M
     if newest is None or "encoder" not in newest[2]:
         return encoder
     with reading(newest[0], "a model"):
-        stored, wanted = ENCODERS.checked(upgraded(newest[2]["encoder"])), built_as(encoder)
+        stored, new = ENCODERS.checked(upgraded(newest[2]["encoder"])), built_as(encoder)
     asked = ("name", "num_ws", "w_dim", "input_channels", "input_size")
-    same = all(stored.get(setting) == wanted.get(setting) for setting in asked)
+    same = all(stored.get(setting) == new.get(setting) for setting in asked)
     return ENCODERS.build(**stored) if same else encoder  # the trainer refuses to resume with another encoder
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import psp
-from datasets.demo_photos import write_sample_photos
+from scripts.demo import write_sample_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("psp", "stylegan2", "datasets", "options", "scripts", "docs", "setup.py", "pyproject.toml", "MANIFEST.in")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.targets import read_targets
+from scripts.project import read_targets
 from stylegan2.runtime.errors import ImageError, UserError
 from stylegan2.runtime.images import write_image
 
