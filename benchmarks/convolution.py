@@ -137,9 +137,8 @@ def transposed_forms(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
 def column_forms(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
     x, weight, settings = _strided(shape)
     as_columns = partial(columns.convolve_columns, x, weight, None, *settings)
-    return [partial(torch.nn.functional.conv2d, x, weight, None, *settings), as_columns], _columns_chosen(
-        shape, gradients=False
-    )
+    as_such = partial(torch.nn.functional.conv2d, x, weight, None, *settings)
+    return [as_such, as_columns], _columns_chosen(shape, gradients=False)
 
 
 def column_gradients(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:

@@ -83,9 +83,7 @@ def read_ahead(dataset: Samples, keys: Iterator[list[Key]], workers: int) -> Gen
     reader = threading.Thread(target=_receive_all, args=(team, ready, device), daemon=True)
     try:
         reader.start()
-        due = sum(
-            _ask(worker, keys) for worker in team * BATCHES_AHEAD
-        )  # batches that were requested but not yielded yet
+        due = sum(_ask(worker, keys) for worker in team * BATCHES_AHEAD)  # batches requested but not yielded yet
         for worker in cycle(team):
             if due == 0:
                 break

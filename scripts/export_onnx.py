@@ -4,7 +4,6 @@ import _start  # noqa: F401
 
 # isort: split
 
-
 from options.commands.export_onnx import ExportOnnx
 from options.parse import run
 from options.results import check_new

@@ -44,8 +44,8 @@ FREE_SETTINGS = ("device", "tune_malloc", "workers", "exp_dir", "data_path", "te
 """settings on which the result for a photo does not depend"""
 WITHOUT_FACES = 3
 NO_FACES = (
-    f"the first {WITHOUT_FACES} photos show no face: give --no_align for pictures that are aligned "
-    f"already, or show no faces"
+    f"the first {WITHOUT_FACES} photos show no face: give --no_align for pictures that are aligned already or that show"
+    " no faces"
 )
 
 
@@ -115,9 +115,8 @@ def main(o: Inference) -> int:
     if not of_faces and o.align is None:
         shape = "square" if encoder.aspect == 1.0 else f"part, {encoder.aspect:g} as high as wide,"
         print(
-            f"the model is not of faces, so faces are not searched for; the middle {shape} of each photo "
-            f"is used: --no_align"
-            " --crop pad uses the whole photo"
+            f"the model is not of faces, so faces are not searched for; the middle {shape} of each photo is used: "
+            "--no_align --crop pad uses the whole photo"
         )
     if o.paste_back and not aligning:
         raise UserError("--paste_back needs faces that are cut out of photos, but this model is not of faces")

@@ -4,7 +4,6 @@ import _start  # noqa: F401
 
 # isort: split
 
-
 from options.commands.models import Models
 from options.parse import run
 from psp.catalogue import Listed, catalogue

@@ -4,7 +4,6 @@ import _start  # noqa: F401
 
 # isort: split
 
-
 from options.commands.web import Web
 from options.parse import run
 from psp.web.server import free_port, require_gradio, serve

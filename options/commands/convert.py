@@ -15,11 +15,7 @@ USES = {
     ("inspect",): ("FILE",),
     ("verify",): ("FILE",),
 }
-
-
 SUFFIXES = {"to official-psp": ".pt", "to rosinality": ".pt", "to ours": ".safetensors"}  # {conversion: suffix of OUT}
-
-
 USAGE = " | ".join(" ".join([*command, *arguments]) for command, arguments in USES.items())
 
 
@@ -38,18 +34,15 @@ class Convert(Results):
     """the conversion, and the files"""
 
     def __post_init__(self) -> None:
-        if not self._fits():
+        if not any(
+            self.words[: len(command)] == command and len(self.words) == len(command) + len(arguments)
+            for command, arguments in USES.items()
+        ):
             given = f"not {' '.join(self.words)!r}" if self.words else "and none was given"
             raise UserError(f"what to do is one of {USAGE}; {given}")
         suffix = SUFFIXES.get(self.command)
         if suffix and self.out.suffix != suffix:
             raise UserError(f"OUT must end in {suffix}, not {self.out.name!r}")
-
-    def _fits(self) -> bool:
-        return any(
-            self.words[: len(command)] == command and len(self.words) == len(command) + len(arguments)
-            for command, arguments in USES.items()
-        )
 
     @property
     def command(self) -> str:

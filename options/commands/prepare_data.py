@@ -15,8 +15,6 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, NotNegative, Threads
 
 PHOTO_SETTINGS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
-
-
 """settings that apply to photos but not to procedural faces"""
 
 
