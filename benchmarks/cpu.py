@@ -43,7 +43,7 @@ from stylegan2.runtime.errors import UserError
 CPU = torch.device("cpu")
 OURS, DEPTHWISE = "ours", "depthwise"
 PEAK, PEAK_CALLS = "convolution peak", 4
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
 class Case(NamedTuple):
@@ -190,7 +190,7 @@ def folder_of(folder: Path | None) -> Path:
 # ----------------------------------------------------------------------------------------- measuring
 
 
-def measure(o: Benchmark, name: str) -> Found:
+def measure(o: Benchmark, name: str) -> Result:
     """Measure the forms `o.worker` of one case in turns, in a process of its own."""
     tune_process()
     if o.threads:
@@ -198,7 +198,7 @@ def measure(o: Benchmark, name: str) -> Found:
     clock = CLOCKS["core" if torch.get_num_threads() == 1 else "wall"]
     forms = {form: build(o, name, form) for form in o.worker}
     gflop = {form: {step: count_gflop(call) for step, call in made.steps.items()} for form, made in forms.items()}
-    samples: Found = {form: {step: [] for step in made.steps} for form, made in forms.items()}
+    samples: Result = {form: {step: [] for step in made.steps} for form, made in forms.items()}
     peak, peaks = convolution_peak(torch.float32, PEAK_CALLS), []
     peak()
     for _ in range(o.repetitions):
@@ -216,7 +216,7 @@ def seconds_of(call: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-def run_case(o: Benchmark, name: str) -> Found:
+def run_case(o: Benchmark, name: str) -> Result:
     """Measure all forms of a case.
 
     Each form of a pSp step has processes of its own, which are run in turns, because its optimizer needs gigabytes.
@@ -228,7 +228,7 @@ def run_case(o: Benchmark, name: str) -> Found:
     return summary(name, [spawn(o, name, [form], -(-o.repetitions // len(rounds))) for _ in rounds for form in forms])
 
 
-def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Found:
+def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Result:
     """Call `measure` in a process of its own."""
     flags: list[object] = ["--cases", name, "--repetitions", repetitions, "--worker", *forms]
     for flag in ("threads", "nvidia", "official"):
@@ -237,21 +237,21 @@ def spawn(o: Benchmark, name: str, forms: list[str], repetitions: int) -> Found:
     return in_own_process(__file__, *flags, *(["--toy"] if o.toy else []))
 
 
-def summary(name: str, measured: list[Found]) -> Found:
+def summary(name: str, measured: list[Result]) -> Result:
     """Summarise the measurements of a case from all processes by their medians.
 
     Returns:
         {"peak": GFLOP/s, "threads": count, "forms": {form: {"ms", "images/s", "gflop", "share", "parts": {part: ms}}}}.
         Each phase of a training is weighted by its frequency.
     """
-    peak = PEAK_CALLS * PEAK_GFLOP / statistics.median(value for found in measured for value in found["peak"])
-    forms: dict[str, Found] = {}
-    for form in dict.fromkeys(form for found in measured for form in found["samples"]):
-        own = [found for found in measured if form in found["samples"]]
+    peak = PEAK_CALLS * PEAK_GFLOP / statistics.median(value for process in measured for value in process["peak"])
+    forms: dict[str, Result] = {}
+    for form in dict.fromkeys(form for process in measured for form in process["samples"]):
+        own = [process for process in measured if form in process["samples"]]
         phases = {step: Phase(*phase) for step, phase in own[0]["phases"][form].items()}
         gflop = amortised(own[0]["gflop"][form], phases)
         seconds = {
-            step: statistics.median(value for found in own for value in found["samples"][form][step])
+            step: statistics.median(value for process in own for value in process["samples"][form][step])
             for step in own[0]["samples"][form]
         }
         total = amortised(seconds, phases)
@@ -268,24 +268,24 @@ def summary(name: str, measured: list[Found]) -> Found:
 # ------------------------------------------------------------------------------------------ the table
 
 
-def table(results: dict[str, Found]) -> str:
+def table(results: dict[str, Result]) -> str:
     """Format the results as a Markdown table with one row per form of each case."""
     titles = ["case", "form", "ms", "images/s", "time against ours", "share of the peak", "parts, ms"]
     rows = []
-    for name, found in results.items():
-        for form, row in found["forms"].items():
+    for name, result in results.items():
+        for form, row in result["forms"].items():
             shown = ", ".join(f"{part} {value:,.0f}" for part, value in row["parts"].items())
-            cells = [name, form, f"{row['ms']:,.0f}", f"{row['images/s']:.3g}", f"{against_ours(found, form):.2f}"]
+            cells = [name, form, f"{row['ms']:,.0f}", f"{row['images/s']:.3g}", f"{against_ours(result, form):.2f}"]
             rows.append([*cells, f"{row['share']:.0%}", shown])
     return markdown(titles, rows)
 
 
-def against_ours(found: Found, form: str) -> float:
+def against_ours(result: Result, form: str) -> float:
     """Return the time of a form divided by ours; a form with only some of our parts is compared on these parts."""
-    theirs, ours = found["forms"][form]["parts"], found["forms"][OURS]["parts"]
+    theirs, ours = result["forms"][form]["parts"], result["forms"][OURS]["parts"]
     if theirs.keys() < ours.keys():
         return sum(theirs.values()) / sum(ours[part] for part in theirs)
-    return found["forms"][form]["ms"] / found["forms"][OURS]["ms"]
+    return result["forms"][form]["ms"] / result["forms"][OURS]["ms"]
 
 
 def main(o: Benchmark) -> None:
@@ -297,11 +297,13 @@ def main(o: Benchmark) -> None:
         "torch": torch.__version__,
         "sizes": "toy" if o.toy else "full",
     }
-    results: dict[str, Found] = {}
+    results: dict[str, Result] = {}
     for name in o.cases:
-        results[name] = found = run_case(o, name)
-        clock = "seconds of a core" if found["threads"] == 1 else "seconds of the wall clock"
-        print(f"{name}: {found['threads']} threads, {clock}, convolution peak {found['peak']:.0f} GFLOP/s", flush=True)
+        results[name] = result = run_case(o, name)
+        clock = "seconds of a core" if result["threads"] == 1 else "seconds of the wall clock"
+        print(
+            f"{name}: {result['threads']} threads, {clock}, convolution peak {result['peak']:.0f} GFLOP/s", flush=True
+        )
         write_figures(o.out, {**machine, "cases": results})
     print(f"\n{machine['processor']}, PyTorch {machine['torch']}, {machine['sizes']} sizes\n\n{table(results)}")
 

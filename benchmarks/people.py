@@ -156,8 +156,8 @@ def read_pictures(folder: Path, skip: int = 0, every: int = 1, count: int | None
     """Read the pictures of a folder as squares: {path without its ending: uint8 [S, S, 3]}."""
     files = ImageFiles(folder)
     indices = list(range(skip, len(files), every))[:count]
-    found = ((files.relative(k), files.read(k, "rgb")) for k in indices)
-    return {str(PurePosixPath(name).with_suffix("")): square(image, min(image.shape[:2])) for name, image in found}
+    pictures = ((files.relative(k), files.read(k, "rgb")) for k in indices)
+    return {str(PurePosixPath(name).with_suffix("")): square(image, min(image.shape[:2])) for name, image in pictures}
 
 
 @torch.no_grad()
@@ -196,7 +196,7 @@ def _pixels(picture: np.ndarray, side: int) -> Tensor:
 
 def rendered_by(method: Method, model: PSp, photographs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run a method on the photographs: {name: uint8 [R, R, 3]}."""
-    size, found = min(LOSS_SIZE, model.generator.img_resolution), {}
+    size, rendered = min(LOSS_SIZE, model.generator.img_resolution), {}
     names = list(photographs)
     for start in range(0, len(names), AT_ONCE):
         batch = names[start : start + AT_ONCE]
@@ -204,8 +204,8 @@ def rendered_by(method: Method, model: PSp, photographs: dict[str, np.ndarray]) 
         source = torch.stack([prepare(image, 3, method.source_size) for image in pixels])  # [N, 3, S, S]
         target = torch.stack([prepare(image, 3, size) for image in pixels])  # [N, 3, R, R]
         with torch.no_grad():
-            found |= dict(zip(batch, to_uint8(method.render(source, target, lambda step: None)), strict=True))
-    return found
+            rendered |= dict(zip(batch, to_uint8(method.render(source, target, lambda step: None)), strict=True))
+    return rendered
 
 
 def baselines(side: int, photographs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -213,15 +213,15 @@ def baselines(side: int, photographs: dict[str, np.ndarray]) -> dict[str, dict[s
     from scripts.demo import hole
 
     reduced = {name: square(image, side) for name, image in photographs.items()}
-    found = {f"reduced to {side} px": reduced}
+    outputs = {f"reduced to {side} px": reduced}
     for factor in (2, 4, 8):
-        found[f"bicubic enlargement by {factor}"] = {name: _bicubic(image, factor) for name, image in reduced.items()}
+        outputs[f"bicubic enlargement by {factor}"] = {name: _bicubic(image, factor) for name, image in reduced.items()}
     missing = hole(side)[..., 0] > 0  # [side, side]
-    found["mean fill of the hole"] = {
+    outputs["mean fill of the hole"] = {
         name: np.where(missing[..., None], image[~missing].mean(0).astype(np.uint8), image)
         for name, image in reduced.items()
     }
-    return found
+    return outputs
 
 
 def _bicubic(image: np.ndarray, factor: int) -> np.ndarray:
@@ -237,13 +237,13 @@ def compare(o: People, judges: Judges, model: PSp, photographs: dict[str, np.nda
     methods = [mean_face(model), encode_and_render(model, o.checkpoint_path)] if o.baselines else []
     if o.optimisation_steps:
         methods.append(optimise(model, build_losses(LAMBDAS), o.optimisation_steps))
-    found = {method.name: rendered_by(method, model, photographs) for method in methods}
+    outputs_of = {method.name: rendered_by(method, model, photographs) for method in methods}
     if o.baselines:
-        found |= baselines(model.generator.img_resolution, photographs)
+        outputs_of |= baselines(model.generator.img_resolution, photographs)
     for entry in o.outputs:
         name, _, folder = entry.rpartition("=")
-        found[name or folder] = read_pictures(Path(folder))
-    return [{"method": name, **fidelity(judges, photographs, outputs)} for name, outputs in found.items()]
+        outputs_of[name or folder] = read_pictures(Path(folder))
+    return [{"method": name, **fidelity(judges, photographs, outputs)} for name, outputs in outputs_of.items()]
 
 
 # --- copies ---
@@ -261,14 +261,14 @@ def nearest(o: People, judges: Judges, model: PSp, photographs: dict[str, np.nda
     known = torch.cat([embed(_pixels(picture, SIDE)) for picture in photographs.values()])  # [N, D]
     samples = to_uint8(render(model, Codes(seeded_w(model.generator, range(o.copies), 1.0))))  # [M, R, R, 3]
     made = torch.cat([embed(_pixels(sample, SIDE)) for sample in samples])  # [M, D]
-    found = {"samples": [judges.identity.similarity(each[None], known).max().item() for each in made]}
+    similarities = {"samples": [judges.identity.similarity(each[None], known).max().item() for each in made]}
     others = [(known[k], torch.cat([known[:k], known[k + 1 :]])) for k in range(0, len(known), OTHERS)]
-    found["photographs"] = [judges.identity.similarity(each[None], rest).max().item() for each, rest in others]
+    similarities["photographs"] = [judges.identity.similarity(each[None], rest).max().item() for each, rest in others]
     title = f"identity ({judges.identity.name}) with the nearest"
     return [
         {"images": name, "number": len(values), f"{title}, mean": f"{np.mean(values):.2f}"}
         | {"maximum": f"{max(values):.2f}", f"below {COPY}": f"{np.mean(np.array(values) < COPY):.2f}"}
-        for name, values in found.items()
+        for name, values in similarities.items()
     ]
 
 
