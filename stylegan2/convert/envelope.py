@@ -22,6 +22,8 @@ DEPTH = 4  # of dicts in dicts
 AVERAGED = ("ema", "avg", "average", "shadow")
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module)\.")
 """the parts of names that PyTorch's wrappers of modules add"""
+COUNTERS = ("n_averaged", "num_updates", "initted", "step")
+"""tensors beside a network in which programs count, such as `torch.optim.swa_utils.AveragedModel`"""
 MEANS = ("latent_avg", "mean_latent", "w_avg", "latent_mean", "avg_latent")
 
 
@@ -99,8 +101,12 @@ def _split(tensors: dict[str, Tensor], anchor: str) -> Iterator[tuple[str, dict[
     for key in tensors:
         prefix = key.removesuffix(anchor)
         if key.endswith(anchor) and (not prefix or prefix.endswith(".")):
-            own = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            own = {name: x for name, x in tensors.items() if name.startswith(prefix) and not _is_counter(name, x)}
             yield prefix, {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+
+
+def _is_counter(name: str, tensor: Tensor) -> bool:
+    return tensor.numel() == 1 and name in COUNTERS
 
 
 def load_network_tensors(path: str | os.PathLike, *anchors: str) -> dict[str, Tensor]:

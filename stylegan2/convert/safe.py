@@ -61,11 +61,11 @@ def read_torch(path: str | os.PathLike) -> object:
     """
     name = repr(os.fspath(path))
     try:
-        with reading(path, "a PyTorch file", CheckpointError):
-            with open(path, "rb") as file:
-                check_torch(file)
+        with reading(path, "a PyTorch file", CheckpointError), open(path, "rb") as file:
+            check_torch(file)
+            file.seek(0)
             with torch.serialization.safe_globals(list(ALLOWED)):
-                return torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(file, map_location="cpu", weights_only=True)  # of a path, the name would decide
     except CheckpointError as error:
         if isinstance(error.__cause__, pickle.UnpicklingError):
             named = re.search(r"GLOBAL ([\w.]{1,80}) was not an allowed", str(error.__cause__))

@@ -6,6 +6,7 @@ validated by pydantic: the signature of a constructor gives the types, and its r
 holds for all parts that have a setting of that name.
 """
 
+import functools
 import importlib
 import inspect
 import json
@@ -48,9 +49,23 @@ class Registry(Generic[Part]):
             if name in self._builders:
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._builders[name] = builder
+            if isinstance(builder, type) and builder.__init__ is not object.__init__:
+                self._record_settings(name, builder)
             return builder
 
         return decorator
+
+    def _record_settings(self, name: str, part_class: type) -> None:
+        """Let a class record its name and settings also where Python code calls it directly (see `built_as`)."""
+        construct = part_class.__init__  # type: ignore[misc]
+
+        @functools.wraps(construct)
+        def recorded(part: object, *args: object, **settings: object) -> None:
+            construct(part, *args, **settings)
+            if type(part) is part_class:  # not a class that inherits this constructor
+                object.__setattr__(part, "built_as", self.config(name, *args, **settings))
+
+        part_class.__init__ = recorded  # type: ignore[misc]
 
     def names(self) -> list[str]:
         """Return the registered names in alphabetical order."""

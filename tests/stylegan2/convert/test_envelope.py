@@ -39,6 +39,10 @@ WRAPPINGS = {
         "latent_avg": W_AVG,
         "epoch": 3,
     },
+    "averaged by torch.optim.swa_utils": lambda s: {
+        "state_dict": {**prefixed(s, "module."), "n_averaged": torch.tensor(5)},
+        "latent_avg": W_AVG,
+    },
     "deep": lambda s: {"models": {"net": OrderedDict(ema=s)}, "stats": {"w_avg": W_AVG}},
     "a row of the mean": lambda s: {"g_ema": s, "latent_avg": W_AVG[None, None].repeat(1, 6, 1)},
     "half precision": lambda s: {
@@ -60,6 +64,11 @@ def test_the_envelope_is_not_the_content(foreign, tmp_path, name):
     z = torch.randn(2, 16)
     expected, found = (stylegan2.load(tmp_path / f"{n}.pt")[0](z, truncation_psi=0.7) for n in ("plain", "wrapped"))
     torch.testing.assert_close(found, expected, **({"atol": 0.5, "rtol": 0} if "16" in name or "half" in name else {}))
+
+
+def test_the_name_of_a_file_is_not_its_content(foreign, tmp_path):
+    torch.save({"g_ema": foreign.rosinality_state({4: 16, 8: 16}), "latent_avg": W_AVG}, tmp_path / "g.safetensors")
+    assert stylegan2.load(tmp_path / "g.safetensors")[0].img_resolution == 8
 
 
 def test_that_the_weights_are_not_averaged_is_said(foreign, tmp_path, capsys):

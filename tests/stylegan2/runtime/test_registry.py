@@ -47,6 +47,17 @@ def test_a_part_remembers_name_and_all_settings(shapes):
     assert built_as(copy.deepcopy(square)) == built_as(square)
 
 
+def test_a_part_that_python_code_builds_remembers_too(shapes):
+    square = shapes["square"]
+    assert built_as(square(2.0, colour="blue")) == {"name": "square", "side": 2.0, "colour": "blue"}
+
+    class Cube(square):
+        pass
+
+    with pytest.raises(ValueError, match="Cube was not built by a registry"):
+        built_as(Cube(2.0))
+
+
 def test_a_frozen_dataclass_remembers_too(shapes):
     @shapes.register("circle")
     @dataclass(frozen=True)
