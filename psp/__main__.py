@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def application() -> Path:
-    """Return the folder that `datasets`, `options` and `scripts` are in."""
+    """Return the folder that contains `datasets`, `options` and `scripts`."""
     here = Path(__file__).resolve().parent
     carried = here / "_application"
     return carried if carried.is_dir() else here.parent

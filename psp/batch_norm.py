@@ -57,7 +57,7 @@ def synchronize(module: Module) -> None:
 
 
 class _Gather(torch.autograd.Function):
-    """The stacked tensors of all processes; each process gets back the gradients of all for its own tensor."""
+    """Stack the tensors of all processes; the gradient of a tensor is summed over all processes."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from stylegan2.runtime.weights import PretrainedFile, PretrainedFiles
 
 SHIPPED, INSTALLED, HERE, DAMAGED = "shipped", "installed", "here", "damaged"
 TO_DOWNLOAD, MISSING = "to download", "to get by hand"
-ORDER = ("pSp model", "generator", "directions")  # of the kinds; then the networks that losses and metrics use
-DOMAIN = "faces"  # of the models that come with the packages
+ORDER = ("pSp model", "generator", "directions")  # order of the kinds; the networks of losses and metrics follow
+DOMAIN = "faces"  # domain of the models that come with the packages
 
 
 @dataclass(frozen=True)

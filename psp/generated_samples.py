@@ -1,4 +1,4 @@
-"""Use samples of the generator as training pairs whose codes are known: z -> w -> image.
+"""Add samples of the generator, whose codes are known, to the training pairs: z -> w -> image.
 
 The encoder then learns from the codes themselves, |E(G(w)) - w|^2, in addition to the images of the task.
 """

@@ -90,6 +90,7 @@ class Adversary:
 
 
 def build_adversary(w_dim: int, weight: float, learning_rate: float, pool_size: int, device: torch.device) -> Adversary:
+    """Build a new latent discriminator with empty pools of `pool_size` codes, and its optimizer."""
     network = LatentDiscriminator(w_dim).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     real_pool, fake_pool = (LatentPool(pool_size, w_dim).to(device) for _ in range(2))

@@ -85,7 +85,7 @@ class PSp(nn.Module):
 
     @property
     def iterations(self) -> int:
-        """Number of passes of the encoder over an image.
+        """Return the number of passes of the encoder over an image.
 
         It is 1 for a single-pass encoder. For an iterative encoder it may be set at any time.
 
@@ -107,7 +107,7 @@ class PSp(nn.Module):
 
     @property
     def conjugate_steps(self) -> int:
-        """Number of steps of conjugate gradients on the features after the passes, which may be set at any time.
+        """Return the number of steps of conjugate gradients after the passes, which may be set at any time.
 
         Raises:
             UserError: The encoder corrects no features, its source is no picture, or the number is below 0.

@@ -91,16 +91,16 @@ def tune_generator(
     """Tune a copy of the generator until it renders `target` from `pivot` (PTI, eq. 2).
 
     Args:
-        generator: Stays as it is.
+        generator: The generator, which is not changed.
         target: [N, 3, T, T] in [-1, 1], T at most the generator's resolution; renderings are area-averaged to T.
         pivot: Codes of the images, w_plus [N, num_ws, w_dim].
         losses: Terms on (output, target); the paper's are l2 and LPIPS, each with weight 1. For codes with features see
             `losses_for`.
         steps: Number of steps of Adam.
         learning_rate: Learning rate of Adam.
-        locality: Weight of the paper's regularization (eq. 5): codes near the pivot go on giving what they gave.
+        locality: Weight of the regularization that keeps the renderings of codes near the pivot (eq. 5).
         seed: Seed of the codes near the pivot.
-        on_step: Called after each step with the number of steps done.
+        on_step: Called after each step with the number of steps so far.
 
     Returns:
         The copy, in evaluation mode and without gradients. Its mapping network is the original's.

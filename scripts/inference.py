@@ -23,7 +23,7 @@ from options.parse import run
 from options.results import record_for
 from options.tasks import given_settings
 from psp import PSp
-from psp.evaluation.methods import fingerprint
+from psp.evaluation.methods import digest_of_tensors
 from psp.inference.names import list_photos
 from psp.inference.photos import Photo, build_reader, read_photos
 from psp.inference.report import Pending, Report, own_outputs
@@ -126,7 +126,7 @@ def main(o: Inference) -> int:
     started = time.perf_counter()
     record.write()
     group.check_folder(o.exp_dir)
-    key = [{k: v for k, v in record.settings.items() if k not in FREE_SETTINGS}, fingerprint(model.state_dict())]
+    key = [{k: v for k, v in record.settings.items() if k not in FREE_SETTINGS}, digest_of_tensors(model.state_dict())]
     results = TranslatedFolder(o.exp_dir, files, root, tuple(model.latent_avg.shape), key)
     todo = results.todo(group, o.overwrite)
     if len(todo) < len(files):

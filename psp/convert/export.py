@@ -75,7 +75,7 @@ def published_options(model: PSp, task: str) -> dict[str, object]:
 
 
 def export_problems(model: PSp) -> list[str]:
-    """List why the published code could not build this model; the list is empty where it can."""
+    """List the reasons why the published code cannot build this model; the list is empty if it can."""
     name, encoder, generator = registered_name(model), model.encoder, model.generator
     if name not in layout.TYPES:
         return [f"its encoder {name} was never published (known: {', '.join(layout.TYPES)})"]

@@ -1,4 +1,4 @@
-"""Find out which encoder a published file holds, and with which settings, from names and shapes of its tensors."""
+"""Recognise the encoder of a published file, and its settings, by the names and shapes of its tensors."""
 
 from collections.abc import Mapping
 from itertools import accumulate

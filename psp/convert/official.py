@@ -1,5 +1,7 @@
-"""Read published files: pSp with its baselines (eladrich/pixel2style2pixel), e4e (omertov/encoder4editing) and
-ReStyle (yuval-alaluf/restyle-encoder)."""
+"""Read published files of pSp with its baselines, of e4e and of ReStyle.
+
+Their repositories are eladrich/pixel2style2pixel, omertov/encoder4editing and yuval-alaluf/restyle-encoder.
+"""
 
 import argparse
 from pathlib import Path
@@ -84,7 +86,7 @@ def from_content(content: object) -> tuple[PSp, Metadata]:
 
 
 def parts(content: object) -> Content:
-    """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has none."""
+    """Return the parts of a published file, however its tensors are wrapped. CheckpointError: it has no such parts."""
     if not isinstance(content, dict):
         raise CheckpointError("this is not a pSp checkpoint, because it has no state_dict")
     networks = next(filter(None, (unwrap(content, anchor) for anchor in ANCHORS)), [])

@@ -1,4 +1,4 @@
-"""Verify on a published file itself that it gives the same results here as in the code that it was published with."""
+"""Verify that a published file gives the same results here as in the code that it was published with."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -51,8 +51,8 @@ class Encoder(Module, Protocol):
     """channels of these images"""
 
     reads_rendering: bool
-    """whether `forward` also takes the current rendering [N, img_channels, S, S] and returns offsets to the codes of
-    this rendering (ReStyle)"""
+    """whether `forward` also takes the current rendering [N, img_channels, S, S], to whose codes its offsets are added
+    (ReStyle)"""
     iterations: int
     """passes over an image; more than one where the encoder reads the rendering or corrects features"""
     corrects_features: bool

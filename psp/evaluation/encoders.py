@@ -88,8 +88,12 @@ def evaluate_method(
     larger count extends a smaller one.
 
     Args:
+        method: The method to evaluate.
+        held_out: The pairs.
+        metrics: The metrics to compute, in fp32.
+        folder: Folder of the stored values.
         shown: Number of first outputs that are kept as pictures.
-        precision: Precision of the method (`pick_precision`); the metrics are computed in fp32.
+        precision: Precision of the method (`pick_precision`).
     """
     values = quality_values(method, held_out, metrics, folder, precision)
     with values, held_out.progress(method.name, values.count, method.steps) as bar:
@@ -191,9 +195,11 @@ def compare_diversity(
     """Add the diversity of each model's outputs to metrics.json and table.md, and write diversity.png.
 
     Args:
+        sets: The held-out pairs.
         models: {name of the row: model}.
         perceptual: Distance of two images, with an attribute `name`.
         mixing: The settings of the random styles.
+        exp_dir: Folder of the results.
         content: The present content of metrics.json.
     """
     results: dict[str, dict[str, float]] = {}
@@ -232,7 +238,10 @@ def evaluate_diversity(
     Args:
         model: Encoder and generator.
         method: The row of this model, under whose name the values are stored.
+        held_out: The pairs, of which only the sources are used.
+        perceptual: Distance of two images, with an attribute `name`.
         mixing: The settings of the random styles; `outputs` is K, 2 or more.
+        folder: Folder of the stored values.
         shown: Number of first sources whose K outputs are kept as one picture, side by side.
 
     Returns:
@@ -256,7 +265,7 @@ def evaluate_diversity(
 def diversity_values(
     method: Method, held_out: HeldOutSet, perceptual: nn.Module, mixing: Mixing, folder: Path
 ) -> PerImageValues:
-    """Open what is stored of the diversity of a model's outputs."""
+    """Open the stored diversity of a model's outputs."""
     key = {"diversity": method.key, "perceptual": str(perceptual.name), "mixing": asdict(mixing)}
     return held_out.open_values(folder, f"{method.name}: {mixing.outputs} outputs", key)
 
@@ -268,10 +277,10 @@ def measure_diversity(
 
     Args:
         model: Encoder and generator.
-        variants: Make the outputs.
+        variants: The random styles of the outputs.
         perceptual: Distance of two images.
         source: [N, C, S, S].
-        target: [N, 3, T, T], which gives the size alone.
+        target: [N, 3, T, T], of which only the size is used.
 
     Returns:
         {"diversity": [N]}, and the outputs side by side, [N, 3, T, K * T].

@@ -129,7 +129,9 @@ class RealImages:
         """Return the statistics of the features of all images, from the cache if it has them.
 
         Args:
+            network: Computes the features.
             keep: Whether the features themselves are needed too.
+            batch_size: Images at a time.
         """
         digest = hashlib.sha256(f"{self.key} {network.key}".encode()).hexdigest()[:16]
         path = cache_folder() / f"features-{digest}.safetensors"

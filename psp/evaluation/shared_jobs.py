@@ -1,8 +1,8 @@
 """Held-out pairs, and their measurement by several processes.
 
 Each process takes batches, and the first one joins their values. The batches are those of one process, so that the
-values are the same; they wait beside the file of values, in .parts, until that has them. What a lost process was to
-measure is measured by the next run, of one process too.
+values are the same. Their records are kept in .parts beside the file of values until they are joined. The next run,
+also one of a single process, measures the batches of lost processes.
 """
 
 import math
@@ -46,7 +46,7 @@ class HeldOutSet:
     name: str
     pairs: Pairs
     count: int
-    """pairs to measure, from the first one on"""
+    """number of pairs to measure, from the first one on"""
     key: dict[str, object]
     """JSON of all that the pairs depend on: files, seed, task"""
     batch_size: int = 16
@@ -63,7 +63,7 @@ class HeldOutSet:
         return source.to(self.device), target.to(self.device)
 
     def open_values(self, folder: Path, name: str, key: Mapping[str, object]) -> PerImageValues:
-        """Open what is stored of this set in `folder` under a name and a key."""
+        """Open the values of this set that are stored in `folder` under a name and a key."""
         conditions = {"set": self.name, "data": self.key, "batch_size": self.batch_size, "device": self.device.type}
         return PerImageValues(folder / slug(self.name), name, {**key, **conditions})
 
@@ -91,29 +91,29 @@ class Job:
     name: str
     held_out: HeldOutSet
     values: PerImageValues
-    """what is stored of it"""
+    """values that are stored already"""
     source_size: int
     evaluate: Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
-    """of (source, target): {metric: [N] or [N, L]}, and pictures [N, 3, H, W] in [-1, 1]"""
+    """maps (source, target) to {metric: [N] or [N, L]} and pictures [N, 3, H, W] in [-1, 1]"""
     shown: int = 0
-    """first pairs of which the pictures are kept"""
+    """number of first pairs whose pictures are kept"""
 
     @property
     def parts(self) -> Path:
-        """Return the folder of what is not joined yet."""
+        """Return the folder of the records that are not joined yet."""
         return self.values.path.with_suffix(".parts")
 
     @property
     def starts(self) -> range:
-        """Return where each batch starts that one process would measure now."""
+        """Return the start of each batch that remains to be measured."""
         return range(self.values.count, self.held_out.count, self.held_out.batch_size)
 
     def size(self, start: int) -> int:
-        """Return how many pairs the batch from `start` on has."""
+        """Return the number of pairs in the batch that begins at `start`."""
         return min(self.held_out.batch_size, self.held_out.count - start)
 
     def records(self) -> Records:
-        """Open what is not joined yet, by number of the batch."""
+        """Open the records that are not joined yet, by the number of their batch."""
         numbers = {start: number for number, start in enumerate(self.starts)}
         return Records(journals(self.parts), numbers, "start", self._is_record)
 
@@ -131,7 +131,7 @@ def evaluate_jobs(jobs: Sequence[Job], group: WorkGroup) -> None:
     """Measure what no earlier run has measured, together with the other processes of a group.
 
     Raises:
-        UserError: In the first process, which joins the values: some are missing, as processes were lost.
+        UserError: Values are missing because processes were lost. Only the first process, which joins them, raises it.
     """
     for job in jobs:
         _measure(job, group)
@@ -144,7 +144,7 @@ def evaluate_jobs(jobs: Sequence[Job], group: WorkGroup) -> None:
 
 
 def waits(jobs: Sequence[Job]) -> bool:
-    """Return whether an earlier run of several processes left something that is not joined yet."""
+    """Return whether an earlier run of several processes left records that are not joined yet."""
     return any(job.parts.is_dir() for job in jobs)
 
 
@@ -172,7 +172,7 @@ def _measure(job: Job, group: WorkGroup) -> None:
 
 
 def _join(job: Job) -> int:
-    """Move what was measured into the file of values, up to what is missing; return how many images these are."""
+    """Move the records into the file of values, up to a missing batch, and return the number of missing images."""
     with job.records() as known, job.values as values:
         for number, start in enumerate(job.starts):
             record = known.get(number)
@@ -202,7 +202,7 @@ def _is_whole(number: int, known: Records) -> bool:
 
 
 def _is_array(about: object) -> bool:
-    """Return whether something is the type and shape of an array of numbers."""
+    """Return whether a value is the type and shape of an array of numbers."""
     if not isinstance(about, list) or not about or about[0] not in ("<f4", "<f8", "<i8", "<i4", "|u1", "|b1"):
         return False
     return len(about) <= 5 and all(isinstance(n, int) and n >= 0 for n in about[1:])

@@ -46,6 +46,7 @@ def lines_of_generator(description: Description) -> list[str]:
 
 
 def lines_of_gaps(part: str, missing: list[str], extra: list[str]) -> list[str]:
+    """Return lines with the names of tensors that a part lacks and of those that do not belong to it."""
     return [
         f"{part}: {len(names)} tensors {kind}: {listed(names)}"
         for kind, names in (("missing", missing), ("unexpected", extra))

@@ -1,4 +1,4 @@
-"""Verify on a file itself that it gives here what it gives in the code that wrote it."""
+"""Verify that a file gives the same results here as in the code that wrote it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

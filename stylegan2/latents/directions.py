@@ -81,8 +81,8 @@ class Directions:
     def position(self, codes: Tensor, name: str) -> Tensor | None:
         """Return the positions [N] of codes [N, num_ws, w_dim] along a direction, in standard deviations from the mean.
 
-        The position of a code is the average over the rows that are moved. Return None if the file does not say
-        where the mean is.
+        The position of a code is the average over the rows that are moved. It is None if the file does not contain the
+        position of the mean.
         """
         if self.centres is None:
             return None

@@ -137,8 +137,9 @@ class Effect:
     changes: dict[str, float]
     """{attribute: change}, as `changes` returns it"""
     share: float | None = None
-    """how samples flip the attribute of the direction's name; None if no attribute has that name"""
+    """share of the samples that have the attribute of the direction's name; None if no attribute has that name"""
     flip: Flip | None = None
+    """how samples flip that attribute; None if no attribute has that name"""
 
 
 def direction_effects(

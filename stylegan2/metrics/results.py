@@ -12,9 +12,9 @@ class Result:
     values: dict[str, float]
     """{name: number}"""
     num_samples: int
-    """how many generated images, or pairs of them, were measured"""
+    """number of generated images, or pairs of them, that were measured"""
     protocol: str
-    """the paper's"""
+    """how the paper measures"""
     departures: tuple[str, ...] = ()
     """differences of this measurement from the paper's"""
     network: str = ""
@@ -34,6 +34,7 @@ def as_json(results: Mapping[str, Result], about: Mapping[str, object]) -> str:
     """Format results as JSON.
 
     Args:
+        results: {metric: result}.
         about: What all metrics share (generator, data, seed, ...).
     """
     return json.dumps({**about, "results": {name: asdict(r) for name, r in results.items()}}, indent=2) + "\n"
@@ -43,6 +44,7 @@ def as_markdown(results: Mapping[str, Result], about: Mapping[str, object]) -> s
     """Format a Markdown table with one number per row, then each protocol and departure with its metrics.
 
     Args:
+        results: {metric: result}.
         about: What all metrics share (generator, data, seed, ...).
     """
     lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items()), ""]

@@ -26,9 +26,9 @@ class Separability(TypedDict):
     """How linearly separable attributes are in the latents."""
 
     score: float
-    """as the paper computes it: 1 if every attribute is separable, more otherwise"""
+    """score of the paper: 1 if every attribute is separable, more otherwise"""
     held_out: float
-    """the same, with each half labelled by the SVM of the other half, so that overfitting does not improve it"""
+    """score with each half labelled by the SVM of the other half, so that overfitting does not improve it"""
     entropies: dict[str, float]
     """{attribute: H(Y|X) in nats}, from which the score is computed"""
     constant: list[str]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-DATED_BACK = 10  # seconds
+DATED_BACK = 10  # seconds by which a failure is dated back (see `tell_launcher`)
 INTERVALS = 12  # beats within the time after which a process counts as silent
 
 

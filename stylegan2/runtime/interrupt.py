@@ -24,7 +24,7 @@ class Interrupt:
                     sys.exit(interrupt.exit_code)
 
     A Ctrl-C after the first signal raises KeyboardInterrupt at once. The earlier handlers are restored when the block
-    ends. Outside the main thread, where Python cannot handle signals, it does nothing and `requested` stays False.
+    ends. Outside the main thread, Python cannot handle signals, so `requested` stays False.
     """
 
     def __init__(self) -> None:

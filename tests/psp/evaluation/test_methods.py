@@ -8,8 +8,8 @@ import torch
 from psp.encoders import ENCODERS
 from psp.evaluation.methods import (
     FAMILIES,
+    digest_of_tensors,
     encode_and_render,
-    fingerprint,
     load_models,
     mean_face,
     optimise,
@@ -107,15 +107,15 @@ def test_more_passes_are_another_row(build):
 
 def test_a_fingerprint_is_of_names_types_shapes_and_bytes():
     base = {"a": torch.zeros(2, 3), "b": torch.ones(2)}
-    same = fingerprint({"b": torch.ones(2), "a": torch.zeros(3, 2).t()})
-    assert same == fingerprint(base)
+    same = digest_of_tensors({"b": torch.ones(2), "a": torch.zeros(3, 2).t()})
+    assert same == digest_of_tensors(base)
     others = [
         {"a": torch.zeros(3, 2), "b": torch.ones(2)},
         {"a": torch.zeros(2, 3), "c": torch.ones(2)},
         {"a": torch.zeros(2, 3, dtype=torch.int32), "b": torch.ones(2)},
         {"a": torch.zeros(2, 3), "b": torch.tensor([1.0, 1.0001])},
     ]
-    assert len({same, *map(fingerprint, others)}) == 5
+    assert len({same, *map(digest_of_tensors, others)}) == 5
 
 
 # --- names ---
