@@ -63,7 +63,7 @@ class Ranger(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Update every parameter that has a gradient; return what `closure` returns."""
+        """Update every parameter that has a gradient, which is overwritten; return what `closure` returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -207,10 +207,13 @@ def _lie_alike(*groups: list[Tensor]) -> bool:
 
 
 def centralize(grad: Tensor) -> Tensor:
-    """Subtract from a gradient its mean over all dimensions but the first, if it has several (2004.01461, eq. 1)."""
+    """Subtract from a gradient its mean over all dimensions but the first, if it has several (2004.01461, eq. 1).
+
+    The gradient is overwritten, which saves as much memory as all parameters take.
+    """
     if grad.ndim < 2:
         return grad
-    return grad - grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True)
+    return grad.sub_(grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True))
 
 
 def laid_out_like(grad: Tensor, parameter: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from stylegan2.runtime.module import Module
 from stylegan2.runtime.ranges import check_precision
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # glibc's malloc.h
+NEVER = -1  # a threshold of 2 GB would give the activations of a large step back, and map them anew in the next one
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -77,7 +78,7 @@ def tune_process(malloc: bool = True) -> None:
         try:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_TRIM_THRESHOLD, NEVER)
         except (OSError, AttributeError):  # not glibc: nothing to tune
             return
 
