@@ -6,8 +6,9 @@ should be networks that no model was trained with: LPIPS with the file of AlexNe
 
 import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -17,32 +18,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.edited_people import AT_ONCE, RegionClassifier, encode, measure_edits, render
 from benchmarks.works import Row, table
 from datasets.folder import ImageFiles, square
 from datasets.labelled import open_labelled
 from options.lists import parse_edits
 from options.parse import run
-from psp.evaluation.attributes import attribute_classifier, classifier_side
+from psp.evaluation.attributes import classifier_side
 from psp.evaluation.methods import Method, encode_and_render, mean_face, optimise
-from psp.feature_editing import DAMPING, edited_codes
-from psp.inference.editing import find_directions, plan_moves
-from psp.inference.translate import Refinement, prepare, translate
+from psp.feature_editing import DAMPING
+from psp.inference.editing import find_directions
+from psp.inference.translate import prepare
 from psp.loading import load
 from psp.losses import build_losses
 from psp.losses.identity import identity_network
 from psp.losses.lpips import build_perceptual
 from psp.model import LOSS_SIZE, Codes, PSp
 from psp.optimize import LAMBDAS
-from psp.perception.crop import FACE, WHOLE, crop_resize
-from stylegan2.latents.effects import Classifier
+from psp.perception.crop import FACE, WHOLE, Box, crop_resize
 from stylegan2.latents.sampling import seeded_w
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_tensor, to_uint8
 from stylegan2.runtime.ranges import Count, NotNegative
 
 SIDE = 256  # px, side at which outputs are compared with photographs
+MOUTH: Box = (0.53, 0.28, 0.375, 0.4375)  # in an FFHQ-aligned image
 CHIP = 112  # px, side of the faces that networks of the ArcFace type read
-AT_ONCE = 16  # photographs in a batch
 COPY = 0.6  # identity above which two images may show the same person, by networks of the ArcFace type
 OTHERS = 20  # one of this many photographs is compared with the others
 
@@ -69,13 +70,17 @@ class People:
     edits: list[str] = field(default_factory=list)
     """edits to measure, NAME=STRENGTH, such as smile=2 yaw=-1.5"""
     damping: list[float] = field(default_factory=lambda: [DAMPING])
-    """how strongly the correction of features is damped by the edits; 0 keeps it unchanged"""
+    """how strongly the correction of features is damped by edits of w_plus; 0 keeps it unchanged"""
+    w_plus_moves: bool = False
+    """also measure edits that move w_plus where the directions would move the features"""
     refine: NotNegative = 0
     """steps of refinement before the edits"""
     attribute_data: str = "synthetic"
     """labelled images from which the classifier of attributes learns: a folder or a zip file"""
     attribute_labels: Path | None = None
     """CSV file of their labels, as for scripts/directions.py"""
+    attribute_region: Literal["whole", "mouth"] = "whole"
+    """part of the images that the classifier sees: at the mouth alone, it cannot infer a smile from the background"""
     skip: NotNegative = 0
     """number of photographs that are left out at the beginning"""
     every: Count = 1
@@ -275,67 +280,33 @@ def nearest(o: People, judges: Judges, model: PSp, photographs: dict[str, np.nda
 # --- edits ---
 
 
-def encode(model: PSp, sources: list[Tensor], refine: int) -> Codes:
-    """Encode N photographs [3, S, S], and refine the codes by that many steps."""
-    refinement = Refinement(build_losses(LAMBDAS), refine) if refine else None
-    codes = [batch.codes for batch in translate(model, sources, AT_ONCE, refinement=refinement)]
-    features = [part.features for part in codes if part.features is not None]
-    return Codes(torch.cat([part.w_plus for part in codes]), torch.cat(features) if features else None)
-
-
-@torch.no_grad()
-def render(model: PSp, codes: Codes) -> Tensor:
-    """Render codes: [N, 3, R, R] in [-1, 1]."""
-    return torch.cat([model.decode(part).clamp(-1, 1) for part in codes.split(AT_ONCE)])  # [N, 3, R, R]
-
-
-@torch.no_grad()
-def measure_edits(
-    model: PSp, codes: Codes, edits: list[str], damping: float, judges: Judges, classify: Classifier
-) -> list[str]:
-    """Measure edits of codes, each in a cell "identity / share of flipped attributes (of how many)".
-
-    The identity is between the edited and the unedited rendering. The share is that of the people without the
-    attribute, by the classifier, who have it after the edit; for a negative strength that of those with it who lose it.
-    """
-    unedited = render(model, codes)  # [N, 3, R, R]
-    before, cells = classify(unedited), []
-    sources = find_directions(model.generator)
-    for word in edits:
-        (move,) = plan_moves(sources, parse_edits([word]))
-        edited = render(model, edited_codes(model.generator, codes, move(codes.w_plus), damping))  # [N, 3, R, R]
-        wanted = move.strength > 0
-        eligible = (before[move.name] > 0) != wanted  # [N]
-        flipped = ((classify(edited)[move.name] > 0) == wanted)[eligible].float().mean()
-        identity = judges.similarity(edited, unedited).mean()
-        cells.append(f"{identity:.2f} / {flipped:.2f} ({int(eligible.sum())})")
-    return cells
-
-
 def compare_edits(o: People, judges: Judges, model: PSp, photographs: dict[str, np.ndarray]) -> list[Row]:
     """Measure all edits: one row each, with a column for each damping and, of a model with features, for W+ alone."""
-    side = classifier_side(model.generator.img_resolution)
-    classify = attribute_classifier(open_labelled(o.attribute_data, side, o.attribute_labels))[0].by_name
+    side = model.generator.img_resolution
+    labelled = open_labelled(o.attribute_data, classifier_side(side), o.attribute_labels)
+    classify = RegionClassifier(labelled, MOUTH if o.attribute_region == "mouth" else WHOLE)
     sources = [to_tensor(image) for image in photographs.values()]  # [3, S, S] each
-    codes = encode(model, sources, o.refine)
-    columns = {}
+    wanted = torch.stack([prepare(source, 3, side) for source in sources])  # [N, 3, R, R]
+    directions = find_directions(model.generator)
+    in_w_plus = [replace(known, features={}) for known in directions]
+    codes, columns = encode(model, sources, o.refine), {}
     if codes.features is not None:
-        columns = {f"features, k = {k:g}": measure_edits(model, codes, o.edits, k, judges, classify) for k in o.damping}
-        report_likeness("features", judges, model, codes, sources)
+        ways = {f"features, k = {k:g}": (directions, k) for k in o.damping}
+        ways |= {f"moves of w_plus, k = {k:g}": (in_w_plus, k) for k in o.damping if o.w_plus_moves}
+        for name, way in ways.items():
+            columns[name] = measure_edits(model, codes, wanted, o.edits, *way, judges, classify)
+        report_likeness("features", judges, model, codes, wanted)
         model.iterations = 1  # the first pass gives W+ codes
         codes = encode(model, sources, o.refine)
-    columns["W+ alone"] = measure_edits(model, codes, o.edits, DAMPING, judges, classify)
-    report_likeness("W+ alone", judges, model, codes, sources)
+    columns["W+ alone"] = measure_edits(model, codes, wanted, o.edits, in_w_plus, DAMPING, judges, classify)
+    report_likeness("W+ alone", judges, model, codes, wanted)
     return [{"edit": edit, **{name: cells[row] for name, cells in columns.items()}} for row, edit in enumerate(o.edits)]
 
 
-def report_likeness(name: str, judges: Judges, model: PSp, codes: Codes, sources: list[Tensor]) -> None:
-    """Print how similar the unedited renderings of codes are to the photographs [3, S, S] at the renderings' size."""
-    images = render(model, codes)  # [N, 3, R, R]
-    wanted = torch.stack([prepare(source, 3, images.shape[-1]) for source in sources])  # [N, 3, R, R]
-    print(
-        f"{name}: identity of the unedited outputs with the photographs {judges.similarity(images, wanted).mean():.3f}"
-    )
+def report_likeness(name: str, judges: Judges, model: PSp, codes: Codes, photographs: Tensor) -> None:
+    """Print how similar the unedited renderings of codes are to the photographs [N, 3, R, R]."""
+    likeness = judges.similarity(render(model, codes), photographs).mean()
+    print(f"{name}: identity of the unedited outputs with the photographs {likeness:.3f}")
 
 
 def main(o: People) -> None:

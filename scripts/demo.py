@@ -27,7 +27,12 @@ from stylegan2.runtime.randomness import seeded_normal
 
 ROOT = Path(__file__).resolve().parent.parent
 INVERSION, DIRECTIONS = "portraits64_inversion", "portraits64_directions"
-EDITS = {"smiling": ("smile", 2.5), "older": ("age", 2.5), "turned": ("yaw", -2.0)}
+EDITS = {
+    "smiling": ("smile", 2.5),
+    "older": ("age", 2.5),
+    "with glasses": ("glasses", 3.5),
+    "turned": ("yaw", -2.0),
+}
 """{column of the picture: (direction, strength)}"""
 TASKS: dict[str, tuple[str, ...]] = {
     "completed": ("portraits64_inpainting", "--mask_data", "hole.png", "--paste_known"),

@@ -5,8 +5,10 @@ import _start  # noqa: F401
 # isort: split
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import cast
 
+import torch
 from torch import Tensor
 
 import stylegan2
@@ -14,13 +16,18 @@ from datasets.labelled import open_labelled
 from options.commands.directions import FindDirections
 from options.parse import run
 from options.results import Record, label, record_for, with_folder
+from psp.attribute_changes import attribute_changes, colours, identity_components
 from psp.evaluation.attributes import attribute_classifier, classifier_side
-from psp.losses.identity import FaceSimilarity
+from psp.loading import load
+from psp.losses.identity import FaceSimilarity, identity_network
+from psp.model import PSp
 from stylegan2.latents.directions import (
     Directions,
     boundaries,
     build_directions,
     closed_form,
+    fingerprint,
+    load_directions,
     principal_components,
     save_directions,
 )
@@ -28,11 +35,15 @@ from stylegan2.latents.effects import Classifier, direction_effects, scores_of, 
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import random_w, seeded_w
 from stylegan2.latents.scores import scored_latents
-from stylegan2.networks.protocols import Generator
+from stylegan2.loading import PRETRAINED
+from stylegan2.networks.protocols import CorrectableSynthesis, Generator
 from stylegan2.runtime.device import place
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import write_text
+from stylegan2.runtime.progress import track
 
 MIN_ATTRIBUTE_SHARE = 0.01  # share of the samples below which an attribute is too rare to find a reliable direction
+BATCH = 32  # photographs that are encoded at once
 SCORE_SAMPLES = 1000  # number of samples for the standard deviation of the classifier's scores, if only this needs them
 
 
@@ -81,8 +92,58 @@ def keep(directions: Directions, record: Record, o: FindDirections) -> Direction
     return directions
 
 
+@torch.no_grad()
+def feature_maps(model: PSp, images: Tensor) -> Tensor:
+    """Encode images [N, 3, S, S] in [-1, 1] and return the generator's corrected feature maps, [N, C, r, r]."""
+    maps, synthesis = [], cast(CorrectableSynthesis, model.generator.synthesis)
+    for batch in track(images.split(BATCH), "photographs", "part"):
+        codes = model.encode(batch.to(model.latent_avg.device))
+        if codes.features is None:
+            raise UserError("the encoder corrects no features: give a model with a feature encoder")
+        own = synthesis.features_at(codes.w_plus, codes.features.shape[-1]).float()  # [n, C, r, r]
+        maps.append((own + codes.features).cpu())
+    return torch.cat(maps)  # [N, C, r, r]
+
+
+def find_features(o: FindDirections, device: torch.device) -> None:
+    """Add changes of feature maps to known directions, and write them."""
+    model = load(o.checkpoint_path)[0].eval()
+    place(model.requires_grad_(False), device)
+    known, metadata = load_directions(o.known or shipped_directions(model.generator))
+    known.check(model.generator)
+    labelled = open_labelled(o.attribute_data, model.encoder.input_size, o.attribute_labels)
+    names, (pixels, labels, more_pixels, more_labels) = labelled.read()
+    chosen = o.selected_attributes(names)
+    if unknown := [name for name in chosen if name not in known.names]:
+        raise UserError(f"{unknown[0]!r} is no known direction; there are {', '.join(known.names)}")
+    record = record_for(o, "directions", writes=(f"{o.method}.*",), part=o.method)
+    images = torch.cat([pixels, more_pixels]).float() / 127.5 - 1  # [N, 3, S, S]
+    features = feature_maps(model, images)  # [N, C, r, r]
+    network = identity_network(o.identity)
+    embeddings = torch.cat([network.embed(batch) for batch in images.split(BATCH)])  # [N, D]
+    fixed = torch.cat([colours(images), identity_components(embeddings)], dim=1)  # [N, M]
+    changes = attribute_changes(features, torch.cat([labels, more_labels]), fixed)  # [A, C, r, r]
+    added = {name: changes[names.index(name)].half() for name in chosen}
+    record.write()
+    path = o.folder / f"{o.method}.safetensors"
+    save_directions(path, replace(known, features={**known.features, **added}), metadata)
+    print(f"written: {path}")
+
+
+def shipped_directions(generator: Generator) -> str:
+    """Return the name of the directions of a generator that come with this package."""
+    own = fingerprint(generator)
+    for name in PRETRAINED.shipped_as("directions"):
+        if load_directions(name)[0].fingerprint == own:
+            return name
+    raise UserError("no directions of this generator come with the package: give --known")
+
+
 def main(o: FindDirections) -> None:
     device = o.prepare()
+    if o.method == "features":
+        find_features(with_folder(o, f"directions-{label(o.checkpoint_path)}"), device)
+        return
     o = with_folder(o, f"directions-{label(o.generator)}")
     record = record_for(o, "directions", writes=(f"{o.method}.*",), part=o.method)
     generator = stylegan2.load(o.generator)[0]

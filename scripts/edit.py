@@ -16,9 +16,15 @@ from options.commands.edit import Edit
 from options.parse import run
 from options.results import check_new, label, record_for, with_folder
 from psp import loading
-from psp.feature_editing import edited_codes
 from psp.inference.detect import build_detector
-from psp.inference.editing import edit_portraits, find_directions, paste_back_portraits, plan_moves
+from psp.inference.editing import (
+    Move,
+    edit_portraits,
+    find_directions,
+    move_codes,
+    paste_back_portraits,
+    plan_moves,
+)
 from psp.inference.photos import build_reader
 from psp.inference.video import edit_video
 from psp.model import Codes
@@ -100,11 +106,10 @@ def write_strip(
     Returns:
         {name of a picture: reason why it could not be written}.
     """
-    moved = directions.move(codes.w_plus, name, o.steps())  # [N, S, num_ws, w_dim]
-    repeated = codes.map(lambda stored: stored.repeat_interleave(moved.shape[1], dim=0))  # N S codes
-    features = edited_codes(generator, repeated, moved.flatten(0, 1)).features  # [N S, C, r, r]
-    if features is not None:
-        features = features.unflatten(0, moved.shape[:2])  # [N, S, C, r, r]
+    steps = [move_codes(generator, codes, [Move(directions, name, strength)]) for strength in o.steps()]
+    moved = torch.stack([step.w_plus for step in steps], dim=1)  # [N, S, num_ws, w_dim]
+    corrections = [step.features for step in steps if step.features is not None]
+    features = torch.stack(corrections, dim=1) if corrections else None  # [N, S, C, r, r]
     titles = o.titles()
     rows = [list(to_uint8(row)) for row in render(generator, moved, progress=out.name, features=features)]
     failed: dict[str, str] = {}
@@ -145,7 +150,7 @@ def sources_of(generator: Generator, o: Edit) -> list[Directions]:
     if not o.rows:
         return directions
     rows = tuple(mask_rows(o.rows, generator.num_ws))
-    return [replace(source, rows=rows) for source in directions]
+    return [replace(source, rows=rows, features={}) for source in directions]
 
 
 def edit_source(o: Edit, source: Path, device: torch.device) -> None:

@@ -19,12 +19,18 @@ class FindDirections(Machine, Results):
 
     boundary: the normal of the plane between samples with and without an attribute (InterFaceGAN). pca: the principal
     components of W (GANSpace). closed_form: the directions that change the styles most, from the weights alone (SeFa).
+    features: adds to known directions what their attributes change in the feature maps of labelled photographs, which
+    edits of the codes of a feature encoder then use (Deep Feature Interpolation).
     """
 
-    method: tyro.conf.Positional[Literal["boundary", "pca", "closed_form"]] = "boundary"
+    method: tyro.conf.Positional[Literal["boundary", "pca", "closed_form", "features"]] = "boundary"
     """method that finds the directions"""
     generator: Annotated[str, tyro.conf.arg(aliases=["--stylegan_weights"])] = "synthfaces64"
     """a shipped name, an experiment folder or a generator's file"""
+    checkpoint_path: str = "portraits64_inversion"
+    """features: model with a feature encoder, whose generator the directions are of"""
+    known: Path | None = None
+    """features: file of the directions; by default those that come with the package for this generator"""
     exp_dir: Path | None = None
     """folder for METHOD.safetensors and, with --measure, METHOD.md and METHOD.json; by default
     runs/directions-GENERATOR"""
@@ -66,6 +72,9 @@ class FindDirections(Machine, Results):
     def __post_init__(self) -> None:
         if self.latents is not None and self.labels is None:
             raise UserError("--latents needs a CSV file of labels: give --labels too")
+
+        if self.method == "features" and self.attribute_labels is None:
+            raise UserError("--attribute_data and --attribute_labels are needed: photographs with labels")
 
     def selected_attributes(self, labelled: list[str]) -> list[str]:
         """Return the attributes to find directions for.

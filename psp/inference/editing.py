@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psp.feature_editing import edited_codes
+from psp.feature_editing import DAMPING, edited_codes
 from psp.inference.align import paste_back
 from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
@@ -21,6 +21,8 @@ from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
 
+LARGEST_CHANGE = 4.0  # of features, in strengths; photographs with an attribute differ from those without by 2
+
 
 @dataclass(frozen=True)
 class Move:
@@ -29,15 +31,30 @@ class Move:
     directions: Directions
     name: str
     strength: float
-    """in standard deviations of W along the direction"""
+    """in standard deviations of W along the direction or, where features move, in halves of the difference between
+    photographs with and without the attribute"""
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Return codes [N, num_ws, w_dim] moved along the direction."""
         return self.directions.move(codes, self.name, [self.strength])[:, 0]
 
-    def warning(self, moved: Tensor) -> str | None:
-        """Return a warning if moved codes [1, num_ws, w_dim] are outside the usual range of samples, else None."""
-        position, usual = self.directions.position(moved, self.name), self.directions.range_of(self.name)
+    def features(self, codes: Codes) -> Tensor | None:
+        """Return the change [C, r, r] of the features of codes, or None if the direction moves their w_plus instead."""
+        known = self.directions.features.get(self.name)
+        if known is None or codes.features is None or known.shape != codes.features.shape[1:]:
+            return None
+        return self.strength * known.to(codes.features)  # [C, r, r]
+
+    def warning(self, moved: Codes) -> str | None:
+        """Return a warning if the move of an image ends beyond the usual range of samples or photographs, else None."""
+        if self.features(moved) is not None:
+            if abs(self.strength) <= LARGEST_CHANGE:
+                return None
+            return (
+                f"{self.name} changes the features by {self.strength:+.1f}, and beyond {LARGEST_CHANGE:g}, twice the "
+                "difference between photographs, the edit may show artefacts"
+            )
+        position, usual = self.directions.position(moved.w_plus, self.name), self.directions.range_of(self.name)
         if position is None or usual is None or usual[0] <= float(position) <= usual[1]:
             return None
         return (
@@ -86,12 +103,20 @@ def plan_moves(sources: Sequence[Directions], strengths: Mapping[str, float]) ->
     return [Move(owners[name], name, strength) for name, strength in strengths.items()]
 
 
-def move_codes(generator: Generator, codes: Codes, moves: Sequence[Move]) -> Codes:
-    """Apply all moves to the codes, in order. A correction of features follows (see `psp.feature_editing`)."""
-    w_plus = codes.w_plus
-    for move in moves:
-        w_plus = move(w_plus)  # [N, num_ws, w_dim]
-    return edited_codes(generator, codes, w_plus)
+def move_codes(generator: Generator, codes: Codes, moves: Sequence[Move], damping: float = DAMPING) -> Codes:
+    """Apply all moves to the codes, in order.
+
+    Codes with features move by the change of the features if the direction knows it. Otherwise w_plus moves, and a
+    correction of features gives way (see `psp.feature_editing`, also for `damping`).
+    """
+    w_plus, changes = codes.w_plus, [move.features(codes) for move in moves]
+    for move, change in zip(moves, changes, strict=True):
+        w_plus = move(w_plus) if change is None else w_plus  # [N, num_ws, w_dim]
+    edited = edited_codes(generator, codes, w_plus, damping)
+    for change in changes:
+        if change is not None and edited.features is not None:
+            edited = edited._replace(features=edited.features + change)  # [N, C, r, r]
+    return edited
 
 
 def edit_portraits(
@@ -123,7 +148,7 @@ def edit_portraits(
         generators = batch.generators or [model.generator] * len(batch.images)
         for codes, generator in zip(batch.codes.split(1), generators, strict=True):
             moved = move_codes(generator, codes, moves)
-            warnings += [sentence for move in moves if (sentence := move.warning(moved.w_plus))]
+            warnings += [sentence for move in moves if (sentence := move.warning(moved))]
             pictures.append(to_uint8(render_codes(generator, moved))[0])  # [R, R, C]
     return pictures, list(dict.fromkeys(warnings))
 

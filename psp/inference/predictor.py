@@ -257,7 +257,7 @@ class Predictor:
         edited = []
         for face in [faces] if isinstance(faces, Face) else faces:
             codes = move_codes(face.generator or self.model.generator, face.codes, moves)
-            for sentence in filter(None, (move.warning(codes.w_plus) for move in moves)):
+            for sentence in filter(None, (move.warning(codes) for move in moves)):
                 warnings.warn(sentence, stacklevel=2)
             edited.append(self._rendered(face, codes))
         return edited[0] if isinstance(faces, Face) else edited

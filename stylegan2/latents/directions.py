@@ -6,7 +6,7 @@ Zhou 2020, arXiv 2007.06600). All are unit vectors; strengths are in standard de
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
@@ -24,6 +24,7 @@ from stylegan2.runtime.errors import CheckpointError, UserError
 
 Item = TypeVar("Item")
 KIND = "directions"
+FEATURES = "features."  # prefix of the names of tensors in their file
 MAX_DIRECTIONS, MAX_ROWS = 1024, 64  # directions in a file, and rows of w_plus
 MIN_RELATIVE_DEVIATION = 1e-2  # smaller deviations of W along a direction, as shares of the largest one, count as noise
 MIN_NORM = 1e-3  # a unit vector that conditioning has made shorter than this consists of rounding errors
@@ -48,6 +49,9 @@ class Directions:
     ranges: Tensor | None = None
     """[K, 2], the useful range: the positions between which nearly all samples lie, in standard deviations from the
     mean"""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """{name: [C, r, r]}, change of the generator's feature maps of side r by a unit of strength, which takes the place
+    of the move of w_plus for codes with features"""
 
     def index(self, name: str) -> int:
         """Return the index of a direction. UserError: there is no direction of that name."""
@@ -321,6 +325,7 @@ def save_directions(path: Path, directions: Directions, metadata: Metadata) -> N
     """Write directions to a .safetensors file, with names, rows, the fingerprint and `metadata` as JSON."""
     known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
     tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
+    tensors |= {f"{FEATURES}{name}": tensor for name, tensor in directions.features.items()}
     about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
     about["fingerprint"] = directions.fingerprint
     checkpoint.save(path, tensors, {**metadata, **about})
@@ -365,8 +370,12 @@ def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
     for name, tensor in known.items():
         if list(tensor.shape) != shapes[name] or not tensor.is_floating_point() or not tensor.isfinite().all():
             raise UserError(f"its {name} are not {shapes[name]} finite numbers but {tensor.dtype} {list(tensor.shape)}")
+    features = {name.removeprefix(FEATURES): tensor for name, tensor in tensors.items() if name.startswith(FEATURES)}
+    for name, tensor in features.items():
+        if name not in names or tensor.ndim != 3 or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise UserError(f"its features {name!r} are not [C, r, r] finite numbers of one of its directions")
     optional = known.get("centres"), known.get("ranges")
-    return Directions(tuple(names), known["vectors"], known["scales"], tuple(rows), fingerprint, *optional)
+    return Directions(tuple(names), known["vectors"], known["scales"], tuple(rows), fingerprint, *optional, features)
 
 
 def _is_list(value: object, kind: type[Item], most: int) -> TypeGuard[list[Item]]:

@@ -92,13 +92,15 @@ def test_outputs_are_compared_with_the_photographs_of_their_names(faces, recogni
 def test_edits_are_measured_with_features_and_in_w_plus(faces, recogniser, tmp_path, own_cache):
     labels = ("--attribute_data", faces, "--attribute_labels", faces.parent / "labels.csv")
     flags = ("--sources", faces, "--edits", "yaw=-3", "smile=0.01", "--damping", 0, 2, "--num_images", 4)
-    head, rows = measured(*flags, "--refine", 2, *labels, "--recogniser", recogniser, cwd=tmp_path)
-    assert head == "| edit | features, k = 0 | features, k = 2 | W+ alone |"
+    more = ("--w_plus_moves", "--attribute_region", "mouth", "--refine", 2)
+    head, rows = measured(*flags, *more, *labels, "--recogniser", recogniser, cwd=tmp_path)
+    names = ("features, k = 0", "features, k = 2", "moves of w_plus, k = 0", "moves of w_plus, k = 2", "W+ alone")
+    assert head == f"| edit | {' | '.join(names)} |"
     assert list(rows) == ["yaw=-3", "smile=0.01"]
-    cell = re.compile(r"([\d.]+) / ([\d.]+|nan) \((\d)\)")
+    cell = re.compile(r"([\d.]+) / ([\d.]+) / ([\d.]+|nan) \((\d)\)")
     cells_of = {edit: [cell.fullmatch(text).groups() for text in cells] for edit, cells in rows.items()}
-    assert {float(identity) for identity, _, _ in cells_of["smile=0.01"]} == {1.0}
-    assert all(share in ("nan", "0.00") for _, share, _ in cells_of["smile=0.01"])
+    assert {float(value) for identity, kept, _, _ in cells_of["smile=0.01"] for value in (identity, kept)} == {1.0}
+    assert all(share in ("nan", "0.00") for _, _, share, _ in cells_of["smile=0.01"])
 
 
 def test_the_nearest_photograph_of_samples_and_photographs(faces, recogniser, tmp_path):

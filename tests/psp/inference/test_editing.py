@@ -86,6 +86,37 @@ def test_a_correction_of_features_follows_the_moved_codes(model, directions):
     assert torch.equal(still.features, features)
 
 
+def test_codes_with_features_move_by_the_change_of_the_features(model, directions):
+    random = torch.Generator().manual_seed(3)
+    change = torch.randn(model.generator.synthesis.feature_channels[8], 8, 8, generator=random)
+    known = replace(directions, features={"smile": change})
+    w_plus = model.generator.w_avg.expand(1, model.generator.num_ws, -1).clone()
+    codes = Codes(w_plus, torch.randn(1, *change.shape, generator=random))
+    [smile] = moves = plan_moves([known], {"smile": 2.0})
+    moved = move_codes(model.generator, codes, moves)
+    assert torch.equal(moved.w_plus, w_plus)
+    torch.testing.assert_close(moved.features, codes.features + 2 * change)
+    assert smile.warning(moved) is None
+    assert "changes the features by +5.0" in replace(smile, strength=5.0).warning(moved)
+    back = move_codes(model.generator, moved, plan_moves([known], {"smile": -2.0}))
+    torch.testing.assert_close(back.features, codes.features)
+
+    both = move_codes(model.generator, codes, plan_moves([known], {"smile": 2.0, "yaw": 1.0}))
+    turned = move_codes(model.generator, codes, plan_moves([known], {"yaw": 1.0}))
+    assert torch.equal(both.w_plus, turned.w_plus)
+    torch.testing.assert_close(both.features, turned.features + 2 * change)
+
+
+def test_codes_without_such_features_move_in_w_plus(model, directions):
+    known = replace(directions, features={"smile": torch.ones(5, 4, 4)})
+    w_plus = model.generator.w_avg.expand(1, model.generator.num_ws, -1).clone()
+    of_another_size = torch.ones(1, model.generator.synthesis.feature_channels[8], 8, 8)
+    for features in (None, of_another_size):
+        [move] = plan_moves([known], {"smile": 1.0})
+        moved = move_codes(model.generator, Codes(w_plus, features), [move])
+        assert torch.equal(moved.w_plus, move(w_plus))
+
+
 def test_faces_are_laid_back_and_the_rest_of_the_photo_stays(portraits):
     photo, found = portraits
     red = np.zeros((SIDE, SIDE, 3), np.uint8) + np.array([255, 0, 0], np.uint8)

@@ -87,7 +87,7 @@ def test_a_face_is_edited_and_the_range_is_warned_of(models, face):
     assert differs(smiling.image, face.image).mean() > 0.3
     _, warnings = studio.edit(models["inversion"], face, {"smile": 9.0})
     assert len(warnings) == 1
-    assert warnings[0].startswith("smile ends at")
+    assert warnings[0].startswith("smile changes the features by +9.0")
 
 
 def test_two_people_are_mixed_in_three_ways(models, face):

@@ -1,5 +1,7 @@
 """Boundaries, principal components and closed-form directions against what is known of them, and their file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -245,6 +247,18 @@ def test_the_file_gives_them_back(directions, tmp_path):
     assert torch.equal(loaded.scales, directions.scales)
 
 
+def test_the_file_gives_back_the_changes_of_features(directions, tmp_path):
+    known = replace(directions, features={"age": torch.randn(4, 8, 8).half()})
+    save_directions(tmp_path / "d.safetensors", known, {})
+    loaded, _ = load_directions(tmp_path / "d.safetensors")
+    assert list(loaded.features) == ["age"]
+    assert torch.equal(loaded.features["age"], known.features["age"])
+    for wrong in ({"beard": torch.ones(4, 8, 8)}, {"age": torch.ones(8, 8)}, {"age": torch.full((4, 8, 8), torch.inf)}):
+        save_directions(tmp_path / "d.safetensors", replace(directions, features=wrong), {})
+        with pytest.raises(CheckpointError, match="its features .* are not"):
+            load_directions(tmp_path / "d.safetensors")
+
+
 def test_mistakes_are_one_sentence(directions, generator, tmp_path):
     directions.check(generator)
     with pytest.raises(UserError, match="no direction 'beard'; there are smile, age"):
@@ -317,6 +331,8 @@ def test_directions_come_along_for_the_generator_of_photographs():
     found.check(stylegan2.load("portraits64")[0])
     assert metadata["generator"] == "portraits64"
     assert {"yaw", "smile", "age"} <= set(found.names)
+    assert set(found.features) == {"smile", "glasses", "beard", "bald", "age"}
+    assert {tuple(change.shape) for change in found.features.values()} == {(128, 16, 16)}
     assert all(found.range_of(name)[0] < -1.5 and found.range_of(name)[1] > 1.5 for name in found.names)
     with pytest.raises(UserError, match="they come|come with this package: portraits64_directions"):
         load_directions("portraits65_directions")
