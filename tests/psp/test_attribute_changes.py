@@ -52,7 +52,7 @@ def test_colours_are_those_of_corners_and_middle():
     found = colours(images)
     assert found.shape == (2, 9)
     assert found[0, 0] > 0.6
-    assert found[1, 8] > 0.6
+    assert found[1, 8] > 0.5
     assert found[0, 1:].abs().max() < 0.05
 
 
