@@ -1,13 +1,12 @@
 """How much edits of photographs of people change the attribute and keep the person, for benchmarks/people.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from options.edits import parse_edits
+from options.lists import parse_edits
 from psp.evaluation.attributes import LabelledImages, attribute_classifier
 from psp.inference.editing import move_codes, plan_moves
 from psp.inference.translate import Refinement, translate
@@ -29,20 +28,17 @@ class Similarity(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class Cropped:
-    """Labelled images of which a classifier sees a box alone."""
+    """Labelled images of which a classifier sees a box alone.
 
-    images: LabelledImages
-    box: Box
+    Args:
+        images: The whole images.
+        box: The part of them, in fractions.
+    """
 
-    @property
-    def side(self) -> int:
-        return self.images.side
-
-    @property
-    def key(self) -> str:
-        return f"{self.images.key} {self.box}"
+    def __init__(self, images: LabelledImages, box: Box) -> None:
+        self.images, self.box = images, box
+        self.side, self.key = images.side, f"{images.key} {box}"
 
     def read(self) -> tuple[list[str], list[Tensor]]:
         """Read the images, as `psp.evaluation.attributes.LabelledImages.read` specifies."""

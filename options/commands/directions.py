@@ -73,9 +73,6 @@ class FindDirections(Machine, Results):
         if self.latents is not None and self.labels is None:
             raise UserError("--latents needs a CSV file of labels: give --labels too")
 
-        if self.method == "features" and self.attribute_labels is None:
-            raise UserError("--attribute_data and --attribute_labels are needed: photographs with labels")
-
     def selected_attributes(self, labelled: list[str]) -> list[str]:
         """Return the attributes to find directions for.
 

@@ -52,7 +52,7 @@ def measured(*flags, cwd):
     command = [sys.executable, people.__file__, *map(str, flags)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ") and "---" not in line]
     return lines[0], {
         name: cells for name, *cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[1:])
     }

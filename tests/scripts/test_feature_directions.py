@@ -45,6 +45,3 @@ def test_the_file_moves_the_features_of_the_chosen_attributes(script, faces):
     code, _, err = script(*command, "hat", "--overwrite")
     assert code == 2
     assert "'hat' is no known direction" in err
-    code, _, err = script("directions.py", "features", "--device", "cpu")
-    assert code == 2
-    assert "--attribute_labels" in err
