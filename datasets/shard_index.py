@@ -1,4 +1,4 @@
-"""Where the samples of WebDataset shards lie: found by one scan, and kept beside the shards or in the cache."""
+"""The positions of the samples in WebDataset shards, from one scan that is stored beside the shards or in the cache."""
 
 import json
 from collections import Counter

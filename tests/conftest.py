@@ -1,4 +1,4 @@
-"""What every test may rely on: one thread, a fixed seed, and the photographs where a machine has them."""
+"""Fixtures and settings of all tests: one thread, a fixed seed, and photographs on machines that have them."""
 
 import json
 import os

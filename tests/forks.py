@@ -1,4 +1,4 @@
-"""Processes for tests, forked from a server that has imported PyTorch: importing it takes longer than most tests do.
+"""Processes for tests, forked from a server that has imported PyTorch, because the import takes longer than most tests.
 
 `PROGRAMS` runs scripts and modules as `python` would. Its server has imported installed packages alone, so that each
 program imports this project's modules itself. `CALLS` calls functions, and its server has imported them all. A server

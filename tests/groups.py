@@ -1,4 +1,4 @@
-"""Groups that share some work: as threads of this process, or as the processes that torchrun starts."""
+"""Groups that share work, as threads of this process or as the processes that torchrun starts."""
 
 import os
 import signal

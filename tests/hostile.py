@@ -1,4 +1,4 @@
-"""What files of strangers may say, and whether a reader bears it."""
+"""Contents of hostile files, and checks of how a reader reacts to them."""
 
 import contextlib
 import io

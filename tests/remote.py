@@ -1,4 +1,4 @@
-"""Other machines for tests: an object store by moto, and a web server that can be made to fail."""
+"""Other machines for tests: an object store by moto, and a web server that can fail on request."""
 
 import http.server
 import importlib

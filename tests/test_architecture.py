@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check; docs say why."""
+"""The rules of the architecture that a program can check; docs/architecture.md gives the reasons."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""Small situations from public reports about such software end well: those of shared/cases beside the checkout.
+"""Situations from public reports about similar software, those of shared/cases next to the checkout, are handled.
 
 A case is a program of its own, `run.sh PROJECT PYTHON`, that exits with 0 where the project behaves well.
 """

@@ -1,4 +1,4 @@
-"""Trainings that are killed end as if nothing had been; `python tests/chaos.py --kills N` does it as often as asked."""
+"""Killed trainings resume to the same result; `python tests/chaos.py --kills N` repeats this as often as wanted."""
 
 import subprocess
 import sys

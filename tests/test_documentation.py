@@ -1,4 +1,4 @@
-"""Every command in README.md, CONTRIBUTING.md and docs/ exists and can be parsed, and every flag there is one."""
+"""Every command and flag in README.md, CONTRIBUTING.md and docs/ exists and can be parsed."""
 
 import re
 import runpy

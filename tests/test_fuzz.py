@@ -1,4 +1,4 @@
-"""Whole files of every kind, changed at random: each reader returns or says one sentence. Two minutes, with a seed."""
+"""Readers of randomly changed files of every kind return or give one sentence, during two minutes, with a seed."""
 
 import json
 import pickle

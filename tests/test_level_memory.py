@@ -1,4 +1,4 @@
-"""Memory stays level: processes that work for long hold hardly more at the end than after their warm-up.
+"""The memory of processes that work for long hardly grows after their warm-up.
 
 What a process holds is its resident set (VmRSS). In a warm-up allocators and caches fill, which is no leak.
 """

@@ -1,4 +1,4 @@
-"""The notebooks of docs/ run from top to bottom, and what they show is what comes out."""
+"""The notebooks of docs/ run from top to bottom, and the outputs that they show are reproduced."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What a package index and a forge read: requirements, citation, changelog, templates and hooks."""
+"""The files that a package index and a forge read: requirements, citation, changelog, templates and hooks."""
 
 import ast
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""The README is true: its commands run one after the other, in one folder, as they are typed, at reduced sizes."""
+"""The commands of the README run one after the other, in one folder, as they are typed, at reduced sizes."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The documentation site is built without a warning, has every page, and asks no server for anything."""
+"""The documentation site is built without a warning, has every page, and loads nothing from servers."""
 
 import re
 import subprocess

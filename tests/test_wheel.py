@@ -1,4 +1,4 @@
-"""The wheel, built and installed into an empty environment: its command, its Python interface, what it leaves alone.
+"""The wheel in an empty environment: its command, its Python interface, and other packages that it must not replace.
 
 The environment has what this one has installed, except this package, which comes from the wheel.
 """

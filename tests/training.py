@@ -1,4 +1,4 @@
-"""What the tests of both trainers share."""
+"""Functions that the tests of both trainers share."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The benchmark for CPUs runs at toy sizes, and what it prints follows from what it measured."""
+"""The benchmark for CPUs at toy sizes, and the figures that it computes from its measurements."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark for GPUs runs on a CPU at toy sizes, keeps its figures as it goes, and survives a form that fails."""
+"""The benchmark for GPUs on a CPU at toy sizes: it stores its figures at once, and continues after a failure."""
 
 import json
 

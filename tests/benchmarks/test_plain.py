@@ -1,4 +1,4 @@
-"""The formula that we are compared with is StyleGAN2's, and the measuring tells the truth."""
+"""The plain formulas are those of StyleGAN2, and the functions that measure are correct."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the benchmark of 16-bit trainings computes on a CPU, and what it says."""
+"""The figures and the report of the benchmark of 16-bit trainings, on a CPU."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The forms of the pSp benchmark compute the same, and its table says what they took."""
+"""The forms of the pSp benchmark compute the same, and its table shows their times."""
 
 import json
 

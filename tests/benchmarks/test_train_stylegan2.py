@@ -1,4 +1,4 @@
-"""What training costs on average is computed from the right differences, and all forms do the same training."""
+"""The average cost of a training step, and the equality of the forms that the benchmark compares."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Shards as other people have them, and a web server of this machine that hands out a folder."""
+"""Shards as other programs write them, and a local web server that serves a folder."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""Data sets that say what becomes of the processes that read them; without PyTorch, as those are to be."""
+"""Data sets whose samples describe the processes that read them. This module does not import PyTorch."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a model has to beat, computed another way."""
+"""Baselines of the tasks, compared with independent computations."""
 
 import numpy as np
 import pytest

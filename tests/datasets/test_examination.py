@@ -1,4 +1,4 @@
-"""What a folder of pictures holds: each finding on pictures made to have it."""
+"""The examination of a folder of pictures, on pictures with known properties."""
 
 import numpy as np
 import pytest

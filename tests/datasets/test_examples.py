@@ -1,4 +1,4 @@
-"""Augmentation: drawn from the generator alone, and the same for target and source."""
+"""Augmentation depends only on the random generator, and is the same for target and source."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Pairs to measure on: the same at every call, not mirrored, in the groups of their task."""
+"""Held-out pairs are the same at every call, are not mirrored, and are in the groups of their task."""
 
 import os
 

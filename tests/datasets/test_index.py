@@ -1,4 +1,4 @@
-"""The index of a data set: kept beside it, never trusted."""
+"""The index of a data set is cached, and validated when it is read."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Holes of every kind, and the known pixels laid over a result."""
+"""Holes of every kind, and known pixels that are pasted over a result."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Crops, checks and packing of photos: what is kept, what is left out, and what a stopped run leaves behind."""
+"""Preparation of photos: crops, checks and packing, omitted photos, and interrupted runs."""
 
 import io
 import json

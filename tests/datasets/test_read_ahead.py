@@ -1,4 +1,4 @@
-"""Processes that read ahead: what they hold, and how they end."""
+"""Processes that read ahead: their memory, and how they end."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Shards as `prepare_data.py` writes them: read back here and by webdataset, complete or not there at all."""
+"""Shards that `prepare_data.py` writes can be read here and by webdataset, and are complete or absent."""
 
 import json
 

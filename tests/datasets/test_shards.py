@@ -1,4 +1,4 @@
-"""Shards as a sequence of pictures: what webdataset finds, labels, the index, and what is damaged."""
+"""Shards as a sequence of pictures: samples as in webdataset, labels, the index, and damaged files."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The procedural faces: same everywhere, true to their own ground truth, and sharp at every size."""
+"""Procedural faces are the same on every machine, agree with their ground truth, and are sharp at every size."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Are they faces to machines too? A detector must find them and a recogniser must tell them apart, across poses.
+"""A detector finds the procedural faces, and a recogniser tells them apart, across poses.
 
 Run with `-s` to see the figures that the documentation quotes.
 """

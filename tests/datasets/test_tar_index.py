@@ -1,4 +1,4 @@
-"""Where the members of a tar file lie, as Python's own reader finds them, and what damaged and hostile ones get."""
+"""The positions of members of a tar file agree with Python's own reader; damaged and hostile files are rejected."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""Whatever tasks there are: a new file in datasets/tasks is tested here without a change."""
+"""Tests of every registered task, which include new files in datasets/tasks without a change here."""
 
 import json
 import sys

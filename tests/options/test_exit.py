@@ -1,4 +1,4 @@
-"""How a command ends: what the disk, the memory, a closed pipe or Ctrl-C make of it."""
+"""How a command ends on a full disk, without memory, on a closed pipe or after Ctrl-C."""
 
 import errno
 import os

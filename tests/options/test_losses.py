@@ -1,4 +1,4 @@
-"""A registered loss is a weight and settings on the command line, under the published names where it has some."""
+"""A registered loss has a weight and settings on the command line, under published names if it has any."""
 
 from dataclasses import fields
 

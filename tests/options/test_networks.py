@@ -1,4 +1,4 @@
-"""Flags of the networks, and what --arch and --preset stand for: the published settings, beside the classes."""
+"""Flags of the networks, and the published settings that --arch and --preset stand for."""
 
 import importlib
 import re

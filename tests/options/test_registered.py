@@ -1,4 +1,4 @@
-"""What parts can be set to is read from their files, and is what inspecting the imported ones gives."""
+"""Settings of parts that are read from source files equal those of the imported parts."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""A folder belongs to one run, which config.yaml describes: no other run replaces it, and the same run can go on."""
+"""A folder belongs to one run, which config.yaml describes: no other run replaces it, and the same run can continue."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A script as a user runs it, but in this process."""
+"""A fixture that runs a script as a user does, but in this process."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""scripts/align_faces.py: what is written, what is not done twice, and what failed."""
+"""scripts/align_faces.py: the files that it writes, resuming, and photos that fail."""
 
 import json
 import os

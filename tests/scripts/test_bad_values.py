@@ -1,4 +1,4 @@
-"""Every flag of every command with values that are none: one sentence, whatever the flag."""
+"""Invalid values of every flag of every command give one sentence."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""scripts/convert.py as a user runs it, and what it wrote in the other scripts."""
+"""scripts/convert.py as a user runs it, and its results in the other scripts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command psp doctor: what it finds, what it proposes, and how long that would take."""
+"""The command psp doctor: its findings, its proposals, and its estimates of time."""
 
 import importlib
 import shlex

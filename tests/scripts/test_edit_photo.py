@@ -1,4 +1,4 @@
-"""psp edit with a photo or a clip, from the file to the file."""
+"""psp edit with a photo or a clip, from file to file."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A disk that is full: commands that write say so in one sentence and leave no torn file under its final name."""
+"""On a full disk, commands end with one sentence and leave no incomplete file under its final name."""
 
 import builtins
 import errno

@@ -1,4 +1,4 @@
-"""Checkpoints, codes, directions, landmarks and labels of hostile kinds: one sentence, little memory, little time."""
+"""Hostile checkpoints, codes, directions, landmarks and labels give one sentence, with little memory and time."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Every command that writes, on files whose names lead elsewhere: nothing is written outside its folder."""
+"""Commands write nothing outside their folder, whatever names their input files contain."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""scripts/inference.py from folder to results, with a random model: what is written, listed and answered."""
+"""scripts/inference.py from folder to results, with a random model: files, reports and exit codes."""
 
 import io
 import json

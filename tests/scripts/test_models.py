@@ -1,4 +1,4 @@
-"""psp models and psp download: what is said, asked and done. The transfer itself: tests/stylegan2/runtime."""
+"""psp models and psp download: their output and their questions. tests/stylegan2/runtime tests the transfer."""
 
 import http.server
 import io

@@ -1,4 +1,4 @@
-"""No command replaces what another one left: each refuses a folder, or a file, that is not its own."""
+"""No command replaces the results of another one: each refuses a folder or a file that is not its own."""
 
 from pathlib import Path
 

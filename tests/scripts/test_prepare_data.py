@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py: exit codes, and its mistakes in one sentence."""
+"""scripts/prepare_data.py: exit codes and error messages."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Several processes share the work of a command: its results are those of one, also where a process was killed."""
+"""Several processes that share work give the results of one, also if a process is killed."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The training scripts as a user runs them: generator, encoder, measurement, and every kind of mistake."""
+"""The training scripts as a user runs them: generator, encoder, evaluation, and every kind of mistake."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files that an earlier version of the package wrote: each kind is read, and a training goes on from it."""
+"""Files of earlier versions of the package can be read, and their trainings can be resumed."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What tasks make, as tensors."""
+"""Pairs and sources of tasks, converted to tensors."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The command `psp`: every script has a word, and what it prints of itself does not wait for PyTorch."""
+"""The command `psp` has a subcommand for every script, and shows its help without importing PyTorch."""
 
 import dataclasses
 import importlib

@@ -1,4 +1,4 @@
-"""What an encoder is trained with where nothing else is said: what fits the size of its generator."""
+"""Default settings for training an encoder, which depend on the size of its generator."""
 
 import pytest
 import torch
