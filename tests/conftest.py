@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files(tmp_path_factory):
-    """A folder for temporary files, where those of killed processes go with it."""
+    """Use a folder for temporary files that is deleted with the files of killed processes."""
     tmp_path_factory.getbasetemp()  # is elsewhere: it keeps what failed tests wrote
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", tempfile.mkdtemp(prefix="psp-"))
@@ -75,7 +75,7 @@ def _temporary_files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def module_path(tmp_path_factory, request):
-    """A folder for large files that the tests of a module share, removed after them."""
+    """Provide a folder for large files that the tests of a module share, and delete it after them."""
     folder = tmp_path_factory.mktemp(request.node.path.stem)
     yield folder
     shutil.rmtree(folder)
@@ -88,7 +88,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """The same random numbers and float arithmetic for each test, whichever others run before it."""
+    """Give each test the same random numbers and settings of arithmetic, regardless of earlier tests."""
     torch.set_flush_denormal(False)  # tune_process turns it on for the whole process, which hypothesis refuses
     random.seed(SEED)
     np.random.seed(SEED)
@@ -102,7 +102,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def empty_machine(tmp_path, monkeypatch):
-    """No cached downloads, no folder of the user, no network."""
+    """Hide cached downloads and the user's folder, and forbid network access."""
 
     def refuse(*args):
         raise AssertionError("a network connection was opened")

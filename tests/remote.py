@@ -60,7 +60,7 @@ def web_server(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def object_store(patch: pytest.MonkeyPatch) -> Iterator[object]:
-    """An S3 of this machine with a bucket `bucket`, as boto3's client sees it; commands find it in the environment."""
+    """Provide a local S3 with a bucket `bucket` as boto3's client sees it; commands find it in the environment."""
     pytest.importorskip("s3fs", reason="needs the extra `remote`")
     server_module = pytest.importorskip("moto.server", reason="needs moto, of the extra `dev`")
     import boto3

@@ -47,7 +47,7 @@ pytestmark = [
 
 
 def resident(pid):
-    """MB that a process holds; 0 where it has just ended."""
+    """Return the resident memory of a process in MB; 0 if it has just ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -56,7 +56,7 @@ def resident(pid):
 
 
 def workers_of(pid):
-    """The processes that a process has started, and those that these have started."""
+    """Return the processes that a process has started, directly or indirectly."""
     children = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
     return children + [further for child in children for further in workers_of(child)]
 

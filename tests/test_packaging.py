@@ -18,7 +18,7 @@ OPTIONAL = {"triton"}  # comes with PyTorch where there are GPUs
 
 
 def setup_arguments():
-    """The keyword arguments of `setup`, those that are literals."""
+    """Return the keyword arguments of `setup` that are literals."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     [call] = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "setup"]
     arguments = {}
@@ -88,7 +88,7 @@ def test_versions_agree():
     "path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*_*.yml")), ids=lambda path: path.stem
 )
 def test_issue_templates(path):
-    """What GitHub's schema for issue forms asks for."""
+    """The templates fulfil GitHub's schema for issue forms."""
     form = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {"name", "description", "body"} <= form.keys()
     assert {entry["type"] for entry in form["body"]} <= {"markdown", "textarea", "input", "dropdown", "checkboxes"}

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def wheel(module_path):
-    """The wheel, built from a copy of the sources, so that nothing of an earlier build is in it."""
+    """Build the wheel from a copy of the sources, so that it contains nothing of an earlier build."""
     folder = module_path / "build"
     folder.mkdir()
     for name in (*SOURCES, *TEXTS):
@@ -81,7 +81,7 @@ def environment(wheel, module_path):
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    """A photo with a face in it."""
+    """Provide a photo with a face."""
     folder = tmp_path_factory.mktemp("photos")
     write_sample_photos(folder)
     return next(path for path in sorted(folder.glob("*.jpg")))

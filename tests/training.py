@@ -16,13 +16,13 @@ from stylegan2.runtime import checkpoint
 
 
 def records(run_dir: Path) -> list[dict[str, float]]:
-    """Read what a run logged, without what depends on the machine."""
+    """Read the log of a run, without values that depend on the machine."""
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if not key.startswith("speed")} for line in lines]
 
 
 def step_records(run_dir: Path) -> list[dict[str, float]]:
-    """Read what a run logged of its steps, without the records of validations and sample grids."""
+    """Read the log of the steps of a run, without the records of validations and sample grids."""
     return [record for record in records(run_dir) if "train/skipped_steps" in record]
 
 

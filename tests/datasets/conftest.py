@@ -23,7 +23,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path):
-    """(address, what was asked for) of a server of the folder `tmp_path / "web"`."""
+    """Serve the folder `tmp_path / "web"`, and provide (address, list of requested paths)."""
     folder, asked = tmp_path / "web", []
     folder.mkdir(exist_ok=True)
     handler = functools.partial(type("Own", (Handler,), {"asked": asked}), directory=str(folder))
@@ -37,13 +37,13 @@ def web(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """The folder of caches, empty."""
+    """Provide an empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "psp"
 
 
 def picture(number, side=20):
-    """A PNG whose first pixel tells its number."""
+    """Encode a PNG file whose first pixel contains its number."""
     pixels = np.full((side, side, 3), number % 251, np.uint8)
     pixels[:, :, 1:] = number // 251, 255
     file = io.BytesIO()
@@ -53,7 +53,7 @@ def picture(number, side=20):
 
 @pytest.fixture
 def write_shards():
-    """Write samples in shards with webdataset's own writer: the pattern that names them."""
+    """Write samples to shards with webdataset's own writer, and return the pattern that names the shards."""
 
     def call(folder, samples, per_shard):
         webdataset = pytest.importorskip("webdataset", reason="needs the extra `shards`")
@@ -69,7 +69,7 @@ def write_shards():
 
 @pytest.fixture
 def numbered_samples():
-    """Samples whose picture tells their number, with a class and metadata."""
+    """Make samples whose picture contains their number, with a class and metadata."""
 
     def call(count):
         return [

@@ -21,7 +21,7 @@ class Numbers:
 
 
 class Failing:
-    """Raises at one position."""
+    """A data set that raises an error at one position."""
 
     def __init__(self, error, at):
         self.error, self.at = error, at
@@ -33,7 +33,7 @@ class Failing:
 
 
 class Warns:
-    """Warns of every sample."""
+    """A data set that warns about every sample."""
 
     def __getitem__(self, key):
         warnings.warn(f"sample {key[0]} is odd", stacklevel=1)
@@ -41,7 +41,7 @@ class Warns:
 
 
 class Dying:
-    """Ends its process as a system does that is short of memory."""
+    """A data set that kills its process, as the system does if memory is short."""
 
     def __getitem__(self, key):
         if key[1] == 5:
@@ -50,7 +50,7 @@ class Dying:
 
 
 class Sizes:
-    """Several arrays of several types, and of none."""
+    """A data set with arrays of several types and sizes, also empty ones."""
 
     def __getitem__(self, key):
         return np.full((3, 700, 700), key[1], np.float32), np.int64(key[1]), np.array([key[1]] * 2), np.zeros(0)

@@ -16,7 +16,7 @@ SHAPE = (4, 5, 3)
 
 
 class Slow:
-    """Ten pictures that note how often each is made; `killer` is a number that ends the process."""
+    """Ten pictures that count how often each is computed; computing number `killer` ends the process."""
 
     def __init__(self, killer=None):
         self.made, self.killer = [], killer
@@ -65,7 +65,7 @@ def test_two_files_in_the_cache_folder(tmp_path):
 
 
 class Full:
-    """A file on a disk without room."""
+    """A file on a full disk."""
 
     def __init__(self, file):
         self.file = file

@@ -109,7 +109,7 @@ def read_often(worker):
 
 
 def many(count, bad):
-    """`count` images, of which those in `bad` {number: content} are something else."""
+    """Write `count` images, of which those in `bad`, {number: content}, have other contents."""
     return {f"{n:04d}.png": bad.get(n, png(np.full((8, 8, 3), n % 251, np.uint8))) for n in range(count)}
 
 

@@ -98,7 +98,7 @@ def test_the_seed_changes_what_is_random():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five photos, and five sources of the same names."""
+    """Provide five photos, and five sources of the same names."""
     for n in range(5):
         picture = resize(np.random.default_rng(n).integers(0, 256, (4, 4, 3), np.uint8), (SIZE, SIZE))
         write_image(tmp_path / "photos" / f"{n}.png", picture)

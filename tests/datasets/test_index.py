@@ -36,7 +36,7 @@ PICTURES = [png(value) for value in range(4)]
 
 @pytest.fixture
 def listed(monkeypatch):
-    """The paths that were listed, not read from an index."""
+    """Record the paths that are listed instead of being read from an index."""
     calls = []
     original = index.list_pictures
     monkeypatch.setattr(index, "list_pictures", lambda path: calls.append(path) or original(path))
@@ -45,7 +45,7 @@ def listed(monkeypatch):
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Folders do not have to be two seconds old."""
+    """Accept folders that have changed within the last two seconds."""
     monkeypatch.setattr(index, "MIN_AGE_NS", -(10**12))
     monkeypatch.setattr("datasets.cached_labels.MIN_AGE_NS", -(10**12))
 
@@ -162,7 +162,7 @@ def rename_folder(data):
 
 
 def as_many_others(data):
-    """One file more and one less, with the time put back."""
+    """Add one file, remove another, and restore the time of the folder."""
     state = (data / "cat").stat()
     remove_file(data)
     change_file_of_class(data)

@@ -65,7 +65,7 @@ def test_pictures_of_other_proportions_are_an_error(tmp_path):
 
 
 def test_label_maps_keep_their_ids(tmp_path):
-    """Also where they are enlarged: bilinear resizing would put a 7 between 1 and 13."""
+    """Bilinear enlargement would put a 7 between labels 1 and 13."""
     data = write(tmp_path / "data", ["a.png"], size=(40, 40))
     labels = np.where(np.arange(20) < 9, 1, 13).astype(np.uint8)[None].repeat(20, 0)
     image = Image.fromarray(labels)

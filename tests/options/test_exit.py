@@ -54,7 +54,7 @@ def test_a_closed_pipe_ends_a_command_without_a_word(words, tmp_path):
 
 @pytest.mark.parametrize("after", [0.5, 2.0])
 def test_ctrl_c_while_a_command_starts_is_one_word(after, tmp_path):
-    """Most of the first seconds are imports."""
+    """A command spends most of its first seconds on imports."""
     command = [sys.executable, str(SCRIPTS / "train_psp.py"), "--max_steps", "100000"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True, text=True

@@ -37,7 +37,7 @@ class Hinge(nn.Module):
 
 @pytest.fixture
 def more_losses(monkeypatch, tmp_path):
-    """The name of a package with one loss."""
+    """Provide the name of a package with one loss."""
     (tmp_path / "more_losses").mkdir()
     (tmp_path / "more_losses" / "__init__.py").touch()
     (tmp_path / "more_losses" / "hinge.py").write_text(HINGE)

@@ -222,7 +222,7 @@ def build_discriminator(img_resolution, roots: int = 5):
 
 @pytest.fixture
 def _toy(monkeypatch, tmp_path):
-    """A generator whose defaults and arguments are its own, for the time of a test."""
+    """Register a generator with arguments and defaults of its own, for one test."""
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "__init__.py").touch()
     (tmp_path / "toys" / "generator.py").write_text(TOY)

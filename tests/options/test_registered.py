@@ -81,7 +81,7 @@ class Base:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package whose files have never been run."""
+    """Provide a package whose files have never been imported."""
     (tmp_path / "more").mkdir()
     for name, text in (("__init__", ""), ("base", BASE), ("helpers", RUN)):
         (tmp_path / "more" / f"{name}.py").write_text(text)
@@ -107,7 +107,7 @@ def test_they_are_those_of_the_imported_parts(decorator):
 
 @pytest.mark.parametrize("decorator", REGISTRIES)
 def test_no_file_of_ours_has_to_be_run(decorator, monkeypatch):
-    """A help that imports a file which imports PyTorch takes seconds."""
+    """A file that has to be imported would import PyTorch, which takes seconds."""
     monkeypatch.setattr(registered, "parameters", lambda builder: pytest.fail(f"the file of {builder} was run"))
     read_parts.cache_clear()
     read_source.cache_clear()

@@ -64,7 +64,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def drawn(o, **more):
-    """Take a folder, and leave a result there."""
+    """Occupy a folder, and write a result to it."""
     o = with_folder(o, "drawn")
     record_for(o, "draw", **more).write()
     (o.exp_dir / "picture.png").write_bytes(b"picture")

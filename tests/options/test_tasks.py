@@ -36,7 +36,7 @@ class Blur(Task):
 
 @pytest.fixture
 def more_tasks(monkeypatch, tmp_path):
-    """The name of a package with one task, which is registered for one test."""
+    """Provide the name of a package with one task, which is registered for one test."""
     (tmp_path / "more_tasks").mkdir()
     (tmp_path / "more_tasks" / "__init__.py").touch()
     (tmp_path / "more_tasks" / "blur.py").write_text(BLUR)

@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 @pytest.fixture
 def own_process(monkeypatch, tmp_path):
-    """In another folder; and what a script does to its process stays in this test."""
+    """Run the test in another folder, and undo what a script changes in its process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -27,7 +27,7 @@ def own_process(monkeypatch, tmp_path):
 
 @pytest.fixture
 def script(own_process, monkeypatch, capsys):
-    """Runs a script: (exit code, stdout, stderr)."""
+    """Provide a function that runs a script and returns (exit code, stdout, stderr)."""
 
     def call(name, *arguments):
         monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), *map(str, arguments)])
@@ -56,7 +56,7 @@ def build_model():
 
 @pytest.fixture(scope="session")
 def save_model():
-    """Write a model to a file that scripts load: its path."""
+    """Write a model to a file that scripts can load, and return its path."""
 
     def call(path, model, **metadata):
         checkpoint.save(path, dict(model.state_dict()), {**model_metadata(model), **metadata})

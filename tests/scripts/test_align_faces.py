@@ -16,7 +16,7 @@ FIVE = np.array([[180.0, 210.0], [240.0, 205.0], [212.0, 240.0], [190.0, 270.0],
 
 @pytest.fixture
 def align_faces(script, tmp_path):
-    """Runs the script on tmp_path/in: (exit code, stdout, stderr)."""
+    """Provide a function that runs the script on tmp_path/in and returns (exit code, stdout, stderr)."""
 
     def call(*flags, source=tmp_path / "in", out=tmp_path / "out"):
         return script("align_faces.py", "--data_path", source, "--exp_dir", out, "--output_size", 64, *flags)
@@ -26,7 +26,7 @@ def align_faces(script, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three photos without faces, of which landmarks can be given."""
+    """Provide three photos without faces, for which landmarks can be given."""
     rng = np.random.default_rng(0)
     for name in ("a.png", "deep/b.jpg", "a.bmp"):
         path = tmp_path / "in" / name
@@ -73,7 +73,7 @@ def test_what_is_done_is_not_done_again(align_faces, folder, tmp_path):
     first = (out / "manifest.jsonl").read_text()
 
     def rewritten(*flags):
-        """The pictures that a further run writes."""
+        """Return the pictures that a further run writes."""
         for path in pictures:
             if path.exists():
                 os.utime(path, ns=(10**18, 10**18))
@@ -97,7 +97,7 @@ def test_what_is_done_is_not_done_again(align_faces, folder, tmp_path):
 
 
 def test_a_killed_run_goes_on(align_faces, folder, tmp_path):
-    """The manifest of a run that died in a line; a photo that came later does not take a name that is in use."""
+    """The manifest ends in the middle of a line, and a later photo must not take a name that is in use."""
     given = write_landmarks(tmp_path / "given.json", ["a.png", "a.bmp", "deep/b.jpg"])
     out = tmp_path / "out"
     align_faces("--landmarks", given)
@@ -196,7 +196,7 @@ def test_landmarks_count_the_pixels_of_the_file(align_faces, folder, tmp_path, m
 
 
 def test_found_faces_and_given_boxes(align_faces, tmp_path):
-    """A photo with two faces; then its own boxes, in which dlib looks for the landmarks."""
+    """A photo has two faces; their boxes are then given, and dlib looks for landmarks in them."""
     astronaut = data.astronaut()
     pair = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
     (tmp_path / "in").mkdir()

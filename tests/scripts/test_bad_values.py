@@ -45,7 +45,7 @@ class Command(typing.NamedTuple):
 
     @property
     def required(self) -> list[str]:
-        """What must be given for the rest to be looked at."""
+        """Return the words that must be given so that the other flags are checked."""
         flags = parse._flags(self.settings)
         missing = [flag.name for flag in flags.values() if flag.required]
         words = WORDS.get(self.name, [])
@@ -54,7 +54,7 @@ class Command(typing.NamedTuple):
 
 @pytest.fixture(scope="module")
 def commands():
-    """All commands: what each hands to `run`."""
+    """List all commands with what each passes to `run`."""
     commands = []
     with pytest.MonkeyPatch.context() as patch:  # which ends also where a script fails
         patch.setattr(sys, "path", [str(SCRIPTS[0].parent), *sys.path])
@@ -71,12 +71,12 @@ def commands():
 
 
 def numeric(hint: object) -> bool:
-    """Whether numbers are among what an annotation allows."""
+    """Return whether an annotation allows numbers."""
     return hint in (int, float) or any(numeric(part) for part in typing.get_args(hint))
 
 
 def numbers_of(settings: object):
-    """Yield (what replaces a number of these settings or of those in them, its name, its annotation)."""
+    """Yield (a function that replaces a number of the settings, its name, its annotation), also for nested settings."""
     hints = typing.get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
         value = getattr(settings, field.name)
@@ -120,7 +120,7 @@ def test_no_number_is_taken_that_is_none(commands):
 
 
 def test_what_counts_or_seeds_is_bounded_where_it_is_declared(commands):
-    """A plain int or float says nothing of its range: it needs a reason to be one."""
+    """A plain int or float has no range, so it needs a reason."""
     free = {
         "truncation_psi",
         "ada_target",
@@ -140,7 +140,7 @@ def test_what_counts_or_seeds_is_bounded_where_it_is_declared(commands):
 
 @pytest.fixture
 def parsers_once(monkeypatch):
-    """Build the parser of each class of settings once for all texts: it is the same, and takes ten times the rest."""
+    """Build the parser of each class of settings only once, because building it takes most of the time."""
     build, built = ParserSpecification.from_callable_or_type, {}
 
     def once(f, **about):

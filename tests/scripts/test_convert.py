@@ -29,7 +29,7 @@ def tiny(name="e4e", **settings):
 
 @pytest.fixture
 def published(tmp_path):
-    """A file as the published code writes it, with narrow layers."""
+    """Write a file in the format of the published code, with narrow layers."""
     torch.save(to_official(tiny()), tmp_path / "published.pt")
     return tmp_path / "published.pt"
 
@@ -118,7 +118,7 @@ def test_to_rosinality_refuses_what_it_cannot_hold(script):
 
 
 def lucidrains_file(path):
-    """Names and shapes of that project's file, of 16 px."""
+    """Write a file with the names and shapes of lucidrains' project, for 16 px."""
     own = GENERATORS.build("lucidrains", 16, 3, 8, 64, 8, 2)
     names, shapes = tensor_names(3, 2, learned_const=True), own.state_dict()
     state = {theirs.replace(".", "E.", 1): torch.randn(shapes[ours].shape) for ours, theirs in names.items()}

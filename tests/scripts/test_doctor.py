@@ -18,7 +18,7 @@ from stylegan2.runtime.images import write_image
 
 @pytest.fixture
 def wide(tmp_path):
-    """Pictures that are twice as wide as high, and of nothing."""
+    """Provide pictures of noise that are twice as wide as high."""
     for number in range(5):
         colours = np.random.default_rng(number).integers(0, 256, (70, 140, 3), np.uint8)
         write_image(tmp_path / "my things" / f"{number}.png", colours)

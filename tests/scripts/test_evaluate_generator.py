@@ -17,7 +17,7 @@ from stylegan2.runtime.images import read_image, write_image
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Holds generator.safetensors and images/."""
+    """Provide a folder with generator.safetensors and images/."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     generator = GENERATORS.build("stylegan2", 32, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=1)
     stylegan2.save_generator(tmp_path / "generator.safetensors", generator, {})

@@ -81,7 +81,7 @@ SLOW = ("evaluate", "train_psp", "train_segmenter")
 
 
 class Full:
-    """A file that takes a few bytes before the disk is full."""
+    """A file to which only a few bytes can be written."""
 
     def __init__(self, file, room: int) -> None:
         self.file, self.room = file, room
@@ -106,7 +106,7 @@ class Full:
 
 @pytest.fixture
 def inputs(own_process):
-    """What the commands read, in the folder of the test."""
+    """Provide the inputs of the commands in the folder of the test."""
     sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "mapping_layers": 1}
     save_generator(Path("g.safetensors"), GENERATORS.build("stylegan2", 16, **sizes), {})
     save_directions(Path("d.safetensors"), Directions(("a",), torch.eye(8)[:1], torch.ones(1), (0,)), {})
@@ -130,7 +130,7 @@ def check_sentence(code: int, printed: str) -> None:
 @pytest.mark.parametrize("files_before", [0, 1])
 @pytest.mark.parametrize("command", [c if c not in SLOW else pytest.param(c, marks=pytest.mark.slow) for c in COMMANDS])
 def test_a_full_disk_is_one_sentence(script, inputs, monkeypatch, model_file, command, files_before, room):
-    """It is full from the start, or after a first file, which for most commands is the record of the run."""
+    """The disk is full from the start, or after the first file, which most commands use for the record of the run."""
     written = []
 
     def full(path, mode="r", *rest, **options):
@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_sentence(script, inputs, monkeypatch, model_file, co
 
 @pytest.fixture
 def small_disk(request, own_process):
-    """A folder `out` on a disk of a few pages, which is full soon."""
+    """Provide a folder `out` on a disk of a few pages."""
     Path("out").mkdir()
     size = f"size={request.param}k"
     if sys.platform != "linux" or subprocess.run(["mount", "-t", "tmpfs", "-o", size, "psp", "out"]).returncode:
@@ -169,7 +169,7 @@ def small_disk(request, own_process):
 @pytest.mark.parametrize("small_disk", [8, 16, 32], indirect=True)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_small_disk_fills(script, inputs, small_disk, model_file, command):
-    """Also what is appended, such as manifests and numbers of a training, meets the end of the disk."""
+    """Files that grow, such as manifests and logs of a training, also reach the end of the disk."""
     code, _, printed = script(*[str(model_file) if word == "MODEL" else word for word in COMMANDS[command]])
     if code:
         check_sentence(code, printed)

@@ -27,7 +27,7 @@ from tests.hostile import answer
 
 
 def forged(path, tensors, text):
-    """Write a checkpoint whose metadata are any text, with the right SHA-256."""
+    """Write a checkpoint with arbitrary text as metadata and the correct SHA-256."""
     header = checkpoint._header(tensors, text)
     parts = [len(header).to_bytes(8, "little"), header]
     parts += [bytes(checkpoint._bytes(tensors[name])) for name in checkpoint._storage_order(tensors)]
@@ -42,7 +42,7 @@ def generator():
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory, generator):
-    """Import here what every child would otherwise import for itself."""
+    """Import modules here, so that not every child process has to."""
     path = tmp_path_factory.mktemp("warm") / "g.safetensors"
     stylegan2.save_generator(path, generator, {})
     stylegan2.load(path)

@@ -34,7 +34,7 @@ def listing(folder):
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
-    """Run in a folder some levels deep; afterwards nothing lies above `out`, and nothing that was there has changed."""
+    """Run the test in a deep folder, and check afterwards that nothing outside `out` was written or changed."""
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
@@ -59,7 +59,7 @@ def picture(k=0):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder whose files have every name that this disk can hold; (folder, number of files)."""
+    """Provide (a folder with every file name that this disk can store, number of files)."""
     folder = tmp_path / "photos"
     count = 0
     for k, name in enumerate(FILES):

@@ -31,7 +31,7 @@ RESOLUTION = 32
 
 @pytest.fixture
 def infer(model_file, tmp_path):
-    """Runs the command in this process; gives its exit code."""
+    """Provide a function that runs the command in this process and returns its exit code."""
 
     def call(source, *flags, out=tmp_path / "out", model=model_file):
         arguments = ["--data_path", source, "--exp_dir", out, "--checkpoint_path", model, *flags]
@@ -49,7 +49,7 @@ def statuses(out):
 
 
 def picture(size=40, seed=0):
-    """A smooth picture, different in each corner."""
+    """Make a smooth picture that differs in each corner."""
     corners = np.random.default_rng(seed).integers(0, 255, (3, 2, 3), dtype=np.uint8)
     return Image.fromarray(corners).resize((size, size), Image.Resampling.BICUBIC)
 
@@ -300,7 +300,7 @@ def hostile_folder(folder):
 
 
 def test_a_hostile_folder(infer, tmp_path, capsys):
-    """Right pixels or one clear line each."""
+    """Each file gives the correct pixels or one clear line."""
     hostile_folder(tmp_path / "in")
     assert infer(tmp_path / "in", "--no_align") == 1
     status_of = statuses(tmp_path / "out")
@@ -336,7 +336,7 @@ def test_file_names_that_are_no_text(infer, tmp_path, capsys):
 
 
 def run_script(*flags):
-    """In this process, with the exit codes of a program."""
+    """Run a script in this process, with the exit codes of a program."""
     argv = sys.argv
     sys.argv = [str(SCRIPT), *map(str, flags)]
     try:
@@ -406,7 +406,7 @@ def test_an_interrupted_run_lists_what_it_did(infer, tmp_path, monkeypatch):
 
 
 def test_photos_of_people(photos, infer, tmp_path):
-    """Four of the photos with their faces, twice: the same results."""
+    """Four photos give their faces, and a second run gives the same results."""
     for file in sorted((photos / "photos").glob("*.jpg"))[:4]:
         save(tmp_path / "in" / file.name, Image.open(file))
     assert infer(tmp_path / "in") == 0

@@ -30,7 +30,7 @@ def script(script):
 
 @pytest.fixture
 def generator(tmp_path):
-    """Also at tmp_path/g.safetensors."""
+    """Provide a generator, which is also stored in tmp_path/g.safetensors."""
     torch.manual_seed(0)
     network = GENERATORS.build(
         "stylegan2", SIDE, z_dim=8, w_dim=8, channel_base=256, channel_max=16, mapping_layers=2

@@ -89,7 +89,7 @@ def test_a_file_is_kept(script, name):
 
 
 def test_codes_of_other_people_stay(script, model_file, photos):
-    """What lost somebody five people: projecting one picture into the folder of an inference."""
+    """Projecting one picture into the folder of an inference once deleted the codes of five people."""
     generator = ["--checkpoint_path", model_file]
     for number, folder in enumerate(("one", "two")):
         Path(folder).mkdir()

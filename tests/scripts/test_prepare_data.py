@@ -13,7 +13,7 @@ from datasets.synthetic import HELD_OUT_SEED, SyntheticFaces
 
 @pytest.fixture
 def prepare_data(script, tmp_path):
-    """Runs the script on tmp_path/in: (exit code, stdout, stderr)."""
+    """Provide a function that runs the script on tmp_path/in and returns (exit code, stdout, stderr)."""
 
     def call(*flags, source=tmp_path / "in", out=tmp_path / "out.zip"):
         arguments = ["--data_path", source, "--out", out, "--resolution", 16, "--workers", 2]

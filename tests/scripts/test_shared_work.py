@@ -25,7 +25,7 @@ NEEDS_PROC = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fi
 
 
 def write_photos(folder, count, size=(210, 240)):
-    """Photos without faces, all different."""
+    """Write different photos without faces."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(count):
@@ -35,18 +35,18 @@ def write_photos(folder, count, size=(210, 240)):
 
 
 def contents(folder):
-    """{name: bytes} of what a run left, but for what says when and how it ran."""
+    """Return {name: bytes} of the results of a run, without times and settings of the machine."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "config.yaml"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def differing(one, other):
-    """The names of files in which two folders differ."""
+    """Return the names of the files that differ between two folders."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def run_alone(script, settings, *words):
-    """Run a script's main in this process, which finds nothing wrong."""
+    """Run a script's main in this process, and check that it succeeds."""
     assert not script.main(parse(settings, args=list(map(str, words))))
 
 
@@ -59,7 +59,7 @@ def photos(tmp_path_factory):
 
 
 def align(photos, out, group=None, wrong=("0007.png",)):
-    """Align photos but one by landmarks that are given."""
+    """Align all photos but one by given landmarks."""
     files = sorted(photos.iterdir())
     given = {file.name: [FIVE + (10_000 if file.name in wrong else n)] for n, file in enumerate(files)}
     return align_folder(files, Aligner(photos, 32, GivenFaces(given)), out, 2, group)
@@ -93,7 +93,7 @@ class Dying(Aligner):
 
 
 def test_what_a_lost_process_left_is_done_by_the_next_run(photos, tmp_path, capsys):
-    """The others do the rest, and a further run what the lost one had taken."""
+    """The other processes continue, and the next run processes the photos that the lost process had taken."""
     files, out = sorted(photos.iterdir()), tmp_path / "out"
     given = GivenFaces({file.name: [FIVE + n] for n, file in enumerate(files)})
 
@@ -171,7 +171,7 @@ def flags_of(photos, model_file, *flags):
 
 
 def check_translations(one, other):
-    """The same files, entries and order; floats as far as they may depend on the batch that a photo was in."""
+    """Check that files, entries and order are equal, and floats up to the rounding of different batches."""
     assert contents(one).keys() == contents(other).keys()
     first, second = (json.loads((out / "manifest.json").read_text()) for out in (one, other))
     assert all(entry.pop("seconds") >= 0 for entry in (*first, *second))
@@ -202,7 +202,7 @@ def test_an_interrupted_inference_goes_on(in_this_group, photos, model_file, tmp
     out, written = tmp_path / "out", []
 
     def translate(until=None, *flags):
-        """The pictures that a run writes, until it is interrupted behind so many."""
+        """Return the pictures that a run writes before it is interrupted after some of them."""
         del written[:]
 
         def write(path, array):
@@ -315,7 +315,7 @@ def test_a_killed_preparation_goes_on(tmp_path, size):
     launcher = torchrun(size, "prepare_data.py", *flags, out)
 
     def count():
-        """How many pictures are recorded."""
+        """Return the number of recorded pictures."""
         return sum(len(path.read_bytes().splitlines()) for path in tmp_path.glob(".out.zip.parts/*/*.jsonl"))
 
     assert kill_one(launcher, lambda: count() > 40) == size
@@ -336,7 +336,7 @@ def test_a_killed_preparation_goes_on(tmp_path, size):
 
 
 def figures(out):
-    """metrics.json without the seconds, which are never the same."""
+    """Read metrics.json without the seconds, which differ between runs."""
     text = (out / "metrics.json").read_text()
     return json.loads(text, object_hook=lambda entry: {k: v for k, v in entry.items() if k != "seconds_per_image"})
 
@@ -359,7 +359,7 @@ def evaluation(photos, model, out):
 
 @pytest.fixture(scope="module")
 def task_model(tmp_path_factory, build_model):
-    """A model of a task whose outputs are measured in groups, and for their diversity."""
+    """Provide a model of a task that is evaluated in groups, and for its diversity."""
     path = tmp_path_factory.mktemp("model") / "task.safetensors"
     psp.save_model(path, build_model(), {"task": "super_resolution"})
     return path

@@ -19,7 +19,7 @@ RESOLUTION = 32
 
 @pytest.fixture
 def script(script, model_file, tmp_path):
-    """Runs a script on the pictures: (exit code, stderr)."""
+    """Provide a function that runs a script on the pictures and returns (exit code, stderr)."""
 
     def call(name, *flags, out=tmp_path / "out", model=model_file):
         common = ["--data_path", tmp_path / "in", "--exp_dir", out, "--checkpoint_path", model, "--device", "cpu"]
@@ -31,7 +31,7 @@ def script(script, model_file, tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two aligned pictures."""
+    """Provide two aligned pictures."""
     (tmp_path / "in").mkdir()
     for i in range(2):
         corners = np.random.default_rng(i).integers(0, 255, (3, 2, 3), dtype=np.uint8)

@@ -33,7 +33,7 @@ def training(script):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Two classes of noise."""
+    """Provide noise images of two classes."""
     path = tmp_path_factory.mktemp("data") / "pictures"
     for n, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), np.uint8)):
         write_image(path / ("left", "right")[n % 2] / f"{n}.png", pixels)

@@ -22,7 +22,7 @@ def test_the_target_is_the_same_person_upright_in_the_same_light():
 
 
 class Recorder:
-    """Stands for the faces and notes the yaw of each source."""
+    """A substitute for the faces, which records the yaw of each source."""
 
     seed = 0
 

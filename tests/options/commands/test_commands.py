@@ -61,7 +61,7 @@ def test_a_command_runs_its_script(name):
 
 
 def test_helps_do_not_wait_for_pytorch():
-    """Nor do settings: reading them imports neither PyTorch nor NumPy."""
+    """Importing the settings imports neither PyTorch nor NumPy."""
     done = subprocess.run([sys.executable, "-c", OF_ALL], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == [*(f"{name} 0 True" for name in COMMANDS), "heavy: []"], done.stderr
 
@@ -119,7 +119,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def test_hugging_face_datasets_may_be_installed(tmp_path):
-    """`datasets` is ours in the command's process, and theirs wherever else psp is imported."""
+    """`datasets` is this project's package in the process of the command, and Hugging Face's elsewhere."""
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("load_dataset = 'theirs'\n")
     both = os.pathsep.join([str(tmp_path), str(ROOT)])

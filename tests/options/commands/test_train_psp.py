@@ -15,7 +15,7 @@ LIGHT = {"batch_size": 16, "learning_rate": 1e-3, "decay_from": 0.3, "max_steps"
 
 @pytest.fixture
 def large(tmp_path):
-    """A generator of 256 px."""
+    """Provide the file of a generator of 256 px."""
     sizes = {"z_dim": 8, "w_dim": 8, "channel_base": 256, "channel_max": 8, "mapping_layers": 1}
     stylegan2.save_generator(tmp_path / "large.safetensors", GENERATORS.build("stylegan2", 256, **sizes), {})
     return str(tmp_path / "large.safetensors")
