@@ -122,10 +122,10 @@ class Ranger(torch.optim.Optimizer):
             state["step"] = step
         means, squares, slow = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "slow"))
         beta2 = group["betas"][1]
-        grads = [laid_out_like(centralize(p.grad), p) for p in parameters if p.grad is not None]
+        grads = [with_strides_of(centralize(p.grad), p) for p in parameters if p.grad is not None]
         bad = None if skip is None else skip > 0
         scale = rectification(step, beta2, group["n_sma_threshold"])
-        if scale is not None and _lie_alike(parameters, grads, means, squares):
+        if scale is not None and _have_equal_strides(parameters, grads, means, squares):
             _adaptive_step(parameters, grads, means, squares, step, scale, group, bad)
         else:
             _plain_step(parameters, grads, means, squares, step, scale, group, bad)
@@ -201,7 +201,7 @@ def _plain_step(
         torch._foreach_add_(parameters, torch._foreach_mul(means, torch.where(bad, 0.0, -step_size)))
 
 
-def _lie_alike(*groups: list[Tensor]) -> bool:
+def _have_equal_strides(*groups: list[Tensor]) -> bool:
     """Return whether each parameter has the strides of its gradient and moments, which a fused step does not check."""
     return all(len({tensor.stride() for tensor in tensors}) == 1 for tensors in zip(*groups, strict=True))
 
@@ -216,7 +216,7 @@ def centralize(grad: Tensor) -> Tensor:
     return grad.sub_(grad.mean(dim=tuple(range(1, grad.ndim)), keepdim=True))
 
 
-def laid_out_like(grad: Tensor, parameter: Tensor) -> Tensor:
+def with_strides_of(grad: Tensor, parameter: Tensor) -> Tensor:
     """Return a gradient with the strides of its parameter, which an update of all parameters at once needs.
 
     Gradients of 1 x 1 convolutions may have other strides in dimensions of size 1.

@@ -1,7 +1,7 @@
-"""The published models as plain formulas on the tensors of their files, with which ours are compared.
+"""Compute the published models by plain formulas on the tensors of their files, to compare ours with them.
 
-Written down from the papers (pSp arXiv 2008.00951, e4e 2102.02766, ReStyle 2104.02699) and the layout of the files,
-slowly and simply; nothing here is shared with the networks of this package.
+The formulas are written down from the papers (pSp arXiv 2008.00951, e4e 2102.02766, ReStyle 2104.02699) and the layout
+of the files. They are slow and simple, and share nothing with the networks of this package.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,8 @@
-"""Other projects' generators as plain formulas on the tensors of their files, to compare ours with.
+"""Compute other projects' generators by plain formulas on the tensors of their files, to compare ours with them.
 
-Written down from the papers (StyleGAN2, arXiv 1912.04958; lucidrains' departures from it) and the layout of the files,
-slowly and simply: a kernel of its own for each sample. Nothing here is shared with the networks of this package.
+The formulas are written down from the papers (StyleGAN2, arXiv 1912.04958; lucidrains' departures from it) and the
+layout of the files. They are slow and simple: each sample has a kernel of its own. Nothing here is shared with the
+networks of this package.
 """
 
 import math

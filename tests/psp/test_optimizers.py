@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from psp.optimizers import Ranger, _lie_alike, laid_out_like
+from psp.optimizers import Ranger, _have_equal_strides, with_strides_of
 from stylegan2.runtime import checkpoint
 from stylegan2.runtime.tensors import load_optimizer, optimizer_tensors
 
@@ -170,10 +170,10 @@ def test_gradients_get_the_layout_of_their_parameters():
     other = torch.nn.Parameter(own.detach().clone())
     gradient = torch.randn(4, 3, 1, 1)
     assert gradient.stride() != own.stride()
-    found = laid_out_like(gradient, own)
+    found = with_strides_of(gradient, own)
     assert found.stride() == own.stride()
     assert torch.equal(found, gradient)
-    assert laid_out_like(found, own) is found
+    assert with_strides_of(found, own) is found
     run(Ranger([own], lr=0.03), [own], [[gradient]] * 7)
     run(Ranger([other], lr=0.03), [other], [[found]] * 7)
     assert torch.equal(own, other)
@@ -201,7 +201,7 @@ def test_moments_of_another_layout_are_updated_in_theirs():
         run(optimizer, [parameter], gradients[:3])
     for key in ("exp_avg", "exp_avg_sq"):
         optimizers[1].state[other][key] = optimizers[1].state[other][key].contiguous()
-    assert not _lie_alike([other], [optimizers[1].state[other]["exp_avg"]])
+    assert not _have_equal_strides([other], [optimizers[1].state[other]["exp_avg"]])
     for optimizer, parameter in zip(optimizers, (own, other), strict=True):
         run(optimizer, [parameter], gradients[3:])
     torch.testing.assert_close(own, other)
