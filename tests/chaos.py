@@ -36,12 +36,12 @@ from tests.groups import torchrun  # noqa: E402
 
 STARTS = 4.0  # seconds that torchrun takes to its first step
 GAN = (
-    "train_stylegan2.py --resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --batch_size 4 --total_nimg 400 "
-    "--save_interval 40 --log_interval 40 --image_interval 200 --workers 1 --device cpu"
+    "train_stylegan2.py --resolution 32 --channel_base 128 --channel_max 8 --z_dim 8 --batch_size 4 --total_nimg 240 "
+    "--save_interval 24 --log_interval 24 --image_interval 120 --workers 1 --device cpu"
 )
 PSP = (
-    "train_psp.py --max_steps 60 --batch_size 2 --save_interval 5 --board_interval 5 --image_interval 20 "
-    "--val_interval 25 --test_batch_size 2 --workers 1 --device cpu --lpips_lambda 0 --id_lambda 0 "
+    "train_psp.py --max_steps 40 --batch_size 2 --save_interval 4 --board_interval 4 --image_interval 20 "
+    "--val_interval 18 --test_batch_size 16 --workers 1 --device cpu --lpips_lambda 0 --id_lambda 0 "
     "--stylegan_weights GENERATOR"
 )
 STYLES = "--w_dim 8 --mapping_layers 1"
@@ -166,6 +166,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--only", help="names of trainings, with commas between")
     o = parser.parse_args()
+    importlib.import_module("torch._dynamo")  # which optimizers need at their first step
     for script in {word for words in TRAININGS.values() for word in words.split() if word.endswith(".py")}:
         importlib.import_module(script.removesuffix(".py"))
     chosen = o.only.split(",") if o.only else list(TRAININGS)

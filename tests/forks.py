@@ -2,7 +2,8 @@
 
 `PROGRAMS` runs scripts and modules as `python` would. Its server has imported installed packages alone, so that each
 program imports this project's modules itself. `CALLS` calls functions, and its server has imported them all. A server
-starts with its first process, one for each process of pytest, and has no threads. Linux and macOS.
+starts with its first process, one for each process of pytest, and has no threads. Optimizers import `torch._dynamo` at
+their first step, which costs more than the steps of most tests. Linux and macOS.
 """
 
 import atexit
@@ -27,7 +28,8 @@ from types import ModuleType
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INSTALLED = ("torch", "torchvision", "torch.utils.tensorboard", "scipy.ndimage", "PIL.Image", "yaml", "tyro", "tqdm")
+INSTALLED = ("torch", "torchvision", "torch.utils.tensorboard", "scipy.ndimage", "PIL.Image", "yaml", "tyro", "tqdm",
+             "pydantic", "filelock", "torch._dynamo")  # fmt: skip
 OURS = ("psp", "psp.loading", "psp.trainer", "stylegan2", "stylegan2.convert", "stylegan2.trainer", "datasets.folder",
         "datasets.loader", "datasets.tasks", "hypothesis", "pytest")  # fmt: skip
 LENGTH = struct.Struct("q")

@@ -40,7 +40,8 @@ class EqualLinear(nn.Module):
         scale_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        # In place: on the meta device, most other arithmetic imports PyTorch's compiler, which takes half a second.
+        self.weight = nn.Parameter(torch.randn(out_features, in_features).div_(lr_multiplier))
         self.bias = nn.Parameter(torch.full([out_features], float(bias_init) / lr_multiplier))
         self.lr_multiplier = lr_multiplier
         self.activate = activate
