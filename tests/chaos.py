@@ -109,9 +109,14 @@ def finish(training: str, folder: Path) -> float:
     """Run a training to its end: the seconds it took. RuntimeError: it fails."""
     began = time.monotonic()
     if start(training, folder).wait() != 0:
-        log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
-        raise RuntimeError(f"{training} failed:\n{log[-3000:]}")
+        raise failure(training, folder)
     return time.monotonic() - began
+
+
+def failure(training: str, folder: Path) -> RuntimeError:
+    """Say what a training that nobody has killed printed before it failed."""
+    log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+    return RuntimeError(f"{training} failed:\n{log[-3000:]}")
 
 
 def descendants(pid: int) -> list[int]:
@@ -137,6 +142,8 @@ def kill(training: str, folder: Path, draw: random.Random, longest: float) -> st
             break
         time.sleep(0.0005 if in_a_save else 0.05)
     if process.poll() is not None:
+        if process.returncode != 0:
+            raise failure(training, folder)
         return None
     for pid in [process.pid, *descendants(process.pid)] if signum == signal.SIGKILL else [process.pid]:
         try:
