@@ -112,7 +112,7 @@ def move_codes(generator: Generator, codes: Codes, moves: Sequence[Move], dampin
     w_plus, changes = codes.w_plus, [move.features(codes) for move in moves]
     for move, change in zip(moves, changes, strict=True):
         w_plus = move(w_plus) if change is None else w_plus  # [N, num_ws, w_dim]
-    edited = edited_codes(generator, codes, w_plus, damping)
+    edited = edited_codes(generator, codes, w_plus, damping, local=True)
     for change in changes:
         if change is not None and edited.features is not None:
             edited = edited._replace(features=edited.features + change)  # [N, C, r, r]

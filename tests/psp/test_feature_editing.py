@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psp.feature_editing import damped, edited_codes
+from psp.feature_editing import damped, edited_codes, share_of_edit
 from psp.model import Codes, rendered
 from stylegan2.networks.registry import GENERATORS
 
@@ -75,3 +75,23 @@ def test_damping_does_not_depend_on_the_unit_of_the_features():
     random = torch.Generator().manual_seed(0)
     correction, change = torch.randn(2, 1, 4, 8, 8, generator=random)
     torch.testing.assert_close(damped(1000 * correction, 1000 * change), 1000 * damped(correction, change))
+
+
+def test_a_local_edit_changes_the_cells_of_the_largest_changes(generator, codes):
+    change = torch.full((1, 4, 8, 8), 0.01)
+    change[..., :4, :4] = 1.0
+    share = share_of_edit(change)
+    assert share.shape == (1, 1, 8, 8)
+    assert (share[..., :3, :3] == 1).all()
+    assert (share[..., 6:, 6:] < 0.05).all()
+    assert torch.equal(share_of_edit(torch.zeros(1, 4, 8, 8)), torch.zeros(1, 1, 8, 8))
+
+    still = edited_codes(generator, codes, codes.w_plus.clone(), local=True)
+    assert torch.equal(still.features, codes.features)
+    moved = codes.w_plus + 0.5 * torch.randn(8, generator=torch.Generator().manual_seed(2))
+    own = [generator.synthesis.features_at(w, 8) for w in (codes.w_plus, moved)]
+    local, everywhere = (edited_codes(generator, codes, moved, local=local).features for local in (True, False))
+    before, far = own[0] + codes.features, own[1] + everywhere
+    near = own[1] + local  # between the unedited features and those of an edit everywhere
+    torch.testing.assert_close((near - before).norm() + (far - near).norm(), (far - before).norm(), rtol=0.1, atol=0)
+    assert (near - before).norm() < 0.99 * (far - before).norm()
