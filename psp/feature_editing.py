@@ -5,6 +5,8 @@ generator's own features under the edit, F(w') - F(w). StyleFeatureEditor (Bobko
 section 3.3) learns a network for this. Here the correction c is damped, without training, in each cell of the map where
 the features change: c' = c / (1 + (k |F(w') - F(w)| / |c|)^2). Feature-Style Encoder (Yao et al. 2022, arXiv
 2202.02183) keeps c unchanged, which is k = 0.
+
+An edit of an attribute is local: cells that change much less than others keep more of F(w) + c.
 """
 
 from typing import cast

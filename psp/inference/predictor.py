@@ -238,9 +238,10 @@ class Predictor:
     def edit(self, faces: Face | Sequence[Face], **strengths: float) -> Face | list[Face]:
         """Move faces along directions, as in `edit(face, smile=2.0, yaw=-1.0)`.
 
-        If a face leaves the range in which the generator usually has samples, a warning is issued. A correction of
-        features gives way where the edit changes something (see `psp.feature_editing`), and the opposite edit does
-        not bring it back: start each edit from the face that `invert` returned.
+        If a face leaves the range in which the generator usually has samples, a warning is issued. Where a direction
+        knows what its attribute changes in the features (`psp.attribute_changes`), these move. Otherwise w_plus moves,
+        and a correction of features gives way where the edit changes something (see `psp.feature_editing`), which the
+        opposite edit does not undo: start each edit from the face that `invert` returned.
 
         Args:
             faces: A face from `invert` or `edit`, or a list of faces.
