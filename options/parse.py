@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import sys
 import threading
 import typing
@@ -104,8 +105,22 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, field.name)
         if is_dataclass(value):
             check_settings(value)
-        elif isinstance(value, Path) and field.name in (FOLDER, FILE):
+            continue
+        if isinstance(value, Path) and field.name in (FOLDER, FILE):
             check_place(field.name, value)
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(part, str | Path):
+                _check_is_no_pipe(field.name, part)
+
+
+def _check_is_no_pipe(name: str, value: str | Path) -> None:
+    """Refuse a named pipe or a device, which could be waited for, or read, for ever."""
+    try:
+        mode = os.stat(value).st_mode
+    except (OSError, ValueError):  # text that is no path, or a path to be made
+        return
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise UserError(f"{name} cannot be {str(value)!r}: it is a pipe or a device, not a file")
 
 
 def run(

@@ -14,6 +14,8 @@ from stylegan2.networks.sizes import check_sizes
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.ranges import Count, NotNegative, Threads
 
+MAX_FACES = 10_000_000  # procedural faces, which take weeks to render
+OTHER_ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 PHOTO_SETTINGS = ("crop", "channels", "labels", "min_side", "max_aspect", "keep_duplicates")
 """settings that apply to photos but not to procedural faces"""
 
@@ -28,7 +30,7 @@ class PrepareData(Configured):
     """side of the images in pixels: a power of two"""
     data_path: Annotated[Path | None, tyro.conf.arg(aliases=["--data", "--source"])] = None
     """folder of photos, searched with its subfolders, a zip file of them, or WebDataset shards; also by URL"""
-    synthetic: NotNegative = 0
+    synthetic: Annotated[int, Interval(ge=0, le=MAX_FACES)] = 0
     """number of procedural faces to render instead of photos, so that no training has to render them"""
     shards: Annotated[NotNegative, tyro.conf.arg(aliases=["--shard_size"])] = 0
     """pictures per WebDataset shard; with shards, --out is a folder with 000000.tar and so on"""
@@ -60,6 +62,10 @@ class PrepareData(Configured):
         check_sizes(self.resolution, self.channels, "skip")
         if self.shards and self.out.suffix.lower() in (".zip", ".tar"):
             raise UserError("--shards writes several tar files: give a folder with --out")
+        if self.out.suffix.lower() in OTHER_ARCHIVES:
+            raise UserError(
+                f"--out cannot be {str(self.out)!r}: give a .zip file or a folder; --shards N writes tar files"
+            )
         if self.data_path is None:
             self._check_synthetic()
         elif self.out.resolve().is_relative_to(self.data_path.resolve()) and self.out.suffix.lower() != ".zip":

@@ -1,5 +1,6 @@
 """Invalid values of every flag of every command give one sentence."""
 
+import os
 import runpy
 import sys
 import typing
@@ -206,3 +207,21 @@ def test_places_where_nothing_can_be_written(commands, tmp_path):
                     )
                     raise AssertionError(settings)
                 assert words in with_flags(refusal(caught.value) or str(caught.value), command.settings)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX thing")
+def test_no_command_waits_for_a_pipe_or_reads_a_device(commands, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    tried = 0
+    for command in commands:
+        for flag in parse._flags(command.settings).values():
+            if not flag.name.endswith(
+                ("data", "data_path", "labels", "landmarks", "checkpoint_path", "generator", "out")
+            ):
+                continue
+            for place in (tmp_path / "pipe", Path("/dev/zero")):
+                words = [*command.required, flag.name, str(place)]
+                with pytest.raises(UserError) as caught:
+                    parse.parse(command.settings, command.presets, args=words)
+                tried += "it is a pipe or a device, not a file" in str(caught.value)
+    assert tried > 40
