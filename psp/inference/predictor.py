@@ -229,7 +229,7 @@ class Predictor:
         mixing = Mixing(rows, outputs, seed=seed) if outputs != 1 else None
         results = self._faces(pictures, aligning, batch_size, mixing, None)
         images = [[face.image for face in faces] for faces in results]
-        return _as_given(pictures, images if outputs != 1 else [image for (image,) in images])
+        return _as_given(pictures, images) if outputs != 1 else _as_given(pictures, [image for (image,) in images])
 
     @overload
     def edit(self, faces: Face, **strengths: float) -> Face: ...

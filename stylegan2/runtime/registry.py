@@ -49,15 +49,16 @@ class Registry(Generic[Part]):
             if name in self._builders:
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._builders[name] = builder
-            if isinstance(builder, type) and builder.__init__ is not object.__init__:
-                self._record_settings(name, builder)
+            self._record_settings(name, builder)
             return builder
 
         return decorator
 
-    def _record_settings(self, name: str, part_class: type) -> None:
+    def _record_settings(self, name: str, part_class: object) -> None:
         """Let a class record its name and settings also where Python code calls it directly (see `built_as`)."""
-        construct = part_class.__init__  # type: ignore[misc]
+        if not isinstance(part_class, type) or part_class.__init__ is object.__init__:
+            return
+        construct = part_class.__init__
 
         @functools.wraps(construct)
         def recorded(part: object, *args: object, **settings: object) -> None:
@@ -65,7 +66,7 @@ class Registry(Generic[Part]):
             if type(part) is part_class:  # not a class that inherits this constructor
                 object.__setattr__(part, "built_as", self.config(name, *args, **settings))
 
-        part_class.__init__ = recorded  # type: ignore[misc]
+        part_class.__init__ = recorded
 
     def names(self) -> list[str]:
         """Return the registered names in alphabetical order."""
