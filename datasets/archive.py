@@ -40,8 +40,10 @@ def open_archive(out: Path) -> Iterator[Archive]:
 
 @contextmanager
 def _zip(out: Path) -> Iterator[Archive]:
-    with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
-        yield lambda name, content: archive.writestr(zipfile.ZipInfo(name, FIRST_DATE), content)
+    with atomic_file(out) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
+            yield lambda name, content: archive.writestr(zipfile.ZipInfo(name, FIRST_DATE), content)
+        check_out(out)  # another process may have written it meanwhile
 
 
 @contextmanager
@@ -55,6 +57,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
+        check_out(out)  # another process may have written it meanwhile
         if out.is_dir():
             out.rmdir()
         os.replace(unfinished, out)
