@@ -27,7 +27,9 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
         match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", word, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
-            raise UserError(f"{flag} must be numbers from 0 on or ranges such as 0-63 or 1,5,9-12, not {text!r}")
+            raise UserError(
+                f"{flag} must be whole numbers of at most 18 digits or ranges such as 0-63 or 1,5,9-12, not {text!r}"
+            )
         if last - first >= MAX_SEEDS - len(seeds):
             raise UserError(f"{flag} contains more than {MAX_SEEDS} seeds: {text!r}")
         seeds += range(first, last + 1)

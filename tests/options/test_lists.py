@@ -23,7 +23,7 @@ def test_what_is_written_is_read(parts):
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-3", "1,,2", "1-", "1.5", "٣", "9" * 30])
 def test_what_means_nothing_is_one_sentence(text):
-    with pytest.raises(UserError, match="--styles must be numbers from 0 on or ranges"):
+    with pytest.raises(UserError, match="--styles must be whole numbers of at most 18 digits or ranges"):
         parse_seeds(text, "--styles")
 
 

@@ -95,7 +95,7 @@ def test_every_kind_of_picture(script, generator):
     ("flags", "words"),
     [
         (["movie"], "invalid choice 'movie'"),
-        (["samples", "--seeds", "9-1"], "--seeds must be numbers from 0 on or ranges"),
+        (["samples", "--seeds", "9-1"], "--seeds must be whole numbers of at most 18 digits or ranges"),
         (["mixing", "--rows", "0-9"], "contains row 9, but the rows of this generator are 0 to 5"),
         (["interpolation", "--fps", "0"], "--fps must be above 0 and at most 50"),
         (["noise", "--noise_draws", "1"], "--noise_draws must be at least 2"),
