@@ -72,7 +72,7 @@ def parse_edits(words: Sequence[str]) -> dict[str, float]:
             strength = float("nan")
         if not name or not equals or not abs(strength) < float("inf"):
             raise UserError(
-                f"directions must be given with strengths, such as smile=+2 or smile=+2,yaw=-1, not {word!r}"
+                f"direction must be given with a strength, such as smile=+2 or smile=+2,yaw=-1, not {word!r}"
             )
         if name in edits:
             raise UserError(f"the direction {name!r} is given twice")
