@@ -4,6 +4,9 @@ import _start  # noqa: F401
 
 # isort: split
 
+import os
+import sys
+
 from options.commands.web import Web
 from options.parse import run
 from psp.web.server import free_port, require_gradio, serve
@@ -19,6 +22,8 @@ def main(o: Web) -> None:
     print(f"loading {', '.join(sorted(names.values()))}", flush=True)
     models = studio.load_models(names, str(device))
     serve(models, names, o.host, port, o.upload_megabytes, o.queue_size, o.open_browser, started)
+    sys.stdout.flush()
+    os._exit(0)  # a regular exit ends threads that still compute for a visitor, which aborts the process
 
 
 def started(address: str) -> None:
