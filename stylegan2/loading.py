@@ -59,13 +59,13 @@ def save_generator(
 
     Args:
         path: A .safetensors file, which is replaced atomically.
-        generator: Built by `GENERATORS.build`, or read by `load`.
+        generator: Of a registered class: built by `GENERATORS.build` or directly, or read by `load`.
         metadata: Further JSON for the file (licence, cur_nimg, data, ...); "kind" and "generator" are filled in.
         dtype: The type in which weights are stored, such as torch.float16 for half the size; `load` gives float32.
 
     Raises:
         CheckpointError: A weight does not fit into `dtype`, or the file cannot be written.
-        ValueError: The generator was not built by `GENERATORS.build`, so that its settings are not known.
+        ValueError: The class of the generator is not registered, so that its settings are not known.
     """
     tensors = cast(module_tensors(PREFIX, generator), dtype)
     described = {"kind": KIND, "generator": built_as(generator), **stored_label_rows(generator)}

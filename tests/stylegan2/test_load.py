@@ -9,7 +9,6 @@ import torch
 import stylegan2
 from stylegan2.loading import PRETRAINED
 from stylegan2.networks.registry import GENERATORS
-from stylegan2.networks.stylegan2 import Discriminator
 from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import CheckpointError, UserError
 from stylegan2.runtime.registry import built_as
@@ -84,8 +83,9 @@ def test_values_beyond_half_precision_are_refused(tmp_path):
 
 
 def test_only_registered_generators_are_saved(tmp_path):
-    with pytest.raises(ValueError, match="Discriminator was not built by a registry"):
-        stylegan2.save_generator(tmp_path / "d.safetensors", Discriminator(16), {})
+    with pytest.raises(ValueError, match="Linear was not built by a registry"):
+        stylegan2.save_generator(tmp_path / "d.safetensors", torch.nn.Linear(1, 1), {})
+    assert not (tmp_path / "d.safetensors").exists()
 
 
 def training_checkpoint(path, generator, **metadata):
