@@ -23,23 +23,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOS = 5_000
 GROWTH_MB = 100  # 0.025 MB a photo; what was mended grew by 0.06 to 0.23
 STEPS, EVERY = 5_000, 100  # the first fifth is the warm-up
-TRAINING_GROWTH_MB = 8  # 2 KB a step of the longest
+TRAINING_GROWTH_MB = 8  # 2 KB a step
 GAN = (
     "train_stylegan2.py --data DATA --resolution 8 --channel_base 32 --channel_max 4 --z_dim 8 --batch_size 2 "
     "--mbstd_group 2 --log_interval 200 --image_interval 1000000 --save_interval 5000"
 )
 STYLES = "--w_dim 8 --mapping_layers 1"
 TRAININGS = {
-    "pggan": f"{GAN} --arch pggan --total_nimg 4000",
-    "stylegan": f"{GAN} --arch stylegan {STYLES} --total_nimg 4000",
+    "pggan": f"{GAN} --arch pggan --total_nimg 10000",
+    "stylegan": f"{GAN} --arch stylegan {STYLES} --total_nimg 10000",
     "stylegan2": f"{GAN} --arch stylegan2 {STYLES} --augment bg --total_nimg 10000",
     "psp": "train_psp.py --data DATA --stylegan_weights GENERATOR --encoder_type light --max_steps 5000 --batch_size 1 "
     "--board_interval 50 --image_interval 1000000 --val_interval 500 --save_interval 500 --test_batch_size 2 "
     "--lpips_lambda 0 --id_lambda 0",
     "segmenter": "train_segmenter.py --resolution 32 --max_steps 5000 --batch_size 1 --num_images 8",
 }
-
-LENGTHS = {"pggan": 2_000, "stylegan": 2_000}  # whose trainer is that of stylegan2; all others take STEPS
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,12 +61,12 @@ def workers_of(pid):
     return children + [further for child in children for further in workers_of(child)]
 
 
-def record_training(script, out, steps, *words):
+def record_training(script, out, *words):
     """Run a training in this process; write [step, MB of this process, MB of its workers] as JSON to `out`."""
     held = []
 
     def listen(desc, done, total):
-        step = done * int(steps) // total
+        step = done * STEPS // total
         if desc == "training" and step // EVERY > len(held):
             held.append((step, resident("self"), sum(map(resident, workers_of("self")))))
 
@@ -111,11 +109,10 @@ def test_a_training_holds_the_same_however_many_steps(training, tmp_path):
     script, *words = TRAININGS[training].replace("DATA", str(photos)).replace("GENERATOR", str(generator)).split()
     words += ["--workers", "1", "--device", "cpu", "--exp_dir", "run"]
     program = "import sys; from tests.test_level_memory import record_training; record_training(*sys.argv[1:])"
-    steps = LENGTHS.get(training, STEPS)
-    process = start(["-c", program, REPOSITORY / "scripts" / script, "held.json", steps, *words], tmp_path)
+    process = start(["-c", program, REPOSITORY / "scripts" / script, "held.json", *words], tmp_path)
     assert process.wait() == 0, (tmp_path / "printed.txt").read_text()[-2000:]
-    held = [row for row in json.loads((tmp_path / "held.json").read_text()) if row[0] >= steps / 5]
-    assert held[-1][0] >= steps  # a training that grows counts its last images in whole phases
+    held = [row for row in json.loads((tmp_path / "held.json").read_text()) if row[0] >= STEPS / 5]
+    assert held[-1][0] >= STEPS  # a training that grows counts its last images in whole phases
     for place, name in ((1, "the training"), (2, "its workers")):
         memory = [row[place] for row in held]
         assert memory[0] > 20, f"{name} were not measured"
