@@ -4,21 +4,20 @@ import contextlib
 import difflib
 import io
 import os
-import re
 import shlex
 import signal
 import stat
 import sys
 import threading
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from itertools import dropwhile, groupby, pairwise, takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from options.flags import Flag, flags_by_name, underscored, with_flags
 from options.results import FILE, FOLDER, NON_SETTINGS, RUNS, check_place, read_config
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
@@ -30,25 +29,7 @@ from stylegan2.runtime.work_group import was_launched
 
 Settings = TypeVar("Settings")
 Presets = dict[str, dict[str, object]] | Callable[[Mapping[str, str]], dict[str, object]]
-POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A flag of the command line."""
-
-    name: str
-    """name that tyro uses; for an alias, the name of the field"""
-    boolean: bool
-    """whether the flag is switched on without a value"""
-    optional: bool
-    """whether None (neither on nor off) is a possible value; tyro expects a value after such a boolean"""
-    required: bool
-    positional: bool = False
-    """whether the value is given without the name of the flag, as the first word"""
-    may_be_empty: bool = False
-    """whether an empty text is allowed, which is only so if it is the default"""
 
 
 def parse(
@@ -78,7 +59,7 @@ def parse(
     if "-h" in args or "--help" in args:
         args = ["--help"]  # prints and exits with code 0
     else:
-        flags = _flags(settings)
+        flags = flags_by_name(settings)
         args = _placed_first(_canonical(args, flags), flags)
         placed = sum(1 for _ in takewhile(lambda word: not word.startswith("--"), args))  # words before the first flag
         args = args[:placed] + _of_config(args, flags) + args[placed:]
@@ -155,7 +136,7 @@ def given_fields(settings: type, args: Sequence[str] | None = None) -> set[str]:
     Fields that only a preset sets are not included. With --config, the fields that the command line of the earlier run
     set are included; if the file was not written by a run, all fields in the file are.
     """
-    words = _canonical(list(sys.argv[1:] if args is None else args), _flags(settings))
+    words = _canonical(list(sys.argv[1:] if args is None else args), flags_by_name(settings))
     given = {word[2:].removeprefix("no_") for word in words if word.startswith("--")}
     if "--config" in words[:-1]:
         config = read_config(Path(words[words.index("--config") + 1]))
@@ -215,53 +196,6 @@ def _stop(sentence: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def with_flags(sentence: str, settings: type) -> str:
-    """Put `--` before names of fields in a message: the library writes `batch_size`, but users write `--batch_size`.
-
-    A name is recognised if it has an underscore, is in `backticks`, or begins the sentence, as in `seed must not be
-    negative`. Elsewhere a word such as seed or data is ordinary English. Quoted text and paths are not changed.
-    """
-    names = sorted({flag[2:] for flag in _flags(settings)}, key=len, reverse=True)
-    sentence = re.sub(rf"`({'|'.join(names)})`", r"--\1", sentence) if names else sentence
-    written = "|".join(name for name in names if "_" in name)
-    if written:
-        sentence = re.sub(rf"(?<![\w\-./'\"`])({written})(?![\w/'\"`(]|[.=\-]\w)", r"--\1", sentence)
-    first = sentence.partition(" ")[0]
-    if first in names and re.match(r"\w+ (must|is|are|cannot|needs?|takes?|has|have)\b", sentence):
-        return f"--{sentence}"
-    return sentence
-
-
-def _flags(settings: type) -> dict[str, Flag]:
-    """Return {flag as the user types it, with underscores: flag}, including those of nested dataclasses."""
-    hints = typing.get_type_hints(settings, include_extras=True)
-    flags: dict[str, Flag] = {}
-    for field in fields(settings):
-        kind, *extras = _annotation(hints[field.name])
-        if is_dataclass(kind):
-            flags |= _flags(typing.cast(type, kind))
-            continue
-        required = field.default is MISSING and field.default_factory is MISSING
-        aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
-        boolean, optional = kind in (bool, bool | None), kind == bool | None
-        positional = POSITIONAL in extras
-        flag = Flag(f"--{field.name}", boolean, optional, required, positional, field.default == "")
-        for name in (f"--{field.name}", *aliases):
-            flags[_underscored(name)] = flag
-            if boolean:
-                flags[_underscored(f"--no_{name[2:]}")] = Flag(f"--no_{field.name}", False, optional, False)
-    return flags
-
-
-def _annotation(hint: object) -> tuple[object, ...]:
-    """Return (type, *metadata of `Annotated`)."""
-    return typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
-
-
-def _underscored(flag: str) -> str:
-    return "--" + flag[2:].replace("-", "_")
-
-
 def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
     """Rewrite `--a-b=c` as `--a_b c`, `--flag false` as `--no_flag`, and aliases as the names of their fields.
 
@@ -274,7 +208,7 @@ def _canonical(args: list[str], flags: dict[str, Flag]) -> list[str]:
             words.append(arg)
             continue
         name, equals, value = arg.partition("=")
-        name = _underscored(name)
+        name = underscored(name)
         if name not in flags:
             nearest = difflib.get_close_matches(name, flags, n=1)
             raise UserError(

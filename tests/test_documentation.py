@@ -12,6 +12,7 @@ import pytest
 from options import parse
 from options.commands import COMMANDS as BY_NAME
 from options.commands import resolved, with_positional
+from options.flags import flags_by_name
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +83,7 @@ def known_flags():
     """The flags of all commands together."""
     paths = [*sorted((ROOT / "scripts").glob("[!_]*.py")), *{ROOT / script for script, _ in COMMANDS}]
     settings = [settings_of(str(path.relative_to(ROOT)), [])[0] for path in paths]
-    return {flag for of_one in settings for flag in parse._flags(of_one)}
+    return {flag for of_one in settings for flag in flags_by_name(of_one)}
 
 
 def test_the_table_of_commands_is_complete():
@@ -104,7 +105,7 @@ def test_commands_are_found():
 def test_a_command_can_be_parsed(script, rest):
     words = shlex.split(rest)
     settings, presets = settings_of(script, words)
-    assert flags_of(rest) <= parse._flags(settings).keys()
+    assert flags_of(rest) <= flags_by_name(settings).keys()
     if words and not PLACEHOLDER.search(rest):
         parse.parse(settings, presets, args=words)
 

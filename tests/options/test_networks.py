@@ -9,8 +9,9 @@ import pytest
 import tyro
 
 from options import registered
+from options.flags import with_flags
 from options.networks import architectures, chosen_settings, network_settings, preset_names, training_presets
-from options.parse import parse, with_flags
+from options.parse import parse
 from options.registered import read_parts
 from options.source import modules_with, read_source
 from scripts.train_stylegan2 import TrainStyleGAN2

@@ -11,7 +11,8 @@ import pytest
 from tyro._parsers import ParserSpecification
 
 from options import parse
-from options.parse import check_settings, with_flags
+from options.flags import flags_by_name, with_flags
+from options.parse import check_settings
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.files import refusal
 from stylegan2.runtime.ranges import bounds
@@ -47,7 +48,7 @@ class Command(typing.NamedTuple):
     @property
     def required(self) -> list[str]:
         """Return the words that must be given so that the other flags are checked."""
-        flags = parse._flags(self.settings)
+        flags = flags_by_name(self.settings)
         missing = [flag.name for flag in flags.values() if flag.required]
         words = WORDS.get(self.name, [])
         return words + [w for f in dict.fromkeys(missing) if f not in words for w in (f, REQUIRED.get(f, "a"))]
@@ -159,7 +160,7 @@ def parsers_once(monkeypatch):
 def test_every_flag_answers_every_text_with_a_sentence_or_takes_it(commands, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for command in commands:
-        flags = {flag.name for flag in parse._flags(command.settings).values() if not flag.name.startswith("--no_")}
+        flags = {flag.name for flag in flags_by_name(command.settings).values() if not flag.name.startswith("--no_")}
         for flag in sorted(flags):
             for text in TEXTS:
                 try:
@@ -169,14 +170,14 @@ def test_every_flag_answers_every_text_with_a_sentence_or_takes_it(commands, tmp
                 except OSError:
                     pass  # `run` makes a sentence of it
                 else:
-                    may_be_empty = parse._flags(command.settings)[flag].may_be_empty
+                    may_be_empty = flags_by_name(command.settings)[flag].may_be_empty
                     assert text != "" or may_be_empty, f"{command.name} takes an empty {flag}"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_folder_is_not_the_current_one(commands):
     for command in commands:
-        if "--exp_dir" not in parse._flags(command.settings):
+        if "--exp_dir" not in flags_by_name(command.settings):
             continue
         for words in (["--exp_dir", ""], ["--exp_dir="], ["--exp-dir", ""]):
             with pytest.raises(UserError, match="--exp_dir is empty"):
@@ -196,7 +197,7 @@ def test_places_where_nothing_can_be_written(commands, tmp_path):
         "--out": {tmp_path / "folder": "is a folder", tmp_path / "file" / "a": "is a file"},
     }
     for command in commands:
-        for flag in places.keys() & parse._flags(command.settings).keys():
+        for flag in places.keys() & flags_by_name(command.settings).keys():
             suffix = "" if flag == "--exp_dir" else OUT_SUFFIX.get(command.name, ".safetensors")
             for place, words in places[flag].items():
                 with pytest.raises((UserError, OSError)) as caught:  # `run` makes a sentence of both
@@ -214,7 +215,7 @@ def test_no_command_waits_for_a_pipe_or_reads_a_device(commands, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     tried = 0
     for command in commands:
-        for flag in parse._flags(command.settings).values():
+        for flag in flags_by_name(command.settings).values():
             if not flag.name.endswith(
                 ("data", "data_path", "labels", "landmarks", "checkpoint_path", "generator", "out")
             ):
