@@ -10,6 +10,7 @@ from stylegan2.runtime.weights import Download, PretrainedFile, PretrainedFiles
 _LICENCE = f"MIT; the generator inside: {NVIDIA_LICENCE}"
 PSP, E4E = "https://github.com/eladrich/pixel2style2pixel", "https://github.com/omertov/encoder4editing"
 RESTYLE = "https://github.com/yuval-alaluf/restyle-encoder"
+WILD = "wild animals' faces"
 _ROWS = (  # name, project, domain, resolution, task, its id at Google Drive, megabytes of encoder and generator
     ("psp_ffhq_encode", PSP, "faces", 1024, "inversion", "1bMTNWkh5LArlaWSc_wa8VKyq2V42T2z0", 1200),
     ("psp_ffhq_frontalization", PSP, "faces", 1024, "frontalization", "1_S4THAzXb-97DbpXmanjHtXRyKxqjARv", 1200),
@@ -24,27 +25,11 @@ _ROWS = (  # name, project, domain, resolution, task, its id at Google Drive, me
     ("restyle_psp_ffhq_encode", RESTYLE, "faces", 1024, "inversion", "1sw6I2lRIB0MpuJkpc8F5BJiSZrc0hjfE", 955),
     ("restyle_psp_cars_encode", RESTYLE, "cars", 512, "inversion", "1zJHqHRQ8NOnVohVVCGbeYMMr6PDhRpPR", 830),
     ("restyle_psp_church_encode", RESTYLE, "churches", 256, "inversion", "1bcxx7mw-1z7dzbJI_z7oGpWG1oQAvMaD", 750),
-    (
-        "restyle_psp_afhq_wild_encode",
-        RESTYLE,
-        "wild animals' faces",
-        512,
-        "inversion",
-        "1GyFXVTNDUw3IIGHmGS71ChhJ1Rmslhk7",
-        830,
-    ),
+    ("restyle_psp_afhq_wild_encode", RESTYLE, WILD, 512, "inversion", "1GyFXVTNDUw3IIGHmGS71ChhJ1Rmslhk7", 830),
     ("restyle_e4e_ffhq_encode", RESTYLE, "faces", 1024, "inversion", "1e2oXVeBPXMQoUoC_4TNwAWpOPpSEhE_e", 955),
     ("restyle_e4e_cars_encode", RESTYLE, "cars", 512, "inversion", "1v6Yi-Yne6JX0Pyas6XPS83IzKKUvCe8r", 830),
     ("restyle_e4e_church_encode", RESTYLE, "churches", 256, "inversion", "1sCRzbM1fGTgTbWO87jP_rxApw-tS0CH_", 750),
-    (
-        "restyle_e4e_afhq_wild_encode",
-        RESTYLE,
-        "wild animals' faces",
-        512,
-        "inversion",
-        "1HQlUPKirShHyL3kGnwVRjhfcb-j9s4V3",
-        830,
-    ),
+    ("restyle_e4e_afhq_wild_encode", RESTYLE, WILD, 512, "inversion", "1HQlUPKirShHyL3kGnwVRjhfcb-j9s4V3", 830),
     ("restyle_e4e_horse_encode", RESTYLE, "horses", 256, "inversion", "19_sUpTYtJmhSAolKLm3VgI-ptYqd-hgY", 750),
 )
 
