@@ -9,6 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import maximum_filter
 
+from datasets.membrane import membrane
+from stylegan2.runtime import pixels
+
 Mask = np.ndarray
 SUPERSAMPLE = 4  # strokes and triangles are drawn larger and reduced, so that small masks are exact
 
@@ -67,7 +70,9 @@ MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
 
 
 def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarray:
-    """Replace the hole of an image by the result of inpainting, with a soft border.
+    """Replace the hole of an image by the result of inpainting, without a seam.
+
+    The difference between image and result along the edge of the hole is spread into the hole and added to the result.
 
     Args:
         result: Result of inpainting, uint8 [R, R, 3].
@@ -75,12 +80,24 @@ def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarr
         hole: bool [S, S] of any size; it is dilated by one pixel, so that no masked pixel of the image remains.
 
     Returns:
-        uint8 [R, R, 3].
+        uint8 [R, R, 3]. Outside of the dilated hole it is the original image.
     """
-    wide = maximum_filter(hole, 3)  # [S, S]
-    soft = Image.fromarray(wide.astype(np.float32)).resize(result.shape[1::-1], Image.Resampling.BILINEAR)
-    share = np.asarray(soft).clip(0, 1)[..., None]  # [R, R, 1]
-    return np.rint(picture + (result.astype(np.float32) - picture) * share).astype(np.uint8)
+    wide = pixels.resize(maximum_filter(hole, 3).astype(np.uint8), result.shape[:2]) > 0  # [R, R]
+    if not wide.any():
+        return picture
+    box = _around(wide)
+    difference = picture[box].astype(np.float32) - result[box]  # [h, w, 3]
+    mended = np.rint(result[box] + membrane(difference, wide[box])).clip(0, 255).astype(np.uint8)  # [h, w, 3]
+    pasted = picture.copy()
+    pasted[box] = np.where(wide[box][..., None], mended, picture[box])
+    return pasted
+
+
+def _around(hole: Mask) -> tuple[slice, slice]:
+    """Return the rows and columns of the smallest box that contains a hole and its neighbours."""
+    places = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
+    rows, columns = (slice(max(place[0] - 1, 0), place[-1] + 2) for place in places)
+    return rows, columns
 
 
 def _canvas(size: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:

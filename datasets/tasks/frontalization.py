@@ -1,14 +1,17 @@
 """Frontalization: rendering a turned head from the front (pSp, arXiv 2008.00951, section 4.2)."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.disk_cache import DiskCache
 from datasets.examples import Example, Indexed, to_size
+from datasets.setting import setting
 from datasets.synthetic import HELD_OUT_SEED, RENDERER_VERSION, SyntheticFaces
 from datasets.tasks.registry import register_task
 from datasets.tasks.task import Group, Task
+from datasets.turning import turn
 from stylegan2.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +24,19 @@ YAW_STREAM = 2  # random stream of the yaw; the faces draw identity and nuisance
 
 
 @register_task("frontalization")
+@dataclass(frozen=True)
 class Frontalization(Task):
     """Turned head to frontal face; procedural faces and source files give exact pairs, photos alone random mirroring.
 
     Without exact pairs, the training follows the paper: source and target are the same photo, mirrored independently.
+    Photos that are frontal can also be turned to make the sources.
+
+    Args:
+        max_turn: turn each photo by a random angle of up to this many degrees to make its source, for frontal photos;
+            0 follows the paper's recipe.
     """
 
+    max_turn: float = setting(0.0, only="training")
     # As in the paper: pixels may differ since the pose does, but identity and appearance have to stay the same.
     lambdas = {  # noqa: RUF012
         "l2": 0.001,
@@ -38,6 +48,10 @@ class Frontalization(Task):
     }
     rendering = "turned 1"
     pictures_source = False  # the baseline shows the source already
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_turn <= MAX_YAW:
+            raise UserError(f"max_turn is an angle from 0 to {MAX_YAW:g} degrees, not {self.max_turn:g}")
 
     def render(self, faces: SyntheticFaces, index: int) -> Example:
         """Render a person whose head is turned by a random yaw between -60 and 60 degrees that depends on the index."""
@@ -56,11 +70,16 @@ class Frontalization(Task):
 
         Source and target of an exact pair are mirrored together. A photo without a source is its own source, and both
         are mirrored independently, which is how the paper learns without pairs: only a frontal face fits both targets.
+        With `max_turn`, the source is the photo, turned, instead.
         """
         if example.source is not None:
             example = example.maybe_mirrored(rng)
             assert example.source is not None  # mirroring keeps the source
             return to_size(example.source, source_size), to_size(example.target, target_size)
+        if self.max_turn:
+            target = example.maybe_mirrored(rng).target
+            source = turn(target, rng.uniform(-self.max_turn, self.max_turn))
+            return to_size(source, source_size), to_size(target, target_size)
         source, target = (example.maybe_mirrored(rng).target for _ in range(2))
         return to_size(source, source_size), to_size(target, target_size)
 

@@ -5,6 +5,7 @@ import torch
 from datasets.examples import Example
 from datasets.synthetic import SyntheticFaces
 from datasets.tasks import build_task
+from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import resize, to_tensor
 from tests.datasets.tasks.tensors import make_pair
 
@@ -75,3 +76,30 @@ def test_the_weights_are_the_papers():
     assert TASK.lambdas == {
         "l2": 0.001, "perceptual": 0.08, "id": 1.0, "w_norm": 0.005, "l2_crop": 0.01, "perceptual_crop": 0.8,
     }  # fmt: skip
+
+
+def test_frontal_photos_are_turned_to_make_sources():
+    task, plain = build_task("frontalization", max_turn=30.0), to_tensor(PHOTO)
+    mirrored, differences = 0, set()
+    for seed in range(40):
+        source, target = make_pair(task, Example(PHOTO), 32, 32, np.random.default_rng(seed))
+        assert torch.equal(target, plain) or torch.equal(target, plain.flip(2))
+        mirrored += not torch.equal(target, plain)
+        differences.add(round((source - target).abs().mean().item(), 6))
+    assert 8 < mirrored < 32
+    assert len(differences) == 40  # each by an angle of its own
+
+
+def test_true_pairs_are_not_turned():
+    pair = Example(PHOTO, 255 - PHOTO)
+    turned, plain = (
+        make_pair(build_task("frontalization", max_turn=angle), pair, 32, 32, np.random.default_rng(3))
+        for angle in (30.0, 0.0)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(turned, plain, strict=True))
+
+
+@pytest.mark.parametrize("angle", [-1.0, 61.0, float("nan")])
+def test_angles_that_no_photo_can_be_turned_by_are_refused(angle):
+    with pytest.raises(UserError, match="max_turn is an angle from 0 to 60 degrees"):
+        build_task("frontalization", max_turn=angle)
