@@ -1,9 +1,9 @@
 """Membrane interpolation: values that are known around a hole are spread smoothly into it.
 
-The membrane is the solution of Laplace's equation in the hole with the known values at its edge. Added to a picture that
-is pasted into the hole, the membrane of the difference at the edge leaves no seam (Poisson image editing, Perez et al.
-2003, eqs. 4 and 5). Each level of a pyramid starts from the level of half its size, so that a few steps of relaxation
-suffice (cascadic multigrid, Bornemann and Deuflhard 1996).
+The membrane is the solution of Laplace's equation in the hole with the known values at its edge. Added to a picture
+that is pasted into the hole, the membrane of the difference at the edge leaves no seam (Poisson image editing, Perez et
+al. 2003, eqs. 4 and 5). The solution is approximate: each level of a pyramid starts from the level of half its size,
+and few steps of relaxation follow (cascadic multigrid, Bornemann and Deuflhard 1996).
 """
 
 import numpy as np
