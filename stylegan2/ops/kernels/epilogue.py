@@ -111,7 +111,8 @@ def epilogue_gradients_kernel(
             out = tl.load(y + base + offsets, mask=mask, other=0.0).to(accumulator)
             g = tl.where(out > 0, g, g * SLOPE)
             if clamp is not None:
-                g = tl.where(tl.abs(out) < clamp, g, 0.0)
+                limit = tl.full([1, 1], clamp, y.dtype.element_ty).to(accumulator)  # as the result was rounded
+                g = tl.where(tl.abs(out) < limit, g, 0.0)
         if of_scale is not None:
             sum_gx += g * tl.load(x + base + offsets, mask=mask, other=0.0).to(accumulator)
         if of_bias is not None:

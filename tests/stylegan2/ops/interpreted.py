@@ -1,6 +1,7 @@
 """The Triton kernels in Triton's interpreter, on a CPU: `test_kernels.py` runs this file with TRITON_INTERPRET=1."""
 
 import importlib
+import math
 
 import numpy as np
 import pytest
@@ -267,6 +268,15 @@ def test_what_is_not_a_number_stays():
     x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]).view(1, 4, 1, 1)
     found = ops.epilogue(x.clone(), clamp=2.0).flatten()
     torch.testing.assert_close(found, torch.tensor([float("nan"), 2.0, -2.0, 1.0]), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("clamp", [256.0, 256 * math.sqrt(0.5), 0.1, 0.3])
+def test_what_is_clamped_has_no_gradient(dtype, clamp):
+    """Also where the limit is not a number of that type, such as the limit of a residual block, 181.02."""
+    x = torch.tensor([1e4, -1e4, clamp / 2]).view(1, 3, 1, 1).to(dtype).requires_grad_()
+    (grad,) = torch.autograd.grad(ops.epilogue(x, clamp=clamp).double().sum(), x)
+    assert grad.flatten().tolist() == [0.0, -0.0, 1.0]
 
 
 @pytest.mark.parametrize("upsample", [False, True])
