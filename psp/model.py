@@ -253,7 +253,8 @@ def as_rgb_pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.shape[1] == target.shape[1] == 3:
         return output, target
     if output.shape[1] == 1 and target.shape[1] == 3:
-        target = (target * target.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)  # [N, 1, H, W]
+        red, green, blue = target.split(1, dim=1)  # [N, 1, H, W] each
+        target = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue  # [N, 1, H, W], without a copy of LUMA to the device
     return as_rgb(output), as_rgb(target)
 
 

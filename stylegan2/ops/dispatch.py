@@ -13,6 +13,7 @@ PLAIN_TYPES = (
     nn.Parameter,
 )  # only these have memory; fake tensors and other subclasses use the plain implementation
 OLDEST_CAPABILITY = (7, 5)  # the oldest GPU for which the kernels are compiled in the tests
+SLOWER = "filters and activations on CUDA take several times as long without its kernels"
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
@@ -22,16 +23,26 @@ def kernels_for(x: Tensor) -> ModuleType | None:
 
 @lru_cache
 def _kernels(device: torch.device) -> ModuleType | None:
-    """Look for the kernels once per device, and report once that Triton is missing."""
+    """Look for the kernels once per device, and report once why they cannot be used."""
     try:
         from stylegan2.ops import kernels
     except ImportError:
+        warnings.warn(f"Triton is not installed: {SLOWER}", stacklevel=2)
+        return None
+    if torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY:
+        return None
+    try:
+        kernels.try_out(device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # no compiler, no header files, a cache that cannot be written: each has its own type
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         warnings.warn(
-            "Triton is not installed: filters and activations on CUDA take several times as long without its kernels",
+            f"Triton, which needs a C compiler and Python's header files, cannot compile here ({reason}): {SLOWER}",
             stacklevel=2,
         )
         return None
-    return kernels if torch.cuda.get_device_capability(device) >= OLDEST_CAPABILITY else None
+    return kernels
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:

@@ -108,11 +108,16 @@ def _shard() -> tuple[int, int]:
 
 def _generator_states(device: torch.device) -> list[Tensor]:
     """Return the states of the CPU's and the device's generator, kept on the host so that nothing waits."""
-    own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()]
+    own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state(*_index(device))]
     return [torch.get_rng_state(), *own]
 
 
 def _set_generator_states(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[1])
+        torch.get_device_module(device).set_rng_state(states[1], *_index(device))
+
+
+def _index(device: torch.device) -> list[torch.device]:
+    """Return the argument that selects one of several devices, which may not be the current one."""
+    return [] if device.type == "mps" else [device]  # there is only one, and its functions take no argument

@@ -264,6 +264,10 @@ def test_scaled_derivatives():
     assert torch.autograd.gradgradcheck(epilogue.scaled, leaves, fast_mode=True)
 
 
+def test_the_kernel_that_is_tried_out_first():
+    kernels.try_out(torch.device("cpu"))
+
+
 def test_what_is_not_a_number_stays():
     x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]).view(1, 4, 1, 1)
     found = ops.epilogue(x.clone(), clamp=2.0).flatten()

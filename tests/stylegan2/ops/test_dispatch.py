@@ -1,7 +1,9 @@
 """Where the kernels run, and what is said where they cannot."""
 
+import subprocess
 import sys
 import warnings
+from unittest import mock
 
 import pytest
 import torch
@@ -42,5 +44,27 @@ def test_without_triton_one_line_says_what_is_slower(monkeypatch):
 @pytest.mark.parametrize(("capability", "there"), [((7, 0), False), ((7, 5), True), ((9, 0), True)])
 def test_on_gpus_that_the_kernels_were_compiled_for(capability, there, monkeypatch):
     pytest.importorskip("triton", reason="Triton is not installed")
+    tried = []
+    monkeypatch.setattr("stylegan2.ops.kernels.try_out", tried.append)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert (dispatch._kernels(torch.device("cuda", 0)) is not None) == there
+    assert tried == [torch.device("cuda", 0)] * there
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Failed to find C compiler. Please specify\nmore"), "Failed to find C compiler"),
+        (subprocess.CalledProcessError(1, ["gcc"]), "returned non-zero exit status 1"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_without_a_compiler_one_line_says_what_is_slower(error, reason, monkeypatch):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setattr("stylegan2.ops.kernels.try_out", mock.Mock(side_effect=error))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    with pytest.warns(UserWarning, match=f"cannot compile here .*{reason}.*: filters and activations") as found:
+        assert dispatch._kernels(torch.device("cuda", 0)) is None
+    assert len(found) == 1
+    assert "\n" not in str(found[0].message)
