@@ -107,6 +107,8 @@ def train(
     state = build_state(G, D, G_ema, s)
     if initial is not None:
         load_networks(state, initial)
+        if s.freeze_synthesis:  # the encoders of a generator know the average of its training, not its last step
+            state.G.load_state_dict(state.G_ema.state_dict())
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
     distributed.check_equal(
         state.cur_nimg, "the processes do not see the same checkpoints: give all of them the same exp_dir"

@@ -39,6 +39,8 @@ class TrainingSettings:
     """learning rate of Adam for both networks (before the correction for lazy regularization)"""
     learning_rates: dict[int, float] = field(default_factory=dict)
     """learning rate at the named resolutions, such as `512 0.002`; at the others it is learning_rate"""
+    g_learning_rate: Positive | None = None
+    """learning rate of the generator at every resolution; by default that of the discriminator"""
     loss: str = "logistic"
     """logistic (with R1), wgan (with gradient penalty and drift) or hinge"""
     r1_gamma: Weight | None = None
@@ -74,6 +76,9 @@ class TrainingSettings:
     """images over which the adaptive probability can rise from 0 to 1"""
     freeze_d: NotNegative = 0
     """layers of the discriminator, counted from the image, whose weights are frozen"""
+    freeze_synthesis: bool = False
+    """train the mapping network only: the synthesis network and the mean of W stay those of the given generator, so
+    that its encoders and directions stay valid"""
     ema_nimg: Weight = 10_000
     """half-life of the generator's moving average, in images"""
     ema_rampup: Positive | None = 0.05
@@ -157,6 +162,10 @@ def check_fit(s: TrainingSettings, img_resolution: int, grows: bool, has_styles:
         raise UserError(f"grow_from must be a power of two from 4 to {img_resolution}, not {s.grow_from}")
     if s.augment != "none" and s.grow_from is not None and s.grow_from < SMALLEST_AUGMENTED:
         raise UserError(f"augment needs images of {SMALLEST_AUGMENTED} px or more: use grow_from 16 or none")
+    if s.freeze_synthesis and not has_styles:
+        raise UserError("this generator has no mapping network that could be trained alone: leave out freeze_synthesis")
+    if s.freeze_synthesis and s.grow_from is not None:
+        raise UserError("a synthesis network that is frozen cannot grow: leave out grow_from or freeze_synthesis")
     if s.style_mixing > 0 and not has_styles:
         raise UserError(
             "this generator has one latent for the whole image, so styles cannot be mixed: use style_mixing 0"

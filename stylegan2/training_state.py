@@ -25,7 +25,7 @@ from stylegan2.training_settings import TrainingSettings
 
 BETAS = (0.0, 0.99)
 PATH_LENGTH_BATCH_SHRINK = 2  # the paper regularizes on half the batch
-FIXED_FOR_A_RUN = ("grow_from", "fade_nimg", "stable_nimg")
+FIXED_FOR_A_RUN = ("grow_from", "fade_nimg", "stable_nimg", "freeze_synthesis")
 BATCHES = ("batch_size", "batch_sizes")
 
 
@@ -111,14 +111,15 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
     (lr_G, betas_G), (lr_D, betas_D) = adam_settings(s, s.learning_rate)
     G_ema.load_state_dict(G.state_dict())
     freeze(D, s.freeze_d)
-    learning = [parameter for parameter in D.parameters() if parameter.requires_grad]
+    G.synthesis.requires_grad_(not s.freeze_synthesis)
+    learning_G, learning_D = ([p for p in network.parameters() if p.requires_grad] for network in (G, D))
     return TrainingState(
         G.train(),
         D.train(),
         G_ema.eval().requires_grad_(False),
         # Fused optimizers are faster, and decide on the device whether to step (`Guard.check`).
-        opt_G=torch.optim.Adam(G.parameters(), lr=lr_G, betas=betas_G, eps=1e-8, fused=True),
-        opt_D=torch.optim.Adam(learning, lr=lr_D, betas=betas_D, eps=1e-8, fused=True),
+        opt_G=torch.optim.Adam(learning_G, lr=lr_G, betas=betas_G, eps=1e-8, fused=True),
+        opt_D=torch.optim.Adam(learning_D, lr=lr_D, betas=betas_D, eps=1e-8, fused=True),
         path_length_mean=torch.zeros([], device=next(G.parameters()).device),
         control=Controller(s.augment_p or 0.0),
     )
@@ -127,7 +128,8 @@ def build_state(G: Generator, D: Discriminator, G_ema: Generator, s: TrainingSet
 def adam_settings(s: TrainingSettings, learning_rate: float) -> list[tuple[float, tuple[float, float]]]:
     """Return (learning rate, betas) of the optimizers of G and of D, corrected for their lazy phases."""
     return [
-        schedule.lazy_adam(learning_rate, BETAS, interval) for interval in (s.path_length_interval, s.lazy_r1_interval)
+        schedule.lazy_adam(s.g_learning_rate or learning_rate, BETAS, s.path_length_interval),
+        schedule.lazy_adam(learning_rate, BETAS, s.lazy_r1_interval),
     ]
 
 

@@ -81,7 +81,7 @@ def step(
         w.append(ws[:, 0].detach())
         seen["logits/sign_real"].append(real_logits.detach().sign())
         seen["logits/sign_fake"].append(fake_logits.detach().sign())
-    track_w_avg(G, w)
+    track_w_avg(G, w, s.freeze_synthesis)
     update(state.opt_D, "loss_D", terms, guard)
 
     # D: R1, lazily.
@@ -107,7 +107,7 @@ def step(
         seen["loss/G"].append(loss.detach())
         w.append(ws[:, 0].detach())
     set_requires_grad(state.opt_D, True)
-    track_w_avg(G, w)
+    track_w_avg(G, w, s.freeze_synthesis)
     update(state.opt_G, "loss_G", terms, guard)
 
     # G: path length, lazily, on half the batch.
@@ -133,7 +133,7 @@ def step(
             seen["path_length/length"].append(lengths.detach())
             seen["path_length/penalty"].append(penalty.detach())
             w.append(ws[:, 0].detach())
-        track_w_avg(G, w)
+        track_w_avg(G, w, s.freeze_synthesis)
         update(state.opt_G, "path_length", terms, guard)
 
     # Adaptive augmentation: observe how well D knows the real images.
@@ -272,9 +272,10 @@ def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], gua
 
 
 @torch.no_grad()
-def track_w_avg(G: Generator, parts: list[Tensor]) -> None:
-    """Move the mean of W towards the w of a whole batch; `parts` has [M, w_dim] for each round."""
-    G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))
+def track_w_avg(G: Generator, parts: list[Tensor], frozen: bool) -> None:
+    """Move the mean of W, unless it is frozen, towards the w of a whole batch; `parts` has [M, w_dim] per round."""
+    if not frozen:  # encoders predict codes relative to this mean
+        G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))
 
 
 @torch.no_grad()

@@ -57,6 +57,8 @@ class TrainStyleGAN2(Machine):
             self._check_metrics()
         if self.training.freeze_d and self.init_from is None:
             raise UserError("--freeze_d freezes layers of a trained discriminator: give its file with --init_from")
+        if self.training.freeze_synthesis and self.init_from is None:
+            raise UserError("--freeze_synthesis freezes a trained synthesis network: give its file with --init_from")
         if self.init_from is None:
             from stylegan2.networks.registry import GENERATORS
 
