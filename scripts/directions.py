@@ -26,7 +26,6 @@ from stylegan2.latents.directions import (
     boundaries,
     build_directions,
     closed_form,
-    fingerprint,
     load_directions,
     principal_components,
     save_directions,
@@ -132,9 +131,8 @@ def find_features(o: FindDirections, device: torch.device) -> None:
 
 def shipped_directions(generator: Generator) -> str:
     """Return the name of the directions of a generator that come with this package."""
-    own = fingerprint(generator)
     for name in PRETRAINED.shipped_as("directions"):
-        if load_directions(name)[0].fingerprint == own:
+        if load_directions(name)[0].were_found_for(generator):
             return name
     raise UserError("no directions of this generator come with the package: give --known")
 

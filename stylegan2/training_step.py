@@ -272,7 +272,7 @@ def update(optimizer: torch.optim.Optimizer, term: str, parts: list[Tensor], gua
 
 
 @torch.no_grad()
-def track_w_avg(G: Generator, parts: list[Tensor], frozen: bool) -> None:
+def track_w_avg(G: Generator, parts: list[Tensor], frozen: bool = False) -> None:
     """Move the mean of W, unless it is frozen, towards the w of a whole batch; `parts` has [M, w_dim] per round."""
     if not frozen:  # encoders predict codes relative to this mean
         G.mapping.track_average(distributed.all_reduce_mean(torch.cat(parts).mean(0, keepdim=True)))

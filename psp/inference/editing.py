@@ -13,7 +13,7 @@ from psp.inference.align import paste_back
 from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
 from psp.model import Codes, PSp
-from stylegan2.latents.directions import Directions, fingerprint, load_directions
+from stylegan2.latents.directions import Directions, load_directions
 from stylegan2.latents.foreign_directions import read_directions
 from stylegan2.latents.sampling import render
 from stylegan2.loading import PRETRAINED
@@ -78,7 +78,7 @@ def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Di
     if files:
         return [read_directions(file, generator) for file in files]
     shipped = [load_directions(name)[0] for name in PRETRAINED.shipped_as("directions")]
-    own = [directions for directions in shipped if directions.fingerprint == fingerprint(generator)]
+    own = [directions for directions in shipped if directions.were_found_for(generator)]
     if not own:
         raise UserError(
             "no directions of this generator come with the package: find some by scripts/directions.py, or give the "

@@ -42,8 +42,8 @@ class Directions:
     """[K], standard deviation of W along each: the unit of strengths"""
     rows: tuple[int, ...]
     """rows of w_plus that are moved"""
-    fingerprint: str | None = None
-    """`fingerprint` of the generator that they were found for; None if their file does not say"""
+    fingerprints: tuple[str, ...] = ()
+    """`fingerprints` of the generator that they were found for; empty if their file does not say"""
     centres: Tensor | None = None
     """[K], position of the mean of W along each; None in files of earlier versions"""
     ranges: Tensor | None = None
@@ -59,9 +59,13 @@ class Directions:
             raise UserError(f"there is no direction {name!r}; there are {', '.join(self.names)}")
         return self.names.index(name)
 
+    def were_found_for(self, generator: Generator) -> bool:
+        """Return whether the generator is known to have the W that these directions were found in."""
+        return not set(self.fingerprints).isdisjoint(fingerprints(generator))
+
     def check(self, generator: Generator) -> None:
         """Raise a UserError if these are directions in the W of another generator."""
-        if self.fingerprint is not None and self.fingerprint != fingerprint(generator):
+        if self.fingerprints and not self.were_found_for(generator):
             raise UserError(
                 "these directions were found for another generator and do not apply to this one: find "
                 "directions for this one"
@@ -113,28 +117,35 @@ def build_directions(
         vectors: Unit vectors [K, w_dim].
         rows: Rows of w_plus that are moved.
         w: Samples [N, w_dim].
-        known: Whether the directions were certainly found for this generator; its fingerprint is then recorded.
+        known: Whether the directions were certainly found for this generator; its fingerprints are then recorded.
     """
     w, vectors = w.cpu(), vectors.cpu()
     along, scales = w @ vectors.T, deviation_along(w, vectors)  # [N, K], [K]
     centres = along.mean(0)  # [K]
     places = (along - centres) / scales.clamp(min=torch.finfo(w.dtype).tiny)  # [N, K]
     ranges = torch.quantile(places, torch.tensor(USEFUL_QUANTILES, dtype=w.dtype), dim=0).T.contiguous()  # [K, 2]
-    owner = fingerprint(generator) if known else None
+    owner = fingerprints(generator) if known else ()
     return Directions(tuple(names), vectors, scales, tuple(rows), owner, centres, ranges)
 
 
-def fingerprint(generator: Generator) -> str:
-    """Return a digest of the weights that make a generator's W: those of its mapping network, or else all weights.
+def fingerprints(generator: Generator) -> tuple[str, ...]:
+    """Return digests by which a generator's W is recognised; two generators with a digest in common have the same W.
 
-    It stays the same where the synthesis alone is tuned, where layers are blended, where weights are stored as
-    16-bit numbers, and in every format that a generator is converted to.
+    The first one is of the mapping network, or else of all weights. It stays the same where the synthesis alone is
+    tuned, where layers are blended, where weights are stored as 16-bit numbers, and in every format that a generator is
+    converted to. The second one, of the mean of W where that is known, also stays the same where the mapping network
+    alone is trained (`freeze_synthesis`).
     """
     weights = list(generator.mapping.named_parameters()) or list(generator.named_parameters())
+    mean = [("w_avg", generator.w_avg)] if generator.w_avg.any() else []
+    return tuple(_digest(tensors) for tensors in (weights, mean) if tensors)
+
+
+def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, weight in sorted(weights):
-        digest.update(f"{name} {list(weight.shape)}".encode())
-        digest.update(weight.detach().half().cpu().contiguous().numpy().tobytes())
+    for name, tensor in sorted(tensors):
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().half().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -322,12 +333,12 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def save_directions(path: Path, directions: Directions, metadata: Metadata) -> None:
-    """Write directions to a .safetensors file, with names, rows, the fingerprint and `metadata` as JSON."""
+    """Write directions to a .safetensors file, with names, rows, the fingerprints and `metadata` as JSON."""
     known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
     tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
     tensors |= {f"{FEATURES}{name}": tensor for name, tensor in directions.features.items()}
     about = {"kind": KIND, "names": list(directions.names), "rows": list(directions.rows)}
-    about["fingerprint"] = directions.fingerprint
+    about["fingerprints"] = list(directions.fingerprints)
     checkpoint.save(path, tensors, {**metadata, **about})
 
 
@@ -359,9 +370,10 @@ def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
         raise UserError("its directions have no names, or two have the same name")
     if not _is_list(rows, int, MAX_ROWS) or any(not 0 <= row < MAX_ROWS for row in rows):
         raise UserError(f"the rows that its directions move must be whole numbers from 0 to {MAX_ROWS - 1}")
-    fingerprint = metadata.get("fingerprint")
-    if fingerprint is not None and not isinstance(fingerprint, str):
-        raise UserError("its fingerprint is not a text")
+    before = metadata.get("fingerprint")  # of the mapping network, in files of earlier versions
+    fingerprints = metadata.get("fingerprints", [] if before is None else [before])
+    if not isinstance(fingerprints, list) or not all(isinstance(digest, str) for digest in fingerprints):
+        raise UserError("its fingerprints are not texts")
     if missing := [name for name in ("vectors", "scales") if name not in tensors]:
         raise UserError(f"it lacks the tensor {missing[0]!r}")
     count, w_dim = len(names), tensors["vectors"].shape[-1] if tensors["vectors"].ndim else 0
@@ -375,7 +387,9 @@ def _checked(tensors: Mapping[str, Tensor], metadata: Metadata) -> Directions:
         if name not in names or tensor.ndim != 3 or not tensor.is_floating_point() or not tensor.isfinite().all():
             raise UserError(f"its features {name!r} are not [C, r, r] finite numbers of one of its directions")
     optional = known.get("centres"), known.get("ranges")
-    return Directions(tuple(names), known["vectors"], known["scales"], tuple(rows), fingerprint, *optional, features)
+    return Directions(
+        tuple(names), known["vectors"], known["scales"], tuple(rows), tuple(fingerprints), *optional, features
+    )
 
 
 def _is_list(value: object, kind: type[Item], most: int) -> TypeGuard[list[Item]]:

@@ -187,7 +187,7 @@ def test_directions(tmp_path):
     wrong = [
         *({"names": value} for value in (None, 5, ["a"], ["a", 5], ["a", "a"], ["a", "b" * 10**5], [], {"a": 1})),
         *({"rows": value} for value in (None, [], [-1], [10**9], ["0"], [True], 3, list(range(1000)))),
-        {"fingerprint": 5},
+        *({key: value} for key in ("fingerprint", "fingerprints") for value in (5, [5])),
     ]
     for change in wrong:
         checkpoint.save(path, tensors, {**about, **change})

@@ -117,6 +117,27 @@ def test_a_trained_file_is_a_start_and_gives_the_sizes(training, pictures, arch)
     assert 0 < (first[name] - second[name]).abs().max() < 0.1
 
 
+def test_the_mapping_network_alone_trains_by_a_flag(training, pictures):
+    assert training("--data", pictures, *SIZES, "--exp_dir", "first", "--total_nimg", 4)[0] == 0
+    more = ["--data", pictures, "--init_from", "first", "--freeze_synthesis", "--exp_dir", "second", "--total_nimg", 8]
+    code, _, err = training(*more)
+    assert code == 0, err
+    (first, _), (second, _) = stylegan2.load("first"), stylegan2.load("second")
+    assert all(
+        torch.equal(value, second.synthesis.state_dict()[key]) for key, value in first.synthesis.state_dict().items()
+    )
+    assert torch.equal(first.w_avg, second.w_avg)
+    assert not torch.equal(first.mapping.layers[0].weight, second.mapping.layers[0].weight)
+
+
+def test_a_generator_without_a_mapping_network_cannot_train_it_alone(training, pictures):
+    sizes = ["--arch", "pggan", "--data", pictures, "--batch_sizes", 16, 4, "--total_nimg", 4, "--grow_from", "None"]
+    assert training(*sizes, *SIZES, "--exp_dir", "first")[0] == 0
+    code, _, err = training(*sizes, "--init_from", "first", "--freeze_synthesis", "--exp_dir", "second")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no mapping network that could be trained alone: leave out --freeze_synthesis" in err
+
+
 def test_a_start_that_is_not_there_is_one_sentence(training, pictures):
     code, _, err = training("--data", pictures, "--init_from", "nowhere")
     assert (code, err.count("\n")) == (2, 1)

@@ -377,6 +377,41 @@ def test_a_frozen_run_resumes_exactly(finished, tmp_path):
         run("config-f", tmp_path / "cut", **{**more, "freeze_d": 3})
 
 
+@pytest.mark.parametrize("system", ["config-a", "config-d", "config-f"])
+def test_the_mapping_network_trains_alone_and_resumes_exactly(finished, tmp_path, system):
+    source = finished(system)[1]
+    _, initial = transfer.read(source)
+    more = {"initial": initial, "grow_from": None, "batch_sizes": {}, "freeze_synthesis": True, "total_nimg": 16}
+    whole = run(system, tmp_path / "whole", **more)
+    with pytest.raises(RuntimeError):
+        run(system, tmp_path / "cut", stop_after=2, save_interval=4, **more)
+    with pytest.raises(UserError, match="was trained with freeze synthesis True: keep it"):
+        run(system, tmp_path / "cut", **{**more, "freeze_synthesis": False})
+    assert_equal_checkpoints(run(system, tmp_path / "cut", **more), whole)
+    (before, _), (after, _) = checkpoint.read(source), checkpoint.read(whole)
+    assert not torch.equal(before["G.synthesis.to_rgbs.2.bias"], before["G_ema.synthesis.to_rgbs.2.bias"])
+    for name in ("G", "G_ema"):  # both have the synthesis network of the average, which encoders know
+        changed = {
+            key.removeprefix("G_ema.")
+            for key in before
+            if key.startswith("G_ema.") and not torch.equal(before[key], after[name + key.removeprefix("G_ema")])
+        }
+        assert changed == {f"mapping.layers.{layer}.{part}" for layer in range(2) for part in ("weight", "bias")}
+    assert before["G_ema.mapping.w_avg"].any()
+    assert not any(key.startswith("opt_G.synthesis") for key in after)
+    codes = seeded_normal((2, load(whole)[0].num_ws, 8), seed=0)
+    assert torch.equal(load(whole)[0].synthesis(codes), load(source)[0].synthesis(codes))
+
+
+def test_the_generator_may_have_a_learning_rate_of_its_own(tmp_path):
+    last = run("config-f", tmp_path, g_learning_rate=1e-9, total_nimg=4, save_interval=4, path_length_interval=0)
+    tensors, _ = checkpoint.read(last)
+    G, D, _ = networks("config-f")
+    torch.testing.assert_close(tensors["G.synthesis.const"], G.synthesis.const)
+    weight = "blocks.0.conv0.weight"
+    assert (tensors[f"D.{weight}"] - D.state_dict()[weight]).abs().max() > 1e-4
+
+
 def test_a_generator_alone_is_a_start_too(tmp_path):
     G = networks("config-f")[0]
     save_generator(tmp_path / "g.safetensors", G, {})

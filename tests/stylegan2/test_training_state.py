@@ -1,5 +1,7 @@
 """Settings of GAN training: what is refused, what depends on the resolution, and which layers of D stay as they are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,6 +89,15 @@ def test_settings_that_do_not_fit_the_generator_are_refused(grow_from, grows, ha
     with pytest.raises(UserError, match=words):
         check_fit(TrainingSettings(grow_from=grow_from), 16, grows, has_styles)
     check_fit(TrainingSettings(grow_from=4, style_mixing=0.0), 16, True, False)
+
+
+def test_only_a_generator_with_a_mapping_network_that_does_not_grow_can_train_it_alone():
+    frozen = TrainingSettings(freeze_synthesis=True, style_mixing=0.0)
+    with pytest.raises(UserError, match="has no mapping network that could be trained alone: leave out freeze_synth"):
+        check_fit(frozen, 16, grows=True, has_styles=False)
+    with pytest.raises(UserError, match="cannot grow: leave out grow_from or freeze_synthesis"):
+        check_fit(replace(frozen, grow_from=4), 16, grows=True, has_styles=True)
+    check_fit(frozen, 16, grows=True, has_styles=True)
 
 
 @pytest.mark.parametrize(

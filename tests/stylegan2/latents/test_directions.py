@@ -19,7 +19,7 @@ from stylegan2.latents.directions import (
     covariance_root,
     deviation_along,
     extremes,
-    fingerprint,
+    fingerprints,
     load_directions,
     principal_components,
     save_directions,
@@ -290,18 +290,34 @@ def test_directions_of_another_generator_are_refused(pair, tmp_path):
         loaded.check(other)
 
 
-def test_the_fingerprint_is_that_of_w(pair, tmp_path):
+def test_the_fingerprints_are_those_of_w(pair, tmp_path):
     own, other = pair
-    known = fingerprint(own)
-    assert known != fingerprint(other)
+    assert len(fingerprints(own)) == 1  # no training has measured the mean
+    own.w_avg.copy_(torch.randn(8))
+    other.w_avg.copy_(torch.randn(8))
+    of_mapping, of_mean = fingerprints(own)
+    assert not {of_mapping, of_mean} & set(fingerprints(other))
     stylegan2.save_generator(tmp_path / "half.safetensors", own, {}, torch.float16)
-    assert fingerprint(stylegan2.load(tmp_path / "half.safetensors")[0]) == known  # also from rounded weights
+    assert fingerprints(stylegan2.load(tmp_path / "half.safetensors")[0]) == (of_mapping, of_mean)  # rounded weights
     own.synthesis.layers[0].weight.add_(1)  # as pivotal tuning does
-    assert fingerprint(own) == known
+    assert fingerprints(own) == (of_mapping, of_mean)
     own.mapping.layers[0].weight[0, 0] += 0.1
-    assert fingerprint(own) != known
+    assert fingerprints(own)[0] != of_mapping
     pggan = GENERATORS.build("pggan", 16, z_dim=8, channel_base=256, channel_max=16)
-    assert fingerprint(pggan) != fingerprint(GENERATORS.build("pggan", 16, z_dim=8, channel_base=256, channel_max=16))
+    assert fingerprints(pggan) != fingerprints(GENERATORS.build("pggan", 16, z_dim=8, channel_base=256, channel_max=16))
+
+
+def test_directions_stay_valid_where_the_mapping_alone_is_trained(pair, tmp_path):
+    own, _ = pair
+    own.w_avg.copy_(torch.randn(8))
+    found = build_directions(own, ["a"], unit(torch.randn(8))[None], range(6), torch.randn(100, 8))
+    save_directions(tmp_path / "d.safetensors", found, {})
+    own.mapping.layers[0].weight.add_(0.1)
+    loaded, _ = load_directions(tmp_path / "d.safetensors")
+    loaded.check(own)
+    own.w_avg.add_(1)
+    with pytest.raises(UserError, match="found for another generator"):
+        loaded.check(own)
 
 
 def test_positions_and_ranges_are_those_of_the_samples(pair):
@@ -320,10 +336,12 @@ def test_files_of_earlier_versions_have_neither(directions, tmp_path):
     save_directions(tmp_path / "d.safetensors", directions, {})
     tensors, metadata = checkpoint.read(tmp_path / "d.safetensors")
     assert set(tensors) == {"vectors", "scales"}
-    metadata.pop("fingerprint")
-    checkpoint.save(tmp_path / "d.safetensors", tensors, metadata)
-    loaded, _ = load_directions(tmp_path / "d.safetensors")
-    assert (loaded.fingerprint, loaded.position(torch.zeros(1, 6, 4), "smile"), loaded.range_of("smile")) == (None,) * 3
+    metadata.pop("fingerprints")
+    for before, known in (({}, ()), ({"fingerprint": None}, ()), ({"fingerprint": "ab"}, ("ab",))):
+        checkpoint.save(tmp_path / "d.safetensors", tensors, metadata | before)
+        loaded, _ = load_directions(tmp_path / "d.safetensors")
+        assert loaded.fingerprints == known
+        assert (loaded.position(torch.zeros(1, 6, 4), "smile"), loaded.range_of("smile")) == (None, None)
 
 
 def test_directions_come_along_for_the_generator_of_photographs():

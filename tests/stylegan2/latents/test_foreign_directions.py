@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan2.latents.directions import build_directions, fingerprint, save_directions
+from stylegan2.latents.directions import build_directions, fingerprints, save_directions
 from stylegan2.latents.foreign_directions import SAMPLES, read_directions
 from stylegan2.latents.sampling import random_w
 from stylegan2.networks.registry import GENERATORS
@@ -70,7 +70,7 @@ def test_every_projects_file_gives_its_vectors(tmp_path, generator, rows, file, 
     w = random_w(generator, SAMPLES, seed=0)
     torch.testing.assert_close(found.scales, (w @ found.vectors.T).std(0, correction=0))
     assert found.rows == tuple(range(generator.num_ws))
-    assert found.fingerprint is None
+    assert found.fingerprints == ()
     assert read_directions(tmp_path / file, generator, rows=[1, 2]).rows == (1, 2)
 
 
@@ -84,7 +84,7 @@ def test_ours_are_read_for_their_generator_alone(tmp_path, generator, rows):
     w = random_w(generator, 500, seed=0)
     path = tmp_path / "ours.safetensors"
     save_directions(path, build_directions(generator, ["a", "b", "c"], rows, range(3), w), {})
-    assert read_directions(path, generator).fingerprint == fingerprint(generator)
+    assert read_directions(path, generator).fingerprints == fingerprints(generator)
     torch.manual_seed(1)
     other = GENERATORS.build("stylegan2", 16, z_dim=W_DIM, w_dim=W_DIM, channel_base=256, channel_max=16)
     with pytest.raises(UserError, match="found for another generator"):
