@@ -46,7 +46,7 @@ def main(o: TrainStyleGAN2) -> None:
     s, given = o.training, given_fields(TrainStyleGAN2)
     generator = initial = None
     if o.init_from is not None:
-        generator, initial = transfer.read(o.init_from, s.freeze_d)
+        generator, initial = transfer.read(o.init_from, s.freeze_d, o.init_psi)
         s = replace(s, grow_from=None)
     resolution, channels = o.network.image_sizes(generator, given)
 

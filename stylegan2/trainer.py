@@ -97,7 +97,6 @@ def train(
     check_batch(s.batch_size // distributed.world_size(), G.img_channels, G.img_resolution)
     for module in (G, D, G_ema):
         place(module, device)
-        distributed.broadcast([*module.parameters(), *module.buffers()])
     for module in (G, D):  # G_ema renders samples and is measured in float32
         set_precision(module, dtype)
     share = s.batch_size // distributed.world_size()
@@ -109,6 +108,8 @@ def train(
         load_networks(state, initial)
         if s.freeze_synthesis:  # the encoders of a generator know the average of its training, not its last step
             state.G.load_state_dict(state.G_ema.state_dict())
+    for module in (G, D, G_ema):
+        distributed.broadcast([*module.parameters(), *module.buffers()])
     guard = Guard(s.max_nonfinite_steps, [G.w_avg, state.path_length_mean], resume(state, run_dir, s), device)
     distributed.check_equal(
         state.cur_nimg, "the processes do not see the same checkpoints: give all of them the same exp_dir"

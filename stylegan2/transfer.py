@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan2 import convert
+from stylegan2.latents.truncation import learn_truncation
 from stylegan2.loading import PRETRAINED, load
 from stylegan2.networks.growing import growth_of
 from stylegan2.networks.protocols import Generator
@@ -24,12 +25,13 @@ from stylegan2.runtime.remote import local_model
 from stylegan2.runtime.tensors import module_tensors
 
 
-def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator, dict[str, Tensor]]:
+def read(path_or_name: str | os.PathLike, freeze_d: int = 0, psi: float = 1.0) -> tuple[Generator, dict[str, Tensor]]:
     """Read a generator to start a training from.
 
     Args:
         path_or_name: A file, folder or name as for `stylegan2.load`.
         freeze_d: Number of layers of the discriminator that will be frozen.
+        psi: A truncation that its mapping network learns first (see `learn_truncation`).
 
     Returns:
         The generator, and its weights under G., G_ema. and perhaps D. For networks of equal sizes the weights are
@@ -48,8 +50,12 @@ def read(path_or_name: str | os.PathLike, freeze_d: int = 0) -> tuple[Generator,
     stored = _training_tensors(local_model(path_or_name).expanduser())
     if freeze_d and not any(name.startswith("D.") for name in stored):
         raise UserError(f"{str(path_or_name)!r} contains no discriminator, so freeze_d has nothing to freeze")
-    ema = module_tensors("G_ema", generator)
     trained = {name: tensor for name, tensor in stored.items() if name.startswith(("G.", "D."))}
+    if psi != 1:
+        error = learn_truncation(generator, psi)
+        print(f"the mapping network learned a truncation of psi {psi:g}, up to an error of {error:.1%}")
+        trained = {name: tensor for name, tensor in trained.items() if not name.startswith("G.mapping.")}
+    ema = module_tensors("G_ema", generator)
     return generator, {**module_tensors("G", generator), **ema, **trained}
 
 

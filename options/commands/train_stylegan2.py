@@ -37,6 +37,9 @@ class TrainStyleGAN2(Machine):
     """start from a trained generator and, if the file contains it, its discriminator. Sizes are those of the file,
     except --resolution, --channels and the classes of the data; the resolution does not grow; weights that fit are
     kept, and their number is reported"""
+    init_psi: Positive = 1.0
+    """truncation psi that the mapping network of --init_from learns before the training; with more than 1 its samples
+    vary more"""
     workers: Workers = 1
     """number of processes that read or render images"""
     process_timeout: Positive = 60.0
@@ -57,6 +60,8 @@ class TrainStyleGAN2(Machine):
             self._check_metrics()
         if self.training.freeze_d and self.init_from is None:
             raise UserError("--freeze_d freezes layers of a trained discriminator: give its file with --init_from")
+        if self.init_psi != 1 and self.init_from is None:
+            raise UserError("--init_psi changes a trained mapping network: give its file with --init_from")
         if self.training.freeze_synthesis and self.init_from is None:
             raise UserError("--freeze_synthesis freezes a trained synthesis network: give its file with --init_from")
         if self.init_from is None:
