@@ -140,6 +140,7 @@ def test_flags_win_over_preset_and_architecture():
         ("--preset auto --batch_size 0", "--batch_size must be at least 1, not 0"),
         ("--freeze_d 2", "give its file with --init_from"),
         ("--freeze_synthesis", "freezes a trained synthesis network: give its file with --init_from"),
+        ("--init_psi 1.2", "changes a trained mapping network: give its file with --init_from"),
         ("--g_learning_rate 0", "--g_learning_rate must be positive"),
         ("--loss mse", "--loss must be logistic or wgan or hinge, not 'mse'"),
     ],
