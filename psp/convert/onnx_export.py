@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from psp.model import Codes, PSp, rendered
-from stylegan2.latents.sampling import seeded_z
+from stylegan2.latents.sampling import device_of, seeded_z
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import CheckpointError, UserError
@@ -97,13 +97,17 @@ class MappingPart(nn.Module):
 def parts_of(model: PSp | Generator) -> dict[str, Part]:
     """Return the parts of a model: encoder, generator and both as "model", or a generator's mapping and synthesis.
 
+    A model on another device is copied to the CPU, where the graphs are traced and compared.
+
     Raises:
         UserError: The generator is conditioned on classes.
     """
     generator = model.generator if isinstance(model, PSp) else model
     if generator.num_classes:
         raise UserError("a generator that is conditioned on classes cannot be exported")
-    z = seeded_z(generator, range(BATCH)).cpu()  # [N, z_dim]
+    if device_of(generator).type != "cpu":
+        return parts_of(copy.deepcopy(model).cpu())
+    z = seeded_z(generator, range(BATCH))  # [N, z_dim]
     with torch.no_grad():
         w_plus = generator.mapping(z)  # [N, num_ws, w_dim]
     side, channels = generator.img_resolution, generator.img_channels

@@ -24,6 +24,10 @@ from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.work_group import was_launched
 
 
+LONGEST_WAIT = timedelta(hours=12)
+"""how long processes wait for each other, such as for the first one while it measures; lost ones are found earlier"""
+
+
 def world_size() -> int:
     """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -62,7 +66,8 @@ def setup(device: torch.device, timeout: float = 60.0) -> torch.device:
         device = torch.device("cuda", _local_gpu())
         torch.cuda.set_device(device)
     # Each backend serves the tensors of its device, so that numbers of the host do not wait for the GPU.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
     atexit.register(dist.destroy_process_group)
     _start_heartbeat(timeout)
     if not is_first():

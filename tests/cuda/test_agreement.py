@@ -7,6 +7,7 @@ import torch
 
 import stylegan2
 from psp import loading
+from psp.convert.onnx_export import parts_of
 from psp.encoders import ENCODERS, encoder_for
 from psp.model import PSp
 from psp.perception import arcface, attributes, dlib_resnet, efficientnet_lite0, facenet, hed, inception, segmenter
@@ -82,6 +83,17 @@ def test_networks_that_look_at_an_image(device, name):
         pytest.importorskip("facenet_pytorch")
     build, size = PERCEPTION[name]
     assert_agree(build(), device, torch.randn(2, 3, size, size).clamp(-1, 1))
+
+
+def test_a_model_on_the_gpu_is_exported_from_a_copy_on_the_cpu(device):
+    model, _ = loading.load("synthfaces64_inversion")
+    expected = {name: part.inputs for name, part in parts_of(model).items()}
+    place(model, device)
+    for name, part in parts_of(model).items():
+        assert {tensor.device.type for tensor in part.module.state_dict().values()} == {"cpu"}
+        for key, example in part.inputs.items():
+            torch.testing.assert_close(example, expected[name][key])
+    assert model.latent_avg.device.type == "cuda"
 
 
 def test_a_generator_of_full_size(device):

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,7 @@ def prepared(system, device, precision=torch.float32, **changes):
         place(module, device)
         set_precision(module, precision)
     state = build_state(*nets, settings)
+    state.control = replace(state.control, p=0.5)  # without it nothing is augmented in the first steps
     return state, settings, Guard(9, [state.G.w_avg, state.path_length_mean], device=device)
 
 

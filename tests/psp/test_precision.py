@@ -27,7 +27,7 @@ class Painter(nn.Module):
 def test_the_limit_decides(error, kept, capsys):
     painter = Painter(error)
     assert safe_precision(painter, torch.zeros(7, 3, 4, 4), "bf16") == kept
-    assert {sixteen for _, sixteen in painter.seen} == {True, False}
+    assert [sixteen for _, sixteen in painter.seen] == [False, True] * 2  # the first pass of each is not timed
     assert max(count for count, _ in painter.seen) <= 4
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(f"using {kept}")

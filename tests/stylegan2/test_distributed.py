@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +349,25 @@ def test_batches_are_dealt_out_like_cards():
 def launch(monkeypatch, rank=1):
     for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(("kind", "backend"), [("cpu", "gloo"), ("cuda", "cpu:gloo,cuda:nccl")])
+def test_processes_wait_for_hours_while_the_first_one_measures(monkeypatch, kind, backend):
+    """On a GPU each process has its own, and what stays on the host is exchanged there."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    begun, chosen = [], []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: begun.append((*a, k["timeout"])))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(distributed, "_start_heartbeat", lambda _: None)
+    monkeypatch.setattr(distributed, "is_first", lambda: True)  # the output of the tests stays
+    monkeypatch.setattr(distributed.atexit, "register", lambda _: None)
+    device = distributed.setup(torch.device(kind))
+    assert (str(device), chosen) == (("cuda:1", [device]) if kind == "cuda" else ("cpu", []))
+    ((name, timeout),) = begun
+    assert name == backend
+    assert timeout >= timedelta(hours=1)
 
 
 def test_one_process_joins_nothing(monkeypatch):
