@@ -23,7 +23,6 @@ from stylegan2.runtime import heartbeat
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.work_group import was_launched
 
-
 LONGEST_WAIT = timedelta(hours=12)
 """how long processes wait for each other, such as for the first one while it measures; lost ones are found earlier"""
 
