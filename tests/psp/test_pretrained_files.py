@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+import torch
 
 from psp.pretrained_files import PRETRAINED
-from stylegan2.runtime import weights
+from stylegan2.loading import PRETRAINED as GENERATORS
+from stylegan2.runtime import checkpoint, weights
 from stylegan2.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("empty_machine")
@@ -27,6 +29,15 @@ def test_every_entry_is_complete():
         assert all((entry.file, entry.description, entry.licence, entry.source, entry.fallback))
         assert entry.location.partition(":")[0] in ("package", "torchvision", "facenet", "user", "shipped")
         assert entry.sha256 is None or set(entry.sha256) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize("task", ["inversion", "inpainting", "super_resolution", "toonify"])
+def test_the_shipped_encoders_contain_the_shipped_generator(task):
+    generator, _ = checkpoint.read(GENERATORS.locate("portraits64"))
+    model, _ = checkpoint.read(PRETRAINED.locate(f"portraits64_{task}"))
+    part = "mapping." if task == "toonify" else ""  # whose synthesis is a blend
+    own = {name.removeprefix("G_ema."): t for name, t in generator.items() if name.startswith(f"G_ema.{part}")}
+    assert [name for name, tensor in own.items() if not torch.equal(tensor, model[f"generator.{name}"])] == []
 
 
 @pytest.mark.parametrize("name", [name for name in PRETRAINED.entries if name not in INSTALLED])
