@@ -33,6 +33,8 @@ GRADIENTS = [
     (8, 64, 64, 64, 3, 1),
     (8, 256, 256, 16, 3, 1),
     (8, 64, 64, 32, 3, 2),
+    (8, 512, 256, 32, 3, 2),
+    (16, 512, 512, 32, 3, 1),
     (8, 64, 128, 32, 1, 1),
     (16, 32, 32, 32, 3, 1),
 ]
@@ -73,7 +75,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     print(f"{convolution.ISA}, GFLOP/s of a core; * what is chosen")
     for heading, shapes, work in (
-        ("gradient of the weights: channels_last, dense copies", GRADIENTS, weight_gradients),
+        ("gradient of the weights: channels_last, dense copies, columns", GRADIENTS, weight_gradients),
         ("transposed, stride 2: as such, as four phases", TRANSPOSED, transposed_forms),
         ("few pixels: as such, as columns", FEW_PIXELS, column_forms),
         ("both gradients of few pixels: as such, as columns", FEW_PIXELS, column_gradients),
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> None:
 def measured(
     shape: Shape, work: Callable[[Shape], tuple[list[Callable[[], Tensor]], int]], repetitions: int
 ) -> tuple[list[float], int]:
-    """Measure the two forms of a convolution in alternating repetitions.
+    """Measure the forms of a convolution in alternating repetitions.
 
     Returns:
         The speed of each form in GFLOP/s, from its fastest repetition, and the number of the chosen form.
@@ -115,12 +117,22 @@ def weight_gradients(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:
     x = _random(n, i, side, side)
     settings = (stride, stride), (padding, padding), transposed
     grad = torch.ops.aten.convolution(x, weight, None, *settings[:2], (1, 1), transposed, (0, 0), 1)
-    copies = convolution.copies_pay(weight, side**2, (stride, stride), transposed)
+    chosen = int(convolution.copies_pay(weight, side**2, (stride, stride), transposed))
+    if columns.weight_gradient_pays(x, weight, (stride, stride)):
+        chosen = 2
 
     def as_they_are() -> Tensor:
         return convolution._gradients(grad, x, weight, *settings, (False, True))[1]
 
-    return [as_they_are, lambda: convolution._weight_gradient(grad, x, weight, *settings)], int(copies)
+    def from_copies() -> Tensor:
+        dense = grad.contiguous(), x.contiguous(), weight.contiguous()
+        return convolution._gradients(*dense, *settings, (False, True))[1]
+
+    def as_columns() -> Tensor:
+        of_result, of_input = (x, grad) if transposed else (grad, x)
+        return columns.weight_gradient(of_result, of_input, weight, *settings[:2])
+
+    return [as_they_are, from_copies, as_columns], chosen
 
 
 def transposed_forms(shape: Shape) -> tuple[list[Callable[[], Tensor]], int]:

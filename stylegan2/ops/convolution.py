@@ -2,7 +2,8 @@
 
 Feature maps are stored in channels_last, which suits the forward pass and the gradient of the input. oneDNN's gradient
 of the weights is often so much faster on dense [N, C, H, W] that it pays to copy both operands, and its transposed
-convolution of a single image takes longer than four ordinary ones. For few pixels, `stylegan2.ops.columns` is faster.
+convolution of a single image takes longer than four ordinary ones. For few pixels, and for the gradient of the weights
+at stride 2 or of many channels, `stylegan2.ops.columns` is faster.
 `benchmarks/convolution.py` measures all forms, and how well the rules below decide. Fixed rules decide instead of
 measurements at run time, so that a run is reproducible.
 """
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2.ops import columns
-from stylegan2.ops.columns import Pair, columns_pay
+from stylegan2.ops.columns import Pair, columns_pay, weight_gradient_pays
 from stylegan2.ops.dispatch import PLAIN_TYPES
 
 ISA = torch.backends.cpu.get_cpu_capability()
@@ -39,6 +40,7 @@ def conv2d(
         return columns.convolve_columns(x, weight, bias, *pairs)
     if _is_trained(x, weight) and (
         columns_pay(x, weight, *pairs, gradients=True)
+        or weight_gradient_pays(x, weight, pairs[0])
         or copies_pay(weight, x.shape[2] * x.shape[3], pairs[0], transposed=False)
     ):
         return _convolve(x, weight, bias, *pairs, False)
@@ -49,7 +51,10 @@ def conv_transpose2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
     """Compute `torch.nn.functional.conv_transpose2d` of x [N, I, H, W] with weight [I, O, k, k] and bias [O]."""
-    if _is_trained(x, weight) and copies_pay(weight, x.shape[2] * x.shape[3], (stride, stride), transposed=True):
+    if _is_trained(x, weight) and (
+        weight_gradient_pays(x, weight, (stride, stride))
+        or copies_pay(weight, x.shape[2] * x.shape[3], (stride, stride), transposed=True)
+    ):
         return _convolve(x, weight, bias, _pair(stride), _pair(padding), True)
     return F.conv_transpose2d(x, weight, bias, stride, padding)
 
@@ -183,9 +188,15 @@ def _is_wanted(ctx: Any, k: int) -> bool:
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, transposed: bool) -> Tensor:
-    """Compute the gradient of the weights from dense copies; if needed, it is differentiable by PyTorch's formula."""
-    if not (transposed or torch.is_grad_enabled()) and columns_pay(x, weight, stride, padding, gradients=True):
-        return columns.weight_gradient(grad, x, weight, stride, padding)
+    """Compute the gradient of the weights as columns, or else from dense copies.
+
+    If it is to be differentiated in turn, PyTorch's formula does that.
+    """
+    if not torch.is_grad_enabled():
+        few = not transposed and columns_pay(x, weight, stride, padding, gradients=True)
+        if few or weight_gradient_pays(x, weight, stride):
+            of_result, of_input = (x, grad) if transposed else (grad, x)
+            return columns.weight_gradient(of_result, of_input, weight, stride, padding)
     shape = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)  # nothing else of the weight matters
     return _gradients(grad.contiguous(), x.contiguous(), shape, stride, padding, transposed, (False, True))[1]
 
