@@ -2,9 +2,9 @@
 
 For a convolution of few pixels and many channels, oneDNN spends most of its time on rearranging the weights. Its
 product of matrices takes them as they lie in channels_last, [O, k * k * I], if the pixels under each position of the
-kernel are gathered into a row, [N * H * W, k * k * I]. The gradient of the weights is faster in this form for any number
-of pixels, if the channels are many or the stride is 2: few rows at a time are gathered and multiplied while they are in
-the cache. `benchmarks/convolution.py` measures all forms.
+kernel are gathered into a row, [N * H * W, k * k * I]. The gradient of the weights is faster in this form for any
+number of pixels, if the channels are many or the stride is 2: a limited number of rows at a time is gathered and
+multiplied while it is in the cache. `benchmarks/convolution.py` measures all forms.
 """
 
 import torch
@@ -99,15 +99,16 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, paddi
     That of a transposed convolution is the same with `grad` and `x` exchanged.
     """
     outputs, channels, height, width = weight.shape
-    grad, windows = grad.permute(0, 2, 3, 1), _windows(x, weight, stride, padding)  # [N, H', W', O], [N, H', W', k, k I]
+    grad = grad.permute(0, 2, 3, 1)  # [N, H', W', O]
     images = max(1, PIECE // (grad.shape[1] * grad.shape[2]))
     rows = max(1, PIECE // grad.shape[2])
     total: Tensor | None = None
     for first in range(0, len(grad), images):
+        windows = _windows(x[first : first + images], weight, stride, padding)  # [n, H', W', k, k I]
         for top in range(0, grad.shape[1], rows):
-            piece = slice(first, first + images), slice(top, top + rows)
-            columns = windows[piece].reshape(-1, height * width * channels)  # [M, k k I], M up to about PIECE
-            part = _linear(grad[piece].reshape(-1, outputs).t(), columns.t(), None)  # [O, k k I]
+            columns = windows[:, top : top + rows].reshape(-1, height * width * channels)  # [M, k k I], M about PIECE
+            of_result = grad[first : first + images, top : top + rows].reshape(-1, outputs)  # [M, O]
+            part = _linear(of_result.t(), columns.t(), None)  # [O, k k I]
             total = part if total is None else total.add_(part)
     assert total is not None  # there are pixels
     return total.view(outputs, height, width, channels).permute(0, 3, 1, 2)  # [O, I, k, k]
