@@ -54,11 +54,13 @@ RESUMED = {
     "stylegan": ((), train_gan("stylegan", f"--arch stylegan {GROW}")),
     "pggan": ((), train_gan("pggan", f"--arch pggan {GROW}")),
     "augmented": ((), train_gan("augmented", "--augment bgc")),
+    "projected": ((), train_gan("projected", "--d projected")),
     "from cpu": ((), [*train_gan("from_cpu", device="cpu", total=(8,)), *train_gan("from_cpu", total=(16,))]),
     "to cpu": ((), [*train_gan("to_cpu", total=(8,)), *train_gan("to_cpu", device="cpu", total=(16,))]),
     "psp": (("gan",), train_psp("psp")),
     "e4e": (("gan",), train_psp("e4e", "--encoder_type light_e4e --progressive_start 1 --progressive_step_every 1")),
     "restyle": (("gan",), train_psp("restyle", "--encoder_type light_restyle")),
+    "feature": (("gan",), train_psp("feature", "--encoder_type light_feature_gradient")),
     "decoder too": (("gan",), train_psp("decoder", "--train_decoder --optim_name adam")),
     "psp from cpu": (("gan",), [*train_psp("p_cpu", device="cpu", steps=(2,)), *train_psp("p_cpu", steps=(4,))]),
     "psp to cpu": (("gan",), [*train_psp("p_cuda", steps=(2,)), *train_psp("p_cuda", device="cpu", steps=(4,))]),
@@ -79,6 +81,16 @@ OTHERS = {
     "restyled": (
         ("restyle",),
         on_cuda("inference.py", f"{INFER.replace('path psp', 'path restyle')} --exp_dir restyled"),
+    ),
+    "features refined": (
+        ("feature",),
+        on_cuda(
+            "inference.py", f"{INFER.replace('path psp', 'path feature')} --exp_dir features --refine 2 --pivotal 2"
+        ),
+    ),
+    "measured on the way": (
+        (),
+        train_gan("measured", "--metrics fd_effnet --metrics_interval 8 --metrics_samples 8", total=(8,)),
     ),
     "bf16": (("psp",), on_cuda("inference.py", f"{INFER} --exp_dir bf16 --precision bf16")),
     "style_mixing": (("psp",), on_cuda("style_mixing.py", f"{INFER} --exp_dir mixed --n_outputs 3")),
