@@ -4,7 +4,6 @@ No GPU is needed: Triton's own code computes the key under which it keeps a comp
 launch. Launches are recorded instead of run, and their results are zeros.
 """
 
-import importlib
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,23 +15,17 @@ pytest.importorskip("triton", reason="Triton, which compiles the CUDA kernels, i
 if sys.platform != "linux":
     pytest.skip("Triton's compiler for CUDA comes for Linux alone", allow_module_level=True)
 
-from triton.backends.compiler import GPUTarget
-from triton.compiler import make_backend
-from triton.runtime.jit import create_function_from_signature
-
 from stylegan2 import ops, training_step
 from stylegan2.networks.precision import set_precision
 from stylegan2.networks.registry import DISCRIMINATORS, GENERATORS
-from stylegan2.ops import fir, kernels, modulated
 from stylegan2.runtime.guard import Guard
 from stylegan2.runtime.stats import Averages
 from stylegan2.training_settings import TrainingSettings
 from stylegan2.training_state import build_state
+from tests.launches import record_launches
 
-epilogue = importlib.import_module("stylegan2.ops.epilogue")  # the package has a function of that name
 SIDE = 128
 SIZES = {"img_resolution": SIDE, "channel_base": 8192, "channel_max": 512}
-BACKEND = make_backend(GPUTarget("cuda", 90, 32))
 GROWING = {"grow_from": 8, "fade_nimg": 8, "stable_nimg": 8, "lazy_r1": False, "path_length_interval": 0}
 SYSTEMS = {
     "pggan": {**GROWING, "loss": "wgan", "style_mixing": 0.0},
@@ -43,43 +36,12 @@ MOST = {"pggan": 10, "stylegan": 12, "stylegan2": 30}
 """compilations of a training with four resolutions in float16"""
 
 
-class Launches:
-    """A kernel that is not run: each launch adds its key to `keys`."""
-
-    def __init__(self, kernel, keys):
-        self.kernel, self.keys = kernel, keys
-        self.bind = create_function_from_signature(kernel.signature, kernel.params, BACKEND)
-
-    def __getitem__(self, grid):
-        return self.launch
-
-    def launch(self, *args, **settings):
-        _, specialization, options = self.bind(*args, **settings)
-        self.keys.add((self.kernel.__name__, str(specialization), str(options)))
-
-
-def other_optimizer(parameters, lr, **_):
-    """An optimizer that, unlike a fused one, works on the meta device."""
-    return torch.optim.RMSprop(parameters, lr)
-
-
 @pytest.fixture
 def keys(monkeypatch):
     """The keys of all kernels that were launched."""
-    found = set()
-    monkeypatch.setattr(torch.optim, "Adam", other_optimizer)
     monkeypatch.setattr(training_step, "rounds", lambda count, _: range(count))  # no random numbers to keep
     monkeypatch.setattr(training_step, "rehearsal", lambda _: nullcontext())
-    for module, name in (
-        ("fir", "fir_kernel"),
-        ("epilogue", "epilogue_kernel"),
-        ("epilogue", "epilogue_gradients_kernel"),
-    ):
-        module = importlib.import_module(f"stylegan2.ops.kernels.{module}")
-        monkeypatch.setattr(module, name, Launches(getattr(module, name), found))
-    for module in (fir, epilogue, modulated):
-        monkeypatch.setattr(module, "kernels_for", lambda _: kernels)
-    return found
+    return record_launches(monkeypatch)
 
 
 def prepared(system, dtype):
