@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import maximum_filter
 
-from datasets.membrane import membrane
 from stylegan2.runtime import pixels
+from stylegan2.runtime.membrane import fill_hole, membrane
 
 Mask = np.ndarray
 SUPERSAMPLE = 4  # strokes and triangles are drawn larger and reduced, so that small masks are exact
@@ -76,13 +76,14 @@ def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarr
 
     Args:
         result: Result of inpainting, uint8 [R, R, 3].
-        picture: The original image, uint8 [R, R, 3].
+        picture: The original image, uint8 [P, P, 3] of any size; in the hole it can show anything.
         hole: bool [S, S] of any size; it is dilated by one pixel, so that no masked pixel of the image remains.
 
     Returns:
         uint8 [R, R, 3]. Outside of the dilated hole it is the original image.
     """
-    wide = pixels.resize(maximum_filter(hole, 3).astype(np.uint8), result.shape[:2]) > 0  # [R, R]
+    filled = fill_hole(picture, _dilated(hole, picture.shape[:2]))  # [P, P, 3]
+    picture, wide = pixels.resize(filled, result.shape[:2]), _dilated(hole, result.shape[:2])  # [R, R, 3], [R, R]
     if not wide.any():
         return picture
     box = _around(wide)
@@ -91,6 +92,11 @@ def paste_known(result: np.ndarray, picture: np.ndarray, hole: Mask) -> np.ndarr
     pasted = picture.copy()
     pasted[box] = np.where(wide[box][..., None], mended, picture[box])
     return pasted
+
+
+def _dilated(hole: Mask, size: tuple[int, int]) -> Mask:
+    """Dilate a mask by one pixel and resize it to [height, width]."""
+    return pixels.resize(maximum_filter(hole, 3).astype(np.uint8), size) > 0
 
 
 def _around(hole: Mask) -> tuple[slice, slice]:

@@ -112,7 +112,7 @@ class Inpainting(Task):
     def finish(self, result: np.ndarray, picture: np.ndarray, source: np.ndarray) -> np.ndarray:
         if not self.paste_known or result.shape[2] != 3:
             return result
-        return paste_known(result, pixels.resize(picture, result.shape[:2]), source[3] > 0.5)
+        return paste_known(result, picture, source[3] > 0.5)
 
     def groups(self, examples: Indexed[Example]) -> list[Group]:
         """Make one group per kind of hole, and one with square holes that cover a quarter of the image."""

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from stylegan2.runtime import image_reader, pixels
 from stylegan2.runtime.errors import ImageError, UserError
+from stylegan2.runtime.membrane import fill_hole
 
 if TYPE_CHECKING:
     from stylegan2.runtime.checkpoint import Metadata
@@ -231,7 +232,8 @@ class PhotosWithHoles:
         seen = np.where(hole[..., None], np.uint8(GRAY), picture[..., :3])  # [P, P, 3]
         # A pixel of the encoder's input is missing if any part of it is missing.
         share = Image.fromarray(hole * np.uint8(255)).resize((size, size), Image.Resampling.BILINEAR)
-        photo = pixels.to_planes(pixels.resize(seen, (size, size)))  # [3, S, S]
+        # Filled before it is resized: no gray gets into the known pixels at the edge, which no training shows.
+        photo = pixels.to_planes(pixels.resize(fill_hole(seen, hole), (size, size)))  # [3, S, S]
         return masked(photo, np.asarray(share) > 0), seen
 
 

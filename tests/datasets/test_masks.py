@@ -97,3 +97,12 @@ def test_results_that_get_too_dark_are_black():
     hole = np.zeros((16, 16), bool)
     hole[4:12, 4:12] = True
     assert not paste_known(result, picture, hole).any()
+
+
+def test_what_the_picture_shows_in_the_hole_does_not_reach_the_known_pixels():
+    """A larger picture with a gray hole is reduced: its pixels beside the hole stay those of the photo."""
+    photo, hole = np.full((64, 64, 3), 200, np.uint8), np.zeros((16, 16), bool)
+    hole[4:9, 5:12] = True
+    seen = np.where(np.kron(hole, np.ones((4, 4), bool))[..., None], np.uint8(128), photo)
+    result = np.full((32, 32, 3), 190, np.uint8)
+    assert np.array_equal(paste_known(result, seen, hole), np.full((32, 32, 3), 200, np.uint8))

@@ -105,6 +105,15 @@ def test_a_pixel_of_the_input_is_missing_where_any_part_of_it_is(tmp_path):
     assert 1 <= source[3].sum() <= 9
 
 
+def test_the_gray_of_a_hole_does_not_reach_the_known_pixels_of_the_input(tmp_path):
+    white = np.full_like(PHOTO, 255)
+    write_image(tmp_path / "a.png", np.dstack([white, ~HOLE * np.uint8(255)]))
+    source, shown = read(build_task("inpainting"), tmp_path / "a.png", size=16)
+    assert (shown[HOLE] == 128).all()
+    assert (source[:3, source[3] == 0] == 1).all()
+    assert (source[:3, source[3] == 1] == 0).all()
+
+
 def test_known_pixels_come_back_on_request(tmp_path):
     write_image(tmp_path / "a.png", np.dstack([PHOTO, ~HOLE * np.uint8(255)]))
     result = np.full((96, 96, 3), 7, np.uint8)

@@ -8,7 +8,7 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import spsolve
 
 from datasets.masks import MASKS
-from datasets.membrane import membrane
+from stylegan2.runtime.membrane import fill_hole, membrane
 
 holes = st.builds(
     lambda kind, size, seed: MASKS[kind](size, np.random.default_rng(seed)),
@@ -78,3 +78,15 @@ def test_an_image_without_a_hole_and_one_that_is_a_hole():
     values = np.random.default_rng(0).normal(size=(9, 14, 3)).astype(np.float32)
     assert np.array_equal(membrane(values, np.zeros((9, 14), bool)), values)
     assert not membrane(values, np.ones((9, 14), bool)).any()
+
+
+def test_a_filled_picture_keeps_its_known_pixels_and_hides_the_hole():
+    rng = np.random.default_rng(0)
+    hole = MASKS["rectangles"](32, rng)
+    picture = rng.integers(0, 100, (32, 32, 3), np.uint8)
+    other = np.where(hole[..., None], np.uint8(255), picture)
+    filled = fill_hole(other, hole)
+    assert np.array_equal(filled, fill_hole(picture, hole))
+    assert np.array_equal(filled[~hole], picture[~hole])
+    assert filled.max() < 100
+    assert fill_hole(picture, np.zeros((32, 32), bool)) is picture

@@ -13,6 +13,23 @@ FEWEST, MOST = 8, 64  # steps of relaxation at a level
 PIXEL_STEPS = 4096  # steps times side of a level, between these limits: small levels are cheap and carry far
 
 
+def fill_hole(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Fill a hole of a picture with the membrane of the pixels around it.
+
+    A picture can then be resized without mixing its known pixels with what the hole shows.
+
+    Args:
+        picture: uint8 [H, W, C].
+        hole: bool [H, W], True where the picture is missing.
+
+    Returns:
+        uint8 [H, W, C], with the same known pixels.
+    """
+    if not hole.any():
+        return picture
+    return np.rint(membrane(picture.astype(np.float32), hole)).clip(0, 255).astype(np.uint8)
+
+
 def membrane(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Fill a hole with the membrane of the values around it.
 
