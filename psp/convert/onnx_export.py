@@ -106,7 +106,7 @@ def parts_of(model: PSp | Generator) -> dict[str, Part]:
     if generator.num_classes:
         raise UserError("a generator that is conditioned on classes cannot be exported")
     if device_of(generator).type != "cpu":
-        return parts_of(copy.deepcopy(model).cpu())
+        return parts_of(copy.deepcopy(model).to("cpu"))
     z = seeded_z(generator, range(BATCH))  # [N, z_dim]
     with torch.no_grad():
         w_plus = generator.mapping(z)  # [N, num_ws, w_dim]
