@@ -43,6 +43,7 @@ settings.load_profile("psp")
 LONGEST_FIRST = (
     "test_level_memory.py",
     "test_chaos.py",
+    "test_simulated_gpu.py",
     "test_readme.py",
     "test_shared_work.py",
     "test_kernels.py",
