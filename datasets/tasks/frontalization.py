@@ -1,9 +1,10 @@
 """Frontalization: rendering a turned head from the front (pSp, arXiv 2008.00951, section 4.2)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from datasets.disk_cache import DiskCache
 from datasets.examples import Example, Indexed, to_size
@@ -36,7 +37,7 @@ class Frontalization(Task):
             0 follows the paper's recipe.
     """
 
-    max_turn: float = setting(0.0, only="training")
+    max_turn: Annotated[float, Ge(0), Le(MAX_YAW)] = setting(0.0, only="training")
     # As in the paper: pixels may differ since the pose does, but identity and appearance have to stay the same.
     lambdas = {  # noqa: RUF012
         "l2": 0.001,
