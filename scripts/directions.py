@@ -29,12 +29,12 @@ from stylegan2.latents.directions import (
     load_directions,
     principal_components,
     save_directions,
+    shipped_directions,
 )
 from stylegan2.latents.effects import Classifier, direction_effects, scores_of, table
 from stylegan2.latents.mixing import mask_rows
 from stylegan2.latents.sampling import random_w, seeded_w
 from stylegan2.latents.scores import scored_latents
-from stylegan2.loading import PRETRAINED
 from stylegan2.networks.protocols import CorrectableSynthesis, Generator
 from stylegan2.runtime.device import place
 from stylegan2.runtime.errors import UserError
@@ -108,7 +108,7 @@ def find_features(o: FindDirections, device: torch.device) -> None:
     """Add changes of feature maps to known directions, and write them."""
     model = load(o.checkpoint_path)[0].eval()
     place(model.requires_grad_(False), device)
-    known, metadata = load_directions(o.known or shipped_directions(model.generator))
+    known, metadata = load_directions(o.known or known_directions(model.generator))
     known.check(model.generator)
     labelled = open_labelled(o.attribute_data, model.encoder.input_size, o.attribute_labels)
     names, (pixels, labels, more_pixels, more_labels) = labelled.read()
@@ -129,11 +129,10 @@ def find_features(o: FindDirections, device: torch.device) -> None:
     print(f"written: {path}")
 
 
-def shipped_directions(generator: Generator) -> str:
+def known_directions(generator: Generator) -> str:
     """Return the name of the directions of a generator that come with this package."""
-    for name in PRETRAINED.shipped_as("directions"):
-        if load_directions(name)[0].were_found_for(generator):
-            return name
+    for name in shipped_directions(generator):
+        return name
     raise UserError("no directions of this generator come with the package: give --known")
 
 

@@ -13,10 +13,9 @@ from psp.inference.align import paste_back
 from psp.inference.photos import Portrait
 from psp.inference.translate import Refinement, translate
 from psp.model import Codes, PSp
-from stylegan2.latents.directions import Directions, load_directions
+from stylegan2.latents.directions import Directions, shipped_directions
 from stylegan2.latents.foreign_directions import read_directions
 from stylegan2.latents.sampling import render
-from stylegan2.loading import PRETRAINED
 from stylegan2.networks.protocols import Generator
 from stylegan2.runtime.errors import UserError
 from stylegan2.runtime.images import to_uint8
@@ -77,14 +76,13 @@ def find_directions(generator: Generator, files: Sequence[Path] = ()) -> list[Di
     """
     if files:
         return [read_directions(file, generator) for file in files]
-    shipped = [load_directions(name)[0] for name in PRETRAINED.shipped_as("directions")]
-    own = [directions for directions in shipped if directions.were_found_for(generator)]
+    own = shipped_directions(generator)
     if not own:
         raise UserError(
             "no directions of this generator come with the package: find some by scripts/directions.py, or give the "
             "files of others as `directions`"
         )
-    return own
+    return list(own.values())
 
 
 def plan_moves(sources: Sequence[Directions], strengths: Mapping[str, float]) -> list[Move]:

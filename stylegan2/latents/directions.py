@@ -332,6 +332,12 @@ def _check_count(count: int, most: int, what: str) -> None:
 # -------------------------------------------------------------------------------------------- their file
 
 
+def shipped_directions(generator: Generator) -> dict[str, Directions]:
+    """Load {name: directions} of those that come with this package and were found for a generator."""
+    shipped = {name: load_directions(name)[0] for name in PRETRAINED.shipped_as(KIND)}
+    return {name: directions for name, directions in shipped.items() if directions.were_found_for(generator)}
+
+
 def save_directions(path: Path, directions: Directions, metadata: Metadata) -> None:
     """Write directions to a .safetensors file, with names, rows, the fingerprints and `metadata` as JSON."""
     known = {name: getattr(directions, name) for name in ("vectors", "scales", "centres", "ranges")}
